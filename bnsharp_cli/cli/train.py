@@ -1,0 +1,121 @@
+"""``bnsharp train``: train a network and write a checkpoint that the other commands can measure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnsharp_cli.cli import arguments
+
+if TYPE_CHECKING:
+    from bnsharp_cli.io.data import Split
+    from bnsharp_cli.training.loop import Figures, TrainingOptions
+
+EXAMPLE = "Example: bnsharp train --arch lenet-bn --data digits --rule sgd --epochs 30 --output digits.pt"
+_REGULAR_EPOCHS = 10
+
+
+def train(
+    output: Annotated[Path, typer.Option(help="Where to write the checkpoint.")],
+    arch: arguments.TrainedArch = "lenet-bn",
+    arch_option: arguments.ArchOption = None,
+    data: arguments.Data = "digits",
+    data_root: arguments.DataRoot = None,
+    download: arguments.Download = False,
+    rule: Annotated[str, typer.Option(help="Training rule: sgd.")] = "sgd",
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of the first epoch.")] = 0.1,
+    momentum: Annotated[float, typer.Option(help="Momentum, in [0, 1).")] = 0.9,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="Use Nesterov's momentum.")] = False,
+    weight_decay: Annotated[float, typer.Option(help="Factor of the L2 penalty.")] = 0.0,
+    milestone: Annotated[
+        list[int] | None, typer.Option(help="Epoch at which the learning rate is decayed; repeatable.")
+    ] = None,
+    decay: Annotated[float, typer.Option(help="Factor of the learning rate at each milestone.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and the batches.")] = 0,
+    quiet: arguments.Quiet = False,
+) -> None:
+    """Train a network and write it with its architecture, data, preprocessing and figures."""
+    from bnsharp_cli.io.data import open_data
+    from bnsharp_cli.training.loop import TrainingOptions
+
+    options = TrainingOptions(
+        rule=rule,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        nesterov=nesterov,
+        milestones=tuple(milestone or ()),
+        decay=decay,
+        seed=seed,
+    )
+    splits = [open_data(data, split, data_root, download) for split in ("train", "test")]
+    _train_and_save(output, arch, arguments.parse_options(arch_option), data, splits, options, quiet)
+
+
+def _train_and_save(
+    output: Path,
+    arch: str,
+    arch_options: dict[str, object],
+    data: str,
+    splits: list[Split],
+    options: TrainingOptions,
+    quiet: bool,
+) -> None:
+    import torch
+
+    from bnsharp_cli.io.architecture import OWN, build_architecture
+    from bnsharp_cli.io.checkpoint import save_checkpoint
+    from bnsharp_cli.io.data import channel_statistics
+    from bnsharp_cli.training.loop import evaluate
+    from bnsharp_cli.training.loop import train as run
+
+    preprocessing = channel_statistics(splits[0])
+    examples = []
+    for split in splits:
+        images, labels = split.load(torch.arange(len(split)), preprocessing)
+        examples.append((preprocessing.normalise(images), labels))
+    inputs, labels = examples[0]
+    resolved = dict(arch_options)
+    if arch in OWN:
+        resolved = {"in_channels": inputs.shape[1], "classes": int(labels.max()) + 1, **resolved}
+    if arch == "lenet-bn":
+        resolved = {"image_size": inputs.shape[-1], **resolved}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        module = build_architecture(arch, resolved)
+    verbose = not quiet and (sys.stderr.isatty() or "BNSHARP_PROGRESS" in os.environ)
+
+    def progress(epoch: int, loss: float) -> None:
+        last = epoch + 1 == options.epochs
+        if verbose and (last or sys.stderr.isatty() or (epoch + 1) % _REGULAR_EPOCHS == 0):
+            typer.echo(f"epoch {epoch + 1}/{options.epochs}  training loss {loss:.4g}", err=True)
+
+    run(module, examples[0], options, progress)
+    figures = {name: evaluate(module, part) for name, part in zip(("train", "test"), examples, strict=True)}
+    save_checkpoint(
+        output,
+        module.state_dict(),
+        architecture=arch,
+        architecture_options=resolved,
+        data=data if data == "digits" else data.partition(":")[0],
+        preprocessing=preprocessing.to_dict(),
+        training={
+            **options.to_dict(),
+            **{f"{name}_{key}": getattr(part, key) for name, part in figures.items() for key in ("loss", "accuracy")},
+        },
+    )
+    _report(output, figures)
+
+
+def _report(output: Path, figures: dict[str, Figures]) -> None:
+    for name, part in figures.items():
+        typer.echo(f"{name:5}  loss {part.loss:.4g}  accuracy {part.accuracy:.2%}")
+    typer.echo(f"wrote {output} ({output.stat().st_size / 1000:.0f} kB)")

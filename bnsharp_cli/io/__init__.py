@@ -1,0 +1,1 @@
+"""Files in and out: checkpoints, architectures, data, and atomic writing."""

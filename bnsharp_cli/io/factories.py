@@ -1,0 +1,46 @@
+"""Importing a function that the user names: this runs the user's own code, never a checkpoint's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bnsharp_cli.errors import UsageError
+
+
+def import_factory(spec: str) -> Callable[..., Any]:
+    """The function at ``package.module:name`` or ``path/to/file.py:name``.
+
+    Raises:
+        UsageError: the module cannot be imported or has no such function.
+    """
+    module_name, _, name = spec.rpartition(":")
+    try:
+        module = _import_file(Path(module_name)) if module_name.endswith(".py") else _import_module(module_name)
+        function = getattr(module, name)
+    except (ImportError, OSError, AttributeError, SyntaxError) as error:
+        raise UsageError(
+            f"Cannot import '{spec}': {error}.", "Name it as package.module:function or path/to/file.py:function."
+        ) from error
+    if not callable(function):
+        raise UsageError(f"'{spec}' is a {type(function).__name__}, expected a function.", "Name a function.")
+    return function  # type: ignore[no-any-return]  # a user's callable has whatever type it has
+
+
+def _import_module(name: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return importlib.import_module(name)
+
+
+def _import_file(path: Path) -> Any:
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    if specification is None or specification.loader is None or not path.is_file():
+        raise ImportError(f"no such file: {path}")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

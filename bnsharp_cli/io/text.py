@@ -1,0 +1,16 @@
+"""Text from strangers, made fit to print."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")
+_LONGEST = 200
+
+
+def one_line(text: object) -> str:
+    """The first line of ``text`` without terminal escapes or control characters, at most 200 characters."""
+    plain = _ESCAPES.sub("", str(text)).strip()
+    first = plain.splitlines()[0] if plain else ""
+    cleaned = "".join(character if character.isprintable() else "?" for character in first)
+    return cleaned if len(cleaned) <= _LONGEST else cleaned[: _LONGEST - 1] + "…"

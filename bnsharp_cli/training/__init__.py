@@ -1,0 +1,1 @@
+"""Training: rules, the loop, and recipes."""
