@@ -1,0 +1,1 @@
+"""Pure tensor mathematics: no files, no printing, no global randomness."""

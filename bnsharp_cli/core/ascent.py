@@ -1,0 +1,177 @@
+"""Search for the sharpest direction (Eq. 12): one small class per rule, state in, state out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from bnsharp_cli.core.point import Point, add_scaled, inner, norm, scaled
+from bnsharp_cli.core.spheres import Spheres
+
+CONVERGED = 1e-2
+"""Relative size of the Riemannian gradient below which a search stops; the gain left is of its square."""
+
+_ROUNDING_NOISE = 1e-13
+
+
+class Objective(Protocol):
+    """F^{1/p} of Definition 3.1 as a function of normalised coordinates u."""
+
+    spheres: Spheres
+
+    def value(self, coordinates: Point) -> float:
+        """F(r u)^{1/p}."""
+
+    def value_and_gradient(self, coordinates: Point) -> tuple[float, Point]:
+        """F(r u)^{1/p} and its gradient in u."""
+
+    def printed_gradient(self, direction: Point) -> Point:
+        """Eq. (16) as printed, in v."""
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Where a search stands.
+
+    Attributes:
+        coordinates: the present u.
+        best: the best u that was evaluated.
+        best_value: its value; −∞ before the first evaluation.
+        values: the value of every u that was evaluated, in order.
+        residual: ‖tangential gradient‖/‖gradient‖ where it was last evaluated; ∞ before.
+        step: the last accepted step of a line search.
+    """
+
+    coordinates: Point
+    best: Point
+    best_value: float = -math.inf
+    values: tuple[float, ...] = ()
+    residual: float = math.inf
+    step: float = 1.0
+
+    def seen(self, value: float) -> SearchState:
+        """The state after ``coordinates`` was found to have ``value``."""
+        better = value > self.best_value
+        return replace(
+            self,
+            best=self.coordinates if better else self.best,
+            best_value=max(value, self.best_value),
+            values=(*self.values, value),
+        )
+
+
+class SearchRule(Protocol):
+    """One step of a search; ``monotone`` rules return the best u they saw, others the last."""
+
+    monotone: bool
+
+    def step(self, state: SearchState, objective: Objective) -> SearchState:
+        """The next state."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Eq. (6): the start itself, v_i along ∇_i L. No steps."""
+
+    monotone: ClassVar[bool] = False
+
+    def step(self, state: SearchState, objective: Objective) -> SearchState:
+        """Stay."""
+        del objective
+        return replace(state, residual=0.0)
+
+
+@dataclass(frozen=True)
+class Power:
+    """u_i ← ∇_{u_i}F / ‖∇_{u_i}F‖, the generalised power method (Journée et al., JMLR 2010): no step size."""
+
+    monotone: ClassVar[bool] = True
+
+    def step(self, state: SearchState, objective: Objective) -> SearchState:
+        """One gradient of F, one normalisation."""
+        value, gradient = objective.value_and_gradient(state.coordinates)
+        residual = _residual(objective.spheres, state.coordinates, gradient)
+        following = objective.spheres.normalise(gradient, state.coordinates, _ROUNDING_NOISE)
+        return replace(state.seen(value), coordinates=following, residual=residual)
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Riemannian gradient ascent on the product of spheres with Armijo's backtracking."""
+
+    slope: float = 0.1
+    factor: float = 0.5
+    longest: float = 4.0
+    trials: int = 12
+    monotone: ClassVar[bool] = True
+
+    def step(self, state: SearchState, objective: Objective) -> SearchState:
+        """Shorten the step until the value grows by ``slope`` of what the gradient promises."""
+        spheres = objective.spheres
+        value, gradient = objective.value_and_gradient(state.coordinates)
+        state = state.seen(value)
+        tangent = spheres.tangent(state.coordinates, gradient)
+        residual = _residual(spheres, state.coordinates, gradient)
+        length = norm(tangent)
+        if length == 0:
+            return replace(state, residual=0.0)
+        direction = scaled(tangent, 1 / length)
+        step = min(self.longest, state.step / self.factor)
+        for _ in range(self.trials):
+            trial = spheres.normalise(add_scaled(state.coordinates, direction, step), state.coordinates)
+            if objective.value(trial) >= value + self.slope * step * length:
+                return replace(state, coordinates=trial, step=step, residual=residual)
+            step *= self.factor
+        return replace(state, residual=residual, step=step)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Eq. (16) and (17) as printed: a step in v, whose length belongs to the copy T_a(θ).
+
+    Under T_a the direction scales by a and its gradient by 1/a, so the iterates differ from copy to copy, and the
+    value after a fixed number of steps is not invariant.
+    """
+
+    step_size: float = 1.0
+    monotone: ClassVar[bool] = False
+
+    def step(self, state: SearchState, objective: Objective) -> SearchState:
+        """v_i ← Retr_{v_i}(step · P_{v_i}(h2_i(θ, v)))."""
+        spheres = objective.spheres
+        printed = objective.printed_gradient(spheres.to_direction(state.coordinates))
+        tangent = spheres.tangent(state.coordinates, printed)
+        moved = add_scaled(spheres.to_direction(state.coordinates), tangent, self.step_size)
+        residual = norm(tangent) / max(norm(printed), math.ulp(0.0))
+        return replace(state, coordinates=spheres.normalise(moved, state.coordinates), residual=residual)
+
+
+RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
+    "gradient": Gradient,
+    "power": Power,
+    "ascent": Ascent,
+    "paper": Printed,
+}
+
+
+def search(rule: SearchRule, objective: Objective, start: Point, iterations: int) -> SearchState:
+    """Run ``rule`` from ``start``.
+
+    A monotone rule stops early where the Riemannian gradient vanishes (relative size ``CONVERGED``), evaluates its
+    last iterate, and answers with the best it saw; the others answer with their last iterate.
+    """
+    state = SearchState(start, start)
+    for _ in range(iterations):
+        state = rule.step(state, objective)
+        if rule.monotone and state.residual <= CONVERGED:
+            break
+    if not rule.monotone or iterations == 0:
+        return replace(state, best=state.coordinates)
+    return state.seen(objective.value(state.coordinates))
+
+
+def _residual(spheres: Spheres, coordinates: Point, gradient: Point) -> float:
+    tangent = spheres.tangent(coordinates, gradient)
+    size = inner(gradient, gradient)
+    return math.sqrt(inner(tangent, tangent) / size) if size > 0 else 0.0

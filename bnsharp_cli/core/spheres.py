@@ -1,0 +1,117 @@
+"""The product of spheres φ(θ) on which the sharpest direction lives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point, random_normal
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which block each slice of one tensor belongs to.
+
+    Attributes:
+        axis: the dimension whose slices are the rows: 0 for a filter, 1 for a transposed convolution.
+        block: (rows,) int64, the number of each row's block.
+    """
+
+    axis: int
+    block: Tensor
+
+
+@dataclass(frozen=True)
+class Spheres:
+    r"""The product of spheres of Definition 3.1, in normalised coordinates.
+
+    Directions are written :math:`v_i = r_i u_i` with :math:`\|u_i\| = 1`, :math:`r_i = \|\theta_i\|` for an invariant
+    block and 1 for the block θ_* of everything else. As a function of u nothing depends on the copy T_a(θ)
+    (Eq. 7), so whatever is computed in u is the same on every copy.
+
+    Attributes:
+        rows: the blocks of every parameter.
+        radii: (blocks + 1,) float64, the last one for θ_*.
+    """
+
+    rows: Mapping[str, Rows]
+    radii: Tensor
+
+    @classmethod
+    def around(cls, point: Point, rows: Mapping[str, Rows], invariant: int) -> Spheres:
+        """φ(θ) at ``point`` with ``invariant`` scale-invariant blocks; block number ``invariant`` is θ_*."""
+        device = next(iter(point.values())).device
+        local = {name: Rows(entry.axis, entry.block.to(device)) for name, entry in rows.items()}
+        spheres = cls(local, torch.ones(invariant + 1, dtype=torch.float64, device=device))
+        radii = spheres.norms(point)
+        radii[invariant] = 1.0
+        return cls(local, radii)
+
+    def inner(self, first: Point, second: Point) -> Tensor:
+        """⟨first, second⟩ block by block, (blocks + 1,)."""
+        total = torch.zeros_like(self.radii)
+        for name, entry in self.rows.items():
+            total.index_add_(0, entry.block, _row_sums(first[name] * second[name], entry.axis))
+        return total
+
+    def norms(self, vector: Point) -> Tensor:
+        """‖vector_i‖ block by block, (blocks + 1,)."""
+        return self.inner(vector, vector).sqrt()
+
+    def scale(self, vector: Point, factors: Tensor) -> Point:
+        """Each block of ``vector`` times its entry of ``factors``, (blocks + 1,)."""
+        return {
+            name: tensor * along(factors[self.rows[name].block], self.rows[name].axis, tensor.ndim)
+            for name, tensor in vector.items()
+        }
+
+    def to_direction(self, coordinates: Point) -> Point:
+        """v = r u."""
+        return self.scale(coordinates, self.radii)
+
+    def to_coordinates_gradient(self, gradient: Point) -> Point:
+        """∇_u = r ∇_v, by the chain rule."""
+        return self.scale(gradient, self.radii)
+
+    def normalise(self, vector: Point, fallback: Point | None = None, resolution: float = 0.0) -> Point:
+        """Each block divided by its norm.
+
+        Args:
+            vector: any vector.
+            fallback: unit vectors for the blocks whose norm is zero or at most ``resolution`` times the largest.
+            resolution: relative size below which a block is rounding noise.
+        """
+        norms = self.norms(vector)
+        weak = norms <= resolution * norms.max()
+        unit = self.scale(vector, torch.where(weak, 0.0, 1.0 / norms.clamp_min(torch.finfo(torch.float64).tiny)))
+        if fallback is None or not bool(weak.any()):
+            return unit
+        replaced = self.scale(fallback, weak.double())
+        return {name: tensor + replaced[name] for name, tensor in unit.items()}
+
+    def tangent(self, coordinates: Point, vector: Point) -> Point:
+        """The part of ``vector`` that is tangent to the unit spheres at ``coordinates`` (Eq. 14)."""
+        radial = self.scale(coordinates, self.inner(coordinates, vector))
+        return {name: tensor - radial[name] for name, tensor in vector.items()}
+
+    def random(self, like: Point, generator: torch.Generator) -> Point:
+        """Unit coordinates shaped as ``like``, uniform on each sphere and the same on every copy of a network."""
+        return self.normalise(random_normal(like, generator))
+
+
+def _row_sums(tensor: Tensor, axis: int) -> Tensor:
+    if tensor.ndim == 0:
+        return tensor.reshape(1)
+    return tensor.movedim(axis, 0).flatten(1).sum(dim=1) if tensor.ndim > 1 else tensor
+
+
+def along(values: Tensor, axis: int, dimensions: int) -> Tensor:
+    """(rows,) values shaped to multiply the slices along ``axis`` of a tensor with that many dimensions."""
+    if dimensions == 0:
+        return values.reshape(())
+    shape = [1] * dimensions
+    shape[axis] = -1
+    return values.reshape(shape)

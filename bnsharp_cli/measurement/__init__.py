@@ -1,0 +1,1 @@
+"""Loss surfaces, blocks and the measures on them."""

@@ -1,0 +1,63 @@
+"""Blocks: which rows of which tensors are scale-invariant together, and the one block of everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.spheres import Rows, Spheres
+
+PARTITIONS = ("paper", "extended")
+
+
+@dataclass(frozen=True)
+class TensorBlocks:
+    """What was found about one tensor."""
+
+    name: str
+    rows: int
+    invariant: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A partition of the parameters.
+
+    Attributes:
+        partition: ``paper`` (rows that a norm makes invariant, Def. 2.2) or ``extended``.
+        rows: the block of every row of every tensor; number ``invariant`` is θ_*.
+        invariant: how many scale-invariant blocks there are.
+        joint: the names of the tensors of each block that only the extended partition has, by block number.
+        tensors: a record per tensor.
+    """
+
+    partition: str
+    rows: Mapping[str, Rows]
+    invariant: int
+    joint: Mapping[int, tuple[str, ...]]
+    tensors: tuple[TensorBlocks, ...]
+
+    def spheres(self, point: Point) -> Spheres:
+        """φ(θ) at ``point``."""
+        return Spheres.around(point, self.rows, self.invariant)
+
+    def free_parameters(self, point: Point) -> int:
+        """How many numbers θ_* has."""
+        return sum(
+            int((entry.block == self.invariant).sum()) * (point[name].numel() // max(1, len(entry.block)))
+            for name, entry in self.rows.items()
+        )
+
+    def layers(self) -> dict[str, Tensor]:
+        """The invariant blocks of each tensor that has any, without the joint ones."""
+        found = {}
+        for name, entry in self.rows.items():
+            own = [block for block in entry.block.unique().tolist() if block < self.invariant and block not in self.joint]
+            if own:
+                found[name] = torch.tensor(own)
+        return found

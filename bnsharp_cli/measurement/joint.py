@@ -1,0 +1,142 @@
+"""Joint scale-invariances beyond the paper: (γ, β) of a norm before a homogeneous map and another norm, and the like.
+
+This is not in the paper. There γ and β lie in θ_*, whose directions have norm 1, so scaling them jointly, which changes
+nothing the network computes, can make BN-Sharpness anything, as Theorem 3.1 says of the classical sharpness. Making each
+joint scale-invariance a block of its own removes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.spheres import along
+from bnsharp_cli.measurement.probe import Evidence, Probe, evidence, invariant
+
+_FREE = -1
+_SPARE_COTANGENTS = 4
+_NULL = 1e-9
+_INTEGER = 1e-5
+
+Members = dict[str, Tensor]
+"""Row indices of each tensor of a joint set."""
+
+
+def joint_sets(
+    probe: Probe, pairs: Sequence[tuple[Point, Point]], labels: Mapping[str, Tensor], scale: float
+) -> list[Members]:
+    """Every further joint Euler-zero set of the rows that are still free.
+
+    First single channels of a module's vectors (γ_c, β_c), then whole modules, then sets of modules (those that write
+    into one residual stream), which are the 0/1 vectors in the null space of the modules' Euler products.
+
+    Args:
+        probe: to confirm by scaling, and for further cotangents.
+        pairs: (point, gradient) of a few cotangents.
+        labels: −1 for every free row.
+        scale: see ``invariant``.
+    """
+    modules = _free_modules(labels)
+    found: list[Members] = []
+    remaining = []
+    for members in modules:
+        channels = _channel_sets(pairs, members, labels, scale)
+        whole = _total(pairs, members)
+        if channels:
+            found.extend(channels)
+        elif bool(invariant(whole, scale)[0]):
+            found.append(members)
+        else:
+            remaining.append(members)
+    found.extend(_sets_of_modules(probe, remaining))
+    return [members for members in found if probe.unchanged(partial(_doubled, members=members))]
+
+
+def _free_modules(labels: Mapping[str, Tensor]) -> list[Members]:
+    modules: dict[str, Members] = {}
+    for name, blocks in labels.items():
+        free = (blocks == _FREE).nonzero().flatten()
+        if len(free):
+            modules.setdefault(name.rpartition(".")[0], {})[name] = free
+    return list(modules.values())
+
+
+def _channel_sets(
+    pairs: Sequence[tuple[Point, Point]], members: Members, labels: Mapping[str, Tensor], scale: float
+) -> list[Members]:
+    """Single channels, if every tensor is a free vector of one length and every channel is invariant by itself."""
+    vectors = all(pairs[0][0][name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
+    if not vectors or len({len(rows) for rows in members.values()}) != 1:
+        return []
+    joint = _sum([evidence(pairs, name, 0) for name in members])
+    if not bool(invariant(joint, scale).all()):
+        return []
+    count = joint.products.shape[-1]
+    return [{name: torch.tensor([channel]) for name in members} for channel in range(count)]
+
+
+def _total(pairs: Sequence[tuple[Point, Point]], members: Members) -> Evidence:
+    parts = []
+    for name, rows in members.items():
+        entry = evidence(pairs, name, 0)
+        parts.append(Evidence(entry.products[:, rows], entry.sizes[:, :, rows]).grouped(1))
+    return _sum(parts)
+
+
+def _sets_of_modules(probe: Probe, modules: Sequence[Members]) -> list[Members]:
+    if len(modules) < 2:  # noqa: PLR2004 -- a single module was tested already
+        return []
+    point = probe.points[-1]
+    names = [name for members in modules for name in members]
+    gradients = probe.gradients(point, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
+    rows = []
+    for gradient in gradients:
+        rows.append(torch.stack([_total([(point, gradient)], members).products[0, 0] for members in modules]))
+    products = torch.stack(rows)
+    sizes = products.norm(dim=0)
+    heard = (sizes > 0).nonzero().flatten()
+    _, singular, right = torch.linalg.svd(products[:, heard] / sizes[heard])
+    null = right[singular <= _NULL * singular[0]] / sizes[heard]
+    sets = []
+    for vector in _reduced_rows(null):
+        ones = (vector - 1).abs() < _INTEGER
+        if bool((ones | (vector.abs() < _INTEGER)).all()):
+            chosen = [modules[int(heard[index])] for index in ones.nonzero().flatten()]
+            sets.append({name: rows for members in chosen for name, rows in members.items()})
+    return sets
+
+
+def _reduced_rows(matrix: Tensor) -> Tensor:
+    """Reduced row echelon form with column pivoting by size, each row with a leading 1."""
+    reduced = matrix.clone()
+    for row in range(len(reduced)):
+        pivot = int(reduced[row].abs().argmax())
+        reduced[row] /= reduced[row, pivot].clone()
+        for other in range(len(reduced)):
+            if other != row:
+                reduced[other] -= reduced[other, pivot].clone() * reduced[row]
+    return reduced
+
+
+def _doubled(point: Point, members: Members) -> Point:
+    scaled = dict(point)
+    for name, rows in members.items():
+        factors = torch.ones(len(_as_vector(point[name])), dtype=torch.float64)
+        factors[rows] = 2.0
+        scaled[name] = point[name] * along(factors.to(point[name].device), 0, point[name].ndim)
+    return scaled
+
+
+def _as_vector(tensor: Tensor) -> Tensor:
+    return tensor.reshape(1) if tensor.ndim == 0 else tensor
+
+
+def _sum(parts: Sequence[Evidence]) -> Evidence:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
