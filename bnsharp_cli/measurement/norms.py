@@ -42,12 +42,14 @@ class NormCall:
         kind: batch, instance, group, layer or rms.
         arguments: by the names of ``torch.nn.functional``.
         running_mean: the name of the buffer, or an empty string.
+        running_var: likewise.
         owner: the module whose parameters or buffers the norm uses, or an empty string.
     """
 
     kind: str
     arguments: dict[str, Any]
     running_mean: str = ""
+    running_var: str = ""
     owner: str = ""
 
 
@@ -103,9 +105,10 @@ class NormInterception(TorchFunctionMode):
         bound = _SIGNATURES[func].bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
-        running_mean = self._names.get(id(arguments.get("running_mean")), "")
-        owner = running_mean or self._names.get(id(arguments.get("weight")), "")
-        call = NormCall(_FUNCTIONAL[func], arguments, running_mean, owner.rpartition(".")[0])
+        mean, variance, weight = (
+            self._names.get(id(arguments.get(key)), "") for key in ("running_mean", "running_var", "weight")
+        )
+        call = NormCall(_FUNCTIONAL[func], arguments, mean, variance, (mean or weight).rpartition(".")[0])
         number = self._calls
         self._calls += 1
         if self._observer is not None:

@@ -1,0 +1,114 @@
+"""Balls and boxes of the classical sharpness: volume, sampling, projected ascent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import gammaln
+
+from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
+
+LossAndGradient = Callable[[Point], tuple[float, Point]]
+
+
+def log_volume(dimension: int, radius: float) -> float:
+    """log V_n(δ) = (n/2) log π + n log δ − log Γ(n/2 + 1); V itself under- or overflows for any real network."""
+    n = dimension
+    return n / 2 * math.log(math.pi) + n * math.log(radius) - float(gammaln(n / 2 + 1))
+
+
+def random_in_ball(like: Point, radius: float, generator: torch.Generator) -> Point:
+    """A displacement uniform in the Euclidean ball: a Gaussian direction times δ U^{1/n}."""
+    direction = random_normal(like, generator)
+    dimension = sum(tensor.numel() for tensor in like.values())
+    uniform = float(torch.rand((), generator=generator, dtype=torch.float64))
+    return scaled(direction, radius * uniform ** (1 / dimension) / norm(direction))
+
+
+@dataclass(frozen=True)
+class BallMaximum:
+    """The largest |ΔL| that an ascent met.
+
+    Attributes:
+        value: max |ΔL|.
+        displacement: where, of norm at most the radius.
+        values: |ΔL| after each iteration, the best so far.
+        settled: the last iteration improved the value by less than one thousandth.
+    """
+
+    value: float
+    displacement: Point
+    values: tuple[float, ...] = ()
+    settled: bool = False
+
+    def seen(self, change: float, displacement: Point) -> BallMaximum:
+        """The larger of the two."""
+        if abs(change) <= self.value:
+            return self
+        return replace(self, value=abs(change), displacement=displacement)
+
+
+def ascend_on_sphere(
+    evaluate: LossAndGradient, theta: Point, loss: float, start: Point, radius: float, iterations: int
+) -> BallMaximum:
+    """Largest |ΔL| on the sphere of radius δ by w ← ± ∇L(θ + δw)/‖∇L(θ + δw)‖, the sign being that of ΔL.
+
+    On a quadratic this is the power method for the eigenvalue of largest modulus. The best point is kept, so the
+    answer never falls from one iteration to the next.
+    """
+    best = BallMaximum(0.0, scaled(start, 0.0))
+    direction = start
+    history: list[float] = []
+    for _ in range(iterations):
+        displacement = scaled(direction, radius / norm(direction))
+        value, gradient = evaluate(add_scaled(theta, displacement, 1.0))
+        best = best.seen(value - loss, displacement)
+        history.append(best.value)
+        if norm(gradient) == 0 or not math.isfinite(value):
+            break
+        direction = scaled(gradient, math.copysign(1.0, value - loss))
+    settled = len(history) > 1 and history[-1] - history[-2] <= 1e-3 * history[-1]
+    return replace(best, values=tuple(history), settled=settled)
+
+
+def maximise_in_box(
+    evaluate: LossAndGradient, theta: Point, epsilon: float, iterations: int
+) -> tuple[float, int, bool]:
+    """max L(θ + z) over the box |z_i| ≤ ε(|θ_i| + 1) by scipy's L-BFGS-B, from z = 0 (Keskar et al. 2017).
+
+    Returns:
+        The largest loss met, the evaluations of loss and gradient, and whether the solver converged.
+    """
+    shapes = {name: tensor.shape for name, tensor in theta.items()}
+    device = next(iter(theta.values())).device
+    flat = _flatten(theta)
+    losses: list[float] = []
+
+    def negative(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        moved = torch.from_numpy(flat + z).to(device).split([math.prod(shape) for shape in shapes.values()])
+        point = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), moved, strict=True)}
+        loss, gradient = evaluate(point)
+        losses.append(loss)
+        return -loss, -_flatten(gradient)
+
+    bound = epsilon * (np.abs(flat) + 1)
+    result = minimize(
+        negative,
+        np.zeros_like(flat),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=np.stack([-bound, bound], axis=1),
+        options={"maxiter": iterations},
+    )
+    return max(losses), len(losses), bool(result.success)
+
+
+def _flatten(point: Point) -> NDArray[np.float64]:
+    flat: NDArray[np.float64] = torch.cat([tensor.reshape(-1) for tensor in point.values()]).cpu().numpy()
+    return flat

@@ -1,0 +1,146 @@
+"""The classical sharpness: δ-L^p (Definition 2.1), δ-L∞ and Keskar's box. None of them is invariant under T_a."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, maximise_in_box, random_in_ball
+from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.measurement import Measurement, Search, Status, Uncertainty
+from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.rounding import loss_rounding
+from bnsharp_cli.measurement.surface import LossSurface
+
+_BALL_ITERATIONS = 5
+_BOX_ITERATIONS = 10
+_ROUNDING_FACTOR = 3.0
+
+
+def delta_lp(surface: LossSurface, point: Point, options: MeasureOptions) -> Measurement:
+    r"""δ-L^p sharpness, Eq. (1), without the volume of the ball.
+
+    .. math:: \left(E_{θ' ∼ U(B(θ, δ))} |L(θ') - L(θ)|^p\right)^{1/p} / (1 + L(θ))
+
+    Eq. (1) integrates instead of averaging, which multiplies by V_n(δ)^{1/p}; its decimal logarithm is in the details
+    as ``log10_integral``. The error is the standard error of the Monte-Carlo mean, carried through the root.
+
+    Raises:
+        NotMeasurableError: p = ∞ (use δ-L∞), or a loss in the ball is not finite.
+    """
+    if math.isinf(options.power):
+        raise NotMeasurableError("delta-lp needs a finite p.", "Use --measure delta-linf for p = inf.")
+    before = surface.counter.cost
+    generator = torch.Generator().manual_seed(options.seed)
+    loss = surface.value(point)
+    count = options.ball_samples
+    changes = []
+    for _ in range(count):
+        displacement = random_in_ball(point, options.delta, generator)
+        changes.append(abs(surface.value(add_scaled(point, displacement, 1.0)) - loss))
+    _require_finite(changes, options.delta)
+    root, error = _power_mean(changes, options.power)
+    floor = _ROUNDING_FACTOR * loss_rounding(surface, point, loss, options.seed)
+    dimension = sum(tensor.numel() for tensor in point.values())
+    log_integral = (log_volume(dimension, options.delta) / options.power + math.log(root)) if root > 0 else -math.inf
+    value = root / (1 + loss)
+    return Measurement(
+        name="delta-lp",
+        value=value,
+        status=Status.SAMPLED if root > floor else Status.BELOW_RESOLUTION,
+        uncertainty=Uncertainty(rounding=floor / (1 + loss), sampling=error / (1 + loss)),
+        cost=surface.counter.cost - before,
+        details={
+            "delta": options.delta,
+            "power": options.power,
+            "samples": count,
+            "log10_integral": None if math.isinf(log_integral) else (log_integral - math.log1p(loss)) / math.log(10),
+        },
+    )
+
+
+def delta_linf(
+    surface: LossSurface, point: Point, options: MeasureOptions, candidates: Sequence[Point] = ()
+) -> Measurement:
+    r"""δ-L∞ sharpness: max |L(θ') − L(θ)| over the ball of radius δ, divided by 1 + L(θ).
+
+    Projected ascent from the gradient and from random starts; the best point seen is the answer, a lower bound.
+
+    Args:
+        surface: L.
+        point: θ.
+        options: δ, restarts and seed.
+        candidates: displacements of norm at most δ that must not do better, such as Theorem 3.1's vanishing layer.
+    """
+    before = surface.counter.cost
+    generator = torch.Generator().manual_seed(options.seed)
+    loss, gradient = surface.value_and_gradient(point)
+    steepest = gradient if norm(gradient) > 0 else random_normal(point, generator)
+    starts = [steepest, *(random_normal(point, generator) for _ in range(options.restarts))]
+    iterations = _BALL_ITERATIONS if options.iterations is None else max(1, options.iterations)
+    maxima = [
+        ascend_on_sphere(surface.value_and_gradient, point, loss, start, options.delta, iterations) for start in starts
+    ]
+    best = max(maxima, key=lambda maximum: maximum.value)
+    for displacement in candidates:
+        best = best.seen(surface.value(add_scaled(point, displacement, 1.0)) - loss, displacement)
+    _require_finite([best.value], options.delta)
+    floor = _ROUNDING_FACTOR * loss_rounding(surface, point, loss, options.seed)
+    return Measurement(
+        name="delta-linf",
+        value=best.value / (1 + loss),
+        status=_status(best, floor),
+        uncertainty=Uncertainty(rounding=floor / (1 + loss)),
+        cost=surface.counter.cost - before,
+        search=Search("sphere", len(starts), iterations, tuple(maximum.value / (1 + loss) for maximum in maxima)),
+        details={"delta": options.delta},
+        direction=scaled(best.displacement, 1 / options.delta),
+    )
+
+
+def keskar(surface: LossSurface, point: Point, options: MeasureOptions) -> Measurement:
+    """Keskar et al. (2017): 100 · (max L − L(θ)) / (1 + L(θ)) over the box |z_i| ≤ δ(|θ_i| + 1), by L-BFGS-B; percent."""
+    before = surface.counter.cost
+    loss = surface.value(point)
+    largest, _, converged = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
+    _require_finite([largest], options.delta)
+    floor = _ROUNDING_FACTOR * loss_rounding(surface, point, loss, options.seed)
+    value = 100 * (largest - loss) / (1 + loss)
+    status = Status.CONVERGED if converged else Status.ITERATION_LIMIT
+    return Measurement(
+        name="keskar",
+        value=value,
+        status=status if largest - loss > floor else Status.BELOW_RESOLUTION,
+        uncertainty=Uncertainty(rounding=100 * floor / (1 + loss)),
+        cost=surface.counter.cost - before,
+        search=Search("l-bfgs-b", 1, _BOX_ITERATIONS, (value,)),
+        details={"delta": options.delta, "unit": "percent"},
+    )
+
+
+def _power_mean(changes: Sequence[float], power: float) -> tuple[float, float]:
+    """(mean |ΔL|^p)^{1/p} and its standard error by the delta method, scaled by the largest so as not to underflow."""
+    largest = max(changes)
+    if largest == 0:
+        return 0.0, 0.0
+    powered = [(change / largest) ** power for change in changes]
+    mean = math.fsum(powered) / len(powered)
+    variance = math.fsum((value - mean) ** 2 for value in powered) / (len(powered) - 1)
+    root = mean ** (1 / power)
+    return largest * root, largest * root * math.sqrt(variance / len(powered)) / (power * mean)
+
+
+def _status(best: BallMaximum, floor: float) -> Status:
+    if best.value <= floor:
+        return Status.BELOW_RESOLUTION
+    return Status.CONVERGED if best.settled else Status.ITERATION_LIMIT
+
+
+def _require_finite(values: Sequence[float], delta: float) -> None:
+    if not all(math.isfinite(value) for value in values):
+        raise NotMeasurableError(
+            f"The loss is not finite in the ball or box of δ = {delta:g}.", "Lower --delta, or use --precision float64."
+        )

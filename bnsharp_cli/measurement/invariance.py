@@ -1,0 +1,284 @@
+"""The invariance test: measure, rescale, measure again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point, norm
+from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.copies import Copier, Copy
+from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp
+from bnsharp_cli.measurement.measurement import Measurement, Status
+from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.surface import LossSurface
+
+DECADES = (-3, -2, -1, 0, 1, 2, 3)
+RANDOM_COPIES = 3
+GAMMA_BETA_SCALE = 1e-2
+SMALLEST_TOLERANCE = 1e-9
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CopyReport:
+    """What was measured on one copy.
+
+    Attributes:
+        name: which copy: ``a = 0.01``, ``random 1``, ``a0``, ``gamma-beta``.
+        scale: a, or None where it differs from row to row.
+        loss: L of the copy, ε per channel.
+        loss_drift: |L(T_a θ) − L(θ)|, ε per channel.
+        loss_drift_stored_epsilon: the same, ε as stored.
+        measures: by name.
+        lower_bound: Theorem 3.1's bound on δ-L∞ for the layer that fits into the ball, if one does.
+        deviation: BN-Sharpness relative to the original, minus one.
+        tolerance: what ``deviation`` may be.
+    """
+
+    name: str
+    scale: float | None
+    loss: float
+    loss_drift: float
+    loss_drift_stored_epsilon: float
+    measures: Mapping[str, Measurement]
+    lower_bound: tuple[str, float] | None = None
+    deviation: float = 0.0
+    tolerance: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers."""
+        bound = None if self.lower_bound is None else {"layer": self.lower_bound[0], "value": self.lower_bound[1]}
+        return {
+            **{key: value for key, value in vars(self).items() if key not in {"measures", "lower_bound"}},
+            "theorem_3_1_lower_bound": bound,
+            "measures": {name: measurement.to_dict() for name, measurement in self.measures.items()},
+        }
+
+
+@dataclass(frozen=True)
+class InvarianceReport:
+    """The copies under T_a, the copy with (γ, β) scaled, and the verdict."""
+
+    copies: tuple[CopyReport, ...]
+    gamma_beta: CopyReport | None
+    reference: CopyReport
+    invariant: bool
+    verdict: str
+    kept: tuple[Copy, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    surface: LossSurface
+    point: Point
+    blocks: Blocks
+    options: MeasureOptions
+    tolerance: float | None
+    stored_epsilon: bool
+    zeroed: Mapping[str, float]
+
+
+def rescale_test(
+    surface: LossSurface,
+    point: Point,
+    blocks: Blocks,
+    extended: Blocks,
+    options: MeasureOptions,
+    *,
+    tolerance: float | None = None,
+    stored_epsilon: bool = False,
+    progress: Progress = lambda _: None,
+) -> InvarianceReport:
+    """Measure copies of a network that compute the same function.
+
+    Copies: a = 10⁻³ … 10³ in decades, three random a per row, Eq. (4)'s a₀ for the layer whose loss matters most, and,
+    outside the verdict, (γ, β) scaled by 10⁻² where that changes nothing.
+
+    Args:
+        surface: L.
+        point: θ.
+        blocks: the paper's partition.
+        extended: the extended partition, for the (γ, β) copy.
+        options: of the measures.
+        tolerance: allowed relative deviation; None means the stated rounding floor, never below 1e-9.
+        stored_epsilon: measure the copies with ε as stored; then T_a is not exact.
+        progress: told the name of each copy.
+
+    Raises:
+        NotMeasurableError: no invariant block, or BN-Sharpness below its rounding floor.
+    """
+    if not blocks.invariant:
+        raise NotMeasurableError(
+            "The network has no scale-invariant weights, so there is nothing to rescale.",
+            "Measure it with `bnsharp measure`.",
+        )
+    setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, _zeroed(surface, point, blocks))
+    copier = Copier(surface, point, blocks)
+    original = copier.copy("a = 1", uniform_factors(blocks.invariant, 1.0))
+    progress(original.name)
+    reference = _measured(setting, original, 1.0, None)
+    if reference.measures["bn"].status is Status.BELOW_RESOLUTION:
+        raise NotMeasurableError(
+            f"BN-Sharpness {reference.measures['bn'].value:.3g} is not above its rounding floor.",
+            Status.BELOW_RESOLUTION.meaning.capitalize() + ".",
+        )
+    reports, kept = [], []
+    for name, scale, factors in _plan(setting):
+        progress(name)
+        copy = copier.copy(name, factors)
+        kept.append(copy)
+        reports.append(reference if scale == 1.0 else _measured(setting, copy, scale, reference))
+    gamma_beta = None
+    if extended.joint:
+        progress("gamma-beta")
+        gamma_beta, copy = _gamma_beta(setting, extended, reference)
+        kept.append(copy)
+    invariant = all(abs(report.deviation) <= report.tolerance for report in reports)
+    return InvarianceReport(
+        tuple(reports), gamma_beta, reference, invariant, _verdict(reports, invariant, options), tuple(kept)
+    )
+
+
+def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
+    count = setting.blocks.invariant
+    plan: list[tuple[str, float | None, Tensor]] = [
+        (f"a = {10.0**decade:g}", 10.0**decade, uniform_factors(count, 10.0**decade)) for decade in DECADES
+    ]
+    for index in range(RANDOM_COPIES):
+        generator = torch.Generator().manual_seed(setting.options.seed + index)
+        plan.append((f"random {index + 1}", None, random_factors(count, 3.0, generator)))
+    layer = max(setting.zeroed, key=lambda name: setting.zeroed[name])
+    own = setting.blocks.layers()[layer]
+    norms = setting.blocks.spheres(setting.point).radii[own]
+    factors = torch.ones(count + 1, dtype=torch.float64)
+    factors[own] = smallest_factor(setting.options.delta, norms)
+    plan.append((f"a0, {layer}", None, factors))
+    return plan
+
+
+def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: CopyReport | None) -> CopyReport:
+    surface = copy.stored if setting.stored_epsilon else copy.exact
+    classical = surface.in_precision(torch.float32)
+    bound = _lower_bound(setting, copy)
+    candidates = [] if bound is None else [_vanishing(setting, copy, bound[0])]
+    measures = {
+        "bn": bn_sharpness(surface, copy.point, setting.blocks, setting.options),
+        "delta-l2": delta_lp(classical, copy.point, replace(setting.options, power=2.0)),
+        "delta-linf": delta_linf(
+            classical, copy.point, replace(setting.options, iterations=None, restarts=0), candidates
+        ),
+    }
+    loss = copy.exact.value(copy.point)
+    original = loss if reference is None else reference.loss
+    deviation, tolerance = _deviation(setting, measures["bn"], reference)
+    return CopyReport(
+        name=copy.name,
+        scale=scale,
+        loss=loss,
+        loss_drift=abs(loss - original),
+        loss_drift_stored_epsilon=abs(copy.stored.value(copy.point) - original),
+        measures=measures,
+        lower_bound=bound,
+        deviation=deviation,
+        tolerance=tolerance,
+    )
+
+
+def _deviation(setting: _Setting, measurement: Measurement, reference: CopyReport | None) -> tuple[float, float]:
+    """The relative deviation from the original, and what rounding allows."""
+    if reference is None:
+        return 0.0, setting.tolerance or SMALLEST_TOLERANCE
+    original = reference.measures["bn"]
+    floors = (measurement.uncertainty.rounding or 0.0) + (original.uncertainty.rounding or 0.0)
+    allowed = max(SMALLEST_TOLERANCE, floors / original.value)
+    return measurement.value / original.value - 1, setting.tolerance or allowed
+
+
+def _zeroed(surface: LossSurface, point: Point, blocks: Blocks) -> dict[str, float]:
+    """(L(network with one layer vanishing) − L) / (1 + L) for each layer of invariant rows; T_a does not change it."""
+    loss = surface.value(point)
+    found = {}
+    for name, own in blocks.layers().items():
+        factors = torch.ones(blocks.invariant + 1, dtype=torch.float64)
+        factors[own] = 0.0
+        vanished = blocks.spheres(point).scale(point, factors.to(point[name].device))
+        found[name] = abs(surface.value(vanished) - loss) / (1 + loss)
+    return found
+
+
+def _lower_bound(setting: _Setting, copy: Copy) -> tuple[str, float] | None:
+    """Theorem 3.1: the largest change by a vanishing layer whose norm on this copy is at most δ."""
+    fitting = {
+        name: value
+        for name, value in setting.zeroed.items()
+        if norm(_vanishing(setting, copy, name)) <= setting.options.delta
+    }
+    if not fitting:
+        return None
+    layer = max(fitting, key=lambda name: fitting[name])
+    return layer, fitting[layer]
+
+
+def _vanishing(setting: _Setting, copy: Copy, layer: str) -> Point:
+    """The displacement that makes a layer vanish."""
+    factors = torch.zeros(setting.blocks.invariant + 1, dtype=torch.float64)
+    factors[setting.blocks.layers()[layer]] = -1.0
+    return setting.blocks.spheres(copy.point).scale(copy.point, factors.to(copy.point[layer].device))
+
+
+def _gamma_beta(setting: _Setting, extended: Blocks, reference: CopyReport) -> tuple[CopyReport, Copy]:
+    """One copy with every joint (γ, β) set scaled: the paper's measure moves, the extended one stands still."""
+    factors = torch.ones(extended.invariant + 1, dtype=torch.float64)
+    factors[list(extended.joint)] = GAMMA_BETA_SCALE
+    copy = Copier(setting.surface, setting.point, extended).copy("gamma-beta", factors)
+    surface = copy.stored if setting.stored_epsilon else copy.exact
+    original = bn_sharpness(setting.surface, setting.point, extended, setting.options)
+    measures = {
+        "bn": bn_sharpness(surface, copy.point, setting.blocks, setting.options),
+        "bn-extended": bn_sharpness(surface, copy.point, extended, setting.options),
+        "bn-extended-original": original,
+    }
+    loss = copy.exact.value(copy.point)
+    report = CopyReport(
+        name="gamma-beta",
+        scale=GAMMA_BETA_SCALE,
+        loss=loss,
+        loss_drift=abs(loss - reference.loss),
+        loss_drift_stored_epsilon=abs(copy.stored.value(copy.point) - reference.loss),
+        measures=measures,
+        deviation=measures["bn"].value / reference.measures["bn"].value - 1,
+        tolerance=math.inf,
+    )
+    return report, copy
+
+
+def _verdict(reports: list[CopyReport], invariant: bool, options: MeasureOptions) -> str:
+    worst = max(reports, key=lambda report: abs(report.deviation) / report.tolerance)
+    linf = [report.measures["delta-linf"].value for report in reports]
+    spread = max(linf) / min(linf) if min(linf) > 0 else math.inf
+    moved = f"δ-L∞ of the same function changes by a factor {spread:.3g}."
+    if invariant:
+        return (
+            f"BN-Sharpness is invariant: it deviates by at most {abs(worst.deviation):.1e} "
+            f"(allowed {worst.tolerance:.1e}), while {moved}"
+        )
+    factor = worst.deviation + 1
+    why = (
+        " Eq. (17) as printed steps in v, whose length belongs to the copy; --search power is invariant."
+        if options.search == "paper"
+        else ""
+    )
+    return (
+        f"BN-Sharpness as computed is NOT invariant: {worst.name} gives {factor:.3g} times the original "
+        f"(allowed deviation {worst.tolerance:.1e}).{why}"
+    )

@@ -1,0 +1,122 @@
+"""What a measure answers: a value, how far it can be trusted, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.measurement.surface import Cost
+
+
+class Status(StrEnum):
+    """How a value came about."""
+
+    CONVERGED = "converged"
+    ITERATION_LIMIT = "iteration-limit"
+    AS_PRESCRIBED = "as-prescribed"
+    SAMPLED = "sampled"
+    BELOW_RESOLUTION = "below-resolution"
+
+    @property
+    def meaning(self) -> str:
+        """One line for a reader, with the remedy where there is one."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Status.CONVERGED: "the search ended at a vanishing Riemannian gradient: a local supremum",
+    Status.ITERATION_LIMIT: "a lower bound: the search was still climbing; raise --iterations or --restarts",
+    Status.AS_PRESCRIBED: "a lower bound: the direction is what the rule prescribes",
+    Status.SAMPLED: "a Monte-Carlo mean with its standard error",
+    Status.BELOW_RESOLUTION: "no more than rounding: use --precision float64 or a larger --delta",
+}
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Absolute errors of a value, each None where it does not apply or was not estimated.
+
+    Attributes:
+        quadrature: of the integral.
+        rounding: what the arithmetic alone can have contributed.
+        sampling: standard error of a Monte-Carlo mean.
+    """
+
+    quadrature: float | None = None
+    rounding: float | None = None
+    sampling: float | None = None
+
+    def largest(self) -> float | None:
+        """The largest of the errors that were estimated."""
+        known = [error for error in (self.quadrature, self.rounding, self.sampling) if error is not None]
+        return max(known) if known else None
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the supremum was searched: one entry of ``values`` per start."""
+
+    rule: str
+    starts: int
+    iterations: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measure of one network.
+
+    Attributes:
+        name: of the measure, as on the command line.
+        value: the number.
+        status: how it came about.
+        uncertainty: absolute errors.
+        cost: passes over all samples, those for ``uncertainty`` among them.
+        uncertainty_cost: the passes that only ``uncertainty`` needed.
+        search: how the supremum was searched, if there was one.
+        details: further plain entries.
+        direction: the displacement direction that was found, for pictures; not part of the record.
+        segment: (t, ΔL(t)) at the quadrature nodes along ``direction``; not part of the record.
+    """
+
+    name: str
+    value: float
+    status: Status
+    uncertainty: Uncertainty
+    cost: Cost
+    uncertainty_cost: Cost = Cost()
+    search: Search | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    direction: Point | None = field(default=None, repr=False, compare=False)
+    segment: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, as in the JSON schema ``bnsharp/1``."""
+        record: dict[str, Any] = {
+            "value": self.value,
+            "status": self.status.value,
+            "uncertainty": vars(self.uncertainty),
+            "search": None if self.search is None else {**vars(self.search), "values": list(self.search.values)},
+            "cost": {**vars(self.cost), "for_uncertainty": dict(vars(self.uncertainty_cost))},
+        }
+        return {**record, **self.details}
+
+    @classmethod
+    def from_dict(cls, name: str, record: Mapping[str, Any]) -> Measurement:
+        """The inverse of :meth:`to_dict`."""
+        known = {"value", "status", "uncertainty", "search", "cost"}
+        search, cost = record["search"], dict(record["cost"])
+        uncertainty_cost = Cost(**cost.pop("for_uncertainty"))
+        return cls(
+            name=name,
+            value=record["value"],
+            status=Status(record["status"]),
+            uncertainty=Uncertainty(**record["uncertainty"]),
+            cost=Cost(**cost),
+            uncertainty_cost=uncertainty_cost,
+            search=None if search is None else Search(**{**search, "values": tuple(search["values"])}),
+            details={key: value for key, value in record.items() if key not in known},
+        )
