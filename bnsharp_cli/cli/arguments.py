@@ -3,25 +3,70 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnsharp_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from bnsharp_cli.cli.subject import Subject
+    from bnsharp_cli.measurement.blocks import Blocks
+
 _FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory or file.py:factory"
 _DATA = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
 
+Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint file, or sample:NAME.", show_default=False)]
+Arch = Annotated[str | None, typer.Option(help=f"Network, if the file does not say: {_FORMS}.")]
+MeasuredData = Annotated[str | None, typer.Option(help=f"Data, if the file does not say: {_DATA}.")]
+Split = Annotated[str, typer.Option(help="Split of the data: train or test.")]
+Samples = Annotated[int, typer.Option(help="Samples that are drawn.", min=1)]
+BatchSize = Annotated[int, typer.Option(help="Samples in a batch; each batch is kept whole.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of the batches and of everything random.")]
+BatchNorm = Annotated[
+    str,
+    typer.Option("--bn", help="Batch norm uses the statistics of the batch (the paper's loss) or running ones."),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="Arithmetic of the network: auto, float32 or float64.")]
+Partition = Annotated[
+    str,
+    typer.Option(help="Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta)."),
+]
+Power = Annotated[float, typer.Option("--power", "-p", help="p of the p-mean, at least 1, or inf.")]
+Search = Annotated[str, typer.Option(help="Search for the sharpest direction: power, gradient, ascent or paper.")]
+Iterations = Annotated[
+    int | None,
+    typer.Option(help="Steps of the search [default: power 2, ascent 10, paper 5].", show_default=False),
+]
+Restarts = Annotated[int, typer.Option(help="Random starts of the search besides the gradient.")]
+StepSize = Annotated[float, typer.Option(help="Step of --search paper.")]
+Rtol = Annotated[float, typer.Option(help="Wanted relative error of the quadrature.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the table.")]
+Output = Annotated[Path | None, typer.Option(help="Write the JSON document to this file.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a picture to this file (.png, .svg or .pdf).")]
+
 TrainedArch = Annotated[str, typer.Option(help=f"Network: {_FORMS}.")]
 ArchOption = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Keyword of the network's constructor; repeatable.")
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Keyword of the network's constructor; repeatable."),
 ]
 Data = Annotated[str, typer.Option(help=f"Data: {_DATA}.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision download missing data.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No notices and no progress.")]
+
+
+def require(value: str, name: str, allowed: Sequence[str]) -> None:
+    """Refuse a word that is none of the allowed ones.
+
+    Raises:
+        UsageError: with the allowed ones.
+    """
+    if value not in allowed:
+        raise UsageError(f"{name}: expected {' or '.join(allowed)}, found '{value}'.", "See --help.")
 
 
 def parse_options(pairs: Sequence[str] | None) -> dict[str, object]:
@@ -40,3 +85,46 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, object]:
         except (ValueError, SyntaxError):
             options[key] = value
     return options
+
+
+def require_all(*, split: str, bn: str) -> None:
+    """Refuse unknown words of the options that every measuring command has."""
+    require(split, "--split", ("train", "test"))
+    require(bn, "--bn", ("batch", "running"))
+
+
+def deliver(document: Mapping[str, Any], as_json: bool, output: Path | None, show: Callable[[], None]) -> None:
+    """The result on stdout as JSON or as ``show`` prints it, and in a file if one was named."""
+    from bnsharp_cli.io.atomic import write_text_atomically
+    from bnsharp_cli.report.json import render
+
+    text = render(document)
+    if output is not None:
+        write_text_atomically(output, text)
+    if as_json:
+        typer.echo(text, nl=False)
+    else:
+        show()
+
+
+def describe(subject: Subject) -> list[str]:
+    """What was measured, on what: so that a wrong architecture or preprocessing shows."""
+    request, batches, surface = subject.request, subject.batches, subject.surface
+    accuracy = "" if subject.accuracy is None else f", accuracy {subject.accuracy:.2%}"
+    dtype = "float64" if request.precision == "float64" else "float32"
+    return [
+        f"{subject.checkpoint.path.name}: {subject.architecture}, {subject.parameters:,} parameters, "
+        f"sha256 {subject.checkpoint.sha256[:12]}…",
+        f"loss {subject.loss:.6g}{accuracy} on {batches.samples:,} samples of {subject.data} ({request.split}), "
+        f"batches of {batches.batch_size}, seed {request.seed}",
+        f"{request.bn} statistics, {dtype} on {surface.batches[0][0].device}",
+    ]
+
+
+def describe_blocks(blocks: Blocks, subject: Subject) -> str:
+    """How many blocks were found, and which partition they are of."""
+    joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
+    return (
+        f"{blocks.invariant:,} scale-invariant blocks{joint} (partition {blocks.partition}), "
+        f"{blocks.free_parameters(subject.point):,} free parameters"
+    )

@@ -64,7 +64,11 @@ def main() -> None:
         if debug:
             raise
         first = (str(error).splitlines() or [""])[0]
-        _fail(f"Internal error: {type(error).__name__}: {first}", "Run again with --debug and report it.", _INTERNAL)
+        _fail(
+            f"Internal error: {type(error).__name__}: {first}",
+            "Run again with --debug and report it.",
+            _INTERNAL,
+        )
 
 
 def _fail(reason: str, remedy: str, code: int) -> None:

@@ -1,2 +1,205 @@
-EXAMPLE=''
-def measure() -> None: ...
+"""``bnsharp measure``: how sharp is this minimum?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnsharp_cli.cli import arguments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bnsharp_cli.cli.subject import Subject
+    from bnsharp_cli.measurement.blocks import Blocks
+    from bnsharp_cli.measurement.measurement import Measurement
+    from bnsharp_cli.measurement.options import MeasureOptions
+
+EXAMPLE = "Example: bnsharp measure model.pt --arch torchvision:resnet18 --data folder:images --delta 1e-3 --delta 1e-2"
+_CURVE_POINTS = 41
+_ALL = "all"
+
+
+def measure(
+    checkpoint: arguments.Checkpoint,
+    arch: arguments.Arch = None,
+    arch_option: arguments.ArchOption = None,
+    data: arguments.MeasuredData = None,
+    split: arguments.Split = "train",
+    data_root: arguments.DataRoot = None,
+    download: arguments.Download = False,
+    samples: arguments.Samples = 2048,
+    batch_size: arguments.BatchSize = 256,
+    seed: arguments.Seed = 0,
+    bn: arguments.BatchNorm = "batch",
+    which: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measure",
+            help="bn, delta-lp, delta-linf, keskar or all; repeatable [default: bn].",
+            show_default=False,
+        ),
+    ] = None,
+    delta: Annotated[
+        list[float] | None,
+        typer.Option(help="Radius; repeatable for a profile [default: 0.001].", show_default=False),
+    ] = None,
+    power: arguments.Power = 2.0,
+    search: arguments.Search = "power",
+    iterations: arguments.Iterations = None,
+    restarts: arguments.Restarts = 0,
+    step_size: arguments.StepSize = 1.0,
+    partition: arguments.Partition = "paper",
+    rtol: arguments.Rtol = 1e-3,
+    ball_samples: Annotated[int, typer.Option(help="Monte-Carlo points of delta-lp.")] = 32,
+    precision: arguments.Precision = "auto",
+    device: arguments.Device = "auto",
+    json: arguments.Json = False,
+    output: arguments.Output = None,
+    plot: arguments.Plot = None,
+    quiet: arguments.Quiet = False,
+) -> None:
+    """Measure the sharpness of the minimum that a checkpoint sits in."""
+    from bnsharp_cli.cli.subject import Request, open_subject
+    from bnsharp_cli.measurement.measures import MEASURES
+    from bnsharp_cli.measurement.options import MeasureOptions
+
+    began = time.monotonic()
+    arguments.require_all(split=split, bn=bn)
+    names = _names(which, list(MEASURES))
+    deltas = delta or [1e-3]
+    options = MeasureOptions(
+        deltas[0],
+        power,
+        search,
+        iterations,
+        restarts,
+        step_size,
+        rtol,
+        partition,
+        precision,
+        ball_samples,
+        seed,
+    )
+    runs = [replace(options, delta=value) for value in deltas]
+    if plot is not None:
+        from bnsharp_cli.report.plots import check_format
+
+        check_format(plot)
+    subject = open_subject(
+        Request(
+            checkpoint,
+            arch,
+            arch_option,
+            data,
+            split,
+            data_root,
+            download,
+            samples,
+            batch_size,
+            seed,
+            bn,
+            device,
+            precision,
+            quiet,
+        )
+    )
+    blocks, measured = _measure(subject, names, runs)
+    if plot is not None:
+        _plot(plot, subject, blocks, measured, options)
+    document = _document(subject, blocks, options, measured, time.monotonic() - began)
+    arguments.deliver(document, json, output, lambda: _print(subject, blocks, measured))
+
+
+def _names(which: list[str] | None, known: list[str]) -> list[str]:
+    names = which or ["bn"]
+    for name in names:
+        arguments.require(name, "--measure", [*known, _ALL])
+    return known if _ALL in names else list(dict.fromkeys(names))
+
+
+def _measure(
+    subject: Subject, names: list[str], runs: list[MeasureOptions]
+) -> tuple[Blocks, dict[str, list[Measurement]]]:
+    from bnsharp_cli.cli.subject import progress
+    from bnsharp_cli.measurement.find_blocks import find_blocks
+    from bnsharp_cli.measurement.measures import MEASURES
+
+    progress(subject.request, "finding the scale-invariant blocks")
+    blocks = find_blocks(subject.surface, subject.point, runs[0].partition)
+    measured: dict[str, list[Measurement]] = {}
+    for name in names:
+        for options in runs:
+            progress(subject.request, f"{name}, δ = {options.delta:g}")
+            measured.setdefault(name, []).append(MEASURES[name](subject.surface, subject.point, blocks, options))
+    progress(subject.request, "")
+    return blocks, measured
+
+
+def _document(
+    subject: Subject,
+    blocks: Blocks,
+    options: MeasureOptions,
+    measured: dict[str, list[Measurement]],
+    seconds: float,
+) -> dict[str, Any]:
+    from bnsharp_cli.report.json import blocks_entry
+
+    measures = {}
+    for name, runs in measured.items():
+        measures[name] = runs[0].to_dict()
+        if len(runs) > 1:
+            measures[name]["profile"] = [run.to_dict() for run in runs]
+    cost = subject.surface.counter.cost
+    return {
+        **subject.document("measure"),
+        "options": {**options.to_dict(), "bn": subject.request.bn},
+        "blocks": blocks_entry(blocks, subject.point),
+        "measures": measures,
+        "cost": {**vars(cost), "seconds": seconds},
+    }
+
+
+def _print(subject: Subject, blocks: Blocks, measured: dict[str, list[Measurement]]) -> None:
+    from bnsharp_cli.report.terminal import console, print_measurements, print_subject
+
+    out = console()
+    print_subject(out, [*arguments.describe(subject), arguments.describe_blocks(blocks, subject)])
+    print_measurements(out, [run for runs in measured.values() for run in runs])
+
+
+def _plot(
+    path: Path,
+    subject: Subject,
+    blocks: Blocks,
+    measured: dict[str, list[Measurement]],
+    options: MeasureOptions,
+) -> None:
+    """L along the sharpest direction and along that of δ-L∞; what was not measured is measured for the picture."""
+    from bnsharp_cli.core.point import Point, add_scaled
+    from bnsharp_cli.measurement.measures import MEASURES
+    from bnsharp_cli.report.plots import plot_segments
+
+    found = {
+        name: measured[name][0] if name in measured else MEASURES[name](subject.surface, subject.point, blocks, options)
+        for name in ("bn", "delta-linf")
+    }
+    steps = [options.delta * (2 * index / (_CURVE_POINTS - 1) - 1) for index in range(_CURVE_POINTS)]
+
+    def curve(direction: Point | None) -> list[tuple[float, float]]:
+        assert direction is not None
+        values = subject.surface.values([add_scaled(subject.point, direction, step) for step in steps])
+        return [(step, value - subject.loss) for step, value in zip(steps, values, strict=True)]
+
+    plot_segments(
+        path,
+        curve(found["bn"].direction),
+        found["bn"].segment,
+        curve(found["delta-linf"].direction),
+        options.delta,
+        ("along the sharpest direction of BN-Sharpness", "along the direction of δ-L∞"),
+        subject.checkpoint.path.name,
+    )

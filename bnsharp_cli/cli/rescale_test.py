@@ -1,2 +1,212 @@
-EXAMPLE=''
-def rescale_test() -> None: ...
+"""``bnsharp rescale-test``: does the number survive a rescaling that changes nothing?"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnsharp_cli.cli import arguments
+
+if TYPE_CHECKING:
+    from bnsharp_cli.cli.subject import Subject
+    from bnsharp_cli.measurement.blocks import Blocks
+    from bnsharp_cli.measurement.copies import Copy
+    from bnsharp_cli.measurement.invariance import InvarianceReport
+    from bnsharp_cli.measurement.options import MeasureOptions
+
+EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
+
+
+def rescale_test(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="Checkpoint file, or sample:NAME; the embedded sample if left out.", show_default=False),
+    ] = None,
+    arch: arguments.Arch = None,
+    arch_option: arguments.ArchOption = None,
+    data: arguments.MeasuredData = None,
+    split: arguments.Split = "train",
+    data_root: arguments.DataRoot = None,
+    download: arguments.Download = False,
+    samples: arguments.Samples = 1024,
+    batch_size: arguments.BatchSize = 256,
+    seed: arguments.Seed = 0,
+    bn: arguments.BatchNorm = "batch",
+    delta: Annotated[float, typer.Option(help="Radius.")] = 1e-3,
+    power: arguments.Power = 2.0,
+    search: arguments.Search = "power",
+    iterations: arguments.Iterations = None,
+    restarts: arguments.Restarts = 0,
+    step_size: arguments.StepSize = 1.0,
+    rtol: arguments.Rtol = 1e-3,
+    epsilon: Annotated[
+        str, typer.Option(help="Measure the copies with exact epsilon per channel, or as stored.")
+    ] = "exact",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Allowed relative deviation [default: the rounding floor, at least 1e-9].",
+            show_default=False,
+        ),
+    ] = None,
+    save_copies: Annotated[Path | None, typer.Option(help="Write the copies to this folder.")] = None,
+    precision: arguments.Precision = "float64",
+    device: arguments.Device = "auto",
+    json: arguments.Json = False,
+    output: arguments.Output = None,
+    plot: arguments.Plot = None,
+    quiet: arguments.Quiet = False,
+) -> None:
+    """Rescale the weights in ways that change nothing, and see which sharpness stands still.
+
+    Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
+    """
+    from bnsharp_cli.cli.subject import Request, open_subject
+    from bnsharp_cli.errors import UsageError
+    from bnsharp_cli.measurement.options import MeasureOptions
+
+    began = time.monotonic()
+    arguments.require_all(split=split, bn=bn)
+    arguments.require(epsilon, "--epsilon", ("exact", "stored"))
+    if tolerance is not None and tolerance <= 0:
+        raise UsageError(f"--tolerance: expected a positive number, found {tolerance:g}.", "See --help.")
+    if plot is not None:
+        from bnsharp_cli.report.plots import check_format
+
+        check_format(plot)
+    options = MeasureOptions(
+        delta,
+        power,
+        search,
+        iterations,
+        restarts,
+        step_size,
+        rtol,
+        precision=precision,
+        ball_samples=16,
+        seed=seed,
+    )
+    subject = open_subject(
+        Request(
+            checkpoint,
+            arch,
+            arch_option,
+            data,
+            split,
+            data_root,
+            download,
+            samples,
+            batch_size,
+            seed,
+            bn,
+            device,
+            precision,
+            quiet,
+        )
+    )
+    blocks, report = _test(subject, options, epsilon == "stored", tolerance)
+    if save_copies is not None:
+        _save(save_copies, subject, report, epsilon == "stored")
+    if plot is not None:
+        from bnsharp_cli.report.plots import plot_invariance
+
+        plot_invariance(plot, report, f"{subject.checkpoint.path.name}: one function, rescaled")
+    document = _document(subject, blocks, options, report, epsilon, time.monotonic() - began)
+    arguments.deliver(document, json, output, lambda: _print(subject, blocks, report))
+    raise typer.Exit(0 if report.invariant else 1)
+
+
+def _test(
+    subject: Subject, options: MeasureOptions, stored: bool, tolerance: float | None
+) -> tuple[Blocks, InvarianceReport]:
+    from bnsharp_cli.cli.subject import progress
+    from bnsharp_cli.measurement import invariance
+    from bnsharp_cli.measurement.find_blocks import find_blocks
+
+    progress(subject.request, "finding the scale-invariant blocks")
+    blocks = find_blocks(subject.surface, subject.point, "paper")
+    extended = find_blocks(subject.surface, subject.point, "extended")
+    report = invariance.rescale_test(
+        subject.surface,
+        subject.point,
+        blocks,
+        extended,
+        options,
+        tolerance=tolerance,
+        stored_epsilon=stored,
+        progress=lambda name: progress(subject.request, f"measuring {name}"),
+    )
+    progress(subject.request, "")
+    return blocks, report
+
+
+def _document(
+    subject: Subject,
+    blocks: Blocks,
+    options: MeasureOptions,
+    report: InvarianceReport,
+    epsilon: str,
+    seconds: float,
+) -> dict[str, Any]:
+    from bnsharp_cli.report.json import blocks_entry
+
+    cost = subject.surface.counter.cost
+    return {
+        **subject.document("rescale-test"),
+        "options": {**options.to_dict(), "bn": subject.request.bn, "epsilon": epsilon},
+        "blocks": blocks_entry(blocks, subject.point),
+        "measures": {name: measured.to_dict() for name, measured in report.reference.measures.items()},
+        "copies": [copy.to_dict() for copy in report.copies],
+        "gamma_beta": None if report.gamma_beta is None else report.gamma_beta.to_dict(),
+        "verdict": {"invariant": report.invariant, "sentence": report.verdict},
+        "cost": {**vars(cost), "seconds": seconds},
+    }
+
+
+def _print(subject: Subject, blocks: Blocks, report: InvarianceReport) -> None:
+    from bnsharp_cli.report.terminal import console, print_invariance, print_subject
+
+    out = console()
+    print_subject(out, [*arguments.describe(subject), arguments.describe_blocks(blocks, subject)])
+    print_invariance(out, report)
+
+
+def _save(folder: Path, subject: Subject, report: InvarianceReport, stored: bool) -> None:
+    """Write every copy: with ε per channel under our own key, or plain with ε as stored, labelled either way."""
+    from bnsharp_cli.cli.subject import notice
+    from bnsharp_cli.errors import UsageError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot write to {folder}: {error.strerror}.", "Name another folder.") from error
+    for copy in report.kept:
+        ending = ".stored-epsilon.pt" if stored else ".pt"
+        _save_copy(folder / (re.sub(r"[^A-Za-z0-9.-]+", "-", copy.name).strip("-") + ending), subject, copy, stored)
+    notice(subject.request, f"wrote {len(report.kept)} copies to {folder}")
+
+
+def _save_copy(path: Path, subject: Subject, copy: Copy, stored: bool) -> None:
+    from bnsharp_cli.io.checkpoint import save_checkpoint
+
+    metadata = subject.checkpoint.metadata
+    kept = {
+        key: metadata[key]
+        for key in ("architecture", "architecture_options", "data", "preprocessing")
+        if key in metadata
+    }
+    save_checkpoint(
+        path,
+        {**subject.module.state_dict(), **copy.stored.buffers, **copy.point},
+        **kept,
+        copy={
+            "of_sha256": subject.checkpoint.sha256,
+            "transformation": copy.name,
+            "epsilon": "as stored: the loss differs" if stored else "per channel, under norm_epsilon",
+        },
+        **({} if stored else {"norm_epsilon": copy.norm_epsilon()}),
+    )

@@ -18,7 +18,9 @@ _ROUNDING_NOISE = 1e-13
 class Objective(Protocol):
     """F^{1/p} of Definition 3.1 as a function of normalised coordinates u."""
 
-    spheres: Spheres
+    @property
+    def spheres(self) -> Spheres:
+        """φ(θ)."""
 
     def value(self, coordinates: Point) -> float:
         """F(r u)^{1/p}."""
@@ -64,7 +66,9 @@ class SearchState:
 class SearchRule(Protocol):
     """One step of a search; ``monotone`` rules return the best u they saw, others the last."""
 
-    monotone: bool
+    @property
+    def monotone(self) -> bool:
+        """Whether the best u is the answer, or the last."""
 
     def step(self, state: SearchState, objective: Objective) -> SearchState:
         """The next state."""

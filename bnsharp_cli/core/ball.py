@@ -18,7 +18,7 @@ LossAndGradient = Callable[[Point], tuple[float, Point]]
 
 
 def log_volume(dimension: int, radius: float) -> float:
-    """log V_n(δ) = (n/2) log π + n log δ − log Γ(n/2 + 1); V itself under- or overflows for any real network."""
+    """Log V_n(δ) = (n/2) log π + n log δ − log Γ(n/2 + 1); V itself under- or overflows for any real network."""
     n = dimension
     return n / 2 * math.log(math.pi) + n * math.log(radius) - float(gammaln(n / 2 + 1))
 
@@ -80,7 +80,7 @@ def ascend_on_sphere(
 def maximise_in_box(
     evaluate: LossAndGradient, theta: Point, epsilon: float, iterations: int
 ) -> tuple[float, int, bool]:
-    """max L(θ + z) over the box |z_i| ≤ ε(|θ_i| + 1) by scipy's L-BFGS-B, from z = 0 (Keskar et al. 2017).
+    """Max L(θ + z) over the box |z_i| ≤ ε(|θ_i| + 1) by scipy's L-BFGS-B, from z = 0 (Keskar et al. 2017).
 
     Returns:
         The largest loss met, the evaluations of loss and gradient, and whether the solver converged.
@@ -91,7 +91,7 @@ def maximise_in_box(
     losses: list[float] = []
 
     def negative(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        moved = torch.from_numpy(flat + z).to(device).split([math.prod(shape) for shape in shapes.values()])
+        moved = torch.split(torch.from_numpy(flat + z).to(device), [math.prod(shape) for shape in shapes.values()])
         point = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), moved, strict=True)}
         loss, gradient = evaluate(point)
         losses.append(loss)

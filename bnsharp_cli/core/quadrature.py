@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +115,7 @@ def _sign_changes(remembered: _Remembered) -> list[float]:
     """Zeros of ΔL other than t = 0, each bracketed by two neighbouring nodes of one side."""
     nodes = remembered.nodes()
     zeros = []
-    for (left, before), (right, after) in zip(nodes, nodes[1:], strict=False):
+    for (left, before), (right, after) in pairwise(nodes):
         if before * after < 0:
             zero = brentq(lambda s: float(remembered(np.array([s]))[0]), left, right, xtol=_ZERO_TOLERANCE)
             zeros.append(round(float(zero), 12))
@@ -122,7 +123,7 @@ def _sign_changes(remembered: _Remembered) -> list[float]:
 
 
 def _largest(remembered: _Remembered) -> tuple[float, float]:
-    """max |ΔL| on the segment from 17 nodes, refined between the neighbours of the best inner one."""
+    """Max |ΔL| on the segment from 17 nodes, refined between the neighbours of the best inner one."""
     grid = np.cos(np.linspace(math.pi, 0.0, 17))
     values = np.abs(remembered(grid))
     best = int(values.argmax())

@@ -69,7 +69,7 @@ class Spheres:
         }
 
     def to_direction(self, coordinates: Point) -> Point:
-        """v = r u."""
+        """V = r u."""
         return self.scale(coordinates, self.radii)
 
     def to_coordinates_gradient(self, gradient: Point) -> Point:

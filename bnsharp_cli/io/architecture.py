@@ -19,7 +19,11 @@ _CONVOLUTION, _MATRIX = 4, 2
 
 
 def build_architecture(
-    spec: str, options: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None, *, trusted: bool = True
+    spec: str,
+    options: Mapping[str, Any],
+    weights: Mapping[str, Tensor] | None = None,
+    *,
+    trusted: bool = True,
 ) -> nn.Module:
     """Build a network by name.
 
@@ -96,5 +100,5 @@ def _read_off(spec: str, kind: str, weights: Mapping[str, Tensor]) -> dict[str, 
     options = {"in_channels": convolutions[0].shape[1], "classes": classes}
     if spec == "lenet-bn":
         side = round((matrices[0].shape[1] / 16) ** 0.5)
-        options["image_size"] = 4 * side if side < 4 else 4 * side + 12  # noqa: PLR2004 -- padded below 28 pixels
+        options["image_size"] = 4 * side if side < 4 else 4 * side + 12
     return options

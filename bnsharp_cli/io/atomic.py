@@ -21,7 +21,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
         raise UsageError(
-            f"Cannot write {path}: {error.strerror}.", "Name a file in an existing folder that you may write to."
+            f"Cannot write {path}: {error.strerror}.",
+            "Name a file in an existing folder that you may write to.",
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as stream:

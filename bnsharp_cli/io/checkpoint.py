@@ -67,7 +67,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         sha256=sha256,
         format=FORMAT if own else ("safetensors" if kind == "safetensors" else "state_dict"),
         state_dict=state_dict,
-        metadata={key: value for key, value in content.items() if key not in {"state_dict", "norm_epsilon"}} if own else {},
+        metadata={key: value for key, value in content.items() if key not in {"state_dict", "norm_epsilon"}}
+        if own
+        else {},
         norm_epsilon=tuple(epsilon),
     )
 
@@ -95,7 +97,8 @@ def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
     problems = [f"lacks {_some(missing)}"] if missing else []
     problems += [f"has unknown {_some(unexpected)}"] if unexpected else []
     problems += [
-        f"{one_line(name)} is {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}" for name in misshapen[:1]
+        f"{one_line(name)} is {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in misshapen[:1]
     ]
     if problems:
         raise CheckpointRefusedError(
@@ -146,7 +149,8 @@ def _find_state_dict(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor
     if strangers:
         kind = type(state_dict[strangers[0]]).__name__
         raise CheckpointRefusedError(
-            f"{path}: '{one_line(strangers[0])}' is a {kind}, expected a tensor of a state_dict.", SAVE_WEIGHTS
+            f"{path}: '{one_line(strangers[0])}' is a {kind}, expected a tensor of a state_dict.",
+            SAVE_WEIGHTS,
         )
     return dict(state_dict)
 
@@ -169,12 +173,13 @@ def _check_tensors(path: Path, state_dict: Mapping[str, Tensor]) -> None:
             if tensor.dtype not in (torch.int64, torch.int32, torch.bool):
                 raise CheckpointRefusedError(f"{shown} is {tensor.dtype}, expected floating weights.", SAVE_WEIGHTS)
             continue
-        if tensor.element_size() < 2:  # noqa: PLR2004 -- float8: a state_dict of it is a compressed network
+        if tensor.element_size() < 2:
             raise CheckpointRefusedError(f"{shown} is {tensor.dtype}, expected 16 bits or more.", SAVE_WEIGHTS)
         broken = int((~torch.isfinite(tensor)).sum())
         if broken:
             raise CheckpointRefusedError(
-                f"{shown} has {broken} NaN or infinite of {tensor.numel()} values.", "Use a checkpoint from before training diverged."
+                f"{shown} has {broken} NaN or infinite of {tensor.numel()} values.",
+                "Use a checkpoint from before training diverged.",
             )
         if name.endswith("running_var") and bool((tensor < 0).any()):
             raise CheckpointRefusedError(f"{shown} has a negative variance.", "Use an undamaged checkpoint.")

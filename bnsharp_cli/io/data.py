@@ -98,7 +98,7 @@ def draw_batches(
             "Lower --batch-size, raise --samples, or use more data.",
         )
     batches = []
-    for part in indices[: whole * batch_size].split(batch_size):
+    for part in torch.split(indices[: whole * batch_size], batch_size):
         images, labels = split.load(part, preprocessing)
         batches.append((preprocessing.normalise(images), labels))
     if not all(torch.isfinite(images).all() for images, _ in batches):

@@ -24,7 +24,8 @@ def import_factory(spec: str) -> Callable[..., Any]:
         function = getattr(module, name)
     except (ImportError, OSError, AttributeError, SyntaxError) as error:
         raise UsageError(
-            f"Cannot import '{spec}': {error}.", "Name it as package.module:function or path/to/file.py:function."
+            f"Cannot import '{spec}': {error}.",
+            "Name it as package.module:function or path/to/file.py:function.",
         ) from error
     if not callable(function):
         raise UsageError(f"'{spec}' is a {type(function).__name__}, expected a function.", "Name a function.")

@@ -68,7 +68,8 @@ def _refuse_known_strangers(path: Path, head: bytes) -> None:
         )
     if text.startswith(b"version https://git-lfs"):
         raise CheckpointRefusedError(
-            f"{path} is a Git-LFS pointer, not the checkpoint.", "Run `git lfs pull` to fetch the file itself."
+            f"{path} is a Git-LFS pointer, not the checkpoint.",
+            "Run `git lfs pull` to fetch the file itself.",
         )
     if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
         raise CheckpointRefusedError(f"{path} is an archive.", "Unpack it and name the checkpoint inside.")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
+from torch.nn import functional
 
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError
 
@@ -27,11 +27,12 @@ class Preprocessing:
     std: tuple[float, ...] = ()
 
     def resize(self, images: Tensor) -> Tensor:
-        """Resize (..., C, H, W) to ``image_size``, with antialiasing."""
+        """Resize (C, H, W) or (N, C, H, W) to ``image_size``, bilinear with antialiasing as torchvision does."""
         if self.image_size is None or tuple(images.shape[-2:]) == (self.image_size, self.image_size):
             return images
-        resized: Tensor = v2.functional.resize(images, [self.image_size, self.image_size], antialias=True)
-        return resized
+        stacked = images if images.ndim == 4 else images.unsqueeze(0)
+        size = (self.image_size, self.image_size)
+        return functional.interpolate(stacked, size, mode="bilinear", antialias=True).reshape(*images.shape[:-2], *size)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise (N, C, H, W) images in [0, 1], channel by channel.
@@ -61,8 +62,12 @@ class Preprocessing:
         Raises:
             CheckpointRefusedError: an entry of the wrong kind.
         """
-        size, mean, std = entries.get("image_size"), _numbers(entries.get("mean")), _numbers(entries.get("std"))
-        sound = (size is None or (isinstance(size, int) and 0 < size <= 4096)) and mean is not None  # noqa: PLR2004 -- no sane network sees larger images
+        size, mean, std = (
+            entries.get("image_size"),
+            _numbers(entries.get("mean")),
+            _numbers(entries.get("std")),
+        )
+        sound = (size is None or (isinstance(size, int) and 0 < size <= 4096)) and mean is not None
         if not sound or std is None or len(mean or ()) != len(std) or any(value <= 0 for value in std):
             raise CheckpointRefusedError(
                 "The checkpoint's 'preprocessing' entry is not {image_size, mean, std} with positive std.",

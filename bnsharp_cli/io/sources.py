@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.factories import import_factory
@@ -81,8 +80,7 @@ class DatasetSplit:
             raise DataRefusedError(
                 f"Cannot read {self.name_of(index)}: {str(error).splitlines()[0]}.", "Replace or remove it."
             ) from error
-        pixels = image if isinstance(image, Tensor) else v2.functional.pil_to_tensor(image)
-        return preprocessing.resize(_unit_range(pixels)), torch.as_tensor(label)
+        return preprocessing.resize(_unit_range(_pixels(image))), torch.as_tensor(label)
 
 
 def digits(split: str) -> ArraySplit:
@@ -134,9 +132,9 @@ def npz(path: Path, split: str) -> ArraySplit:
             x, y = (np.asarray(archive[name]) for name in names)
     except (OSError, KeyError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise DataRefusedError(f"Cannot read {names[0]}, {names[1]} from {path}: {error}.", remedy) from error
-    if x.ndim != 4 or len(x) != len(y) or x.dtype.kind not in "fu" or y.dtype.kind not in "fiu":  # noqa: PLR2004 -- N, C, H, W
+    if x.ndim != 4 or len(x) != len(y) or x.dtype.kind not in "fu" or y.dtype.kind not in "fiu":
         raise DataRefusedError(
-            f"{path}: expected x (N, C, H, W) of uint8 or floats and y (N, …), found {x.dtype}{x.shape}, {y.dtype}{y.shape}.",
+            f"{path}: expected x (N, C, H, W) and y (N, …), found {x.dtype}{x.shape} and {y.dtype}{y.shape}.",
             remedy,
         )
     targets = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
@@ -173,6 +171,14 @@ def factory(spec: str, split: str) -> DatasetSplit:
             "Return an object with __len__ and __getitem__ giving (image, label).",
         )
     return DatasetSplit(dataset, lambda index: f"{spec} example {index}")
+
+
+def _pixels(image: Any) -> Tensor:
+    """(C, H, W) of a tensor or of a PIL image."""
+    if isinstance(image, Tensor):
+        return image
+    array = np.array(image)
+    return torch.from_numpy(array if array.ndim == 3 else array[..., None]).movedim(-1, 0)
 
 
 def _unit_range(images: Tensor) -> Tensor:

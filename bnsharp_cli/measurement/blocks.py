@@ -57,7 +57,11 @@ class Blocks:
         """The invariant blocks of each tensor that has any, without the joint ones."""
         found = {}
         for name, entry in self.rows.items():
-            own = [block for block in entry.block.unique().tolist() if block < self.invariant and block not in self.joint]
+            own = [
+                block
+                for block in sorted(set(entry.block.tolist()))
+                if block < self.invariant and block not in self.joint
+            ]
             if own:
                 found[name] = torch.tensor(own)
         return found

@@ -11,6 +11,7 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import rescaled_mean, rescaled_variance
 from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.norms import NormCall
 from bnsharp_cli.measurement.probe import Probe
@@ -36,13 +37,11 @@ class Copy:
     exact: LossSurface
     stored: LossSurface
 
-    def norm_epsilon(self, probe: Probe) -> list[Tensor]:
+    def norm_epsilon(self) -> list[Tensor]:
         """ε per channel of each norm call, a_c² ε."""
-        calls = [call for call, _, _ in probe.moments(probe.points[0])]
-        return [
-            scale.square() * float(call.arguments["eps"] or torch.finfo(torch.float32).eps)
-            for scale, call in zip(self.exact.treatment.input_scales, calls, strict=True)
-        ]
+        calls = [call for call, _, _ in Probe.of(self.exact, self.point).moments(self.point)]
+        scales = self.exact.treatment.input_scales
+        return [scale.square() * _epsilon(call) for scale, call in zip(scales, calls, strict=True)]
 
 
 class Copier:
@@ -106,3 +105,27 @@ def _ratio(before: _Moments, after: _Moments, generic: _Moments, generic_scaled:
 def _varies(moments: _Moments) -> Tensor:
     _, mean, std = moments
     return std > _CONSTANT * mean.abs()
+
+
+def restored_scales(surface: LossSurface, point: Point, epsilon: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The input scales √(ε_c/ε) of a copy that was saved with its ε per channel.
+
+    Raises:
+        CheckpointRefusedError: the entries do not fit the network's norms.
+    """
+    moments = Probe.of(surface, point).moments(point)
+    calls = [call for call, _, _ in moments]
+    if [entry.shape for entry in epsilon] != [mean.shape for _, mean, _ in moments] or not all(
+        bool((entry > 0).all()) for entry in epsilon
+    ):
+        raise CheckpointRefusedError(
+            f"The copy's 'norm_epsilon' has {len(epsilon)} entries that do not fit the network's {len(calls)} norms.",
+            "Write the copy again with `bnsharp rescale-test --save-copies`.",
+        )
+    return tuple((entry.double() / _epsilon(call)).sqrt() for entry, call in zip(epsilon, calls, strict=True))
+
+
+def _epsilon(call: NormCall) -> float:
+    """ε as the module has it; an rms norm without one uses the unit of its arithmetic."""
+    epsilon = call.arguments["eps"]
+    return torch.finfo(torch.float32).eps if epsilon is None else float(epsilon)

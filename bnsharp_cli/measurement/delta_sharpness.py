@@ -102,7 +102,7 @@ def delta_linf(
 
 
 def keskar(surface: LossSurface, point: Point, options: MeasureOptions) -> Measurement:
-    """Keskar et al. (2017): 100 · (max L − L(θ)) / (1 + L(θ)) over the box |z_i| ≤ δ(|θ_i| + 1), by L-BFGS-B; percent."""
+    """Keskar et al. (2017): 100 · (max L − L(θ)) / (1 + L(θ)) over the box |z_i| ≤ δ(|θ_i| + 1), by L-BFGS-B."""
     before = surface.counter.cost
     loss = surface.value(point)
     largest, _, converged = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
@@ -142,5 +142,6 @@ def _status(best: BallMaximum, floor: float) -> Status:
 def _require_finite(values: Sequence[float], delta: float) -> None:
     if not all(math.isfinite(value) for value in values):
         raise NotMeasurableError(
-            f"The loss is not finite in the ball or box of δ = {delta:g}.", "Lower --delta, or use --precision float64."
+            f"The loss is not finite in the ball or box of δ = {delta:g}.",
+            "Lower --delta, or use --precision float64.",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -146,12 +147,12 @@ def _confirm(assignment: _Assignment, probe: Probe) -> None:
     drawn = torch.tensor([0.5, 2.0], dtype=torch.float64)[torch.randint(2, (count + 1,), generator=generator)]
     drawn[count] = 1.0
     spheres = Spheres(rows, torch.ones(count + 1, dtype=torch.float64))
-    if probe.unchanged(lambda point: spheres.scale(point, drawn)):
+    if probe.unchanged(partial(spheres.scale, factors=drawn)):
         return
     for name, labels in assignment.labels.items():
         own = torch.ones(count + 1, dtype=torch.float64)
         own[rows[name].block] = drawn[rows[name].block]
-        if not probe.unchanged(lambda point, own=own: spheres.scale(point, own)):
+        if not probe.unchanged(partial(spheres.scale, factors=own)):
             assignment.release(set(labels.tolist()))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import Point, norm
+from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks import Blocks
@@ -20,6 +20,7 @@ from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.measurement import Measurement, Status
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 
 DECADES = (-3, -2, -1, 0, 1, 2, 3)
 RANDOM_COPIES = 3
@@ -85,7 +86,7 @@ class _Setting:
     options: MeasureOptions
     tolerance: float | None
     stored_epsilon: bool
-    zeroed: Mapping[str, float]
+    vanishing: Mapping[str, float]
 
 
 def rescale_test(
@@ -122,16 +123,13 @@ def rescale_test(
             "The network has no scale-invariant weights, so there is nothing to rescale.",
             "Measure it with `bnsharp measure`.",
         )
-    setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, _zeroed(surface, point, blocks))
+    vanishing = vanishing_changes(surface, point, blocks)
+    setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, vanishing)
     copier = Copier(surface, point, blocks)
     original = copier.copy("a = 1", uniform_factors(blocks.invariant, 1.0))
     progress(original.name)
     reference = _measured(setting, original, 1.0, None)
-    if reference.measures["bn"].status is Status.BELOW_RESOLUTION:
-        raise NotMeasurableError(
-            f"BN-Sharpness {reference.measures['bn'].value:.3g} is not above its rounding floor.",
-            Status.BELOW_RESOLUTION.meaning.capitalize() + ".",
-        )
+    _require_resolved(reference.measures["bn"])
     reports, kept = [], []
     for name, scale, factors in _plan(setting):
         progress(name)
@@ -149,6 +147,39 @@ def rescale_test(
     )
 
 
+def self_test(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> tuple[float, float]:
+    """The largest relative deviation of BN-Sharpness on three copies (a = 0.01, 100, random), and what is allowed.
+
+    Raises:
+        NotMeasurableError: BN-Sharpness is below its rounding floor.
+    """
+    copier = Copier(surface, point, blocks)
+    original = bn_sharpness(surface, point, blocks, options)
+    _require_resolved(original)
+    generator = torch.Generator().manual_seed(options.seed)
+    factors = [uniform_factors(blocks.invariant, a) for a in (0.01, 100.0)]
+    factors.append(random_factors(blocks.invariant, 2.0, generator))
+    found = []
+    for vector in factors:
+        copy = copier.copy("self-test", vector)
+        found.append(_compare(bn_sharpness(copy.exact, copy.point, blocks, options), original))
+    return max(((abs(deviation), allowed) for deviation, allowed in found), key=lambda pair: pair[0] / pair[1])
+
+
+def _require_resolved(original: Measurement) -> None:
+    if original.status is Status.BELOW_RESOLUTION:
+        raise NotMeasurableError(
+            f"BN-Sharpness {original.value:.3g} is not above its rounding floor {original.uncertainty.rounding:.3g}.",
+            "Use --precision float64, a larger --delta or more --samples.",
+        )
+
+
+def _compare(measurement: Measurement, original: Measurement) -> tuple[float, float]:
+    """The relative deviation from the original, and what the two rounding floors allow, never below 1e-9."""
+    floors = (measurement.uncertainty.rounding or 0.0) + (original.uncertainty.rounding or 0.0)
+    return measurement.value / original.value - 1, max(SMALLEST_TOLERANCE, floors / original.value)
+
+
 def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
     count = setting.blocks.invariant
     plan: list[tuple[str, float | None, Tensor]] = [
@@ -157,20 +188,20 @@ def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
     for index in range(RANDOM_COPIES):
         generator = torch.Generator().manual_seed(setting.options.seed + index)
         plan.append((f"random {index + 1}", None, random_factors(count, 3.0, generator)))
-    layer = max(setting.zeroed, key=lambda name: setting.zeroed[name])
+    layer = max(setting.vanishing, key=lambda name: setting.vanishing[name])
     own = setting.blocks.layers()[layer]
     norms = setting.blocks.spheres(setting.point).radii[own]
     factors = torch.ones(count + 1, dtype=torch.float64)
     factors[own] = smallest_factor(setting.options.delta, norms)
-    plan.append((f"a0, {layer}", None, factors))
+    plan.append(("a0", None, factors))
     return plan
 
 
 def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: CopyReport | None) -> CopyReport:
     surface = copy.stored if setting.stored_epsilon else copy.exact
     classical = surface.in_precision(torch.float32)
-    bound = _lower_bound(setting, copy)
-    candidates = [] if bound is None else [_vanishing(setting, copy, bound[0])]
+    bound = lower_bound(copy.point, setting.blocks, setting.vanishing, setting.options.delta)
+    candidates = [] if bound is None else [vanishing_displacement(copy.point, setting.blocks, bound[0])]
     measures = {
         "bn": bn_sharpness(surface, copy.point, setting.blocks, setting.options),
         "delta-l2": delta_lp(classical, copy.point, replace(setting.options, power=2.0)),
@@ -180,7 +211,7 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
     }
     loss = copy.exact.value(copy.point)
     original = loss if reference is None else reference.loss
-    deviation, tolerance = _deviation(setting, measures["bn"], reference)
+    deviation, allowed = _compare(measures["bn"], measures["bn"] if reference is None else reference.measures["bn"])
     return CopyReport(
         name=copy.name,
         scale=scale,
@@ -190,50 +221,8 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
         measures=measures,
         lower_bound=bound,
         deviation=deviation,
-        tolerance=tolerance,
+        tolerance=setting.tolerance or allowed,
     )
-
-
-def _deviation(setting: _Setting, measurement: Measurement, reference: CopyReport | None) -> tuple[float, float]:
-    """The relative deviation from the original, and what rounding allows."""
-    if reference is None:
-        return 0.0, setting.tolerance or SMALLEST_TOLERANCE
-    original = reference.measures["bn"]
-    floors = (measurement.uncertainty.rounding or 0.0) + (original.uncertainty.rounding or 0.0)
-    allowed = max(SMALLEST_TOLERANCE, floors / original.value)
-    return measurement.value / original.value - 1, setting.tolerance or allowed
-
-
-def _zeroed(surface: LossSurface, point: Point, blocks: Blocks) -> dict[str, float]:
-    """(L(network with one layer vanishing) − L) / (1 + L) for each layer of invariant rows; T_a does not change it."""
-    loss = surface.value(point)
-    found = {}
-    for name, own in blocks.layers().items():
-        factors = torch.ones(blocks.invariant + 1, dtype=torch.float64)
-        factors[own] = 0.0
-        vanished = blocks.spheres(point).scale(point, factors.to(point[name].device))
-        found[name] = abs(surface.value(vanished) - loss) / (1 + loss)
-    return found
-
-
-def _lower_bound(setting: _Setting, copy: Copy) -> tuple[str, float] | None:
-    """Theorem 3.1: the largest change by a vanishing layer whose norm on this copy is at most δ."""
-    fitting = {
-        name: value
-        for name, value in setting.zeroed.items()
-        if norm(_vanishing(setting, copy, name)) <= setting.options.delta
-    }
-    if not fitting:
-        return None
-    layer = max(fitting, key=lambda name: fitting[name])
-    return layer, fitting[layer]
-
-
-def _vanishing(setting: _Setting, copy: Copy, layer: str) -> Point:
-    """The displacement that makes a layer vanish."""
-    factors = torch.zeros(setting.blocks.invariant + 1, dtype=torch.float64)
-    factors[setting.blocks.layers()[layer]] = -1.0
-    return setting.blocks.spheres(copy.point).scale(copy.point, factors.to(copy.point[layer].device))
 
 
 def _gamma_beta(setting: _Setting, extended: Blocks, reference: CopyReport) -> tuple[CopyReport, Copy]:

@@ -1,8 +1,8 @@
 """Joint scale-invariances beyond the paper: (γ, β) of a norm before a homogeneous map and another norm, and the like.
 
 This is not in the paper. There γ and β lie in θ_*, whose directions have norm 1, so scaling them jointly, which changes
-nothing the network computes, can make BN-Sharpness anything, as Theorem 3.1 says of the classical sharpness. Making each
-joint scale-invariance a block of its own removes that.
+nothing the network computes, can make BN-Sharpness anything, as Theorem 3.1 says of the classical sharpness. Making
+each joint scale-invariance a block of its own removes that.
 """
 
 from __future__ import annotations
@@ -88,15 +88,17 @@ def _total(pairs: Sequence[tuple[Point, Point]], members: Members) -> Evidence:
 
 
 def _sets_of_modules(probe: Probe, modules: Sequence[Members]) -> list[Members]:
-    if len(modules) < 2:  # noqa: PLR2004 -- a single module was tested already
+    if len(modules) < 2:
         return []
     point = probe.points[-1]
     names = [name for members in modules for name in members]
     gradients = probe.gradients(point, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
-    rows = []
-    for gradient in gradients:
-        rows.append(torch.stack([_total([(point, gradient)], members).products[0, 0] for members in modules]))
-    products = torch.stack(rows)
+    products = torch.stack(
+        [
+            torch.stack([_total([(point, gradient)], members).products[0, 0] for members in modules])
+            for gradient in gradients
+        ]
+    )
     sizes = products.norm(dim=0)
     heard = (sizes > 0).nonzero().flatten()
     _, singular, right = torch.linalg.svd(products[:, heard] / sizes[heard])

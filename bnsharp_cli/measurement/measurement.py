@@ -87,7 +87,7 @@ class Measurement:
     status: Status
     uncertainty: Uncertainty
     cost: Cost
-    uncertainty_cost: Cost = Cost()
+    uncertainty_cost: Cost = field(default_factory=Cost)
     search: Search | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     direction: Point | None = field(default=None, repr=False, compare=False)

@@ -91,7 +91,11 @@ class NormInterception(TorchFunctionMode):
         self._calls = 0
 
     def __torch_function__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Divert the norms, pass everything else on."""
         kwargs = kwargs or {}

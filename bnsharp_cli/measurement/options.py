@@ -64,7 +64,11 @@ class MeasureOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """Every option as resolved."""
-        return {**asdict(self), "iterations": self.steps, "power": "inf" if math.isinf(self.power) else self.power}
+        return {
+            **asdict(self),
+            "iterations": self.steps,
+            "power": "inf" if math.isinf(self.power) else self.power,
+        }
 
     @staticmethod
     def _require(sound: bool, name: str, found: object, expected: str) -> None:

@@ -44,7 +44,8 @@ class Evidence:
         count = self.products.shape[-1]
         shape = (groups, count // groups)
         return Evidence(
-            self.products.unflatten(-1, shape).sum(-1), self.sizes.unflatten(-1, shape).sum(-1)
+            self.products.reshape(*self.products.shape[:-1], *shape).sum(-1),
+            self.sizes.reshape(*self.sizes.shape[:-1], *shape).sum(-1),
         )
 
     def __add__(self, other: Evidence) -> Evidence:
@@ -155,14 +156,12 @@ def silent(joint: Evidence, scale: float) -> Tensor:
 
 
 def _as_rows(tensor: Tensor, axis: int) -> Tensor:
-    return tensor.reshape(-1, 1) if tensor.ndim < 2 else tensor.movedim(axis, 0).flatten(1)  # noqa: PLR2004 -- a vector's rows are its entries
+    return tensor.reshape(-1, 1) if tensor.ndim < 2 else tensor.movedim(axis, 0).flatten(1)
 
 
 def _generic(point: Point, generator: torch.Generator) -> Point:
     noise = random_normal(point, generator)
     return {
-        name: noise[name] * math.sqrt(2 / max(1, tensor[0].numel()))
-        if tensor.ndim > 1
-        else tensor + noise[name] / 2
+        name: noise[name] * math.sqrt(2 / max(1, tensor[0].numel())) if tensor.ndim > 1 else tensor + noise[name] / 2
         for name, tensor in point.items()
     }

@@ -159,9 +159,7 @@ class LossSurface:
     def _cast(self, point: Point) -> Point:
         return {name: tensor.detach().to(self.dtype, copy=True) for name, tensor in point.items()}
 
-    def _run(
-        self, cast: Point, inputs: Tensor, observer: Callable[[int, NormCall], None] | None = None
-    ) -> Any:
+    def _run(self, cast: Point, inputs: Tensor, observer: Callable[[int, NormCall], None] | None = None) -> Any:
         buffers = {
             name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
             for name, buffer in self.buffers.items()
@@ -185,7 +183,7 @@ class LossSurface:
             return self.criterion(precise, wanted)
         except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
             raise NotMeasurableError(
-                f"The criterion does not accept outputs and targets {tuple(targets.shape)}: {str(error).splitlines()[0]}",
+                f"The criterion does not accept targets of {tuple(targets.shape)}: {str(error).splitlines()[0]}",
                 "Check that the labels belong to the network's classes.",
             ) from error
 

@@ -26,7 +26,7 @@ def lenet_bn(in_channels: int = 3, classes: int = 10, image_size: int = 32) -> n
     Raises:
         ValueError: an image too small for two poolings.
     """
-    if image_size < 8:  # noqa: PLR2004 -- two poolings leave 2 x 2 of 8 x 8
+    if image_size < 8:
         raise ValueError(f"image_size must be at least 8, found {image_size}")
     padding = 0 if image_size >= _SMALLEST_UNPADDED else 2
     side = image_size

@@ -50,7 +50,7 @@ class TrainingOptions:
             raise UsageError(f"--rule: expected one of {', '.join(RULES)}, found '{self.rule}'.", "Name a rule.")
         bounds = {
             "--epochs": self.epochs >= 1,
-            "--batch-size": self.batch_size >= 2,  # noqa: PLR2004 -- batch norm needs two samples
+            "--batch-size": self.batch_size >= 2,
             "--learning-rate": self.learning_rate > 0,
             "--momentum": 0 <= self.momentum < 1,
             "--weight-decay": self.weight_decay >= 0,
@@ -101,9 +101,7 @@ def train(module: nn.Module, examples: Examples, options: TrainingOptions, progr
         losses = [float(rule.step(closure)) for closure in _closures(module, examples, options, generator)]
         mean = math.fsum(losses) / len(losses)
         if not math.isfinite(mean):
-            raise NotMeasurableError(
-                f"The training loss became {mean} in epoch {epoch + 1}.", "Lower --learning-rate."
-            )
+            raise NotMeasurableError(f"The training loss became {mean} in epoch {epoch + 1}.", "Lower --learning-rate.")
         progress(epoch, mean)
 
 
@@ -113,7 +111,9 @@ def evaluate(module: nn.Module, examples: Examples) -> Figures:
     module.eval()
     loss, correct = 0.0, 0
     with torch.no_grad():
-        for images, labels in zip(inputs.split(_EVALUATION_BATCH), targets.split(_EVALUATION_BATCH), strict=True):
+        for images, labels in zip(
+            torch.split(inputs, _EVALUATION_BATCH), torch.split(targets, _EVALUATION_BATCH), strict=True
+        ):
             outputs = module(images).double()
             loss += float(functional.cross_entropy(outputs, labels, reduction="sum"))
             correct += int((outputs.argmax(1) == labels).sum())
@@ -126,7 +126,7 @@ def _closures(
     inputs, targets = examples
     size = min(options.batch_size, len(targets))
     order = torch.randperm(len(targets), generator=generator)
-    batches = [part for part in order.split(size) if len(part) == size]
+    batches = [part for part in torch.split(order, size) if len(part) == size]
 
     def closure_of(indices: Tensor) -> Closure:
         def closure() -> Tensor:

@@ -1,0 +1,245 @@
+"""What a command measures: a checkpoint, its network and its batches, opened and checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from torch import nn
+from torch.nn import functional
+
+from bnsharp_cli import __version__
+from bnsharp_cli.cli.arguments import parse_options
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
+from bnsharp_cli.io.data import Batches, draw_batches, open_data
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.measurement.copies import restored_scales
+from bnsharp_cli.measurement.norms import NormTreatment
+from bnsharp_cli.measurement.surface import LossSurface
+
+EMBEDDED = "digits-small-batch"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for: see ``cli.arguments`` for each entry."""
+
+    checkpoint: Path | None
+    arch: str | None
+    arch_option: Sequence[str] | None
+    data: str | None
+    split: str
+    data_root: Path | None
+    download: bool
+    samples: int
+    batch_size: int
+    seed: int
+    bn: str
+    device: str
+    precision: str
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint, ready to be measured."""
+
+    request: Request
+    checkpoint: Checkpoint
+    architecture: str
+    module: nn.Module
+    data: str
+    preprocessing: Preprocessing
+    batches: Batches
+    surface: LossSurface
+    point: Point
+    loss: float
+    accuracy: float | None
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(tensor.numel() for tensor in self.point.values())
+
+    def document(self, command: str) -> dict[str, Any]:
+        """The part of the JSON document that every command shares."""
+        request, batches = self.request, self.batches
+        return {
+            "schema": "bnsharp/1",
+            "command": command,
+            "version": __version__,
+            "checkpoint": {
+                "path": str(self.checkpoint.path),
+                "sha256": self.checkpoint.sha256,
+                "format": self.checkpoint.format,
+                "architecture": self.architecture,
+                "parameters": self.parameters,
+            },
+            "data": {
+                "spec": self.data,
+                "split": request.split,
+                "samples": batches.samples,
+                "batch_size": batches.batch_size,
+                "seed": request.seed,
+                "sha256": batches.sha256,
+                "preprocessing": self.preprocessing.to_dict(),
+            },
+            "environment": {
+                "torch": torch.__version__,
+                "device": str(self.surface.batches[0][0].device),
+                "dtype": str(self.surface.dtype).removeprefix("torch."),
+                "threads": torch.get_num_threads(),
+                "world_size": 1,
+            },
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+        }
+
+
+def embedded_checkpoint(name: str = EMBEDDED) -> Path:
+    """A sample checkpoint that travels with the package (beside it in a source checkout).
+
+    Raises:
+        UsageError: no such sample.
+    """
+    package = Path(__file__).resolve().parents[1]
+    folders = [package / "sample_checkpoints", package.parent / "sample_checkpoints"]
+    for folder in folders:
+        if (folder / f"{name}.pt").is_file():
+            return folder / f"{name}.pt"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.pt")})
+    raise UsageError(f"There is no sample checkpoint '{name}'.", f"Samples: {', '.join(known)}.")
+
+
+def open_subject(request: Request) -> Subject:
+    """Load checkpoint and data, build the network and evaluate it once.
+
+    Raises:
+        BnsharpError: whatever does not fit, with its remedy.
+    """
+    device = _device(request.device)
+    checkpoint = load_checkpoint(_path(request.checkpoint))
+    module, architecture = _network(request, checkpoint)
+    spec = _data_spec(request, checkpoint)
+    preprocessing = Preprocessing.from_dict(_entries(checkpoint.metadata.get("preprocessing")))
+    split = open_data(spec, request.split, request.data_root, request.download)
+    batches = draw_batches(split, request.samples, request.batch_size, request.seed, preprocessing)
+    if batches.notice:
+        notice(request, batches.notice)
+    surface = LossSurface.of(
+        module,
+        batches.batches,
+        functional.cross_entropy,
+        batch_statistics=request.bn == "batch",
+        dtype=torch.float64 if request.precision == "float64" else torch.float32,
+        device=device,
+    )
+    point = surface.point()
+    _check_labels(surface, point, batches)
+    if checkpoint.norm_epsilon:
+        scales = restored_scales(surface, point, checkpoint.norm_epsilon)
+        surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
+    loss, accuracy = surface.loss_and_accuracy(point)
+    return Subject(
+        request,
+        checkpoint,
+        architecture,
+        module,
+        spec,
+        preprocessing,
+        batches,
+        surface,
+        point,
+        loss,
+        accuracy,
+    )
+
+
+def notice(request: Request, text: str) -> None:
+    """A line for the user on stderr."""
+    if not request.quiet:
+        typer.echo(f"bnsharp: {text}", err=True)
+
+
+def progress(request: Request, text: str) -> None:
+    """A line on stderr that the next one overwrites; only on a terminal."""
+    if not request.quiet and sys.stderr.isatty():
+        typer.echo(f"\r\x1b[2K{text}", err=True, nl=False)
+
+
+def _path(given: Path | None) -> Path:
+    if given is None:
+        return embedded_checkpoint()
+    prefix, colon, name = str(given).partition(":")
+    return embedded_checkpoint(name) if prefix == "sample" and colon else given
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device: expected auto, cpu or cuda, found '{name}'.", "Name a device.") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError("--device cuda: torch sees no CUDA device here.", "Use --device cpu.")
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs lag behind
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+    return device
+
+
+def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, str]:
+    stated = checkpoint.metadata.get("architecture")
+    spec = request.arch or (stated if isinstance(stated, str) else None)
+    if spec is None:
+        raise UsageError(
+            f"{checkpoint.path} does not say which network its weights belong to.",
+            "Name it with --arch, for example --arch torchvision:resnet18.",
+        )
+    options = {} if request.arch else _entries(checkpoint.metadata.get("architecture_options"))
+    options = {**options, **parse_options(request.arch_option)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = build_architecture(spec, options, checkpoint.state_dict, trusted=request.arch is not None)
+    fit(module, checkpoint)
+    return module, spec
+
+
+def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
+    stated = checkpoint.metadata.get("data")
+    if request.data is not None:
+        return request.data
+    if stated == "digits":
+        return "digits"
+    trained_on = f" (it was trained on '{stated}' data)" if isinstance(stated, str) else ""
+    raise UsageError(
+        f"{checkpoint.path} needs data to be measured on{trained_on}.",
+        "Name it with --data, for example --data folder:DIR or --data npz:FILE.",
+    )
+
+
+def _check_labels(surface: LossSurface, point: Point, batches: Batches) -> None:
+    with torch.no_grad():
+        outputs = surface.outputs(point, surface.batches[0][0][:2])
+    classes = outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else None
+    for _, labels in batches.batches:
+        if classes is None or labels.is_floating_point():
+            return
+        if int(labels.min()) < 0 or int(labels.max()) >= classes:
+            raise DataRefusedError(
+                f"The labels lie in {int(labels.min())} … {int(labels.max())}, the network has {classes} classes.",
+                "Use the data the network was trained on.",
+            )
+
+
+def _entries(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

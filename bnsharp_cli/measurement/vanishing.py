@@ -1,0 +1,42 @@
+"""Theorem 3.1: the ball around a rescaled network contains the point where a layer vanishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from bnsharp_cli.core.point import Point, add_scaled, norm
+from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.surface import LossSurface
+
+
+def vanishing_changes(surface: LossSurface, point: Point, blocks: Blocks) -> dict[str, float]:
+    """|L(network with one layer vanishing) − L| / (1 + L) for each layer of invariant rows; T_a does not change it."""
+    loss = surface.value(point)
+    found = {}
+    for layer in blocks.layers():
+        vanished = add_scaled(point, vanishing_displacement(point, blocks, layer), 1.0)
+        found[layer] = abs(surface.value(vanished) - loss) / (1 + loss)
+    return found
+
+
+def vanishing_displacement(point: Point, blocks: Blocks, layer: str) -> Point:
+    """The displacement that makes the invariant rows of a layer vanish."""
+    spheres = blocks.spheres(point)
+    factors = torch.zeros_like(spheres.radii)
+    factors[blocks.layers()[layer].to(factors.device)] = -1.0
+    return spheres.scale(point, factors)
+
+
+def lower_bound(point: Point, blocks: Blocks, changes: Mapping[str, float], delta: float) -> tuple[str, float] | None:
+    """Theorem 3.1's lower bound on δ-L∞: the largest change by a layer of norm at most δ at ``point``."""
+    fitting = {
+        layer: change
+        for layer, change in changes.items()
+        if norm(vanishing_displacement(point, blocks, layer)) <= delta * (1 + 1e-12)
+    }
+    if not fitting:
+        return None
+    layer = max(fitting, key=lambda name: fitting[name])
+    return layer, fitting[layer]

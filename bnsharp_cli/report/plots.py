@@ -1,0 +1,93 @@
+"""Pictures, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.atomic import write_atomically
+from bnsharp_cli.measurement.invariance import InvarianceReport
+
+_FORMATS = ("png", "svg", "pdf")
+_OURS, _BALL, _MEAN, _INK = "#0b6e4f", "#c1292e", "#e08e45", "#333333"
+
+Curve = Sequence[tuple[float, float]]
+
+
+def check_format(path: Path) -> None:
+    """Refuse a picture format before anything is measured.
+
+    Raises:
+        UsageError: an ending that is none of .png, .svg, .pdf.
+    """
+    if path.suffix.lower().removeprefix(".") not in _FORMATS:
+        raise UsageError(f"--plot: expected a file ending in .png, .svg or .pdf, found '{path.name}'.", "Rename it.")
+
+
+def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
+    """Sharpness against a, both axes logarithmic: the classical ones explode, BN-Sharpness is a level line."""
+    copies = [copy for copy in report.copies if copy.scale is not None]
+    scales = [copy.scale or 1.0 for copy in copies]
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for name, label, colour, marker in (
+        ("delta-linf", "δ-L∞ sharpness (classical)", _BALL, "s"),
+        ("delta-l2", "δ-L² sharpness (classical)", _MEAN, "^"),
+        ("bn", "BN-Sharpness", _OURS, "o"),
+    ):
+        values = [copy.measures[name].value for copy in copies]
+        axes.plot(scales, values, marker=marker, color=colour, label=label, lw=2.4 if name == "bn" else 1.4)
+    deviation = max(abs(copy.deviation) for copy in copies)
+    level = report.reference.measures["bn"].value
+    axes.annotate(
+        f"constant within {deviation:.0e}",
+        (scales[-1], level),
+        xytext=(0, 8),
+        textcoords="offset points",
+        ha="right",
+        color=_OURS,
+    )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="a: every normalised weight is multiplied by it",
+        ylabel="sharpness",
+    )
+    axes.set_title(title, loc="left", color=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def plot_segments(
+    path: Path, sharpest: Curve, nodes: Curve, ball: Curve, delta: float, labels: tuple[str, str], title: str
+) -> None:
+    """The loss change along the sharpest direction, with the quadrature nodes, and along the ball's."""
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.axhline(0, color=_INK, lw=0.6)
+    axes.plot(*_columns(sharpest, delta), color=_OURS, lw=2, label=labels[0])
+    axes.plot(*_columns(nodes, delta), "o", color=_OURS, ms=4, label="quadrature nodes")
+    axes.plot(*_columns(ball, delta), color=_BALL, lw=1.4, label=labels[1])
+    axes.set(xlabel=f"t / δ, δ = {delta:g}", ylabel="L(θ + tv) − L(θ)")
+    axes.set_title(title, loc="left", color=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _columns(curve: Curve, delta: float) -> tuple[list[float], list[float]]:
+    return [t / delta for t, _ in curve], [change for _, change in curve]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    write_atomically(path, lambda stream: figure.savefig(stream, format=kind, metadata=metadata))

@@ -1,0 +1,154 @@
+"""Tables for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bnsharp_cli.measurement.invariance import CopyReport, InvarianceReport
+from bnsharp_cli.measurement.measurement import Measurement, Status
+from bnsharp_cli.measurement.surface import Cost
+
+_LINEAR = 0.01
+
+MEANINGS = {
+    "bn": "p-mean of |loss change| / δ along the sharpest direction, relative to the weights",
+    "bn-extended": "the same with every joint scale-invariance as a block of its own (not in the paper)",
+    "delta-lp": "p-mean of |loss change| over a Euclidean ball; any rescaling changes it",
+    "delta-linf": "largest |loss change| in a Euclidean ball; any rescaling changes it",
+    "keskar": "largest loss increase in a box around the weights, in percent",
+}
+
+
+def console() -> Console:
+    """A console on stdout that leaves user strings alone."""
+    return Console(highlight=False, markup=False, soft_wrap=False)
+
+
+def print_subject(out: Console, lines: Sequence[str]) -> None:
+    """What was measured, one fact a line."""
+    for line in lines:
+        out.print(Text(line))
+    out.print()
+
+
+def print_measurements(out: Console, measurements: Sequence[Measurement]) -> None:
+    """One row a measurement, then what each means and how it came about."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("measure", "δ"):
+        table.add_column(heading)
+    for heading in ("value", "± error", "cost"):
+        table.add_column(heading, justify="right")
+    table.add_column("status")
+    for measurement in measurements:
+        table.add_row(
+            measurement.name,
+            f"{measurement.details['delta']:g}",
+            number(measurement.value),
+            uncertainty(measurement),
+            passes(measurement.cost),
+            measurement.status.value,
+        )
+    out.print(table)
+    out.print()
+    for name in dict.fromkeys(measurement.name for measurement in measurements):
+        out.print(Text(f"{name}: {MEANINGS[name]}"))
+    for status in dict.fromkeys(measurement.status for measurement in measurements):
+        out.print(Text(f"{status.value}: {status.meaning}"))
+    for measurement in measurements:
+        if measurement.name.startswith("bn"):
+            out.print(Text(regime(measurement)))
+
+
+def regime(measurement: Measurement) -> str:
+    """One line on whether slope or curvature makes the value."""
+    ratio, delta = measurement.details["limit_ratio"], measurement.details["delta"]
+    if ratio is None or measurement.status is Status.BELOW_RESOLUTION:
+        return f"δ = {delta:g}: nothing can be said of the regime"
+    if abs(ratio - 1) <= _LINEAR:
+        return f"δ = {delta:g}: linear regime (limit/value {ratio:.4f}): the value is the block-scaled gradient norm"
+    return f"δ = {delta:g}: curvature speaks (limit/value {ratio:.3g})"
+
+
+def print_invariance(out: Console, report: InvarianceReport) -> None:
+    """One row a copy, the (γ, β) copy, the verdict."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("copy")
+    for heading in ("loss drift", "stored ε", "δ-L2", "δ-L∞", "bound", "bn", "deviation"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for copy in report.copies:
+        table.add_row(*_copy_cells(copy))
+    out.print(table)
+    out.print()
+    bounded = [copy for copy in report.copies if copy.lower_bound is not None]
+    out.print(Text("loss drift: |L(copy) − L|, with ε per channel; stored ε: the same with ε as stored."))
+    for copy in bounded[-1:]:
+        layer = "" if copy.lower_bound is None else copy.lower_bound[0]
+        out.print(Text(f"bound: Theorem 3.1's lower bound on δ-L∞; on {copy.name} the ball holds {layer} = 0."))
+    if report.gamma_beta is not None:
+        out.print()
+        out.print(Text(gamma_beta_sentence(report.gamma_beta, report.reference)))
+    out.print()
+    out.print(Text(report.verdict, style="bold green" if report.invariant else "bold red"))
+
+
+def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
+    """What the copy with (γ, β) scaled shows; the extended partition is ours."""
+    paper = copy.measures["bn"].value / reference.measures["bn"].value
+    extended = copy.measures["bn-extended"].value / copy.measures["bn-extended-original"].value - 1
+    return (
+        f"Not covered by T_a: (γ, β) scaled by {copy.scale:g} where the next norm undoes it (loss drift "
+        f"{copy.loss_drift:.1e}) multiplies BN-Sharpness as published by {paper:.3g}; with --partition extended, "
+        f"which is this tool's addition to the paper, it changes by {extended:.1e}."
+    )
+
+
+def print_checks(out: Console, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool) -> None:
+    """One line a check, the verdict last."""
+    styles: Mapping[bool | None, tuple[str, str]] = {
+        True: ("PASS", "green"),
+        False: ("FAIL", "bold red"),
+        None: ("SKIP", "yellow"),
+    }
+    for name, outcome, sentence in checks:
+        word, style = styles[outcome]
+        out.print(Text.assemble((word, style), f"  {name:<11} {sentence}"))
+    out.print(Text(verdict, style="bold green" if passed else "bold red"))
+
+
+def number(value: float) -> str:
+    """Six significant digits."""
+    return f"{value:.6g}"
+
+
+def uncertainty(measurement: Measurement) -> str:
+    """The largest error, and which it is."""
+    known = {kind: error for kind, error in vars(measurement.uncertainty).items() if error is not None}
+    if not known:
+        return "–"
+    kind = max(known, key=lambda name: known[name])
+    return f"{known[kind]:.1e} {kind}"
+
+
+def passes(cost: Cost) -> str:
+    """Forwards and backwards over all samples."""
+    return f"{cost.forward:g}F + {cost.backward:g}B"
+
+
+def _copy_cells(copy: CopyReport) -> list[str]:
+    bound = "" if copy.lower_bound is None else f"{copy.lower_bound[1]:.2g}"
+    measures = copy.measures
+    return [
+        copy.name,
+        f"{copy.loss_drift:.0e}",
+        f"{copy.loss_drift_stored_epsilon:.0e}",
+        f"{measures['delta-l2'].value:.1e}",
+        f"{measures['delta-linf'].value:.1e}",
+        bound,
+        f"{measures['bn'].value:.9f}" if 0.01 <= measures["bn"].value < math.inf else f"{measures['bn'].value:.6e}",
+        f"{copy.deviation:.0e}",
+    ]
