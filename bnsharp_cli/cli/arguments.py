@@ -43,6 +43,7 @@ Iterations = Annotated[
 ]
 Restarts = Annotated[int, typer.Option(help="Random starts of the search besides the gradient.")]
 StepSize = Annotated[float, typer.Option(help="Step of --search paper.")]
+SearchNodes = Annotated[int, typer.Option(help="Quadrature nodes of the search, even; more for large radii.")]
 Rtol = Annotated[float, typer.Option(help="Wanted relative error of the quadrature.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the table.")]
 Output = Annotated[Path | None, typer.Option(help="Write the JSON document to this file.")]

@@ -63,24 +63,31 @@ def check(
     arguments.require_all(split=split, bn=bn)
     limits = _limits(limit)
     options = MeasureOptions(
-        delta, power, search, iterations, restarts, partition=partition, precision=precision, seed=seed
+        delta=delta,
+        power=power,
+        search=search,
+        iterations=iterations,
+        restarts=restarts,
+        partition=partition,
+        precision=precision,
+        seed=seed,
     )
     subject = open_subject(
         Request(
-            checkpoint,
-            arch,
-            arch_option,
-            data,
-            split,
-            data_root,
-            download,
-            samples,
-            batch_size,
-            seed,
-            bn,
-            device,
-            precision,
-            quiet,
+            checkpoint=checkpoint,
+            arch=arch,
+            arch_option=arch_option,
+            data=data,
+            split=split,
+            data_root=data_root,
+            download=download,
+            samples=samples,
+            batch_size=batch_size,
+            seed=seed,
+            bn=bn,
+            device=device,
+            precision=precision,
+            quiet=quiet,
         )
     )
     checks, measured, blocks = _run(subject, options, max_loss, min_accuracy, limits)

@@ -52,6 +52,7 @@ def measure(
     iterations: arguments.Iterations = None,
     restarts: arguments.Restarts = 0,
     step_size: arguments.StepSize = 1.0,
+    search_nodes: arguments.SearchNodes = 2,
     partition: arguments.Partition = "paper",
     rtol: arguments.Rtol = 1e-3,
     ball_samples: Annotated[int, typer.Option(help="Monte-Carlo points of delta-lp.")] = 32,
@@ -72,17 +73,18 @@ def measure(
     names = _names(which, list(MEASURES))
     deltas = delta or [1e-3]
     options = MeasureOptions(
-        deltas[0],
-        power,
-        search,
-        iterations,
-        restarts,
-        step_size,
-        rtol,
-        partition,
-        precision,
-        ball_samples,
-        seed,
+        delta=deltas[0],
+        power=power,
+        search=search,
+        iterations=iterations,
+        restarts=restarts,
+        step_size=step_size,
+        search_nodes=search_nodes,
+        rtol=rtol,
+        partition=partition,
+        precision=precision,
+        ball_samples=ball_samples,
+        seed=seed,
     )
     runs = [replace(options, delta=value) for value in deltas]
     if plot is not None:
@@ -91,20 +93,20 @@ def measure(
         check_format(plot)
     subject = open_subject(
         Request(
-            checkpoint,
-            arch,
-            arch_option,
-            data,
-            split,
-            data_root,
-            download,
-            samples,
-            batch_size,
-            seed,
-            bn,
-            device,
-            precision,
-            quiet,
+            checkpoint=checkpoint,
+            arch=arch,
+            arch_option=arch_option,
+            data=data,
+            split=split,
+            data_root=data_root,
+            download=download,
+            samples=samples,
+            batch_size=batch_size,
+            seed=seed,
+            bn=bn,
+            device=device,
+            precision=precision,
+            quiet=quiet,
         )
     )
     blocks, measured = _measure(subject, names, runs)

@@ -42,6 +42,7 @@ def rescale_test(
     iterations: arguments.Iterations = None,
     restarts: arguments.Restarts = 0,
     step_size: arguments.StepSize = 1.0,
+    search_nodes: arguments.SearchNodes = 2,
     rtol: arguments.Rtol = 1e-3,
     epsilon: Annotated[
         str, typer.Option(help="Measure the copies with exact epsilon per channel, or as stored.")
@@ -79,33 +80,34 @@ def rescale_test(
 
         check_format(plot)
     options = MeasureOptions(
-        delta,
-        power,
-        search,
-        iterations,
-        restarts,
-        step_size,
-        rtol,
+        delta=delta,
+        power=power,
+        search=search,
+        iterations=iterations,
+        restarts=restarts,
+        step_size=step_size,
+        search_nodes=search_nodes,
+        rtol=rtol,
         precision=precision,
         ball_samples=16,
         seed=seed,
     )
     subject = open_subject(
         Request(
-            checkpoint,
-            arch,
-            arch_option,
-            data,
-            split,
-            data_root,
-            download,
-            samples,
-            batch_size,
-            seed,
-            bn,
-            device,
-            precision,
-            quiet,
+            checkpoint=checkpoint,
+            arch=arch,
+            arch_option=arch_option,
+            data=data,
+            split=split,
+            data_root=data_root,
+            download=download,
+            samples=samples,
+            batch_size=batch_size,
+            seed=seed,
+            bn=bn,
+            device=device,
+            precision=precision,
+            quiet=quiet,
         )
     )
     blocks, report = _test(subject, options, epsilon == "stored", tolerance)

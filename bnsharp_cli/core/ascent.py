@@ -43,6 +43,7 @@ class SearchState:
         values: the value of every u that was evaluated, in order.
         residual: ‖tangential gradient‖/‖gradient‖ where it was last evaluated; ∞ before.
         step: the last accepted step of a line search.
+        gradient: at ``best``, where the rule keeps it.
     """
 
     coordinates: Point
@@ -51,6 +52,7 @@ class SearchState:
     values: tuple[float, ...] = ()
     residual: float = math.inf
     step: float = 1.0
+    gradient: Point | None = None
 
     def seen(self, value: float) -> SearchState:
         """The state after ``coordinates`` was found to have ``value``."""
@@ -88,16 +90,31 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Power:
-    """u_i ← ∇_{u_i}F / ‖∇_{u_i}F‖, the generalised power method (Journée et al., JMLR 2010): no step size."""
+    """u_i ← ∇_{u_i}F / ‖∇_{u_i}F‖, the generalised power method (Journée et al., JMLR 2010), with a safeguard.
+
+    For small δ F is a convex function of a linear form and the full step never loses. Where it does lose, the next
+    try goes from the best u only a part of the way, halved at each failure and doubled at each success.
+    """
 
     monotone: ClassVar[bool] = True
 
     def step(self, state: SearchState, objective: Objective) -> SearchState:
-        """One gradient of F, one normalisation."""
+        """One gradient of F; then the whole way to its direction, or a part of it."""
         value, gradient = objective.value_and_gradient(state.coordinates)
-        residual = _residual(objective.spheres, state.coordinates, gradient)
-        following = objective.spheres.normalise(gradient, state.coordinates, _ROUNDING_NOISE)
-        return replace(state.seen(value), coordinates=following, residual=residual)
+        gained = value >= state.best_value
+        tried = state.seen(value)
+        if gained or tried.gradient is None:
+            residual = _residual(objective.spheres, state.coordinates, gradient)
+            tried = replace(tried, best=state.coordinates, gradient=gradient, residual=residual)
+        part = min(1.0, 2 * state.step) if gained else state.step / 2
+        return replace(tried, coordinates=self._towards(tried, objective.spheres, part), step=part)
+
+    @staticmethod
+    def _towards(state: SearchState, spheres: Spheres, part: float) -> Point:
+        target = spheres.normalise(state.gradient or state.best, state.best, _ROUNDING_NOISE)
+        if part == 1:
+            return target
+        return spheres.normalise(add_scaled(scaled(state.best, 1 - part), target, part), target)
 
 
 @dataclass(frozen=True)

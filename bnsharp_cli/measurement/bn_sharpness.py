@@ -19,17 +19,26 @@ from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.rounding import loss_rounding, rounding_floor
 from bnsharp_cli.measurement.surface import Cost, LossSurface
 
-_SEARCH_NODES = 2
 _GRADIENT_NOISE = 16.0
 
 
 @dataclass(frozen=True)
 class SegmentObjective:
-    r"""F^{1/p} as a function of u, by a Gauss rule with two nodes for the weight |t|^p.
+    r"""F^{1/p} as a function of u, by a Gauss rule with few nodes for the weight |t|^p.
 
     .. math:: F(v) = δ^{-1} ∫_{-δ}^{δ} |ΔL(t)/δ|^p dt, \quad ∇_v F = (p/δ^2) ∫ |ΔL/δ|^{p-1} sign(ΔL) t ∇L(θ+tv) dt
 
     Writing |ΔL|^p = |t|^p |ΔL/t|^p leaves a smooth factor, so two nodes give both with an error of order δ².
+
+    Attributes:
+        surface: L.
+        theta: θ.
+        spheres: φ(θ).
+        loss: L(θ).
+        gradient: ∇L(θ).
+        delta: δ.
+        power: p.
+        nodes: of the rule, an even number.
     """
 
     surface: LossSurface
@@ -39,11 +48,12 @@ class SegmentObjective:
     gradient: Point
     delta: float
     power: float
+    nodes: int = 2
 
     def value(self, coordinates: Point) -> float:
         """F(r u)^{1/p}."""
         v = self.spheres.to_direction(coordinates)
-        fractions, weights = gradient_nodes(self.power, _SEARCH_NODES)
+        fractions, weights = gradient_nodes(self.power, self.nodes)
         losses = self.surface.values([add_scaled(self.theta, v, self.delta * s) for s in fractions])
         slopes = [(value - self.loss) / (self.delta * s) for value, s in zip(losses, fractions, strict=True)]
         return self._mean(slopes, weights.tolist())
@@ -51,7 +61,7 @@ class SegmentObjective:
     def value_and_gradient(self, coordinates: Point) -> tuple[float, Point]:
         """F(r u)^{1/p} and its gradient in u."""
         v = self.spheres.to_direction(coordinates)
-        fractions, weights = gradient_nodes(self.power, _SEARCH_NODES)
+        fractions, weights = gradient_nodes(self.power, self.nodes)
         slopes, gradients = [], []
         for s in fractions:
             value, gradient = self.surface.value_and_gradient(add_scaled(self.theta, v, self.delta * s))
@@ -168,7 +178,8 @@ def _objective(surface: LossSurface, point: Point, blocks: Blocks, options: Meas
             f"The loss ({loss:g}) or its gradient is not finite at the network itself.",
             "Check the data, or use --precision float64.",
         )
-    return SegmentObjective(surface, point, blocks.spheres(point), loss, gradient, options.delta, options.power)
+    spheres = blocks.spheres(point)
+    return SegmentObjective(surface, point, spheres, loss, gradient, options.delta, options.power, options.search_nodes)
 
 
 def _starts(objective: SegmentObjective, options: MeasureOptions) -> list[Point]:

@@ -25,6 +25,7 @@ class MeasureOptions:
         iterations: K₁ steps of the search from each start; None means the rule's default.
         restarts: random starts besides the gradient.
         step_size: of ``--search paper``.
+        search_nodes: quadrature nodes of the search's objective, even; two suffice for small δ.
         rtol: wanted relative error of the quadrature.
         partition: ``paper`` or ``extended``.
         precision: ``float32``, ``float64``, or ``auto``: float32, with the final integral again in float64 where
@@ -39,6 +40,7 @@ class MeasureOptions:
     iterations: int | None = None
     restarts: int = 0
     step_size: float = 1.0
+    search_nodes: int = 2
     rtol: float = 1e-3
     partition: str = "paper"
     precision: str = "auto"
@@ -49,9 +51,13 @@ class MeasureOptions:
         self._require(0 < self.delta < math.inf, "delta", self.delta, "a positive number")
         self._require(self.power >= 1, "power", self.power, "a number of at least 1, or inf")
         self._require(self.search in RULES, "search", self.search, f"one of {', '.join(RULES)}")
+        printed = self.search == "paper" and math.isinf(self.power)
+        self._require(not printed, "power", self.power, "a finite number with --search paper (Eq. 16)")
         self._require(self.iterations is None or self.iterations >= 0, "iterations", self.iterations, "at least 0")
         self._require(self.restarts >= 0, "restarts", self.restarts, "at least 0")
         self._require(0 < self.step_size < math.inf, "step-size", self.step_size, "a positive number")
+        paired = self.search_nodes >= 2 and self.search_nodes % 2 == 0
+        self._require(paired, "search-nodes", self.search_nodes, "an even number of at least 2")
         self._require(0 < self.rtol < 1, "rtol", self.rtol, "a number in (0, 1)")
         self._require(self.partition in PARTITIONS, "partition", self.partition, f"one of {', '.join(PARTITIONS)}")
         self._require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")

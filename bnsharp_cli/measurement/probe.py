@@ -160,8 +160,9 @@ def _as_rows(tensor: Tensor, axis: int) -> Tensor:
 
 
 def _generic(point: Point, generator: torch.Generator) -> Point:
+    """Weights of the usual initial size; vectors around ½, so that no unit stays dead and no γ zero."""
     noise = random_normal(point, generator)
     return {
-        name: noise[name] * math.sqrt(2 / max(1, tensor[0].numel())) if tensor.ndim > 1 else tensor + noise[name] / 2
+        name: noise[name] * math.sqrt(2 / max(1, tensor[0].numel())) if tensor.ndim > 1 else (noise[name] + 1) / 2
         for name, tensor in point.items()
     }

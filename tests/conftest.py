@@ -1,0 +1,43 @@
+"""Shared fixtures: small networks on real digits, read once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bnsharp_cli.cli.subject import embedded_checkpoint
+from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.data import Batches, draw_batches, open_data
+from bnsharp_cli.io.preprocessing import Preprocessing
+
+for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+    os.environ.pop(variable, None)
+
+
+@pytest.fixture(scope="session")
+def sample_path() -> Path:
+    return embedded_checkpoint()
+
+
+@pytest.fixture
+def sample_network(sample_path: Path) -> nn.Module:
+    checkpoint = load_checkpoint(sample_path)
+    module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
+    fit(module, checkpoint)
+    return module
+
+
+@pytest.fixture(scope="session")
+def digit_batches(sample_path: Path) -> Batches:
+    preprocessing = Preprocessing.from_dict(load_checkpoint(sample_path).metadata["preprocessing"])
+    return draw_batches(open_data("digits"), 512, 256, 0, preprocessing)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(20191)

@@ -1,0 +1,58 @@
+"""Volume, sampling and ascent in balls and boxes."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import kstest
+
+from bnsharp_cli.core.ball import ascend_on_sphere, log_volume, maximise_in_box, random_in_ball
+from bnsharp_cli.core.point import norm
+
+
+@pytest.mark.parametrize(("dimension", "volume"), [(1, 2.0), (2, math.pi), (3, 4 * math.pi / 3), (4, math.pi**2 / 2)])
+def test_volume_of_small_balls(dimension: int, volume: float) -> None:
+    assert log_volume(dimension, 0.3) == pytest.approx(math.log(volume * 0.3**dimension), rel=1e-12)
+
+
+def test_volume_obeys_its_recurrence_up_to_a_million_dimensions() -> None:
+    for n in (10, 1000, 10**6):
+        step = log_volume(n, 1.0) - log_volume(n - 2, 1.0)
+        assert step == pytest.approx(math.log(2 * math.pi / n), abs=1e-8)
+        assert math.isfinite(log_volume(n, 1e-3))
+
+
+def test_points_are_uniform_in_the_ball(generator: torch.Generator) -> None:
+    like = {"x": torch.zeros(3, dtype=torch.float64)}
+    radii = [norm(random_in_ball(like, 2.0, generator)) for _ in range(400)]
+    assert max(radii) <= 2.0
+    assert kstest([(radius / 2) ** 3 for radius in radii], "uniform").pvalue > 1e-3
+
+
+def test_ascent_finds_the_eigenvalue_of_largest_modulus(generator: torch.Generator) -> None:
+    basis, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))
+    hessian = basis @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.0, -1.0, -5.0], dtype=torch.float64)) @ basis.T
+    theta = {"x": torch.zeros(6, dtype=torch.float64)}
+
+    def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        return float(point["x"] @ hessian @ point["x"] / 2), {"x": hessian @ point["x"]}
+
+    start = {"x": torch.randn(6, generator=generator, dtype=torch.float64)}
+    result = ascend_on_sphere(evaluate, theta, 0.0, start, 0.1, 60)
+    assert result.value == pytest.approx(0.1**2 * 5 / 2, rel=1e-9)
+    assert list(result.values) == sorted(result.values)
+    assert result.settled
+
+
+def test_box_of_a_linear_loss_is_reached_at_its_corner() -> None:
+    slope = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    theta = {"a": torch.tensor([1.0, -3.0], dtype=torch.float64), "b": torch.tensor(0.25, dtype=torch.float64)}
+
+    def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        value = slope[:2] @ point["a"] + slope[2] * point["b"]
+        return float(value), {"a": slope[:2], "b": slope[2]}
+
+    largest, _, converged = maximise_in_box(evaluate, theta, 1e-2, 20)
+    corner = float(slope[:2] @ theta["a"] + slope[2] * theta["b"]) + 1e-2 * (1 * 2 + 2 * 4 + 0.5 * 1.25)
+    assert largest == pytest.approx(corner, rel=1e-12)
+    assert converged

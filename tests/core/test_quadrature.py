@@ -1,0 +1,86 @@
+"""The p-mean along a segment against brute force, for kinks, odd powers and p = ∞."""
+
+import math
+
+import numpy as np
+import pytest
+
+from bnsharp_cli.core.quadrature import gradient_nodes, segment_mean
+
+POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 7.5)
+
+
+class Polynomial:
+    """ΔL(t) = a t + b t² + c t³, counting its evaluations."""
+
+    def __init__(self, *coefficients: float) -> None:
+        self.coefficients = coefficients
+        self.asked: list[float] = []
+
+    def __call__(self, steps: list[float]) -> list[float]:
+        self.asked.extend(steps)
+        return [self.at(step) for step in steps]
+
+    def at(self, step: float) -> float:
+        return sum(c * step ** (k + 1) for k, c in enumerate(self.coefficients))
+
+
+def brute_force(function: Polynomial, delta: float, power: float) -> float:
+    """Midpoint rule with a million nodes on each side of every zero that a fine grid can see."""
+    edges = np.linspace(-delta, delta, 2_000_001)
+    middles = (edges[1:] + edges[:-1]) / 2
+    values = np.abs(function.at(middles) / delta)
+    return float(values.max()) if math.isinf(power) else float((2 * (values**power).mean()) ** (1 / power))
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_linear_function_in_closed_form(power: float) -> None:
+    result = segment_mean(Polynomial(0.7), 0.03, power)
+    assert result.value == pytest.approx(0.7 * (2 / (power + 1)) ** (1 / power), rel=1e-6)
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_pure_quadratic_in_closed_form(power: float) -> None:
+    delta, curvature = 0.02, 11.0
+    result = segment_mean(Polynomial(0.0, curvature / 2), delta, power)
+    assert result.value == pytest.approx((2 / (2 * power + 1)) ** (1 / power) * delta * curvature / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("power", [*POWERS, math.inf])
+@pytest.mark.parametrize("coefficients", [(0.3, 40.0), (0.3, -200.0, 30.0), (1e-4, 5.0), (-2.0, 1.0, 4e3)])
+def test_brute_force_lies_within_the_stated_error(power: float, coefficients: tuple[float, ...]) -> None:
+    function = Polynomial(*coefficients)
+    result = segment_mean(function, 0.011, power)
+    truth = brute_force(function, 0.011, power)
+    assert abs(result.value - truth) <= result.error + 2e-6 * truth
+    assert result.error <= 2e-3 * truth
+
+
+def test_an_even_power_costs_fourteen_evaluations_and_never_asks_for_zero() -> None:
+    function = Polynomial(0.3, 4.0)
+    result = segment_mean(function, 1e-3, 2.0)
+    assert len(function.asked) == 14
+    assert len(set(function.asked)) == 14
+    assert 0.0 not in function.asked
+    assert (0.0, 0.0) in result.nodes
+
+
+def test_each_node_is_asked_for_once_even_when_the_interval_is_split() -> None:
+    function = Polynomial(0.3, 40.0)
+    segment_mean(function, 0.011, 1.5)
+    assert len(function.asked) == len(set(function.asked))
+
+
+def test_a_constant_function_has_no_sharpness() -> None:
+    assert segment_mean(Polynomial(0.0), 0.1, 2.0).value == 0
+    assert segment_mean(Polynomial(0.0), 0.1, 3.0).value == 0
+    assert segment_mean(Polynomial(0.0), 0.1, math.inf).value == 0
+
+
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_gradient_nodes_integrate_polynomials_times_the_weight(power: float, count: int) -> None:
+    nodes, weights = gradient_nodes(power, count)
+    for degree in range(2 * count):
+        exact = 0.0 if degree % 2 else 2 / (power + degree + 1)
+        assert float(weights @ nodes**degree) == pytest.approx(exact, abs=1e-13)

@@ -1,0 +1,423 @@
+"""BN-Sharpness against closed forms, brute force and an independent solver, all in float64."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pymanopt
+import pytest
+import torch
+from pymanopt.manifolds import Product, Sphere
+from pymanopt.optimizers import ConjugateGradient
+from torch import Tensor, nn
+
+from bnsharp_cli.core.point import inner, norm, scaled
+from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement.bn_sharpness import SegmentObjective, bn_sharpness
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.measurement import Status
+from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.surface import Cost, LossSurface
+from tests.cases import Quadratic, blocks_by_hand, mlp_bn, vectors
+
+POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, math.inf)
+THETA = {"w": torch.tensor([[3.0, 4.0], [0.6, 0.8]]), "b": torch.tensor([5.0, -7.0])}
+ROWS = blocks_by_hand({"w": (0, 1), "b": (2, 2)}, invariant=2)
+ALL_FREE = blocks_by_hand({"w": (0, 0), "b": (0, 0)}, invariant=0)
+
+
+def exact(options: dict[str, object]) -> MeasureOptions:
+    return MeasureOptions(**{"precision": "float64", **options})
+
+
+def mean_factor(power: float, degree: int) -> float:
+    """(δ⁻¹ ∫ |(t/δ)^degree|^p dt)^{1/p} at δ = 1."""
+    return 1.0 if math.isinf(power) else (2 / (degree * power + 1)) ** (1 / power)
+
+
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("delta", [1e-3, 0.5])
+def test_linear_surface_in_closed_form(power: float, delta: float) -> None:
+    slope = torch.tensor([0.1, -0.2, 0.3, 0.5, -0.7, 0.2], dtype=torch.float64)
+    surface = Quadratic(THETA, slope, torch.zeros(6, 6, dtype=torch.float64)).surface()
+    value = bn_sharpness(surface, surface.point(), ROWS, exact({"power": power, "delta": delta})).value
+    expected = slope[:2].norm() * 5 + slope[2:4].norm() * 1 + slope[4:].norm() * 1
+    assert value == pytest.approx(mean_factor(power, 1) * float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_exact_critical_point_in_closed_form(power: float, generator: torch.Generator) -> None:
+    """ΔL = ½ t² vᵀHv: with one free block the supremum is the eigenvalue of largest modulus."""
+    basis, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))
+    eigenvalues = torch.tensor([9.0, 3.0, 1.0, 0.2, -1.0, -4.0], dtype=torch.float64)
+    hessian = basis @ torch.diag(eigenvalues) @ basis.T
+    surface = Quadratic(THETA, torch.zeros(6, dtype=torch.float64), hessian).surface()
+    options = exact({"power": power, "delta": 0.02, "iterations": 60})
+    measured = bn_sharpness(surface, surface.point(), ALL_FREE, options)
+    assert measured.value == pytest.approx(mean_factor(power, 2) * 0.02 * 9 / 2, rel=1e-4)
+    assert measured.status is Status.CONVERGED
+    assert measured.details["limit"] == 0
+
+
+@pytest.mark.parametrize("power", [1.5, 2.0, 4.0])
+def test_small_delta_limit_on_a_smooth_network_has_order_two(power: float) -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3)).double()
+    surface = LossSurface.of(module, vectors(), dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    errors = []
+    for delta in (4e-2, 2e-2, 1e-2):
+        measured = bn_sharpness(
+            surface, point, blocks, exact({"power": power, "delta": delta, "search": "gradient", "rtol": 1e-9})
+        )
+        errors.append(abs(measured.value / measured.details["limit"] - 1))
+    orders = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
+    assert min(orders) >= 1.9, (errors, orders)
+
+
+def objective_of(module: nn.Module, delta: float, power: float) -> SegmentObjective:
+    surface = LossSurface.of(module.double(), vectors(), dtype=torch.float64)
+    point = surface.point()
+    loss, gradient = surface.value_and_gradient(point)
+    return SegmentObjective(surface, point, find_blocks(surface, point).spheres(point), loss, gradient, delta, power)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0, 3.0, 4.0, math.inf])
+def test_gradient_of_the_objective_is_its_derivative(power: float, generator: torch.Generator) -> None:
+    torch.manual_seed(2)
+    module = nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3))
+    objective = objective_of(module, 0.05, power)
+    u = objective.spheres.random(objective.theta, generator)
+    w = objective.spheres.random(objective.theta, generator)
+    _, gradient = objective.value_and_gradient(u)
+    step = 1e-5
+    ends = [objective.value({name: u[name] + sign * step * w[name] for name in u}) for sign in (1, -1)]
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(inner(gradient, w), rel=1e-6)
+
+
+def exact_gradient(objective: SegmentObjective, direction: dict[str, Tensor]) -> dict[str, Tensor]:
+    """∇_v F = (p/δ²) ∫ |ΔL/δ|^{p−1} sign(ΔL) t ∇L(θ+tv) dt by 40 Gauss-Legendre nodes."""
+    p, delta = objective.power, objective.delta
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    total = {name: torch.zeros_like(tensor) for name, tensor in direction.items()}
+    for s, w in zip(nodes * delta, weights * delta, strict=True):
+        value, slope = objective.surface.value_and_gradient(
+            {name: tensor + s * direction[name] for name, tensor in objective.theta.items()}
+        )
+        change = value - objective.loss
+        factor = p / delta**2 * abs(change / delta) ** (p - 1) * math.copysign(1, change) * s * w
+        total = {name: total[name] + factor * slope[name] for name in total}
+    return total
+
+
+@pytest.mark.parametrize("power", [2.0, 3.0, 4.0])
+def test_equation_16_against_the_exact_gradient_has_order_two(power: float, generator: torch.Generator) -> None:
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3))
+    errors = []
+    for delta in (4e-2, 2e-2, 1e-2):
+        objective = objective_of(module, delta, power)
+        v = objective.spheres.to_direction(objective.spheres.random(objective.theta, torch.Generator().manual_seed(4)))
+        truth = exact_gradient(objective, v)
+        printed = objective.printed_gradient(v)
+        errors.append(norm({name: printed[name] - truth[name] for name in truth}) / norm(truth))
+    orders = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
+    assert min(orders) >= 1.9, (errors, orders)
+
+
+class TinyNetwork:
+    """An independent implementation of a small normalised network, for many directions at once, in float64."""
+
+    def __init__(self, module: nn.Sequential, delta: float, power: float) -> None:
+        ((self.inputs, self.targets),) = vectors()
+        self.inputs = self.inputs.double()
+        self.parameters = {name: parameter.detach().double() for name, parameter in module.named_parameters()}
+        self.epsilon, self.activation = module[1].eps, module[2]
+        self.delta, self.power = delta, power
+        nodes, weights = np.polynomial.legendre.leggauss(12)
+        self.steps, self.weights = nodes * delta, weights
+
+    def loss(self, p: dict[str, Tensor]) -> Tensor:
+        """Mean cross entropy for stacked parameters (K, …) → (K,)."""
+        hidden = torch.einsum("nf,khf->knh", self.inputs, p["0.weight"])
+        centred = hidden - hidden.mean(1, keepdim=True)
+        hidden = centred / (centred.square().mean(1, keepdim=True) + self.epsilon).sqrt()
+        hidden = self.activation(hidden * p["1.weight"][:, None] + p["1.bias"][:, None])
+        logits = torch.einsum("knh,kch->knc", hidden, p["3.weight"]) + p["3.bias"][:, None]
+        chosen = logits.gather(2, self.targets[None, :, None].expand(len(logits), -1, 1))[..., 0]
+        return (logits.logsumexp(2) - chosen).mean(1)
+
+    def directions(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Stacked raw directions put on φ(θ): rows of the first layer, and one sphere for the rest."""
+        theta = self.parameters["0.weight"]
+        rows = raw["0.weight"] / raw["0.weight"].norm(dim=2, keepdim=True) * theta.norm(dim=1)[None, :, None]
+        rest = torch.cat([raw[name].flatten(1) for name in ("1.weight", "1.bias", "3.weight", "3.bias")], dim=1)
+        size = rest.norm(dim=1)
+        others = {
+            name: raw[name] / size.reshape(-1, *[1] * (raw[name].ndim - 1))
+            for name in ("1.weight", "1.bias", "3.weight", "3.bias")
+        }
+        return {"0.weight": rows, **others}
+
+    def mean(self, v: dict[str, Tensor]) -> Tensor:
+        """F(v)^{1/p}, (K,)."""
+        base = self.loss({name: tensor[None] for name, tensor in self.parameters.items()})
+        total = 0.0
+        for step, weight in zip(self.steps, self.weights, strict=True):
+            moved = {name: self.parameters[name] + step * v[name] for name in v}
+            total = total + weight * ((self.loss(moved) - base) / self.delta).abs() ** self.power
+        return total ** (1 / self.power)
+
+
+def trained(activation: nn.Module) -> nn.Sequential:
+    torch.manual_seed(5)
+    module = nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3), activation, nn.Linear(3, 3))
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
+    ((inputs, targets),) = vectors()
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(inputs), targets).backward()
+        optimizer.step()
+    return module
+
+
+@pytest.fixture(scope="module")
+def tiny() -> nn.Sequential:
+    return trained(nn.ReLU())
+
+
+@pytest.mark.parametrize("delta", [1e-3, 0.1])
+def test_a_hundred_thousand_random_directions_never_do_better(tiny: nn.Sequential, delta: float) -> None:
+    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    options = exact(
+        {"delta": delta} if delta < 0.01 else {"delta": delta, "restarts": 8, "iterations": 60, "search_nodes": 8}
+    )
+    value = bn_sharpness(surface, point, blocks, options).value
+    oracle = TinyNetwork(tiny, delta, 2.0)
+    generator = torch.Generator().manual_seed(6)
+    best, starts = 0.0, []
+    for _ in range(10):
+        raw = {
+            name: torch.randn(10_000, *tensor.shape, generator=generator, dtype=torch.float64)
+            for name, tensor in oracle.parameters.items()
+        }
+        v = oracle.directions(raw)
+        means = oracle.mean(v)
+        best = max(best, float(means.max()))
+        leading = means.topk(3).indices
+        starts.append({name: tensor[leading] for name, tensor in v.items()})
+    assert best <= value * (1 + 1e-6)
+    assert best > value / 3
+    together = {name: torch.cat([start[name] for start in starts]) for name in starts[0]}
+    assert _climbed(oracle, together) == pytest.approx(value, rel=1e-3)
+
+
+def _climbed(oracle: TinyNetwork, start: dict[str, Tensor]) -> float:
+    """The best end of plain projected gradient ascents by autograd on the independent implementation, stacked."""
+    v, step = start, torch.full((len(start["1.bias"]),), 0.3, dtype=torch.float64)
+    best = oracle.mean(v)
+    for _ in range(400):
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in v.items()}
+        gradients = torch.autograd.grad(oracle.mean(oracle.directions(leaves)).sum(), list(leaves.values()))
+        size = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1).norm(dim=1).clamp_min(1e-300)
+        moved = {
+            name: v[name] + (step / size).reshape(-1, *[1] * (gradient.ndim - 1)) * gradient
+            for name, gradient in zip(v, gradients, strict=True)
+        }
+        trial = oracle.directions(moved)
+        value = oracle.mean(trial)
+        better = value > best
+        v = {name: torch.where(better.reshape(-1, *[1] * (trial[name].ndim - 1)), trial[name], v[name]) for name in v}
+        best, step = torch.where(better, value, best), torch.where(better, step * 1.3, step * 0.6)
+    return float(best.max())
+
+
+def test_pymanopt_finds_the_same_supremum() -> None:
+    """Conjugate gradients of another library on the same product of spheres and the independent objective.
+
+    On a smooth network: at the kinks of a ReLU network conjugate gradients stall below the supremum.
+    """
+    tiny = trained(nn.Tanh())
+    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
+    point = surface.point()
+    options = exact({"delta": 1e-2, "iterations": 60, "restarts": 4, "search_nodes": 8})
+    value = bn_sharpness(surface, point, find_blocks(surface, point), options).value
+    oracle = TinyNetwork(tiny, 1e-2, 2.0)
+    shapes = {name: oracle.parameters[name].shape for name in ("1.weight", "1.bias", "3.weight", "3.bias")}
+    manifold = Product([*(Sphere(4) for _ in range(3)), Sphere(sum(shape.numel() for shape in shapes.values()))])
+
+    @pymanopt.function.pytorch(manifold)
+    def cost(a: Tensor, b: Tensor, c: Tensor, rest: Tensor) -> Tensor:
+        parts = torch.split(rest, [shape.numel() for shape in shapes.values()])
+        raw = {"0.weight": torch.stack([a, b, c])[None]}
+        raw |= {name: part.reshape(1, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        return -oracle.mean(oracle.directions(raw))[0]
+
+    solver = ConjugateGradient(verbosity=0, max_iterations=300)
+    rng = np.random.default_rng(0)
+    starts = [
+        [x / np.linalg.norm(x) for x in (*rng.standard_normal((3, 4)), rng.standard_normal(18))] for _ in range(5)
+    ]
+    best = max(-solver.run(pymanopt.Problem(manifold, cost), initial_point=start).cost for start in starts)
+    assert value == pytest.approx(best, rel=1e-3)
+
+
+@pytest.mark.parametrize("search", ["power", "gradient", "ascent", "paper"])
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0, math.inf])
+def test_every_rule_lies_between_a_random_direction_and_the_supremum(
+    tiny: nn.Sequential, search: str, power: float, generator: torch.Generator
+) -> None:
+    if search == "paper" and math.isinf(power):
+        with pytest.raises(UsageError, match="--power: expected a finite number with --search paper"):
+            MeasureOptions(search=search, power=power)
+        return
+    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    found = bn_sharpness(surface, point, blocks, exact({"search": search, "power": power}))
+    supremum = bn_sharpness(surface, point, blocks, exact({"power": power, "iterations": 30, "restarts": 4}))
+    assert 0.9 * supremum.value <= found.value <= supremum.value * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("search", ["power", "ascent"])
+def test_monotone_rules_never_answer_less_than_they_saw(tiny: nn.Sequential, search: str) -> None:
+    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    values = [
+        bn_sharpness(surface, point, blocks, exact({"search": search, "delta": 0.02, "iterations": k})).search.values[0]
+        for k in (1, 3, 9)
+    ]
+    assert values == sorted(values)
+
+
+def test_the_default_costs_at_most_25_forwards_and_6_backwards(
+    sample_network: nn.Module, digit_batches: Batches
+) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches)
+    point = surface.point()
+    measured = bn_sharpness(surface, point, find_blocks(surface, point), MeasureOptions())
+    assert measured.cost.forward <= 25
+    assert measured.cost.backward <= 6
+    assert measured.cost == surface.counter.cost
+    assert measured.uncertainty_cost == Cost(forward=3)
+
+
+def test_float32_agrees_with_float64_within_the_stated_rounding(
+    sample_network: nn.Module, digit_batches: Batches
+) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    for delta in (1e-3, 1e-2, 1e-1):
+        single = bn_sharpness(surface, point, blocks, MeasureOptions(delta=delta, precision="float32"))
+        double = bn_sharpness(surface.in_precision(torch.float64), point, blocks, exact({"delta": delta}))
+        assert abs(single.value - double.value) <= single.uncertainty.rounding
+        assert double.uncertainty.rounding < single.uncertainty.rounding / 1e3
+
+
+def test_a_constant_loss_is_below_resolution() -> None:
+    surface = Quadratic(
+        THETA, torch.zeros(6, dtype=torch.float64), torch.zeros(6, 6, dtype=torch.float64), 3.0
+    ).surface()
+    measured = bn_sharpness(surface, surface.point(), ROWS, exact({}))
+    assert measured.value == 0
+    assert measured.status is Status.BELOW_RESOLUTION
+
+
+def test_auto_precision_repeats_the_integral_where_float32_is_too_coarse(generator: torch.Generator) -> None:
+    """A slope of 1e-6 on a loss of 10: in float32 the differences are rounding, in float64 they are not."""
+    torch.manual_seed(0)
+    module = nn.Linear(3, 1)
+    with torch.no_grad():
+        module.weight.fill_(1e-6)
+        module.bias.fill_(10.0)
+    inputs = torch.rand(32, 3, generator=generator) + 1
+
+    def criterion(outputs: Tensor, _: Tensor) -> Tensor:
+        return outputs.mean()
+
+    surface = LossSurface.of(module, [(inputs, torch.zeros(32, 1))], criterion)
+    point = surface.point()
+    blocks = blocks_by_hand({"weight": (0,), "bias": (1,)}, invariant=1)
+    point["bias"] = torch.tensor([10.0], dtype=torch.float64)
+    options = {"delta": 1e-6}
+    auto = bn_sharpness(surface, point, blocks, MeasureOptions(**options))
+    truth = bn_sharpness(surface.in_precision(torch.float64), point, blocks, exact(options))
+    assert auto.details["precision"] == "float64"
+    assert auto.value == pytest.approx(truth.value, rel=1e-3)
+    assert bn_sharpness(surface, point, blocks, MeasureOptions(**options, precision="float32")).value != truth.value
+
+
+def test_zero_rows_stay_fixed_and_change_nothing(tiny: nn.Sequential) -> None:
+    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
+    point = surface.point()
+    point["0.weight"] = point["0.weight"].clone()
+    point["0.weight"][1] = 0
+    measured = bn_sharpness(surface, point, find_blocks(surface, point), exact({}))
+    assert math.isfinite(measured.value)
+    assert not measured.direction["0.weight"][1].any()
+
+
+def test_homogeneity_in_the_loss(tiny: nn.Sequential) -> None:
+    """The measure of c·L is |c| times that of L."""
+    values = []
+    for factor in (1.0, -2.5):
+        surface = LossSurface.of(
+            tiny, vectors(), lambda o, t, c=factor: c * nn.functional.cross_entropy(o, t), dtype=torch.float64
+        )
+        point = surface.point()
+        values.append(bn_sharpness(surface, point, find_blocks(surface, point), exact({})).value)
+    assert values[1] == pytest.approx(2.5 * values[0], rel=1e-9)
+
+
+def test_a_batch_of_one_without_norms_works() -> None:
+    module = nn.Linear(4, 3)
+    inputs, targets = vectors()[0]
+    surface = LossSurface.of(module, [(inputs[:1], targets[:1])], dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    measured = bn_sharpness(surface, point, blocks, exact({"delta": 2.0, "iterations": 0}))
+    _, gradient = surface.value_and_gradient(point)
+    assert measured.details["limit"] == pytest.approx(math.sqrt(2 / 3) * norm(gradient), rel=1e-12)
+
+
+def test_delta_of_one_is_refused_where_weights_are_invariant(tiny: nn.Sequential) -> None:
+    surface = LossSurface.of(tiny, vectors())
+    point = surface.point()
+    with pytest.raises(UsageError, match="--delta: expected less than 1"):
+        bn_sharpness(surface, point, find_blocks(surface, point), MeasureOptions(delta=1.0))
+
+
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
+    surface = Quadratic(THETA, torch.full((6,), math.nan, dtype=torch.float64), torch.eye(6).double()).surface()
+    with pytest.raises(NotMeasurableError, match="not finite at the network itself"):
+        bn_sharpness(surface, surface.point(), ROWS, exact({}))
+
+
+def test_scaled_is_linear() -> None:
+    assert torch.equal(scaled({"x": torch.ones(2)}, 3.0)["x"], torch.full((2,), 3.0))
+
+
+def test_repeats_are_bit_identical(sample_network: nn.Module, digit_batches: Batches) -> None:
+    values = []
+    for _ in range(2):
+        surface = LossSurface.of(sample_network, digit_batches.batches)
+        point = surface.point()
+        values.append(bn_sharpness(surface, point, find_blocks(surface, point), MeasureOptions(restarts=1)))
+    assert values[0] == values[1]
+
+
+def test_networks_without_norms_are_measured_too() -> None:
+    module = mlp_bn()
+    plain = nn.Sequential(*(layer for layer in module if not isinstance(layer, nn.BatchNorm1d)))
+    surface = LossSurface.of(plain, vectors(), dtype=torch.float64)
+    point = surface.point()
+    measured = bn_sharpness(surface, point, find_blocks(surface, point), exact({}))
+    assert measured.value == pytest.approx(measured.details["limit"], rel=1e-2)

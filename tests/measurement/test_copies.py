@@ -1,0 +1,117 @@
+"""T_a on parameters, running statistics and ε: the same loss in both modes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
+from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement.copies import Copier, restored_scales
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.norms import NormTreatment
+from bnsharp_cli.measurement.surface import LossSurface
+from tests.cases import SharedWeights, images, mlp_bn, vectors
+
+
+def trained_statistics(module: nn.Module, batches: object) -> nn.Module:
+    """Running statistics as training leaves them, instead of 0 and 1."""
+    module.train()
+    with torch.no_grad():
+        for inputs, _ in batches:
+            for _ in range(3):
+                module(inputs)
+    return module
+
+
+def networks() -> dict[str, tuple[nn.Module, object]]:
+    torch.manual_seed(0)
+    group = nn.Sequential(nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
+    layer = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 3))
+    return {
+        "bias before the norm": (mlp_bn(bias=True), vectors()),
+        "shared": (SharedWeights(), images()),
+        "group norm": (group, images()),
+        "layer norm": (layer, vectors()),
+        "resnet18": (torchvision.models.resnet18(num_classes=4), images(size=32)),
+        "densenet": (
+            torchvision.models.DenseNet(8, (2, 2), 16, num_classes=4),
+            images(size=32),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", networks())
+@pytest.mark.parametrize("statistics", [True, False], ids=["batch", "running"])
+def test_copies_have_the_same_loss(name: str, statistics: bool) -> None:
+    module, batches = networks()[name]
+    trained_statistics(module, batches)
+    surface = LossSurface.of(module, batches, batch_statistics=statistics, dtype=torch.float64)
+    point = surface.point()
+    loss = surface.value(point)
+    blocks = find_blocks(surface, point)
+    copier = Copier(surface, point, blocks)
+    a0 = smallest_factor(1e-3, blocks.spheres(point).radii[: blocks.invariant])
+    generator = torch.Generator().manual_seed(0)
+    factors = [uniform_factors(blocks.invariant, a) for a in (1e-3, 10.0, a0)]
+    factors.append(random_factors(blocks.invariant, 3.0, generator))
+    if name == "shared":  # one norm call's scale is another's too: any common factor is still exact
+        factors = factors[:3]
+    for vector in factors:
+        copy = copier.copy("copy", vector)
+        assert abs(copy.exact.value(copy.point) - loss) < 1e-11 * max(1.0, loss)
+        assert copy.exact.in_precision(torch.float32).value(copy.point) == pytest.approx(loss, rel=2e-3)
+
+
+def test_weights_alone_are_not_invariant_in_eval_mode(sample_network: nn.Module, digit_batches: Batches) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=False, dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    scaled = Copier(surface, point, blocks).scaled(uniform_factors(blocks.invariant, 0.1))
+    assert abs(surface.value(scaled) - surface.value(point)) > 0.1
+
+
+def test_stored_epsilon_shows_from_small_scales_on(sample_network: nn.Module, digit_batches: Batches) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches, dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    copy = Copier(surface, point, blocks).copy("copy", uniform_factors(blocks.invariant, 1e-3))
+    loss = surface.value(point)
+    assert abs(copy.stored.value(copy.point) - loss) > 0.1
+    assert abs(copy.exact.value(copy.point) - loss) < 1e-15
+
+
+def test_copies_of_copies_compose(sample_network: nn.Module, digit_batches: Batches) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=False, dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    first = Copier(surface, point, blocks).copy("first", uniform_factors(blocks.invariant, 0.03))
+    second = Copier(first.exact, first.point, blocks).copy("second", uniform_factors(blocks.invariant, 0.03))
+    assert abs(second.exact.value(second.point) - surface.value(point)) < 1e-14
+
+
+def test_a_copy_survives_being_saved_with_its_epsilon(sample_network: nn.Module, digit_batches: Batches) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches, dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    generator = torch.Generator().manual_seed(0)
+    copy = Copier(surface, point, blocks).copy("copy", random_factors(blocks.invariant, 3.0, generator))
+    epsilon = tuple(copy.norm_epsilon())
+    assert [len(entry) for entry in epsilon] == [6, 16, 120, 84]
+    plain = surface.with_norms(buffers=copy.stored.buffers)
+    scales = restored_scales(plain, copy.point, epsilon)
+    again = plain.with_norms(treatment=NormTreatment(input_scales=scales))
+    assert abs(again.value(copy.point) - surface.value(point)) < 1e-15
+
+
+def test_epsilon_per_channel_is_what_the_formula_says(generator: torch.Generator) -> None:
+    """(x − μ)/√(σ² + s²ε) by hand, against the interception."""
+    module = nn.Sequential(nn.BatchNorm1d(3, eps=0.1, affine=False)).double()
+    inputs = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    scale = torch.tensor([0.01, 1.0, 30.0], dtype=torch.float64)
+    surface = LossSurface.of(module, [(inputs, inputs)], dtype=torch.float64)
+    treated = surface.with_norms(treatment=NormTreatment(input_scales=(scale,)))
+    expected = (inputs - inputs.mean(0)) / (inputs.var(0, correction=0) + scale**2 * 0.1).sqrt()
+    torch.testing.assert_close(treated.outputs({}, inputs)[0], expected)

@@ -1,0 +1,135 @@
+"""The classical sharpness on surfaces with closed forms, and its failure under T_a."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bnsharp_cli.core.ball import log_volume
+from bnsharp_cli.core.rescale import uniform_factors
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement.copies import Copier
+from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp, keskar
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.measurement import Status
+from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.vanishing import lower_bound, vanishing_changes, vanishing_displacement
+from tests.cases import Quadratic
+
+
+def linear(dimension: int, constant: float = 0.0) -> Quadratic:
+    slope = torch.linspace(-1, 2, dimension, dtype=torch.float64)
+    hessian = torch.zeros(1, 1, dtype=torch.float64).expand(dimension, dimension)
+    return Quadratic({"x": torch.ones(dimension)}, slope, hessian, constant)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize("dimension", [1, 2, 7, 300])
+def test_lp_of_a_linear_loss_lies_within_its_standard_errors(dimension: int, power: float) -> None:
+    """E|g·x|^p over the ball: δ‖g‖ times a Beta moment, by ∫ |x₁|^p (1 − x₁²)^{(n−1)/2}."""
+    problem = linear(dimension, constant=0.5)
+    surface = problem.surface()
+    delta = 0.3
+    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=delta, power=power, ball_samples=2000))
+    log_moment = math.lgamma((power + 1) / 2) + math.lgamma(dimension / 2 + 1)
+    log_moment -= math.lgamma(0.5) + math.lgamma((dimension + power) / 2 + 1)
+    expected = delta * float(problem.slope.norm()) * math.exp(log_moment / power) / 1.5
+    assert abs(measured.value - expected) <= 4 * measured.uncertainty.sampling
+    assert measured.uncertainty.sampling < 0.05 * expected
+
+
+def test_the_logarithm_of_equation_1_adds_the_volume() -> None:
+    surface = linear(300).surface()
+    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=1e-3, power=2.0, ball_samples=16))
+    expected = (log_volume(300, 1e-3) / 2 + math.log(measured.value)) / math.log(10)
+    assert measured.details["log10_integral"] == pytest.approx(expected, rel=1e-12)
+    assert measured.details["log10_integral"] < -500
+
+
+def test_a_million_parameters_neither_overflow_nor_underflow() -> None:
+    class Mean(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = torch.nn.Parameter(torch.zeros(10**6, dtype=torch.float64))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.x.sum()
+
+    batch = (torch.zeros(1, 1), torch.zeros(1))
+    surface = LossSurface.of(Mean(), [batch], lambda output, _: output, dtype=torch.float64)
+    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=1e-3, ball_samples=64))
+    expected = 1e-3 * 1e3 / math.sqrt(10**6 + 2)
+    assert abs(measured.value - expected) <= 4 * measured.uncertainty.sampling
+    assert math.isfinite(measured.details["log10_integral"])
+    assert delta_linf(surface, surface.point(), MeasureOptions()).value == pytest.approx(1.0, rel=1e-9)
+
+
+def test_linf_of_a_linear_loss_is_the_gradient_norm() -> None:
+    problem = linear(7, constant=0.5)
+    surface = problem.surface()
+    measured = delta_linf(surface, surface.point(), MeasureOptions(delta=0.01))
+    assert measured.value == pytest.approx(0.01 * float(problem.slope.norm()) / 1.5, rel=1e-9)
+    assert measured.status is Status.CONVERGED
+
+
+def test_linf_at_a_critical_point_is_the_largest_curvature(generator: torch.Generator) -> None:
+    basis, _ = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))
+    hessian = basis @ torch.diag(torch.tensor([7.0, 2.0, 1.0, -1.0, -3.0], dtype=torch.float64)) @ basis.T
+    surface = Quadratic({"x": torch.zeros(5)}, torch.zeros(5, dtype=torch.float64), hessian, 1.0).surface()
+    measured = delta_linf(surface, surface.point(), MeasureOptions(delta=0.1, iterations=50, restarts=2))
+    assert measured.value == pytest.approx(0.1**2 * 7 / 2 / 2, rel=1e-9)
+
+
+def test_keskar_of_a_linear_loss_in_percent() -> None:
+    problem = linear(5, constant=0.25)
+    surface = problem.surface()
+    measured = keskar(surface, surface.point(), MeasureOptions(delta=1e-3))
+    loss = 0.25
+    expected = 100 * 1e-3 * 2 * float(problem.slope.abs().sum()) / (1 + loss)
+    assert measured.value == pytest.approx(expected, rel=1e-9)
+
+
+def test_keskar_of_a_convex_quadratic_is_attained_at_a_corner() -> None:
+    hessian = torch.diag(torch.tensor([4.0, 1.0, 2.0], dtype=torch.float64))
+    slope = torch.tensor([0.1, -0.2, 0.05], dtype=torch.float64)
+    surface = Quadratic({"x": torch.zeros(3)}, slope, hessian, 1.0).surface()
+    measured = keskar(surface, surface.point(), MeasureOptions(delta=0.5))
+    expected = 0.5 * float(slope.abs().sum()) + 0.25 * 7 / 2
+    assert measured.value == pytest.approx(100 * expected / 2, rel=1e-9)
+
+
+def test_a_constant_loss_is_below_resolution() -> None:
+    flat = Quadratic({"x": torch.ones(3)}, torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3).double(), 2.0)
+    surface = flat.surface()
+    for measure in (delta_lp, delta_linf, keskar):
+        measured = measure(surface, surface.point(), MeasureOptions())
+        assert measured.value == 0
+        assert measured.status is Status.BELOW_RESOLUTION
+
+
+def test_infinite_power_belongs_to_linf() -> None:
+    surface = linear(3).surface()
+    with pytest.raises(NotMeasurableError, match="delta-lp needs a finite p"):
+        delta_lp(surface, surface.point(), MeasureOptions(power=math.inf))
+
+
+def test_theorem_3_1_the_ball_around_a_small_copy_holds_a_vanishing_layer(
+    sample_network: torch.nn.Module, digit_batches: Batches
+) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    changes = vanishing_changes(surface, point, blocks)
+    assert set(changes) == {"conv1.weight", "conv2.weight", "linear1.weight", "linear2.weight"}
+    assert lower_bound(point, blocks, changes, 1e-3) is None
+    copy = Copier(surface, point, blocks).copy("copy", uniform_factors(blocks.invariant, 1e-6))
+    layer, bound = lower_bound(copy.point, blocks, changes, 1e-3)
+    assert bound == max(changes.values()) > 0.5
+    vanished = vanishing_displacement(copy.point, blocks, layer)
+    assert all(not (copy.point[layer] + vanished[layer]).any() for _ in [0])
+    assert delta_linf(copy.exact, copy.point, MeasureOptions(), [vanished]).value >= bound * (1 - 1e-3)
+    assert delta_linf(surface, point, MeasureOptions()).value < 1e-4

@@ -1,0 +1,192 @@
+"""Blocks: every row that is invariant, and none that only looks so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.models import lenet_bn, vgg11_bn
+from tests.cases import FunctionalNorm, PreActivation, SharedWeights, images, mlp_bn, vectors
+
+
+def blocks_of(module: nn.Module, batches: tuple[tuple[Tensor, Tensor], ...], partition: str = "paper") -> Blocks:
+    surface = LossSurface.of(module, batches)
+    return find_blocks(surface, surface.point(), partition)
+
+
+def invariant_rows(blocks: Blocks) -> dict[str, int]:
+    return {tensor.name: tensor.invariant for tensor in blocks.tensors if tensor.invariant}
+
+
+def seeded(build: type[nn.Module] | object, *arguments: object, **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    return build(*arguments, **options)
+
+
+def test_lenet_every_hidden_row_is_a_block_and_the_norm_is_named() -> None:
+    blocks = blocks_of(seeded(lenet_bn), images(size=32))
+    assert invariant_rows(blocks) == {
+        "conv1.weight": 6,
+        "conv2.weight": 16,
+        "linear1.weight": 120,
+        "linear2.weight": 84,
+    }
+    assert blocks.invariant == 226
+    reasons = {tensor.name: tensor.reason for tensor in blocks.tensors}
+    assert reasons["linear1.weight"] == "normalised by norm3"
+    assert reasons["output.weight"] == "not scale-invariant"
+
+
+def test_lenet_extended_adds_each_norm_that_another_follows() -> None:
+    blocks = blocks_of(seeded(lenet_bn), images(size=32), "extended")
+    assert sorted(blocks.joint.values()) == [(f"norm{i}.weight", f"norm{i}.bias") for i in (1, 2, 3)]
+    assert blocks.invariant == 229
+
+
+@pytest.mark.parametrize(
+    ("build", "size", "rows"),
+    [
+        (vgg11_bn, 32, 2752),
+        (torchvision.models.resnet18, 64, 4800),
+        (torchvision.models.densenet121, 64, 10240),
+        (torchvision.models.mobilenet_v2, 64, 17056),
+    ],
+    ids=["vgg11-bn", "resnet18", "densenet121", "mobilenet_v2"],
+)
+def test_every_convolution_row_and_nothing_else(build: object, size: int, rows: int) -> None:
+    module = seeded(build)
+    blocks = blocks_of(module, images(size=size))
+    convolutions = {name: len(p) for name, p in module.named_parameters() if p.ndim == 4}
+    assert sum(convolutions.values()) == rows
+    assert invariant_rows(blocks) == convolutions
+
+
+def test_resnet_extended_finds_the_residual_streams() -> None:
+    blocks = blocks_of(seeded(torchvision.models.resnet18, num_classes=4), images(size=32), "extended")
+    streams = {names for names in blocks.joint.values() if len(names) > 2}
+    assert (
+        "bn1.weight",
+        "bn1.bias",
+        "layer1.0.bn2.weight",
+        "layer1.0.bn2.bias",
+        "layer1.1.bn2.weight",
+        "layer1.1.bn2.bias",
+    ) in streams
+    assert len(streams) == 3
+    assert not any("layer4.1.bn2.weight" in names for names in blocks.joint.values())
+
+
+def test_footnote_1_the_branch_that_joins_the_stream_is_rejected() -> None:
+    rows = invariant_rows(blocks_of(seeded(PreActivation), images()))
+    assert rows == {"conv1.weight": 6}
+
+
+def test_a_network_without_norms_has_no_block() -> None:
+    module = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
+    blocks = blocks_of(module, vectors(), "extended")
+    assert blocks.invariant == 0
+    assert blocks.free_parameters(LossSurface.of(module, vectors()).point()) == 4 * 6 + 6 + 6 * 3 + 3
+
+
+def test_shared_weights_are_one_block_a_row() -> None:
+    assert invariant_rows(blocks_of(seeded(SharedWeights), images())) == {"conv.weight": 3}
+
+
+def test_weights_shared_with_an_unnormalised_use_are_free() -> None:
+    class Mixed(SharedWeights):
+        def forward(self, inputs: Tensor) -> Tensor:
+            hidden = torch.relu(self.norm1(self.conv(inputs)))
+            return self.output(self.conv(hidden).mean((2, 3)))
+
+    assert invariant_rows(blocks_of(seeded(Mixed), images())) == {}
+
+
+def test_transposed_convolution_rows_run_along_axis_one() -> None:
+    module = seeded(
+        lambda: nn.Sequential(
+            nn.ConvTranspose2d(3, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(500, 4)
+        )
+    )
+    blocks = blocks_of(module, images())
+    assert invariant_rows(blocks) == {"0.weight": 5}
+    assert blocks.rows["0.weight"].axis == 1
+
+
+def test_functional_batch_norm_without_a_module() -> None:
+    blocks = blocks_of(seeded(FunctionalNorm), vectors())
+    assert invariant_rows(blocks) == {"first": 5}
+    assert {tensor.name: tensor.reason for tensor in blocks.tensors}["first"] == "normalised by a batch norm"
+
+
+def test_group_norm_scales_groups_jointly_with_their_biases() -> None:
+    module = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
+    )
+    blocks = blocks_of(module, images())
+    assert invariant_rows(blocks) == {"0.weight": 6, "0.bias": 6}
+    assert blocks.invariant == 2
+    assert blocks.rows["0.weight"].block.tolist() == blocks.rows["0.bias"].block.tolist()
+    assert len(set(blocks.rows["0.weight"].block[:3].tolist())) == 1
+
+
+def test_layer_norm_is_one_block_and_instance_norm_a_block_a_row() -> None:
+    layer = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 3)))
+    assert blocks_of(layer, vectors()).invariant == 1
+    instance = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.InstanceNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
+    )
+    assert invariant_rows(blocks_of(instance, images())) == {"0.weight": 6}
+
+
+def test_a_bias_before_batch_norm_is_free_and_without_effect() -> None:
+    blocks = blocks_of(seeded(mlp_bn, bias=True), vectors())
+    found = {tensor.name: tensor for tensor in blocks.tensors}
+    assert found["0.weight"].invariant == 6
+    assert found["0.bias"].invariant == 0
+    assert found["0.bias"].reason == "no effect on the output"
+
+
+def test_dead_units_are_settled_elsewhere() -> None:
+    module = seeded(mlp_bn)
+    with torch.no_grad():
+        module[1].weight[0], module[1].bias[0] = 0.1, -50.0  # a unit that never fires
+        module[4].weight[1] = 0.0  # a norm that passes nothing of its row on
+        module[0].weight[2] = 0.0  # a row of zeros
+    blocks = blocks_of(module, vectors())
+    assert invariant_rows(blocks) == {"0.weight": 6, "3.weight": 6}
+    point = LossSurface.of(module, vectors()).point()
+    assert int((blocks.spheres(point).radii[:-1] == 0).sum()) == 1
+
+
+def test_a_dead_unit_behind_no_norm_is_free() -> None:
+    module = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
+    with torch.no_grad():
+        module[0].bias[0] = -50.0
+    assert blocks_of(module, vectors()).invariant == 0
+
+
+def test_what_is_found_is_invariant_and_what_is_free_is_not() -> None:
+    """The definition itself, by brute force on every block: L(T_a θ) = L(θ)."""
+    module = seeded(PreActivation)
+    with torch.no_grad():
+        for norm in (module.norm1, module.norm2):
+            norm.bias.copy_(torch.linspace(-0.5, 0.7, 6))  # with β = 0 scaling γ alone would change nothing
+    surface = LossSurface.of(module, images(), dtype=torch.float64)
+    bare = surface.with_norms(treatment=type(surface.treatment)(epsilon=1e-24))
+    point = surface.point()
+    loss = bare.value(point)
+    blocks = find_blocks(surface, point)
+    spheres = Spheres(blocks.rows, torch.ones(blocks.invariant + 1, dtype=torch.float64))
+    for block in range(blocks.invariant):
+        factors = torch.ones(blocks.invariant + 1, dtype=torch.float64)
+        factors[block] = 3.7
+        assert abs(bare.value(spheres.scale(point, factors)) - loss) < 1e-12
+    for name in ("stem.weight", "conv2.weight", "output.weight", "norm1.weight", "norm2.bias"):
+        changed = {**point, name: point[name] * 3.7 + (name == "norm2.bias")}
+        assert abs(bare.value(changed) - loss) > 1e-6, name

@@ -1,0 +1,118 @@
+"""Theorem 3.2 on a really trained network, and what it does not cover."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.invariance import InvarianceReport, rescale_test, self_test
+from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.surface import LossSurface
+from tests.cases import mlp_bn, vectors
+
+
+def report_of(module: nn.Module, batches: Batches, dtype: torch.dtype, **options: object) -> InvarianceReport:
+    surface = LossSurface.of(module, batches.batches, dtype=dtype)
+    point = surface.point()
+    blocks, extended = (find_blocks(surface, point, partition) for partition in ("paper", "extended"))
+    precision = "float64" if dtype == torch.float64 else "float32"
+    resolved = MeasureOptions(**{"ball_samples": 4, "precision": precision, **options})
+    stored = bool(resolved.search == "gradient")
+    return rescale_test(surface, point, blocks, extended, resolved, stored_epsilon=stored)
+
+
+def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
+    sample_network: nn.Module, digit_batches: Batches
+) -> None:
+    report = report_of(sample_network, digit_batches, torch.float64)
+    assert report.invariant
+    assert len(report.copies) == 11
+    assert max(abs(copy.deviation) for copy in report.copies) <= 1e-9
+    assert all(copy.loss_drift < 1e-15 for copy in report.copies)
+    linf = [copy.measures["delta-linf"].value for copy in report.copies]
+    assert max(linf) > 10 * min(linf)
+    a0 = report.copies[-1]
+    assert a0.name == "a0"
+    assert a0.measures["delta-linf"].value >= a0.lower_bound[1] * (1 - 1e-3)
+    assert a0.lower_bound[1] > 1e3 * report.reference.measures["delta-linf"].value
+    assert "is invariant" in report.verdict
+
+
+def test_gamma_and_beta_move_the_published_measure_but_not_the_extended_one(
+    sample_network: nn.Module, digit_batches: Batches
+) -> None:
+    copy = report_of(sample_network, digit_batches, torch.float64).gamma_beta
+    assert copy.loss_drift < 1e-15
+    assert abs(copy.deviation) > 0.5
+    extended = copy.measures["bn-extended"].value / copy.measures["bn-extended-original"].value
+    assert abs(extended - 1) <= 1e-9
+
+
+def test_float32_is_invariant_below_its_stated_rounding(sample_network: nn.Module, digit_batches: Batches) -> None:
+    report = report_of(sample_network, digit_batches, torch.float32)
+    assert report.invariant
+    for copy in report.copies:
+        assert abs(copy.deviation) <= copy.tolerance
+        assert abs(copy.deviation) <= 1e-4
+        assert copy.tolerance <= 1e-3
+
+
+def test_the_printed_search_is_not_invariant_and_the_verdict_says_why(
+    sample_network: nn.Module, digit_batches: Batches
+) -> None:
+    report = report_of(sample_network, digit_batches, torch.float64, search="paper", iterations=5, delta=0.1)
+    assert not report.invariant
+    values = [copy.measures["bn"].value for copy in report.copies]
+    assert max(values) > 1.5 * min(values)
+    assert "NOT invariant" in report.verdict
+    assert "Eq. (17) as printed steps in v" in report.verdict
+
+
+def test_stored_epsilon_breaks_the_invariance(sample_network: nn.Module, digit_batches: Batches) -> None:
+    report = report_of(sample_network, digit_batches, torch.float64, search="gradient")
+    assert not report.invariant
+    assert report.copies[0].loss_drift_stored_epsilon > 0.1
+
+
+@pytest.mark.parametrize("statistics", [True, False], ids=["batch", "running"])
+@pytest.mark.parametrize("delta", [1e-3, 1e-2])
+def test_self_test_in_both_modes_and_precisions(
+    sample_network: nn.Module, digit_batches: Batches, statistics: bool, delta: float
+) -> None:
+    for dtype, most in ((torch.float32, 2e-4), (torch.float64, 1e-9)):
+        surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=statistics, dtype=dtype)
+        point = surface.point()
+        options = MeasureOptions(delta=delta, precision="float64" if dtype == torch.float64 else "float32")
+        deviation, tolerance = self_test(surface, point, find_blocks(surface, point), options)
+        assert deviation <= tolerance
+        assert deviation <= most
+
+
+def test_nothing_to_rescale_is_said() -> None:
+    surface = LossSurface.of(nn.Sequential(nn.Linear(4, 3)), vectors())
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    with pytest.raises(NotMeasurableError, match="no scale-invariant weights"):
+        rescale_test(surface, point, blocks, blocks, MeasureOptions())
+
+
+def test_a_value_below_resolution_is_no_verdict() -> None:
+    surface = LossSurface.of(mlp_bn(), vectors(), lambda outputs, _: outputs.sum() * 0 + 3.0)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    with pytest.raises(NotMeasurableError, match="not above its rounding floor"):
+        self_test(surface, point, blocks, MeasureOptions())
+
+
+def test_the_record_is_plain_and_complete(sample_network: nn.Module, digit_batches: Batches) -> None:
+    report = report_of(sample_network, digit_batches, torch.float32)
+    record = report.copies[0].to_dict()
+    assert record["scale"] == 1e-3
+    assert set(record) >= {"loss", "loss_drift", "loss_drift_stored_epsilon", "measures", "theorem_3_1_lower_bound"}
+    assert math.isfinite(record["measures"]["bn"]["value"])
