@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,10 +104,14 @@ def deliver(document: Mapping[str, Any], as_json: bool, output: Path | None, sho
     text = render(document)
     if output is not None:
         write_text_atomically(output, text)
-    if as_json:
-        typer.echo(text, nl=False)
-    else:
-        show()
+    try:
+        if as_json:
+            typer.echo(text, nl=False)
+        else:
+            show()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader had enough, as in `| head`; the exit code still says the verdict
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def describe(subject: Subject) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -48,16 +47,17 @@ def main() -> None:
     """Run the command; every failure is one line of reason, one of remedy, and an exit code."""
     debug = "--debug" in sys.argv[1:]
     try:
-        app()
+        app(prog_name="bnsharp")
     except BnsharpError as error:
         if debug:
             raise
         _fail(error.reason, error.remedy, error.exit_code)
     except KeyboardInterrupt:
         _fail("Interrupted.", "Nothing was half-written.", _INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:
+            _fail("Interrupted.", "Nothing was half-written.", _INTERRUPTED)
+        raise
     except MemoryError:
         _fail("Out of memory.", "Lower --batch-size or --samples.", _INTERNAL)
     except Exception as error:

@@ -126,18 +126,24 @@ def _load_pickled(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.findall(r"(?:GLOBAL|class|function|add_safe_globals\(\[)\s*`?([\w.]+)", str(error))
-        what = f" ({one_line(named[0])})" if named else ""
+        named = re.search(r"(?:GLOBAL|class|function|add_safe_globals\(\[)\s*`?([\w.]+)", str(error))
+        if named is None:
+            raise _damaged(path, error) from error
         raise CheckpointRefusedError(
-            f"{path} holds Python objects{what}, not weights alone; nothing in it was executed.", SAVE_WEIGHTS
+            f"{path} holds Python objects ({one_line(named[1])}), not weights alone; nothing in it was executed.",
+            SAVE_WEIGHTS,
         ) from error
     except Exception as error:  # torch's reader raises whatever its parser stumbles over; each is the file's fault
-        raise CheckpointRefusedError(
-            f"{path} is damaged or truncated: {one_line(error)}.", "Copy or save the checkpoint again."
-        ) from error
+        raise _damaged(path, error) from error
     if not isinstance(content, dict):
         raise CheckpointRefusedError(f"{path} holds a {type(content).__name__}, expected a state_dict.", SAVE_WEIGHTS)
     return content
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointRefusedError:
+    return CheckpointRefusedError(
+        f"{path} is damaged or truncated: {one_line(error)}.", "Copy or save the checkpoint again."
+    )
 
 
 def _find_state_dict(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:

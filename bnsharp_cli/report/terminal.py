@@ -24,9 +24,15 @@ MEANINGS = {
 }
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a closed pipe to the caller, who knows the exit code."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """A console on stdout that leaves user strings alone."""
-    return Console(highlight=False, markup=False, soft_wrap=False)
+    return _Console(highlight=False, markup=False, soft_wrap=False)
 
 
 def print_subject(out: Console, lines: Sequence[str]) -> None:

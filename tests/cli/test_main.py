@@ -1,0 +1,63 @@
+"""The command itself: help, version, streams, exit codes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import bnsharp
+
+
+def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
+    probe = (
+        "import sys\n"
+        "from bnsharp_cli.cli.main import app\n"
+        "try:\n    app({arguments})\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'scipy' not in sys.modules, 'heavy import'\n"
+    )
+    for arguments in (["--help"], ["--version"], ["measure", "--help"], ["rescale-test", "-h"]):
+        finished = subprocess.run(
+            [sys.executable, "-c", probe.format(arguments=arguments)], capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, finished.stderr
+
+
+def test_no_command_and_unknown_commands_exit_2(tmp_path: Path) -> None:
+    finished = bnsharp(folder=tmp_path, expect=2)
+    assert "Usage:" in finished.stdout + finished.stderr
+    assert "No such command" in bnsharp("measur", folder=tmp_path, expect=2).stderr
+
+
+def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
+    code = "from bnsharp_cli.cli.main import main; main()"
+    arguments = ["train", "--epochs", "100000", "--output", "net.pt"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Interrupted" in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_a_closed_pipe_is_no_error(tmp_path: Path, form: str) -> None:
+    code = "from bnsharp_cli.cli.main import main; main()"
+    command = f"{sys.executable} -c '{code}' measure sample:digits-small-batch --samples 256 --quiet {form} | true"
+    finished = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""

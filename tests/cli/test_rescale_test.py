@@ -1,0 +1,86 @@
+"""``bnsharp rescale-test`` from the outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bnsharp_cli.io.checkpoint import load_checkpoint
+from tests.cli.helpers import bnsharp, one_error
+
+FAST = ("--samples", 256, "--batch-size", 128, "--quiet")
+
+
+def test_the_embedded_sample_passes_and_shows_the_whole_argument(tmp_path: Path) -> None:
+    arguments = ("--plot", "picture.svg", "--output", "result.json", "--save-copies", "copies")
+    finished = bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path)
+    assert all(len(line) <= 80 for line in finished.stdout.splitlines())
+    assert "BN-Sharpness is invariant" in finished.stdout
+    assert "which is this tool's addition to the paper" in finished.stdout.replace("\n", " ").replace("  ", " ")
+    document = json.loads((tmp_path / "result.json").read_text())
+    copies = document["copies"]
+    assert [copy["scale"] for copy in copies[:7]] == [1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0]
+    assert [copy["name"] for copy in copies[7:]] == ["random 1", "random 2", "random 3", "a0"]
+    assert document["verdict"]["invariant"] is True
+    assert max(abs(copy["deviation"]) for copy in copies) <= 1e-9
+    linf = [copy["measures"]["delta-linf"]["value"] for copy in copies]
+    assert max(linf) > 10 * min(linf)
+    assert copies[-1]["theorem_3_1_lower_bound"]["value"] <= copies[-1]["measures"]["delta-linf"]["value"] * 1.001
+    assert document["gamma_beta"]["measures"]["bn-extended"]["value"] > 0
+    assert "<svg" in (tmp_path / "picture.svg").read_text()
+    _check_copies(tmp_path, document["loss"])
+
+
+def _check_copies(folder: Path, loss: float) -> None:
+    """A saved copy is measured like any checkpoint: the same loss and the same value, in both modes."""
+    saved = sorted(path.name for path in (folder / "copies").iterdir())
+    assert len(saved) == 12
+    copy = load_checkpoint(folder / "copies" / "a-0.001.pt")
+    assert len(copy.norm_epsilon) == 4
+    assert copy.metadata["copy"]["epsilon"] == "per channel, under norm_epsilon"
+    values = {}
+    for name in ("a-1", "a-0.001", "random-2"):
+        for policy in ("batch", "running"):
+            arguments = ("measure", f"copies/{name}.pt", *FAST, "--precision", "float64", "--bn", policy, "--json")
+            document = json.loads(bnsharp(*arguments, folder=folder).stdout)
+            values[name, policy] = document["measures"]["bn"]["value"]
+            if policy == "batch":
+                assert document["loss"] == pytest.approx(loss, rel=1e-12)
+    for (_, policy), value in values.items():
+        assert value == pytest.approx(values["a-1", policy], rel=1e-9)
+
+
+def test_the_printed_search_fails_with_exit_1(tmp_path: Path) -> None:
+    arguments = ("--search", "paper", "--iterations", 5, "--delta", 0.1)
+    finished = bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path, expect=1)
+    assert "NOT invariant" in finished.stdout
+
+
+def test_plain_copies_are_labelled_and_fail_the_test(tmp_path: Path) -> None:
+    arguments = ("--epsilon", "stored", "--save-copies", "copies", "--plot", "picture.png")
+    bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path, expect=1)
+    names = sorted(path.name for path in (tmp_path / "copies").iterdir())
+    assert all(name.endswith(".stored-epsilon.pt") for name in names)
+    copy = load_checkpoint(tmp_path / "copies" / "a-0.001.stored-epsilon.pt")
+    assert copy.norm_epsilon == ()
+    assert copy.metadata["copy"]["epsilon"] == "as stored: the loss differs"
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size[0] > 800
+
+
+def test_a_value_below_resolution_is_exit_4_not_1(tmp_path: Path) -> None:
+    """δ = 1e-9 in float32: the differences are rounding."""
+    arguments = ("--precision", "float32", "--delta", 1e-9)
+    finished = bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path, expect=4)
+    assert "not above its rounding floor" in one_error(finished)
+
+
+def test_options_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
+    for arguments, says in (
+        (("--epsilon", "none"), "--epsilon: expected exact or stored"),
+        (("--tolerance", "-1"), "--tolerance: expected a positive number"),
+    ):
+        assert says in one_error(bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path, expect=2))

@@ -1,0 +1,169 @@
+"""Data: the fixed batches, the sources, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.io.data import channel_statistics, draw_batches, open_data
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.sources import ArraySplit
+
+
+def image_folder(root: Path, sizes: tuple[int, ...] = (8, 8, 8, 8)) -> Path:
+    generator = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            (root / split / label).mkdir(parents=True)
+            for index, size in enumerate(sizes):
+                pixels = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / label / f"{index}.png")
+    return root
+
+
+def test_digits_are_split_once_and_for_all() -> None:
+    train, test = open_data("digits", "train"), open_data("digits", "test")
+    assert (len(train), len(test)) == (1437, 360)
+    x, y = test.load(torch.arange(360), Preprocessing())
+    assert x.shape == (360, 1, 8, 8)
+    assert (float(x.min()), float(x.max())) == (0.0, 1.0)
+    assert torch.bincount(y).tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
+    rows = {tuple(image.flatten().tolist()) for image in train.load(torch.arange(1437), Preprocessing())[0]}
+    assert sum(tuple(image.flatten().tolist()) in rows for image in x) == 0
+
+
+def test_batches_are_the_first_samples_of_a_seeded_permutation() -> None:
+    split = open_data("digits")
+    drawn = draw_batches(split, 100, 32, seed=5)
+    order = torch.randperm(1437, generator=torch.Generator().manual_seed(5))[:96]
+    x, y = split.load(order, Preprocessing())
+    assert torch.equal(torch.cat([images for images, _ in drawn.batches]), x)
+    assert torch.equal(torch.cat([labels for _, labels in drawn.batches]), y)
+    assert drawn.samples == 96
+    assert drawn.notice == "an incomplete last batch of 4 samples is dropped"
+    assert drawn.sha256 == draw_batches(split, 100, 32, seed=5).sha256
+    assert drawn.sha256 != draw_batches(split, 100, 32, seed=6).sha256
+
+
+def test_too_few_samples_are_refused() -> None:
+    with pytest.raises(DataRefusedError, match="20 samples do not fill one batch of 32"):
+        draw_batches(open_data("digits"), 20, 32, seed=0)
+
+
+def test_folder_reads_splits_classes_and_pixels(tmp_path: Path) -> None:
+    root = image_folder(tmp_path)
+    split = open_data(f"folder:{root}", "test")
+    x, y = split.load(torch.arange(8), Preprocessing())
+    assert x.shape == (8, 3, 8, 8)
+    assert y.tolist() == [0] * 4 + [1] * 4
+    expected = np.asarray(Image.open(root / "test" / "dog" / "1.png")).transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(x[5].numpy(), expected, atol=1e-6)
+
+
+def test_folder_without_splits_is_the_training_split(tmp_path: Path) -> None:
+    root = image_folder(tmp_path) / "train"
+    assert len(open_data(f"folder:{root}")) == 8
+    with pytest.raises(DataRefusedError, match="has no 'test' folder"):
+        open_data(f"folder:{root}", "test")
+
+
+def test_unequal_sizes_and_broken_images_name_the_file(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, (8, 9))
+    split = open_data(f"folder:{root}")
+    with pytest.raises(DataRefusedError, match=r"cat/1.png is \(3, 9, 9\), the first image \(3, 8, 8\)"):
+        split.load(torch.arange(2), Preprocessing())
+    assert split.load(torch.arange(4), Preprocessing(image_size=8))[0].shape == (4, 3, 8, 8)
+    (root / "train" / "cat" / "0.png").write_bytes(b"not an image")
+    with pytest.raises(DataRefusedError, match=r"Cannot read .*cat/0.png"):
+        split.load(torch.arange(1), Preprocessing())
+
+
+def test_missing_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataRefusedError, match="not a folder of class folders"):
+        open_data(f"folder:{tmp_path / 'none'}")
+
+
+def test_npz_scales_bytes_and_leaves_floats(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 5), dtype=np.uint8)
+    np.savez(tmp_path / "bytes.npz", x=x, y=np.arange(4), x_test=x[:2], y_test=np.arange(2))
+    np.savez(tmp_path / "floats.npz", x=x.astype(np.float64) * 3, y=np.arange(4))
+    read, labels = open_data(f"npz:{tmp_path / 'bytes.npz'}").load(torch.arange(4), Preprocessing())
+    np.testing.assert_allclose(read.numpy(), x / 255, atol=1e-6)
+    assert labels.dtype == torch.int64
+    assert len(open_data(f"npz:{tmp_path / 'bytes.npz'}", "test")) == 2
+    floats, _ = open_data(f"npz:{tmp_path / 'floats.npz'}").load(torch.arange(4), Preprocessing())
+    np.testing.assert_allclose(floats.numpy(), x * 3.0)
+
+
+def test_npz_with_objects_missing_arrays_or_wrong_shapes(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    for arrays in (
+        {"x": np.array([{"a": 1}], dtype=object), "y": np.arange(1)},
+        {"images": np.zeros((2, 1, 2, 2)), "y": np.arange(2)},
+        {"x": np.zeros((2, 4)), "y": np.arange(2)},
+        {"x": np.zeros((2, 1, 2, 2)), "y": np.arange(3)},
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(DataRefusedError, match=r"data\.npz"):
+            open_data(f"npz:{path}")
+    path.write_bytes(b"PK not a zip")
+    with pytest.raises(DataRefusedError, match="Cannot read x, y"):
+        open_data(f"npz:{path}")
+
+
+def test_values_that_are_not_finite_are_refused() -> None:
+    images = torch.zeros(8, 1, 2, 2)
+    images[3, 0, 0, 0] = float("nan")
+    with pytest.raises(DataRefusedError, match="NaN or infinite"):
+        draw_batches(ArraySplit(images, torch.zeros(8, dtype=torch.int64)), 8, 4, 0)
+
+
+def test_unknown_specifications_and_missing_roots(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Unknown data 'mnits'"):
+        open_data("mnits")
+    with pytest.raises(UsageError, match="--data cifar10 needs a folder"):
+        open_data("cifar10")
+    with pytest.raises(DataRefusedError, match="cifar10 is not in"):
+        open_data("cifar10", root=tmp_path)
+
+
+def test_a_factory_of_the_users(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def build(split):\n"
+        "    return [(torch.full((1, 2, 2), float(i)), i % 2) for i in range(6 if split == 'train' else 2)]\n"
+    )
+    split = open_data(f"{tmp_path / 'mine.py'}:build")
+    x, y = split.load(torch.tensor([4, 1]), Preprocessing())
+    assert x[:, 0, 0, 0].tolist() == [4.0, 1.0]
+    assert y.tolist() == [0, 1]
+    with pytest.raises(UsageError, match="Cannot import"):
+        open_data(f"{tmp_path / 'mine.py'}:nothing")
+
+
+def test_preprocessing_is_torchvisions(generator: torch.Generator) -> None:
+    images = torch.rand(2, 3, 11, 11, generator=generator)
+    preprocessing = Preprocessing(6, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    ours = preprocessing.normalise(preprocessing.resize(images))
+    theirs = v2.functional.normalize(
+        v2.functional.resize(images, [6, 6], antialias=True), [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]
+    )
+    torch.testing.assert_close(ours, theirs)
+    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+    with pytest.raises(DataRefusedError, match="1 channels, the preprocessing expects 3"):
+        preprocessing.normalise(torch.zeros(2, 1, 6, 6))
+
+
+def test_channel_statistics_normalise_to_zero_and_one() -> None:
+    split = open_data("digits")
+    preprocessing = channel_statistics(split)
+    images, _ = split.load(torch.arange(len(split)), preprocessing)
+    normal = preprocessing.normalise(images)
+    assert abs(float(normal.mean())) < 1e-5
+    assert abs(float(normal.std()) - 1) < 1e-4
