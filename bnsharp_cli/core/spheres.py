@@ -63,10 +63,12 @@ class Spheres:
 
     def scale(self, vector: Point, factors: Tensor) -> Point:
         """Each block of ``vector`` times its entry of ``factors``, (blocks + 1,)."""
-        return {
-            name: tensor * along(factors[self.rows[name].block], self.rows[name].axis, tensor.ndim)
-            for name, tensor in vector.items()
-        }
+        scaled = {}
+        for name, tensor in vector.items():
+            entry = self.rows[name]
+            of_rows = factors[entry.block.to(factors.device)].to(tensor.device)
+            scaled[name] = tensor * along(of_rows, entry.axis, tensor.ndim)
+        return scaled
 
     def to_direction(self, coordinates: Point) -> Point:
         """V = r u."""

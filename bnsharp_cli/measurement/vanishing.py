@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 import torch
 
-from bnsharp_cli.core.point import Point, add_scaled, norm
+from bnsharp_cli.core.point import Point, add_scaled
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.surface import LossSurface
+
+_ROUNDED = 1 + 1e-12
+"""a₀ puts a layer exactly on the sphere of radius δ, up to rounding."""
 
 
 def vanishing_changes(surface: LossSurface, point: Point, blocks: Blocks) -> dict[str, float]:
@@ -31,10 +34,10 @@ def vanishing_displacement(point: Point, blocks: Blocks, layer: str) -> Point:
 
 def lower_bound(point: Point, blocks: Blocks, changes: Mapping[str, float], delta: float) -> tuple[str, float] | None:
     """Theorem 3.1's lower bound on δ-L∞: the largest change by a layer of norm at most δ at ``point``."""
+    radii = blocks.spheres(point).radii.cpu()
+    layers = blocks.layers()
     fitting = {
-        layer: change
-        for layer, change in changes.items()
-        if norm(vanishing_displacement(point, blocks, layer)) <= delta * (1 + 1e-12)
+        layer: change for layer, change in changes.items() if float(radii[layers[layer]].norm()) <= delta * _ROUNDED
     }
     if not fitting:
         return None
