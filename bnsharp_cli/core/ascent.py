@@ -9,8 +9,8 @@ from typing import ClassVar, Protocol
 from bnsharp_cli.core.point import Point, add_scaled, inner, norm, scaled
 from bnsharp_cli.core.spheres import Spheres
 
-CONVERGED = 1e-2
-"""Relative size of the Riemannian gradient below which a search stops; the gain left is of its square."""
+CONVERGED = 1e-4
+"""The gap below which a search stops."""
 
 _ROUNDING_NOISE = 1e-13
 
@@ -41,7 +41,9 @@ class SearchState:
         best: the best u that was evaluated.
         best_value: its value; −∞ before the first evaluation.
         values: the value of every u that was evaluated, in order.
-        residual: ‖tangential gradient‖/‖gradient‖ where it was last evaluated; ∞ before.
+        gap: Σ_i (‖g_i‖ − ⟨u_i, g_i⟩) / Σ_i ‖g_i‖ at ``best``, g the gradient in u; ∞ before it is known. It vanishes
+            exactly where every block's Riemannian gradient does and points uphill, and for a linear objective it is
+            the relative gain that is left.
         step: the last accepted step of a line search.
         gradient: at ``best``, where the rule keeps it.
     """
@@ -50,7 +52,7 @@ class SearchState:
     best: Point
     best_value: float = -math.inf
     values: tuple[float, ...] = ()
-    residual: float = math.inf
+    gap: float = math.inf
     step: float = 1.0
     gradient: Point | None = None
 
@@ -85,7 +87,7 @@ class Gradient:
     def step(self, state: SearchState, objective: Objective) -> SearchState:
         """Stay."""
         del objective
-        return replace(state, residual=0.0)
+        return replace(state, gap=0.0)
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class Power:
         gained = value >= state.best_value
         tried = state.seen(value)
         if gained or tried.gradient is None:
-            residual = _residual(objective.spheres, state.coordinates, gradient)
-            tried = replace(tried, best=state.coordinates, gradient=gradient, residual=residual)
+            gap = _gap(objective.spheres, state.coordinates, gradient)
+            tried = replace(tried, best=state.coordinates, gradient=gradient, gap=gap)
         part = min(1.0, 2 * state.step) if gained else state.step / 2
         return replace(tried, coordinates=self._towards(tried, objective.spheres, part), step=part)
 
@@ -133,18 +135,18 @@ class Ascent:
         value, gradient = objective.value_and_gradient(state.coordinates)
         state = state.seen(value)
         tangent = spheres.tangent(state.coordinates, gradient)
-        residual = _residual(spheres, state.coordinates, gradient)
+        gap = _gap(spheres, state.coordinates, gradient)
         length = norm(tangent)
         if length == 0:
-            return replace(state, residual=0.0)
+            return replace(state, gap=0.0)
         direction = scaled(tangent, 1 / length)
         step = min(self.longest, state.step / self.factor)
         for _ in range(self.trials):
             trial = spheres.normalise(add_scaled(state.coordinates, direction, step), state.coordinates)
             if objective.value(trial) >= value + self.slope * step * length:
-                return replace(state, coordinates=trial, step=step, residual=residual)
+                return replace(state, coordinates=trial, step=step, gap=gap)
             step *= self.factor
-        return replace(state, residual=residual, step=step)
+        return replace(state, gap=gap, step=step)
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,7 @@ class Printed:
         printed = objective.printed_gradient(spheres.to_direction(state.coordinates))
         tangent = spheres.tangent(state.coordinates, printed)
         moved = add_scaled(spheres.to_direction(state.coordinates), tangent, self.step_size)
-        residual = norm(tangent) / max(norm(printed), math.ulp(0.0))
-        return replace(state, coordinates=spheres.normalise(moved, state.coordinates), residual=residual)
+        return replace(state, coordinates=spheres.normalise(moved, state.coordinates))
 
 
 RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
@@ -179,20 +180,19 @@ RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
 def search(rule: SearchRule, objective: Objective, start: Point, iterations: int) -> SearchState:
     """Run ``rule`` from ``start``.
 
-    A monotone rule stops early where the Riemannian gradient vanishes (relative size ``CONVERGED``), evaluates its
-    last iterate, and answers with the best it saw; the others answer with their last iterate.
+    A monotone rule stops early where the gap is at most ``CONVERGED``, evaluates its last iterate, and answers with
+    the best it saw; the others answer with their last iterate.
     """
     state = SearchState(start, start)
     for _ in range(iterations):
         state = rule.step(state, objective)
-        if rule.monotone and state.residual <= CONVERGED:
+        if rule.monotone and state.gap <= CONVERGED:
             break
     if not rule.monotone or iterations == 0:
         return replace(state, best=state.coordinates)
     return state.seen(objective.value(state.coordinates))
 
 
-def _residual(spheres: Spheres, coordinates: Point, gradient: Point) -> float:
-    tangent = spheres.tangent(coordinates, gradient)
-    size = inner(gradient, gradient)
-    return math.sqrt(inner(tangent, tangent) / size) if size > 0 else 0.0
+def _gap(spheres: Spheres, coordinates: Point, gradient: Point) -> float:
+    reachable = float(spheres.norms(gradient).sum())
+    return 1 - inner(coordinates, gradient) / reachable if reachable > 0 else 0.0

@@ -163,6 +163,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
             "power": "inf" if math.isinf(p) else p,
             "limit": limit,
             "limit_ratio": limit / integral.value if integral.value else None,
+            "gap": best.gap if math.isfinite(best.gap) and best.values else None,
             "precision": "float64" if precise else "float32",
         },
         direction=v,
@@ -229,4 +230,4 @@ def _status(value: float, rounding: float, best: SearchState, options: MeasureOp
         return Status.BELOW_RESOLUTION
     if not _rule(options).monotone or options.steps == 0:
         return Status.AS_PRESCRIBED
-    return Status.CONVERGED if best.residual <= CONVERGED else Status.ITERATION_LIMIT
+    return Status.CONVERGED if best.gap <= CONVERGED else Status.ITERATION_LIMIT

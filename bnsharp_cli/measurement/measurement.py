@@ -49,11 +49,6 @@ class Uncertainty:
     rounding: float | None = None
     sampling: float | None = None
 
-    def largest(self) -> float | None:
-        """The largest of the errors that were estimated."""
-        known = [error for error in (self.quadrature, self.rounding, self.sampling) if error is not None]
-        return max(known) if known else None
-
 
 @dataclass(frozen=True)
 class Search:

@@ -11,7 +11,7 @@ from bnsharp_cli.measurement.surface import LossSurface
 
 _TRIALS = 3
 _FACTOR = 3.0
-_DIRECTION_UNITS = 8.0
+_DIRECTION_UNITS = 32.0
 
 
 def loss_rounding(surface: LossSurface, point: Point, loss: float, seed: int = 0) -> float:
@@ -37,7 +37,7 @@ def rounding_floor(loss_error: float, delta: float, power: float, value: float, 
     F^{1/p} is an L^p norm of ΔL/δ over an interval of length 2δ with weight 1/δ, so by Minkowski's inequality errors
     e(t) of ΔL change it by at most 2^{1/p} max |e| / δ. Each ΔL is a difference of two losses, hence √2; a factor 3
     stands for the largest of the errors. The direction comes from gradients that are rounded too, which moves the
-    value by a few units in the last place of the network's arithmetic.
+    value by some units in the last place of the network's arithmetic.
 
     Args:
         loss_error: root mean square error of one loss.

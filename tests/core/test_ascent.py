@@ -1,0 +1,107 @@
+"""Search rules on an objective with a known supremum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from bnsharp_cli.core.ascent import RULES, Ascent, Gradient, Power, Printed, search
+from bnsharp_cli.core.point import Point, norm
+from bnsharp_cli.core.spheres import Rows, Spheres
+
+RADII = torch.tensor([0.5, 3.0, 1.0], dtype=torch.float64)
+ROWS = {"w": Rows(0, torch.tensor([0, 1])), "b": Rows(0, torch.tensor([2, 2, 2]))}
+
+
+@dataclass(frozen=True)
+class Form:
+    """⟨c, v⟩ + ½ vᵀ D v with a diagonal D."""
+
+    spheres: Spheres
+    slope: Point
+    diagonal: Point
+
+    def value(self, coordinates: Point) -> float:
+        v = self.spheres.to_direction(coordinates)
+        return sum(float((self.slope[k] * v[k] + self.diagonal[k] * v[k].square() / 2).sum()) for k in v)
+
+    def value_and_gradient(self, coordinates: Point) -> tuple[float, Point]:
+        v = self.spheres.to_direction(coordinates)
+        return self.value(coordinates), self.spheres.to_coordinates_gradient(self.printed_gradient(v))
+
+    def printed_gradient(self, direction: Point) -> Point:
+        return {k: self.slope[k] + self.diagonal[k] * direction[k] for k in direction}
+
+
+def form(curvature: float, generator: torch.Generator, radii: torch.Tensor = RADII) -> Form:
+    shapes = {"w": (2, 4), "b": (3,)}
+    slope = {k: torch.randn(shape, generator=generator, dtype=torch.float64) for k, shape in shapes.items()}
+    diagonal = {k: torch.full(shape, curvature, dtype=torch.float64) for k, shape in shapes.items()}
+    return Form(Spheres(ROWS, radii), slope, diagonal)
+
+
+@pytest.mark.parametrize("rule", [Power(), Ascent()])
+@pytest.mark.parametrize("curvature", [0.0, 0.03, -0.03])
+def test_linear_and_isotropic_forms_reach_their_supremum(
+    rule: Power | Ascent, curvature: float, generator: torch.Generator
+) -> None:
+    """On a sphere an isotropic quadratic is constant, so the supremum is Σ r_i ‖c_i‖ + ½ D Σ r_i²."""
+    objective = form(curvature, generator)
+    start = objective.spheres.random(objective.slope, generator)
+    found = search(rule, objective, start, 500)
+    expected = float((RADII * objective.spheres.norms(objective.slope)).sum() + curvature * RADII.square().sum() / 2)
+    assert found.best_value == pytest.approx(expected, rel=1e-3)
+    assert found.gap <= 1e-4
+
+
+def test_power_survives_where_the_full_step_cycles(generator: torch.Generator) -> None:
+    """With strong negative curvature u ← ∇/‖∇‖ jumps from side to side; the safeguard does not lose."""
+    objective = form(-6.0, generator)
+    start = objective.spheres.random(objective.slope, generator)
+    found = search(Power(), objective, start, 80)
+    expected = float((RADII * objective.spheres.norms(objective.slope)).sum() - 3.0 * RADII.square().sum())
+    assert found.best_value == pytest.approx(expected, abs=2e-2 * abs(expected))
+    assert found.best_value >= max(found.values[:2])
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_no_step_leaves_the_start(name: str, generator: torch.Generator) -> None:
+    objective = form(1.0, generator)
+    start = objective.spheres.random(objective.slope, generator)
+    found = search(RULES[name](), objective, start, 0)
+    assert all(torch.equal(found.best[k], start[k]) for k in start)
+    assert found.values == ()
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_iterates_stay_on_the_spheres(name: str, generator: torch.Generator) -> None:
+    objective = form(1.0, generator)
+    start = objective.spheres.random(objective.slope, generator)
+    found = search(RULES[name](), objective, start, 3)
+    torch.testing.assert_close(objective.spheres.norms(found.best), torch.ones(3, dtype=torch.float64))
+
+
+def test_monotone_rules_answer_the_best_they_saw_and_others_their_last(generator: torch.Generator) -> None:
+    objective = form(2.0, generator)
+    start = objective.spheres.random(objective.slope, generator)
+    for rule in (Power(), Ascent()):
+        found = search(rule, objective, start, 4)
+        assert found.best_value == max(found.values) == pytest.approx(objective.value(found.best), rel=1e-12)
+    moved = search(Printed(), objective, start, 4)
+    assert torch.equal(moved.best["w"], moved.coordinates["w"])
+    assert search(Gradient(), objective, start, 4).best is start
+
+
+def test_the_printed_step_depends_on_the_copy_and_the_power_step_does_not(generator: torch.Generator) -> None:
+    """Eq. (7): on T_a(θ) radii scale by a, slopes by 1/a; in u nothing else changes."""
+    objective = form(0.0, generator)
+    factors = torch.tensor([0.01, 30.0, 1.0], dtype=torch.float64)
+    slope = objective.spheres.scale(objective.slope, 1 / factors)
+    copy = Form(Spheres(ROWS, RADII * factors), slope, objective.diagonal)
+    start = objective.spheres.random(objective.slope, generator)
+    for rule, same in ((Power(), True), (Ascent(), True), (Printed(), False)):
+        first, second = (search(rule, at, start, 2).best for at in (objective, copy))
+        distance = norm({k: first[k] - second[k] for k in first})
+        assert (distance < 1e-12) == same, type(rule).__name__
