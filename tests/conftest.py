@@ -16,6 +16,7 @@ from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import Batches, draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
+from tests.cases import trained
 
 for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
     os.environ.pop(variable, None)
@@ -43,3 +44,8 @@ def digit_batches(sample_path: Path) -> Batches:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20191)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> nn.Sequential:
+    return trained(nn.ReLU())

@@ -22,7 +22,20 @@ LEVELS = {
     "report": 4,
     "cli": 5,
 }
-LIGHT = {"__future__", "ast", "bnsharp_cli", "collections", "dataclasses", "math", "os", "pathlib", "re", "sys", "time"}
+LIGHT = {
+    "__future__",
+    "ast",
+    "bnsharp_cli",
+    "collections",
+    "dataclasses",
+    "functools",
+    "math",
+    "os",
+    "pathlib",
+    "re",
+    "sys",
+    "time",
+}
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 45
 GLOBAL_RANDOMNESS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}

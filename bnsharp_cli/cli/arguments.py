@@ -6,8 +6,9 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -16,6 +17,8 @@ from bnsharp_cli.errors import UsageError
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks import Blocks
+
+Record = TypeVar("Record")
 
 _FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory or file.py:factory"
 _DATA = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
@@ -60,6 +63,12 @@ Data = Annotated[str, typer.Option(help=f"Data: {_DATA}.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision download missing data.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No notices and no progress.")]
+
+
+def chosen(record: type[Record], given: Mapping[str, Any], **changes: Any) -> Record:
+    """A record from the arguments of a command that have its fields' names, with some changed."""
+    names = {field.name for field in fields(cast(Any, record))}
+    return record(**{**{name: value for name, value in given.items() if name in names}, **changes})
 
 
 def require(value: str, name: str, allowed: Sequence[str]) -> None:

@@ -56,40 +56,14 @@ def check(
 
     Exit 0 if every check passes, 1 if one fails.
     """
+    given, began = dict(locals()), time.monotonic()
     from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    began = time.monotonic()
     arguments.require_all(split=split, bn=bn)
     limits = _limits(limit)
-    options = MeasureOptions(
-        delta=delta,
-        power=power,
-        search=search,
-        iterations=iterations,
-        restarts=restarts,
-        partition=partition,
-        precision=precision,
-        seed=seed,
-    )
-    subject = open_subject(
-        Request(
-            checkpoint=checkpoint,
-            arch=arch,
-            arch_option=arch_option,
-            data=data,
-            split=split,
-            data_root=data_root,
-            download=download,
-            samples=samples,
-            batch_size=batch_size,
-            seed=seed,
-            bn=bn,
-            device=device,
-            precision=precision,
-            quiet=quiet,
-        )
-    )
+    options = arguments.chosen(MeasureOptions, given)
+    subject = open_subject(arguments.chosen(Request, given))
     checks, measured, blocks = _run(subject, options, max_loss, min_accuracy, limits)
     failed = [name for name, outcome, _ in checks if outcome is False]
     ran = sum(outcome is not None for _, outcome, _ in checks)

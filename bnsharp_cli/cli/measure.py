@@ -64,51 +64,21 @@ def measure(
     quiet: arguments.Quiet = False,
 ) -> None:
     """Measure the sharpness of the minimum that a checkpoint sits in."""
+    given, began = dict(locals()), time.monotonic()
     from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.measurement.measures import MEASURES
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    began = time.monotonic()
     arguments.require_all(split=split, bn=bn)
     names = _names(which, list(MEASURES))
     deltas = delta or [1e-3]
-    options = MeasureOptions(
-        delta=deltas[0],
-        power=power,
-        search=search,
-        iterations=iterations,
-        restarts=restarts,
-        step_size=step_size,
-        search_nodes=search_nodes,
-        rtol=rtol,
-        partition=partition,
-        precision=precision,
-        ball_samples=ball_samples,
-        seed=seed,
-    )
+    options = arguments.chosen(MeasureOptions, given, delta=deltas[0])
     runs = [replace(options, delta=value) for value in deltas]
     if plot is not None:
         from bnsharp_cli.report.plots import check_format
 
         check_format(plot)
-    subject = open_subject(
-        Request(
-            checkpoint=checkpoint,
-            arch=arch,
-            arch_option=arch_option,
-            data=data,
-            split=split,
-            data_root=data_root,
-            download=download,
-            samples=samples,
-            batch_size=batch_size,
-            seed=seed,
-            bn=bn,
-            device=device,
-            precision=precision,
-            quiet=quiet,
-        )
-    )
+    subject = open_subject(arguments.chosen(Request, given))
     blocks, measured = _measure(subject, names, runs)
     if plot is not None:
         _plot(plot, subject, blocks, measured, options)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bnsharp_cli.measurement.options import MeasureOptions
 
 EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
+_BALL_SAMPLES = 16
 
 
 def rescale_test(
@@ -66,11 +67,11 @@ def rescale_test(
 
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
+    given, began = dict(locals()), time.monotonic()
     from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.errors import UsageError
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    began = time.monotonic()
     arguments.require_all(split=split, bn=bn)
     arguments.require(epsilon, "--epsilon", ("exact", "stored"))
     if tolerance is not None and tolerance <= 0:
@@ -79,37 +80,8 @@ def rescale_test(
         from bnsharp_cli.report.plots import check_format
 
         check_format(plot)
-    options = MeasureOptions(
-        delta=delta,
-        power=power,
-        search=search,
-        iterations=iterations,
-        restarts=restarts,
-        step_size=step_size,
-        search_nodes=search_nodes,
-        rtol=rtol,
-        precision=precision,
-        ball_samples=16,
-        seed=seed,
-    )
-    subject = open_subject(
-        Request(
-            checkpoint=checkpoint,
-            arch=arch,
-            arch_option=arch_option,
-            data=data,
-            split=split,
-            data_root=data_root,
-            download=download,
-            samples=samples,
-            batch_size=batch_size,
-            seed=seed,
-            bn=bn,
-            device=device,
-            precision=precision,
-            quiet=quiet,
-        )
-    )
+    options = arguments.chosen(MeasureOptions, given, ball_samples=_BALL_SAMPLES)
+    subject = open_subject(arguments.chosen(Request, given))
     blocks, report = _test(subject, options, epsilon == "stored", tolerance)
     if save_copies is not None:
         _save(save_copies, subject, report, epsilon == "stored")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ import typer
 from bnsharp_cli.cli import arguments
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from bnsharp_cli.io.data import Split
     from bnsharp_cli.training.loop import Figures, TrainingOptions
 
@@ -41,21 +44,11 @@ def train(
     quiet: arguments.Quiet = False,
 ) -> None:
     """Train a network and write it with its architecture, data, preprocessing and figures."""
+    given = dict(locals())
     from bnsharp_cli.io.data import open_data
     from bnsharp_cli.training.loop import TrainingOptions
 
-    options = TrainingOptions(
-        rule=rule,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        nesterov=nesterov,
-        milestones=tuple(milestone or ()),
-        decay=decay,
-        seed=seed,
-    )
+    options = arguments.chosen(TrainingOptions, given, milestones=tuple(milestone or ()))
     splits = [open_data(data, split, data_root, download) for split in ("train", "test")]
     _train_and_save(output, arch, arguments.parse_options(arch_option), data, splits, options, quiet)
 
@@ -71,7 +64,6 @@ def _train_and_save(
 ) -> None:
     import torch
 
-    from bnsharp_cli.io.architecture import OWN, build_architecture
     from bnsharp_cli.io.checkpoint import save_checkpoint
     from bnsharp_cli.io.data import channel_statistics
     from bnsharp_cli.training.loop import evaluate
@@ -82,23 +74,8 @@ def _train_and_save(
     for split in splits:
         images, labels = split.load(torch.arange(len(split)), preprocessing)
         examples.append((preprocessing.normalise(images), labels))
-    inputs, labels = examples[0]
-    resolved = dict(arch_options)
-    if arch in OWN:
-        resolved = {"in_channels": inputs.shape[1], "classes": int(labels.max()) + 1, **resolved}
-    if arch == "lenet-bn":
-        resolved = {"image_size": inputs.shape[-1], **resolved}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        module = build_architecture(arch, resolved)
-    verbose = not quiet and (sys.stderr.isatty() or "BNSHARP_PROGRESS" in os.environ)
-
-    def progress(epoch: int, loss: float) -> None:
-        last = epoch + 1 == options.epochs
-        if verbose and (last or sys.stderr.isatty() or (epoch + 1) % _REGULAR_EPOCHS == 0):
-            typer.echo(f"epoch {epoch + 1}/{options.epochs}  training loss {loss:.4g}", err=True)
-
-    run(module, examples[0], options, progress)
+    module, resolved = _untrained(arch, arch_options, examples[0], options.seed)
+    run(module, examples[0], options, partial(_progress, options.epochs, quiet))
     figures = {name: evaluate(module, part) for name, part in zip(("train", "test"), examples, strict=True)}
     save_checkpoint(
         output,
@@ -113,6 +90,32 @@ def _train_and_save(
         },
     )
     _report(output, figures)
+
+
+def _untrained(
+    arch: str, arch_options: dict[str, object], examples: tuple[Tensor, Tensor], seed: int
+) -> tuple[nn.Module, dict[str, object]]:
+    """The network with seeded weights, and its options with what the data decides."""
+    import torch
+
+    from bnsharp_cli.io.architecture import OWN, build_architecture
+
+    inputs, labels = examples
+    resolved = dict(arch_options)
+    if arch in OWN:
+        resolved = {"in_channels": inputs.shape[1], "classes": int(labels.max()) + 1, **resolved}
+    if arch == "lenet-bn":
+        resolved = {"image_size": inputs.shape[-1], **resolved}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_architecture(arch, resolved), resolved
+
+
+def _progress(epochs: int, quiet: bool, epoch: int, loss: float) -> None:
+    """One line an epoch on a terminal; every tenth where BNSHARP_PROGRESS asks for it, as in a log."""
+    logged = "BNSHARP_PROGRESS" in os.environ and (epoch + 1) % _REGULAR_EPOCHS == 0
+    if not quiet and (sys.stderr.isatty() or logged):
+        typer.echo(f"epoch {epoch + 1}/{epochs}  training loss {loss:.4g}", err=True)
 
 
 def _report(output: Path, figures: dict[str, Figures]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,15 +35,15 @@ def test_no_command_and_unknown_commands_exit_2(tmp_path: Path) -> None:
 
 def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
     code = "from bnsharp_cli.cli.main import main; main()"
-    arguments = ["train", "--epochs", "100000", "--output", "net.pt"]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", code, "train", "--epochs", "100000", "--output", "net.pt"],
         cwd=tmp_path,
+        env={**os.environ, "BNSHARP_PROGRESS": "1"},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    time.sleep(12)
+    assert process.stderr.readline().startswith("epoch 10/")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

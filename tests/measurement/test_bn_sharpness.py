@@ -6,11 +6,8 @@ import math
 from itertools import pairwise
 
 import numpy as np
-import pymanopt
 import pytest
 import torch
-from pymanopt.manifolds import Product, Sphere
-from pymanopt.optimizers import ConjugateGradient
 from torch import Tensor, nn
 
 from bnsharp_cli.core.point import inner, norm, scaled
@@ -127,145 +124,6 @@ def test_equation_16_against_the_exact_gradient_has_order_two(power: float, gene
         errors.append(norm({name: printed[name] - truth[name] for name in truth}) / norm(truth))
     orders = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
     assert min(orders) >= 1.9, (errors, orders)
-
-
-class TinyNetwork:
-    """An independent implementation of a small normalised network, for many directions at once, in float64."""
-
-    def __init__(self, module: nn.Sequential, delta: float, power: float) -> None:
-        ((self.inputs, self.targets),) = vectors()
-        self.inputs = self.inputs.double()
-        self.parameters = {name: parameter.detach().double() for name, parameter in module.named_parameters()}
-        self.epsilon, self.activation = module[1].eps, module[2]
-        self.delta, self.power = delta, power
-        nodes, weights = np.polynomial.legendre.leggauss(12)
-        self.steps, self.weights = nodes * delta, weights
-
-    def loss(self, p: dict[str, Tensor]) -> Tensor:
-        """Mean cross entropy for stacked parameters (K, …) → (K,)."""
-        hidden = torch.einsum("nf,khf->knh", self.inputs, p["0.weight"])
-        centred = hidden - hidden.mean(1, keepdim=True)
-        hidden = centred / (centred.square().mean(1, keepdim=True) + self.epsilon).sqrt()
-        hidden = self.activation(hidden * p["1.weight"][:, None] + p["1.bias"][:, None])
-        logits = torch.einsum("knh,kch->knc", hidden, p["3.weight"]) + p["3.bias"][:, None]
-        chosen = logits.gather(2, self.targets[None, :, None].expand(len(logits), -1, 1))[..., 0]
-        return (logits.logsumexp(2) - chosen).mean(1)
-
-    def directions(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Stacked raw directions put on φ(θ): rows of the first layer, and one sphere for the rest."""
-        theta = self.parameters["0.weight"]
-        rows = raw["0.weight"] / raw["0.weight"].norm(dim=2, keepdim=True) * theta.norm(dim=1)[None, :, None]
-        rest = torch.cat([raw[name].flatten(1) for name in ("1.weight", "1.bias", "3.weight", "3.bias")], dim=1)
-        size = rest.norm(dim=1)
-        others = {
-            name: raw[name] / size.reshape(-1, *[1] * (raw[name].ndim - 1))
-            for name in ("1.weight", "1.bias", "3.weight", "3.bias")
-        }
-        return {"0.weight": rows, **others}
-
-    def mean(self, v: dict[str, Tensor]) -> Tensor:
-        """F(v)^{1/p}, (K,)."""
-        base = self.loss({name: tensor[None] for name, tensor in self.parameters.items()})
-        total = 0.0
-        for step, weight in zip(self.steps, self.weights, strict=True):
-            moved = {name: self.parameters[name] + step * v[name] for name in v}
-            total = total + weight * ((self.loss(moved) - base) / self.delta).abs() ** self.power
-        return total ** (1 / self.power)
-
-
-def trained(activation: nn.Module) -> nn.Sequential:
-    torch.manual_seed(5)
-    module = nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3), activation, nn.Linear(3, 3))
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
-    ((inputs, targets),) = vectors()
-    for _ in range(60):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(module(inputs), targets).backward()
-        optimizer.step()
-    return module
-
-
-@pytest.fixture(scope="module")
-def tiny() -> nn.Sequential:
-    return trained(nn.ReLU())
-
-
-@pytest.mark.parametrize("delta", [1e-3, 0.1])
-def test_a_hundred_thousand_random_directions_never_do_better(tiny: nn.Sequential, delta: float) -> None:
-    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
-    point = surface.point()
-    blocks = find_blocks(surface, point)
-    options = exact(
-        {"delta": delta} if delta < 0.01 else {"delta": delta, "restarts": 8, "iterations": 60, "search_nodes": 8}
-    )
-    value = bn_sharpness(surface, point, blocks, options).value
-    oracle = TinyNetwork(tiny, delta, 2.0)
-    generator = torch.Generator().manual_seed(6)
-    best, starts = 0.0, []
-    for _ in range(10):
-        raw = {
-            name: torch.randn(10_000, *tensor.shape, generator=generator, dtype=torch.float64)
-            for name, tensor in oracle.parameters.items()
-        }
-        v = oracle.directions(raw)
-        means = oracle.mean(v)
-        best = max(best, float(means.max()))
-        leading = means.topk(10).indices
-        starts.append({name: tensor[leading] for name, tensor in v.items()})
-    assert best <= value * (1 + 1e-6)
-    assert best > value / 3
-    together = {name: torch.cat([start[name] for start in starts]) for name in starts[0]}
-    assert _climbed(oracle, together) == pytest.approx(value, rel=1e-3)
-
-
-def _climbed(oracle: TinyNetwork, start: dict[str, Tensor]) -> float:
-    """The best end of plain projected gradient ascents by autograd on the independent implementation, stacked."""
-    v, step = start, torch.full((len(start["1.bias"]),), 0.3, dtype=torch.float64)
-    best = oracle.mean(v)
-    for _ in range(600):
-        leaves = {name: tensor.detach().requires_grad_() for name, tensor in v.items()}
-        gradients = torch.autograd.grad(oracle.mean(oracle.directions(leaves)).sum(), list(leaves.values()))
-        size = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1).norm(dim=1).clamp_min(1e-300)
-        moved = {
-            name: v[name] + (step / size).reshape(-1, *[1] * (gradient.ndim - 1)) * gradient
-            for name, gradient in zip(v, gradients, strict=True)
-        }
-        trial = oracle.directions(moved)
-        value = oracle.mean(trial)
-        better = value > best
-        v = {name: torch.where(better.reshape(-1, *[1] * (trial[name].ndim - 1)), trial[name], v[name]) for name in v}
-        best, step = torch.where(better, value, best), torch.where(better, step * 1.3, step * 0.6)
-    return float(best.max())
-
-
-def test_pymanopt_finds_the_same_supremum() -> None:
-    """Conjugate gradients of another library on the same product of spheres and the independent objective.
-
-    On a smooth network: at the kinks of a ReLU network conjugate gradients stall below the supremum.
-    """
-    tiny = trained(nn.Tanh())
-    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
-    point = surface.point()
-    options = exact({"delta": 1e-2, "iterations": 60, "restarts": 4, "search_nodes": 8})
-    value = bn_sharpness(surface, point, find_blocks(surface, point), options).value
-    oracle = TinyNetwork(tiny, 1e-2, 2.0)
-    shapes = {name: oracle.parameters[name].shape for name in ("1.weight", "1.bias", "3.weight", "3.bias")}
-    manifold = Product([*(Sphere(4) for _ in range(3)), Sphere(sum(shape.numel() for shape in shapes.values()))])
-
-    @pymanopt.function.pytorch(manifold)
-    def cost(a: Tensor, b: Tensor, c: Tensor, rest: Tensor) -> Tensor:
-        parts = torch.split(rest, [shape.numel() for shape in shapes.values()])
-        raw = {"0.weight": torch.stack([a, b, c])[None]}
-        raw |= {name: part.reshape(1, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-        return -oracle.mean(oracle.directions(raw))[0]
-
-    solver = ConjugateGradient(verbosity=0, max_iterations=300)
-    rng = np.random.default_rng(0)
-    starts = [
-        [x / np.linalg.norm(x) for x in (*rng.standard_normal((3, 4)), rng.standard_normal(18))] for _ in range(5)
-    ]
-    best = max(-solver.run(pymanopt.Problem(manifold, cost), initial_point=start).cost for start in starts)
-    assert value == pytest.approx(best, rel=1e-3)
 
 
 @pytest.mark.parametrize("search", ["power", "gradient", "ascent", "paper"])
