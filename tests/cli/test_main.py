@@ -43,9 +43,12 @@ def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr.readline().startswith("epoch 10/")
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        assert process.stderr.readline().startswith("epoch 10/")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert "Interrupted" in errors
     assert "Traceback" not in errors
