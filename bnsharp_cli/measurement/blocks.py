@@ -13,6 +13,9 @@ from bnsharp_cli.core.spheres import Rows, Spheres
 
 PARTITIONS = ("paper", "extended")
 
+NO_EFFECT = "no effect on the output"
+"""Why a tensor is free that no output depends on in batch mode, such as a bias before a norm."""
+
 
 @dataclass(frozen=True)
 class TensorBlocks:

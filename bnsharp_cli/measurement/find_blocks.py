@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres
-from bnsharp_cli.measurement.blocks import Blocks, TensorBlocks
+from bnsharp_cli.measurement.blocks import NO_EFFECT, Blocks, TensorBlocks
 from bnsharp_cli.measurement.joint import joint_sets
 from bnsharp_cli.measurement.probe import Evidence, Probe, evidence, invariant, silent
 from bnsharp_cli.measurement.surface import LossSurface
@@ -185,7 +185,7 @@ def _reason(entry: Rows, joint: Mapping[int, tuple[str, ...]], norm: str, invari
     if min(blocks, default=invariant_count) < invariant_count:
         return f"normalised by {norm}" if norm else "scale-invariant"
     if quiet == len(entry.block) and quiet:
-        return "no effect on the output"
+        return NO_EFFECT
     return "not scale-invariant"
 
 

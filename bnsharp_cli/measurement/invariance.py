@@ -13,7 +13,7 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks import NO_EFFECT, Blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.copies import Copier, Copy
 from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp
@@ -141,9 +141,11 @@ def rescale_test(
         progress("gamma-beta")
         gamma_beta, copy = _gamma_beta(setting, extended, reference)
         kept.append(copy)
+    silent = any(tensor.reason == NO_EFFECT for tensor in blocks.tensors)
+    swallowed = silent and not surface.treatment.batch_statistics
     invariant = all(abs(report.deviation) <= report.tolerance for report in reports)
     return InvarianceReport(
-        tuple(reports), gamma_beta, reference, invariant, _verdict(reports, invariant, options), tuple(kept)
+        tuple(reports), gamma_beta, reference, invariant, _verdict(reports, invariant, options, swallowed), tuple(kept)
     )
 
 
@@ -251,7 +253,7 @@ def _gamma_beta(setting: _Setting, extended: Blocks, reference: CopyReport) -> t
     return report, copy
 
 
-def _verdict(reports: list[CopyReport], invariant: bool, options: MeasureOptions) -> str:
+def _verdict(reports: list[CopyReport], invariant: bool, options: MeasureOptions, swallowed_bias: bool) -> str:
     worst = max(reports, key=lambda report: abs(report.deviation) / report.tolerance)
     linf = [report.measures["delta-linf"].value for report in reports]
     spread = max(linf) / min(linf) if min(linf) > 0 else math.inf
@@ -262,11 +264,11 @@ def _verdict(reports: list[CopyReport], invariant: bool, options: MeasureOptions
             f"(allowed {worst.tolerance:.1e}), while {moved}"
         )
     factor = worst.deviation + 1
-    why = (
-        " Eq. (17) as printed steps in v, whose length belongs to the copy; --search power is invariant."
-        if options.search == "paper"
-        else ""
-    )
+    why = ""
+    if options.search == "paper":
+        why = " Eq. (17) as printed steps in v, whose length belongs to the copy; --search power is invariant."
+    elif swallowed_bias:
+        why = " With running statistics a bias before a norm acts, and T_a scales it with the rest of its input."
     return (
         f"BN-Sharpness as computed is NOT invariant: {worst.name} gives {factor:.3g} times the original "
         f"(allowed deviation {worst.tolerance:.1e}).{why}"

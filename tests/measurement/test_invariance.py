@@ -94,6 +94,23 @@ def test_self_test_in_both_modes_and_precisions(
         assert deviation <= most
 
 
+def test_a_bias_before_a_norm_breaks_the_invariance_in_running_mode_only() -> None:
+    """There L depends on b, whose displacement is not scaled with that of its row: a limit of Theorem 3.2."""
+    torch.manual_seed(0)
+    module = mlp_bn(bias=True)
+    verdicts = {}
+    for statistics in (True, False):
+        surface = LossSurface.of(module, vectors(), batch_statistics=statistics, dtype=torch.float64)
+        point = surface.point()
+        blocks = find_blocks(surface, point)
+        options = MeasureOptions(precision="float64", ball_samples=2)
+        verdicts[statistics] = rescale_test(surface, point, blocks, blocks, options)
+    assert verdicts[True].invariant
+    assert all(copy.loss_drift < 1e-12 for copy in verdicts[False].copies)
+    assert not verdicts[False].invariant
+    assert "a bias before a norm acts" in verdicts[False].verdict
+
+
 def test_nothing_to_rescale_is_said() -> None:
     surface = LossSurface.of(nn.Sequential(nn.Linear(4, 3)), vectors())
     point = surface.point()
