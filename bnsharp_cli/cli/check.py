@@ -62,6 +62,7 @@ def check(
 
     arguments.require_all(split=split, bn=bn)
     limits = _limits(limit)
+    _require_thresholds(max_loss, min_accuracy)
     options = arguments.chosen(MeasureOptions, given)
     subject = open_subject(arguments.chosen(Request, given))
     checks, measured, blocks = _run(subject, options, max_loss, min_accuracy, limits)
@@ -79,6 +80,15 @@ def check(
     raise typer.Exit(1 if failed else 0)
 
 
+def _require_thresholds(max_loss: float | None, min_accuracy: float | None) -> None:
+    from bnsharp_cli.errors import UsageError
+
+    if max_loss is not None and math.isnan(max_loss):
+        raise UsageError("--max-loss: expected a number, found nan.", "For example 0.1.")
+    if min_accuracy is not None and not 0 <= min_accuracy <= 1:
+        raise UsageError(f"--min-accuracy: expected a number in [0, 1], found {min_accuracy:g}.", "For example 0.9.")
+
+
 def _limits(pairs: list[str] | None) -> dict[str, float]:
     from bnsharp_cli.errors import UsageError
     from bnsharp_cli.measurement.measures import MEASURES
@@ -87,6 +97,8 @@ def _limits(pairs: list[str] | None) -> dict[str, float]:
     for pair in pairs or ():
         name, _, text = pair.partition("=")
         arguments.require(name, "--max", list(MEASURES))
+        if name in limits:
+            raise UsageError(f"--max: {name} has two limits.", "Give one.")
         try:
             limits[name] = float(text)
         except ValueError as error:

@@ -26,6 +26,7 @@ app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 
 _INTERNAL, _INTERRUPTED = 4, 130
+_LONGEST_REASON = 1000
 
 _WAIT_POLICY = "passive"
 """Threads that spin at every barrier starve each other as soon as another process uses a core: with one busy neighbour
@@ -78,6 +79,8 @@ def main() -> None:
 
 
 def _fail(reason: str, remedy: str, code: int) -> None:
-    typer.echo(f"bnsharp: {reason}", err=True)
-    typer.echo(f"         {remedy}", err=True)
+    from bnsharp_cli.io.text import one_line
+
+    typer.echo(f"bnsharp: {one_line(reason, _LONGEST_REASON)}", err=True)
+    typer.echo(f"         {one_line(remedy, _LONGEST_REASON)}", err=True)
     sys.exit(code)

@@ -12,6 +12,8 @@ import typer
 from bnsharp_cli.cli import arguments
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks import Blocks
     from bnsharp_cli.measurement.copies import Copy
@@ -74,7 +76,7 @@ def rescale_test(
 
     arguments.require_all(split=split, bn=bn)
     arguments.require(epsilon, "--epsilon", ("exact", "stored"))
-    if tolerance is not None and tolerance <= 0:
+    if tolerance is not None and not tolerance > 0:
         raise UsageError(f"--tolerance: expected a positive number, found {tolerance:g}.", "See --help.")
     if plot is not None:
         from bnsharp_cli.report.plots import check_format
@@ -175,7 +177,7 @@ def _save_copy(path: Path, subject: Subject, copy: Copy, stored: bool) -> None:
     }
     save_checkpoint(
         path,
-        {**subject.module.state_dict(), **copy.stored.buffers, **copy.point},
+        _state(subject, copy),
         **kept,
         copy={
             "of_sha256": subject.checkpoint.sha256,
@@ -184,3 +186,15 @@ def _save_copy(path: Path, subject: Subject, copy: Copy, stored: bool) -> None:
         },
         **({} if stored else {"norm_epsilon": copy.norm_epsilon()}),
     )
+
+
+def _state(subject: Subject, copy: Copy) -> dict[str, Tensor]:
+    """The copy's tensors under every name that the module has for them: tied weights have several."""
+    module = subject.module
+    own = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    first: dict[int, str] = {}
+    for name, tensor in own:
+        first.setdefault(id(tensor), name)
+    changed = {**copy.stored.buffers, **copy.point}
+    aliases = {name: changed[first[id(tensor)]] for name, tensor in own if first[id(tensor)] in changed}
+    return {name: aliases.get(name, tensor) for name, tensor in module.state_dict().items()}

@@ -14,6 +14,8 @@ from scipy.special import gammaln
 
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
 
+_SETTLED = 1e-3
+
 LossAndGradient = Callable[[Point], tuple[float, Point]]
 
 
@@ -39,7 +41,7 @@ class BallMaximum:
         value: max |ΔL|.
         displacement: where, of norm at most the radius.
         values: |ΔL| after each iteration, the best so far.
-        settled: the last iteration improved the value by less than one thousandth.
+        settled: the last iteration gained less than one thousandth, and was not below the best by more than that.
     """
 
     value: float
@@ -65,15 +67,18 @@ def ascend_on_sphere(
     best = BallMaximum(0.0, scaled(start, 0.0))
     direction = start
     history: list[float] = []
+    latest = 0.0
     for _ in range(iterations):
         displacement = scaled(direction, radius / norm(direction))
         value, gradient = evaluate(add_scaled(theta, displacement, 1.0))
         best = best.seen(value - loss, displacement)
         history.append(best.value)
+        latest = abs(value - loss)
         if norm(gradient) == 0 or not math.isfinite(value):
             break
         direction = scaled(gradient, math.copysign(1.0, value - loss))
-    settled = len(history) > 1 and history[-1] - history[-2] <= 1e-3 * history[-1]
+    gained = history[-1] - history[-2] if len(history) > 1 else math.inf
+    settled = gained <= _SETTLED * best.value and best.value - latest <= _SETTLED * best.value
     return replace(best, values=tuple(history), settled=settled)
 
 

@@ -65,9 +65,11 @@ def _construct(spec: str, kind: str, name: str, options: dict[str, Any]) -> nn.M
             raise UsageError(f"{spec} has no option {', '.join(sorted(unknown))}.", "See --arch-option in --help.")
         return OWN[spec](**options)
     if kind == "torchvision":
-        from torchvision.models import get_model
+        from torchvision import models
 
-        module: nn.Module = get_model(name, weights=None, **options)
+        if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
+            raise UsageError(f"torchvision has no image classifier '{one_line(name)}'.", "Name one of its classifiers.")
+        module: nn.Module = models.get_model(name, weights=None, **options)
     elif kind == "timm":
         module = _timm(name, options)
     else:

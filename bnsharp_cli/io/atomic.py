@@ -17,6 +17,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written to.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise UsageError(f"Cannot write {path}: it is not a regular file.", "Name a file.")
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:

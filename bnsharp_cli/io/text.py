@@ -8,9 +8,9 @@ _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)
 _LONGEST = 200
 
 
-def one_line(text: object) -> str:
-    """The first line of ``text`` without terminal escapes or control characters, at most 200 characters."""
+def one_line(text: object, longest: int = _LONGEST) -> str:
+    """The first line of ``text`` without terminal escapes or control characters, at most ``longest`` characters."""
     plain = _ESCAPES.sub("", str(text)).strip()
     first = plain.splitlines()[0] if plain else ""
     cleaned = "".join(character if character.isprintable() else "?" for character in first)
-    return cleaned if len(cleaned) <= _LONGEST else cleaned[: _LONGEST - 1] + "…"
+    return cleaned if len(cleaned) <= longest else cleaned[: longest - 1] + "…"

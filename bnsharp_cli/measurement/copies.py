@@ -61,7 +61,7 @@ class Copier:
     def copy(self, name: str, factors: Tensor) -> Copy:
         """T_a with ``factors``, (blocks + 1,)."""
         point = self.scaled(factors)
-        own_after = self._probe.moments(point)
+        own_after = self._probe.moments(self._ones.scale(self._probe.points[0], factors))
         generic_after = self._probe.moments(self._ones.scale(self._probe.points[-1], factors))
         scales, buffers = [], dict(self._surface.buffers)
         for before, after, generic, generic_scaled in zip(

@@ -27,6 +27,9 @@ RANDOM_COPIES = 3
 GAMMA_BETA_SCALE = 1e-2
 SMALLEST_TOLERANCE = 1e-9
 
+_COARSEST = 1e-2
+"""A rounding floor above this share of the value would let any deviation pass."""
+
 Progress = Callable[[str], None]
 
 
@@ -169,9 +172,10 @@ def self_test(surface: LossSurface, point: Point, blocks: Blocks, options: Measu
 
 
 def _require_resolved(original: Measurement) -> None:
-    if original.status is Status.BELOW_RESOLUTION:
+    floor = original.uncertainty.rounding or 0.0
+    if original.status is Status.BELOW_RESOLUTION or floor > _COARSEST * original.value:
         raise NotMeasurableError(
-            f"BN-Sharpness {original.value:.3g} is not above its rounding floor {original.uncertainty.rounding:.3g}.",
+            f"BN-Sharpness {original.value:.3g} is not above its rounding floor {floor:.3g} by enough for a verdict.",
             "Use --precision float64, a larger --delta or more --samples.",
         )
 

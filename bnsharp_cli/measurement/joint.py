@@ -29,7 +29,7 @@ Members = dict[str, Tensor]
 def joint_sets(
     probe: Probe, pairs: Sequence[tuple[Point, Point]], labels: Mapping[str, Tensor], scale: float
 ) -> list[Members]:
-    """Every further joint Euler-zero set of the rows that are still free.
+    """Every further joint Euler-zero set of the rows that are still free, no two of which overlap.
 
     First single channels of a module's vectors (γ_c, β_c), then whole modules, then sets of modules (those that write
     into one residual stream), which are the 0/1 vectors in the null space of the modules' Euler products.
@@ -40,7 +40,7 @@ def joint_sets(
         labels: −1 for every free row.
         scale: see ``invariant``.
     """
-    modules = _free_modules(labels)
+    modules = _free_modules(labels, probe.points[0])
     found: list[Members] = []
     remaining = []
     for members in modules:
@@ -53,14 +53,22 @@ def joint_sets(
         else:
             remaining.append(members)
     found.extend(_sets_of_modules(probe, remaining))
-    return [members for members in found if probe.unchanged(partial(_doubled, members=members))]
+    accepted: list[Members] = []
+    taken: set[tuple[str, int]] = set()
+    for members in found:
+        rows = {(name, row) for name, indices in members.items() for row in indices.tolist()}
+        if not rows & taken and probe.unchanged(partial(_doubled, members=members)):
+            accepted.append(members)
+            taken |= rows
+    return accepted
 
 
-def _free_modules(labels: Mapping[str, Tensor]) -> list[Members]:
+def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
+    """The free rows by module; a weight of which some rows are invariant is left out."""
     modules: dict[str, Members] = {}
     for name, blocks in labels.items():
         free = (blocks == _FREE).nonzero().flatten()
-        if len(free):
+        if len(free) and (point[name].ndim < 2 or len(free) == len(blocks)):
             modules.setdefault(name.rpartition(".")[0], {})[name] = free
     return list(modules.values())
 
@@ -93,12 +101,13 @@ def _sets_of_modules(probe: Probe, modules: Sequence[Members]) -> list[Members]:
     point = probe.points[-1]
     names = [name for members in modules for name in members]
     gradients = probe.gradients(point, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
-    products = torch.stack(
-        [
-            torch.stack([_total([(point, gradient)], members).products[0, 0] for members in modules])
-            for gradient in gradients
-        ]
-    )
+    rows = [
+        torch.stack([_total([(point, gradient)], members).products[0, 0] for members in modules])
+        for gradient in gradients
+    ]
+    if not rows:  # no output depends on any of them
+        return []
+    products = torch.stack(rows)
     sizes = products.norm(dim=0)
     heard = (sizes > 0).nonzero().flatten()
     _, singular, right = torch.linalg.svd(products[:, heard] / sizes[heard])

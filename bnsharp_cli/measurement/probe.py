@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point, random_normal
+from bnsharp_cli.core.spheres import along
 from bnsharp_cli.measurement.norms import NormCall, NormTreatment, input_moments
 from bnsharp_cli.measurement.surface import LossSurface
 
@@ -23,6 +24,7 @@ UNRESOLVED = 1e-12
 """Relative size of ‖θ_i‖‖∂f/∂θ_i‖ below which a row says nothing."""
 
 _SAMPLES = 8
+_TINY = 1e-3
 _COTANGENTS = 2
 _AGREEMENT = 1e-8
 
@@ -74,6 +76,7 @@ class Probe:
         treatment = NormTreatment(batch_statistics=True, epsilon=PROBE_EPSILON)
         bare = surface.in_precision(torch.float64).with_norms(treatment=treatment)
         inputs = surface.batches[0][0][:_SAMPLES]
+        point = {name: _lifted(tensor) for name, tensor in point.items()}
         probe = cls(bare, inputs, (point,))
         generic = _generic(point, torch.Generator().manual_seed(seed))
         finite = all(bool(torch.isfinite(output).all()) for output in probe.outputs(generic))
@@ -157,6 +160,15 @@ def silent(joint: Evidence, scale: float) -> Tensor:
 
 def _as_rows(tensor: Tensor, axis: int) -> Tensor:
     return tensor.reshape(-1, 1) if tensor.ndim < 2 else tensor.movedim(axis, 0).flatten(1)
+
+
+def _lifted(tensor: Tensor) -> Tensor:
+    """Rows of almost no norm, brought to the usual one: ε is not small beside them, and invariance knows no scale."""
+    if tensor.ndim < 2:
+        return tensor
+    norms = tensor.flatten(1).norm(dim=1)
+    tiny = (norms > 0) & (norms < _TINY * norms.median())
+    return tensor * along(torch.where(tiny, norms.median() / norms, torch.ones_like(norms)), 0, tensor.ndim)
 
 
 def _generic(point: Point, generator: torch.Generator) -> Point:

@@ -117,6 +117,8 @@ def evaluate(module: nn.Module, examples: Examples) -> Figures:
             outputs = module(images).double()
             loss += float(functional.cross_entropy(outputs, labels, reduction="sum"))
             correct += int((outputs.argmax(1) == labels).sum())
+    if not math.isfinite(loss):
+        raise NotMeasurableError(f"The loss of the trained network is {loss}.", "Lower --learning-rate.")
     return Figures(loss / len(targets), correct / len(targets))
 
 

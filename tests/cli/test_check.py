@@ -52,6 +52,30 @@ def test_limits_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
         assert says in one_error(bnsharp("check", SAMPLE, *FAST, "--max", limit, folder=tmp_path, expect=2))
 
 
+def test_thresholds_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
+    for arguments, says in (
+        (("--min-accuracy", 95), "--min-accuracy: expected a number in [0, 1]"),
+        (("--max-loss", "nan"), "--max-loss: expected a number"),
+        (("--max", "bn=1", "--max", "bn=2"), "--max: bn has two limits"),
+    ):
+        assert says in one_error(bnsharp("check", SAMPLE, *FAST, *arguments, folder=tmp_path, expect=2))
+
+
+def test_escapes_in_a_checkpoint_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\x07\x1b[31mred\nsecond"
+    torch.save(
+        {"format": "bnsharp/1", "state_dict": {"w": torch.ones(2)}, "architecture": "lenet-bn", "data": evil},
+        tmp_path / "net.pt",
+    )
+    finished = bnsharp("check", "net.pt", "--arch", "lenet-bn", *FAST, folder=tmp_path, expect=3)
+    assert "\x1b" not in finished.stderr
+    metadata = {"architecture": "lenet-bn", "architecture_options": {evil: 1}}
+    torch.save({"format": "bnsharp/1", "state_dict": {"w": torch.ones(2)}, **metadata}, tmp_path / "net.pt")
+    finished = bnsharp("check", "net.pt", *FAST, folder=tmp_path, expect=2)
+    assert "\x1b" not in finished.stderr
+    one_error(finished)
+
+
 def test_weights_that_are_not_finite_exit_3(tmp_path: Path) -> None:
     torch.save({"weight": torch.tensor([float("inf")])}, tmp_path / "net.pt")
     finished = bnsharp("check", "net.pt", "--arch", "lenet-bn", *FAST, folder=tmp_path, expect=3)

@@ -42,6 +42,7 @@ def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
     )
     try:
         assert process.stderr.readline().startswith("epoch 10/")
@@ -49,6 +50,7 @@ def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 130, errors
     assert "Interrupted" in errors
     assert "Traceback" not in errors

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from bnsharp_cli.io.checkpoint import load_checkpoint
+from bnsharp_cli.io.factories import import_factory
 from tests.cli.helpers import bnsharp, one_error
 
 FAST = ("--samples", 256, "--batch-size", 128, "--quiet")
@@ -71,6 +73,29 @@ def test_plain_copies_are_labelled_and_fail_the_test(tmp_path: Path) -> None:
         assert picture.size[0] > 800
 
 
+def test_copies_of_tied_weights_are_whole(tmp_path: Path) -> None:
+    (tmp_path / "tied.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    first, second = nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False)\n"
+        "    second.weight = first.weight\n"
+        "    layers = [nn.Flatten(), first, nn.BatchNorm1d(64), nn.ReLU(), second, nn.BatchNorm1d(64), nn.ReLU()]\n"
+        "    return nn.Sequential(*layers, nn.Linear(64, 10))\n"
+    )
+    torch.manual_seed(0)
+    module = import_factory(f"{tmp_path / 'tied.py'}:net")()
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    network = ("--arch", "tied.py:net", "--data", "digits", *FAST, "--precision", "float64")
+    bnsharp("rescale-test", "net.pt", *network, "--save-copies", "copies", folder=tmp_path)
+    losses = {}
+    for name in ("a-1", "a-0.001"):
+        for policy in ("batch", "running"):
+            arguments = ("measure", f"copies/{name}.pt", *network, "--bn", policy, "--json")
+            losses[name, policy] = json.loads(bnsharp(*arguments, folder=tmp_path).stdout)["loss"]
+    for policy in ("batch", "running"):
+        assert losses["a-0.001", policy] == pytest.approx(losses["a-1", policy], rel=1e-9)
+
+
 def test_a_value_below_resolution_is_exit_4_not_1(tmp_path: Path) -> None:
     """δ = 1e-9 in float32: the differences are rounding."""
     arguments = ("--precision", "float32", "--delta", 1e-9)
@@ -82,5 +107,6 @@ def test_options_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
     for arguments, says in (
         (("--epsilon", "none"), "--epsilon: expected exact or stored"),
         (("--tolerance", "-1"), "--tolerance: expected a positive number"),
+        (("--tolerance", "nan"), "--tolerance: expected a positive number"),
     ):
         assert says in one_error(bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path, expect=2))

@@ -44,6 +44,20 @@ def test_ascent_finds_the_eigenvalue_of_largest_modulus(generator: torch.Generat
     assert result.settled
 
 
+def test_an_ascent_that_ends_below_its_best_is_not_settled() -> None:
+    """A quadratic seen only through a gradient that points elsewhere: the first step wins, the others lose."""
+    values = iter([5.0, 1.0, 1.0])
+
+    def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        return next(values), {"x": torch.tensor([0.0, 1.0], dtype=torch.float64)}
+
+    theta = {"x": torch.zeros(2, dtype=torch.float64)}
+    start = {"x": torch.tensor([1.0, 0.0], dtype=torch.float64)}
+    result = ascend_on_sphere(evaluate, theta, 0.0, start, 0.1, 3)
+    assert result.value == 5.0
+    assert not result.settled
+
+
 def test_box_of_a_linear_loss_is_reached_at_its_corner() -> None:
     slope = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     theta = {"a": torch.tensor([1.0, -3.0], dtype=torch.float64), "b": torch.tensor(0.25, dtype=torch.float64)}

@@ -49,6 +49,11 @@ def test_a_checkpoint_cannot_name_code_to_import(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+def test_torchvision_networks_that_would_fetch_a_backbone_are_refused() -> None:
+    with pytest.raises(UsageError, match="no image classifier 'fcn_resnet50'"):
+        build_architecture("torchvision:fcn_resnet50", {}, trusted=False)
+
+
 @pytest.mark.parametrize("spec", ["lenet", "torchvision:resnet19", "none:such", "lenet-bn:x"])
 def test_unknown_architectures(spec: str) -> None:
     with pytest.raises(UsageError):

@@ -164,6 +164,54 @@ def test_dead_units_are_settled_elsewhere() -> None:
     assert int((blocks.spheres(point).radii[:-1] == 0).sum()) == 1
 
 
+def test_rows_of_almost_no_norm_keep_their_invariance() -> None:
+    for factor in (1e-7, 1e-15, 1e-30):
+        module = seeded(mlp_bn)
+        with torch.no_grad():
+            module[3].weight[2] *= factor
+        assert invariant_rows(blocks_of(module, vectors())) == {"0.weight": 6, "3.weight": 6}, factor
+
+
+def test_joint_sets_never_overlap() -> None:
+    """norm(a(x) + Σ g_k b_k(x)): (a, g) and (a, b) are both invariant, and only one of them may be a block."""
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b0, self.b1 = (nn.Linear(4, 5, bias=False) for _ in range(3))
+            self.g0, self.g1 = nn.Parameter(torch.tensor([0.7])), nn.Parameter(torch.tensor([-0.4]))
+            self.norm, self.output = nn.BatchNorm1d(5), nn.Linear(5, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            hidden = self.a(inputs) + self.g0 * self.b0(inputs) + self.g1 * self.b1(inputs)
+            return self.output(torch.relu(self.norm(hidden)))
+
+    module = seeded(Gated)
+    surface = LossSurface.of(module, vectors(), dtype=torch.float64)
+    bare = surface.with_norms(treatment=type(surface.treatment)(epsilon=1e-24))
+    point = surface.point()
+    blocks = find_blocks(surface, point, "extended")
+    spheres = Spheres(blocks.rows, torch.ones(blocks.invariant + 1, dtype=torch.float64))
+    for block in range(blocks.invariant):
+        factors = torch.ones(blocks.invariant + 1, dtype=torch.float64)
+        factors[block] = 3.7
+        assert abs(bare.value(spheres.scale(point, factors)) - bare.value(point)) < 1e-12
+
+
+def test_a_partly_normalised_transposed_convolution_does_not_crash_the_extended_partition() -> None:
+    class Partly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.norm = nn.ConvTranspose2d(3, 6, 3, bias=False), nn.BatchNorm2d(4)
+            self.output = nn.Linear(600, 4)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            hidden = self.up(inputs)
+            return self.output(torch.cat([self.norm(hidden[:, :4]), hidden[:, 4:]], dim=1).flatten(1))
+
+    assert invariant_rows(blocks_of(seeded(Partly), images(), "extended"))["up.weight"] == 4
+
+
 def test_a_dead_unit_behind_no_norm_is_free() -> None:
     module = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
     with torch.no_grad():
