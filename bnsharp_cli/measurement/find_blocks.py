@@ -12,12 +12,9 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres
 from bnsharp_cli.measurement.blocks import NO_EFFECT, Blocks, TensorBlocks
-from bnsharp_cli.measurement.joint import joint_sets
+from bnsharp_cli.measurement.joint import FREE, joint_sets
 from bnsharp_cli.measurement.probe import Evidence, Probe, evidence, invariant, silent
 from bnsharp_cli.measurement.surface import LossSurface
-
-FREE = -1
-"""The block number of θ_* while blocks are being found; afterwards it is the last one."""
 
 _SAME_FACTOR = 1e-9
 
@@ -28,7 +25,6 @@ class _Assignment:
 
     axes: dict[str, int] = field(default_factory=dict)
     labels: dict[str, Tensor] = field(default_factory=dict)
-    silent: dict[str, int] = field(default_factory=dict)
     count: int = 0
 
     def add(self, members: Mapping[str, Tensor]) -> None:
@@ -92,7 +88,7 @@ def _assign_rows(
 ) -> None:
     """Give each row of a weight the finest joint set, with or without its bias, that is invariant."""
     bias = _bias_of(point, name)
-    best: tuple[int, list[tuple[int, list[int], bool]]] = (0, [])
+    best: tuple[int, list[tuple[list[int], bool]]] = (0, [])
     for axis in (0, 1):
         found = _invariant_groups(pairs, name, axis, bias, scale)
         if len(found) > len(best[1]):
@@ -102,14 +98,14 @@ def _assign_rows(
         return
     assignment.axes[name] = axis
     assignment.labels[name] = torch.full((point[name].shape[axis],), FREE)
-    for _, members, with_bias in groups:
+    for members, with_bias in groups:
         indices = torch.tensor(members)
         assignment.add({name: indices, bias: indices} if with_bias and bias else {name: indices})
 
 
 def _invariant_groups(
     pairs: list[tuple[Point, Point]], name: str, axis: int, bias: str, scale: float
-) -> list[tuple[int, list[int], bool]]:
+) -> list[tuple[list[int], bool]]:
     rows = evidence(pairs, name, axis)
     count = rows.products.shape[-1]
     biases = evidence(pairs, bias, 0) if bias and axis == 0 else None
@@ -126,7 +122,7 @@ def _invariant_groups(
                 members = list(range(group * size, (group + 1) * size))
                 if not bool(taken[members].any()):
                     taken[members] = True
-                    found.append((groups, members, with_bias))
+                    found.append((members, with_bias))
     return found
 
 

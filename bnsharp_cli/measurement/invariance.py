@@ -272,7 +272,7 @@ def _verdict(reports: list[CopyReport], invariant: bool, options: MeasureOptions
     if options.search == "paper":
         why = " Eq. (17) as printed steps in v, whose length belongs to the copy; --search power is invariant."
     elif swallowed_bias:
-        why = " With running statistics a bias before a norm acts, and T_a scales it with the rest of its input."
+        why = " With running statistics a bias before a norm acts, and its displacement does not scale with its row."
     return (
         f"BN-Sharpness as computed is NOT invariant: {worst.name} gives {factor:.3g} times the original "
         f"(allowed deviation {worst.tolerance:.1e}).{why}"

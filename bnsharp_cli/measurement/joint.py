@@ -17,7 +17,9 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import along
 from bnsharp_cli.measurement.probe import Evidence, Probe, evidence, invariant
 
-_FREE = -1
+FREE = -1
+"""The block number of θ_* while blocks are being found; afterwards it is the last one."""
+
 _SPARE_COTANGENTS = 4
 _NULL = 1e-9
 _INTEGER = 1e-5
@@ -67,7 +69,7 @@ def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
     """The free rows by module; a weight of which some rows are invariant is left out."""
     modules: dict[str, Members] = {}
     for name, blocks in labels.items():
-        free = (blocks == _FREE).nonzero().flatten()
+        free = (blocks == FREE).nonzero().flatten()
         if len(free) and (point[name].ndim < 2 or len(free) == len(blocks)):
             modules.setdefault(name.rpartition(".")[0], {})[name] = free
     return list(modules.values())
