@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.core.spheres import Rows
+from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.data import draw_batches, open_data
+from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.surface import LossSurface
 
@@ -139,3 +144,12 @@ def trained(activation: nn.Module) -> nn.Sequential:
         functional.cross_entropy(module(inputs), targets).backward()
         optimizer.step()
     return module
+
+
+def sample_surface(name: str, samples: int = 2048, batch_size: int = 256, seed: int = 0) -> LossSurface:
+    """A digits network that travels with the package, on its training images."""
+    checkpoint = load_checkpoint(embedded_checkpoint(name))
+    module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
+    fit(module, checkpoint)
+    preprocessing = Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
+    return LossSurface.of(module, draw_batches(open_data("digits"), samples, batch_size, seed, preprocessing).batches)

@@ -44,12 +44,21 @@ Power = Annotated[float, typer.Option("--power", "-p", help="p of the p-mean, at
 Search = Annotated[str, typer.Option(help="Search for the sharpest direction: power, gradient, ascent or paper.")]
 Iterations = Annotated[
     int | None,
-    typer.Option(help="Steps of the search [default: power 2, ascent 10, paper 5].", show_default=False),
+    typer.Option(
+        help="Steps of the search [default: power at most 2, or 10 with --restarts; ascent 10, paper 5].",
+        show_default=False,
+    ),
 ]
 Restarts = Annotated[int, typer.Option(help="Random starts of the search besides the gradient.")]
 StepSize = Annotated[float, typer.Option(help="Step of --search paper.")]
 SearchNodes = Annotated[int, typer.Option(help="Quadrature nodes of the search, even; more for large radii.")]
 Rtol = Annotated[float, typer.Option(help="Wanted relative error of the quadrature.")]
+SampleUncertainty = Annotated[
+    str,
+    typer.Option(
+        "--uncertainty", help="What more samples would change: cheap, at no cost, or full, from parts of the batches."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the table.")]
 Output = Annotated[Path | None, typer.Option(help="Write the JSON document to this file.")]
 Plot = Annotated[Path | None, typer.Option(help="Write a picture to this file (.png, .svg or .pdf).")]

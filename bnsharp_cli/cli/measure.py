@@ -55,6 +55,7 @@ def measure(
     search_nodes: arguments.SearchNodes = 2,
     partition: arguments.Partition = "paper",
     rtol: arguments.Rtol = 1e-3,
+    uncertainty: arguments.SampleUncertainty = "cheap",
     ball_samples: Annotated[int, typer.Option(help="Monte-Carlo points of delta-lp.")] = 32,
     precision: arguments.Precision = "auto",
     device: arguments.Device = "auto",

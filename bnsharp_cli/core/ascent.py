@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 from bnsharp_cli.core.point import Point, add_scaled, inner, norm, scaled
@@ -15,6 +16,21 @@ CONVERGED = 1e-4
 _ROUNDING_NOISE = 1e-13
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """F(r u)^{1/p} at one u.
+
+    Attributes:
+        value: by the objective's rule.
+        changes: ΔL at the rule's nodes t, for whoever integrates along the same direction.
+        gradient: in u, where it was asked for.
+    """
+
+    value: float
+    changes: Mapping[float, float] = field(default_factory=dict)
+    gradient: Point = field(default_factory=dict)
+
+
 class Objective(Protocol):
     """F^{1/p} of Definition 3.1 as a function of normalised coordinates u."""
 
@@ -22,10 +38,10 @@ class Objective(Protocol):
     def spheres(self) -> Spheres:
         """φ(θ)."""
 
-    def value(self, coordinates: Point) -> float:
+    def value(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p}."""
 
-    def value_and_gradient(self, coordinates: Point) -> tuple[float, Point]:
+    def value_and_gradient(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p} and its gradient in u."""
 
     def printed_gradient(self, direction: Point) -> Point:
@@ -41,9 +57,11 @@ class SearchState:
         best: the best u that was evaluated.
         best_value: its value; −∞ before the first evaluation.
         values: the value of every u that was evaluated, in order.
-        gap: Σ_i (‖g_i‖ − ⟨u_i, g_i⟩) / Σ_i ‖g_i‖ at ``best``, g the gradient in u; ∞ before it is known. It vanishes
+        changes: ΔL at the nodes along ``best``.
+        gap: Σ_i (‖g_i‖ − ⟨u_i, g_i⟩) / Σ_i ‖g_i‖ where the gradient g in u was last evaluated; ∞ before. It vanishes
             exactly where every block's Riemannian gradient does and points uphill, and for a linear objective it is
             the relative gain that is left.
+        settled: the gap is that of ``best`` and at most ``CONVERGED``.
         step: the last accepted step of a line search.
         gradient: at ``best``, where the rule keeps it.
     """
@@ -52,19 +70,29 @@ class SearchState:
     best: Point
     best_value: float = -math.inf
     values: tuple[float, ...] = ()
+    changes: Mapping[float, float] = field(default_factory=dict)
     gap: float = math.inf
+    settled: bool = False
     step: float = 1.0
     gradient: Point | None = None
 
-    def seen(self, value: float) -> SearchState:
-        """The state after ``coordinates`` was found to have ``value``."""
-        better = value > self.best_value
+    def seen(self, evaluation: Evaluation) -> SearchState:
+        """The state after ``coordinates`` were evaluated."""
+        values = (*self.values, evaluation.value)
+        if evaluation.value <= self.best_value:
+            return replace(self, values=values)
         return replace(
             self,
-            best=self.coordinates if better else self.best,
-            best_value=max(value, self.best_value),
-            values=(*self.values, value),
+            best=self.coordinates,
+            best_value=evaluation.value,
+            changes=evaluation.changes,
+            values=values,
+            settled=False,
         )
+
+    def reached(self, gap: float) -> SearchState:
+        """The state with the gap at ``best``."""
+        return replace(self, gap=gap, settled=gap <= CONVERGED)
 
 
 class SearchRule(Protocol):
@@ -87,7 +115,7 @@ class Gradient:
     def step(self, state: SearchState, objective: Objective) -> SearchState:
         """Stay."""
         del objective
-        return replace(state, gap=0.0)
+        return state
 
 
 @dataclass(frozen=True)
@@ -102,12 +130,12 @@ class Power:
 
     def step(self, state: SearchState, objective: Objective) -> SearchState:
         """One gradient of F; then the whole way to its direction, or a part of it."""
-        value, gradient = objective.value_and_gradient(state.coordinates)
-        gained = value >= state.best_value
-        tried = state.seen(value)
-        if gained or tried.gradient is None:
-            gap = _gap(objective.spheres, state.coordinates, gradient)
-            tried = replace(tried, best=state.coordinates, gradient=gradient, gap=gap)
+        evaluation = objective.value_and_gradient(state.coordinates)
+        gained = evaluation.value > state.best_value
+        tried = state.seen(evaluation)
+        if gained:
+            tried = replace(tried, gradient=evaluation.gradient)
+            tried = tried.reached(_gap(objective.spheres, state.coordinates, evaluation.gradient))
         part = min(1.0, 2 * state.step) if gained else state.step / 2
         return replace(tried, coordinates=self._towards(tried, objective.spheres, part), step=part)
 
@@ -132,21 +160,20 @@ class Ascent:
     def step(self, state: SearchState, objective: Objective) -> SearchState:
         """Shorten the step until the value grows by ``slope`` of what the gradient promises."""
         spheres = objective.spheres
-        value, gradient = objective.value_and_gradient(state.coordinates)
-        state = state.seen(value)
-        tangent = spheres.tangent(state.coordinates, gradient)
-        gap = _gap(spheres, state.coordinates, gradient)
+        evaluation = objective.value_and_gradient(state.coordinates)
+        state = state.seen(evaluation).reached(_gap(spheres, state.coordinates, evaluation.gradient))
+        tangent = spheres.tangent(state.coordinates, evaluation.gradient)
         length = norm(tangent)
         if length == 0:
-            return replace(state, gap=0.0)
+            return state
         direction = scaled(tangent, 1 / length)
         step = min(self.longest, state.step / self.factor)
         for _ in range(self.trials):
             trial = spheres.normalise(add_scaled(state.coordinates, direction, step), state.coordinates)
-            if objective.value(trial) >= value + self.slope * step * length:
-                return replace(state, coordinates=trial, step=step, gap=gap)
+            if objective.value(trial).value >= evaluation.value + self.slope * step * length:
+                return replace(state, coordinates=trial, step=step)
             step *= self.factor
-        return replace(state, gap=gap, step=step)
+        return replace(state, step=step)
 
 
 @dataclass(frozen=True)
@@ -177,19 +204,21 @@ RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
 }
 
 
-def search(rule: SearchRule, objective: Objective, start: Point, iterations: int) -> SearchState:
-    """Run ``rule`` from ``start``.
+def search(
+    rule: SearchRule, objective: Objective, start: Point, iterations: int, enough: float = CONVERGED
+) -> SearchState:
+    """Run ``rule`` from ``start``, for at most ``iterations`` steps.
 
-    A monotone rule stops early where the gap is at most ``CONVERGED``, evaluates its last iterate, and answers with
-    the best it saw; the others answer with their last iterate.
+    A monotone rule stops after the step at which the gap is at most ``enough``, and answers with the best u it saw;
+    the others answer with their last iterate. Unless the search settled, its last iterate is evaluated.
     """
     state = SearchState(start, start)
     for _ in range(iterations):
         state = rule.step(state, objective)
-        if rule.monotone and state.gap <= CONVERGED:
+        if rule.monotone and state.gap <= enough:
             break
-    if not rule.monotone or iterations == 0:
-        return replace(state, best=state.coordinates)
+    if state.settled:
+        return state
     return state.seen(objective.value(state.coordinates))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from scipy.special import gammaln
 
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
@@ -82,36 +82,56 @@ def ascend_on_sphere(
     return replace(best, values=tuple(history), settled=settled)
 
 
-def maximise_in_box(
-    evaluate: LossAndGradient, theta: Point, epsilon: float, iterations: int
-) -> tuple[float, int, bool]:
+@dataclass(frozen=True)
+class BoxMaximum:
+    """The largest loss that a solver met in a box.
+
+    Attributes:
+        loss: the largest.
+        displacement: where, in the box.
+        evaluations: of loss and gradient.
+        converged: the solver says so.
+    """
+
+    loss: float
+    displacement: Point
+    evaluations: int
+    converged: bool
+
+
+def maximise_in_box(evaluate: LossAndGradient, theta: Point, epsilon: float, iterations: int) -> BoxMaximum:
     """Max L(θ + z) over the box |z_i| ≤ ε(|θ_i| + 1) by scipy's L-BFGS-B, from z = 0 (Keskar et al. 2017).
 
-    Returns:
-        The largest loss met, the evaluations of loss and gradient, and whether the solver converged.
+    The solver's tolerances are absolute, so it sees the box as [−1, 1]^n and the loss in units of the increase that
+    the gradient at θ promises: a loss of 1e-9 is climbed like one of 1.
     """
     shapes = {name: tensor.shape for name, tensor in theta.items()}
     device = next(iter(theta.values())).device
     flat = _flatten(theta)
-    losses: list[float] = []
-
-    def negative(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        moved = torch.split(torch.from_numpy(flat + z).to(device), [math.prod(shape) for shape in shapes.values()])
-        point = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), moved, strict=True)}
-        loss, gradient = evaluate(point)
-        losses.append(loss)
-        return -loss, -_flatten(gradient)
-
     bound = epsilon * (np.abs(flat) + 1)
+    loss, gradient = evaluate(theta)
+    unit = float(np.abs(_flatten(gradient)) @ bound) or 1.0
+    best = BoxMaximum(loss, scaled(theta, 0.0), 1, False)
+
+    def negative(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        nonlocal best
+        parts = torch.split(torch.from_numpy(bound * x).to(device), [math.prod(shape) for shape in shapes.values()])
+        z = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        reached, slope = evaluate(add_scaled(theta, z, 1.0)) if x.any() else (loss, gradient)
+        best = replace(best, evaluations=best.evaluations + bool(x.any()))
+        if reached > best.loss or not math.isfinite(reached):
+            best = replace(best, loss=reached, displacement=z)
+        return (loss - reached) / unit, -_flatten(slope) * bound / unit
+
     result = minimize(
         negative,
         np.zeros_like(flat),
         jac=True,
         method="L-BFGS-B",
-        bounds=np.stack([-bound, bound], axis=1),
+        bounds=Bounds(-np.ones_like(flat), np.ones_like(flat)),
         options={"maxiter": iterations},
     )
-    return max(losses), len(losses), bool(result.success)
+    return replace(best, converged=bool(result.success))
 
 
 def _flatten(point: Point) -> NDArray[np.float64]:

@@ -1,22 +1,33 @@
-"""Integrals of |ΔL|^p along a segment, with an estimate of their error."""
+"""The p-mean of |ΔL| along a segment: few losses, one polynomial through them, and an error that follows from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import cubature
-from scipy.optimize import brentq, minimize_scalar
+from scipy.interpolate import KroghInterpolator
 from scipy.special import roots_jacobi
 
 Differences = Callable[[Sequence[float]], Sequence[float]]
 """From parameters t to ΔL(t) = L(θ + tv) − L(θ)."""
 
-_ZERO_TOLERANCE = 1e-3
+Array = NDArray[np.float64]
+
+MAX_NODES = 12
+"""Losses along one segment, by default: then the whole measure stays within 21 forwards."""
+
+_FIRST_NODES = 4
+_CAUTION = 1.25
+"""On networks with kinks the last change alone fell short of the error in 2 of 100 segments, by up to a quarter."""
+
+_SUMMATION = 2e-6
+"""Relative error of the sum on the fine grid."""
+
+_GRID = np.concatenate([[-1.0], (np.arange(16384) + 0.5) / 8192 - 1, [1.0]])
+_LEJA_CANDIDATES = np.linspace(0.0, 1.0, 1001)
 
 
 @dataclass(frozen=True)
@@ -34,112 +45,102 @@ class SegmentMean:
     nodes: tuple[tuple[float, float], ...]
 
 
-class _Remembered:
-    """ΔL that is evaluated once per node: the two rules of a nested pair share their nodes."""
-
-    def __init__(self, differences: Differences, delta: float) -> None:
-        self._differences = differences
-        self._delta = delta
-        self._known: dict[float, float] = {0.0: 0.0}
-
-    def __call__(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
-        """ΔL(δ s) for every s in [−1, 1]."""
-        keys = [round(float(s), 12) for s in fractions]
-        missing = [key for key in dict.fromkeys(keys) if key not in self._known]
-        if missing:
-            values = self._differences([self._delta * key for key in missing])
-            self._known.update(zip(missing, map(float, values), strict=True))
-        return np.array([self._known[key] for key in keys])
-
-    def nodes(self) -> tuple[tuple[float, float], ...]:
-        """Everything evaluated so far as (s, ΔL)."""
-        return tuple(sorted(self._known.items()))
-
-
 def segment_mean(
-    differences: Differences, delta: float, power: float, rtol: float = 1e-3, max_subdivisions: int = 20
+    differences: Differences,
+    delta: float,
+    power: float,
+    rtol: float = 1e-3,
+    max_nodes: int = MAX_NODES,
+    known: Mapping[float, float] | None = None,
+    slope: float | None = None,
 ) -> SegmentMean:
-    """The p-mean of |ΔL|/δ on [−δ, δ] by the adaptive Gauss-Kronrod pair (7, 15) of scipy.
+    """The p-mean of |ΔL|/δ on [−δ, δ], by interpolating ΔL and not |ΔL|^p.
 
-    For even p the integrand is as smooth as L and the whole interval is one piece; otherwise it is split at the
-    zeros of ΔL, where |·|^p has a kink: at t = 0 and wherever a sign change is found.
+    ΔL is as smooth as the loss, |ΔL|^p has a kink at every zero of ΔL; so the losses go into a polynomial I through
+    ΔL, whose p-mean is summed on a fine grid at no cost, zeros wherever they lie. Pairs of Leja points are added one
+    by one. F^{1/p} is a norm of ΔL, so by Minkowski's inequality |F^{1/p} − ‖I‖| ≤ ‖ΔL − I‖; the error is the norm of
+    what the last pair changed in I. For p < 2 the norm counts the middle of the segment more and one pair can agree
+    by accident: there the pair before counts too, with the weight 2 − p.
 
     Args:
         differences: evaluates ΔL at a list of t; each t is asked for once.
         delta: half the length of the segment, positive.
         power: p ≥ 1, or ``math.inf``.
         rtol: wanted relative error of the value.
-        max_subdivisions: cap on the adaptive bisection.
+        max_nodes: stop after so many losses, whatever the error; at most 28, where the polynomial is still stable.
+        known: ΔL at some t, from earlier evaluations.
+        slope: ΔL′(0) = ∇L · v, where it is known.
     """
-    remembered = _Remembered(differences, delta)
-    if math.isinf(power):
-        value, error = _largest(remembered)
-        value, error = value / delta, error / delta
-    else:
-        value, error = _mean(remembered, delta, power, rtol, max_subdivisions)
-    return SegmentMean(value, error, tuple((delta * s, change) for s, change in remembered.nodes()))
+    segment = _Segment(differences, delta, power, slope, {0.0: 0.0})
+    segment.known.update({round(t / delta, 12): change for t, change in (known or {}).items()})
+    pairs = _pairs(power, segment.known)
+    segment.evaluate([next(pairs) for _ in range((_FIRST_NODES + 2 - len(segment.known)) // 2)])
+    coarse, fine = segment.interpolant(without=2), segment.interpolant()
+    before = 0.0
+    while True:
+        changed = _CAUTION * segment.norm(fine - coarse)
+        value = segment.norm(fine)
+        error = max(changed, max(0.0, 2 - power) * before) + _SUMMATION * value
+        if error <= rtol * value or len(segment.known) > max_nodes or not math.isfinite(value):
+            return SegmentMean(value, error, segment.nodes())
+        segment.evaluate([next(pairs)])
+        coarse, fine, before = fine, segment.interpolant(), changed
 
 
-def _mean(
-    remembered: _Remembered, delta: float, power: float, rtol: float, max_subdivisions: int
-) -> tuple[float, float]:
-    def integrand(s: NDArray[np.float64]) -> NDArray[np.float64]:
-        powered: NDArray[np.float64] = np.abs(remembered(s[:, 0]) / delta) ** power
-        return powered
+@dataclass
+class _Segment:
+    """ΔL at fractions s = t/δ, evaluated once each, in the order in which they came."""
 
-    def integrate(splits: Sequence[float], subdivisions: int) -> tuple[float, float]:
-        result = cubature(
-            integrand,
-            [-1.0],
-            [1.0],
-            rule="gk15",
-            rtol=power * rtol,
-            atol=0.0,
-            points=[[s] for s in splits],
-            max_subdivisions=subdivisions,
-        )
-        return float(result.estimate), float(result.error)
+    differences: Differences
+    delta: float
+    power: float
+    slope: float | None
+    known: dict[float, float] = field(default_factory=dict)
 
-    splits: list[float] = []
-    if power % 2 != 0:
-        integrate([0.0], 0)
-        splits = [0.0, *_sign_changes(remembered)]
-    mean, error = integrate(splits, max_subdivisions)
-    if mean <= 0:
-        return 0.0, max(error, 0.0) ** (1 / power)
-    value = mean ** (1 / power)
-    return value, value * error / (power * mean)
+    def evaluate(self, positive: Sequence[float]) -> None:
+        """ΔL at ±s for every s."""
+        fractions = [s for pair in positive for s in (-pair, pair)]
+        values = self.differences([self.delta * s for s in fractions])
+        self.known.update(zip(fractions, map(float, values), strict=True))
 
+    def interpolant(self, without: int = 0) -> Array:
+        """The polynomial through ΔL/δ at all but the last known fractions, on the fine grid with both ends."""
+        nodes = list(self.known)[: len(self.known) - without]
+        values = [self.known[s] / self.delta for s in nodes]
+        if self.slope is not None:
+            nodes, values = [nodes[0], *nodes], [values[0], self.slope, *values[1:]]
+        polynomial: Array = KroghInterpolator(nodes, values)(_GRID)
+        return polynomial
 
-def _sign_changes(remembered: _Remembered) -> list[float]:
-    """Zeros of ΔL other than t = 0, each bracketed by two neighbouring nodes of one side."""
-    nodes = remembered.nodes()
-    zeros = []
-    for (left, before), (right, after) in pairwise(nodes):
-        if before * after < 0:
-            zero = brentq(lambda s: float(remembered(np.array([s]))[0]), left, right, xtol=_ZERO_TOLERANCE)
-            zeros.append(round(float(zero), 12))
-    return zeros
+    def norm(self, curve: Array) -> float:
+        """(∫_{−1}^{1} |curve|^p ds)^{1/p} by the midpoint rule; the largest for p = ∞."""
+        sizes = np.abs(curve)
+        largest = float(sizes.max())
+        if math.isinf(self.power) or largest == 0 or not math.isfinite(largest):
+            return largest
+        inner = sizes[1:-1] / largest
+        return float(largest * (2 * np.mean(inner**self.power)) ** (1 / self.power))
+
+    def nodes(self) -> tuple[tuple[float, float], ...]:
+        """Everything evaluated, as (t, ΔL)."""
+        return tuple((self.delta * s, change) for s, change in sorted(self.known.items()))
 
 
-def _largest(remembered: _Remembered) -> tuple[float, float]:
-    """Max |ΔL| on the segment from 17 nodes, refined between the neighbours of the best inner one."""
-    grid = np.cos(np.linspace(math.pi, 0.0, 17))
-    values = np.abs(remembered(grid))
-    best = int(values.argmax())
-    if best in (0, len(grid) - 1):
-        return float(values[best]), 0.0
-    refined = minimize_scalar(
-        lambda s: -abs(float(remembered(np.array([s]))[0])),
-        bounds=(grid[best - 1], grid[best + 1]),
-        method="bounded",
-        options={"xatol": 1e-3},
-    )
-    largest = max(float(values[best]), -float(refined.fun))
-    return largest, largest - float(values[best])
+def _pairs(power: float, known: Mapping[float, float]) -> Iterator[float]:
+    """Positive fractions: the node of the search's rule, the end, then Leja points of what there is, mirrored."""
+    taken = {0.0, *(abs(s) for s in known)}
+    first, _ = gradient_nodes(power, 2)
+    for s in (round(float(first[-1]), 12), 1.0):
+        if s not in taken:
+            taken.add(s)
+            yield s
+    while True:
+        distances = np.prod([np.abs(_LEJA_CANDIDATES**2 - s * s) for s in taken], axis=0)
+        taken.add(float(_LEJA_CANDIDATES[distances.argmax()]))
+        yield float(_LEJA_CANDIDATES[distances.argmax()])
 
 
-def gradient_nodes(power: float, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gradient_nodes(power: float, count: int) -> tuple[Array, Array]:
     """Nodes s in (−1, 1) and weights of the Gauss rule for ∫_{−1}^{1} |s|^p h(s) ds, h smooth.
 
     Near a point with a gradient |ΔL|^p = |t|^p h(t) with h smooth for every p, so two nodes integrate it with an
@@ -155,5 +156,5 @@ def gradient_nodes(power: float, count: int) -> tuple[NDArray[np.float64], NDArr
         return ends, np.ones(2)
     x, weights = roots_jacobi(count // 2, 0.0, (power - 1) / 2)
     positive = np.sqrt((1 + x) / 2)
-    half = weights / 2 ** ((power - 1) / 2 + 1) / 2
+    half = weights / weights.sum() / (power + 1)
     return np.concatenate([-positive[::-1], positive]), np.concatenate([half[::-1], half])

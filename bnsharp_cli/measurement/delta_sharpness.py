@@ -17,7 +17,7 @@ from bnsharp_cli.measurement.surface import LossSurface
 
 _BALL_ITERATIONS = 5
 _BOX_ITERATIONS = 10
-_ROUNDING_FACTOR = 3.0
+_ROUNDING_FACTOR = 2.5
 
 
 def delta_lp(surface: LossSurface, point: Point, options: MeasureOptions) -> Measurement:
@@ -38,12 +38,14 @@ def delta_lp(surface: LossSurface, point: Point, options: MeasureOptions) -> Mea
     loss = surface.value(point)
     count = options.ball_samples
     changes = []
+    highest = point
     for _ in range(count):
-        displacement = random_in_ball(point, options.delta, generator)
-        changes.append(abs(surface.value(add_scaled(point, displacement, 1.0)) - loss))
+        moved = add_scaled(point, random_in_ball(point, options.delta, generator), 1.0)
+        changes.append(abs(surface.value(moved) - loss))
+        highest = moved if changes[-1] == max(changes) else highest
     _require_finite(changes, options.delta)
     root, error = _power_mean(changes, options.power)
-    floor = _ROUNDING_FACTOR * loss_rounding(surface, point, loss, options.seed)
+    floor = _floor(surface, highest, options)
     dimension = sum(tensor.numel() for tensor in point.values())
     log_integral = (log_volume(dimension, options.delta) / options.power + math.log(root)) if root > 0 else -math.inf
     value = root / (1 + loss)
@@ -88,7 +90,7 @@ def delta_linf(
     for displacement in candidates:
         best = best.seen(surface.value(add_scaled(point, displacement, 1.0)) - loss, displacement)
     _require_finite([best.value], options.delta)
-    floor = _ROUNDING_FACTOR * loss_rounding(surface, point, loss, options.seed)
+    floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
     return Measurement(
         name="delta-linf",
         value=best.value / (1 + loss),
@@ -105,20 +107,26 @@ def keskar(surface: LossSurface, point: Point, options: MeasureOptions) -> Measu
     """Keskar et al. (2017): 100 · (max L − L(θ)) / (1 + L(θ)) over the box |z_i| ≤ δ(|θ_i| + 1), by L-BFGS-B."""
     before = surface.counter.cost
     loss = surface.value(point)
-    largest, _, converged = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
-    _require_finite([largest], options.delta)
-    floor = _ROUNDING_FACTOR * loss_rounding(surface, point, loss, options.seed)
-    value = 100 * (largest - loss) / (1 + loss)
-    status = Status.CONVERGED if converged else Status.ITERATION_LIMIT
+    best = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
+    _require_finite([best.loss], options.delta)
+    floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
+    value = 100 * (best.loss - loss) / (1 + loss)
+    status = Status.CONVERGED if best.converged else Status.ITERATION_LIMIT
     return Measurement(
         name="keskar",
         value=value,
-        status=status if largest - loss > floor else Status.BELOW_RESOLUTION,
+        status=status if best.loss - loss > floor else Status.BELOW_RESOLUTION,
         uncertainty=Uncertainty(rounding=100 * floor / (1 + loss)),
         cost=surface.counter.cost - before,
         search=Search("l-bfgs-b", 1, _BOX_ITERATIONS, (value,)),
         details={"delta": options.delta, "unit": "percent"},
     )
+
+
+def _floor(surface: LossSurface, highest: Point, options: MeasureOptions) -> float:
+    """What rounding alone can have changed in a loss difference: judged where the loss, and its error, is largest."""
+    (losses,) = surface.batch_losses([highest])
+    return _ROUNDING_FACTOR * math.sqrt(2) * loss_rounding(surface, highest, losses, options.seed)
 
 
 def _power_mean(changes: Sequence[float], power: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ class Status(StrEnum):
     """How a value came about."""
 
     CONVERGED = "converged"
+    WITHIN_TOLERANCE = "within-tolerance"
     ITERATION_LIMIT = "iteration-limit"
     AS_PRESCRIBED = "as-prescribed"
     SAMPLED = "sampled"
@@ -28,6 +29,7 @@ class Status(StrEnum):
 
 _MEANINGS = {
     Status.CONVERGED: "the search ended at a vanishing Riemannian gradient: a local supremum",
+    Status.WITHIN_TOLERANCE: "a lower bound: a further step of the search would gain less than --rtol",
     Status.ITERATION_LIMIT: "a lower bound: the search was still climbing; raise --iterations or --restarts",
     Status.AS_PRESCRIBED: "a lower bound: the direction is what the rule prescribes",
     Status.SAMPLED: "a Monte-Carlo mean with its standard error",
@@ -42,7 +44,8 @@ class Uncertainty:
     Attributes:
         quadrature: of the integral.
         rounding: what the arithmetic alone can have contributed.
-        sampling: standard error of a Monte-Carlo mean.
+        sampling: standard error of a Monte-Carlo mean; for BN-Sharpness the distance to the cross-fitted value, the
+            other end of the hull that holds the value of more samples.
     """
 
     quadrature: float | None = None

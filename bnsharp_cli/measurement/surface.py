@@ -61,6 +61,7 @@ class LossSurface:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         counter: of passes.
+        share: of all samples that the batches are; a pass over a part counts for that part.
     """
 
     module: nn.Module
@@ -70,6 +71,7 @@ class LossSurface:
     treatment: NormTreatment
     dtype: torch.dtype
     counter: Counter
+    share: float = 1.0
 
     @classmethod
     def of(
@@ -110,6 +112,16 @@ class LossSurface:
         """The same surface with other running statistics or another treatment of its norms."""
         return replace(self, buffers=buffers or self.buffers, treatment=treatment or self.treatment)
 
+    @property
+    def count(self) -> int:
+        """The number of batches."""
+        return len(self.batches)
+
+    def part(self, start: int, stop: int) -> LossSurface:
+        """L on the batches ``start`` to ``stop`` − 1 alone."""
+        share = self.share * (stop - start) / self.count
+        return replace(self, batches=self.batches[start:stop], share=share)
+
     def in_precision(self, dtype: torch.dtype) -> LossSurface:
         """The same surface, the network computed in ``dtype``."""
         return replace(self, dtype=dtype)
@@ -119,8 +131,18 @@ class LossSurface:
         return self.values([point])[0]
 
     def values(self, points: Sequence[Point]) -> list[float]:
-        """L at several points, batch after batch."""
-        return [self.loss_and_accuracy(point)[0] for point in points]
+        """L at several points."""
+        return [math.fsum(losses) / len(losses) for losses in self.batch_losses(points)]
+
+    def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
+        """The loss of every batch at several points."""
+        found = []
+        for point in points:
+            cast = self._cast(point)
+            with torch.no_grad():
+                found.append([float(self._loss(self._run(cast, inputs), targets)) for inputs, targets in self.batches])
+            self.counter.cost += Cost(forward=self.share)
+        return found
 
     def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
         """L(point), and the fraction of correct classes where targets are class indices."""
@@ -133,7 +155,7 @@ class LossSurface:
                 if isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1 and not targets.is_floating_point():
                     correct += int((outputs.argmax(1) == targets).sum())
                     labelled += targets.numel()
-        self.counter.cost += Cost(forward=1)
+        self.counter.cost += Cost(forward=self.share)
         return math.fsum(losses) / len(losses), correct / labelled if labelled else None
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
@@ -154,7 +176,7 @@ class LossSurface:
                 observe(index, losses[-1], dict(zip(cast, gradients, strict=True)))
             for name, gradient in zip(cast, gradients, strict=True):
                 total[name] += gradient
-        self.counter.cost += Cost(forward=1, backward=1)
+        self.counter.cost += Cost(forward=self.share, backward=self.share)
         count = len(losses)
         return math.fsum(losses) / count, {name: tensor / count for name, tensor in total.items()}
 

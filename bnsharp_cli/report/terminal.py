@@ -14,6 +14,9 @@ from bnsharp_cli.measurement.measurement import Measurement, Status
 from bnsharp_cli.measurement.surface import Cost
 
 _LINEAR = 0.01
+_AGREES = 0.01
+_SAMPLE_BOUND = -0.25
+"""Gradient noise falls like samples^-0.5; from half of that on the sample size speaks."""
 
 MEANINGS = {
     "bn": "p-mean of |loss change| / δ along the sharpest direction, relative to the weights",
@@ -67,7 +70,9 @@ def print_measurements(out: Console, measurements: Sequence[Measurement]) -> Non
         out.print(Text(f"{status.value}: {status.meaning}"))
     for measurement in measurements:
         if measurement.name.startswith("bn"):
-            out.print(Text(regime(measurement)))
+            for sentence in (regime(measurement), spread(measurement), sampled(measurement)):
+                if sentence:
+                    out.print(Text(sentence))
 
 
 def regime(measurement: Measurement) -> str:
@@ -78,6 +83,34 @@ def regime(measurement: Measurement) -> str:
     if abs(ratio - 1) <= _LINEAR:
         return f"δ = {delta:g}: linear regime (limit/value {ratio:.4f}): the value is the block-scaled gradient norm"
     return f"δ = {delta:g}: curvature speaks (limit/value {ratio:.3g})"
+
+
+def spread(measurement: Measurement) -> str:
+    """One line on how far the starts of the search agree."""
+    search, delta = measurement.search, measurement.details["delta"]
+    if search is None or search.starts < 2:
+        return ""
+    best = max(search.values)
+    close = sum(value >= (1 - _AGREES) * best for value in search.values)
+    return (
+        f"δ = {delta:g}: {close} of {search.starts} starts ended within {_AGREES:.0%} of the best, "
+        f"the lowest at {min(search.values) / best:.3g} of it"
+    )
+
+
+def sampled(measurement: Measurement) -> str:
+    """One line on what more samples would change."""
+    sampling, delta = measurement.details["sampling"], measurement.details["delta"]
+    if sampling is None or measurement.status is Status.BELOW_RESOLUTION:
+        return f"δ = {delta:g}: what more samples would change was not judged; --uncertainty full does"
+    ends = sorted((sampling["cross_fitted"], measurement.value))
+    hull = f"δ = {delta:g}: more samples would give between {ends[0]:.3g} and {ends[1]:.3g}"
+    if sampling["exponent"] is None or sampling["exponent"] > _SAMPLE_BOUND:
+        return hull
+    return (
+        f"{hull}; the value falls like samples^{sampling['exponent']:.2f}: "
+        "it measures the sample as much as the network; use --samples all"
+    )
 
 
 def print_invariance(out: Console, report: InvarianceReport) -> None:
@@ -132,8 +165,10 @@ def number(value: float) -> str:
 
 
 def uncertainty(measurement: Measurement) -> str:
-    """The largest error, and which it is."""
+    """The largest error of the value on its own samples, and which it is."""
     known = {kind: error for kind, error in vars(measurement.uncertainty).items() if error is not None}
+    if measurement.status is not Status.SAMPLED:
+        known.pop("sampling", None)
     if not known:
         return "–"
     kind = max(known, key=lambda name: known[name])

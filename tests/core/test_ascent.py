@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bnsharp_cli.core.ascent import RULES, Ascent, Gradient, Power, Printed, search
+from bnsharp_cli.core.ascent import RULES, Ascent, Evaluation, Gradient, Power, Printed, search
 from bnsharp_cli.core.point import Point, norm
 from bnsharp_cli.core.spheres import Rows, Spheres
 
@@ -23,13 +23,14 @@ class Form:
     slope: Point
     diagonal: Point
 
-    def value(self, coordinates: Point) -> float:
+    def value(self, coordinates: Point) -> Evaluation:
         v = self.spheres.to_direction(coordinates)
-        return sum(float((self.slope[k] * v[k] + self.diagonal[k] * v[k].square() / 2).sum()) for k in v)
+        return Evaluation(sum(float((self.slope[k] * v[k] + self.diagonal[k] * v[k].square() / 2).sum()) for k in v))
 
-    def value_and_gradient(self, coordinates: Point) -> tuple[float, Point]:
+    def value_and_gradient(self, coordinates: Point) -> Evaluation:
         v = self.spheres.to_direction(coordinates)
-        return self.value(coordinates), self.spheres.to_coordinates_gradient(self.printed_gradient(v))
+        gradient = self.spheres.to_coordinates_gradient(self.printed_gradient(v))
+        return Evaluation(self.value(coordinates).value, gradient=gradient)
 
     def printed_gradient(self, direction: Point) -> Point:
         return {k: self.slope[k] + self.diagonal[k] * direction[k] for k in direction}
@@ -53,6 +54,7 @@ def test_linear_and_isotropic_forms_reach_their_supremum(
     found = search(rule, objective, start, 500)
     expected = float((RADII * objective.spheres.norms(objective.slope)).sum() + curvature * RADII.square().sum() / 2)
     assert found.best_value == pytest.approx(expected, rel=1e-3)
+    assert found.settled
     assert found.gap <= 1e-4
 
 
@@ -72,7 +74,7 @@ def test_no_step_leaves_the_start(name: str, generator: torch.Generator) -> None
     start = objective.spheres.random(objective.slope, generator)
     found = search(RULES[name](), objective, start, 0)
     assert all(torch.equal(found.best[k], start[k]) for k in start)
-    assert found.values == ()
+    assert found.values == (objective.value(start).value,)
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -88,10 +90,26 @@ def test_monotone_rules_answer_the_best_they_saw_and_others_their_last(generator
     start = objective.spheres.random(objective.slope, generator)
     for rule in (Power(), Ascent()):
         found = search(rule, objective, start, 4)
-        assert found.best_value == max(found.values) == pytest.approx(objective.value(found.best), rel=1e-12)
+        assert found.best_value == max(found.values) == pytest.approx(objective.value(found.best).value, rel=1e-12)
     moved = search(Printed(), objective, start, 4)
     assert torch.equal(moved.best["w"], moved.coordinates["w"])
     assert search(Gradient(), objective, start, 4).best is start
+
+
+def test_the_search_takes_its_last_step_where_the_gap_is_small_enough(generator: torch.Generator) -> None:
+    objective = form(0.3, generator)
+    start = objective.spheres.random(objective.slope, generator)
+    enough = search(Power(), objective, start, 3).gap
+    found = search(Power(), objective, start, 7, enough)
+    assert len(found.values) == 4
+    assert not found.settled
+
+
+def test_a_search_that_starts_at_the_minimum_is_not_settled(generator: torch.Generator) -> None:
+    """The gradient is radial there too, but points the other way."""
+    objective = form(0.0, generator)
+    lowest = objective.spheres.normalise({k: -c for k, c in objective.slope.items()})
+    assert not search(Ascent(), objective, lowest, 3).settled
 
 
 def test_the_printed_step_depends_on_the_copy_and_the_power_step_does_not(generator: torch.Generator) -> None:

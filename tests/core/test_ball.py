@@ -66,7 +66,22 @@ def test_box_of_a_linear_loss_is_reached_at_its_corner() -> None:
         value = slope[:2] @ point["a"] + slope[2] * point["b"]
         return float(value), {"a": slope[:2], "b": slope[2]}
 
-    largest, _, converged = maximise_in_box(evaluate, theta, 1e-2, 20)
+    best = maximise_in_box(evaluate, theta, 1e-2, 20)
     corner = float(slope[:2] @ theta["a"] + slope[2] * theta["b"]) + 1e-2 * (1 * 2 + 2 * 4 + 0.5 * 1.25)
-    assert largest == pytest.approx(corner, rel=1e-12)
-    assert converged
+    assert best.loss == pytest.approx(corner, rel=1e-12)
+    assert best.converged
+    assert float(best.displacement["b"]) == pytest.approx(1e-2 * 1.25)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e9])
+def test_the_box_is_climbed_alike_whatever_the_size_of_the_loss(unit: float) -> None:
+    """Scipy's tolerances are absolute; the loss of a network that fits its data can be 1e-12."""
+    theta = {"x": torch.zeros(3, dtype=torch.float64)}
+    slope = torch.tensor([1.0, -2.0, 0.1], dtype=torch.float64)
+
+    def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        x = point["x"]
+        return unit * float(slope @ x + 5 * x.square().sum()), {"x": unit * (slope + 10 * x)}
+
+    best = maximise_in_box(evaluate, theta, 0.5, 20)
+    assert best.loss == pytest.approx(unit * (0.5 * 3.1 + 5 * 0.75), rel=1e-9)

@@ -13,17 +13,21 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import inner, norm, scaled
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.io.data import Batches
-from bnsharp_cli.measurement.bn_sharpness import SegmentObjective, bn_sharpness
+from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measurement import Status
+from bnsharp_cli.measurement.objective import SegmentObjective
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import Cost, LossSurface
-from tests.cases import Quadratic, blocks_by_hand, mlp_bn, vectors
+from bnsharp_cli.measurement.surface import LossSurface
+from tests.cases import Quadratic, blocks_by_hand, mlp_bn, sample_surface, vectors
 
 POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, math.inf)
 THETA = {"w": torch.tensor([[3.0, 4.0], [0.6, 0.8]]), "b": torch.tensor([5.0, -7.0])}
 ROWS = blocks_by_hand({"w": (0, 1), "b": (2, 2)}, invariant=2)
 ALL_FREE = blocks_by_hand({"w": (0, 0), "b": (0, 0)}, invariant=0)
+
+
+DIGITS = ("digits-small-batch", "digits-small-batch-decay", "digits-large-batch", "digits-large-batch-decay")
 
 
 def exact(options: dict[str, object]) -> MeasureOptions:
@@ -90,9 +94,9 @@ def test_gradient_of_the_objective_is_its_derivative(power: float, generator: to
     objective = objective_of(module, 0.05, power)
     u = objective.spheres.random(objective.theta, generator)
     w = objective.spheres.random(objective.theta, generator)
-    _, gradient = objective.value_and_gradient(u)
+    gradient = objective.value_and_gradient(u).gradient
     step = 1e-5
-    ends = [objective.value({name: u[name] + sign * step * w[name] for name in u}) for sign in (1, -1)]
+    ends = [objective.value({name: u[name] + sign * step * w[name] for name in u}).value for sign in (1, -1)]
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(inner(gradient, w), rel=1e-6)
 
 
@@ -155,16 +159,18 @@ def test_monotone_rules_never_answer_less_than_they_saw(tiny: nn.Sequential, sea
     assert values == sorted(values)
 
 
-def test_the_default_costs_at_most_25_forwards_and_6_backwards(
-    sample_network: nn.Module, digit_batches: Batches
-) -> None:
-    surface = LossSurface.of(sample_network, digit_batches.batches)
+@pytest.mark.parametrize("name", DIGITS)
+def test_the_linear_regime_costs_at_most_10_forwards_and_3_backwards(name: str) -> None:
+    """All samples at δ = 1e-3; elsewhere at most 21 and 5."""
+    surface = sample_surface(name)
     point = surface.point()
-    measured = bn_sharpness(surface, point, find_blocks(surface, point), MeasureOptions())
-    assert measured.cost.forward <= 25
-    assert measured.cost.backward <= 6
-    assert measured.cost == surface.counter.cost
-    assert measured.uncertainty_cost == Cost(forward=3)
+    blocks = find_blocks(surface, point)
+    for delta, forward, backward in ((1e-3, 10, 3), (1e-2, 21, 5), (1e-1, 21, 5)):
+        before = surface.counter.cost
+        measured = bn_sharpness(surface, point, blocks, MeasureOptions(delta=delta))
+        assert measured.cost.forward <= forward, delta
+        assert measured.cost.backward <= backward, delta
+        assert measured.cost == surface.counter.cost - before
 
 
 def test_float32_agrees_with_float64_within_the_stated_rounding(

@@ -121,7 +121,7 @@ def test_pymanopt_finds_the_same_supremum() -> None:
     tiny = trained(nn.Tanh())
     surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
     point = surface.point()
-    options = _exact({"delta": 1e-2, "iterations": 60, "restarts": 4, "search_nodes": 8})
+    options = _exact({"delta": 1e-2, "iterations": 60, "restarts": 4, "search_nodes": 8, "rtol": 1e-6})
     value = bn_sharpness(surface, point, find_blocks(surface, point), options).value
     oracle = TinyNetwork(tiny, 1e-2, 2.0)
     shapes = {name: oracle.parameters[name].shape for name in ("1.weight", "1.bias", "3.weight", "3.bias")}

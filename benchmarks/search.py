@@ -1,0 +1,183 @@
+"""How far the search falls short: the default and ``--restarts 8`` against the best of 50 starts × 100 iterations.
+
+    python -m benchmarks.search reference [--cifar folder:DIR]   # hours on one core; resumes where it stopped
+    python -m benchmarks.search compare [--cifar folder:DIR]     # minutes; prints the table of RESULTS.md
+
+The reference climbs every start by its own safeguarded power method, on a rule of two nodes and then of six, and
+answers with the largest integral any start reached. It uses ``SegmentObjective`` for F and its gradient, and nothing of
+``core.ascent``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision.models import resnet18
+
+from bnsharp_cli.cli.subject import embedded_checkpoint
+from bnsharp_cli.core.point import Point, add_scaled, scaled
+from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.data import draw_batches, open_data
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.objective import SegmentObjective
+from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.models.lenet import lenet_bn
+
+RESULTS = Path(__file__).with_name("search_reference.jsonl")
+RADII = (1e-3, 1e-2, 1e-1)
+STARTS, ITERATIONS = 50, 100
+_NODES = (2, 6)
+_FINAL_NODES = 24
+_PATIENCE, _STALLED = (10, 4), 1e-4
+
+Subject = tuple[LossSurface, Point, Blocks]
+
+
+def digits(network: nn.Module, target: float, rate: float) -> Subject:
+    """``network`` trained on 512 digits until their loss is at most ``target``; measured on the first 256."""
+    statistics = Preprocessing(None, (0.305,), (0.376,))
+    batches = draw_batches(open_data("digits"), 512, 256, 0, statistics)
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches.batches, strict=True))
+    surface = LossSurface.of(network, batches.batches)
+    while surface.value(surface.point()) > target:
+        network.train()
+        for part in torch.randperm(len(inputs), generator=generator).split(64):
+            optimizer.zero_grad()
+            functional.cross_entropy(network(inputs[part]), targets[part]).backward()
+            optimizer.step()
+        surface = LossSurface.of(network, batches.batches)
+    return _subject(LossSurface.of(network, batches.batches[:1]))
+
+
+def digits_lenet(target: float, rate: float) -> Callable[[str], Subject]:
+    """LeNet-BN on digits, to a loss."""
+
+    def build(_: str) -> Subject:
+        torch.manual_seed(0)
+        return digits(lenet_bn(image_size=8, in_channels=1, classes=10), target, rate)
+
+    return build
+
+
+def mlp(_: str) -> Subject:
+    """Two normalised layers of 32 units on digits, to loss 1e-2."""
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(64, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU()]
+    layers += [nn.Linear(32, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10)]
+    return digits(nn.Sequential(*layers), 1e-2, 0.02)
+
+
+def cifar_lenet(data: str) -> Subject:
+    """The sample checkpoint on 128 CIFAR-10 images."""
+    checkpoint = load_checkpoint(embedded_checkpoint("cifar10-lenet"))
+    network = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
+    fit(network, checkpoint)
+    preprocessing = Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
+    return _subject(LossSurface.of(network, draw_batches(open_data(data), 128, 128, 0, preprocessing).batches))
+
+
+def random_resnet(_: str) -> Subject:
+    """The resnet18 of torchvision with random weights, 32 random images of 32 × 32."""
+    torch.manual_seed(0)
+    network = resnet18(num_classes=10)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(32, 3, 32, 32, generator=generator)
+    return _subject(LossSurface.of(network, [(images, torch.randint(10, (32,), generator=generator))]))
+
+
+NETWORKS: dict[str, Callable[[str], Subject]] = {
+    "mlp-bn": mlp,
+    "lenet 6e-2": digits_lenet(6e-2, 0.005),
+    "lenet 2e-3": digits_lenet(2e-3, 0.01),
+    "lenet 1e-4": digits_lenet(1e-4, 0.05),
+    "cifar lenet": cifar_lenet,
+    "resnet18": random_resnet,
+}
+
+
+def _subject(surface: LossSurface) -> Subject:
+    point = surface.point()
+    return surface, point, find_blocks(surface, point, "paper")
+
+
+def objective(subject: Subject, delta: float, nodes: int) -> SegmentObjective:
+    """F^{1/2} at the subject's point by a rule of ``nodes``."""
+    surface, point, blocks = subject
+    loss, gradient = surface.value_and_gradient(point)
+    return SegmentObjective(surface, point, blocks.spheres(point), loss, gradient, delta, 2.0, nodes)
+
+
+def climb(climbed: SegmentObjective, start: Point, patience: int) -> tuple[Point, int]:
+    """The best u of at most 100 steps towards the gradient's direction, each halved while it loses."""
+    best, best_value, gradient = start, -1.0, start
+    part, trial = 1.0, start
+    history = []
+    for step in range(ITERATIONS):
+        value, slope = climbed.value_and_gradient(trial)
+        if value >= best_value:
+            best, best_value, gradient, part = trial, value, slope, min(1.0, 2 * part)
+        else:
+            part /= 2
+        history.append(best_value)
+        if step >= patience and best_value <= history[-1 - patience] * (1 + _STALLED):
+            break
+        target = climbed.spheres.normalise(gradient, best, 1e-13)
+        trial = climbed.spheres.normalise(add_scaled(scaled(best, 1 - part), target, part), target)
+    return best, len(history)
+
+
+def reference(cifar: str, names: list[str], radii: list[float]) -> None:
+    """One line of ``RESULTS`` for every network, radius and start that has none yet."""
+    known = {(row["network"], row["delta"], row["start"]) for row in _rows()}
+    for name in names:
+        subject = None
+        for delta in radii:
+            generator = torch.Generator().manual_seed(20191)
+            for index in range(STARTS):
+                if subject is None:
+                    subject = NETWORKS[name](cifar)
+                _, point, blocks = subject
+                spheres = blocks.spheres(point)
+                start = spheres.random(point, generator)
+                if (name, delta, index) in known:
+                    continue
+                coarse, fine = (objective(subject, delta, nodes) for nodes in _NODES)
+                if index == 0:
+                    start = spheres.normalise(spheres.to_coordinates_gradient(coarse.gradient), start, 1e-6)
+                first, steps = climb(coarse, start, _PATIENCE[0])
+                best, further = climb(fine, first, _PATIENCE[1])
+                value = objective(subject, delta, _FINAL_NODES).value(best)
+                row = {"network": name, "delta": delta, "start": index, "value": value, "steps": [steps, further]}
+                with RESULTS.open("a") as lines:
+                    lines.write(json.dumps({**row, "loss": coarse.loss}) + "\n")
+
+
+def _rows() -> list[dict[str, float]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", choices=["reference", "compare"])
+    parser.add_argument("--cifar", default="folder:cifar", help="CIFAR-10 images, as for bnsharp measure --data")
+    parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
+    parser.add_argument("--delta", action="append", type=float, choices=RADII, help="all by default")
+    arguments = parser.parse_args()
+    names, radii = arguments.network or list(NETWORKS), arguments.delta or list(RADII)
+    reference(arguments.cifar, names, radii)
+
+
+if __name__ == "__main__":
+    main()
