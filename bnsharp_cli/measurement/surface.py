@@ -20,6 +20,9 @@ from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatm
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
 
+BatchObserver = Callable[[int, float, Point], None]
+"""Told of a batch's number, loss and float64 gradient; the gradient is its own to keep."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -135,16 +138,22 @@ class LossSurface:
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64."""
+        return self.value_and_batch_gradients(point, None)
+
+    def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
+        """Like :meth:`value_and_gradient`, telling ``observe`` of every batch; only the running sum is kept."""
         losses = []
         total = {name: torch.zeros_like(tensor) for name, tensor in point.items()}
         cast = {name: tensor.requires_grad_() for name, tensor in self._cast(point).items()}
-        for inputs, targets in self.batches:
+        for index, (inputs, targets) in enumerate(self.batches):
             loss = self._loss(self._run(cast, inputs), targets)
-            gradients = torch.autograd.grad(loss, list(cast.values()), allow_unused=True)
-            for name, gradient in zip(cast, gradients, strict=True):
-                if gradient is not None:
-                    total[name] += gradient
+            gradients = torch.autograd.grad(loss, list(cast.values()), allow_unused=True, materialize_grads=True)
             losses.append(float(loss.detach()))
+            if observe is not None:
+                gradients = tuple(gradient.double() for gradient in gradients)
+                observe(index, losses[-1], dict(zip(cast, gradients, strict=True)))
+            for name, gradient in zip(cast, gradients, strict=True):
+                total[name] += gradient
         self.counter.cost += Cost(forward=1, backward=1)
         count = len(losses)
         return math.fsum(losses) / count, {name: tensor / count for name, tensor in total.items()}

@@ -81,6 +81,23 @@ def test_value_and_gradient_agree_with_a_plain_loop(digit_batches: Batches, samp
     assert surface.value(surface.point()) == pytest.approx(value, rel=1e-12)
 
 
+def test_every_batch_gradient_is_seen_once(digit_batches: Batches, sample_network: nn.Module) -> None:
+    surface = LossSurface.of(sample_network, digit_batches.batches)
+    point = surface.point()
+    seen = []
+    value, gradient = surface.value_and_batch_gradients(point, lambda *batch: seen.append(batch))
+    assert [index for index, _, _ in seen] == list(range(len(digit_batches.batches)))
+    for (_, loss, slope), batch in zip(seen, digit_batches.batches, strict=True):
+        alone = LossSurface.of(sample_network, [batch]).value_and_gradient(point)
+        assert loss == alone[0]
+        assert all(slope[name].dtype == torch.float64 and torch.equal(slope[name], alone[1][name]) for name in point)
+    assert value == sum(loss for _, loss, _ in seen) / len(seen)
+    for name, tensor in gradient.items():
+        mean = sum(slope[name] for _, _, slope in seen) / len(seen)
+        torch.testing.assert_close(tensor, mean, rtol=1e-15, atol=0)
+    assert surface.counter.cost == Cost(forward=1, backward=1)
+
+
 def test_running_statistics_are_eval_mode(digit_batches: Batches, sample_network: nn.Module) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=False, dtype=torch.float64)
     reference = copy.deepcopy(sample_network).double().eval()
