@@ -16,7 +16,7 @@ from bnsharp_cli.measurement.invariance import self_test
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import Cost, LossSurface
-from tests.cases import images, mlp_bn, vectors
+from tests.cases import images, mlp_bn, trained, vectors
 
 
 def snapshot(module: nn.Module) -> dict[str, object]:
@@ -107,7 +107,7 @@ def test_running_statistics_are_eval_mode(digit_batches: Batches, sample_network
 
 
 def test_gradient_is_that_of_the_value(generator: torch.Generator) -> None:
-    surface = LossSurface.of(mlp_bn(), vectors(), dtype=torch.float64)
+    surface = LossSurface.of(trained(nn.Tanh()), vectors(), dtype=torch.float64)
     point = surface.point()
     _, gradient = surface.value_and_gradient(point)
     direction = {
