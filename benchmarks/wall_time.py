@@ -75,11 +75,14 @@ def _ours(module, batches, arguments) -> dict[str, Callable[[], object]]:
         points_at_once=PointsAtOnce(arguments.points_at_once),
     )
     point = surface.point()
-    points = [{name: tensor * (1 + 1e-3 * i) for name, tensor in point.items()} for i in range(8)]
+
+    def points() -> list[float]:
+        return surface.values([{name: tensor * (1 + 1e-3 * i) for name, tensor in point.items()} for i in range(8)])
+
     return {
         "forward": lambda: surface.value(point),
         "gradient": lambda: surface.value_and_gradient(point),
-        "points": lambda: surface.values(points),
+        "points": points,
     }
 
 

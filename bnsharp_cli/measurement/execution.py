@@ -60,6 +60,12 @@ def candidates(device: torch.device, dtype: torch.dtype, parameters: Iterable[Te
     return (Plan(channels_last=True), Plan()) if helps else (Plan(),)
 
 
+def private_copy(module: nn.Module, device: torch.device | str) -> nn.Module:
+    """A copy in eval mode on ``device``; its parameters need no gradient and share the memory of ``module``'s."""
+    shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
+    return copy.deepcopy(module, shared).eval().to(device=device)
+
+
 class Workshop:
     """What all surfaces of one module share.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,17 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.execution import Batch, Plan, SavedBytes, Stream, Workshop, candidates, in_order, resident
+from bnsharp_cli.measurement.execution import (
+    Batch,
+    Plan,
+    SavedBytes,
+    Stream,
+    Workshop,
+    candidates,
+    in_order,
+    private_copy,
+    resident,
+)
 from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.measurement.outputs import correct, floating
 from bnsharp_cli.measurement.stacking import CHUNK, PointsAtOnce, faster, smaller_on_out_of_memory
@@ -58,7 +67,7 @@ class Counter:
 class LossSurface:
     """L as a function of the parameters: the mean over fixed batches of the batch's mean loss.
 
-    The user's module is never touched: passes run on a private copy in eval mode (dropout off), whose parameters
+    The user's module is never touched: passes run on a private copy in eval mode (dropout off), to which parameters
     and buffers are handed in anew for every pass, and whose norms follow ``treatment``. Points are float64; the
     network computes in ``dtype``, everything after it in float64.
 
@@ -107,9 +116,7 @@ class LossSurface:
             device: where to compute.
             points_at_once: how many points ``values`` stacks; None for the usual rule.
         """
-        private = copy.deepcopy(module).eval().to(device=device)
-        for parameter in private.parameters():
-            parameter.requires_grad_(False)
+        private = private_copy(module, device)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         treatment = NormTreatment(batch_statistics=batch_statistics)
@@ -117,7 +124,7 @@ class LossSurface:
         return cls(private, criterion, placed, buffers, treatment, dtype, Counter(), Workshop(private), settings)
 
     def point(self) -> Point:
-        """The module's own parameters, float64."""
+        """The module's own parameters as they are now, float64."""
         return {name: parameter.detach().double() for name, parameter in self.module.named_parameters()}
 
     def with_norms(
@@ -178,8 +185,9 @@ class LossSurface:
                 observe(index, float(loss), dict(zip(cast, gradients, strict=True)))
             for name, gradient in zip(cast, gradients, strict=True):
                 total[name] += gradient
+            del gradients, gradient  # or they would live through the next batch
         self.counter.cost += Cost(forward=1, backward=1)
-        return self._mean(losses), {name: tensor / len(losses) for name, tensor in total.items()}
+        return self._mean(losses), {name: tensor.div_(len(losses)) for name, tensor in total.items()}
 
     def outputs(
         self, point: Point, inputs: Tensor, observer: Callable[[int, NormCall], None] | None = None
