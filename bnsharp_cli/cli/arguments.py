@@ -27,7 +27,10 @@ Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint file, or sample:NAM
 Arch = Annotated[str | None, typer.Option(help=f"Network, if the file does not say: {_FORMS}.")]
 MeasuredData = Annotated[str | None, typer.Option(help=f"Data, if the file does not say: {_DATA}.")]
 Split = Annotated[str, typer.Option(help="Split of the data: train or test.")]
-Samples = Annotated[int, typer.Option(help="Samples that are drawn.", min=1)]
+Samples = Annotated[
+    str,
+    typer.Option(metavar="INTEGER|all", help="Samples that are drawn; all streams the whole split if it must."),
+]
 BatchSize = Annotated[int, typer.Option(help="Samples in a batch; each batch is kept whole.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of the batches and of everything random.")]
 BatchNorm = Annotated[
@@ -78,6 +81,19 @@ def chosen(record: type[Record], given: Mapping[str, Any], **changes: Any) -> Re
     """A record from the arguments of a command that have its fields' names, with some changed."""
     names = {field.name for field in fields(cast(Any, record))}
     return record(**{**{name: value for name, value in given.items() if name in names}, **changes})
+
+
+def sample_count(given: str) -> int | None:
+    """The number of samples that ``--samples`` asks for; None for all.
+
+    Raises:
+        UsageError: neither a positive number nor ``all``.
+    """
+    if given == "all":
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"--samples: expected a positive number or all, found '{given}'.", "For example 2048.")
+    return int(given)
 
 
 def require(value: str, name: str, allowed: Sequence[str]) -> None:
@@ -142,7 +158,7 @@ def describe(subject: Subject) -> list[str]:
         f"sha256 {subject.checkpoint.sha256[:12]}…",
         f"loss {subject.loss:.6g}{accuracy} on {batches.samples:,} samples of {subject.data} ({request.split}), "
         f"batches of {batches.batch_size}, seed {request.seed}",
-        f"{request.bn} statistics, {dtype} on {surface.batches[0][0].device}",
+        f"{request.bn} statistics, {dtype} on {surface.device}",
     ]
 
 

@@ -30,7 +30,7 @@ def check(
     split: arguments.Split = "train",
     data_root: arguments.DataRoot = None,
     download: arguments.Download = False,
-    samples: arguments.Samples = 2048,
+    samples: arguments.Samples = "2048",
     batch_size: arguments.BatchSize = 256,
     seed: arguments.Seed = 0,
     bn: arguments.BatchNorm = "batch",
@@ -64,7 +64,7 @@ def check(
     limits = _limits(limit)
     _require_thresholds(max_loss, min_accuracy)
     options = arguments.chosen(MeasureOptions, given)
-    subject = open_subject(arguments.chosen(Request, given))
+    subject = open_subject(arguments.chosen(Request, given, samples=arguments.sample_count(samples)))
     checks, measured, blocks = _run(subject, options, max_loss, min_accuracy, limits)
     failed = [name for name, outcome, _ in checks if outcome is False]
     ran = sum(outcome is not None for _, outcome, _ in checks)

@@ -51,7 +51,10 @@ def options(
 
 def main() -> None:
     """Run the command; every failure is one line of reason, one of remedy, and an exit code."""
+    from bnsharp_cli.core.allocator import keep_freed_memory
+
     os.environ.setdefault("OMP_WAIT_POLICY", _WAIT_POLICY)
+    keep_freed_memory()
     debug = "--debug" in sys.argv[1:]
     try:
         app(prog_name="bnsharp")

@@ -31,7 +31,7 @@ def measure(
     split: arguments.Split = "train",
     data_root: arguments.DataRoot = None,
     download: arguments.Download = False,
-    samples: arguments.Samples = 2048,
+    samples: arguments.Samples = "2048",
     batch_size: arguments.BatchSize = 256,
     seed: arguments.Seed = 0,
     bn: arguments.BatchNorm = "batch",
@@ -79,7 +79,7 @@ def measure(
         from bnsharp_cli.report.plots import check_format
 
         check_format(plot)
-    subject = open_subject(arguments.chosen(Request, given))
+    subject = open_subject(arguments.chosen(Request, given, samples=arguments.sample_count(samples)))
     blocks, measured = _measure(subject, names, runs)
     if plot is not None:
         _plot(plot, subject, blocks, measured, options)

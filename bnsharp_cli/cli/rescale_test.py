@@ -35,7 +35,7 @@ def rescale_test(
     split: arguments.Split = "train",
     data_root: arguments.DataRoot = None,
     download: arguments.Download = False,
-    samples: arguments.Samples = 1024,
+    samples: arguments.Samples = "1024",
     batch_size: arguments.BatchSize = 256,
     seed: arguments.Seed = 0,
     bn: arguments.BatchNorm = "batch",
@@ -83,7 +83,7 @@ def rescale_test(
 
         check_format(plot)
     options = arguments.chosen(MeasureOptions, given, ball_samples=_BALL_SAMPLES)
-    subject = open_subject(arguments.chosen(Request, given))
+    subject = open_subject(arguments.chosen(Request, given, samples=arguments.sample_count(samples)))
     blocks, report = _test(subject, options, epsilon == "stored", tolerance)
     if save_copies is not None:
         _save(save_copies, subject, report, epsilon == "stored")

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli.arguments import parse_options
+from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.architecture import build_architecture
@@ -39,7 +40,7 @@ class Request:
     split: str
     data_root: Path | None
     download: bool
-    samples: int
+    samples: int | None
     batch_size: int
     seed: int
     bn: str
@@ -94,7 +95,7 @@ class Subject:
             },
             "environment": {
                 "torch": torch.__version__,
-                "device": str(self.surface.batches[0][0].device),
+                "device": str(self.surface.device),
                 "dtype": str(self.surface.dtype).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
                 "world_size": 1,
@@ -147,6 +148,7 @@ def open_subject(request: Request) -> Subject:
     if checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
+    release_freed_memory()
     loss, accuracy = surface.loss_and_accuracy(point)
     return Subject(
         request,
@@ -231,14 +233,14 @@ def _check_labels(surface: LossSurface, point: Point, batches: Batches) -> None:
     with torch.no_grad():
         outputs = surface.outputs(point, surface.batches[0][0][:2])
     classes = outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else None
-    for _, labels in batches.batches:
-        if classes is None or labels.is_floating_point():
-            return
-        if int(labels.min()) < 0 or int(labels.max()) >= classes:
-            raise DataRefusedError(
-                f"The labels lie in {int(labels.min())} … {int(labels.max())}, the network has {classes} classes.",
-                "Use the data the network was trained on.",
-            )
+    if classes is None or batches.labels is None:
+        return
+    low, high = batches.labels
+    if low < 0 or high >= classes:
+        raise DataRefusedError(
+            f"The labels lie in {low} … {high}, the network has {classes} classes.",
+            "Use the data the network was trained on.",
+        )
 
 
 def _entries(value: object) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,10 @@ from torch import Tensor
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io import sources
 from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.measurement.execution import Batch, Stream
 
-Batch = tuple[Tensor, Tensor]
+RESIDENT = 2**30
+"""Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""
 
 KINDS = "digits, cifar10, cifar100, mnist, fashionmnist, svhn, folder:DIR, npz:FILE, package.module:factory"
 
@@ -34,15 +37,17 @@ class Batches:
     """A fixed list of whole mini-batches (batch norm couples the samples of a batch).
 
     Attributes:
-        batches: pairs of inputs and targets, all of ``batch_size``.
+        batches: pairs of inputs and targets, all of ``batch_size``; a stream where they exceed the memory budget.
         batch_size: samples in each batch.
         sha256: of the inputs and targets as the network sees them.
+        labels: the smallest and the largest label, or None where targets are not class indices.
         notice: what the user must know of how they were drawn, or an empty string.
     """
 
-    batches: tuple[Batch, ...]
+    batches: Sequence[Batch]
     batch_size: int
     sha256: str
+    labels: tuple[int, int] | None
     notice: str
 
     @property
@@ -79,16 +84,29 @@ def open_data(spec: str, split: str = "train", root: Path | None = None, downloa
 
 
 def draw_batches(
-    split: Split, samples: int, batch_size: int, seed: int, preprocessing: Preprocessing | None = None
+    split: Split,
+    samples: int | None,
+    batch_size: int,
+    seed: int,
+    preprocessing: Preprocessing | None = None,
+    *,
+    resident: int = RESIDENT,
 ) -> Batches:
     """Draw a fixed list of batches: the first ``samples`` of a seeded permutation, cut consecutively.
 
-    An incomplete last batch is dropped, and the notice says so.
+    An incomplete last batch is dropped, and the notice says so. All batches are read and checked once.
+
+    Args:
+        split: where from.
+        samples: how many; None for all there are.
+        batch_size: samples in a batch.
+        seed: of the permutation.
+        preprocessing: what is done to every image.
+        resident: bytes of batches that may stay in memory; beyond, they stream.
 
     Raises:
-        DataRefusedError: not one whole batch can be drawn, or a value is not finite.
+        DataRefusedError: not one whole batch can be drawn, a value is not finite, or a second reading differs.
     """
-    preprocessing = preprocessing or Preprocessing()
     generator = torch.Generator().manual_seed(seed)
     indices = torch.randperm(len(split), generator=generator)[:samples]
     whole = len(indices) // batch_size
@@ -97,19 +115,49 @@ def draw_batches(
             f"{len(indices)} samples do not fill one batch of {batch_size}.",
             "Lower --batch-size, raise --samples, or use more data.",
         )
-    batches = []
-    for part in torch.split(indices[: whole * batch_size], batch_size):
-        images, labels = split.load(part, preprocessing)
-        batches.append((preprocessing.normalise(images), labels))
-    if not all(torch.isfinite(images).all() for images, _ in batches):
-        raise DataRefusedError("The data has values that are NaN or infinite.", "Clean the data set.")
+    parts = torch.split(indices[: whole * batch_size], batch_size)
+    stream = Stream(_Reader(split, parts, preprocessing or Preprocessing()), whole)
+    batches, sha256, labels = _read_once(stream, resident)
     dropped = len(indices) - whole * batch_size
     notices = []
-    if samples > len(split):
+    if samples is not None and samples > len(split):
         notices.append(f"the data has {len(split)} samples, {samples} were asked for")
     if dropped:
         notices.append(f"an incomplete last batch of {dropped} samples is dropped")
-    return Batches(tuple(batches), batch_size, _digest(batches), "; ".join(notices))
+    return Batches(batches, batch_size, sha256, labels, "; ".join(notices))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    split: Split
+    parts: Sequence[Tensor]
+    preprocessing: Preprocessing
+
+    def __call__(self, index: int) -> Batch:
+        images, labels = self.split.load(self.parts[index], self.preprocessing)
+        return self.preprocessing.normalise(images), labels
+
+
+def _read_once(stream: Stream, resident: int) -> tuple[Sequence[Batch], str, tuple[int, int] | None]:
+    """The checked batches, kept if they fit, with their digest and the range of their labels."""
+    digest, kept, ranges = hashlib.sha256(), [], []
+    first = stream[0]
+    fits = len(stream) * sum(tensor.nbytes for tensor in first) <= resident
+    for index, (images, labels) in enumerate(stream):
+        if not bool(torch.isfinite(images).all()):
+            raise DataRefusedError("The data has values that are NaN or infinite.", "Clean the data set.")
+        if index == 0 and not fits and not all(map(torch.equal, first, (images, labels))):
+            raise DataRefusedError(
+                "The data changes from one reading to the next.", "Switch its random augmentation off to measure."
+            )
+        digest.update(images.contiguous().numpy().tobytes())
+        digest.update(labels.contiguous().numpy().tobytes())
+        ranges.append(None if labels.is_floating_point() else (int(labels.min()), int(labels.max())))
+        if fits:
+            kept.append((images, labels))
+    known = [pair for pair in ranges if pair is not None]
+    labels_range = (min(low for low, _ in known), max(high for _, high in known)) if known else None
+    return tuple(kept) if fits else stream, digest.hexdigest(), labels_range
 
 
 def channel_statistics(split: Split, limit: int = 10_000) -> Preprocessing:
@@ -118,11 +166,3 @@ def channel_statistics(split: Split, limit: int = 10_000) -> Preprocessing:
     channels = images.double().movedim(1, 0).flatten(1)
     std = channels.std(dim=1, correction=0).clamp_min(1e-6)
     return Preprocessing(None, *(tuple(round(float(v), 6) for v in values) for values in (channels.mean(dim=1), std)))
-
-
-def _digest(batches: list[Batch]) -> str:
-    digest = hashlib.sha256()
-    for images, labels in batches:
-        digest.update(images.contiguous().numpy().tobytes())
-        digest.update(labels.contiguous().numpy().tobytes())
-    return digest.hexdigest()

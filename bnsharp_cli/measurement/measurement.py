@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.surface import Cost
+from bnsharp_cli.measurement.cost import Cost
 
 
 class Status(StrEnum):

@@ -12,10 +12,11 @@ from bnsharp_cli.core.ascent import RULES, Printed, SearchRule, SearchState, sea
 from bnsharp_cli.core.point import Point, add_scaled, inner
 from bnsharp_cli.core.quadrature import SegmentMean, segment_mean
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.objective import SegmentObjective
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.rounding import loss_rounding, rounding_floor
-from bnsharp_cli.measurement.surface import Cost, LossSurface
+from bnsharp_cli.measurement.surface import LossSurface
 
 _GRADIENT_NOISE = 16.0
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bnsharp_cli.io.data import draw_batches
 from bnsharp_cli.measurement.measurement import Measurement, Status
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
@@ -60,6 +61,25 @@ def test_json_is_the_documented_schema_and_nothing_else(tmp_path: Path) -> None:
     assert document["measures"]["bn"]["limit_ratio"] == pytest.approx(1, abs=0.05)
     assert document["options"]["iterations"] == 2
     assert document["cost"]["forward"] > 100
+
+
+def test_all_samples_stream_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("measure", "sample:digits-small-batch", "--quiet", "--json")
+    documents = [
+        json.loads(bnsharp(*arguments, "--samples", wanted, folder=tmp_path).stdout) for wanted in ("all", 1437)
+    ]
+    monkeypatch.setitem(draw_batches.__kwdefaults__, "resident", 0)
+    documents.append(json.loads(bnsharp(*arguments, "--samples", "all", folder=tmp_path).stdout))
+    for document in documents:
+        document["cost"].pop("seconds")
+    assert documents[0] == documents[1] == documents[2]
+    assert documents[0]["data"]["samples"] == 1280
+
+
+@pytest.mark.parametrize("samples", ["0", "-3", "1.5", "everything"])
+def test_samples_are_a_number_or_all(tmp_path: Path, samples: str) -> None:
+    finished = bnsharp("measure", "sample:digits-small-batch", f"--samples={samples}", folder=tmp_path, expect=2)
+    assert f"expected a positive number or all, found '{samples}'" in one_error(finished)
 
 
 def test_batch_and_running_statistics_are_different_losses(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.data import channel_statistics, draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.sources import ArraySplit
+from bnsharp_cli.measurement.execution import Stream
 
 
 def image_folder(root: Path, sizes: tuple[int, ...] = (8, 8, 8, 8)) -> Path:
@@ -54,6 +55,44 @@ def test_batches_are_the_first_samples_of_a_seeded_permutation() -> None:
 def test_too_few_samples_are_refused() -> None:
     with pytest.raises(DataRefusedError, match="20 samples do not fill one batch of 32"):
         draw_batches(open_data("digits"), 20, 32, seed=0)
+
+
+def test_more_than_the_budget_streams_the_same_batches() -> None:
+    split = open_data("digits")
+    kept = draw_batches(split, None, 32, seed=5)
+    bytes_of_all = sum(tensor.nbytes for batch in kept.batches for tensor in batch)
+    streamed = draw_batches(split, None, 32, seed=5, resident=bytes_of_all - 1)
+    assert isinstance(kept.batches, tuple)
+    assert isinstance(draw_batches(split, None, 32, seed=5, resident=bytes_of_all).batches, tuple)
+    assert isinstance(streamed.batches, Stream)
+    assert (kept.samples, streamed.samples) == (1408, 1408)
+    assert kept.notice == streamed.notice == "an incomplete last batch of 29 samples is dropped"
+    assert kept.sha256 == streamed.sha256
+    assert kept.labels == streamed.labels == (0, 9)
+    for first, second in zip(kept.batches, streamed.batches, strict=True):
+        assert all(map(torch.equal, first, second))
+
+
+def test_a_stream_is_checked_like_resident_batches() -> None:
+    images = torch.zeros(8, 1, 2, 2)
+    images[7, 0, 0, 0] = float("inf")
+    with pytest.raises(DataRefusedError, match="NaN or infinite"):
+        draw_batches(ArraySplit(images, torch.zeros(8, dtype=torch.int64)), None, 2, 0, resident=0)
+
+
+def test_a_stream_that_changes_between_readings_is_refused() -> None:
+    class Augmented(ArraySplit):
+        readings = 0
+
+        def load(self, indices: torch.Tensor, preprocessing: Preprocessing) -> tuple[torch.Tensor, torch.Tensor]:
+            Augmented.readings += 1
+            images, labels = super().load(indices, preprocessing)
+            return images + Augmented.readings, labels
+
+    split = Augmented(torch.zeros(8, 1, 2, 2), torch.zeros(8, dtype=torch.int64))
+    with pytest.raises(DataRefusedError, match="changes from one reading to the next"):
+        draw_batches(split, None, 4, 0, resident=0)
+    assert len(draw_batches(split, None, 4, 0).batches) == 2
 
 
 def test_folder_reads_splits_classes_and_pixels(tmp_path: Path) -> None:

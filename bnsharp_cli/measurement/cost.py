@@ -1,0 +1,26 @@
+"""Counting passes over the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes over all samples; a pass over a part of them counts for that part."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.forward + other.forward, self.backward + other.backward)
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.forward - other.forward, self.backward - other.backward)
+
+
+class Counter:
+    """Counts passes; shared by all surfaces that were derived from one."""
+
+    def __init__(self) -> None:
+        self.cost = Cost()

@@ -1,0 +1,192 @@
+"""How a surface runs its batches: how many at once, in which memory layout, and read from where."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+IN_FLIGHT = 128 * 2**20
+"""Bytes that batches running beside the first may hold; it keeps peak memory near that of one training step."""
+
+VECTOR = 8
+"""float32 numbers in an AVX2 register: channels_last wins where the channels fill registers, and loses where not."""
+
+_CONVOLUTION = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Decided from shapes and sizes alone, so that the same command always computes the same bits.
+
+    Attributes:
+        channels_last: the memory layout of convolutions' weights, which that of their outputs follows.
+        held: bytes that a batch keeps for its backward pass, gradient included.
+        tried: whether the network ran on a slice of a batch, so that ``held`` is known.
+    """
+
+    channels_last: bool = False
+    held: int = 0
+    tried: bool = False
+
+    def batches_at_once(self, device: torch.device, batches: int) -> int:
+        """Batches that run side by side, sharing torch's threads between them."""
+        if not self.tried or device.type != "cpu" or "OpenMP" not in torch.__config__.parallel_info():
+            return 1
+        return max(1, min(torch.get_num_threads(), batches, 1 + IN_FLIGHT // max(1, self.held)))
+
+    def lay_out(self, tensor: Tensor) -> Tensor:
+        """``tensor`` in this plan's memory layout."""
+        kernel = self.channels_last and tensor.ndim == _CONVOLUTION
+        return tensor.contiguous(memory_format=torch.channels_last) if kernel else tensor
+
+
+def candidates(device: torch.device, dtype: torch.dtype, parameters: Iterable[Tensor]) -> tuple[Plan, ...]:
+    """Plans to try, the best first; a network that reshapes with ``view`` may refuse channels last."""
+    kernels = [tensor for tensor in parameters if tensor.ndim == _CONVOLUTION]
+    fill = bool(kernels) and all(kernel.shape[0] % VECTOR == 0 for kernel in kernels)
+    helps = fill and device.type == "cpu" and dtype == torch.float32
+    return (Plan(channels_last=True), Plan()) if helps else (Plan(),)
+
+
+def private_copy(module: nn.Module, device: torch.device | str) -> nn.Module:
+    """A copy in eval mode on ``device``; its parameters need no gradient and share the memory of ``module``'s."""
+    shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
+    return copy.deepcopy(module, shared).eval().to(device=device)
+
+
+class Workshop:
+    """What all surfaces of one module share.
+
+    Attributes:
+        plans: by precision.
+        stacks: points that go at once, by precision, where that was timed.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._idle = deque([module])
+        self.plans: dict[torch.dtype, Plan] = {}
+        self.stacks: dict[torch.dtype, int] = {}
+
+    @contextlib.contextmanager
+    def module(self) -> Iterator[nn.Module]:
+        """A copy of the module that no other thread uses meanwhile; all copies share their tensors."""
+        try:
+            chosen = self._idle.pop()
+        except IndexError:
+            shared = (*self._module.parameters(), *self._module.buffers())
+            chosen = copy.deepcopy(self._module, {id(tensor): tensor for tensor in shared})
+        try:
+            yield chosen
+        finally:
+            self._idle.append(chosen)
+
+
+class SavedBytes:
+    """Counts the storage that autograd keeps for a backward pass, each tensor once; a hook for saved tensors."""
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        self._seen = {tensor.untyped_storage().data_ptr() for tensor in known}
+        self.total = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Count ``tensor`` and save it as it is."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor
+
+
+@dataclass(frozen=True)
+class Stream(Sequence[Batch]):
+    """Batches that are read anew whenever they are asked for.
+
+    Attributes:
+        read: batch number i, anywhere.
+        length: how many there are.
+        device: where they are wanted.
+    """
+
+    read: Callable[[int], Batch]
+    length: int
+    device: torch.device | str = "cpu"
+
+    def __len__(self) -> int:
+        return self.length
+
+    def on(self, device: torch.device | str) -> Stream:
+        """The same stream, to another device."""
+        return replace(self, device=device)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> Stream: ...
+    def __getitem__(self, index: int | slice) -> Batch | Stream:
+        """Batch number ``index`` on the device; a slice is a stream of its own."""
+        chosen = range(self.length)[index]
+        if isinstance(chosen, range):
+            return Stream(lambda i: self.read(chosen[i]), len(chosen), self.device)
+        inputs, targets = self.read(chosen)
+        if torch.device(self.device).type == "cuda":
+            inputs, targets = inputs.pin_memory(), targets.pin_memory()
+        return inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """All batches, the next one read while the last one is used."""
+        with ThreadPoolExecutor(1) as reader:
+            coming: deque[Future[Batch]] = deque()
+            for index in range(self.length):
+                coming.append(reader.submit(self.__getitem__, index))
+                if len(coming) > 1:
+                    yield coming.popleft().result()
+            for last in coming:
+                yield last.result()
+
+
+def resident(batches: Iterable[Batch], device: torch.device | str) -> tuple[Batch, ...]:
+    """All batches on ``device``, moved once."""
+    return tuple((inputs.to(device), targets.to(device)) for inputs, targets in batches)
+
+
+def in_order(function: Callable[[Job], Result], jobs: Iterable[Job], at_once: int) -> Iterator[Result]:
+    """``map``, up to ``at_once`` jobs running at the same time; few more are taken than have been answered.
+
+    torch's threads are shared out between the jobs: with as many jobs as threads, each job's operators run on one
+    thread, and its result does not depend on how many there are.
+    """
+    if at_once == 1:
+        yield from map(function, jobs)
+        return
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(at_once, initializer=_use_threads, initargs=(threads // at_once,)) as pool:
+        pending: deque[Future[Any]] = deque()
+        try:
+            for job in jobs:
+                pending.append(pool.submit(function, job))
+                if len(pending) > at_once:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+            torch.set_num_threads(threads)  # a worker's own setting is what threads yet to come would start with
+
+
+def _use_threads(count: int) -> None:
+    torch.get_num_threads()  # torch settles a new thread's number at its first use; from then on it can be changed
+    torch.set_num_threads(count)

@@ -1,0 +1,183 @@
+"""Several points at once: vmap against a loop, and memory that runs out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement.cost import Cost
+from bnsharp_cli.measurement.execution import Plan
+from bnsharp_cli.measurement.stacking import CHUNK, CUDA_CHUNK, SMALL, PointsAtOnce, smaller_on_out_of_memory
+from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.models import lenet_bn
+from tests.cases import mlp_bn, vectors
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+ROUNDING = {torch.float32: 5e-7, torch.float64: 1e-14}
+
+
+@pytest.fixture
+def untrained() -> nn.Module:
+    """A network whose loss is of the size of its logits, so that rounding is relative to it."""
+    torch.manual_seed(4)
+    return lenet_bn(1, 10, 8)
+
+
+def around(point: dict[str, Tensor], count: int) -> list[dict[str, Tensor]]:
+    return [{name: tensor * (1 + 1e-2 * i) for name, tensor in point.items()} for i in range(count)]
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("statistics", [True, False])
+def test_vmap_agrees_with_the_loop_within_rounding(
+    untrained: nn.Module, digit_batches: Batches, dtype: torch.dtype, statistics: bool
+) -> None:
+    def surface(setting: str | int) -> LossSurface:
+        return LossSurface.of(
+            untrained,
+            digit_batches.batches,
+            batch_statistics=statistics,
+            dtype=dtype,
+            points_at_once=PointsAtOnce(setting),
+        )
+
+    loop, stacked = surface("loop"), surface(2)
+    points = around(loop.point(), 5)
+    expected, found = loop.values(points), stacked.values(points)
+    assert found == pytest.approx(expected, rel=ROUNDING[dtype])
+    assert stacked.values(points) == found
+    assert loop.counter.cost == Cost(forward=5)
+    assert stacked.counter.cost == Cost(forward=10)
+
+
+def test_vmap_was_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def watched(function, chunk_size: int):
+        sizes.append(chunk_size)
+        return torch.func.vmap(function, chunk_size=chunk_size)
+
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.vmap", watched)
+    surface = LossSurface.of(mlp_bn(), vectors(), dtype=torch.float64, points_at_once=PointsAtOnce(3))
+    surface.values(around(surface.point(), 7))
+    surface.values(around(surface.point(), 2))
+    surface.values(around(surface.point(), 1))
+    assert sizes == [3, 2]
+
+
+def test_a_network_that_vmap_cannot_follow_falls_back_to_the_loop() -> None:
+    class Branching(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            outputs = super().forward(inputs)
+            return outputs if float(outputs.detach().sum()) > 0 else -outputs
+
+    surface = LossSurface.of(Branching(4, 3), vectors(), dtype=torch.float64, points_at_once=PointsAtOnce(4))
+    points = around(surface.point(), 3)
+    assert surface.values(points) == [surface.value(point) for point in points]
+    assert surface.counter.cost == Cost(forward=6)
+
+
+def test_the_usual_rule_is_one_of_device_precision_and_size() -> None:
+    auto, small, large = PointsAtOnce(), Plan(held=SMALL, tried=True), Plan(held=SMALL + 1, tried=True)
+    assert auto.most(small, CPU, torch.float32) == 1
+    assert auto.most(small, CPU, torch.float64) == CHUNK
+    assert auto.most(large, CPU, torch.float64) == 1
+    assert auto.most(large, CUDA, torch.float32) == CUDA_CHUNK
+    assert auto.most(Plan(), CUDA, torch.float32) == 1
+    assert PointsAtOnce("loop").most(small, CUDA, torch.float64) == 1
+    assert PointsAtOnce(5).most(large, CPU, torch.float32) == 5
+
+
+def test_a_calibration_is_made_once_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def stacked_wins(looped, stacked) -> bool:
+        looped()
+        stacked()
+        asked.append(True)
+        return True
+
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.faster", stacked_wins)
+    surface = LossSurface.of(mlp_bn(), vectors(), points_at_once=PointsAtOnce("calibrate"))
+    points = around(surface.point(), 4)
+    first, again = surface.values(points), surface.values(points)
+    assert first == again
+    assert asked == [True]
+    assert surface.workshop.stacks == {torch.float32: CHUNK}
+    assert surface.counter.cost == Cost(forward=8)
+
+
+def test_out_of_memory_is_tried_again_with_half_as_many() -> None:
+    sizes = []
+
+    def evaluate(size: int) -> str:
+        sizes.append(size)
+        if size > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return "done"
+
+    assert smaller_on_out_of_memory(evaluate, 13) == "done"
+    assert sizes == [13, 6, 3]
+
+
+def test_out_of_memory_at_one_point_is_one_clear_error() -> None:
+    def evaluate(_: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(NotMeasurableError, match="out of memory on a single batch"):
+        smaller_on_out_of_memory(evaluate, 4)
+
+
+def test_a_network_out_of_memory_gets_smaller_stacks_not_a_wrong_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def small_memory(function, chunk_size: int):
+        def run(stacked: dict[str, Tensor]) -> Tensor:
+            sizes.append(chunk_size)
+            if chunk_size > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return torch.func.vmap(function, chunk_size=chunk_size)(stacked)
+
+        return run
+
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.vmap", small_memory)
+    surface = LossSurface.of(mlp_bn(), vectors(), points_at_once=PointsAtOnce(8))
+    points = around(surface.point(), 8)
+    assert surface.values(points) == pytest.approx([surface.value(point) for point in points], rel=5e-7)
+    assert sizes == [8, 4, 2]
+
+
+@pytest.mark.parametrize("setting", ["fast", 0, -1])
+def test_unknown_settings_are_refused(setting: object) -> None:
+    with pytest.raises(UsageError, match=f"points_at_once: .* found {setting!r}"):
+        PointsAtOnce(setting)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("setting", ["loop", 4])
+def test_cuda_agrees_with_the_cpu_within_rounding(
+    untrained: nn.Module, digit_batches: Batches, dtype: torch.dtype, setting: str | int
+) -> None:
+    def surface(device: str) -> LossSurface:
+        return LossSurface.of(
+            untrained,
+            digit_batches.batches,
+            dtype=dtype,
+            device=device,
+            points_at_once=PointsAtOnce(setting),
+        )
+
+    on_cpu, on_gpu = surface("cpu"), surface("cuda")
+    expected = on_cpu.values(around(on_cpu.point(), 5))
+    assert on_gpu.values(around(on_gpu.point(), 5)) == pytest.approx(expected, rel=4 * ROUNDING[dtype])
+    value, gradient = on_gpu.value_and_gradient(on_gpu.point())
+    assert value == pytest.approx(expected[0], rel=4 * ROUNDING[dtype])
+    _, wanted = on_cpu.value_and_gradient(on_cpu.point())
+    scale = max(float(tensor.abs().max()) for tensor in wanted.values())
+    for name, tensor in gradient.items():
+        torch.testing.assert_close(tensor.cpu(), wanted[name], rtol=0, atol=100 * ROUNDING[dtype] * scale)
