@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -24,6 +22,9 @@ _FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factor
 _DATA = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
 
 Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint file, or sample:NAME.", show_default=False)]
+Checkpoints = Annotated[
+    list[Path], typer.Argument(help="Checkpoint files, or sample:NAME; one result each.", show_default=False)
+]
 Arch = Annotated[str | None, typer.Option(help=f"Network, if the file does not say: {_FORMS}.")]
 MeasuredData = Annotated[str | None, typer.Option(help=f"Data, if the file does not say: {_DATA}.")]
 Split = Annotated[str, typer.Option(help="Split of the data: train or test.")]
@@ -103,24 +104,6 @@ def require_all(*, split: str, bn: str) -> None:
     """Refuse unknown words of the options that every measuring command has."""
     require(split, "--split", ("train", "test"))
     require(bn, "--bn", ("batch", "running"))
-
-
-def deliver(document: Mapping[str, Any], as_json: bool, output: Path | None, show: Callable[[], None]) -> None:
-    """The result on stdout as JSON or as ``show`` prints it, and in a file if one was named."""
-    from bnsharp_cli.io.atomic import write_text_atomically
-    from bnsharp_cli.report.json import render
-
-    text = render(document)
-    if output is not None:
-        write_text_atomically(output, text)
-    try:
-        if as_json:
-            typer.echo(text, nl=False)
-        else:
-            show()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader had enough, as in `| head`; the exit code still says the verdict
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def describe(subject: Subject) -> list[str]:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from bnsharp_cli import __version__
+from bnsharp_cli.cli import processes
 from bnsharp_cli.cli.arguments import parse_options
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError
@@ -97,7 +98,7 @@ class Subject:
                 "device": str(self.surface.batches[0][0].device),
                 "dtype": str(self.surface.dtype).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
-                "world_size": 1,
+                "world_size": self.surface.processes.count,
             },
             "loss": self.loss,
             "accuracy": self.accuracy,
@@ -141,6 +142,7 @@ def open_subject(request: Request) -> Subject:
         batch_statistics=request.bn == "batch",
         dtype=torch.float64 if request.precision == "float64" else torch.float32,
         device=device,
+        processes=processes.current(),
     )
     point = surface.point()
     _check_labels(surface, point, batches)
@@ -187,14 +189,22 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device: expected auto, cpu or cuda, found '{name}'.", "Name a device.") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError("--device cuda: torch sees no CUDA device here.", "Use --device cpu.")
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs lag behind
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-    return device
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise UsageError(f"--device: expected auto, cpu or cuda, found '{name}'.", "Name a device.")
+    return device if device.type == "cpu" else _gpu(device)
+
+
+def _gpu(device: torch.device) -> torch.device:
+    """One GPU, the process's own where several processes share a machine and none is named."""
+    index = processes.local_rank() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"--device: torch sees {torch.cuda.device_count()} CUDA devices here.", "Use --device cpu.")
+    torch.cuda.set_device(index)
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs lag behind
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    return torch.device("cuda", index)
 
 
 def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, str]:

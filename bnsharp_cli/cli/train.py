@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsharp_cli.cli import arguments
+from bnsharp_cli.cli import arguments, processes, results
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,7 +48,9 @@ def train(
     from bnsharp_cli.io.data import open_data
     from bnsharp_cli.training.loop import TrainingOptions
 
+    processes.require_alone("train")
     options = arguments.chosen(TrainingOptions, given, milestones=tuple(milestone or ()))
+    results.require_writable(output)
     splits = [open_data(data, split, data_root, download) for split in ("train", "test")]
     _train_and_save(output, arch, arguments.parse_options(arch_option), data, splits, options, quiet)
 
@@ -119,6 +121,7 @@ def _progress(epochs: int, quiet: bool, epoch: int, loss: float) -> None:
 
 
 def _report(output: Path, figures: dict[str, Figures]) -> None:
-    for name, part in figures.items():
-        typer.echo(f"{name:5}  loss {part.loss:.4g}  accuracy {part.accuracy:.2%}")
-    typer.echo(f"wrote {output} ({output.stat().st_size / 1000:.0f} kB)")
+    with results.on_stdout():
+        for name, part in figures.items():
+            typer.echo(f"{name:5}  loss {part.loss:.4g}  accuracy {part.accuracy:.2%}")
+        typer.echo(f"wrote {output} ({output.stat().st_size / 1000:.0f} kB)")

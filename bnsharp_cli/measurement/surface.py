@@ -16,6 +16,7 @@ from torch.nn import functional
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
+from bnsharp_cli.measurement.processes import ALONE, Processes
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -58,6 +59,7 @@ class LossSurface:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         counter: of passes.
+        processes: that share the batches.
     """
 
     module: nn.Module
@@ -67,6 +69,7 @@ class LossSurface:
     treatment: NormTreatment
     dtype: torch.dtype
     counter: Counter
+    processes: Processes = ALONE
 
     @classmethod
     def of(
@@ -78,6 +81,7 @@ class LossSurface:
         batch_statistics: bool = True,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        processes: Processes = ALONE,
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -88,6 +92,7 @@ class LossSurface:
             batch_statistics: norms use the batch's statistics (the paper's L), or else the running ones.
             dtype: float32 or float64.
             device: where to compute.
+            processes: that share the batches, all of which each of them is given.
         """
         private = copy.deepcopy(module).eval().to(device=device)
         for parameter in private.parameters():
@@ -95,7 +100,7 @@ class LossSurface:
         placed = tuple((inputs.to(device), targets.to(device)) for inputs, targets in batches)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         treatment = NormTreatment(batch_statistics=batch_statistics)
-        return cls(private, criterion, placed, buffers, treatment, dtype, Counter())
+        return cls(private, criterion, placed, buffers, treatment, dtype, Counter(), processes)
 
     def point(self) -> Point:
         """The module's own parameters, float64."""
@@ -117,28 +122,20 @@ class LossSurface:
 
     def values(self, points: Sequence[Point]) -> list[float]:
         """L at several points, batch after batch."""
-        return [self.loss_and_accuracy(point)[0] for point in points]
+        return [_mean(figures) for figures in self._figures(points)]
 
     def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
         """L(point), and the fraction of correct classes where targets are class indices."""
-        losses, correct, labelled = [], 0, 0
-        cast = self._cast(point)
-        with torch.no_grad():
-            for inputs, targets in self.batches:
-                outputs = self._run(cast, inputs)
-                losses.append(float(self._loss(outputs, targets)))
-                if isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1 and not targets.is_floating_point():
-                    correct += int((outputs.argmax(1) == targets).sum())
-                    labelled += targets.numel()
-        self.counter.cost += Cost(forward=1)
-        return math.fsum(losses) / len(losses), correct / labelled if labelled else None
+        figures = self._figures([point])[0]
+        _, correct, labelled = figures.sum(dim=1).tolist()
+        return _mean(figures), correct / labelled if labelled else None
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64."""
         losses = []
         total = {name: torch.zeros_like(tensor) for name, tensor in point.items()}
         cast = {name: tensor.requires_grad_() for name, tensor in self._cast(point).items()}
-        for inputs, targets in self.batches:
+        for inputs, targets in self.processes.own(self.batches):
             loss = self._loss(self._run(cast, inputs), targets)
             gradients = torch.autograd.grad(loss, list(cast.values()), allow_unused=True)
             for name, gradient in zip(cast, gradients, strict=True):
@@ -146,8 +143,10 @@ class LossSurface:
                     total[name] += gradient
             losses.append(float(loss.detach()))
         self.counter.cost += Cost(forward=1, backward=1)
-        count = len(losses)
-        return math.fsum(losses) / count, {name: tensor / count for name, tensor in total.items()}
+        count = len(self.batches)
+        figures = self.processes.in_order(torch.tensor([losses], dtype=torch.float64), count)
+        total = self.processes.total(total)
+        return _mean(figures), {name: tensor / count for name, tensor in total.items()}
 
     def outputs(
         self, point: Point, inputs: Tensor, observer: Callable[[int, NormCall], None] | None = None
@@ -155,6 +154,22 @@ class LossSurface:
         """The network's floating outputs for ``inputs``, differentiable in ``point``; for probes, not counted."""
         cast = {name: tensor.to(self.dtype) for name, tensor in point.items()}
         return _floating(self._run(cast, inputs, observer))
+
+    def _figures(self, points: Sequence[Point]) -> Tensor:
+        """Loss, correct classes and labels of each batch at each point: (points, 3, batches), float64."""
+        batches = self.processes.own(self.batches)
+        own = [[self._batch_figures(cast, *batch) for batch in batches] for cast in map(self._cast, points)]
+        figures = torch.tensor(own, dtype=torch.float64).reshape(len(points), len(batches), 3)
+        self.counter.cost += Cost(forward=len(points))
+        return self.processes.in_order(figures.mT, len(self.batches))
+
+    def _batch_figures(self, cast: Point, inputs: Tensor, targets: Tensor) -> tuple[float, int, int]:
+        with torch.no_grad():
+            outputs = self._run(cast, inputs)
+            loss = float(self._loss(outputs, targets))
+        if isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1 and not targets.is_floating_point():
+            return loss, int((outputs.argmax(1) == targets).sum()), targets.numel()
+        return loss, 0, 0
 
     def _cast(self, point: Point) -> Point:
         return {name: tensor.detach().to(self.dtype, copy=True) for name, tensor in point.items()}
@@ -186,6 +201,11 @@ class LossSurface:
                 f"The criterion does not accept targets of {tuple(targets.shape)}: {str(error).splitlines()[0]}",
                 "Check that the labels belong to the network's classes.",
             ) from error
+
+
+def _mean(figures: Tensor) -> float:
+    """The mean loss of the batches, the first row of ``figures``: the same however many processes computed it."""
+    return math.fsum(figures[0].tolist()) / figures.shape[1]
 
 
 def _floating(outputs: Any) -> list[Tensor]:
