@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
+_SEED_BITS = 62
 _FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory or file.py:factory"
 _DATA = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
 
@@ -100,10 +102,31 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, object]:
     return options
 
 
-def require_all(*, split: str, bn: str) -> None:
-    """Refuse unknown words of the options that every measuring command has."""
+def require_all(*, split: str, bn: str, seed: int) -> None:
+    """Refuse what cannot be meant by the options that every measuring command has."""
     require(split, "--split", ("train", "test"))
     require(bn, "--bn", ("batch", "running"))
+    require_seed(seed)
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that a generator of 64 bits cannot take, together with the few that are counted on from it.
+
+    Raises:
+        UsageError: of more than 62 bits.
+    """
+    if seed.bit_length() > _SEED_BITS:
+        raise UsageError(f"--seed: expected a number of at most {_SEED_BITS} bits, found {seed}.", "For example 0.")
+
+
+def require_power(measures: Iterable[str], power: float, name: str) -> None:
+    """Refuse δ-L^p for p = ∞, which its mean over a ball does not have.
+
+    Raises:
+        UsageError: it is among ``measures``, which were chosen by the option ``name``.
+    """
+    if "delta-lp" in measures and math.isinf(power):
+        raise UsageError(f"{name} delta-lp needs a finite --power.", "For p = inf name the other measures.")
 
 
 def describe(subject: Subject) -> list[str]:

@@ -60,8 +60,9 @@ def check(
     from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    arguments.require_all(split=split, bn=bn)
+    arguments.require_all(split=split, bn=bn, seed=seed)
     limits = _limits(limit)
+    arguments.require_power(limits, power, "--max")
     _require_thresholds(max_loss, min_accuracy)
     options = arguments.chosen(MeasureOptions, given)
     results.require_writable(output)

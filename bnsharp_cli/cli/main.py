@@ -72,7 +72,8 @@ def _run(debug: bool) -> int:
     except LostProcessError as error:
         with redirect_stderr(sys.__stderr__):
             results.fail(error.reason, error.remedy)
-        sys.exit(error.exit_code)
+            sys.stderr.flush()
+        os._exit(error.exit_code)  # a regular exit may wait for the process that is gone
     except Exception as error:
         if debug:
             raise

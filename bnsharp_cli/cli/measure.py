@@ -79,8 +79,9 @@ def measure(
     from bnsharp_cli.measurement.measures import MEASURES
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    arguments.require_all(split=split, bn=bn)
+    arguments.require_all(split=split, bn=bn, seed=seed)
     names = _names(which, list(MEASURES))
+    arguments.require_power(names, power, "--measure")
     deltas = delta or [1e-3]
     options = arguments.chosen(MeasureOptions, given, delta=deltas[0])
     runs = [replace(options, delta=value) for value in deltas]

@@ -74,7 +74,7 @@ def rescale_test(
     from bnsharp_cli.errors import UsageError
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    arguments.require_all(split=split, bn=bn)
+    arguments.require_all(split=split, bn=bn, seed=seed)
     arguments.require(epsilon, "--epsilon", ("exact", "stored"))
     if tolerance is not None and not tolerance > 0:
         raise UsageError(f"--tolerance: expected a positive number, found {tolerance:g}.", "See --help.")

@@ -21,7 +21,9 @@ from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
 from bnsharp_cli.io.data import Batches, draw_batches, open_data
+from bnsharp_cli.io.labels import require_labels
 from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.measurement.copies import restored_scales
 from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.surface import LossSurface
@@ -145,7 +147,7 @@ def open_subject(request: Request) -> Subject:
         processes=processes.current(),
     )
     point = surface.point()
-    _check_labels(surface, point, batches)
+    _require_fit(surface, point, batches)
     if checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
@@ -237,18 +239,20 @@ def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
     )
 
 
-def _check_labels(surface: LossSurface, point: Point, batches: Batches) -> None:
-    with torch.no_grad():
-        outputs = surface.outputs(point, surface.batches[0][0][:2])
-    classes = outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else None
-    for _, labels in batches.batches:
-        if classes is None or labels.is_floating_point():
-            return
-        if int(labels.min()) < 0 or int(labels.max()) >= classes:
-            raise DataRefusedError(
-                f"The labels lie in {int(labels.min())} … {int(labels.max())}, the network has {classes} classes.",
-                "Use the data the network was trained on.",
-            )
+def _require_fit(surface: LossSurface, point: Point, batches: Batches) -> None:
+    """Refuse images that the network does not accept and labels that it cannot be compared with."""
+    inputs = surface.batches[0][0][:2]
+    try:
+        with torch.no_grad():
+            outputs = surface.outputs(point, inputs)
+    except Exception as error:  # a network raises whatever it stumbles over
+        cause = error.__cause__ or error
+        raise DataRefusedError(
+            f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
+            "Use the data, the preprocessing and the architecture that belong together.",
+        ) from error
+    if outputs and outputs[0].ndim > 1:
+        require_labels(outputs[0], (labels for _, labels in batches.batches))
 
 
 def _entries(value: object) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ class Processes:
         """
         if len(items) < self.count:
             raise UsageError(
-                f"{self.count} processes cannot share {len(items)} whole batches.",
+                f"{self.count} processes need at least as many whole batches, found {len(items)}.",
                 "Start fewer processes, lower --batch-size or raise --samples.",
             )
         return items[self.rank :: self.count]
