@@ -118,6 +118,17 @@ def test_what_fails_on_one_process_is_said_by_the_first(tmp_path: Path, launch: 
     assert first.stdout + second.stdout + second.stderr == ""
 
 
+def test_a_checkpoint_that_fails_does_not_lose_the_others(tmp_path: Path, launch: Launcher) -> None:
+    arguments = ("measure", SAMPLE, "missing.pt", SAMPLE, "--samples", 128, "--batch-size", 64, "--json")
+    first, second = launch(2, *arguments, folder=tmp_path)
+    assert (first.code, second.code) == (3, 3)
+    documents = [json.loads(line) for line in first.stdout.splitlines()]
+    assert len(documents) == 2
+    assert documents[0]["measures"] == documents[1]["measures"]
+    assert "missing.pt" in first.stderr
+    assert second.stdout + second.stderr == ""
+
+
 @pytest.mark.parametrize("dead", [0, 1])
 def test_a_dead_process_ends_the_others_with_one_clear_line(tmp_path: Path, launch: Launcher, dead: int) -> None:
     arguments = failing_network(tmp_path, dead, "os.kill(os.getpid(), signal.SIGKILL)")
