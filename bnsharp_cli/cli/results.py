@@ -21,6 +21,7 @@ R = TypeVar("R")
 Result = tuple[Mapping[str, Any], Callable[[], None]]
 """The document, and what prints it for a reader."""
 
+_LONGEST = 1000
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
 
 
@@ -122,9 +123,6 @@ def fail(reason: str, remedy: str) -> None:
 
     typer.echo(f"bnsharp: {one_line(reason, _LONGEST)}", err=True)
     typer.echo(f"         {one_line(remedy, _LONGEST)}", err=True)
-
-
-_LONGEST = 1000
 
 
 def _write(output: Path | None, text: str) -> None:
