@@ -2,8 +2,10 @@
 
 LeNet-BN (the CIFAR-10 sample) on 2,048 images of 32 × 32 in batches of 128; the measured part alone: BN-Sharpness with
 all its passes, without start-up, data and the finding of blocks, which every process does for itself. Runs alternate
-between one process, while the other sleeps, and both; the ratio is that of the medians of their wall times. Where the
-machine is busy with other work, the ratio of the first process's own processor times says what a quiet one would show.
+between one process, while the other sleeps, and both; the ratio is that of the medians of their wall times. The third
+column is the most that the machine has to give at that moment: both processes, each with its half of the batches and
+without a word to the other. Where that is below 2, something else uses the cores; the processor times of the first
+process show what is left of the work whatever else runs.
 """
 
 from __future__ import annotations
@@ -48,13 +50,15 @@ def compare(runs: int) -> None:
     processes = join(600)
     together = replace(lenet(), processes=processes)
     alone = replace(together, processes=ALONE)
+    halves = replace(alone, batches=tuple(processes.own(alone.batches)))
     point, options = together.point(), MeasureOptions()
     blocks = find_blocks(alone, point)
-    wall: dict[str, list[float]] = {"1 process": [], "2 processes": []}
-    processor: dict[str, list[float]] = {"1 process": [], "2 processes": []}
+    ways = {"1 process": alone, "2 processes": together, "2 halves": halves}
+    wall: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
     values = {}
     for _ in range(runs + 1):  # the first round warms up
-        for name, surface in (("1 process", alone), ("2 processes", together)):
+        for name, surface in ways.items():
             dist.barrier()
             if surface is alone and processes.rank:
                 continue
@@ -64,11 +68,13 @@ def compare(runs: int) -> None:
             processor[name].append(time.process_time() - own)
     dist.barrier()
     if processes.rank == 0:
-        for kind, times in (("wall time", wall), ("processor time", processor)):
-            one, two = (statistics.median(seconds[1:]) for seconds in times.values())
-            sys.stdout.write(f"{kind:15} 1 process {one:6.3f} s   2 processes {two:6.3f} s   {one / two:.2f} x\n")
-        one, two = values.values()
-        sys.stdout.write(f"{'value':15} 1 process {one:.9g}   2 processes {two:.9g}   difference {two / one - 1:.1e}\n")
+        for kind, times in (("wall", wall), ("processor", processor)):
+            medians = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+            ratio = medians["1 process"]
+            figures = "   ".join(f"{name} {median:6.3f} s ({ratio / median:.2f} x)" for name, median in medians.items())
+            sys.stdout.write(f"{kind:10} {figures}\n")
+        one, two = values["1 process"], values["2 processes"]
+        sys.stdout.write(f"value      1 process {one:.9g}   2 processes {two:.9g}   difference {two / one - 1:.1e}\n")
     dist.destroy_process_group()
 
 
