@@ -14,6 +14,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,8 +28,11 @@ from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.objective import SegmentObjective
+from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.models.lenet import lenet_bn
 
@@ -124,7 +128,8 @@ def climb(climbed: SegmentObjective, start: Point, patience: int) -> tuple[Point
     part, trial = 1.0, start
     history = []
     for step in range(ITERATIONS):
-        value, slope = climbed.value_and_gradient(trial)
+        evaluation = climbed.value_and_gradient(trial)
+        value, slope = evaluation.value, evaluation.gradient
         if value >= best_value:
             best, best_value, gradient, part = trial, value, slope, min(1.0, 2 * part)
         else:
@@ -157,13 +162,36 @@ def reference(cifar: str, names: list[str], radii: list[float]) -> None:
                     start = spheres.normalise(spheres.to_coordinates_gradient(coarse.gradient), start, 1e-6)
                 first, steps = climb(coarse, start, _PATIENCE[0])
                 best, further = climb(fine, first, _PATIENCE[1])
-                value = objective(subject, delta, _FINAL_NODES).value(best)
+                value = objective(subject, delta, _FINAL_NODES).value(best).value
                 row = {"network": name, "delta": delta, "start": index, "value": value, "steps": [steps, further]}
                 with RESULTS.open("a") as lines:
                     lines.write(json.dumps({**row, "loss": coarse.loss}) + "\n")
 
 
-def _rows() -> list[dict[str, float]]:
+def compare(cifar: str, names: list[str], radii: list[float]) -> None:
+    """The default and ``--restarts 8`` against the best start of the reference."""
+    print("| network | loss | δ | starts | best | default | status | passes | --restarts 8 | passes |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | --- | --- | ---: | --- |")
+    for name in names:
+        rows = [row for row in _rows() if row["network"] == name]
+        surface, point, blocks = NETWORKS[name](cifar)
+        for delta in radii:
+            found = [row["value"] for row in rows if row["delta"] == delta]
+            if not found:
+                continue
+            options = [MeasureOptions(delta=delta, **more) for more in ({}, {"restarts": 8})]
+            default, restarted = (bn_sharpness(surface, point, blocks, each) for each in options)
+            cells = [name, f"{rows[0]['loss']:.2g}", f"{delta:g}", str(len(found)), f"{max(found):.5g}"]
+            cells += [f"{default.value / max(found):.4f}", default.status.value, _passes(default.cost)]
+            cells += [f"{restarted.value / max(found):.4f}", _passes(restarted.cost)]
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def _passes(cost: Cost) -> str:
+    return f"{cost.forward:g}F + {cost.backward:g}B"
+
+
+def _rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
@@ -175,8 +203,10 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
     parser.add_argument("--delta", action="append", type=float, choices=RADII, help="all by default")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # training rounds differently with more
     names, radii = arguments.network or list(NETWORKS), arguments.delta or list(RADII)
-    reference(arguments.cifar, names, radii)
+    run = reference if arguments.part == "reference" else compare
+    run(arguments.cifar, names, radii)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class BnsharpError(Exception):
     """A failure with an exit code, a reason and a remedy.
@@ -14,7 +12,7 @@ class BnsharpError(Exception):
         remedy: what the user can do about it.
     """
 
-    exit_code: ClassVar[int] = 4
+    exit_code: int = 4
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason} {remedy}")
@@ -44,3 +42,33 @@ class NotMeasurableError(BnsharpError):
     """A computed value is not finite, or below the rounding floor where more is needed (exit 4)."""
 
     exit_code = 4
+
+
+class SharedError(BnsharpError):
+    """What one of several processes failed with, known to all of them (exit as that one)."""
+
+    def __init__(self, reason: str, remedy: str, exit_code: int) -> None:
+        super().__init__(reason, remedy)
+        self.exit_code = exit_code
+
+
+class LostProcessError(BnsharpError):
+    """One of several processes ended or stopped answering (exit 4)."""
+
+    exit_code = 4
+
+
+class InternalError(BnsharpError):
+    """A failure that nobody foresaw (exit 4)."""
+
+    exit_code = 4
+
+
+def described(error: Exception) -> BnsharpError:
+    """Any failure as one of the family."""
+    if isinstance(error, BnsharpError):
+        return error
+    if isinstance(error, MemoryError):
+        return NotMeasurableError("Out of memory.", "Lower --batch-size or --samples.")
+    first = (str(error).splitlines() or [""])[0]
+    return InternalError(f"Internal error: {type(error).__name__}: {first}", "Run again with --debug and report it.")

@@ -21,14 +21,18 @@ LEVELS = {
     "api": 3,
     "report": 4,
     "cli": 5,
+    "__main__": 6,
 }
 LIGHT = {
     "__future__",
     "ast",
     "bnsharp_cli",
     "collections",
+    "contextlib",
+    "contextvars",
     "dataclasses",
     "functools",
+    "io",
     "math",
     "os",
     "pathlib",

@@ -46,6 +46,7 @@ def test_every_option_in_the_readme_exists() -> None:
     known = set(re.findall(r"--[a-z][\w-]*", "".join(help_of(command) for command in COMMANDS)))
     with tempfile.TemporaryDirectory() as folder:
         known |= set(re.findall(r"--[a-z][\w-]*", bnsharp("--help", folder=Path(folder)).stdout))
+    known |= {"--nproc-per-node"}  # torchrun's
     prose = SECTION.sub("", README.read_text())
     assert set(re.findall(r"--[a-z][\w-]*", prose)) <= known
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -20,10 +19,14 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
+_SEED_BITS = 62
 _FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory or file.py:factory"
 _DATA = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
 
 Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint file, or sample:NAME.", show_default=False)]
+Checkpoints = Annotated[
+    list[Path], typer.Argument(help="Checkpoint files, or sample:NAME; one result each.", show_default=False)
+]
 Arch = Annotated[str | None, typer.Option(help=f"Network, if the file does not say: {_FORMS}.")]
 MeasuredData = Annotated[str | None, typer.Option(help=f"Data, if the file does not say: {_DATA}.")]
 Split = Annotated[str, typer.Option(help="Split of the data: train or test.")]
@@ -48,7 +51,7 @@ Search = Annotated[str, typer.Option(help="Search for the sharpest direction: po
 Iterations = Annotated[
     int | None,
     typer.Option(
-        help="Steps of the search [default: power at most 2, or 10 with --restarts; ascent 10, paper 5].",
+        help="Steps of the search [default: power at most 2, or 100 with --restarts; ascent 10, paper 5].",
         show_default=False,
     ),
 ]
@@ -124,28 +127,31 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, object]:
     return options
 
 
-def require_all(*, split: str, bn: str) -> None:
-    """Refuse unknown words of the options that every measuring command has."""
+def require_all(*, split: str, bn: str, seed: int) -> None:
+    """Refuse what cannot be meant by the options that every measuring command has."""
     require(split, "--split", ("train", "test"))
     require(bn, "--bn", ("batch", "running"))
+    require_seed(seed)
 
 
-def deliver(document: Mapping[str, Any], as_json: bool, output: Path | None, show: Callable[[], None]) -> None:
-    """The result on stdout as JSON or as ``show`` prints it, and in a file if one was named."""
-    from bnsharp_cli.io.atomic import write_text_atomically
-    from bnsharp_cli.report.json import render
+def require_seed(seed: int) -> None:
+    """Refuse a seed that a generator of 64 bits cannot take, together with the few that are counted on from it.
 
-    text = render(document)
-    if output is not None:
-        write_text_atomically(output, text)
-    try:
-        if as_json:
-            typer.echo(text, nl=False)
-        else:
-            show()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader had enough, as in `| head`; the exit code still says the verdict
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    Raises:
+        UsageError: of more than 62 bits.
+    """
+    if seed.bit_length() > _SEED_BITS:
+        raise UsageError(f"--seed: expected a number of at most {_SEED_BITS} bits, found {seed}.", "For example 0.")
+
+
+def require_power(measures: Iterable[str], power: float, name: str) -> None:
+    """Refuse δ-L^p for p = ∞, which its mean over a ball does not have.
+
+    Raises:
+        UsageError: it is among ``measures``, which were chosen by the option ``name``.
+    """
+    if "delta-lp" in measures and math.isinf(power):
+        raise UsageError(f"{name} delta-lp needs a finite --power.", "For p = inf name the other measures.")
 
 
 def describe(subject: Subject) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsharp_cli.cli import arguments
+from bnsharp_cli.cli import arguments, results
 
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Subject
@@ -60,10 +60,12 @@ def check(
     from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    arguments.require_all(split=split, bn=bn)
+    arguments.require_all(split=split, bn=bn, seed=seed)
     limits = _limits(limit)
+    arguments.require_power(limits, power, "--max")
     _require_thresholds(max_loss, min_accuracy)
     options = arguments.chosen(MeasureOptions, given)
+    results.require_writable(output)
     subject = open_subject(arguments.chosen(Request, given, samples=arguments.sample_count(samples)))
     checks, measured, blocks = _run(subject, options, max_loss, min_accuracy, limits)
     failed = [name for name, outcome, _ in checks if outcome is False]
@@ -76,7 +78,7 @@ def check(
 
         print_checks(console(), checks, verdict, not failed)
 
-    arguments.deliver(document, json, output, show)
+    results.deliver((document, show), json, output)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from contextlib import redirect_stderr
 from typing import Annotated
 
 import typer
 
 from bnsharp_cli import __version__
-from bnsharp_cli.cli import check, measure, rescale_test, train
-from bnsharp_cli.errors import BnsharpError
+from bnsharp_cli.cli import check, measure, processes, rescale_test, results, train
+from bnsharp_cli.errors import LostProcessError, UsageError, described
 
 app = typer.Typer(
     name="bnsharp",
@@ -20,13 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("measure", epilog=measure.EXAMPLE)(measure.measure)
-app.command("rescale-test", epilog=rescale_test.EXAMPLE)(rescale_test.rescale_test)
-app.command("check", epilog=check.EXAMPLE)(check.check)
-app.command("train", epilog=train.EXAMPLE)(train.train)
+app.command("measure", epilog=measure.EXAMPLE)(results.kept_apart(measure.measure))
+app.command("rescale-test", epilog=rescale_test.EXAMPLE)(results.kept_apart(rescale_test.rescale_test))
+app.command("check", epilog=check.EXAMPLE)(results.kept_apart(check.check))
+app.command("train", epilog=train.EXAMPLE)(results.kept_apart(train.train))
 
-_INTERNAL, _INTERRUPTED = 4, 130
-_LONGEST_REASON = 1000
+_INTERRUPTED = 130
 
 _WAIT_POLICY = "passive"
 """Threads that spin at every barrier starve each other as soon as another process uses a core: with one busy neighbour
@@ -55,35 +56,41 @@ def main() -> None:
 
     os.environ.setdefault("OMP_WAIT_POLICY", _WAIT_POLICY)
     keep_freed_memory()
-    debug = "--debug" in sys.argv[1:]
+    sys.stderr = sys.stderr or io.StringIO()
+    with processes.first_one_speaks():
+        code = _run(debug="--debug" in sys.argv[1:])
+        processes.wait_for_the_first()
+    sys.exit(code)
+
+
+def _run(debug: bool) -> int:
     try:
-        app(prog_name="bnsharp")
-    except BnsharpError as error:
-        if debug:
-            raise
-        _fail(error.reason, error.remedy, error.exit_code)
+        if sys.stdout is None:
+            raise UsageError("stdout is closed, so the result has nowhere to go.", "Redirect it to a file.")
+        with processes.together():
+            return _exit_code()
     except KeyboardInterrupt:
-        _fail("Interrupted.", "Nothing was half-written.", _INTERRUPTED)
-    except SystemExit as leaving:
-        if leaving.code == _INTERRUPTED:
-            _fail("Interrupted.", "Nothing was half-written.", _INTERRUPTED)
-        raise
-    except MemoryError:
-        _fail("Out of memory.", "Lower --batch-size or --samples.", _INTERNAL)
+        results.fail("Interrupted.", "Nothing was half-written.")
+        sys.exit(_INTERRUPTED)
+    except LostProcessError as error:
+        with redirect_stderr(sys.__stderr__):
+            results.fail(error.reason, error.remedy)
+            sys.stderr.flush()
+        os._exit(error.exit_code)  # a regular exit may wait for the process that is gone
     except Exception as error:
         if debug:
             raise
-        first = (str(error).splitlines() or [""])[0]
-        _fail(
-            f"Internal error: {type(error).__name__}: {first}",
-            "Run again with --debug and report it.",
-            _INTERNAL,
-        )
+        failure = described(error)
+        results.fail(failure.reason, failure.remedy)
+        return failure.exit_code
 
 
-def _fail(reason: str, remedy: str, code: int) -> None:
-    from bnsharp_cli.io.text import one_line
-
-    typer.echo(f"bnsharp: {one_line(reason, _LONGEST_REASON)}", err=True)
-    typer.echo(f"         {one_line(remedy, _LONGEST_REASON)}", err=True)
-    sys.exit(code)
+def _exit_code() -> int:
+    """Run the command that the arguments name, as typer does."""
+    try:
+        app(prog_name="bnsharp")
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:
+            raise KeyboardInterrupt from None
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return 0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsharp_cli.cli import arguments
+from bnsharp_cli.cli import arguments, processes, results
+from bnsharp_cli.cli.shard import shard_of
+from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from bnsharp_cli.cli.subject import Subject
+    from bnsharp_cli.cli.subject import Request, Subject
     from bnsharp_cli.measurement.blocks import Blocks
     from bnsharp_cli.measurement.measurement import Measurement
     from bnsharp_cli.measurement.options import MeasureOptions
@@ -24,7 +26,7 @@ _ALL = "all"
 
 
 def measure(
-    checkpoint: arguments.Checkpoint,
+    checkpoint: arguments.Checkpoints,
     arch: arguments.Arch = None,
     arch_option: arguments.ArchOption = None,
     data: arguments.MeasuredData = None,
@@ -59,32 +61,60 @@ def measure(
     ball_samples: Annotated[int, typer.Option(help="Monte-Carlo points of delta-lp.")] = 32,
     precision: arguments.Precision = "auto",
     device: arguments.Device = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Measure only every N-th of the sorted checkpoints, from the I-th on."),
+    ] = None,
     json: arguments.Json = False,
     output: arguments.Output = None,
     plot: arguments.Plot = None,
     quiet: arguments.Quiet = False,
 ) -> None:
-    """Measure the sharpness of the minimum that a checkpoint sits in."""
-    given, began = dict(locals()), time.monotonic()
-    from bnsharp_cli.cli.subject import Request, open_subject
+    """Measure the sharpness of the minimum that a checkpoint sits in.
+
+    Several checkpoints give one result after the other, as JSON one document a line; what fails does not lose the
+    others.
+    """
+    given = dict(locals())
+    from bnsharp_cli.cli.subject import Request
     from bnsharp_cli.measurement.measures import MEASURES
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    arguments.require_all(split=split, bn=bn)
+    arguments.require_all(split=split, bn=bn, seed=seed)
     names = _names(which, list(MEASURES))
+    arguments.require_power(names, power, "--measure")
     deltas = delta or [1e-3]
     options = arguments.chosen(MeasureOptions, given, delta=deltas[0])
     runs = [replace(options, delta=value) for value in deltas]
-    if plot is not None:
-        from bnsharp_cli.report.plots import check_format
+    several = shard is not None or len(checkpoint) > 1
+    if several and plot is not None:
+        raise UsageError("--plot draws one checkpoint.", "Name one, without --shard.")
+    chosen = checkpoint if shard is None else shard_of(checkpoint, shard)
+    results.require_writable(output, plot)
 
-        check_format(plot)
-    subject = open_subject(arguments.chosen(Request, given, samples=arguments.sample_count(samples)))
+    count = arguments.sample_count(samples)
+
+    def result(path: Path) -> results.Result:
+        return _result(arguments.chosen(Request, given, checkpoint=path, samples=count), names, runs, plot)
+
+    if not several:
+        results.deliver(result(chosen[0]), json, output)
+        return
+    raise typer.Exit(results.deliver_each(chosen, result, json, output))
+
+
+def _result(
+    request: Request, names: Sequence[str], runs: Sequence[MeasureOptions], plot: Path | None
+) -> results.Result:
+    from bnsharp_cli.cli.subject import open_subject
+
+    began = time.monotonic()
+    subject = open_subject(request)
     blocks, measured = _measure(subject, names, runs)
     if plot is not None:
-        _plot(plot, subject, blocks, measured, options)
-    document = _document(subject, blocks, options, measured, time.monotonic() - began)
-    arguments.deliver(document, json, output, lambda: _print(subject, blocks, measured))
+        _plot(plot, subject, blocks, measured, runs[0])
+    document = _document(subject, blocks, runs[0], measured, time.monotonic() - began)
+    return document, lambda: _print(subject, blocks, measured)
 
 
 def _names(which: list[str] | None, known: list[str]) -> list[str]:
@@ -95,7 +125,7 @@ def _names(which: list[str] | None, known: list[str]) -> list[str]:
 
 
 def _measure(
-    subject: Subject, names: list[str], runs: list[MeasureOptions]
+    subject: Subject, names: Sequence[str], runs: Sequence[MeasureOptions]
 ) -> tuple[Blocks, dict[str, list[Measurement]]]:
     from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.measurement.find_blocks import find_blocks
@@ -167,11 +197,14 @@ def _plot(
         values = subject.surface.values([add_scaled(subject.point, direction, step) for step in steps])
         return [(step, value - subject.loss) for step, value in zip(steps, values, strict=True)]
 
+    sharpest, ball = curve(found["bn"].direction), curve(found["delta-linf"].direction)
+    if not processes.is_first():
+        return
     plot_segments(
         path,
-        curve(found["bn"].direction),
+        sharpest,
         found["bn"].segment,
-        curve(found["delta-linf"].direction),
+        ball,
         options.delta,
         ("along the sharpest direction of BN-Sharpness", "along the direction of δ-L∞"),
         subject.checkpoint.path.name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsharp_cli.cli import arguments
+from bnsharp_cli.cli import arguments, processes, results
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,25 +74,22 @@ def rescale_test(
     from bnsharp_cli.errors import UsageError
     from bnsharp_cli.measurement.options import MeasureOptions
 
-    arguments.require_all(split=split, bn=bn)
+    arguments.require_all(split=split, bn=bn, seed=seed)
     arguments.require(epsilon, "--epsilon", ("exact", "stored"))
     if tolerance is not None and not tolerance > 0:
         raise UsageError(f"--tolerance: expected a positive number, found {tolerance:g}.", "See --help.")
-    if plot is not None:
-        from bnsharp_cli.report.plots import check_format
-
-        check_format(plot)
     options = arguments.chosen(MeasureOptions, given, ball_samples=_BALL_SAMPLES)
+    results.require_writable(output, plot, save_copies)
     subject = open_subject(arguments.chosen(Request, given, samples=arguments.sample_count(samples)))
     blocks, report = _test(subject, options, epsilon == "stored", tolerance)
-    if save_copies is not None:
+    if save_copies is not None and processes.is_first():
         _save(save_copies, subject, report, epsilon == "stored")
-    if plot is not None:
+    if plot is not None and processes.is_first():
         from bnsharp_cli.report.plots import plot_invariance
 
         plot_invariance(plot, report, f"{subject.checkpoint.path.name}: one function, rescaled")
     document = _document(subject, blocks, options, report, epsilon, time.monotonic() - began)
-    arguments.deliver(document, json, output, lambda: _print(subject, blocks, report))
+    results.deliver((document, lambda: _print(subject, blocks, report)), json, output)
     raise typer.Exit(0 if report.invariant else 1)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from bnsharp_cli import __version__
+from bnsharp_cli.cli import processes
 from bnsharp_cli.cli.arguments import parse_options
 from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
@@ -21,7 +22,9 @@ from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
 from bnsharp_cli.io.data import Batches, draw_batches, open_data
+from bnsharp_cli.io.labels import require_labels
 from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.measurement.copies import restored_scales
 from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.surface import LossSurface
@@ -98,7 +101,7 @@ class Subject:
                 "device": str(self.surface.device),
                 "dtype": str(self.surface.dtype).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
-                "world_size": 1,
+                "world_size": self.surface.processes.count,
             },
             "loss": self.loss,
             "accuracy": self.accuracy,
@@ -142,9 +145,10 @@ def open_subject(request: Request) -> Subject:
         batch_statistics=request.bn == "batch",
         dtype=torch.float64 if request.precision == "float64" else torch.float32,
         device=device,
+        processes=processes.current(),
     )
     point = surface.point()
-    _check_labels(surface, point, batches)
+    _require_fit(surface, point, batches)
     if checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
@@ -189,14 +193,22 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device: expected auto, cpu or cuda, found '{name}'.", "Name a device.") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError("--device cuda: torch sees no CUDA device here.", "Use --device cpu.")
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs lag behind
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-    return device
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise UsageError(f"--device: expected auto, cpu or cuda, found '{name}'.", "Name a device.")
+    return device if device.type == "cpu" else _gpu(device)
+
+
+def _gpu(device: torch.device) -> torch.device:
+    """One GPU, the process's own where several processes share a machine and none is named."""
+    index = processes.local_rank() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"--device: torch sees {torch.cuda.device_count()} CUDA devices here.", "Use --device cpu.")
+    torch.cuda.set_device(index)
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs lag behind
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    return torch.device("cuda", index)
 
 
 def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, str]:
@@ -229,18 +241,20 @@ def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
     )
 
 
-def _check_labels(surface: LossSurface, point: Point, batches: Batches) -> None:
-    with torch.no_grad():
-        outputs = surface.outputs(point, surface.batches[0][0][:2])
-    classes = outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else None
-    if classes is None or batches.labels is None:
-        return
-    low, high = batches.labels
-    if low < 0 or high >= classes:
+def _require_fit(surface: LossSurface, point: Point, batches: Batches) -> None:
+    """Refuse images that the network does not accept and labels that it cannot be compared with."""
+    inputs, labels = (part[:2] for part in surface.batches[0])
+    try:
+        with torch.no_grad():
+            outputs = surface.outputs(point, inputs)
+    except Exception as error:  # a network raises whatever it stumbles over
+        cause = error.__cause__ or error
         raise DataRefusedError(
-            f"The labels lie in {low} … {high}, the network has {classes} classes.",
-            "Use the data the network was trained on.",
-        )
+            f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
+            "Use the data, the preprocessing and the architecture that belong together.",
+        ) from error
+    if outputs and outputs[0].ndim > 1:
+        require_labels(outputs[0], labels, batches.labels)
 
 
 def _entries(value: object) -> Mapping[str, Any]:

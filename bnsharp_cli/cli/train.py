@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsharp_cli.cli import arguments
+from bnsharp_cli.cli import arguments, processes, results
+from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,7 +49,10 @@ def train(
     from bnsharp_cli.io.data import open_data
     from bnsharp_cli.training.loop import TrainingOptions
 
+    processes.require_alone("train")
+    arguments.require_seed(seed)
     options = arguments.chosen(TrainingOptions, given, milestones=tuple(milestone or ()))
+    results.require_writable(output)
     splits = [open_data(data, split, data_root, download) for split in ("train", "test")]
     _train_and_save(output, arch, arguments.parse_options(arch_option), data, splits, options, quiet)
 
@@ -75,6 +79,7 @@ def _train_and_save(
         images, labels = split.load(torch.arange(len(split)), preprocessing)
         examples.append((preprocessing.normalise(images), labels))
     module, resolved = _untrained(arch, arch_options, examples[0], options.seed)
+    _require_fit(arch, module, examples)
     run(module, examples[0], options, partial(_progress, options.epochs, quiet))
     figures = {name: evaluate(module, part) for name, part in zip(("train", "test"), examples, strict=True)}
     save_checkpoint(
@@ -103,12 +108,36 @@ def _untrained(
     inputs, labels = examples
     resolved = dict(arch_options)
     if arch in OWN:
-        resolved = {"in_channels": inputs.shape[1], "classes": int(labels.max()) + 1, **resolved}
+        classes = 1 if labels.is_floating_point() else int(labels.max()) + 1
+        resolved = {"in_channels": inputs.shape[1], "classes": classes, **resolved}
     if arch == "lenet-bn":
         resolved = {"image_size": inputs.shape[-1], **resolved}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_architecture(arch, resolved), resolved
+
+
+def _require_fit(arch: str, module: nn.Module, examples: list[tuple[Tensor, Tensor]]) -> None:
+    """Refuse a network that does not accept the images, and labels that it cannot be compared with."""
+    import torch
+
+    from bnsharp_cli.io.labels import require_labels
+    from bnsharp_cli.io.text import kind_and_line
+
+    images = examples[0][0][:2]
+    try:
+        with torch.no_grad():
+            outputs = module.eval()(images)
+    except Exception as error:  # a network raises whatever it stumbles over
+        raise UsageError(
+            f"{arch} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
+            "Choose another --arch, or its --arch-option.",
+        ) from error
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim == 1:
+        raise UsageError(f"{arch} does not answer with one tensor (N, classes).", "Choose another --arch.")
+    labels = torch.cat([labels for _, labels in examples])
+    span = None if labels.is_floating_point() else (int(labels.min()), int(labels.max()))
+    require_labels(outputs, labels, span)
 
 
 def _progress(epochs: int, quiet: bool, epoch: int, loss: float) -> None:
@@ -119,6 +148,7 @@ def _progress(epochs: int, quiet: bool, epoch: int, loss: float) -> None:
 
 
 def _report(output: Path, figures: dict[str, Figures]) -> None:
-    for name, part in figures.items():
-        typer.echo(f"{name:5}  loss {part.loss:.4g}  accuracy {part.accuracy:.2%}")
-    typer.echo(f"wrote {output} ({output.stat().st_size / 1000:.0f} kB)")
+    with results.on_stdout():
+        for name, part in figures.items():
+            typer.echo(f"{name:5}  loss {part.loss:.4g}  accuracy {part.accuracy:.2%}")
+        typer.echo(f"wrote {output} ({output.stat().st_size / 1000:.0f} kB)")

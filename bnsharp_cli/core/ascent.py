@@ -13,6 +13,9 @@ from bnsharp_cli.core.spheres import Spheres
 CONVERGED = 1e-4
 """The gap below which a search stops."""
 
+PATIENCE = 10
+"""Steps over which a search must gain something."""
+
 _ROUNDING_NOISE = 1e-13
 
 
@@ -205,21 +208,32 @@ RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
 
 
 def search(
-    rule: SearchRule, objective: Objective, start: Point, iterations: int, enough: float = CONVERGED
+    rule: SearchRule,
+    objective: Objective,
+    start: Point,
+    iterations: int,
+    enough: float = CONVERGED,
+    least: float = 0.0,
 ) -> SearchState:
     """Run ``rule`` from ``start``, for at most ``iterations`` steps.
 
-    A monotone rule stops after the step at which the gap is at most ``enough``, and answers with the best u it saw;
-    the others answer with their last iterate. Unless the search settled, its last iterate is evaluated.
+    A monotone rule stops after the step at which the gap is at most ``enough``, or when ``PATIENCE`` steps gained no
+    more than the share ``least``, and answers with the best u it saw; the others answer with their last iterate.
+    Unless the search settled, its last iterate is evaluated.
     """
     state = SearchState(start, start)
     for _ in range(iterations):
         state = rule.step(state, objective)
-        if rule.monotone and state.gap <= enough:
+        if rule.monotone and (state.gap <= enough or _stalled(state.values, least)):
             break
     if state.settled:
         return state
     return state.seen(objective.value(state.coordinates))
+
+
+def _stalled(values: tuple[float, ...], least: float) -> bool:
+    earlier = values[:-PATIENCE]
+    return bool(earlier) and max(values) < (1 + least) * max(earlier)
 
 
 def _gap(spheres: Spheres, coordinates: Point, gradient: Point) -> float:

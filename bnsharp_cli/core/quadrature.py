@@ -100,6 +100,8 @@ class _Segment:
     def evaluate(self, positive: Sequence[float]) -> None:
         """ΔL at ±s for every s."""
         fractions = [s for pair in positive for s in (-pair, pair)]
+        if not fractions:
+            return
         values = self.differences([self.delta * s for s in fractions])
         self.known.update(zip(fractions, map(float, values), strict=True))
 

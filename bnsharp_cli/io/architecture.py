@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
-from bnsharp_cli.io.factories import import_factory
+from bnsharp_cli.io.factories import run_factory
 from bnsharp_cli.io.text import one_line
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
@@ -73,7 +73,7 @@ def _construct(spec: str, kind: str, name: str, options: dict[str, Any]) -> nn.M
     elif kind == "timm":
         module = _timm(name, options)
     else:
-        module = import_factory(spec)(**options)
+        module = run_factory(spec, **options)
     if not isinstance(module, nn.Module):
         raise UsageError(f"{spec} returned {type(module).__name__}, expected a torch.nn.Module.", "Return a module.")
     return module

@@ -11,6 +11,29 @@ from typing import BinaryIO, cast
 from bnsharp_cli.errors import UsageError
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a file that :func:`write_atomically` could not write, before the work whose result it is to hold.
+
+    Raises:
+        UsageError: the folder does not exist or cannot be written to, or ``path`` is something else than a file.
+    """
+    descriptor, temporary = _temporary_beside(path.resolve())
+    os.close(descriptor)
+    temporary.unlink()
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to; it is not made.
+
+    Raises:
+        UsageError: it, or the nearest folder above it that exists, cannot be written to.
+    """
+    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"Cannot write to {folder}: {existing} is not a folder.", "Name another folder.")
+    require_writable(existing / "copy")
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it into place.
 
@@ -18,33 +41,38 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         UsageError: the folder does not exist or cannot be written to.
     """
     path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise UsageError(f"Cannot write {path}: it is not a regular file.", "Name a file.")
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write {path}: {error.strerror}.",
-            "Name a file in an existing folder that you may write to.",
-        ) from error
+    descriptor, temporary = _temporary_beside(path)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             write(cast(BinaryIO, stream))
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise UsageError(f"Cannot write {path}: {error.strerror}.", "Check the path and the free space.") from error
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
+def _temporary_beside(path: Path) -> tuple[int, Path]:
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"Cannot write {path}: it is not a regular file.", "Name a file.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {path}: {error.strerror}.",
+            "Name a file in an existing folder that you may write to.",
+        ) from error
+    return descriptor, Path(temporary)
 
 
 def _umask() -> int:

@@ -10,6 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.text import kind_and_line
+
+
+def run_factory(spec: str, *arguments: object, **options: object) -> Any:
+    """What the function at ``package.module:name`` or ``path/to/file.py:name`` returns.
+
+    Raises:
+        UsageError: it cannot be imported, or it fails.
+    """
+    function = import_factory(spec)
+    try:
+        return function(*arguments, **options)
+    except (Exception, SystemExit) as error:  # a user's function raises whatever it likes
+        raise UsageError(f"'{spec}' failed: {kind_and_line(error)}.", "Mend the function.") from error
 
 
 def import_factory(spec: str) -> Callable[..., Any]:
@@ -22,9 +36,9 @@ def import_factory(spec: str) -> Callable[..., Any]:
     try:
         module = _import_file(Path(module_name)) if module_name.endswith(".py") else _import_module(module_name)
         function = getattr(module, name)
-    except (ImportError, OSError, AttributeError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # importing runs the user's module
         raise UsageError(
-            f"Cannot import '{spec}': {error}.",
+            f"Cannot import '{spec}': {kind_and_line(error)}.",
             "Name it as package.module:function or path/to/file.py:function.",
         ) from error
     if not callable(function):

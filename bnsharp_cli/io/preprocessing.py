@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -70,7 +71,7 @@ class Preprocessing:
         sound = (size is None or (isinstance(size, int) and 0 < size <= 4096)) and mean is not None
         if not sound or std is None or len(mean or ()) != len(std) or any(value <= 0 for value in std):
             raise CheckpointRefusedError(
-                "The checkpoint's 'preprocessing' entry is not {image_size, mean, std} with positive std.",
+                "The checkpoint's 'preprocessing' entry is not {image_size, mean, std}, finite, with positive std.",
                 "Write the checkpoint again with `bnsharp train`.",
             )
         return cls(size if isinstance(size, int) else None, mean or (), std)
@@ -81,4 +82,8 @@ def _numbers(entry: object) -> tuple[float, ...] | None:
         return ()
     if not isinstance(entry, list | tuple) or not all(isinstance(value, int | float) for value in entry):
         return None
-    return tuple(float(value) for value in entry)
+    try:
+        numbers = tuple(float(value) for value in entry)
+    except OverflowError:
+        return None
+    return numbers if all(math.isfinite(number) for number in numbers) else None

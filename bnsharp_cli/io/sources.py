@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io.factories import import_factory
+from bnsharp_cli.io.factories import run_factory
 from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.text import kind_and_line
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -63,8 +64,13 @@ class DatasetSplit:
             DataRefusedError: an image that cannot be read, or of another size than the first.
         """
         examples = [self._example(int(index), preprocessing) for index in indices]
-        shape = examples[0][0].shape
-        for index, (image, _) in zip(indices.tolist(), examples, strict=True):
+        shape, label_shape = (part.shape for part in examples[0])
+        for index, (image, label) in zip(indices.tolist(), examples, strict=True):
+            if label.shape != label_shape:
+                raise DataRefusedError(
+                    f"The label of {self.name_of(index)} is {tuple(label.shape)}, the first {tuple(label_shape)}.",
+                    "Give every example one class number.",
+                )
             if image.shape != shape:
                 raise DataRefusedError(
                     f"{self.name_of(index)} is {tuple(image.shape)}, the first image {tuple(shape)}.",
@@ -76,11 +82,11 @@ class DatasetSplit:
     def _example(self, index: int, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
         try:
             image, label = self.dataset[index]
-        except (OSError, ValueError, SyntaxError) as error:
+            return preprocessing.resize(_unit_range(_pixels(image))), torch.as_tensor(label)
+        except (Exception, SystemExit) as error:  # the data set may be the user's own, which raises whatever it likes
             raise DataRefusedError(
-                f"Cannot read {self.name_of(index)}: {str(error).splitlines()[0]}.", "Replace or remove it."
+                f"Cannot read {self.name_of(index)}: {kind_and_line(error)}.", "Replace or remove it."
             ) from error
-        return preprocessing.resize(_unit_range(_pixels(image))), torch.as_tensor(label)
 
 
 def digits(split: str) -> ArraySplit:
@@ -130,7 +136,7 @@ def npz(path: Path, split: str) -> ArraySplit:
     try:
         with np.load(path, allow_pickle=False) as archive:
             x, y = (np.asarray(archive[name]) for name in names)
-    except (OSError, KeyError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise DataRefusedError(f"Cannot read {names[0]}, {names[1]} from {path}: {error}.", remedy) from error
     if x.ndim != 4 or len(x) != len(y) or x.dtype.kind not in "fu" or y.dtype.kind not in "fiu":
         raise DataRefusedError(
@@ -164,7 +170,7 @@ def torchvision_split(name: str, split: str, root: Path | None, download: bool) 
 
 def factory(spec: str, split: str) -> DatasetSplit:
     """A data set that the user's own ``package.module:factory`` or ``file.py:factory`` returns for ``split``."""
-    dataset = import_factory(spec)(split)
+    dataset = run_factory(spec, split)
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DataRefusedError(
             f"{spec}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",

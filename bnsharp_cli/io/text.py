@@ -14,3 +14,8 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
     first = plain.splitlines()[0] if plain else ""
     cleaned = "".join(character if character.isprintable() else "?" for character in first)
     return cleaned if len(cleaned) <= longest else cleaned[: longest - 1] + "…"
+
+
+def kind_and_line(error: BaseException) -> str:
+    """A stranger's exception in one line: ``KeyError: 'images'``."""
+    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))

@@ -42,7 +42,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
             "At δ = 1 a direction reaches −θ_i; use a smaller radius.",
         )
     before = surface.counter.cost
-    split = GradientSplit(blocks.spheres(point), surface.count)
+    split = GradientSplit(surface.count)
     objective = objective_at(surface, point, blocks, options, split.observe)
     found = find_supremum(objective, options)
     integral = integrate_best(objective, found, options)
@@ -59,7 +59,9 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         sampling = measured_sampling(precise, point, blocks, options, value)
     else:
         linear = value > 0 and abs(limit / value - 1) <= LINEAR
-        sampling = split.sampling(value) if linear else None
+        sampling = None
+        if linear:
+            sampling = split.sampling(objective.spheres, objective.gradient, surface.processes, value)
     spent = spent + (surface.counter.cost - before_sampling)
     return Measurement(
         name="bn" if blocks.partition == "paper" else "bn-extended",

@@ -12,6 +12,10 @@ from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import NotMeasurableError
 
 Batch = tuple[Tensor, Tensor]
 Job = TypeVar("Job")
@@ -24,6 +28,7 @@ VECTOR = 8
 """float32 numbers in an AVX2 register: channels_last wins where the channels fill registers, and loses where not."""
 
 _CONVOLUTION = 4
+_TRIAL = 8
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,27 @@ def candidates(device: torch.device, dtype: torch.dtype, parameters: Iterable[Te
     fill = bool(kernels) and all(kernel.shape[0] % VECTOR == 0 for kernel in kernels)
     helps = fill and device.type == "cpu" and dtype == torch.float32
     return (Plan(channels_last=True), Plan()) if helps else (Plan(),)
+
+
+def settled(run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point) -> Plan:
+    """The first plan with which the network runs, tried with a gradient on a slice of a batch.
+
+    Args:
+        run: the network, from parameters and inputs.
+        inputs: of the whole batch.
+        point: parameters, in the precision and on the device of the computation.
+    """
+    part = inputs[:_TRIAL]
+    dtype = next(iter(point.values())).dtype
+    for plan in candidates(inputs.device, dtype, point.values()):
+        leaves = {name: plan.lay_out(tensor).detach().requires_grad_() for name, tensor in point.items()}
+        saved = SavedBytes([*leaves.values(), *point.values(), part])
+        with contextlib.suppress(NotMeasurableError), torch.enable_grad():
+            with saved_tensors_hooks(saved, lambda tensor: tensor):
+                run(leaves, part)
+            gradient = sum(leaf.nbytes for leaf in leaves.values())
+            return replace(plan, held=gradient + saved.total * len(inputs) // len(part), tried=True)
+    return Plan()
 
 
 def private_copy(module: nn.Module, device: torch.device | str) -> nn.Module:

@@ -47,6 +47,7 @@ class CopyReport:
         lower_bound: Theorem 3.1's bound on δ-L∞ for the layer that fits into the ball, if one does.
         deviation: BN-Sharpness relative to the original, minus one.
         tolerance: what ``deviation`` may be.
+        floor: what rounding alone may make of ``deviation``.
     """
 
     name: str
@@ -58,6 +59,7 @@ class CopyReport:
     lower_bound: tuple[str, float] | None = None
     deviation: float = 0.0
     tolerance: float = 0.0
+    floor: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers."""
@@ -119,7 +121,8 @@ def rescale_test(
         progress: told the name of each copy.
 
     Raises:
-        NotMeasurableError: no invariant block, or BN-Sharpness below its rounding floor.
+        NotMeasurableError: no invariant block, BN-Sharpness below its rounding floor, or a deviation that is above
+            ``tolerance`` but no more than rounding.
     """
     if not blocks.invariant:
         raise NotMeasurableError(
@@ -146,7 +149,9 @@ def rescale_test(
         kept.append(copy)
     silent = any(tensor.reason == NO_EFFECT for tensor in blocks.tensors)
     swallowed = silent and not surface.treatment.batch_statistics
-    invariant = all(abs(report.deviation) <= report.tolerance for report in reports)
+    invariant = all(abs(report.deviation) <= max(report.tolerance, report.floor) for report in reports)
+    if invariant:
+        _require_measurable(reports)
     return InvarianceReport(
         tuple(reports), gamma_beta, reference, invariant, _verdict(reports, invariant, options, swallowed), tuple(kept)
     )
@@ -177,6 +182,16 @@ def _require_resolved(original: Measurement) -> None:
         raise NotMeasurableError(
             f"BN-Sharpness {original.value:.3g} is not above its rounding floor {floor:.3g} by enough for a verdict.",
             "Use --precision float64, a larger --delta or more --samples.",
+        )
+
+
+def _require_measurable(reports: list[CopyReport]) -> None:
+    worst = max(reports, key=lambda report: abs(report.deviation))
+    if abs(worst.deviation) > worst.tolerance:
+        raise NotMeasurableError(
+            f"{worst.name} deviates by {abs(worst.deviation):.1e}, which is no more than rounding ({worst.floor:.1e}): "
+            f"a tolerance of {worst.tolerance:.1e} cannot be measured to.",
+            "Raise --tolerance, or use --precision float64 or a larger --delta.",
         )
 
 
@@ -228,6 +243,7 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
         lower_bound=bound,
         deviation=deviation,
         tolerance=setting.tolerance or allowed,
+        floor=allowed,
     )
 
 

@@ -12,7 +12,7 @@ from bnsharp_cli.measurement.blocks import PARTITIONS
 
 DEFAULT_ITERATIONS = {"gradient": 0, "power": 2, "ascent": 10, "paper": 5}
 UNCERTAINTIES = ("cheap", "full")
-RESTART_ITERATIONS = 10
+RESTART_ITERATIONS = 100
 """Steps of ``power`` from each start where there are several: whoever asks for restarts means a large radius."""
 
 PRECISIONS = ("auto", "float32", "float64")
@@ -90,8 +90,16 @@ class MeasureOptions:
     @property
     def enough(self) -> float:
         """The gap at which the search takes its last step: what it leaves is less than ``rtol``, if K₁ is not set."""
-        adaptive = self.search == "power" and self.iterations is None
-        return max(CONVERGED, self.rtol / CONTRACTION) if adaptive else CONVERGED
+        return max(CONVERGED, self.rtol / CONTRACTION) if self._adaptive and not self.restarts else CONVERGED
+
+    @property
+    def least(self) -> float:
+        """The share of the value that some steps must gain for the search to go on, if K₁ is not set."""
+        return self.rtol / 10 if self._adaptive else 0.0
+
+    @property
+    def _adaptive(self) -> bool:
+        return self.search == "power" and self.iterations is None
 
     def to_dict(self) -> dict[str, Any]:
         """Every option as resolved."""

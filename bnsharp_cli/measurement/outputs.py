@@ -1,18 +1,22 @@
-"""What a network returned: its floating tensors, and how many classes it got right."""
+"""What a network returned: its floating tensors, how many classes it got right, and what it would not take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bnsharp_cli.errors import NotMeasurableError
 
-def correct(outputs: Any, targets: Tensor) -> tuple[Tensor, int]:
+
+def correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
     """How many classes are right, among how many; none where targets are not class indices."""
     classes = isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1 and not targets.is_floating_point()
-    return ((outputs.argmax(1) == targets).sum(), targets.numel()) if classes else (torch.zeros(()), 0)
+    right = outputs.argmax(1) == targets if classes else torch.zeros(0, device=targets.device)
+    return right.sum(), torch.tensor(right.numel(), device=targets.device)
 
 
 def floating(outputs: Any) -> list[Tensor]:
@@ -24,3 +28,44 @@ def floating(outputs: Any) -> list[Tensor]:
     if isinstance(outputs, list | tuple):
         return [tensor for value in outputs for tensor in floating(value)]
     return []
+
+
+def row(losses: Sequence[Tensor]) -> Tensor:
+    """Scalars as one float64 vector on the CPU, fetched at once."""
+    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)
+
+
+@contextmanager
+def accepting_batches(inputs: Tensor) -> Iterator[None]:
+    """What a network says to ``inputs`` that it cannot take, as one of our errors.
+
+    Raises:
+        NotMeasurableError: with the network's own reason.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise NotMeasurableError(
+            f"The network does not accept a batch of {tuple(inputs.shape)}: {str(error).splitlines()[0]}",
+            "Check that data, preprocessing and architecture belong together, or change --batch-size.",
+        ) from error
+
+
+@contextmanager
+def accepting_targets(targets: Tensor) -> Iterator[None]:
+    """The same of a criterion.
+
+    Raises:
+        NotMeasurableError: with the criterion's own reason.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise NotMeasurableError(
+            f"The criterion does not accept targets of {tuple(targets.shape)}: {str(error).splitlines()[0]}",
+            "Check that the labels belong to the network's classes.",
+        ) from error

@@ -13,13 +13,13 @@ from statistics import linear_regression
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bnsharp_cli.core.point import Point, add_scaled, scaled
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.processes import Processes
 from bnsharp_cli.measurement.supremum import find_supremum, integrate, integrate_best
 from bnsharp_cli.measurement.surface import LossSurface
 
@@ -61,38 +61,46 @@ class GradientSplit:
     """Watches the gradients of single batches; the limit of small δ then costs no pass of its own.
 
     Attributes:
-        spheres: φ(θ).
-        batches: how many will come.
+        batches: how many there are, on all processes.
     """
 
-    spheres: Spheres
     batches: int
-    _running: Point = field(default_factory=dict)
+    _quarter: Point = field(default_factory=dict)
     _half: Point = field(default_factory=dict)
-    _norms: dict[int, Tensor] = field(default_factory=dict)
 
     def observe(self, index: int, _: float, gradient: Point) -> None:
-        """Take the gradient of batch ``index``; batches come in order."""
-        self._running = gradient if index == 0 else add_scaled(self._running, gradient, 1.0)
-        seen = index + 1
-        if seen in {self.batches // 4, self.batches}:
-            self._norms[seen] = self.spheres.norms(self._running) / seen
-        if seen == self.batches // 2:
-            self._half = self._running
+        """Take the gradient of batch ``index``."""
+        for part, size in ((self._quarter, self.batches // 4), (self._half, self.batches // 2)):
+            if index < size:
+                part.update(add_scaled(part, gradient, 1.0) if part else gradient)
 
-    def sampling(self, value: float) -> Sampling | None:
-        """Σ_i r_i‖∇_iL‖ as a function of the batches, in proportion to ``value`` on all; None for a single batch."""
+    def sampling(self, spheres: Spheres, gradient: Point, processes: Processes, value: float) -> Sampling | None:
+        """Σ_i r_i‖∇_iL‖ as a function of the batches, in proportion to ``value`` on all of them.
+
+        Args:
+            spheres: φ(θ).
+            gradient: ∇L, of all batches.
+            processes: that observed a part each.
+            value: of the measure.
+
+        Returns:
+            None for a single batch.
+        """
         if self.batches < 2:
             return None
-        radii, split = self.spheres.radii, self.batches // 2
-        first = scaled(self._half, 1 / split)
-        second = scaled(add_scaled(self._running, self._half, -1.0), 1 / (self.batches - split))
-        norms = [self.spheres.norms(part) for part in (first, second)]
-        inner = self.spheres.inner(first, second)
-        tiny = torch.finfo(torch.float64).tiny
+        split = self.batches // 2
+        none = scaled(gradient, 0.0)
+        half, quarter = (processes.total({**none, **part}) for part in (self._half, self._quarter))
+        first = scaled(half, 1 / split)
+        second = scaled(add_scaled(scaled(gradient, self.batches), half, -1.0), 1 / (self.batches - split))
+        radii, tiny = spheres.radii, torch.finfo(torch.float64).tiny
+        norms = [spheres.norms(part) for part in (first, second)]
+        inner = spheres.inner(first, second)
         crossed = [abs(float((radii * inner / norm.clamp_min(tiny)).sum())) for norm in norms]
-        means = {count: float((radii * norm).sum()) for count, norm in self._norms.items()}
+        means = {self.batches: float((radii * spheres.norms(gradient)).sum())}
         means[split] = math.fsum(float((radii * norm).sum()) for norm in norms) / 2
+        if self.batches >= 4:
+            means[self.batches // 4] = float((radii * spheres.norms(quarter)).sum()) / (self.batches // 4)
         factor = value / means[self.batches] if means[self.batches] else 0.0
         values = tuple((count, factor * mean) for count, mean in sorted(means.items()))
         return Sampling(factor * math.fsum(crossed) / 2, values)

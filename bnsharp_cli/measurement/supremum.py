@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,6 +19,7 @@ from bnsharp_cli.measurement.rounding import loss_rounding, rounding_floor
 from bnsharp_cli.measurement.surface import LossSurface
 
 _GRADIENT_NOISE = 16.0
+_FINE_NODES, _REFINED = 6, 3
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,23 @@ class Supremum:
 
 
 def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supremum:
-    """Search sup F(v) from the gradient, Eq. (6), and from ``options.restarts`` random starts."""
-    outcomes = tuple(
-        search(search_rule(options), objective, start, options.steps, options.enough)
-        for start in _starts(objective, options)
-    )
-    best = max(outcomes, key=lambda outcome: outcome.best_value)
-    return Supremum(outcomes, best, objective.spheres.to_direction(best.best))
+    """Search sup F(v) from the gradient, Eq. (6), and from ``options.restarts`` random starts.
+
+    Where there are several, the best of them go on with a rule of more nodes: restarts are for radii at which two
+    nodes are no longer F.
+    """
+    rule = search_rule(options)
+
+    def climbed(start: Point, by: SegmentObjective) -> SearchState:
+        return search(rule, by, start, options.steps, options.enough, options.least)
+
+    outcomes = [climbed(start, objective) for start in _starts(objective, options)]
+    outcomes.sort(key=lambda outcome: outcome.best_value, reverse=True)
+    if len(outcomes) > 1 and rule.monotone and objective.nodes < _FINE_NODES and math.isfinite(options.power):
+        fine = replace(objective, nodes=_FINE_NODES)
+        outcomes[:_REFINED] = [climbed(outcome.best, fine) for outcome in outcomes[:_REFINED]]
+    best = max(outcomes[:_REFINED], key=lambda outcome: outcome.best_value)
+    return Supremum(tuple(outcomes), best, objective.spheres.to_direction(best.best))
 
 
 def search_rule(options: MeasureOptions) -> SearchRule:
@@ -125,7 +136,9 @@ def integrate(
 
     mean = segment_mean(differences, options.delta, options.power, options.rtol, known=known, slope=slope)
     before = surface.counter.cost
-    highest = max(batches, key=lambda t: math.fsum(batches[t]))
+    highest = max(batches, key=lambda t: math.fsum(batches[t]), default=options.delta)
+    if not batches:
+        differences([highest])
     error = loss_rounding(surface, add_scaled(point, v, highest), batches[highest], options.seed)
     floor = rounding_floor(error, options.delta, options.power, mean.value, surface.dtype)
     return Integral(mean, floor, surface.counter.cost - before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
@@ -20,21 +18,19 @@ from bnsharp_cli.measurement.cost import Cost, Counter
 from bnsharp_cli.measurement.execution import (
     Batch,
     Plan,
-    SavedBytes,
     Stream,
     Workshop,
-    candidates,
     in_order,
     private_copy,
     resident,
+    settled,
 )
 from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
-from bnsharp_cli.measurement.outputs import correct, floating
+from bnsharp_cli.measurement.outputs import accepting_batches, accepting_targets, correct, floating, row
+from bnsharp_cli.measurement.processes import ALONE, Processes
 from bnsharp_cli.measurement.stacking import CHUNK, PointsAtOnce, faster, smaller_on_out_of_memory
 
 Result = TypeVar("Result")
-
-_TRIAL = 8
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -61,6 +57,7 @@ class LossSurface:
         counter: of passes.
         workshop: what all surfaces of one module share: copies of it to run on, and plans.
         points_at_once: how many points :meth:`values` stacks.
+        processes: that share the batches; batch i belongs to number i mod their count.
         share: of all samples that the batches are; a pass over a part counts for that part.
     """
 
@@ -73,6 +70,7 @@ class LossSurface:
     counter: Counter
     workshop: Workshop
     points_at_once: PointsAtOnce
+    processes: Processes = ALONE
     share: float = 1.0
 
     @classmethod
@@ -86,6 +84,7 @@ class LossSurface:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         points_at_once: PointsAtOnce | None = None,
+        processes: Processes = ALONE,
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -97,13 +96,18 @@ class LossSurface:
             dtype: float32 or float64.
             device: where to compute.
             points_at_once: how many points ``values`` stacks; None for the usual rule.
+            processes: that share the batches, all of which each of them is given.
+
+        Raises:
+            UsageError: fewer batches than processes.
         """
         private = private_copy(module, device)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
-        treatment = NormTreatment(batch_statistics=batch_statistics)
-        settings = points_at_once or PointsAtOnce()
-        return cls(private, criterion, placed, buffers, treatment, dtype, Counter(), Workshop(private), settings)
+        processes.require_work(len(placed))
+        norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
+        shared = (Counter(), Workshop(private), settings, processes)
+        return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
         """The module's own parameters as they are now, float64."""
@@ -140,29 +144,37 @@ class LossSurface:
     def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see ``points_at_once``."""
         size = min(len(points), self._points_at_once(points))
-        stacked = self._stacked_losses(points, size) if size > 1 else None
-        return [self._losses(point) for point in points] if stacked is None else stacked
+        own = self._stacked_losses(points, size) if size > 1 else None
+        if own is None:
+            own = torch.stack([self._losses(point) for point in points])
+        self.counter.cost += Cost(forward=self.share * len(points))
+        shared: list[list[float]] = self.processes.in_order(own, self.count).tolist()
+        return shared
 
     def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
         """L(point), and the fraction of correct classes where targets are class indices."""
         cast = self._cast(point)
 
-        def evaluate(batch: Batch) -> tuple[Tensor, Tensor, int]:
+        def evaluate(batch: Batch) -> Tensor:
             with torch.no_grad():
                 outputs = self._run(cast, batch[0], fast=True)
-                return self._loss(outputs, batch[1]), *correct(outputs, batch[1])
+                hits, labelled = correct(outputs, batch[1])
+                return torch.stack([self._loss(outputs, batch[1]), hits.double(), labelled.double()])
 
-        losses, hits, labelled = zip(*self._over_batches(evaluate), strict=True)
+        own = torch.stack([*self._over_batches(evaluate)], dim=1)
+        losses, hits, labelled = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += Cost(forward=self.share)
-        right, among = int(torch.stack(hits).sum()), sum(labelled)
-        return self._mean(losses), right / among if among else None
+        return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64."""
         return self.value_and_batch_gradients(point, None)
 
     def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
-        """Like :meth:`value_and_gradient`, telling ``observe`` of every batch in order; only the sum is kept."""
+        """Like :meth:`value_and_gradient`, telling ``observe`` of each of this process's batches, in their order.
+
+        Only the sum is kept.
+        """
         cast = self._cast(point)
 
         def differentiate(batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -178,12 +190,15 @@ class LossSurface:
             losses.append(loss)
             if observe is not None:
                 gradients = tuple(gradient.double() for gradient in gradients)
-                observe(index, float(loss), dict(zip(cast, gradients, strict=True)))
+                number = self.processes.rank + index * self.processes.count
+                observe(number, float(loss), dict(zip(cast, gradients, strict=True)))
             for name, gradient in zip(cast, gradients, strict=True):
                 total[name] += gradient
             del gradients, gradient  # or they would live through the next batch
         self.counter.cost += Cost(forward=self.share, backward=self.share)
-        return self._mean(losses), {name: tensor.div_(len(losses)) for name, tensor in total.items()}
+        shared = self.processes.in_order(row(losses), self.count).tolist()
+        total = self.processes.total(total)
+        return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in total.items()}
 
     def outputs(
         self, point: Point, inputs: Tensor, observer: Callable[[int, NormCall], None] | None = None
@@ -195,7 +210,11 @@ class LossSurface:
     def plan(self) -> Plan:
         """How this surface runs its batches in this precision; settled once, on a slice of the first batch."""
         if self.dtype not in self.workshop.plans:
-            self.workshop.plans[self.dtype] = self._settle()
+            self.workshop.plans[self.dtype] = settled(
+                lambda leaves, part: self._run(leaves, part, fast=True),
+                self.batches[0][0],
+                {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
+            )
         return self.workshop.plans[self.dtype]
 
     @property
@@ -203,50 +222,33 @@ class LossSurface:
         """Where the network computes."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
-    def _settle(self) -> Plan:
-        inputs = self.batches[0][0]
-        part = inputs[:_TRIAL]
-        point = {name: tensor.to(self.dtype) for name, tensor in self.module.named_parameters()}
-        for plan in candidates(self.device, self.dtype, point.values()):
-            leaves = {name: plan.lay_out(tensor.detach()).requires_grad_() for name, tensor in point.items()}
-            saved = SavedBytes([*leaves.values(), *self.module.parameters(), part])
-            with contextlib.suppress(NotMeasurableError), torch.enable_grad():
-                with saved_tensors_hooks(saved, lambda tensor: tensor):
-                    self._run(leaves, part, fast=True)
-                gradient = sum(leaf.nbytes for leaf in leaves.values())
-                return replace(plan, held=gradient + saved.total * len(inputs) // len(part), tried=True)
-        return Plan()
-
     def _over_batches(self, function: Callable[[Batch], Result]) -> Iterator[Result]:
-        """``function`` of every batch, in their order."""
-        return in_order(function, self.batches, self.plan().batches_at_once(self.device, len(self.batches)))
-
-    def _mean(self, losses: Sequence[Tensor]) -> float:
-        return math.fsum(torch.stack(list(losses)).tolist()) / len(losses)
+        """``function`` of each of this process's batches, in their order."""
+        own = self.processes.own(self.batches)
+        return in_order(function, own, self.plan().batches_at_once(self.device, len(own)))
 
     def _points_at_once(self, points: Sequence[Point]) -> int:
         if self.points_at_once.setting != "calibrate" or len(points) == 1:
             return self.points_at_once.most(self.plan(), self.device, self.dtype)
         if self.dtype not in self.workshop.stacks:
-            trial = replace(self, batches=self.batches[:1], counter=Counter())
+            trial = replace(self, batches=self.batches[:1], processes=ALONE)
             some = points[:CHUNK]
             wins = faster(lambda: [trial._losses(point) for point in some], lambda: trial._stacked_losses(some, CHUNK))
             self.workshop.stacks[self.dtype] = CHUNK if wins else 1
         return self.workshop.stacks[self.dtype]
 
-    def _losses(self, point: Point) -> list[float]:
+    def _losses(self, point: Point) -> Tensor:
+        """Those of this process's batches, on the CPU."""
         cast = self._cast(point)
 
         def evaluate(batch: Batch) -> Tensor:
             with torch.no_grad():
                 return self._loss(self._run(cast, batch[0], fast=True), batch[1])
 
-        losses = list(self._over_batches(evaluate))
-        self.counter.cost += Cost(forward=self.share)
-        return [float(loss) for loss in torch.stack(losses)]
+        return row([*self._over_batches(evaluate)])
 
-    def _stacked_losses(self, points: Sequence[Point], chunk: int) -> list[list[float]] | None:
-        """The same at all points by ``vmap``, or None for a network that ``vmap`` cannot follow."""
+    def _stacked_losses(self, points: Sequence[Point], chunk: int) -> Tensor | None:
+        """The same at all points by ``vmap``, (points, batches), or None for a network that it cannot follow."""
         stacked = self._cast({name: torch.stack([point[name] for point in points]) for name in points[0]})
 
         def evaluate(batch: Batch) -> Tensor:
@@ -257,11 +259,10 @@ class LossSurface:
                 return smaller_on_out_of_memory(lambda size: vmap(loss, chunk_size=size)(stacked), chunk)
 
         try:
-            losses = list(self._over_batches(evaluate))
+            losses = [*self._over_batches(evaluate)]
         except NotMeasurableError:
             return None
-        self.counter.cost += Cost(forward=self.share * len(points))
-        return [[float(loss) for loss in at_point] for at_point in torch.stack(losses, dim=1)]
+        return torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
 
     def _cast(self, point: Point) -> Point:
         plan = self.plan()
@@ -282,26 +283,15 @@ class LossSurface:
         local = inputs.to(self.dtype) if inputs.is_floating_point() else inputs
         state = {**cast, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
-        with self.workshop.module() as module, NormInterception(self.treatment, observer, names, fast_pooling=fast):
-            try:
-                return functional_call(module, state, (local,))
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, ValueError, IndexError) as error:
-                raise NotMeasurableError(
-                    f"The network does not accept a batch of {tuple(inputs.shape)}: {str(error).splitlines()[0]}",
-                    "Check that data, preprocessing and architecture belong together, or change --batch-size.",
-                ) from error
+        with (
+            self.workshop.module() as module,
+            NormInterception(self.treatment, observer, names, fast_pooling=fast),
+            accepting_batches(inputs),
+        ):
+            return functional_call(module, state, (local,))
 
     def _loss(self, outputs: Any, targets: Tensor) -> Tensor:
         precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
         wanted = targets.double() if targets.is_floating_point() else targets
-        try:
+        with accepting_targets(targets):
             return self.criterion(precise, wanted)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
-            raise NotMeasurableError(
-                f"The criterion does not accept targets of {tuple(targets.shape)}: {str(error).splitlines()[0]}",
-                "Check that the labels belong to the network's classes.",
-            ) from error

@@ -16,6 +16,11 @@ def render(document: Mapping[str, Any]) -> str:
     return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def render_line(document: Mapping[str, Any]) -> str:
+    """The document as one line, for files that hold several."""
+    return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
     """The ``blocks`` entry of a document."""
     radii = blocks.spheres(point).radii[: blocks.invariant]

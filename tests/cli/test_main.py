@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bnsharp_cli import __version__
 from tests.cli.helpers import bnsharp
 
 
@@ -25,6 +26,31 @@ def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
             [sys.executable, "-c", probe.format(arguments=arguments)], capture_output=True, text=True, check=False
         )
         assert finished.returncode == 0, finished.stderr
+
+
+def test_completion_offers_options_without_importing_torch(tmp_path: Path) -> None:
+    probe = (
+        "import sys\n"
+        "from bnsharp_cli.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'scipy' not in sys.modules, 'heavy import'\n"
+    )
+    for words, offers in (
+        ("bnsharp measure --se", {"--seed", "--search", "--search-nodes"}),
+        ("bnsharp me", {"measure"}),
+    ):
+        asked = {"_BNSHARP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        finished = subprocess.run(
+            [sys.executable, "-c", probe], capture_output=True, text=True, check=False, env={**os.environ, **asked}
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert set(finished.stdout.split()) == offers
+
+
+def test_it_runs_as_a_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bnsharp_cli", "--version"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert finished.stdout == f"bnsharp {__version__}\n"
 
 
 def test_no_command_and_unknown_commands_exit_2(tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ def test_a_value_below_resolution_is_exit_4_not_1(tmp_path: Path) -> None:
     assert "not above its rounding floor" in one_error(finished)
 
 
+def test_a_tolerance_below_the_rounding_floor_is_exit_4_not_1(tmp_path: Path) -> None:
+    small = ("--samples", 64, "--batch-size", 32, "--quiet")
+    finished = bnsharp("rescale-test", *small, "--tolerance", 1e-17, folder=tmp_path, expect=4)
+    assert "a tolerance of 1.0e-17 cannot be measured to" in one_error(finished)
+    real = ("--search", "paper", "--iterations", 5, "--delta", 0.1, "--tolerance", 1e-17)
+    assert "NOT invariant" in bnsharp("rescale-test", *small, *real, folder=tmp_path, expect=1).stdout
+
+
 def test_options_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
     for arguments, says in (
         (("--epsilon", "none"), "--epsilon: expected exact or stored"),

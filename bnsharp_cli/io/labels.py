@@ -1,0 +1,40 @@
+"""Whether labels can belong to what a network answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from bnsharp_cli.errors import DataRefusedError
+
+_REMEDY = "Use the data the network was trained on; y holds one class number, an integer, for each image."
+
+
+def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None) -> None:
+    """Refuse labels that cross entropy cannot compare with the outputs.
+
+    Args:
+        outputs: (n, classes, …) of any n examples.
+        labels: of some: class numbers (N, …), or floating class probabilities (N, classes, …).
+        span: the smallest and the largest class number of all, or None.
+
+    Raises:
+        DataRefusedError: another shape, or class numbers that the network does not have.
+    """
+    classes, rest = outputs.shape[1], outputs.shape[2:]
+    if labels.shape[1:] != ((classes, *rest) if labels.is_floating_point() else rest):
+        raise DataRefusedError(
+            f"The labels are {str(labels.dtype).removeprefix('torch.')} of shape {_shape(labels.shape[1:])}, "
+            f"expected integers of shape {_shape(rest)}.",
+            _REMEDY,
+        )
+    if span is not None and (span[0] < 0 or span[1] >= classes):
+        raise DataRefusedError(
+            f"The labels lie in {span[0]} … {span[1]}, the network has {classes} classes.",
+            _REMEDY,
+        )
+
+
+def _shape(rest: Iterable[int]) -> str:
+    return f"({', '.join(['N', *map(str, rest)])})"

@@ -1,0 +1,157 @@
+"""Several processes: the same numbers, one voice, one end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnsharp_cli.models import lenet_bn
+from tests.cli.helpers import bnsharp
+from tests.cli.launch import Launcher, launcher
+
+SAMPLE = "sample:digits-small-batch"
+FAST = ("--samples", 320, "--batch-size", 64)
+EPSILON = torch.finfo(torch.float32).eps
+
+FAILING = """
+import os, signal
+from bnsharp_cli.models import lenet_bn
+
+calls = 0
+
+def fail(module, inputs):
+    global calls
+    calls += len(inputs[0]) == 64
+    if os.environ.get("RANK") == "{rank}" and calls == {call}:
+        {failure}
+
+def net():
+    network = lenet_bn(1, 10, 8)
+    network.register_forward_pre_hook(fail)
+    return network
+"""
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Launcher]:
+    with launcher() as started:
+        yield started
+
+
+def failing_network(folder: Path, rank: int, failure: str, call: int = 5) -> tuple[object, ...]:
+    """A checkpoint whose network fails on one process, in the middle of a pass; and how to measure it."""
+    torch.manual_seed(0)
+    torch.save(lenet_bn(1, 10, 8).state_dict(), folder / "net.pt")
+    (folder / "mine.py").write_text(FAILING.format(rank=rank, call=call, failure=failure))
+    return ("measure", "net.pt", "--arch", "mine.py:net", "--data", "digits", *FAST)
+
+
+def test_the_result_is_the_same_for_1_2_and_4_processes(tmp_path: Path, launch: Launcher) -> None:
+    """Five batches: every count but one shares them unevenly. The losses are summed in batch order on every process."""
+    arguments = ("measure", SAMPLE, *FAST, "--measure", "bn", "--measure", "delta-linf", "--delta", 1e-2, "--json")
+    alone = json.loads(bnsharp(*arguments, folder=tmp_path).stdout)
+    assert alone["environment"]["world_size"] == 1
+    for count in (2, 4):
+        first, *others = launch(count, *arguments, "--output", "result.json", folder=tmp_path)
+        assert {rank.code for rank in (first, *others)} == {0}, first.stderr
+        assert {rank.stdout + rank.stderr for rank in others} == {""}
+        document = json.loads(first.stdout)
+        assert (tmp_path / "result.json").read_text() == first.stdout
+        assert document["environment"]["world_size"] == count
+        assert document["blocks"] == alone["blocks"]
+        for name, measured in document["measures"].items():
+            expected = alone["measures"][name]
+            assert measured["cost"] == expected["cost"]
+            assert abs(measured["value"] - expected["value"]) <= expected["uncertainty"]["rounding"]
+        assert abs(document["loss"] - alone["loss"]) <= 4 * EPSILON * alone["loss"]
+
+
+def test_torchrun_starts_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "bnsharp_cli"]
+    arguments = ["check", SAMPLE, *map(str, FAST), "--max-loss", "1", "--json"]
+    finished = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    document = json.loads(finished.stdout)
+    assert document["verdict"] == {"passed": True}
+    assert document["environment"]["world_size"] == 2
+
+
+def test_the_test_of_invariance_writes_its_copies_once(tmp_path: Path, launch: Launcher) -> None:
+    arguments = ("rescale-test", SAMPLE, "--samples", 64, "--batch-size", 32, "--save-copies", "copies")
+    first, second = launch(2, *arguments, folder=tmp_path)
+    assert (first.code, second.code) == (0, 0), first.stderr
+    assert "BN-Sharpness is invariant" in first.stdout
+    assert second.stdout + second.stderr == ""
+    assert len(list((tmp_path / "copies").iterdir())) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("measure", SAMPLE, "--delta", "-1"), 2, "--delta: expected a positive number"),
+        (("measure", "missing.pt"), 3, "No such file"),
+        (("measure", SAMPLE, "--samples", 128, "--batch-size", 64), 2, "3 processes need at least as many whole"),
+        (("train", "--output", "net.pt"), 2, "bnsharp train runs in one process"),
+    ],
+)
+def test_what_fails_on_every_process_is_said_once(
+    tmp_path: Path, launch: Launcher, arguments: tuple[object, ...], code: int, says: str
+) -> None:
+    first, *others = launch(3, *arguments, folder=tmp_path)
+    assert [rank.code for rank in (first, *others)] == [code] * 3
+    assert says in first.stderr
+    assert len(first.stderr.splitlines()) == 2
+    assert {rank.stdout + rank.stderr for rank in others} == {""}
+
+
+def test_what_fails_on_one_process_is_said_by_the_first(tmp_path: Path, launch: Launcher) -> None:
+    arguments = failing_network(tmp_path, 1, "raise RuntimeError('only here')")
+    first, second = launch(2, *arguments, folder=tmp_path)
+    assert (first.code, second.code) == (4, 4)
+    assert "only here" in first.stderr
+    assert first.stdout + second.stdout + second.stderr == ""
+
+
+def test_a_checkpoint_that_fails_does_not_lose_the_others(tmp_path: Path, launch: Launcher) -> None:
+    arguments = ("measure", SAMPLE, "missing.pt", SAMPLE, "--samples", 128, "--batch-size", 64, "--json")
+    first, second = launch(2, *arguments, folder=tmp_path)
+    assert (first.code, second.code) == (3, 3)
+    documents = [json.loads(line) for line in first.stdout.splitlines()]
+    assert len(documents) == 2
+    assert documents[0]["measures"] == documents[1]["measures"]
+    assert "missing.pt" in first.stderr
+    assert second.stdout + second.stderr == ""
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_dead_process_ends_the_others_with_one_clear_line(tmp_path: Path, launch: Launcher, dead: int) -> None:
+    arguments = failing_network(tmp_path, dead, "os.kill(os.getpid(), signal.SIGKILL)")
+    ranks = launch(3, *arguments, folder=tmp_path)
+    assert ranks[dead].code == -9
+    for rank in (0, 1, 2):
+        if rank != dead:
+            assert ranks[rank].code == 4, ranks[rank].stderr
+            assert f"bnsharp: Process {rank} of 3 lost the others" in ranks[rank].stderr
+            assert "Traceback" not in ranks[rank].stderr
+            assert ranks[rank].stdout == ""
+
+
+def test_a_process_that_stops_answering_is_waited_for_until_the_time_limit(tmp_path: Path, launch: Launcher) -> None:
+    arguments = failing_network(tmp_path, 1, "os.kill(os.getpid(), signal.SIGSTOP)")
+    first, second = launch(2, *arguments, folder=tmp_path, BNSHARP_TIME_LIMIT="2")
+    assert second.code == -19
+    assert first.code == 4
+    assert "lost the others" in first.stderr
+
+
+def test_a_time_limit_that_cannot_be_meant_exits_2(tmp_path: Path, launch: Launcher) -> None:
+    first, second = launch(2, "measure", SAMPLE, folder=tmp_path, BNSHARP_TIME_LIMIT="soon")
+    assert (first.code, second.code) == (2, 2)
+    assert "BNSHARP_TIME_LIMIT: expected a number of seconds, found 'soon'" in first.stderr
+    assert second.stderr == ""
