@@ -17,7 +17,7 @@ import bnsharp_cli
 from benchmarks.networks import Problem
 from benchmarks.published import worst_case_sharpness
 
-TRACE_PRODUCTS = 30
+TRACE_PRODUCTS = 10
 """Hessian products of curvlinops' trace, which has no default."""
 
 EIGENVALUE_TOLERANCE = 1e-3

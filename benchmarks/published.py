@@ -44,7 +44,7 @@ class L2Ball:
     radius: float
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """g / ‖g‖."""
+        """G / ‖g‖."""
         return gradient / gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
 
     def project(self, vector: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def _auto_pgd(
     step: float,
     steps: int,
 ) -> float:
-    """max loss − loss(0) by Algorithm 1 of Croce & Hein: momentum, and a step that is halved at checkpoints."""
+    """Max loss − loss(0) by Algorithm 1 of Croce & Hein: momentum, and a step that is halved at checkpoints."""
     clean = best_value = float(loss(torch.zeros_like(start)))
     best = torch.zeros_like(start)
     previous = current = start
