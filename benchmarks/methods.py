@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ def run(method: str, problem: Problem, seed: int) -> tuple[float, Passes]:
     return value, passes
 
 
-def _hessian(problem: Problem) -> object:
+def _hessian(problem: Problem) -> Any:
     from curvlinops import HessianLinearOperator
 
     return HessianLinearOperator(
@@ -136,7 +137,7 @@ def _hessian(problem: Problem) -> object:
     )
 
 
-def _pyhessian(problem: Problem) -> object:
+def _pyhessian(problem: Problem) -> Any:
     from pyhessian import hessian
 
     return hessian(problem.module, functional.cross_entropy, dataloader=list(problem.batches), cuda=False)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.methods import METHODS
 from benchmarks.networks import NETWORKS
 from benchmarks.solvers import DELTAS, STARTS, compare
-from benchmarks.tables import environment, render
+from benchmarks.tables import SEEDS, environment, render
 from benchmarks.timing import Store, Worker
 
 FOLDER = Path(__file__).parent
@@ -42,7 +44,7 @@ class Plan:
     search_samples: int
 
 
-FULL = Plan({"lenet-bn": (1024, 128), "resnet18": (32, 32), "vgg11-bn": (16, 16)}, 5, 10, 50, 128)
+FULL = Plan({"lenet-bn": (1024, 128), "resnet18": (32, 32), "vgg11-bn": (16, 16)}, 5, SEEDS, 50, 128)
 QUICK = Plan({"lenet-bn": (128, 64)}, 2, 3, 12, 64)
 
 
@@ -63,9 +65,8 @@ def time_runs(plan: Plan, network: str, store: Store, threads: int, deadline: De
     turns = [(seed, method) for seed in range(plan.rounds) for method in METHODS]
     missing = [(seed, method) for seed, method in turns if not store.has(_key(network, method, seed))]
     with contextlib.ExitStack() as stack:
-        workers = {
-            method: stack.enter_context(_worker(plan, network, method, threads)) for _, method in sorted(missing)
-        }
+        methods = dict.fromkeys(method for _, method in missing)
+        workers = {method: stack.enter_context(_worker(plan, network, method, threads)) for method in methods}
         for worker in workers.values():
             worker.wait()
         for seed, method in missing:
@@ -90,11 +91,10 @@ def more_values(plan: Plan, network: str, store: Store, threads: int, deadline: 
 
 def searches(plan: Plan, store: Store, threads: int, deadline: Deadline) -> None:
     """Our search rules and other libraries' solvers from the same starts."""
-    for delta in DELTAS:
-        for start in STARTS:
-            key = {"part": "search", "delta": delta, "start": start}
-            if not deadline.passed:
-                store.compute(key, lambda d=delta, s=start: compare(d, s, plan.search_samples, plan.budget, threads))
+    for delta, start in itertools.product(DELTAS, STARTS):
+        key = {"part": "search", "delta": delta, "start": start}
+        if not deadline.passed:
+            store.compute(key, partial(compare, delta, start, plan.search_samples, plan.budget, threads))
 
 
 def main(arguments: list[str] | None = None) -> None:

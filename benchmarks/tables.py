@@ -17,17 +17,29 @@ from benchmarks.methods import METHODS
 from benchmarks.solvers import DELTAS, STARTS
 from benchmarks.timing import Record, Store
 
-PACKAGES = ("bnsharp", "torch", "numpy", "scipy", "curvlinops-for-pytorch", "pyhessian", "pymanopt", "geoopt")
+PACKAGES = (
+    "bnsharp",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "curvlinops-for-pytorch",
+    "pyhessian",
+    "pymanopt",
+    "geoopt",
+)
 OURS = next(iter(METHODS))
+SEEDS = 10
 TARGETS = (0.99, 0.999)
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one network; medians over the timed runs, everything else over all seeds."""
+    """One method on one network: medians over the timed runs, everything else over all seeds; NaN where runs lack."""
 
     method: str
+    seeds: int
     value: float
     forward: float
     backward: float
@@ -79,40 +91,51 @@ def _network(store: Store, network: str, samples: int, batch_size: int, rounds: 
     if not rows or rows[0].method != OURS:
         return []
     ours = rows[0]
-    before, after = (_loss(store, network, copy) for copy in (None, 0))
     table = ["| method | value | F | B | seconds | ratio | peak, MiB | spread | drift |", "| --- |" + " ---: |" * 8]
-    table += [
-        f"| {row.method} | {row.value:.4g} | {row.forward:.3g} | {row.backward:.3g} | {row.seconds:.2f} "
-        f"| {row.seconds / ours.seconds:.2f} | {row.peak_mib:.0f} | {100 * row.spread:.2g} % | {row.drift:.5g} |"
-        for row in rows
-    ]
-    drift = abs(after - before) / before
+    for row in rows:
+        cells = [
+            f"{row.value:.4g}",
+            f"{row.forward:.3g}",
+            f"{row.backward:.3g}",
+            f"{row.seconds:.2f}",
+            f"{row.seconds / ours.seconds:.2f}",
+            f"{row.peak_mib:.0f}",
+            f"{100 * row.spread:.2g} %",
+            f"{row.drift:.5g}",
+        ]
+        cells = ["–" if "nan" in cell else cell for cell in cells]
+        note = "" if row.seeds == SEEDS else f" ({row.seeds} of {SEEDS} seeds)"
+        table.append(f"| {row.method}{note} | " + " | ".join(cells) + " |")
     title = f"### {network}, {samples:,} samples in batches of {batch_size}"
-    return [title, f"Loss {before:.4g}; under T_a it moves by {drift:.1e} of itself.", "\n".join(table), _worse(rows)]
+    return [title, _drift_of_loss(store, network), "\n".join(table), _worse(rows)]
 
 
 def _row(store: Store, network: str, method: str, rounds: int) -> Row | None:
     runs = store.select(part="methods", network=network, method=method, copy=None)
     copies = store.select(part="methods", network=network, method=method, copy=0)
-    timed = [run for run in runs if run["key"]["seed"] < rounds]
-    if len(timed) < rounds or not copies:
+    if not runs:
         return None
+    timed = [run for run in runs if run["key"]["seed"] < rounds]
     values = [run["value"] for run in runs]
-    same = next(run["value"] for run in runs if run["key"]["seed"] == copies[0]["key"]["seed"])
+    same = [run["value"] for run in runs if copies and run["key"]["seed"] == copies[0]["key"]["seed"]]
     return Row(
         method,
+        len(runs),
         mean(values),
         median(run["forward"] for run in runs),
         median(run["backward"] for run in runs),
-        median(run["seconds"] for run in timed),
-        median(run["peak_mib"] for run in timed),
-        stdev(values) / abs(mean(values)),
-        copies[0]["value"] / same,
+        median(run["seconds"] for run in timed) if len(timed) == rounds else math.nan,
+        median(run["peak_mib"] for run in timed) if timed else math.nan,
+        stdev(values) / abs(mean(values)) if len(values) > 1 else math.nan,
+        copies[0]["value"] / same[0] if same else math.nan,
     )
 
 
-def _loss(store: Store, network: str, copy: int | None) -> float:
-    return float(store.select(part="methods", network=network, copy=copy)[0]["loss"])
+def _drift_of_loss(store: Store, network: str) -> str:
+    before = store.select(part="methods", network=network, copy=None)[0]["loss"]
+    after = [record["loss"] for record in store.select(part="methods", network=network, copy=0)]
+    moved = f"; under T_a it moves by {abs(after[0] - before) / before:.1e} of itself" if after else ""
+    return f"Loss {before:.4g}{moved}."
 
 
 def _worse(rows: list[Row]) -> str:
