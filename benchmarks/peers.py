@@ -45,7 +45,7 @@ class Plan:
 
 
 FULL = Plan({"lenet-bn": (1024, 128), "resnet18": (32, 32), "vgg11-bn": (16, 16)}, 5, SEEDS, 50, 128)
-QUICK = Plan({"lenet-bn": (128, 64)}, 2, 3, 12, 64)
+QUICK = Plan({"lenet-bn": (128, 64)}, 2, 3, 6, 64)
 
 
 class Deadline:
@@ -153,7 +153,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start nothing more after this long")
     parser.add_argument("--results", type=Path, help="where records are appended; default benchmarks/results.jsonl")
     parser.add_argument("--markdown", type=Path, help="write the tables into this file instead of printing them")
-    parser.add_argument("--quick", action="store_true", help="a smoke run of about a minute")
+    parser.add_argument("--quick", action="store_true", help="a smoke run on LeNet-BN, a few minutes")
     return parser.parse_args(arguments)
 
 

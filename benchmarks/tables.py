@@ -101,7 +101,7 @@ def _network(store: Store, network: str, samples: int, batch_size: int, rounds: 
             f"{row.seconds / ours.seconds:.2f}",
             f"{row.peak_mib:.0f}",
             f"{100 * row.spread:.2g} %",
-            f"{row.drift:.5g}",
+            f"{row.drift:.7g}",
         ]
         cells = ["–" if "nan" in cell else cell for cell in cells]
         note = "" if row.seeds == SEEDS else f" ({row.seeds} of {SEEDS} seeds)"
