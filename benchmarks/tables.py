@@ -44,6 +44,8 @@ class Row:
     forward: float
     backward: float
     seconds: float
+    fastest: float
+    slowest: float
     peak_mib: float
     spread: float
     drift: float
@@ -80,10 +82,11 @@ def render(store: Store, sizes: Mapping[str, tuple[int, int]], rounds: int, budg
 _METHODS_TEXT = """\
 All methods see the same plain module (norms with the batch's statistics and ε = 1e-12), batches, device and threads, in
 float32. *F* and *B* are forwards and backwards over all samples, counted by hooks; a Hessian product is 1F + 2B.
-*Seconds* is the median of interleaved runs, each method in its own process, from a loaded network to a number; *ratio*
-is that median over ours. *Peak* is resident memory above that of the loaded network. *Spread* is the standard deviation
-over the mean of the value over 10 seeds of whatever the method draws. *Drift* is the value at T_a(θ) over the value at
-θ, same seed, every normalised row scaled by its own factor, log-uniform in [0.1, 10]."""
+*Seconds* is the median (fastest … slowest) of interleaved runs, each method in its own process, from a loaded network
+to a number; *ratio* is that median over ours; a wide range means that the machine was not quiet. *Peak* is resident
+memory above that of the loaded network. *Spread* is the standard deviation over the mean of the value over 10 seeds of
+whatever the method draws. *Drift* is the value at T_a(θ) over the value at θ, same seed, every normalised row scaled
+by its own factor, log-uniform in [0.1, 10]."""
 
 
 def _network(store: Store, network: str, samples: int, batch_size: int, rounds: int) -> list[str]:
@@ -97,7 +100,7 @@ def _network(store: Store, network: str, samples: int, batch_size: int, rounds: 
             f"{row.value:.4g}",
             f"{row.forward:.3g}",
             f"{row.backward:.3g}",
-            f"{row.seconds:.2f}",
+            f"{row.seconds:.2f} ({row.fastest:.2f} … {row.slowest:.2f})",
             f"{row.seconds / ours.seconds:.2f}",
             f"{row.peak_mib:.0f}",
             f"{100 * row.spread:.2g} %",
@@ -116,6 +119,7 @@ def _row(store: Store, network: str, method: str, rounds: int) -> Row | None:
     if not runs:
         return None
     timed = [run for run in runs if run["key"]["seed"] < rounds]
+    seconds = [run["seconds"] for run in timed] if len(timed) == rounds else [math.nan]
     values = [run["value"] for run in runs]
     same = [run["value"] for run in runs if copies and run["key"]["seed"] == copies[0]["key"]["seed"]]
     return Row(
@@ -124,7 +128,9 @@ def _row(store: Store, network: str, method: str, rounds: int) -> Row | None:
         mean(values),
         median(run["forward"] for run in runs),
         median(run["backward"] for run in runs),
-        median(run["seconds"] for run in timed) if len(timed) == rounds else math.nan,
+        median(seconds),
+        min(seconds),
+        max(seconds),
         median(run["peak_mib"] for run in timed) if timed else math.nan,
         stdev(values) / abs(mean(values)) if len(values) > 1 else math.nan,
         copies[0]["value"] / same[0] if same else math.nan,
