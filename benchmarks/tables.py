@@ -155,7 +155,9 @@ def _worse(rows: list[Row]) -> str:
         "a smaller drift": [row.method for row in others if abs(row.drift - 1) < abs(ours.drift - 1)],
     }
     found = [f"{what}: {'; '.join(names)}" for what, names in better.items() if names]
-    return "Better than ours here: " + (". ".join(found) if found else "none") + "."
+    complete = len(rows) == len(METHODS) and all(row.seeds == SEEDS for row in rows)
+    caution = "" if complete else "Incomplete, some runs are missing. "
+    return f"{caution}Better than ours here: {'. '.join(found) or 'none'}."
 
 
 def _search_text(budget: int, samples: int) -> str:
