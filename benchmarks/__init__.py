@@ -1,0 +1,1 @@
+"""Speed and accuracy against peers and against bare passes; see README.md."""

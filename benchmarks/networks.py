@@ -1,0 +1,114 @@
+"""The networks, their batches, and copies of them under a random scale transformation T_a."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnsharp_cli.cli.subject import embedded_checkpoint
+from bnsharp_cli.core.rescale import random_factors
+from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.data import draw_batches, open_data
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.surface import LossSurface
+
+SAMPLE = "digits-small-batch"
+EPSILON = 1e-12
+"""ε of every norm, so small that T_a leaves the function of a plain module alone."""
+
+DECADES = 1.0
+"""T_a draws its factors log-uniform in [10^−DECADES, 10^DECADES]."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network and its fixed batches.
+
+    Attributes:
+        module: norms use the statistics of the batch in every mode, and no running ones.
+        batches: pairs of inputs and targets.
+    """
+
+    module: nn.Module
+    batches: tuple[tuple[Tensor, Tensor], ...]
+
+    @property
+    def samples(self) -> int:
+        """All samples of all batches."""
+        return sum(len(inputs) for inputs, _ in self.batches)
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """Mean over batches of the mean cross entropy, the network in its own precision, the rest in float64."""
+        losses = [functional.cross_entropy(self.module(x).double(), y) for x, y in self.batches]
+        return float(torch.stack(losses).mean())
+
+    def rescaled(self, seed: int) -> Problem:
+        """The same function at T_a(θ), every scale-invariant row by its own factor."""
+        surface = LossSurface.of(self.module, self.batches)
+        point = surface.point()
+        blocks = find_blocks(surface, point)
+        factors = random_factors(blocks.invariant, DECADES, torch.Generator().manual_seed(seed))
+        scaled = Spheres(blocks.rows, torch.ones_like(factors)).scale(point, factors)
+        module = copy.deepcopy(self.module)
+        module.load_state_dict({name: tensor.float() for name, tensor in scaled.items()})
+        return replace(self, module=module)
+
+
+def lenet(samples: int, batch_size: int) -> Problem:
+    """The sample checkpoint, trained on digits, on the images it was trained on."""
+    checkpoint = load_checkpoint(embedded_checkpoint(SAMPLE))
+    metadata = checkpoint.metadata
+    module = build_architecture(metadata["architecture"], metadata["architecture_options"])
+    fit(module, checkpoint)
+    preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+    return Problem(_plain(module), draw_batches(open_data("digits"), samples, batch_size, 0, preprocessing).batches)
+
+
+def untrained(architecture: str, options: dict[str, int]) -> Callable[[int, int], Problem]:
+    """A network with random weights on random 32 × 32 images of ten classes."""
+
+    def build(samples: int, batch_size: int) -> Problem:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = build_architecture(architecture, options)
+        generator = torch.Generator().manual_seed(1)
+        images = torch.randn(samples, 3, 32, 32, generator=generator)
+        labels = torch.randint(10, (samples,), generator=generator)
+        return Problem(_plain(module), tuple(zip(images.split(batch_size), labels.split(batch_size), strict=True)))
+
+    return build
+
+
+NETWORKS: dict[str, Callable[[int, int], Problem]] = {
+    "lenet-bn": lenet,
+    "resnet18": untrained("torchvision:resnet18", {"num_classes": 10}),
+    "vgg11-bn": untrained("vgg11-bn", {}),
+}
+
+
+def problem(network: str, samples: int, batch_size: int, copies: Sequence[int] = ()) -> Problem:
+    """A network by name; ``copies`` are the seeds of the transformations T_a that are applied to it."""
+    built = NETWORKS[network](samples, batch_size)
+    for seed in copies:
+        built = built.rescaled(seed)
+    return built
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """Norms without running statistics, which some peers cannot differentiate through, and with ε = ``EPSILON``."""
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+            norm.eps = EPSILON
+    return module.float().eval()
