@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.networks import Problem
-from bnsharp_cli.core.ascent import RULES, search
+from bnsharp_cli.core.ascent import RULES, Evaluation, search
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres
-from bnsharp_cli.measurement.bn_sharpness import SegmentObjective
 from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.objective import SegmentObjective
 from bnsharp_cli.measurement.surface import LossSurface
 
 __all__ = ["RULES", "BudgetSpentError", "Layout", "Objective", "Point", "Recorder", "search"]
@@ -59,25 +59,21 @@ class Recorder:
         """φ(θ)."""
         return self._objective.spheres
 
-    def value(self, coordinates: Point) -> float:
+    def value(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p}."""
         self._ask(coordinates)
-        value = self._objective.value(coordinates)
-        self._tell(value)
-        return value
+        return self._told(self._objective.value(coordinates))
 
-    def value_and_gradient(self, coordinates: Point) -> tuple[float, Point]:
+    def value_and_gradient(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p} and its gradient in u."""
         self._ask(coordinates)
-        value, gradient = self._objective.value_and_gradient(coordinates)
-        self._tell(value)
-        return value, gradient
+        return self._told(self._objective.value_and_gradient(coordinates))
 
     def printed_gradient(self, direction: Point) -> Point:
         """Eq. (16); the value at its point is recorded and costs nothing."""
         coordinates = self.spheres.scale(direction, 1 / self.spheres.radii)
         self._ask(coordinates)
-        self._tell(self._objective.value(coordinates))
+        self._told(self._objective.value(coordinates))
         return self._objective.printed_gradient(direction)
 
     def _ask(self, coordinates: Point) -> None:
@@ -85,10 +81,11 @@ class Recorder:
         if len(self._seen) > self._budget:
             raise BudgetSpentError
 
-    def _tell(self, value: float) -> None:
-        best = max(value, self.best[-1]) if self.best else value
+    def _told(self, evaluation: Evaluation) -> Evaluation:
+        best = max(evaluation.value, self.best[-1]) if self.best else evaluation.value
         self.best += [best] * (len(self._seen) - len(self.best))
         self.best[-1] = best
+        return evaluation
 
 
 @dataclass(frozen=True)

@@ -80,18 +80,18 @@ def _pymanopt(name: str, recorder: Recorder, start: Point, budget: int) -> None:
     layout = Layout.of(start, recorder.spheres)
     columns = [matrix.T.numpy().copy() for matrix in layout.matrices(start)]
     manifold = Product([Oblique(*matrix.shape) for matrix in columns])
-    scale = recorder.value(start)
+    scale = recorder.value(start).value
 
     def to_point(columns: Sequence[np.ndarray]) -> Point:
         return layout.point([torch.from_numpy(np.ascontiguousarray(matrix.T)) for matrix in columns])
 
     @pymanopt.function.numpy(manifold)
     def cost(*columns: np.ndarray) -> float:
-        return -recorder.value(to_point(columns)) / scale
+        return -recorder.value(to_point(columns)).value / scale
 
     @pymanopt.function.numpy(manifold)
     def gradient(*columns: np.ndarray) -> list[np.ndarray]:
-        uphill = layout.matrices(recorder.value_and_gradient(to_point(columns))[1])
+        uphill = layout.matrices(recorder.value_and_gradient(to_point(columns)).gradient)
         return [-matrix.T.numpy() / scale for matrix in uphill]
 
     solver = getattr(optimizers, name)(verbosity=0, max_iterations=budget)
@@ -104,13 +104,13 @@ def _geoopt(name: str, settings: dict[str, Any], recorder: Recorder, start: Poin
     layout = Layout.of(start, recorder.spheres)
     sphere = geoopt.Sphere()
     rows = [geoopt.ManifoldParameter(matrix.clone(), manifold=sphere) for matrix in layout.matrices(start)]
-    scale = recorder.value(start)
+    scale = recorder.value(start).value
 
     def closure() -> float:
-        value, uphill = recorder.value_and_gradient(layout.point([matrix.detach() for matrix in rows]))
-        for parameter, matrix in zip(rows, layout.matrices(uphill), strict=True):
+        evaluation = recorder.value_and_gradient(layout.point([matrix.detach() for matrix in rows]))
+        for parameter, matrix in zip(rows, layout.matrices(evaluation.gradient), strict=True):
             parameter.grad = -matrix / scale
-        return -value / scale
+        return -evaluation.value / scale
 
     optimizer = getattr(geoopt.optim, name)(rows, **settings)
     for _ in range(budget):

@@ -103,12 +103,12 @@ def test_a_point_counts_once_and_the_budget_holds(lenet: Problem) -> None:
     objective = bn_objective(lenet, 1e-2)
     recorder = Recorder(objective, 2)
     first, second, third = (starting_point(objective, f"random {seed}") for seed in (1, 2, 3))
-    lower = recorder.value(first)
-    value, gradient = recorder.value_and_gradient(first)
-    assert value == lower
-    assert norm(gradient) > 0
-    other = recorder.value(second)
-    assert recorder.best == [value, max(value, other)]
+    lower = recorder.value(first).value
+    evaluation = recorder.value_and_gradient(first)
+    assert evaluation.value == lower
+    assert norm(evaluation.gradient) > 0
+    other = recorder.value(second).value
+    assert recorder.best == [lower, max(lower, other)]
     with pytest.raises(BudgetSpentError):
         recorder.value(third)
 
