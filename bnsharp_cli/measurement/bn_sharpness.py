@@ -58,10 +58,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     if options.uncertainty == "full":
         sampling = measured_sampling(precise, point, blocks, options, value)
     else:
-        linear = value > 0 and abs(limit / value - 1) <= LINEAR
-        sampling = None
-        if linear:
-            sampling = split.sampling(objective.spheres, objective.gradient, surface.processes, value)
+        sampling = _cheap_sampling(split, objective, value, limit)
     spent = spent + (surface.counter.cost - before_sampling)
     return Measurement(
         name="bn" if blocks.partition == "paper" else "bn-extended",
@@ -90,6 +87,13 @@ def _limit(objective: SegmentObjective) -> float:
     p, spheres = objective.power, objective.spheres
     slope = float(spheres.norms(spheres.to_coordinates_gradient(objective.gradient)).sum())
     return slope if math.isinf(p) else float((2 / (p + 1)) ** (1 / p) * slope)
+
+
+def _cheap_sampling(split: GradientSplit, objective: SegmentObjective, value: float, limit: float) -> Sampling | None:
+    """What the gradients of single batches tell, where the value is nearly their norm."""
+    if value == 0 or abs(limit / value - 1) > LINEAR:
+        return None
+    return split.sampling(objective.spheres, objective.gradient, objective.surface.processes, value)
 
 
 def _sampling_error(value: float, sampling: Sampling | None) -> float | None:

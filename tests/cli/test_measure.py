@@ -165,7 +165,7 @@ def test_labels_beyond_the_classes_and_wrong_channels_exit_3(tmp_path: Path) -> 
         (("--delta", "-1"), "--delta: expected a positive number"),
         (("--delta", "nan"), "--delta: expected a positive number"),
         (("--delta", "1.5"), "--delta: expected less than 1"),
-        (("--power", "0.5"), "--power: expected a number of at least 1"),
+        (("--power", "0.5"), "--power: expected a number from 1 to 1000"),
         (("--search", "newton"), "--search: expected one of"),
         (("--measure", "flatness"), "--measure: expected bn or"),
         (("--bn", "frozen"), "--bn: expected batch or running"),

@@ -18,7 +18,7 @@ def test_the_shares_are_a_partition_in_turn() -> None:
 
 def test_more_processes_than_batches_are_refused() -> None:
     with pytest.raises(UsageError, match="3 processes need at least as many whole batches, found 2"):
-        Processes(2, 3).own([0, 1])
+        Processes(2, 3).require_work(2)
 
 
 def test_each_process_writes_its_own_slots_and_nothing_else() -> None:
