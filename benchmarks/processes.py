@@ -1,6 +1,6 @@
 """How much faster two processes of one thread each measure than one: ``python benchmarks/processes.py``.
 
-LeNet-BN (the CIFAR-10 sample) on 2,048 images of 32 × 32 in batches of 128; the measured part alone: BN-Sharpness with
+LeNet-BN (the CIFAR-10 sample) on 8,192 images of 32 × 32 in batches of 128; the measured part alone: BN-Sharpness with
 all its passes, without start-up, data and the finding of blocks, which every process does for itself. Runs alternate
 between one process, while the other sleeps, and both; the ratio is that of the medians of their wall times. The third
 column is the most that the machine has to give at that moment: both processes, each with its half of the batches and
@@ -31,24 +31,24 @@ from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.processes import ALONE, join
 from bnsharp_cli.measurement.surface import LossSurface
 
-SAMPLES, BATCH_SIZE = 2048, 128
+BATCH_SIZE = 128
 
 
-def lenet() -> LossSurface:
+def lenet(samples: int) -> LossSurface:
     """The sample network on random images: how long a pass takes does not depend on what they show."""
     checkpoint = load_checkpoint(embedded_checkpoint("cifar10-lenet"))
     module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
     fit(module, checkpoint)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(SAMPLES, 3, 32, 32, generator=generator)
-    labels = torch.randint(10, (SAMPLES,), generator=generator)
+    images = torch.randn(samples, 3, 32, 32, generator=generator)
+    labels = torch.randint(10, (samples,), generator=generator)
     return LossSurface.of(module, list(zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)))
 
 
-def compare(runs: int) -> None:
+def compare(runs: int, samples: int) -> None:
     """Time both ways in turn; the first process prints."""
     processes = join(600)
-    together = replace(lenet(), processes=processes)
+    together = replace(lenet(samples), processes=processes)
     alone = replace(together, processes=ALONE)
     halves = replace(alone, batches=tuple(processes.own(alone.batches)))
     point, options = together.point(), MeasureOptions()
@@ -82,13 +82,16 @@ def main() -> None:
     """Start both processes, or be one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="interleaved runs of each")
-    runs = parser.parse_args().runs
+    parser.add_argument("--samples", type=int, default=8192, help="a multiple of 128")
+    arguments = parser.parse_args()
     if dist.is_torchelastic_launched():
-        compare(runs)
+        compare(arguments.runs, arguments.samples)
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(Path(__file__).resolve())]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    subprocess.run([*command, "--runs", str(runs)], env=environment, check=True)
+    subprocess.run(
+        [*command, "--runs", str(arguments.runs), "--samples", str(arguments.samples)], env=environment, check=True
+    )
 
 
 if __name__ == "__main__":

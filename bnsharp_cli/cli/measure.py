@@ -171,7 +171,8 @@ def _print(subject: Subject, blocks: Blocks, measured: dict[str, list[Measuremen
 
     out = console()
     print_subject(out, [*arguments.describe(subject), arguments.describe_blocks(blocks, subject)])
-    print_measurements(out, [run for runs in measured.values() for run in runs])
+    every_sample = subject.request.samples is None
+    print_measurements(out, [run for runs in measured.values() for run in runs], every_sample)
 
 
 def _plot(

@@ -45,8 +45,14 @@ def print_subject(out: Console, lines: Sequence[str]) -> None:
     out.print()
 
 
-def print_measurements(out: Console, measurements: Sequence[Measurement]) -> None:
-    """One row a measurement, then what each means and how it came about."""
+def print_measurements(out: Console, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
+    """One row a measurement, then what each means and how it came about.
+
+    Args:
+        out: where to.
+        measurements: of one network.
+        every_sample: they were made on the whole split, so that more samples are no question.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("measure", "δ"):
         table.add_column(heading)
@@ -70,9 +76,11 @@ def print_measurements(out: Console, measurements: Sequence[Measurement]) -> Non
         out.print(Text(f"{status.value}: {status.meaning}"))
     for measurement in measurements:
         if measurement.name.startswith("bn"):
-            for sentence in (regime(measurement), spread(measurement), sampled(measurement)):
-                if sentence:
-                    out.print(Text(sentence))
+            sentences = [regime(measurement), spread(measurement), "" if every_sample else sampled(measurement)]
+            for sentence in filter(None, sentences):
+                out.print(Text(sentence))
+    if every_sample:
+        out.print(Text("measured on the whole split: no sampling error"))
 
 
 def regime(measurement: Measurement) -> str:

@@ -197,3 +197,21 @@ def test_extended_partition_is_named_as_ours(tmp_path: Path) -> None:
 def test_the_cifar_sample_says_which_data_it_wants(tmp_path: Path) -> None:
     finished = bnsharp("measure", "sample:cifar10-lenet", folder=tmp_path, expect=2)
     assert "trained on 'folder' data" in one_error(finished)
+
+
+def test_what_more_samples_would_change_is_said_unless_there_are_none(tmp_path: Path) -> None:
+    some = bnsharp("measure", "sample:digits-large-batch-decay", folder=tmp_path).stdout
+    assert "more samples would give between" in some
+    assert "the sample as much as the network" in " ".join(some.split())
+    every = bnsharp("measure", "sample:digits-large-batch-decay", "--samples", "all", folder=tmp_path).stdout
+    assert "more samples" not in every
+    assert "no sampling error" in every
+    curved = bnsharp("measure", "sample:digits-small-batch", "--delta", "0.1", folder=tmp_path).stdout
+    assert "was not judged; --uncertainty full does" in " ".join(curved.split())
+
+
+def test_full_uncertainty_is_counted_apart(tmp_path: Path) -> None:
+    finished = bnsharp("measure", "sample:digits-small-batch", "--uncertainty", "full", "--json", folder=tmp_path)
+    record = json.loads(finished.stdout)["measures"]["bn"]
+    assert record["cost"]["backward"] > record["cost"]["for_uncertainty"]["backward"] > 0
+    assert record["uncertainty"]["sampling"] == pytest.approx(record["value"] - record["sampling"]["cross_fitted"])
