@@ -13,6 +13,9 @@ from bnsharp_cli.core.spheres import Spheres
 CONVERGED = 1e-4
 """The gap below which a search stops."""
 
+CONTRACTION = 0.1
+"""A power step leaves about this share of the gap before it, near a linear objective: ``benchmarks/search.py``."""
+
 PATIENCE = 10
 """Steps over which a search must gain something."""
 
@@ -92,6 +95,17 @@ class SearchState:
             values=values,
             settled=False,
         )
+
+    def expected_gain(self) -> float:
+        """What further steps would add to the best value: the gains so far, continued as a geometric series.
+
+        After a single step they are taken to fall by ``CONTRACTION``.
+        """
+        if len(self.values) < 2 or self.values[-1] < self.best_value:
+            return math.inf
+        *earlier, before, last = self.values
+        ratio = (last - before) / (before - earlier[-1]) if earlier and before > earlier[-1] else CONTRACTION
+        return (last - before) * ratio / (1 - ratio) if ratio < 1 else math.inf
 
     def reached(self, gap: float) -> SearchState:
         """The state with the gap at ``best``."""

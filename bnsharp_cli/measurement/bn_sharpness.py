@@ -108,4 +108,5 @@ def _status(integral: Integral, found: Supremum, options: MeasureOptions) -> Sta
         return Status.AS_PRESCRIBED
     if found.best.settled:
         return Status.CONVERGED
-    return Status.WITHIN_TOLERANCE if found.best.gap <= options.enough else Status.ITERATION_LIMIT
+    close = found.best.expected_gain() <= options.rtol * found.best.best_value
+    return Status.WITHIN_TOLERANCE if close else Status.ITERATION_LIMIT

@@ -29,7 +29,7 @@ class Status(StrEnum):
 
 _MEANINGS = {
     Status.CONVERGED: "the search ended at a vanishing Riemannian gradient: a local supremum",
-    Status.WITHIN_TOLERANCE: "a lower bound: a further step of the search is not expected to gain more than --rtol",
+    Status.WITHIN_TOLERANCE: "a lower bound: by its steps so far the search would gain less than --rtol",
     Status.ITERATION_LIMIT: "a lower bound: the search was still climbing; raise --iterations or --restarts",
     Status.AS_PRESCRIBED: "a lower bound: the direction is what the rule prescribes",
     Status.SAMPLED: "a Monte-Carlo mean with its standard error",

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bnsharp_cli.core.ascent import CONVERGED, RULES
+from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, RULES
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks import PARTITIONS
 
@@ -19,9 +19,6 @@ PRECISIONS = ("auto", "float32", "float64")
 
 LARGEST_POWER = 1000
 """From here on the p-mean is within 1 % of p = ∞."""
-
-CONTRACTION = 0.1
-"""A power step leaves about this share of the gap before it; ``benchmarks/search.py`` measures it."""
 
 
 @dataclass(frozen=True)

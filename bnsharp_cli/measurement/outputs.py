@@ -36,36 +36,19 @@ def row(losses: Sequence[Tensor]) -> Tensor:
 
 
 @contextmanager
-def accepting_batches(inputs: Tensor) -> Iterator[None]:
-    """What a network says to ``inputs`` that it cannot take, as one of our errors.
+def accepting(what: str, remedy: str) -> Iterator[None]:
+    """What a stranger's function says to what it cannot take, as one of our errors.
+
+    Args:
+        what: the start of the sentence, as in "The network does not accept a batch of (8, 3)".
+        remedy: what to do.
 
     Raises:
-        NotMeasurableError: with the network's own reason.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise NotMeasurableError(
-            f"The network does not accept a batch of {tuple(inputs.shape)}: {str(error).splitlines()[0]}",
-            "Check that data, preprocessing and architecture belong together, or change --batch-size.",
-        ) from error
-
-
-@contextmanager
-def accepting_targets(targets: Tensor) -> Iterator[None]:
-    """The same of a criterion.
-
-    Raises:
-        NotMeasurableError: with the criterion's own reason.
+        NotMeasurableError: with the function's own reason.
     """
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
-        raise NotMeasurableError(
-            f"The criterion does not accept targets of {tuple(targets.shape)}: {str(error).splitlines()[0]}",
-            "Check that the labels belong to the network's classes.",
-        ) from error
+        raise NotMeasurableError(f"{what}: {(str(error).splitlines() or [''])[0]}", remedy) from error

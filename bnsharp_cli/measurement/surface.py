@@ -26,11 +26,14 @@ from bnsharp_cli.measurement.execution import (
     settled,
 )
 from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
-from bnsharp_cli.measurement.outputs import accepting_batches, accepting_targets, correct, floating, row
+from bnsharp_cli.measurement.outputs import accepting, correct, floating, row
 from bnsharp_cli.measurement.processes import ALONE, Processes
 from bnsharp_cli.measurement.stacking import CHUNK, PointsAtOnce, faster, smaller_on_out_of_memory
 
 Result = TypeVar("Result")
+
+_UNFIT = "Check that data, preprocessing and architecture belong together, or change --batch-size."
+_UNFIT_LABELS = "Check that the labels belong to the network's classes."
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -286,12 +289,12 @@ class LossSurface:
         with (
             self.workshop.module() as module,
             NormInterception(self.treatment, observer, names, fast_pooling=fast),
-            accepting_batches(inputs),
+            accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
         ):
             return functional_call(module, state, (local,))
 
     def _loss(self, outputs: Any, targets: Tensor) -> Tensor:
         precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
         wanted = targets.double() if targets.is_floating_point() else targets
-        with accepting_targets(targets):
+        with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
             return self.criterion(precise, wanted)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bnsharp_cli.core.ascent import RULES, Ascent, Evaluation, Gradient, Power, Printed, search
+from bnsharp_cli.core.ascent import RULES, Ascent, Evaluation, Gradient, Power, Printed, SearchState, search
 from bnsharp_cli.core.point import Point, norm
 from bnsharp_cli.core.spheres import Rows, Spheres
 
@@ -123,3 +123,16 @@ def test_the_printed_step_depends_on_the_copy_and_the_power_step_does_not(genera
         first, second = (search(rule, at, start, 2).best for at in (objective, copy))
         distance = norm({k: first[k] - second[k] for k in first})
         assert (distance < 1e-12) == same, type(rule).__name__
+
+
+def test_the_gain_to_expect_continues_the_series_of_gains(generator: torch.Generator) -> None:
+    start = form(1.0, generator).spheres.random(form(1.0, generator).slope, generator)
+
+    def after(*values: float) -> SearchState:
+        return SearchState(start, start, best_value=max(values), values=values)
+
+    assert after(1.0, 1.5, 1.75).expected_gain() == pytest.approx(0.25)
+    assert after(1.0, 1.09).expected_gain() == pytest.approx(0.01)
+    assert after(1.0, 1.1, 1.25).expected_gain() == float("inf")
+    assert after(1.0, 1.2, 1.1).expected_gain() == float("inf")
+    assert after(1.0).expected_gain() == float("inf")
