@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -82,6 +83,16 @@ def test_value_and_gradient_agree_with_a_plain_loop(digit_batches: Batches, samp
     assert surface.value(surface.point()) == pytest.approx(value, rel=1e-12)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """So that a batch alone and beside others is the same arithmetic."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_every_batch_gradient_is_seen_once(digit_batches: Batches, sample_network: nn.Module) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches)
     point = surface.point()

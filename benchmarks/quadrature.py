@@ -1,0 +1,90 @@
+"""Does the stated error of the integral hold? Segments of trained networks against a dense sum, for five powers.
+
+    python -m benchmarks.quadrature [--segments 12]
+
+Every network has ReLU and max pooling, so ΔL has kinks. Segments run along random and along searched directions, at
+four radii, in float64. The truth is the sum of a spline through 401 losses on 100,000 points.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+
+from benchmarks.search import NETWORKS, objective
+from bnsharp_cli.core.point import Point, add_scaled, inner
+from bnsharp_cli.core.quadrature import segment_mean
+from bnsharp_cli.measurement.surface import LossSurface
+
+POWERS = (1.0, 1.5, 2.0, 3.0, 4.0)
+RADII = (1e-3, 1e-2, 3e-2, 1e-1)
+TRUTH = 2e-6
+"""Relative error of the dense sum."""
+
+
+class Segment:
+    """ΔL along a direction, each loss evaluated once."""
+
+    def __init__(self, surface: LossSurface, point: Point, loss: float, direction: Point) -> None:
+        self._surface, self._point, self._loss, self._direction = surface, point, loss, direction
+        self._known: dict[float, float] = {}
+
+    def __call__(self, steps: Sequence[float]) -> list[float]:
+        """ΔL at every t."""
+        missing = [t for t in steps if t not in self._known]
+        values = self._surface.values([add_scaled(self._point, self._direction, t) for t in missing])
+        self._known.update((t, value - self._loss) for t, value in zip(missing, values, strict=True))
+        return [self._known[t] for t in steps]
+
+    def dense(self, delta: float) -> np.ndarray:
+        """|ΔL|/δ on 100,000 points."""
+        nodes = np.linspace(-1, 1, 401)
+        spline = CubicSpline(nodes, self([delta * float(s) for s in nodes]))
+        curve: np.ndarray = np.abs(spline((np.arange(100_000) + 0.5) / 50_000 - 1)) / delta
+        return curve
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--segments", type=int, default=12, help="of each network and radius")
+    parser.add_argument("--network", action="append", choices=list(NETWORKS), help="mlp-bn and lenet 2e-3 by default")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| network | p | segments | truth inside | losses, mean | largest error / stated |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name in arguments.network or ["mlp-bn", "lenet 2e-3"]:
+        surface, point, blocks = NETWORKS[name]("")
+        precise = surface.in_precision(torch.float64)
+        loss, gradient = precise.value_and_gradient(point)
+        spheres = blocks.spheres(point)
+        generator = torch.Generator().manual_seed(1)
+        found: dict[float, list[tuple[float, int]]] = {power: [] for power in POWERS}
+        for delta in RADII:
+            climbed = objective((surface, point, blocks), delta, 2)
+            for index in range(arguments.segments):
+                u = spheres.random(point, generator)
+                for _ in range(index % 2 * (index // 2 % 3 + 1)):
+                    u = spheres.normalise(climbed.value_and_gradient(u).gradient, u, 1e-13)
+                direction = spheres.to_direction(u)
+                segment = Segment(precise, point, loss, direction)
+                curve = segment.dense(delta)
+                for power in POWERS:
+                    largest = float(curve.max())
+                    truth = largest * float(2 * np.mean((curve / largest) ** power)) ** (1 / power)
+                    mean = segment_mean(segment, delta, power, slope=inner(gradient, direction))
+                    error = max(0.0, abs(mean.value - truth) - TRUTH * truth)
+                    found[power].append((error / mean.error, len(mean.nodes) - 1))
+        for power, cases in found.items():
+            inside = sum(ratio <= 1 for ratio, _ in cases) / len(cases)
+            losses = sum(count for _, count in cases) / len(cases)
+            worst = max(ratio for ratio, _ in cases)
+            print(f"| {name} | {power:g} | {len(cases)} | {inside:.1%} | {losses:.1f} | {worst:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
