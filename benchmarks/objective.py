@@ -13,7 +13,8 @@ from bnsharp_cli.core.ascent import RULES, Evaluation, search
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.objective import SegmentObjective
+from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
+from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import LossSurface
 
 __all__ = ["RULES", "BudgetSpentError", "Layout", "Objective", "Point", "Recorder", "search"]
@@ -29,9 +30,7 @@ def bn_objective(problem: Problem, delta: float) -> Objective:
     """The search's objective, p = 2, the network in float32, two quadrature nodes."""
     surface = LossSurface.of(problem.module, problem.batches, dtype=torch.float32)
     point = surface.point()
-    loss, gradient = surface.value_and_gradient(point)
-    spheres = find_blocks(surface, point).spheres(point)
-    return SegmentObjective(surface, point, spheres, loss, gradient, delta, 2.0)
+    return objective_at(surface, point, find_blocks(surface, point), MeasureOptions(delta=delta))
 
 
 def starting_point(objective: Objective, start: str) -> Point:

@@ -31,7 +31,7 @@ from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.objective import SegmentObjective
+from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.models.lenet import lenet_bn
@@ -118,8 +118,7 @@ def _subject(surface: LossSurface) -> Subject:
 def objective(subject: Subject, delta: float, nodes: int) -> SegmentObjective:
     """F^{1/2} at the subject's point by a rule of ``nodes``."""
     surface, point, blocks = subject
-    loss, gradient = surface.value_and_gradient(point)
-    return SegmentObjective(surface, point, blocks.spheres(point), loss, gradient, delta, 2.0, nodes)
+    return objective_at(surface, point, blocks, MeasureOptions(delta=delta, search_nodes=nodes))
 
 
 def climb(climbed: SegmentObjective, start: Point, patience: int) -> tuple[Point, int]:
