@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.networks import Problem
-from bnsharp_cli.core.ascent import RULES, Evaluation, search
+from bnsharp_cli.core.ascent import RULES, Evaluation, Question, search
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres
 from bnsharp_cli.measurement.find_blocks import find_blocks
@@ -58,6 +58,10 @@ class Recorder:
         """φ(θ)."""
         return self._objective.spheres
 
+    def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
+        """One after the other."""
+        return [self._answer(question) for question in questions]
+
     def value(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p}."""
         self._ask(coordinates)
@@ -74,6 +78,13 @@ class Recorder:
         self._ask(coordinates)
         self._told(self._objective.value(coordinates))
         return self._objective.printed_gradient(direction)
+
+    def _answer(self, question: Question) -> Evaluation:
+        if question.wanted == "value":
+            return self.value(question.coordinates)
+        if question.wanted == "gradient":
+            return self.value_and_gradient(question.coordinates)
+        return Evaluation(gradient=self.printed_gradient(self.spheres.to_direction(question.coordinates)))
 
     def _ask(self, coordinates: Point) -> None:
         self._seen.add(b"".join(tensor.numpy().tobytes() for tensor in coordinates.values()))

@@ -69,7 +69,7 @@ def _ours(rule: str, recorder: Recorder, start: Point, budget: int) -> None:
     if rule == "gradient":  # the start is its answer
         recorder.value(start)
         return
-    search(RULES[rule](), recorder, start, budget)
+    search(RULES[rule](), recorder, [start], budget)
 
 
 def _pymanopt(name: str, recorder: Recorder, start: Point, budget: int) -> None:

@@ -15,7 +15,8 @@ from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measurement import Measurement
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import Criterion, LossSurface
+from bnsharp_cli.measurement.passes import Criterion
+from bnsharp_cli.measurement.surface import LossSurface
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

@@ -1,11 +1,15 @@
-"""Search for the sharpest direction (Eq. 12): one small class per rule, state in, state out."""
+"""Search for the sharpest direction (Eq. 12): one small class per rule; several searches go on side by side.
+
+A rule asks for what it needs of the objective, and is told; so the questions of several searches can be answered in
+one go.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from bnsharp_cli.core.point import Point, add_scaled, inner, norm, scaled
 from bnsharp_cli.core.spheres import Spheres
@@ -23,16 +27,29 @@ _ROUNDING_NOISE = 1e-13
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a search wants to know of the objective.
+
+    Attributes:
+        wanted: ``value`` of F^{1/p} at u, its ``gradient`` in u beside it, or Eq. (16) as ``printed``, in v.
+        coordinates: u.
+    """
+
+    wanted: Literal["value", "gradient", "printed"]
+    coordinates: Point
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """F(r u)^{1/p} at one u.
 
     Attributes:
-        value: by the objective's rule.
+        value: by the objective's rule; NaN where it was not asked for.
         changes: ΔL at the rule's nodes t, for whoever integrates along the same direction.
-        gradient: in u, where it was asked for.
+        gradient: where it was asked for.
     """
 
-    value: float
+    value: float = math.nan
     changes: Mapping[float, float] = field(default_factory=dict)
     gradient: Point = field(default_factory=dict)
 
@@ -44,14 +61,8 @@ class Objective(Protocol):
     def spheres(self) -> Spheres:
         """φ(θ)."""
 
-    def value(self, coordinates: Point) -> Evaluation:
-        """F(r u)^{1/p}."""
-
-    def value_and_gradient(self, coordinates: Point) -> Evaluation:
-        """F(r u)^{1/p} and its gradient in u."""
-
-    def printed_gradient(self, direction: Point) -> Point:
-        """Eq. (16) as printed, in v."""
+    def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
+        """One evaluation for each question."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class SearchState:
             the relative gain that is left.
         settled: the gap is that of ``best`` and at most ``CONVERGED``.
         step: the last accepted step of a line search.
-        gradient: at ``best``, where the rule keeps it.
+        target: where the gradient at ``best`` points to, for rules that may come back to it.
     """
 
     coordinates: Point
@@ -80,7 +91,7 @@ class SearchState:
     gap: float = math.inf
     settled: bool = False
     step: float = 1.0
-    gradient: Point | None = None
+    target: Point | None = None
 
     def seen(self, evaluation: Evaluation) -> SearchState:
         """The state after ``coordinates`` were evaluated."""
@@ -112,15 +123,19 @@ class SearchState:
         return replace(self, gap=gap, settled=gap <= CONVERGED)
 
 
+Step = Generator[Question, Evaluation, SearchState]
+"""One step of a search: asks, is told, and returns the next state."""
+
+
 class SearchRule(Protocol):
-    """One step of a search; ``monotone`` rules return the best u they saw, others the last."""
+    """``monotone`` rules return the best u they saw, others the last."""
 
     @property
     def monotone(self) -> bool:
         """Whether the best u is the answer, or the last."""
 
-    def step(self, state: SearchState, objective: Objective) -> SearchState:
-        """The next state."""
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
+        """From one state to the next."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +144,11 @@ class Gradient:
 
     monotone: ClassVar[bool] = False
 
-    def step(self, state: SearchState, objective: Objective) -> SearchState:
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
         """Stay."""
-        del objective
+        del spheres
         return state
+        yield
 
 
 @dataclass(frozen=True)
@@ -145,20 +161,19 @@ class Power:
 
     monotone: ClassVar[bool] = True
 
-    def step(self, state: SearchState, objective: Objective) -> SearchState:
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
         """One gradient of F; then the whole way to its direction, or a part of it."""
-        evaluation = objective.value_and_gradient(state.coordinates)
-        gained = evaluation.value > state.best_value
-        tried = state.seen(evaluation)
-        if gained:
-            tried = replace(tried, gradient=evaluation.gradient)
-            tried = tried.reached(_gap(objective.spheres, state.coordinates, evaluation.gradient))
-        part = min(1.0, 2 * state.step) if gained else state.step / 2
-        return replace(tried, coordinates=self._towards(tried, objective.spheres, part), step=part)
+        evaluation = yield Question("gradient", state.coordinates)
+        tried, part = state.seen(evaluation), state.step / 2
+        if evaluation.value > state.best_value:
+            tried = tried.reached(_gap(spheres, state.coordinates, evaluation.gradient))
+            target = spheres.normalise(evaluation.gradient, state.coordinates, _ROUNDING_NOISE)
+            tried, part = replace(tried, target=target), min(1.0, 2 * state.step)
+        return replace(tried, coordinates=self._towards(tried, spheres, part), step=part)
 
     @staticmethod
     def _towards(state: SearchState, spheres: Spheres, part: float) -> Point:
-        target = spheres.normalise(state.gradient or state.best, state.best, _ROUNDING_NOISE)
+        target = state.target or state.best
         if part == 1:
             return target
         return spheres.normalise(add_scaled(scaled(state.best, 1 - part), target, part), target)
@@ -174,10 +189,9 @@ class Ascent:
     trials: int = 12
     monotone: ClassVar[bool] = True
 
-    def step(self, state: SearchState, objective: Objective) -> SearchState:
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
         """Shorten the step until the value grows by ``slope`` of what the gradient promises."""
-        spheres = objective.spheres
-        evaluation = objective.value_and_gradient(state.coordinates)
+        evaluation = yield Question("gradient", state.coordinates)
         state = state.seen(evaluation).reached(_gap(spheres, state.coordinates, evaluation.gradient))
         tangent = spheres.tangent(state.coordinates, evaluation.gradient)
         length = norm(tangent)
@@ -187,7 +201,8 @@ class Ascent:
         step = min(self.longest, state.step / self.factor)
         for _ in range(self.trials):
             trial = spheres.normalise(add_scaled(state.coordinates, direction, step), state.coordinates)
-            if objective.value(trial).value >= evaluation.value + self.slope * step * length:
+            tried = yield Question("value", trial)
+            if tried.value >= evaluation.value + self.slope * step * length:
                 return replace(state, coordinates=trial, step=step)
             step *= self.factor
         return replace(state, step=step)
@@ -204,10 +219,9 @@ class Printed:
     step_size: float = 1.0
     monotone: ClassVar[bool] = False
 
-    def step(self, state: SearchState, objective: Objective) -> SearchState:
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
         """v_i ← Retr_{v_i}(step · P_{v_i}(h2_i(θ, v)))."""
-        spheres = objective.spheres
-        printed = objective.printed_gradient(spheres.to_direction(state.coordinates))
+        printed = (yield Question("printed", state.coordinates)).gradient
         tangent = spheres.tangent(state.coordinates, printed)
         moved = add_scaled(spheres.to_direction(state.coordinates), tangent, self.step_size)
         return replace(state, coordinates=spheres.normalise(moved, state.coordinates))
@@ -224,25 +238,50 @@ RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
 def search(
     rule: SearchRule,
     objective: Objective,
-    start: Point,
+    starts: Iterable[Point],
     iterations: int,
     enough: float = CONVERGED,
     least: float = 0.0,
-) -> SearchState:
-    """Run ``rule`` from ``start``, for at most ``iterations`` steps.
+) -> list[SearchState]:
+    """Run ``rule`` from each of ``starts``, for at most ``iterations`` steps, side by side.
 
     A monotone rule stops after the step at which the gap is at most ``enough``, or when ``PATIENCE`` steps gained no
     more than the share ``least``, and answers with the best u it saw; the others answer with their last iterate.
     Unless the search settled, its last iterate is evaluated.
     """
-    state = SearchState(start, start)
+    climbs = [_climb(rule, objective.spheres, SearchState(start, start), iterations, enough, least) for start in starts]
+    outcomes: dict[int, SearchState] = {}
+    questions = {index: next(climb) for index, climb in enumerate(climbs)}
+    while questions:
+        questions = _told(climbs, [*questions], objective.answers([*questions.values()]), outcomes)
+    return [outcomes[index] for index in range(len(climbs))]
+
+
+def _told(
+    climbs: Sequence[Step], asking: Sequence[int], answers: list[Evaluation], outcomes: dict[int, SearchState]
+) -> dict[int, Question]:
+    """What those who asked want to know next; who asks nothing more has an outcome. Answers are let go one by one."""
+    questions = {}
+    answers.reverse()
+    for index in asking:
+        try:
+            questions[index] = climbs[index].send(answers.pop())
+        except StopIteration as end:
+            outcomes[index] = end.value
+    return questions
+
+
+def _climb(
+    rule: SearchRule, spheres: Spheres, state: SearchState, iterations: int, enough: float, least: float
+) -> Step:
+    """One search; it asks at least once."""
     for _ in range(iterations):
-        state = rule.step(state, objective)
+        state = yield from rule.step(state, spheres)
         if rule.monotone and (state.gap <= enough or _stalled(state.values, least)):
             break
     if state.settled:
         return state
-    return state.seen(objective.value(state.coordinates))
+    return state.seen((yield Question("value", state.coordinates)))
 
 
 def _stalled(values: tuple[float, ...], least: float) -> bool:

@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 Point = dict[str, Tensor]
+
+
+class OnDemand(Mapping[str, Tensor]):
+    """A point whose tensors are computed when they are asked for, each time anew: it takes no memory of its own."""
+
+    def __init__(self, names: Mapping[str, Tensor], compute: Callable[[str], Tensor]) -> None:
+        self._names, self._compute = names, compute
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The tensor of one parameter."""
+        return self._compute(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all parameters, in their order."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._names)
+
+
+def on_segment(point: Point, direction: Point, step: float) -> OnDemand:
+    """``point + step · direction``, tensor by tensor."""
+    return OnDemand(point, lambda name: torch.add(point[name], direction[name], alpha=step))
 
 
 def add_scaled(point: Point, direction: Point, step: float) -> Point:
@@ -30,7 +55,7 @@ def scaled(vector: Point, factor: float) -> Point:
     return {name: tensor * factor for name, tensor in vector.items()}
 
 
-def random_normal(like: Point, generator: torch.Generator) -> Point:
+def random_normal(like: Mapping[str, Tensor], generator: torch.Generator) -> Point:
     """Independent standard normal entries, drawn on the CPU so that every device sees the same numbers."""
     return {
         name: torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)

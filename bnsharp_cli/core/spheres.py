@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import Point, random_normal
+from bnsharp_cli.core.point import OnDemand, Point, random_normal
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,18 @@ class Spheres:
 
     def scale(self, vector: Point, factors: Tensor) -> Point:
         """Each block of ``vector`` times its entry of ``factors``, (blocks + 1,)."""
-        scaled = {}
-        for name, tensor in vector.items():
-            entry = self.rows[name]
-            of_rows = factors[entry.block.to(factors.device)].to(tensor.device)
-            scaled[name] = tensor * along(of_rows, entry.axis, tensor.ndim)
-        return scaled
+        return {name: tensor * self._of_rows(name, factors, tensor) for name, tensor in vector.items()}
 
     def to_direction(self, coordinates: Point) -> Point:
         """V = r u."""
         return self.scale(coordinates, self.radii)
+
+    def on_segment(self, point: Point, coordinates: Point, step: float) -> OnDemand:
+        """``point`` + ``step`` · r u, tensor by tensor, without holding v = r u."""
+        factors = step * self.radii
+        return OnDemand(
+            point, lambda name: torch.addcmul(point[name], coordinates[name], self._of_rows(name, factors, point[name]))
+        )
 
     def to_coordinates_gradient(self, gradient: Point) -> Point:
         """∇_u = r ∇_v, by the chain rule."""
@@ -102,6 +104,11 @@ class Spheres:
     def random(self, like: Point, generator: torch.Generator) -> Point:
         """Unit coordinates shaped as ``like``, uniform on each sphere and the same on every copy of a network."""
         return self.normalise(random_normal(like, generator))
+
+    def _of_rows(self, name: str, factors: Tensor, tensor: Tensor) -> Tensor:
+        """Each row's entry of ``factors``, shaped to multiply ``tensor``."""
+        entry = self.rows[name]
+        return along(factors[entry.block.to(factors.device)].to(tensor.device), entry.axis, tensor.ndim)
 
 
 def _row_sums(tensor: Tensor, axis: int) -> Tensor:

@@ -44,6 +44,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     before = surface.counter.cost
     split = GradientSplit(surface.count)
     objective = objective_at(surface, point, blocks, options, split.observe)
+    by_gradients = split.sampling(objective.spheres, objective.gradient, surface.processes)
     found = find_supremum(objective, options)
     integral = integrate_best(objective, found, options)
     spent = integral.floor_cost
@@ -58,7 +59,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     if options.uncertainty == "full":
         sampling = measured_sampling(precise, point, blocks, options, value)
     else:
-        sampling = _cheap_sampling(split, objective, value, limit)
+        sampling = by_gradients.in_proportion(value) if by_gradients and _linear(value, limit) else None
     spent = spent + (surface.counter.cost - before_sampling)
     return Measurement(
         name="bn" if blocks.partition == "paper" else "bn-extended",
@@ -89,11 +90,9 @@ def _limit(objective: SegmentObjective) -> float:
     return slope if math.isinf(p) else float((2 / (p + 1)) ** (1 / p) * slope)
 
 
-def _cheap_sampling(split: GradientSplit, objective: SegmentObjective, value: float, limit: float) -> Sampling | None:
-    """What the gradients of single batches tell, where the value is nearly their norm."""
-    if value == 0 or abs(limit / value - 1) > LINEAR:
-        return None
-    return split.sampling(objective.spheres, objective.gradient, objective.surface.processes, value)
+def _linear(value: float, limit: float) -> bool:
+    """Whether gradients alone tell how the value depends on the samples."""
+    return value != 0 and abs(limit / value - 1) <= LINEAR
 
 
 def _sampling_error(value: float, sampling: Sampling | None) -> float | None:

@@ -79,7 +79,7 @@ def settled(run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point
         leaves = {name: plan.lay_out(tensor).detach().requires_grad_() for name, tensor in point.items()}
         saved = SavedBytes([*leaves.values(), *point.values(), part])
         with contextlib.suppress(NotMeasurableError), torch.enable_grad():
-            with saved_tensors_hooks(saved, lambda tensor: tensor):
+            with saved_tensors_hooks(saved, _nothing_back):
                 run(leaves, part)
             gradient = sum(leaf.nbytes for leaf in leaves.values())
             return replace(plan, held=gradient + saved.total * len(inputs) // len(part), tried=True)
@@ -121,19 +121,32 @@ class Workshop:
 
 
 class SavedBytes:
-    """Counts the storage that autograd keeps for a backward pass, each tensor once; a hook for saved tensors."""
+    """Counts the storage that autograd keeps for a backward pass, each tensor once; a hook for saved tensors.
+
+    It keeps the storages itself, for as long as it lives: a hook that hands back an output of its own node makes a
+    cycle that is never freed.
+    """
 
     def __init__(self, known: Iterable[Tensor]) -> None:
-        self._seen = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.total = 0
+        self._storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in known}
+        self._known = self._bytes()
 
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """Count ``tensor`` and save it as it is."""
+    @property
+    def total(self) -> int:
+        """Bytes beside what was known."""
+        return self._bytes() - self._known
+
+    def __call__(self, tensor: Tensor) -> None:
+        """Count ``tensor``."""
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.total += storage.nbytes()
-        return tensor
+        self._storages[storage.data_ptr()] = storage
+
+    def _bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self._storages.values())
+
+
+def _nothing_back(_: None) -> Tensor:
+    raise RuntimeError("a trial run has no backward pass")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from bnsharp_cli.core.ascent import Evaluation
-from bnsharp_cli.core.point import Point, add_scaled, inner, scaled
+from bnsharp_cli.core.ascent import Evaluation, Question
+from bnsharp_cli.core.point import Point, add_scaled, inner, on_segment, scaled
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError
@@ -46,38 +46,65 @@ class SegmentObjective:
     power: float
     nodes: int = 2
 
+    def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
+        """Several questions, their points on all segments handed to the surface together."""
+        kinds = {"value": self._values, "gradient": self._gradients, "printed": self._printed}
+        found: dict[int, Evaluation] = {}
+        for wanted, answer in kinds.items():
+            asked = [index for index, question in enumerate(questions) if question.wanted == wanted]
+            if asked:
+                found.update(zip(asked, answer([questions[index].coordinates for index in asked]), strict=True))
+        return [found[index] for index in range(len(questions))]
+
     def value(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p}."""
-        v = self.spheres.to_direction(coordinates)
-        steps, weights = self._rule()
-        changes = [value - self.loss for value in self.surface.values([add_scaled(self.theta, v, t) for t in steps])]
-        slopes = [change / t for change, t in zip(changes, steps, strict=True)]
-        return Evaluation(self._mean(slopes, weights), dict(zip(steps, changes, strict=True)))
+        return self._values([coordinates])[0]
 
     def value_and_gradient(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p} and its gradient in u."""
-        v = self.spheres.to_direction(coordinates)
+        return self._gradients([coordinates])[0]
+
+    @property
+    def searches_at_once(self) -> int:
+        """How many searches the surface answers in one go."""
+        return max(1, self.surface.how_many_at_once([self.theta] * 2) // self.nodes)
+
+    def _values(self, coordinates: Sequence[Point]) -> list[Evaluation]:
         steps, weights = self._rule()
-        changes, gradients = [], []
-        for t in steps:
-            value, gradient = self.surface.value_and_gradient(add_scaled(self.theta, v, t))
-            changes.append(value - self.loss)
-            gradients.append(gradient)
-        slopes = [change / t for change, t in zip(changes, steps, strict=True)]
-        mean = self._mean(slopes, weights)
-        total = {name: torch.zeros_like(tensor) for name, tensor in self.theta.items()}
-        for factor, gradient in zip(self._factors(slopes, weights, mean), gradients, strict=True):
-            total = add_scaled(total, gradient, factor)
-        changed = dict(zip(steps, changes, strict=True))
-        return Evaluation(mean, changed, self.spheres.to_coordinates_gradient(total))
+        values = self.surface.values([self.spheres.on_segment(self.theta, u, t) for u in coordinates for t in steps])
+        found = []
+        for start in range(0, len(values), len(steps)):
+            changes = [value - self.loss for value in values[start : start + len(steps)]]
+            slopes = [change / t for change, t in zip(changes, steps, strict=True)]
+            found.append(Evaluation(self._mean(slopes, weights), dict(zip(steps, changes, strict=True))))
+        return found
+
+    def _gradients(self, coordinates: Sequence[Point]) -> list[Evaluation]:
+        steps, weights = self._rule()
+        points = [self.spheres.on_segment(self.theta, u, t) for u in coordinates for t in steps]
+        told = self.surface.values_and_gradients(points)
+        found = []
+        for _ in coordinates:
+            changes: dict[float, float] = {}
+            total = _PowerSum(self.power)
+            for t, weight, (value, gradient) in zip(steps, weights, told, strict=False):
+                changes[t] = value - self.loss
+                total.add(changes[t] / t, weight, gradient)
+            mean = self._mean([change / t for t, change in changes.items()], weights)
+            gradient = self.spheres.to_coordinates_gradient(total.gradient(mean))
+            found.append(Evaluation(mean, changes, gradient))
+        return found
+
+    def _printed(self, coordinates: Sequence[Point]) -> list[Evaluation]:
+        return [Evaluation(gradient=self.printed_gradient(self.spheres.to_direction(u))) for u in coordinates]
 
     def printed_gradient(self, direction: Point) -> Point:
         """Eq. (16): p/(p+1) (∇L·v)^{p−1} [∇L(θ + rδv) + ∇L(θ − rδv)], r = (p+1)/(p+2), for every p > 1."""
         p = self.power
         slope = inner(self.gradient, direction)
         radius = (p + 1) / (p + 2) * self.delta
-        _, ahead = self.surface.value_and_gradient(add_scaled(self.theta, direction, radius))
-        _, behind = self.surface.value_and_gradient(add_scaled(self.theta, direction, -radius))
+        _, ahead = self.surface.value_and_gradient(on_segment(self.theta, direction, radius))
+        _, behind = self.surface.value_and_gradient(on_segment(self.theta, direction, -radius))
         factor = p / (p + 1) * math.copysign(abs(slope) ** (p - 1), slope)
         return scaled(add_scaled(ahead, behind, 1.0), factor)
 
@@ -98,17 +125,37 @@ class SegmentObjective:
         total = sum(w * abs(slope / largest) ** self.power for w, slope in zip(weights, slopes, strict=True))
         return float(largest * total ** (1 / self.power))
 
-    def _factors(self, slopes: Sequence[float], weights: Sequence[float], mean: float) -> list[float]:
-        """∂(F^{1/p}) / ∂(slope_j): what each node's gradient is multiplied by."""
-        if math.isinf(self.power):
-            steepest = max(range(len(slopes)), key=lambda index: abs(slopes[index]))
-            return [math.copysign(1.0, slope) * (index == steepest) for index, slope in enumerate(slopes)]
-        if mean == 0:
-            return [0.0 for _ in slopes]
-        return [
-            math.copysign(w * abs(slope / mean) ** (self.power - 1), slope)
-            for w, slope in zip(weights, slopes, strict=True)
-        ]
+
+class _PowerSum:
+    """Σ_j w_j |slope_j|^{p−1} sign(slope_j) g_j, one node after the other, in the memory of a single gradient.
+
+    It is kept relative to the largest slope so far, so that no power leaves the range of float64.
+    """
+
+    def __init__(self, power: float) -> None:
+        self._power, self._largest = power, 0.0
+        self._sum: Point = {}
+
+    def add(self, slope: float, weight: float, gradient: Point) -> None:
+        """Take a node in; ``gradient`` is overwritten."""
+        size, highest = abs(slope), math.isinf(self._power)
+        if size > self._largest:
+            kept = (self._largest / size) ** (self._power - 1)
+            self._sum = {name: tensor.mul_(kept) for name, tensor in self._sum.items()}
+            self._largest, share = size, 1.0
+        else:  # for p = ∞ the first of the largest counts alone
+            share = (size / self._largest) ** (self._power - 1) if self._largest and not highest else 0.0
+        factor = math.copysign(share if highest else share * weight, slope)
+        if not self._sum:
+            self._sum = {name: tensor.mul_(factor) for name, tensor in gradient.items()}
+            return
+        for name, tensor in self._sum.items():
+            tensor.add_(gradient[name], alpha=factor)
+
+    def gradient(self, mean: float) -> Point:
+        """∇(F^{1/p}) from F^{1/p}: the sum over (F^{1/p})^{p−1}."""
+        factor = (self._largest / mean) ** (self._power - 1) if mean else 0.0
+        return {name: tensor.mul_(factor) for name, tensor in self._sum.items()}
 
 
 def objective_at(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
-from bnsharp_cli.core.point import Point, random_normal
+from bnsharp_cli.core.point import OnDemand
 from bnsharp_cli.measurement.surface import LossSurface
 
 _ERRORS = 4
@@ -16,7 +17,7 @@ _DIRECTION_UNITS = 12.0
 """Both from ``benchmarks/rounding.py``: the floor holds in more than 95 % of trials, and is not 30 times too high."""
 
 
-def loss_rounding(surface: LossSurface, point: Point, losses: Sequence[float], seed: int = 0) -> float:
+def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Sequence[float], seed: int = 0) -> float:
     """Standard deviation of L(point) by rounding, from an evaluation with every parameter moved by its last bit.
 
     A backward stable evaluation is the exact one at a point moved by about one unit in the last place, so the
@@ -36,15 +37,24 @@ def loss_rounding(surface: LossSurface, point: Point, losses: Sequence[float], s
     count = len(losses)
     variances = []
     for _ in range(math.ceil(_ERRORS / count)):
-        signs = random_normal(point, generator)
-        moved = {name: tensor * (1 + epsilon * signs[name].sign()) for name, tensor in point.items()}
-        (changed,) = surface.batch_losses([moved])
+        (changed,) = surface.batch_losses([_last_bits(point, epsilon, generator)])
         errors = [after - before for after, before in zip(changed, losses, strict=True)]
         shared = (math.fsum(errors) / count) ** 2
         variances.append(max(shared, math.fsum(error * error for error in errors) / count**2))
     samples = count * len(surface.batches[0][1])
     by_criterion = sum(math.ulp(1 + abs(loss)) ** 2 for loss in losses) / count / (12 * samples)
     return math.sqrt(math.fsum(variances) / len(variances) + by_criterion)
+
+
+def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> OnDemand:
+    """``point`` with every number times 1 ± ε, at random; drawn on the CPU, so the same on every device."""
+    ups = {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in point.items()}
+
+    def moved(name: str) -> Tensor:
+        tensor = point[name]
+        return tensor.mul(torch.where(ups[name].to(tensor.device), 1 + epsilon, 1 - epsilon))
+
+    return OnDemand(point, moved)
 
 
 def rounding_floor(loss_error: float, delta: float, power: float, value: float, dtype: torch.dtype) -> float:

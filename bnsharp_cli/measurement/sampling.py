@@ -8,17 +8,18 @@ one half of the batches, measured on the other, errs to the other side; the two 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import linear_regression
 from typing import Any
 
 import torch
 
-from bnsharp_cli.core.point import Point, add_scaled, scaled
+from bnsharp_cli.core.point import Point, scaled
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.passes import Total
 from bnsharp_cli.measurement.processes import Processes
 from bnsharp_cli.measurement.supremum import find_supremum, integrate, integrate_best
 from bnsharp_cli.measurement.surface import LossSurface
@@ -47,6 +48,12 @@ class Sampling:
         counts, values = zip(*self.values, strict=True)
         return linear_regression([math.log(count) for count in counts], [math.log(value) for value in values]).slope
 
+    def in_proportion(self, value: float) -> Sampling:
+        """The same with ``value`` for all batches."""
+        whole = self.values[-1][1]
+        factor = value / whole if whole else 0.0
+        return Sampling(factor * self.cross_fitted, tuple((count, factor * each) for count, each in self.values))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers."""
         return {
@@ -56,54 +63,50 @@ class Sampling:
         }
 
 
-@dataclass
 class GradientSplit:
-    """Watches the gradients of single batches; the limit of small δ then costs no pass of its own.
+    """Watches the gradients of single batches; the limit of small δ then costs no pass of its own."""
 
-    Attributes:
-        batches: how many there are, on all processes.
-    """
-
-    batches: int
-    _quarter: Point = field(default_factory=dict)
-    _half: Point = field(default_factory=dict)
+    def __init__(self, batches: int) -> None:
+        """Of ``batches`` on all processes."""
+        self._batches = batches
+        self._parts: dict[int, Total] = {}
 
     def observe(self, index: int, _: float, gradient: Point) -> None:
         """Take the gradient of batch ``index``."""
-        for part, size in ((self._quarter, self.batches // 4), (self._half, self.batches // 2)):
+        for size in {self._batches // 4, self._batches // 2}:
             if index < size:
-                part.update(add_scaled(part, gradient, 1.0) if part else gradient)
+                self._parts.setdefault(size, Total(gradient)).add(gradient.values())
 
-    def sampling(self, spheres: Spheres, gradient: Point, processes: Processes, value: float) -> Sampling | None:
-        """Σ_i r_i‖∇_iL‖ as a function of the batches, in proportion to ``value`` on all of them.
+    def sampling(self, spheres: Spheres, gradient: Point, processes: Processes) -> Sampling | None:
+        """Σ_i r_i‖∇_iL‖ as a function of the batches; what was observed is forgotten.
 
         Args:
             spheres: φ(θ).
             gradient: ∇L, of all batches.
             processes: that observed a part each.
-            value: of the measure.
 
         Returns:
             None for a single batch.
         """
-        if self.batches < 2:
+        count, split = self._batches, self._batches // 2
+        if count < 2:
             return None
-        split = self.batches // 2
-        none = scaled(gradient, 0.0)
-        half, quarter = (processes.total({**none, **part}) for part in (self._half, self._quarter))
+        half, quarter = (self._total(size, gradient, processes) for size in (split, count // 4))
+        norms, radii = spheres.norms, spheres.radii
+        means = {count: float((radii * norms(gradient)).sum())}
+        if count >= 4:
+            means[count // 4] = float((radii * norms(quarter)).sum()) / (count // 4)
+        del quarter
         first = scaled(half, 1 / split)
-        second = scaled(add_scaled(scaled(gradient, self.batches), half, -1.0), 1 / (self.batches - split))
-        radii, tiny = spheres.radii, torch.finfo(torch.float64).tiny
-        norms = [spheres.norms(part) for part in (first, second)]
-        inner = spheres.inner(first, second)
-        crossed = [abs(float((radii * inner / norm.clamp_min(tiny)).sum())) for norm in norms]
-        means = {self.batches: float((radii * spheres.norms(gradient)).sum())}
-        means[split] = math.fsum(float((radii * norm).sum()) for norm in norms) / 2
-        if self.batches >= 4:
-            means[self.batches // 4] = float((radii * spheres.norms(quarter)).sum()) / (self.batches // 4)
-        factor = value / means[self.batches] if means[self.batches] else 0.0
-        values = tuple((count, factor * mean) for count, mean in sorted(means.items()))
-        return Sampling(factor * math.fsum(crossed) / 2, values)
+        second = {name: (count * tensor - half[name]) / (count - split) for name, tensor in gradient.items()}
+        both, inner = [norms(part) for part in (first, second)], spheres.inner(first, second)
+        means[split] = math.fsum(float((radii * norm).sum()) for norm in both) / 2
+        tiny = torch.finfo(torch.float64).tiny
+        crossed = [abs(float((radii * inner / norm.clamp_min(tiny)).sum())) for norm in both]
+        return Sampling(math.fsum(crossed) / 2, tuple(sorted(means.items())))
+
+    def _total(self, size: int, like: Point, processes: Processes) -> Point:
+        return processes.total(self._parts.pop(size, Total(like)).point())
 
 
 def measured_sampling(

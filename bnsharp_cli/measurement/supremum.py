@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 
 from bnsharp_cli.core.ascent import RULES, Printed, SearchRule, SearchState, search
-from bnsharp_cli.core.point import Point, add_scaled, inner
+from bnsharp_cli.core.point import Point, inner, on_segment
 from bnsharp_cli.core.quadrature import SegmentMean, segment_mean
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.cost import Cost
@@ -50,14 +51,17 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
     """
     rule = search_rule(options)
 
-    def climbed(start: Point, by: SegmentObjective) -> SearchState:
-        return search(rule, by, start, options.steps, options.enough, options.least)
+    def climbed(starts: Iterator[Point], by: SegmentObjective) -> list[SearchState]:
+        size, found = by.searches_at_once if options.restarts else 1, []
+        while some := search(rule, by, islice(starts, size), options.steps, options.enough, options.least):
+            found += some
+        return found
 
-    outcomes = [climbed(start, objective) for start in _starts(objective, options)]
+    outcomes = climbed(_starts(objective, options), objective)
     outcomes.sort(key=lambda outcome: outcome.best_value, reverse=True)
     if len(outcomes) > 1 and rule.monotone and objective.nodes < _FINE_NODES and math.isfinite(options.power):
         fine = replace(objective, nodes=_FINE_NODES)
-        outcomes[:_REFINED] = [climbed(outcome.best, fine) for outcome in outcomes[:_REFINED]]
+        outcomes[:_REFINED] = climbed(iter([outcome.best for outcome in outcomes[:_REFINED]]), fine)
     best = max(outcomes[:_REFINED], key=lambda outcome: outcome.best_value)
     return Supremum(tuple(outcomes), best, objective.spheres.to_direction(best.best))
 
@@ -67,14 +71,20 @@ def search_rule(options: MeasureOptions) -> SearchRule:
     return Printed(options.step_size) if options.search == "paper" else RULES[options.search]()
 
 
-def _starts(objective: SegmentObjective, options: MeasureOptions) -> list[Point]:
-    """Eq. (6), with seeded directions for blocks without a gradient, then random restarts."""
+def _starts(objective: SegmentObjective, options: MeasureOptions) -> Iterator[Point]:
+    """Eq. (6), then random restarts; each is made when it is asked for."""
     generator = torch.Generator().manual_seed(options.seed)
+    yield _steepest(objective, generator)
+    for _ in range(options.restarts):
+        yield objective.spheres.random(objective.theta, generator)
+
+
+def _steepest(objective: SegmentObjective, generator: torch.Generator) -> Point:
+    """Eq. (6), with seeded directions for blocks without a gradient."""
     spheres = objective.spheres
-    seeded = spheres.random(objective.theta, generator)
     noise = _GRADIENT_NOISE * torch.finfo(objective.surface.dtype).eps
-    steepest = spheres.normalise(spheres.to_coordinates_gradient(objective.gradient), seeded, noise)
-    return [steepest, *(spheres.random(objective.theta, generator) for _ in range(options.restarts))]
+    seeded = spheres.random(objective.theta, generator)
+    return spheres.normalise(spheres.to_coordinates_gradient(objective.gradient), seeded, noise)
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ def integrate(
     batches: dict[float, list[float]] = {}
 
     def differences(steps: Sequence[float]) -> list[float]:
-        batches.update(zip(steps, surface.batch_losses([add_scaled(point, v, t) for t in steps]), strict=True))
+        batches.update(zip(steps, surface.batch_losses([on_segment(point, v, t) for t in steps]), strict=True))
         changes = [math.fsum(batches[t]) / len(batches[t]) - loss for t in steps]
         if not all(math.isfinite(change) for change in changes):
             raise NotMeasurableError(
@@ -139,6 +149,6 @@ def integrate(
     highest = max(batches, key=lambda t: math.fsum(batches[t]), default=options.delta)
     if not batches:
         differences([highest])
-    error = loss_rounding(surface, add_scaled(point, v, highest), batches[highest], options.seed)
+    error = loss_rounding(surface, on_segment(point, v, highest), batches[highest], options.seed)
     floor = rounding_floor(error, options.delta, options.power, mean.value, surface.dtype)
     return Integral(mean, floor, surface.counter.cost - before)

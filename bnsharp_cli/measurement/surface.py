@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
@@ -25,21 +24,16 @@ from bnsharp_cli.measurement.execution import (
     resident,
     settled,
 )
-from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
-from bnsharp_cli.measurement.outputs import accepting, correct, floating, row
+from bnsharp_cli.measurement.norms import NormTreatment
+from bnsharp_cli.measurement.outputs import floating, row
+from bnsharp_cli.measurement.passes import Criterion, Observer, Parameters, Passes, Total
 from bnsharp_cli.measurement.processes import ALONE, Processes
-from bnsharp_cli.measurement.stacking import CHUNK, PointsAtOnce, faster, smaller_on_out_of_memory
+from bnsharp_cli.measurement.stacking import CHUNK, PointsAtOnce, faster
 
 Result = TypeVar("Result")
 
-_UNFIT = "Check that data, preprocessing and architecture belong together, or change --batch-size."
-_UNFIT_LABELS = "Check that the labels belong to the network's classes."
-
-Criterion = Callable[[Tensor, Tensor], Tensor]
-"""From outputs (float64) and targets of one batch to their mean loss, a scalar."""
-
 BatchObserver = Callable[[int, float, Point], None]
-"""Told of a batch's number, loss and float64 gradient; the gradient is its own to keep."""
+"""Told of a batch's number, loss and gradient, in the network's precision."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +130,17 @@ class LossSurface:
         """The same surface, the network computed in ``dtype``."""
         return replace(self, dtype=dtype)
 
-    def value(self, point: Point) -> float:
+    def value(self, point: Parameters) -> float:
         """L(point)."""
         return self.values([point])[0]
 
-    def values(self, points: Sequence[Point]) -> list[float]:
+    def values(self, points: Sequence[Parameters]) -> list[float]:
         """L at several points."""
         return [math.fsum(losses) / len(losses) for losses in self.batch_losses(points)]
 
-    def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
+    def batch_losses(self, points: Sequence[Parameters]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see ``points_at_once``."""
-        size = min(len(points), self._points_at_once(points))
+        size = min(len(points), self.how_many_at_once(points))
         own = self._stacked_losses(points, size) if size > 1 else None
         if own is None:
             own = torch.stack([self._losses(point) for point in points])
@@ -154,67 +148,62 @@ class LossSurface:
         shared: list[list[float]] = self.processes.in_order(own, self.count).tolist()
         return shared
 
-    def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
+    def loss_and_accuracy(self, point: Parameters) -> tuple[float, float | None]:
         """L(point), and the fraction of correct classes where targets are class indices."""
-        cast = self._cast(point)
-
-        def evaluate(batch: Batch) -> Tensor:
-            with torch.no_grad():
-                outputs = self._run(cast, batch[0], fast=True)
-                hits, labelled = correct(outputs, batch[1])
-                return torch.stack([self._loss(outputs, batch[1]), hits.double(), labelled.double()])
-
-        own = torch.stack([*self._over_batches(evaluate)], dim=1)
+        passes = self._passes()
+        cast = passes.cast(point)
+        own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(cast, batch))], dim=1)
         losses, hits, labelled = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += Cost(forward=self.share)
         return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
 
-    def value_and_gradient(self, point: Point) -> tuple[float, Point]:
+    def value_and_gradient(self, point: Parameters) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64."""
         return self.value_and_batch_gradients(point, None)
 
-    def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
+    def value_and_batch_gradients(self, point: Parameters, observe: BatchObserver | None) -> tuple[float, Point]:
         """Like :meth:`value_and_gradient`, telling ``observe`` of each of this process's batches, in their order.
 
         Only the sum is kept.
         """
-        cast = self._cast(point)
-
-        def differentiate(batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-            leaves = {name: tensor.detach().requires_grad_() for name, tensor in cast.items()}
-            with torch.enable_grad():
-                loss = self._loss(self._run(leaves, batch[0], fast=True), batch[1])
-            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-            return loss.detach(), gradients
-
-        losses = []
-        total = {name: torch.zeros_like(tensor) for name, tensor in point.items()}
-        for index, (loss, gradients) in enumerate(self._over_batches(differentiate)):
-            losses.append(loss)
+        passes = self._passes()
+        cast = passes.cast(point)
+        losses: list[Tensor] = []
+        total = Total(cast)
+        for loss, gradients in self._over_batches(lambda batch: passes.gradient(cast, batch)):
             if observe is not None:
-                gradients = tuple(gradient.double() for gradient in gradients)
-                number = self.processes.rank + index * self.processes.count
+                number = self.processes.rank + len(losses) * self.processes.count
                 observe(number, float(loss), dict(zip(cast, gradients, strict=True)))
-            for name, gradient in zip(cast, gradients, strict=True):
-                total[name] += gradient
-            del gradients, gradient  # or they would live through the next batch
+            losses.append(loss)
+            total.add(gradients)
+            del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += Cost(forward=self.share, backward=self.share)
         shared = self.processes.in_order(row(losses), self.count).tolist()
-        total = self.processes.total(total)
-        return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in total.items()}
+        gradient = self.processes.total(total.point())
+        return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in gradient.items()}
 
-    def outputs(
-        self, point: Point, inputs: Tensor, observer: Callable[[int, NormCall], None] | None = None
-    ) -> list[Tensor]:
+    def values_and_gradients(self, points: Sequence[Parameters]) -> Iterator[tuple[float, Point]]:
+        """L and ∇L at several points, one after the other or stacked like :meth:`values`.
+
+        Each gradient is the caller's to overwrite; those to come are computed when they are asked for.
+        """
+        size = min(len(points), self.how_many_at_once(points))
+        for first in range(0, len(points), size):
+            group = points[first : first + size]
+            stacked = self._stacked_gradients(group) if len(group) > 1 else None
+            yield from stacked or map(self.value_and_gradient, group)
+
+    def outputs(self, point: Point, inputs: Tensor, observer: Observer | None = None) -> list[Tensor]:
         """The network's floating outputs for ``inputs``, differentiable in ``point``; for probes, not counted."""
         cast = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating(self._run(cast, inputs, observer))
+        return floating(self._passes(Plan()).run(cast, inputs, observer))
 
     def plan(self) -> Plan:
         """How this surface runs its batches in this precision; settled once, on a slice of the first batch."""
         if self.dtype not in self.workshop.plans:
+            passes = self._passes(Plan())
             self.workshop.plans[self.dtype] = settled(
-                lambda leaves, part: self._run(leaves, part, fast=True),
+                lambda leaves, part: passes.run(leaves, part, fast=True),
                 self.batches[0][0],
                 {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
             )
@@ -230,7 +219,8 @@ class LossSurface:
         own = self.processes.own(self.batches)
         return in_order(function, own, self.plan().batches_at_once(self.device, len(own)))
 
-    def _points_at_once(self, points: Sequence[Point]) -> int:
+    def how_many_at_once(self, points: Sequence[Parameters]) -> int:
+        """How many of ``points`` are stacked."""
         if self.points_at_once.setting != "calibrate" or len(points) == 1:
             return self.points_at_once.most(self.plan(), self.device, self.dtype)
         if self.dtype not in self.workshop.stacks:
@@ -240,61 +230,42 @@ class LossSurface:
             self.workshop.stacks[self.dtype] = CHUNK if wins else 1
         return self.workshop.stacks[self.dtype]
 
-    def _losses(self, point: Point) -> Tensor:
+    def _passes(self, plan: Plan | None = None) -> Passes:
+        return Passes(self.workshop, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+
+    def _losses(self, point: Parameters) -> Tensor:
         """Those of this process's batches, on the CPU."""
-        cast = self._cast(point)
+        passes = self._passes()
+        cast = passes.cast(point)
+        return row([*self._over_batches(lambda batch: passes.loss(cast, batch))])
 
-        def evaluate(batch: Batch) -> Tensor:
-            with torch.no_grad():
-                return self._loss(self._run(cast, batch[0], fast=True), batch[1])
-
-        return row([*self._over_batches(evaluate)])
-
-    def _stacked_losses(self, points: Sequence[Point], chunk: int) -> Tensor | None:
+    def _stacked_losses(self, points: Sequence[Parameters], chunk: int) -> Tensor | None:
         """The same at all points by ``vmap``, (points, batches), or None for a network that it cannot follow."""
-        stacked = self._cast({name: torch.stack([point[name] for point in points]) for name in points[0]})
-
-        def evaluate(batch: Batch) -> Tensor:
-            def loss(cast: Point) -> Tensor:
-                return self._loss(self._run(cast, batch[0], fast=True), batch[1])
-
-            with torch.no_grad():
-                return smaller_on_out_of_memory(lambda size: vmap(loss, chunk_size=size)(stacked), chunk)
-
+        passes = self._passes()
+        stack = passes.stack(points)
         try:
-            losses = [*self._over_batches(evaluate)]
+            losses = [*self._over_batches(lambda batch: passes.stacked_losses(stack, batch, chunk))]
         except NotMeasurableError:
             return None
         return torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
 
-    def _cast(self, point: Point) -> Point:
-        plan = self.plan()
-        return {name: plan.lay_out(tensor.detach().to(self.dtype, copy=True)) for name, tensor in point.items()}
-
-    def _run(
-        self,
-        cast: Point,
-        inputs: Tensor,
-        observer: Callable[[int, NormCall], None] | None = None,
-        *,
-        fast: bool = False,
-    ) -> Any:
-        buffers = {
-            name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
-            for name, buffer in self.buffers.items()
-        }
-        local = inputs.to(self.dtype) if inputs.is_floating_point() else inputs
-        state = {**cast, **buffers}
-        names = {id(tensor): name for name, tensor in state.items()} if observer else None
-        with (
-            self.workshop.module() as module,
-            NormInterception(self.treatment, observer, names, fast_pooling=fast),
-            accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
-        ):
-            return functional_call(module, state, (local,))
-
-    def _loss(self, outputs: Any, targets: Tensor) -> Tensor:
-        precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
-        wanted = targets.double() if targets.is_floating_point() else targets
-        with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
-            return self.criterion(precise, wanted)
+    def _stacked_gradients(self, points: Sequence[Parameters]) -> list[tuple[float, Point]] | None:
+        """L and ∇L at all points by one ``vmap``, or None for a network that it cannot follow."""
+        passes = self._passes()
+        stack = passes.stack(points)
+        losses, total = [], Total(stack)
+        try:
+            for loss, gradients in self._over_batches(lambda b: passes.stacked_gradients(stack, b, len(points))):
+                losses.append(loss)
+                total.add(gradients)
+                del gradients
+        except NotMeasurableError:
+            return None
+        self.counter.cost += Cost(forward=self.share * len(points), backward=self.share * len(points))
+        own = torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
+        shared = self.processes.in_order(own, self.count).tolist()
+        summed = self.processes.total(total.point())
+        return [
+            (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
+            for i, each in enumerate(shared)
+        ]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from bnsharp_cli.core.ascent import RULES, Ascent, Evaluation, Gradient, Power, Printed, SearchState, search
+from bnsharp_cli.core.ascent import (
+    RULES,
+    Ascent,
+    Evaluation,
+    Gradient,
+    Power,
+    Printed,
+    Question,
+    SearchRule,
+    SearchState,
+    search,
+)
 from bnsharp_cli.core.point import Point, norm
 from bnsharp_cli.core.spheres import Rows, Spheres
 
@@ -22,6 +34,15 @@ class Form:
     spheres: Spheres
     slope: Point
     diagonal: Point
+
+    def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
+        return [self.answer(question) for question in questions]
+
+    def answer(self, question: Question) -> Evaluation:
+        u = question.coordinates
+        if question.wanted == "printed":
+            return Evaluation(gradient=self.printed_gradient(self.spheres.to_direction(u)))
+        return self.value(u) if question.wanted == "value" else self.value_and_gradient(u)
 
     def value(self, coordinates: Point) -> Evaluation:
         v = self.spheres.to_direction(coordinates)
@@ -43,6 +64,12 @@ def form(curvature: float, generator: torch.Generator, radii: torch.Tensor = RAD
     return Form(Spheres(ROWS, radii), slope, diagonal)
 
 
+def alone(rule: SearchRule, objective: Form, start: Point, *options: float) -> SearchState:
+    """One search by itself."""
+    (found,) = search(rule, objective, [start], *options)
+    return found
+
+
 @pytest.mark.parametrize("rule", [Power(), Ascent()])
 @pytest.mark.parametrize("curvature", [0.0, 0.03, -0.03])
 def test_linear_and_isotropic_forms_reach_their_supremum(
@@ -51,7 +78,7 @@ def test_linear_and_isotropic_forms_reach_their_supremum(
     """On a sphere an isotropic quadratic is constant, so the supremum is Σ r_i ‖c_i‖ + ½ D Σ r_i²."""
     objective = form(curvature, generator)
     start = objective.spheres.random(objective.slope, generator)
-    found = search(rule, objective, start, 500)
+    found = alone(rule, objective, start, 500)
     expected = float((RADII * objective.spheres.norms(objective.slope)).sum() + curvature * RADII.square().sum() / 2)
     assert found.best_value == pytest.approx(expected, rel=1e-3)
     assert found.settled
@@ -62,7 +89,7 @@ def test_power_survives_where_the_full_step_cycles(generator: torch.Generator) -
     """With strong negative curvature u ← ∇/‖∇‖ jumps from side to side; the safeguard does not lose."""
     objective = form(-6.0, generator)
     start = objective.spheres.random(objective.slope, generator)
-    found = search(Power(), objective, start, 80)
+    found = alone(Power(), objective, start, 80)
     expected = float((RADII * objective.spheres.norms(objective.slope)).sum() - 3.0 * RADII.square().sum())
     assert found.best_value == pytest.approx(expected, abs=2e-2 * abs(expected))
     assert found.best_value >= max(found.values[:2])
@@ -72,7 +99,7 @@ def test_power_survives_where_the_full_step_cycles(generator: torch.Generator) -
 def test_no_step_leaves_the_start(name: str, generator: torch.Generator) -> None:
     objective = form(1.0, generator)
     start = objective.spheres.random(objective.slope, generator)
-    found = search(RULES[name](), objective, start, 0)
+    found = alone(RULES[name](), objective, start, 0)
     assert all(torch.equal(found.best[k], start[k]) for k in start)
     assert found.values == (objective.value(start).value,)
 
@@ -81,7 +108,7 @@ def test_no_step_leaves_the_start(name: str, generator: torch.Generator) -> None
 def test_iterates_stay_on_the_spheres(name: str, generator: torch.Generator) -> None:
     objective = form(1.0, generator)
     start = objective.spheres.random(objective.slope, generator)
-    found = search(RULES[name](), objective, start, 3)
+    found = alone(RULES[name](), objective, start, 3)
     torch.testing.assert_close(objective.spheres.norms(found.best), torch.ones(3, dtype=torch.float64))
 
 
@@ -89,18 +116,18 @@ def test_monotone_rules_answer_the_best_they_saw_and_others_their_last(generator
     objective = form(2.0, generator)
     start = objective.spheres.random(objective.slope, generator)
     for rule in (Power(), Ascent()):
-        found = search(rule, objective, start, 4)
+        found = alone(rule, objective, start, 4)
         assert found.best_value == max(found.values) == pytest.approx(objective.value(found.best).value, rel=1e-12)
-    moved = search(Printed(), objective, start, 4)
+    moved = alone(Printed(), objective, start, 4)
     assert torch.equal(moved.best["w"], moved.coordinates["w"])
-    assert search(Gradient(), objective, start, 4).best is start
+    assert alone(Gradient(), objective, start, 4).best is start
 
 
 def test_the_search_takes_its_last_step_where_the_gap_is_small_enough(generator: torch.Generator) -> None:
     objective = form(0.3, generator)
     start = objective.spheres.random(objective.slope, generator)
-    enough = search(Power(), objective, start, 3).gap
-    found = search(Power(), objective, start, 7, enough)
+    enough = alone(Power(), objective, start, 3).gap
+    found = alone(Power(), objective, start, 7, enough)
     assert len(found.values) == 4
     assert not found.settled
 
@@ -109,7 +136,7 @@ def test_a_search_that_starts_at_the_minimum_is_not_settled(generator: torch.Gen
     """The gradient is radial there too, but points the other way."""
     objective = form(0.0, generator)
     lowest = objective.spheres.normalise({k: -c for k, c in objective.slope.items()})
-    assert not search(Ascent(), objective, lowest, 3).settled
+    assert not alone(Ascent(), objective, lowest, 3).settled
 
 
 def test_the_printed_step_depends_on_the_copy_and_the_power_step_does_not(generator: torch.Generator) -> None:
@@ -120,7 +147,7 @@ def test_the_printed_step_depends_on_the_copy_and_the_power_step_does_not(genera
     copy = Form(Spheres(ROWS, RADII * factors), slope, objective.diagonal)
     start = objective.spheres.random(objective.slope, generator)
     for rule, same in ((Power(), True), (Ascent(), True), (Printed(), False)):
-        first, second = (search(rule, at, start, 2).best for at in (objective, copy))
+        first, second = (alone(rule, at, start, 2).best for at in (objective, copy))
         distance = norm({k: first[k] - second[k] for k in first})
         assert (distance < 1e-12) == same, type(rule).__name__
 
@@ -136,3 +163,16 @@ def test_the_gain_to_expect_continues_the_series_of_gains(generator: torch.Gener
     assert after(1.0, 1.1, 1.25).expected_gain() == float("inf")
     assert after(1.0, 1.2, 1.1).expected_gain() == float("inf")
     assert after(1.0).expected_gain() == float("inf")
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_searches_side_by_side_find_what_each_finds_alone(name: str, generator: torch.Generator) -> None:
+    objective = form(-2.0, generator)
+    starts = [objective.spheres.random(objective.slope, generator) for _ in range(3)]
+    starts[1] = objective.spheres.normalise(objective.slope)
+    together = search(RULES[name](), objective, starts, 6)
+    for found, start in zip(together, starts, strict=True):
+        one = alone(RULES[name](), objective, start, 6)
+        assert found.values == one.values
+        assert all(torch.equal(found.best[k], one.best[k]) for k in start)
+    assert len({found.values for found in together}) == len(starts)

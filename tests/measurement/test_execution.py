@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -40,6 +41,28 @@ def test_two_runs_are_bit_identical(sample_network: nn.Module, digit_batches: Ba
             runs.append((surface.values([surface.point()] * 2), *surface.value_and_gradient(surface.point())))
         assert runs[0][:2] == runs[1][:2]
         assert gradients_equal(runs[0][2], runs[1][2])
+
+
+def test_the_trial_of_a_plan_leaves_no_activation_behind() -> None:
+    """ReLU saves its own output for the backward pass: whoever hooks that must not tie it to itself."""
+    outputs: list[weakref.ref[Tensor]] = []
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 8)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            answer = torch.relu(self.layer(inputs))
+            outputs.append(weakref.ref(answer))
+            return answer
+
+    surface = LossSurface.of(Watched(), vectors())
+    held = surface.plan().held
+    assert outputs
+    assert all(seen() is None for seen in outputs)
+    weights, samples = 4 * (4 * 8 + 8), len(surface.batches[0][0])
+    assert held == weights + 4 * 8 * samples  # the weights' gradient, and the output of relu; the inputs are known
 
 
 def test_batches_side_by_side_compute_what_one_thread_computes(

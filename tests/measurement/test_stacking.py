@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.execution import Plan
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.stacking import CHUNK, CUDA_CHUNK, SMALL, PointsAtOnce, smaller_on_out_of_memory
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.models import lenet_bn
@@ -53,6 +56,46 @@ def test_vmap_agrees_with_the_loop_within_rounding(
     assert stacked.counter.cost == Cost(forward=10)
 
 
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_stacked_gradients_agree_with_the_loop_within_rounding(
+    untrained: nn.Module, digit_batches: Batches, dtype: torch.dtype
+) -> None:
+    loop, stacked = (
+        LossSurface.of(untrained, digit_batches.batches, dtype=dtype, points_at_once=PointsAtOnce(setting))
+        for setting in ("loop", 2)
+    )
+    points = around(loop.point(), 5)
+    told = zip(loop.values_and_gradients(points), stacked.values_and_gradients(points), strict=True)
+    for (expected, wanted), (found, gradient) in told:
+        assert found == pytest.approx(expected, rel=ROUNDING[dtype])
+        largest = max(float(tensor.abs().max()) for tensor in wanted.values())
+        for name, tensor in gradient.items():
+            torch.testing.assert_close(tensor, wanted[name], rtol=0, atol=30 * ROUNDING[dtype] * largest)
+    assert loop.counter.cost == stacked.counter.cost == Cost(forward=5, backward=5)
+
+
+def test_restarts_side_by_side_find_what_they_find_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four starts of two nodes each are eight points of one vmap; they end where they end alone."""
+    asked: list[int] = []
+    stacked_gradients = LossSurface._stacked_gradients
+
+    def watched(surface: LossSurface, points: list[dict[str, Tensor]]) -> object:
+        asked.append(len(points))
+        return stacked_gradients(surface, points)
+
+    monkeypatch.setattr(LossSurface, "_stacked_gradients", watched)
+    found, network = [], mlp_bn()
+    for setting in ("loop", 8):
+        surface = LossSurface.of(network, vectors(), dtype=torch.float64, points_at_once=PointsAtOnce(setting))
+        point = surface.point()
+        options = MeasureOptions(delta=1e-2, restarts=3, iterations=20, precision="float64")
+        found.append(bn_sharpness(surface, point, find_blocks(surface, point), options))
+    alone, together = found
+    assert asked[0] == 8
+    assert together.search.values == pytest.approx(alone.search.values, rel=1e-9)
+    assert together.value == pytest.approx(alone.value, rel=1e-9)
+
+
 def test_vmap_was_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
@@ -60,7 +103,7 @@ def test_vmap_was_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
         sizes.append(chunk_size)
         return torch.func.vmap(function, chunk_size=chunk_size)
 
-    monkeypatch.setattr("bnsharp_cli.measurement.surface.vmap", watched)
+    monkeypatch.setattr("bnsharp_cli.measurement.passes.vmap", watched)
     surface = LossSurface.of(mlp_bn(), vectors(), dtype=torch.float64, points_at_once=PointsAtOnce(3))
     surface.values(around(surface.point(), 7))
     surface.values(around(surface.point(), 2))
@@ -143,7 +186,7 @@ def test_a_network_out_of_memory_gets_smaller_stacks_not_a_wrong_remedy(monkeypa
 
         return run
 
-    monkeypatch.setattr("bnsharp_cli.measurement.surface.vmap", small_memory)
+    monkeypatch.setattr("bnsharp_cli.measurement.passes.vmap", small_memory)
     surface = LossSurface.of(mlp_bn(), vectors(), points_at_once=PointsAtOnce(8))
     points = around(surface.point(), 8)
     assert surface.values(points) == pytest.approx([surface.value(point) for point in points], rel=5e-7)

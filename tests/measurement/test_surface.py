@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError
@@ -102,12 +103,27 @@ def test_every_batch_gradient_is_seen_once(digit_batches: Batches, sample_networ
     for (_, loss, slope), batch in zip(seen, digit_batches.batches, strict=True):
         alone = LossSurface.of(sample_network, [batch]).value_and_gradient(point)
         assert loss == alone[0]
-        assert all(slope[name].dtype == torch.float64 and torch.equal(slope[name], alone[1][name]) for name in point)
+        assert all(torch.equal(slope[name].double(), alone[1][name]) for name in point)
     assert value == sum(loss for _, loss, _ in seen) / len(seen)
     for name, tensor in gradient.items():
-        mean = sum(slope[name] for _, _, slope in seen) / len(seen)
+        mean = sum(slope[name].double() for _, _, slope in seen) / len(seen)
         torch.testing.assert_close(tensor, mean, rtol=1e-15, atol=0)
     assert surface.counter.cost == Cost(forward=1, backward=1)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_batch_leaves_no_gradient_behind_for_the_next(digit_batches: Batches, sample_network: nn.Module) -> None:
+    """Of a large network that would be a second copy of it."""
+    halves = [(x[part], y[part]) for x, y in digit_batches.batches for part in (slice(128), slice(128, 256))]
+    surface = LossSurface.of(sample_network, halves)
+    earlier: list[weakref.ref[Tensor]] = []
+
+    def observe(_: int, __: float, gradient: dict[str, Tensor]) -> None:
+        assert all(seen() is None for seen in earlier)
+        earlier.extend(weakref.ref(tensor) for tensor in gradient.values())
+
+    surface.value_and_batch_gradients(surface.point(), observe)
+    assert len(earlier) == len(halves) * len(surface.point()) > len(surface.point())
 
 
 def test_running_statistics_are_eval_mode(digit_batches: Batches, sample_network: nn.Module) -> None:

@@ -1,0 +1,140 @@
+"""One batch through the network: its loss and gradient at one point, or at several that are stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.measurement.execution import Batch, Plan, Workshop
+from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
+from bnsharp_cli.measurement.outputs import accepting, correct
+from bnsharp_cli.measurement.stacking import smaller_on_out_of_memory
+
+_UNFIT = "Check that data, preprocessing and architecture belong together, or change --batch-size."
+_UNFIT_LABELS = "Check that the labels belong to the network's classes."
+
+Parameters = Mapping[str, Tensor]
+"""A point that is read once, such as one that is computed on demand."""
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""From outputs (float64) and targets of one batch to their mean loss, a scalar."""
+
+Observer = Callable[[int, NormCall], None]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """A network, computed in ``dtype`` at parameters that :meth:`cast` or :meth:`stack` prepared.
+
+    Attributes:
+        workshop: copies of the module to run on.
+        criterion: the loss of one batch.
+        buffers: running statistics and the like, cloned for every pass.
+        treatment: how norms are computed.
+        dtype: of the network's arithmetic.
+        plan: memory layout.
+    """
+
+    workshop: Workshop
+    criterion: Criterion
+    buffers: Mapping[str, Tensor]
+    treatment: NormTreatment
+    dtype: torch.dtype
+    plan: Plan
+
+    def cast(self, point: Parameters) -> Point:
+        """A copy of ``point`` in the network's arithmetic and layout."""
+        return {name: self._laid_out(tensor) for name, tensor in point.items()}
+
+    def stack(self, points: Sequence[Parameters]) -> Point:
+        """Several points as one, (points, …)."""
+        return {name: self._laid_out(torch.stack([point[name] for point in points])) for name in points[0]}
+
+    def loss(self, cast: Point, batch: Batch) -> Tensor:
+        """The batch's loss."""
+        with torch.no_grad():
+            return self._compared(self.run(cast, batch[0], fast=True), batch[1])
+
+    def loss_and_hits(self, cast: Point, batch: Batch) -> Tensor:
+        """(3,): the batch's loss, its correct answers, and of how many."""
+        with torch.no_grad():
+            outputs = self.run(cast, batch[0], fast=True)
+            hits, labelled = correct(outputs, batch[1])
+            return torch.stack([self._compared(outputs, batch[1]), hits.double(), labelled.double()])
+
+    def gradient(self, cast: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The batch's loss and its gradients, in the order of ``cast``."""
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in cast.items()}
+        with torch.enable_grad():
+            loss = self._compared(self.run(leaves, batch[0], fast=True), batch[1])
+        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return loss.detach(), [*gradients]
+
+    def stacked_losses(self, stack: Point, batch: Batch, chunk: int) -> Tensor:
+        """(points,): the batch's loss at every point, ``chunk`` of them by one ``vmap``, fewer when memory runs out."""
+        with torch.no_grad():
+            return smaller_on_out_of_memory(
+                lambda size: vmap(lambda cast: self._traced(cast, batch), chunk_size=size)(stack), chunk
+            )
+
+    def stacked_gradients(self, stack: Point, batch: Batch, chunk: int) -> tuple[Tensor, list[Tensor]]:
+        """The same with the gradients, (points, …) each, in the order of ``stack``."""
+        differentiated = grad_and_value(lambda cast: self._traced(cast, batch))
+        gradients, losses = smaller_on_out_of_memory(lambda size: vmap(differentiated, chunk_size=size)(stack), chunk)
+        return losses, [gradients[name] for name in stack]
+
+    def run(self, cast: Point, inputs: Tensor, observer: Observer | None = None, *, fast: bool = False) -> Any:
+        """The network's outputs, differentiable in ``cast``; ``observer`` is told of every norm."""
+        buffers = {
+            name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
+            for name, buffer in self.buffers.items()
+        }
+        local = inputs.to(self.dtype) if inputs.is_floating_point() else inputs
+        state = {**cast, **buffers}
+        names = {id(tensor): name for name, tensor in state.items()} if observer else None
+        with (
+            self.workshop.module() as module,
+            NormInterception(self.treatment, observer, names, fast_pooling=fast),
+            accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
+        ):
+            return functional_call(module, state, (local,))
+
+    def _traced(self, cast: Point, batch: Batch) -> Tensor:
+        return self._compared(self.run(cast, batch[0], fast=True), batch[1])
+
+    def _compared(self, outputs: Any, targets: Tensor) -> Tensor:
+        precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
+        wanted = targets.double() if targets.is_floating_point() else targets
+        with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
+            return self.criterion(precise, wanted)
+
+    def _laid_out(self, tensor: Tensor) -> Tensor:
+        return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
+
+
+class Total:
+    """A sum of gradients in float64, in memory of its own from the first one on."""
+
+    def __init__(self, like: Mapping[str, Tensor]) -> None:
+        self._like = like
+        self._sum: Point = {}
+
+    def add(self, parts: Iterable[Tensor]) -> None:
+        """Add one tensor for each name."""
+        for name, part in zip(self._like, parts, strict=True):
+            if name in self._sum:
+                self._sum[name] += part
+            else:
+                self._sum[name] = part.to(torch.float64, memory_format=torch.contiguous_format, copy=True)
+
+    def point(self) -> Point:
+        """The sum, zero where nothing was added."""
+        if self._sum:
+            return self._sum
+        return {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in self._like.items()}
