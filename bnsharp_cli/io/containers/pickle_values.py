@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 DEEPEST = 100
-MOST_OPCODES = 1_000_000
-_MOST_OBJECTS = 250_000
+MOST_OPCODES = 500_000
+_MOST_OBJECTS = 125_000
 _MOST_COPIED = 32 * 2**20
 _LARGEST_KEY = 2**60
 _LARGEST_PART = 2**31
