@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +12,12 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.atomic import write_atomically
-from bnsharp_cli.io.preflight import SAVE_WEIGHTS, recognise
+from bnsharp_cli.io.container import SAVE_WEIGHTS, read_container, verify_state_dict
 from bnsharp_cli.io.text import one_line
 
 FORMAT = "bnsharp/1"
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "net")
 _PREFIXES = ("module.", "_orig_mod.")
-_REFUSED_KINDS = "int8, float8, complex or quantised"
 _KEYS_SHOWN = 3
 
 
@@ -52,20 +48,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointRefusedError: with one line of reason and one of remedy.
     """
-    kind = recognise(path)
-    content = _load_safetensors(path) if kind == "safetensors" else _load_pickled(path)
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    container = read_container(path)
+    content = container.content
     own = content.get("format") == FORMAT
     state_dict = _without_prefixes(_find_state_dict(path, content))
-    _check_tensors(path, state_dict)
+    verify_state_dict(path, state_dict)
     epsilon = content.get("norm_epsilon", []) if own else []
     if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
         raise CheckpointRefusedError(f"{path}: 'norm_epsilon' is not a list of tensors.", "Write the copy again.")
     return Checkpoint(
         path=path,
-        sha256=sha256,
-        format=FORMAT if own else ("safetensors" if kind == "safetensors" else "state_dict"),
+        sha256=container.sha256,
+        format=FORMAT if own else ("safetensors" if container.kind == "safetensors" else "state_dict"),
         state_dict=state_dict,
         metadata={key: value for key, value in content.items() if key not in {"state_dict", "norm_epsilon"}}
         if own
@@ -110,42 +104,6 @@ def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
     module.load_state_dict(dict(found), strict=False)
 
 
-def _load_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointRefusedError(
-            f"{path} is a damaged safetensors file: {one_line(error)}.", "Copy or save it again."
-        ) from error
-
-
-def _load_pickled(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"(?:GLOBAL|class|function|add_safe_globals\(\[)\s*`?([\w.]+)", str(error))
-        if named is None:
-            raise _damaged(path, error) from error
-        raise CheckpointRefusedError(
-            f"{path} holds Python objects ({one_line(named[1])}), not weights alone; nothing in it was executed.",
-            SAVE_WEIGHTS,
-        ) from error
-    except Exception as error:  # torch's reader raises whatever its parser stumbles over; each is the file's fault
-        raise _damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise CheckpointRefusedError(f"{path} holds a {type(content).__name__}, expected a state_dict.", SAVE_WEIGHTS)
-    return content
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointRefusedError:
-    return CheckpointRefusedError(
-        f"{path} is damaged or truncated: {one_line(error)}.", "Copy or save the checkpoint again."
-    )
-
-
 def _find_state_dict(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     candidates = [content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)] or [content]
     state_dict = candidates[0]
@@ -166,29 +124,6 @@ def _without_prefixes(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in state_dict):
             state_dict = {name.removeprefix(prefix): tensor for name, tensor in state_dict.items()}
     return state_dict
-
-
-def _check_tensors(path: Path, state_dict: Mapping[str, Tensor]) -> None:
-    for name, tensor in state_dict.items():
-        shown = f"{path}: '{one_line(name)}'"
-        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
-            raise CheckpointRefusedError(f"{shown} is not a plain dense tensor ({_REFUSED_KINDS}).", SAVE_WEIGHTS)
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise CheckpointRefusedError(f"{shown} declares more values than the file holds.", SAVE_WEIGHTS)
-        if not tensor.is_floating_point():
-            if tensor.dtype not in (torch.int64, torch.int32, torch.bool):
-                raise CheckpointRefusedError(f"{shown} is {tensor.dtype}, expected floating weights.", SAVE_WEIGHTS)
-            continue
-        if tensor.element_size() < 2:
-            raise CheckpointRefusedError(f"{shown} is {tensor.dtype}, expected 16 bits or more.", SAVE_WEIGHTS)
-        broken = int((~torch.isfinite(tensor)).sum())
-        if broken:
-            raise CheckpointRefusedError(
-                f"{shown} has {broken} NaN or infinite of {tensor.numel()} values.",
-                "Use a checkpoint from before training diverged.",
-            )
-        if name.endswith("running_var") and bool((tensor < 0).any()):
-            raise CheckpointRefusedError(f"{shown} has a negative variance.", "Use an undamaged checkpoint.")
 
 
 def _some(names: list[str]) -> str:

@@ -1,0 +1,96 @@
+"""From a path to plain content: tensors and plain containers, verified; nothing in the file is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.containers.distributed import read_distributed
+from bnsharp_cli.io.containers.opened import is_folder, opened
+from bnsharp_cli.io.containers.safetensors_files import read_safetensors
+from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS
+from bnsharp_cli.io.containers.torch_files import read_torch_file
+from bnsharp_cli.io.preflight import recognise
+from bnsharp_cli.io.text import one_line
+
+__all__ = ["SAVE_WEIGHTS", "Container", "read_container", "verify_state_dict"]
+
+_REFUSED_KINDS = "int8, float8, complex or quantised"
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a file holds, before anyone has asked which of it are the weights.
+
+    Attributes:
+        kind: ``zip``, ``pickle`` (torch's format before 1.6), ``safetensors`` or ``distributed``.
+        content: plain containers, strings, numbers and dense tensors that own as many bytes as they declare.
+        metadata: the ``__metadata__`` of a safetensors file, empty elsewhere.
+        sha256: of the file's bytes.
+        notes: what the user should know about the reading, a line each.
+    """
+
+    kind: str
+    content: Mapping[str, Any]
+    sha256: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_container(path: Path) -> Container:
+    """Read a file, or a folder of ``torch.distributed.checkpoint``, without executing anything in it.
+
+    Raises:
+        CheckpointRefusedError: with one line of reason and one of remedy.
+    """
+    if is_folder(path):
+        stored, digest, notes = read_distributed(path)
+        return Container("distributed", stored, digest, notes=notes)
+    with opened(path) as file:
+        kind = recognise(file)
+        metadata: dict[str, str] = {}
+        if kind == "safetensors":
+            content, metadata = read_safetensors(file)
+        else:
+            content = read_torch_file(file, kind)
+        if not isinstance(content, dict):
+            raise CheckpointRefusedError(
+                f"{path} holds a {type(content).__name__}, expected a state_dict.", SAVE_WEIGHTS
+            )
+        sha256 = file.sha256()
+        file.require_unchanged()
+    return Container(kind, content, sha256, metadata)
+
+
+def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are no weights: not dense, not of a plain floating type, not finite, a negative variance.
+
+    Raises:
+        CheckpointRefusedError: naming the first such tensor.
+    """
+    for name, tensor in state_dict.items():
+        shown = f"{path}: '{one_line(name)}'"
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+            raise CheckpointRefusedError(f"{shown} is not a plain dense tensor ({_REFUSED_KINDS}).", SAVE_WEIGHTS)
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointRefusedError(f"{shown} declares more values than the file holds.", SAVE_WEIGHTS)
+        if not tensor.is_floating_point():
+            if tensor.dtype not in (torch.int64, torch.int32, torch.bool):
+                raise CheckpointRefusedError(f"{shown} is {tensor.dtype}, expected floating weights.", SAVE_WEIGHTS)
+            continue
+        if tensor.element_size() < 2:
+            raise CheckpointRefusedError(f"{shown} is {tensor.dtype}, expected 16 bits or more.", SAVE_WEIGHTS)
+        broken = int((~torch.isfinite(tensor)).sum())
+        if broken:
+            raise CheckpointRefusedError(
+                f"{shown} has {broken} NaN or infinite of {tensor.numel()} values.",
+                "Use a checkpoint from before training diverged.",
+            )
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise CheckpointRefusedError(f"{shown} has a negative variance.", "Use an undamaged checkpoint.")
