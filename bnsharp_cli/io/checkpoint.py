@@ -14,6 +14,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.atomic import write_atomically
 from bnsharp_cli.io.container import Container, read_container, verify_state_dict
 from bnsharp_cli.io.fitting import fit_weights
+from bnsharp_cli.io.huggingface import is_model_directory, read_model_directory
 from bnsharp_cli.io.state_dicts import choose_weights, plain_entries
 
 FORMAT = "bnsharp/1"
@@ -59,7 +60,11 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         CheckpointRefusedError: with one line of reason and one of remedy.
         UsageError: ``key`` names no weights.
     """
-    container = read_container(path)
+    stated: dict[str, Any] = {}
+    if is_model_directory(path):
+        container, stated = read_model_directory(path)
+    else:
+        container = read_container(path)
     content = container.content
     weights = choose_weights(path, content, key)
     verify_state_dict(path, weights.tensors)
@@ -69,7 +74,7 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         sha256=container.sha256,
         format=known,
         state_dict=weights.tensors,
-        metadata=_own_metadata(content) if known == FORMAT else _metadata(container, weights.key),
+        metadata=_own_metadata(content) if known == FORMAT else {**_metadata(container, weights.key), **stated},
         norm_epsilon=_norm_epsilon(path, content) if known == FORMAT else (),
         key=weights.key,
         notes=(*container.notes, *weights.notes),

@@ -16,7 +16,7 @@ from bnsharp_cli.io.weight_norm import apply_weight_norm, composed, modern_names
 
 Named = Mapping[str, Tensor]
 
-_COUNT = "num_batches_tracked"
+BATCH_COUNT = "num_batches_tracked"
 _JUDGE = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
 _PARAMETRISED = re.compile(r"(^|\.)parametrizations\.|_(orig|mask|u)$")
 _PARTS_DEEP = 3
@@ -41,7 +41,7 @@ class Comparison:
     def of(cls, found: Named, expected: Named) -> Comparison:
         """The weights ``found`` beside those that a network has."""
         shared = {_place(tensor) for name, tensor in expected.items() if name in found}
-        absent = [name for name in expected if name not in found and not name.endswith(_COUNT)]
+        absent = [name for name in expected if name not in found and not name.endswith(BATCH_COUNT)]
         both = [name for name in expected if name in found and expected[name].shape != found[name].shape]
         return cls(
             tuple(name for name in absent if _place(expected[name]) not in shared),
@@ -111,7 +111,7 @@ def fit_weights(module: nn.Module, tensors: Named, source: str, key: str = "") -
     network = _Network.of(module, own_prefix)
     comparison = Comparison.of(found, network.tensors)
     if comparison.differences:
-        raise _misfit(source, comparison)
+        raise misfit(source, comparison)
     _require_kinds(found, network.tensors, source)
     notes = _remarks(found, network.tensors, left_out)
     widest = torch.float64 if any(tensor.dtype == torch.float64 for tensor in found.values()) else torch.float32
@@ -139,7 +139,7 @@ def _aligned(module: nn.Module, tensors: Named, source: str, key: str) -> tuple[
             part = below(tensors, prefix)
             return {name: part[name] for name in part if name not in unexpected}, "", tuple(left_out)
     fitting = [prefix[:-1] for prefix, part in parts.items() if prefix and not part.differences]
-    raise _misfit(source, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
+    raise misfit(source, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
 
 
 def _shared_prefixes(names: Iterable[str]) -> list[str]:
@@ -160,7 +160,7 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _misfit(source: str, comparison: Comparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
+def misfit(source: str, comparison: Comparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
     """What differs, and which of ``parts`` of the file would fit."""
     keys = some([f"--key {part}" for part in parts], 3)
     remedy = "Name the right network with --arch (and --arch-option)."
@@ -186,8 +186,8 @@ def _remarks(found: Named, expected: Named, left_out: Iterable[str]) -> tuple[st
     notes = (
         [f"weights stored as {' and '.join(sorted(halves))} are computed with in higher precision"] if halves else []
     )
-    if any(name.endswith(_COUNT) and name not in found for name in expected):
-        notes.append(f"the file has no {_COUNT}, which nothing here uses")
+    if any(name.endswith(BATCH_COUNT) and name not in found for name in expected):
+        notes.append(f"the file has no {BATCH_COUNT}, which nothing here uses")
     ignored = some(left_out, 3)
     return (*notes, f"left out as no part of the network: {ignored}") if ignored else tuple(notes)
 
