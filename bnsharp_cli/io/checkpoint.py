@@ -14,7 +14,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.atomic import write_atomically
 from bnsharp_cli.io.container import Container, read_container, verify_state_dict
 from bnsharp_cli.io.fitting import fit_weights
-from bnsharp_cli.io.huggingface import is_model_directory, read_model_directory
+from bnsharp_cli.io.huggingface import is_model_directory, read_model_directory, under_own_names
 from bnsharp_cli.io.state_dicts import choose_weights, plain_entries
 
 FORMAT = "bnsharp/1"
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         metadata=_own_metadata(content) if known == FORMAT else {**_metadata(container, weights.key), **stated},
         norm_epsilon=_norm_epsilon(path, content) if known == FORMAT else (),
         key=weights.key,
-        notes=(*container.notes, *weights.notes),
+        notes=(*container.notes, *weights.notes, *_precision_notes(weights.tensors)),
     )
 
 
@@ -99,7 +99,8 @@ def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     Raises:
         CheckpointRefusedError: names or shapes that do not fit the architecture.
     """
-    return fit_weights(module, checkpoint.state_dict, str(checkpoint.path), checkpoint.key)
+    source = str(checkpoint.path)
+    return fit_weights(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
 
 
 def _format(container: Container) -> str:
@@ -108,6 +109,13 @@ def _format(container: Container) -> str:
     if "pytorch-lightning_version" in container.content:
         return "lightning"
     return "state_dict" if container.kind in {"zip", "pickle"} else container.kind
+
+
+def _precision_notes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    halves = {
+        str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype in (torch.float16, torch.bfloat16)
+    }
+    return (f"weights stored as {' and '.join(sorted(halves))} are taken as float32",) if halves else ()
 
 
 def _own_metadata(content: Mapping[str, Any]) -> dict[str, Any]:

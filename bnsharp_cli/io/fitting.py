@@ -17,6 +17,8 @@ from bnsharp_cli.io.weight_norm import apply_weight_norm, composed, modern_names
 Named = Mapping[str, Tensor]
 
 BATCH_COUNT = "num_batches_tracked"
+"""What batch norm counts and no measure uses; files older than torch 0.4.1 lack it."""
+
 _JUDGE = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
 _PARAMETRISED = re.compile(r"(^|\.)parametrizations\.|_(orig|mask|u)$")
 _PARTS_DEEP = 3
@@ -114,8 +116,7 @@ def fit_weights(module: nn.Module, tensors: Named, source: str, key: str = "") -
         raise misfit(source, comparison)
     _require_kinds(found, network.tensors, source)
     notes = _remarks(found, network.tensors, left_out)
-    widest = torch.float64 if any(tensor.dtype == torch.float64 for tensor in found.values()) else torch.float32
-    module.to(widest)
+    module.to(widest(found.values()))
     module.load_state_dict({network.names[name]: tensor for name, tensor in found.items()}, strict=False)
     return notes
 
@@ -161,7 +162,7 @@ def _prefixes(names: Iterable[str]) -> list[str]:
 
 
 def misfit(source: str, comparison: Comparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
-    """What differs, and which of ``parts`` of the file would fit."""
+    """The refusal of weights for what differs; it names the ``parts`` of the file that would fit, by their keys."""
     keys = some([f"--key {part}" for part in parts], 3)
     remedy = "Name the right network with --arch (and --arch-option)."
     if keys:
@@ -182,14 +183,15 @@ def _require_kinds(found: Named, expected: Named, source: str) -> None:
 
 
 def _remarks(found: Named, expected: Named, left_out: Iterable[str]) -> tuple[str, ...]:
-    halves = {str(t.dtype).removeprefix("torch.") for t in found.values() if t.dtype in (torch.float16, torch.bfloat16)}
-    notes = (
-        [f"weights stored as {' and '.join(sorted(halves))} are computed with in higher precision"] if halves else []
-    )
-    if any(name.endswith(BATCH_COUNT) and name not in found for name in expected):
-        notes.append(f"the file has no {BATCH_COUNT}, which nothing here uses")
+    counts = any(name.endswith(BATCH_COUNT) and name not in found for name in expected)
+    notes = [f"the file has no {BATCH_COUNT}, which nothing here uses"] if counts else []
     ignored = some(left_out, 3)
     return (*notes, f"left out as no part of the network: {ignored}") if ignored else tuple(notes)
+
+
+def widest(tensors: Iterable[Tensor]) -> torch.dtype:
+    """float64 if one of the tensors has it, else float32: what the network that takes them keeps them in."""
+    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:

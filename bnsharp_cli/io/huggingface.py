@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io.container import Container, read_container
+from bnsharp_cli.io.containers.opened import opened
 from bnsharp_cli.io.fitting import BATCH_COUNT, Comparison, misfit, widest
 from bnsharp_cli.io.text import one_line
 
@@ -45,10 +45,11 @@ def read_model_directory(directory: Path) -> tuple[Container, dict[str, Any]]:
         CheckpointRefusedError: it asks for code of its own, names files elsewhere or lacks some.
     """
     config = _read_config(directory)
+    described = json.dumps(config, sort_keys=True).encode()
     stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(directory, config)}
     tensors: dict[str, Any] = {}
     notes: dict[str, None] = {}
-    digest = hashlib.sha256(_member(directory, _CONFIG).read_bytes())
+    digest = hashlib.sha256(described)
     for name, expected in _weight_files(directory):
         container = read_container(_member(directory, name))
         if expected is not None and set(container.content) != expected:
@@ -221,31 +222,29 @@ def _weight_files(directory: Path) -> Iterator[tuple[str, set[str] | None]]:
 
 
 def _member(directory: Path, name: str) -> Path:
-    """A regular file directly in the directory, or where a Hugging Face cache keeps the files of its snapshots."""
+    """The path of a file directly in the directory, or where a Hugging Face cache keeps the files of its snapshots."""
     shown = one_line(name)
     if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
         raise _refused(directory, f"it names '{shown}', which is no file of the directory itself")
     try:
         root = directory.resolve(strict=True)
         target = (directory / name).resolve(strict=True)
-        regular = stat.S_ISREG(target.stat().st_mode)
     except (OSError, RuntimeError) as error:
         raise _refused(directory, f"it lacks '{shown}'") from error
     roots = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
     if target.parent not in roots:
         raise _refused(directory, f"'{shown}' leads out of it")
-    if not regular:
-        raise _refused(directory, f"'{shown}' is no regular file")
     return target
 
 
 def _json(directory: Path, name: str) -> dict[str, Any]:
-    path = _member(directory, name)
-    if path.stat().st_size > _LARGEST_JSON:
-        raise _refused(directory, f"{name} is larger than 8 MiB")
+    with opened(_member(directory, name)) as file:
+        if file.size > _LARGEST_JSON:
+            raise _refused(directory, f"{name} is larger than 8 MiB")
+        text = file.read(0, file.size)
     try:
-        entries = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise _refused(directory, f"{name} is not JSON: {one_line(error)}") from error
     if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
         raise _refused(directory, f"{name} is not a flat table of settings")
