@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.state_dicts import below, some, without_wrappers
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.text import kind_and_line, one_line
 from bnsharp_cli.io.weight_norm import apply_weight_norm, composed, modern_names, modernise, weights_with_norm
 
 Named = Mapping[str, Tensor]
@@ -117,7 +117,7 @@ def fit_weights(module: nn.Module, tensors: Named, source: str, key: str = "") -
     _require_kinds(found, network.tensors, source)
     notes = _remarks(found, network.tensors, left_out)
     module.to(widest(found.values()))
-    module.load_state_dict({network.names[name]: tensor for name, tensor in found.items()}, strict=False)
+    _load(module, {network.names[name]: tensor for name, tensor in found.items()}, source)
     return notes
 
 
@@ -180,6 +180,19 @@ def _require_kinds(found: Named, expected: Named, source: str) -> None:
                 f"{source}: '{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
                 "Use a checkpoint of the network's own weights.",
             )
+
+
+def _load(module: nn.Module, tensors: Named, source: str) -> None:
+    """Load ``tensors`` as written by the module that is here: some ask for the version that wrote them."""
+    state = module.state_dict()
+    state.update(tensors)
+    try:
+        module.load_state_dict(state)
+    except Exception as error:  # a module, perhaps the user's, raises whatever it likes
+        reason = kind_and_line(error)
+        raise CheckpointRefusedError(
+            f"{source} does not fit the architecture: it says {reason}.", "Name the right network with --arch."
+        ) from error
 
 
 def _remarks(found: Named, expected: Named, left_out: Iterable[str]) -> tuple[str, ...]:
