@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.distributed import read_distributed
-from bnsharp_cli.io.containers.opened import opened
+from bnsharp_cli.io.containers.opened import is_folder, opened
 from bnsharp_cli.io.containers.safetensors_files import read_safetensors
 from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.torch_files import read_torch_file
@@ -49,7 +49,7 @@ def read_container(path: Path) -> Container:
     Raises:
         CheckpointRefusedError: with one line of reason and one of remedy.
     """
-    if path.is_dir():
+    if is_folder(path):
         stored, digest, notes = read_distributed(path)
         return Container("distributed", stored, digest, notes=notes)
     with opened(path) as file:

@@ -25,7 +25,7 @@ def check_legacy(file: OpenFile) -> Any:
     """
     stream = io.BytesIO(file.read(0, LARGEST_PICKLE))
     budget = Budget()
-    plans = TensorPlans(lambda _key: None, budget)
+    plans = TensorPlans(None, budget)
     stand_ins = plans.stand_ins()
     if not _begins_with_magic(stream):
         read_pickle(stream, stand_ins, budget, protocols=range(2, 6))

@@ -90,18 +90,35 @@ def opened(path: Path) -> Iterator[OpenFile]:
     Raises:
         CheckpointRefusedError: missing, unreadable, empty, too large or not a regular file.
     """
+    if not stat.S_ISREG(_mode(path)):
+        raise CheckpointRefusedError(f"{path} is not a regular file.", "Name a checkpoint file.")
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise CheckpointRefusedError(f"{path} is a folder.", "Name a checkpoint file in it.")
-        if not stat.S_ISREG(mode):
-            raise CheckpointRefusedError(f"{path} is not a regular file.", "Name a checkpoint file.")
         stream = io.FileIO(path, opener=_open_without_waiting)
     except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise CheckpointRefusedError(f"Cannot open {path}: {reason}.", "Check the path and its permissions.") from error
+        raise _unopened(path, error) from error
     with stream:
         yield OpenFile(path, stream)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path names a folder.
+
+    Raises:
+        CheckpointRefusedError: it names nothing, or nothing that can be looked at.
+    """
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise _unopened(path, error) from error
+
+
+def _unopened(path: Path, error: OSError | ValueError) -> CheckpointRefusedError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return CheckpointRefusedError(f"Cannot open {path}: {reason}.", "Check the path and its permissions.")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -142,7 +142,7 @@ class Machine:
     def _target(self, kind: type[Sequence] | type[Entries]) -> Any:
         target = self._stack[-1]
         if not isinstance(target, kind):
-            raise PickleRefusedError(f"puts items into a {type(target).__name__}")
+            raise PickleRefusedError(f"puts items into {_shown(target)}")
         if not target.growing:
             raise PickleRefusedError("holds a container that refers to itself")
         return target
@@ -228,10 +228,15 @@ class Machine:
             target.__setstate__(state)
             target.growing, target.depth = False, max(target.depth, depth)
         else:
-            raise PickleRefusedError(f"sets the state of a {type(target).__name__}")
+            raise PickleRefusedError(f"sets the state of {_shown(target)}")
 
     def _binpersid(self, _argument: None) -> None:
         identity = self._stack.pop()
         if self._persistent is None or not isinstance(identity, Items):
             raise PickleRefusedError("refers to a storage where none can be")
         self._stack.append(self._persistent(identity))
+
+
+def _shown(value: object) -> str:
+    kinds = {Sequence: "a list", Entries: "a dict", Items: "a tuple", Global: "a function", str: "a text"}
+    return kinds.get(type(value), "something that holds none")

@@ -57,6 +57,7 @@ _TAR_TYPE = slice(257, 262)
 _LEGACY_TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
 _ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x3A, 0x42)
 _LARGEST_ONNX_VERSION = 32
+_EXPORTED = {"archive_format", "serialized_exported_program.json"}
 
 
 def stranger(head: bytes, tail: bytes) -> Stranger | None:
@@ -91,7 +92,7 @@ def foreign_zip(names: list[str]) -> Stranger | None:
     base_names = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in base_names:
         return Stranger("a TorchScript program, not weights", SAVE_WEIGHTS)
-    if "archive_format" in base_names or any("models/" in name and name.endswith(".json") for name in names):
+    if base_names & _EXPORTED or any("models/" in name and name.endswith(".json") for name in names):
         return Stranger("an exported program (.pt2), not weights", SAVE_WEIGHTS)
     if "data.pkl" in base_names:
         return None

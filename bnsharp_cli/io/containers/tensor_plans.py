@@ -33,8 +33,10 @@ _NO_DENSE_TENSORS = {
     "torch._utils._rebuild_meta_tensor_no_storage": "a meta tensor, which has no values",
     "torch._utils._rebuild_nested_tensor": "a nested tensor",
     "torch._tensor._rebuild_from_type_v2": "a tensor with attributes of its own",
-    **{f"torch.Q{kind}Storage": "a quantised tensor" for kind in ("Int8", "UInt8", "Int32", "UInt4x2", "UInt2x4")},
+    "torch.serialization._get_layout": "a sparse tensor",
 }
+_QUANTISED = ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
+_IDENTITY_LENGTH = {"zip": 5, "legacy": 6}
 _MOST_DIMENSIONS = 64
 _LARGEST_SIZE = 2**48
 _OVERLAP = 4
@@ -43,8 +45,9 @@ _OVERLAP_ALLOWANCE = 64 * 2**20
 
 @dataclass(frozen=True)
 class StorageType:
-    """A class of storage: the bytes of one of its items."""
+    """A class of storage, and the bytes of one of its items; none where they are quantised."""
 
+    name: str
     item_size: int
 
 
@@ -53,13 +56,13 @@ class Storage:
     """A piece of the file, or of a storage."""
 
     key: str
-    item_size: int
+    kind: StorageType
     count: int
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return self.item_size * self.count
+        return self.kind.item_size * self.count
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,11 @@ class TensorPlans:
     """What a pickle asks for, and the functions of ours by which it asks.
 
     Args:
-        stored: the bytes that a storage has in the file by its key, ``None`` where the file has not been asked yet.
+        stored: the bytes that a storage has in the file by its key; ``None`` for a legacy file, where storages follow.
         budget: what reading may cost.
     """
 
-    def __init__(self, stored: Callable[[str], int | None], budget: Budget) -> None:
+    def __init__(self, stored: Callable[[str], int] | None, budget: Budget) -> None:
         self.storages: dict[str, Storage] = {}
         self._views: dict[str, Storage] = {}
         self._stored, self._budget = stored, budget
@@ -89,9 +92,11 @@ class TensorPlans:
             **PLAIN_STAND_INS,
             **DTYPES,
             **{name: _refusal(kind) for name, kind in _NO_DENSE_TENSORS.items()},
-            **{f"torch.{kind}Storage": StorageType(size) for kind, size in _ITEM_SIZES.items()},
-            "torch.storage.UntypedStorage": StorageType(1),
-            "torch.storage._UntypedStorage": StorageType(1),
+            **{f"torch.{kind}Storage": StorageType(kind, size) for kind, size in _ITEM_SIZES.items()},
+            **{f"torch.{kind}Storage": StorageType(kind, 0) for kind in _QUANTISED},
+            **{f"torch.storage.{name}": StorageType("Untyped", 1) for name in ("UntypedStorage", "_UntypedStorage")},
+            "torch.Tensor": "Tensor",
+            "torch.nn.parameter.Parameter": "Parameter",
             "torch._utils._rebuild_tensor": self.tensor,
             "torch._utils._rebuild_tensor_v2": self.tensor,
             "torch._utils._rebuild_tensor_v3": self.tensor_of_type,
@@ -108,22 +113,23 @@ class TensorPlans:
 
     def storage(self, identity: tuple[Any, ...]) -> Storage:
         """What a persistent id refers to: ``("storage", type, key, location, count)``, with a view in old files."""
-        if len(identity) not in {5, 6} or identity[0] != "storage":
+        if len(identity) != _IDENTITY_LENGTH["zip" if self._stored else "legacy"] or identity[0] != "storage":
             raise PickleRefusedError("refers to something that is no storage")
         _, kind, key, location, count, *view = identity
         if not isinstance(kind, StorageType) or type(key) is not str or type(location) is not str:
             raise PickleRefusedError("describes a storage by something else than type, key and place")
         if location == "meta":
             raise PickleRefusedError("holds a meta tensor, which has no values")
-        found = Storage(key, kind.item_size, _natural(count))
+        if not kind.item_size:
+            raise PickleRefusedError("holds a quantised tensor")
+        found = Storage(key, kind, _natural(count))
         if key not in self.storages:
             self.storages[key] = found
             self._storage_bytes += found.size
         if self.storages[key] != found:
             raise PickleRefusedError("describes one storage in two ways")
-        stored = self._stored(key)
-        if stored is not None and stored != found.size:
-            raise PickleRefusedError(f"declares a storage of {found.size} bytes where it has {stored}")
+        if self._stored and self._stored(key) != found.size:
+            raise PickleRefusedError(f"declares a storage of {found.size} bytes where it has {self._stored(key)}")
         return self._view(found, view[0]) if view and view[0] is not None else found
 
     def tensor(
@@ -139,7 +145,7 @@ class TensorPlans:
         """A dense tensor of the type of its storage."""
         if not isinstance(storage, Storage):
             raise PickleRefusedError("makes a tensor of something that is no storage")
-        return self._tensor(storage, storage.item_size, (offset, size, stride), (requires_grad, hooks, metadata))
+        return self._tensor(storage, storage.kind.item_size, (offset, size, stride), (requires_grad, hooks, metadata))
 
     def tensor_of_type(
         self,
@@ -179,7 +185,7 @@ class TensorPlans:
         key, offset, count = view[0], _natural(view[1]), _natural(view[2])
         if offset + count > root.count or key in self.storages:
             raise PickleRefusedError("has a part of a storage that reaches beyond it")
-        found = Storage(key, root.item_size, count)
+        found = Storage(key, root.kind, count)
         if self._views.setdefault(key, found) != found:
             raise PickleRefusedError("describes one storage in two ways")
         return found
@@ -260,4 +266,6 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
 
 
 def _byte_array(data: object = b"", encoding: object = "latin-1") -> bytes:
+    if not isinstance(data, bytes | str):
+        raise PickleRefusedError("makes a bytearray of something else than bytes")
     return data if isinstance(data, bytes) else _encode(data, encoding)
