@@ -175,7 +175,7 @@ def misfit(source: str, comparison: Comparison, parts: Iterable[str] = ()) -> Ch
 def _require_kinds(found: Named, expected: Named, source: str) -> None:
     """Refuse numbers of a kind that the network would silently cast."""
     for name, tensor in found.items():
-        if tensor.is_floating_point() != expected[name].is_floating_point():
+        if tensor.is_floating_point() != expected[name].is_floating_point() and not name.endswith(BATCH_COUNT):
             raise CheckpointRefusedError(
                 f"{source}: '{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
                 "Use a checkpoint of the network's own weights.",

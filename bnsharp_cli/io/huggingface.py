@@ -247,7 +247,7 @@ def _json(directory: Path, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise _refused(directory, f"{name} is not JSON: {one_line(error)}") from error
     if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
-        raise _refused(directory, f"{name} is not a flat table of settings")
+        raise _refused(directory, f"{name} is no table of settings")
     return entries
 
 

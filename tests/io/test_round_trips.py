@@ -214,8 +214,7 @@ def test_weight_norm_computes_what_the_network_in_memory_computes(tmp_path: Path
     module = with_weight_norm(dim=1)
     torch.save(module.state_dict(), tmp_path / "net.pt")
     data = images(tmp_path, 32)
-    stored = np.load(tmp_path / "images.npz")
-    batch = (torch.from_numpy(stored["x"]).float() / 255, torch.from_numpy(stored["y"]))
+    (batch,) = draw_batches(open_data(f"npz:{tmp_path / 'images.npz'}"), 8, 8, 0, Preprocessing()).batches
     document = measured(
         tmp_path / "net.pt", "--arch", "tests.io.families:build", "--arch-option", "family=vgg_bn", *data
     )
