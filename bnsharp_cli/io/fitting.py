@@ -76,7 +76,7 @@ class _Network:
 
     @classmethod
     def of(cls, module: nn.Module, prefix: str = "") -> _Network:
-        state = module.state_dict()
+        state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
         names = {name.removeprefix(prefix): own for own, name in without_wrappers(state).items()}
         return cls({name: state[own] for name, own in names.items()}, names)
 
@@ -209,4 +209,6 @@ def widest(tensors: Iterable[Tensor]) -> torch.dtype:
 
 def _place(tensor: Tensor) -> tuple[object, ...]:
     """Equal for tensors that are one and the same memory."""
+    if tensor.is_meta or not tensor.numel():
+        return (id(tensor),)
     return tensor.data_ptr(), tensor.shape, tensor.stride()

@@ -96,7 +96,7 @@ def test_a_directory_gives_what_the_network_in_memory_gives(tmp_path: Path, kind
     assert document["measures"]["bn"]["value"] == pytest.approx(expected.value, rel=1e-9)
     assert document["checkpoint"]["format"] == "huggingface"
     assert document["data"]["preprocessing"] == preprocessing.to_dict()
-    # each channel before a batch norm (embedding, two stages, a shortcut); stem and depthwise kernels before layer norms
+    # each channel before a batch norm: embedding, two stages, shortcut; stem and depthwise kernels before layer norms
     invariant = {"resnet": 8 + 2 * 8 + 2 * 16 + 16, "vit": 0, "convnext": 1 + 4}
     assert document["blocks"]["invariant"] == invariant[kind]
 

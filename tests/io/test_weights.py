@@ -238,6 +238,25 @@ def test_precision_follows_the_file_and_never_the_factory(tmp_path: Path) -> Non
     assert same(module, weights())
 
 
+def test_what_a_network_keeps_beside_tensors_is_its_own() -> None:
+    class Counting(nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"calls": 3}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            assert state == {"calls": 3}
+
+    bare = {name: tensor for name, tensor in Counting(2, 2).state_dict().items() if isinstance(tensor, Tensor)}
+    assert torch.equal(fitted(bare, Counting(2, 2)).weight, bare["weight"])
+
+
+def test_networks_without_memory_are_compared_by_name_alone() -> None:
+    with torch.device("meta"):
+        module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with pytest.raises(CheckpointRefusedError, match=r"lacks 1\.weight, 1\.bias"):
+        fit_weights(module, nn.Sequential(nn.Linear(2, 2)).state_dict(), "net.pt")
+
+
 def test_a_network_that_objects_is_one_line(tmp_path: Path) -> None:
     class Picky(nn.Linear):
         def _load_from_state_dict(self, *arguments: Any) -> None:
