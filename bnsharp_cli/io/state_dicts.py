@@ -161,11 +161,13 @@ def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedErro
             continue
         for name, value in entry.items():
             if not isinstance(name, str) or not isinstance(value, Tensor):
-                shown, kind = one_line(f"{key}.{name}".removeprefix(".")), type(value).__name__
-                return CheckpointRefusedError(
-                    f"{path}: '{shown}' is a {kind}, expected a tensor of a state_dict.", SAVE_WEIGHTS
+                shown = (
+                    one_line(f"{key}.{name}".removeprefix(".")) if isinstance(name, str) else "an entry without name"
                 )
-    entries = some(str(name) for name in content)
+                return CheckpointRefusedError(
+                    f"{path}: '{shown}' is a {type(value).__name__}, expected a tensor of a state_dict.", SAVE_WEIGHTS
+                )
+    entries = some(name for name in content if isinstance(name, str))
     return CheckpointRefusedError(f"{path} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS)
 
 

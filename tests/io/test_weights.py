@@ -130,6 +130,14 @@ def test_the_command_takes_the_key_and_says_what_it_took(tmp_path: Path) -> None
     assert json.loads(named.stdout)["loss"] != json.loads(taken.stdout)["loss"]
 
 
+@pytest.mark.parametrize("names", [[10**5000], [10**5000, "a"], []], ids=len)
+def test_names_that_are_none(names: list[Any]) -> None:
+    tensors = {name: torch.ones(2) for name in names}
+    for content in (tensors, {"state_dict": tensors}, dict.fromkeys(names, 1)):
+        with pytest.raises(CheckpointRefusedError, match=r"no named tensors|without name"):
+            choose_weights(FILE, content)
+
+
 @pytest.mark.parametrize("hostile", ["wide", "shared"])
 def test_the_search_is_bounded(hostile: str) -> None:
     inner = {str(index): {"a": {"b": 1}} for index in range(300)}
