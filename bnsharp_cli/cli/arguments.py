@@ -27,6 +27,12 @@ Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint file, or sample:NAM
 Checkpoints = Annotated[
     list[Path], typer.Argument(help="Checkpoint files, or sample:NAME; one result each.", show_default=False)
 ]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH", help="Weights to take, if the file holds several: state_dict_ema, state_dict.student."
+    ),
+]
 Arch = Annotated[str | None, typer.Option(help=f"Network, if the file does not say: {_FORMS}.")]
 MeasuredData = Annotated[str | None, typer.Option(help=f"Data, if the file does not say: {_DATA}.")]
 Split = Annotated[str, typer.Option(help="Split of the data: train or test.")]

@@ -24,6 +24,7 @@ Check = tuple[str, bool | None, str]
 
 def check(
     checkpoint: arguments.Checkpoint,
+    key: arguments.Key = None,
     arch: arguments.Arch = None,
     arch_option: arguments.ArchOption = None,
     data: arguments.MeasuredData = None,

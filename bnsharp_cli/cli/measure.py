@@ -27,6 +27,7 @@ _ALL = "all"
 
 def measure(
     checkpoint: arguments.Checkpoints,
+    key: arguments.Key = None,
     arch: arguments.Arch = None,
     arch_option: arguments.ArchOption = None,
     data: arguments.MeasuredData = None,

@@ -29,6 +29,7 @@ def rescale_test(
         Path | None,
         typer.Argument(help="Checkpoint file, or sample:NAME; the embedded sample if left out.", show_default=False),
     ] = None,
+    key: arguments.Key = None,
     arch: arguments.Arch = None,
     arch_option: arguments.ArchOption = None,
     data: arguments.MeasuredData = None,

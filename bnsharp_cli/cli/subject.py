@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Request:
     """What the user asked for: see ``cli.arguments`` for each entry."""
 
     checkpoint: Path | None
+    key: str | None
     arch: str | None
     arch_option: Sequence[str] | None
     data: str | None
@@ -84,6 +85,8 @@ class Subject:
                 "path": str(self.checkpoint.path),
                 "sha256": self.checkpoint.sha256,
                 "format": self.checkpoint.format,
+                "key": self.checkpoint.key,
+                "notes": list(self.checkpoint.notes),
                 "architecture": self.architecture,
                 "parameters": self.parameters,
             },
@@ -130,8 +133,11 @@ def open_subject(request: Request) -> Subject:
         BnsharpError: whatever does not fit, with its remedy.
     """
     device = _device(request.device)
-    checkpoint = load_checkpoint(_path(request.checkpoint))
+    checkpoint = load_checkpoint(_path(request.checkpoint), request.key)
     module, architecture = _network(request, checkpoint)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *fit(module, checkpoint)))
+    for note in checkpoint.notes:
+        notice(request, note)
     spec = _data_spec(request, checkpoint)
     preprocessing = Preprocessing.from_dict(_entries(checkpoint.metadata.get("preprocessing")))
     split = open_data(spec, request.split, request.data_root, request.download)
@@ -224,7 +230,6 @@ def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, str]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = build_architecture(spec, options, checkpoint.state_dict, trusted=request.arch is not None)
-    fit(module, checkpoint)
     return module, spec
 
 

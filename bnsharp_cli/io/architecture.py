@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
+from bnsharp_cli.io import huggingface
 from bnsharp_cli.io.factories import run_factory
 from bnsharp_cli.io.text import one_line
 from bnsharp_cli.models import lenet_bn, vgg11_bn
@@ -38,6 +40,8 @@ def build_architecture(
         CheckpointRefusedError: an untrusted spec that would run code.
     """
     kind, _, name = spec.partition(":")
+    if kind == huggingface.KIND:
+        return huggingface.build_network(Path(name), weights or {})
     known = kind in {"torchvision", "timm"}
     if spec not in OWN and not (known and name.replace("_", "").replace(".", "").isalnum()):
         if not trusted:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.atomic import write_atomically
-from bnsharp_cli.io.container import SAVE_WEIGHTS, read_container, verify_state_dict
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.container import Container, read_container, verify_state_dict
+from bnsharp_cli.io.fitting import fit_weights
+from bnsharp_cli.io.huggingface import is_model_directory, read_model_directory, under_own_names
+from bnsharp_cli.io.state_dicts import choose_weights, plain_entries
 
 FORMAT = "bnsharp/1"
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "net")
-_PREFIXES = ("module.", "_orig_mod.")
-_KEYS_SHOWN = 3
+_OWN_ENTRIES = ("architecture", "architecture_options", "data", "preprocessing", "training")
+_TENSOR_ENTRIES = ("state_dict", "norm_epsilon")
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,15 @@ class Checkpoint:
     """What a checkpoint says, verified but not yet put into a network.
 
     Attributes:
-        path: the file.
+        path: the file or directory.
         sha256: of its bytes.
-        format: ``bnsharp/1``, ``state_dict`` or ``safetensors``.
-        state_dict: parameters and buffers by name.
-        metadata: plain entries beside the weights: architecture, data, preprocessing, training, …
+        format: ``bnsharp/1``, ``state_dict``, ``safetensors``, ``lightning``, ``distributed`` or ``huggingface``.
+        state_dict: parameters and buffers by name, without the marks of DDP and ``torch.compile``.
+        metadata: plain entries beside the weights. Our own format has architecture, data, preprocessing, training, …;
+            others what they hold under other names than these (``epoch``, ``arch``, ``hyper_parameters``, …).
         norm_epsilon: ε per channel of each norm call, for copies made by ``rescale-test``; empty otherwise.
+        key: where in the file the weights were, a dotted path; empty for the file itself.
+        notes: what the user should know about the reading, a line each.
     """
 
     path: Path
@@ -40,31 +44,40 @@ class Checkpoint:
     state_dict: Mapping[str, Tensor]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     norm_epsilon: tuple[Tensor, ...] = ()
+    key: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     """Read a checkpoint without executing anything in it.
+
+    Args:
+        path: of a file, or of a directory of Hugging Face's or torch's distributed format.
+        key: which weights of several, or of which part of the network; see
+            :func:`~bnsharp_cli.io.state_dicts.choose_weights`.
 
     Raises:
         CheckpointRefusedError: with one line of reason and one of remedy.
+        UsageError: ``key`` names no weights.
     """
-    container = read_container(path)
+    stated: dict[str, Any] = {}
+    if is_model_directory(path):
+        container, stated = read_model_directory(path)
+    else:
+        container = read_container(path)
     content = container.content
-    own = content.get("format") == FORMAT
-    state_dict = _without_prefixes(_find_state_dict(path, content))
-    verify_state_dict(path, state_dict)
-    epsilon = content.get("norm_epsilon", []) if own else []
-    if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
-        raise CheckpointRefusedError(f"{path}: 'norm_epsilon' is not a list of tensors.", "Write the copy again.")
+    weights = choose_weights(path, content, key)
+    verify_state_dict(path, weights.tensors)
+    known = _format(container)
     return Checkpoint(
         path=path,
         sha256=container.sha256,
-        format=FORMAT if own else ("safetensors" if container.kind == "safetensors" else "state_dict"),
-        state_dict=state_dict,
-        metadata={key: value for key, value in content.items() if key not in {"state_dict", "norm_epsilon"}}
-        if own
-        else {},
-        norm_epsilon=tuple(epsilon),
+        format=known,
+        state_dict=weights.tensors,
+        metadata=_own_metadata(content) if known == FORMAT else {**_metadata(container, weights.key), **stated},
+        norm_epsilon=_norm_epsilon(path, content) if known == FORMAT else (),
+        key=weights.key,
+        notes=(*container.notes, *weights.notes, *_precision_notes(weights.tensors)),
     )
 
 
@@ -75,57 +88,48 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], **entries: obj
     write_atomically(path, lambda stream: torch.save(content, stream))
 
 
-def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
+def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Put the checkpoint's weights into ``module``, all of them and nothing else.
 
-    A missing ``num_batches_tracked`` is accepted (files older than torch 0.4.1 lack it).
+    See :func:`~bnsharp_cli.io.fitting.fit_weights` for what is forgiven.
+
+    Returns:
+        What the user should know about it, a line each.
 
     Raises:
         CheckpointRefusedError: names or shapes that do not fit the architecture.
     """
-    expected = module.state_dict()
-    found = checkpoint.state_dict
-    missing = [name for name in expected if name not in found and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in found if name not in expected]
-    misshapen = [name for name in expected if name in found and expected[name].shape != found[name].shape]
-    problems = [f"lacks {_some(missing)}"] if missing else []
-    problems += [f"has unknown {_some(unexpected)}"] if unexpected else []
-    problems += [
-        f"{one_line(name)} is {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in misshapen[:1]
-    ]
-    if problems:
-        raise CheckpointRefusedError(
-            f"{checkpoint.path} does not fit the architecture: it {'; '.join(problems)}.",
-            "Name the right network with --arch (and --arch-option).",
-        )
-    if any(tensor.dtype == torch.float64 for tensor in found.values()):
-        module.double()
-    module.load_state_dict(dict(found), strict=False)
+    source = str(checkpoint.path)
+    return fit_weights(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
 
 
-def _find_state_dict(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
-    candidates = [content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)] or [content]
-    state_dict = candidates[0]
-    if not state_dict or not all(isinstance(key, str) for key in state_dict):
-        raise CheckpointRefusedError(f"{path} holds no named tensors.", SAVE_WEIGHTS)
-    strangers = [key for key, value in state_dict.items() if not isinstance(value, Tensor)]
-    if strangers:
-        kind = type(state_dict[strangers[0]]).__name__
-        raise CheckpointRefusedError(
-            f"{path}: '{one_line(strangers[0])}' is a {kind}, expected a tensor of a state_dict.",
-            SAVE_WEIGHTS,
-        )
-    return dict(state_dict)
+def _format(container: Container) -> str:
+    if container.content.get("format") == FORMAT:
+        return FORMAT
+    if "pytorch-lightning_version" in container.content:
+        return "lightning"
+    return "state_dict" if container.kind in {"zip", "pickle"} else container.kind
 
 
-def _without_prefixes(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES * 2:
-        if all(name.startswith(prefix) for name in state_dict):
-            state_dict = {name.removeprefix(prefix): tensor for name, tensor in state_dict.items()}
-    return state_dict
+def _precision_notes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    halves = {
+        str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype in (torch.float16, torch.bfloat16)
+    }
+    return (f"weights stored as {' and '.join(sorted(halves))} are taken as float32",) if halves else ()
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(one_line(name) for name in names[:_KEYS_SHOWN])
-    return shown + (f" and {len(names) - _KEYS_SHOWN} more" if len(names) > _KEYS_SHOWN else "")
+def _own_metadata(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in content.items() if name not in _TENSOR_ENTRIES}
+
+
+def _metadata(container: Container, key: str) -> dict[str, Any]:
+    """What a stranger's file says; nothing under the names that mean something in our own format."""
+    entries = {**container.metadata, **(plain_entries(container.content) if key else {})}
+    return {name: entry for name, entry in entries.items() if name not in _OWN_ENTRIES}
+
+
+def _norm_epsilon(path: Path, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    epsilon = content.get("norm_epsilon", [])
+    if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
+        raise CheckpointRefusedError(f"{path}: 'norm_epsilon' is not a list of tensors.", "Write the copy again.")
+    return tuple(epsilon)

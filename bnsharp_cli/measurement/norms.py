@@ -105,6 +105,8 @@ class NormInterception(TorchFunctionMode):
     ) -> Any:
         """Divert the norms, pass everything else on."""
         kwargs = kwargs or {}
+        if func is torch._weight_norm:
+            return weight_norm(*args, **kwargs)
         if func in _LOW_LEVEL:
             func, names = _LOW_LEVEL[func]
             kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -150,6 +152,16 @@ class NormInterception(TorchFunctionMode):
         if arguments.get("running_mean") is not None:
             arguments["running_mean"] = arguments["running_mean"] / local
             arguments["running_var"] = arguments["running_var"] / local.square()
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """The weight g v/‖v‖, norms taken over all dimensions but ``dim``, or over all for −1.
+
+    torch's own kernel has no rule for several points at once.
+    """
+    others = [axis for axis in range(v.ndim) if axis != dim]
+    norms: Tensor = torch.linalg.vector_norm(v, dim=others, keepdim=dim >= 0)
+    return v * (g / norms)
 
 
 def input_moments(call: NormCall) -> tuple[Tensor, Tensor]:

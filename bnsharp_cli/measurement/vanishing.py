@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -15,12 +16,16 @@ _ROUNDED = 1 + 1e-12
 
 
 def vanishing_changes(surface: LossSurface, point: Point, blocks: Blocks) -> dict[str, float]:
-    """|L(network with one layer vanishing) − L| / (1 + L) for each layer of invariant rows; T_a does not change it."""
+    """|L(network with one layer vanishing) − L| / (1 + L) for each layer of invariant rows; T_a does not change it.
+
+    Zero for a layer that cannot vanish: a weight norm has no direction there.
+    """
     loss = surface.value(point)
     found = {}
     for layer in blocks.layers():
         vanished = add_scaled(point, vanishing_displacement(point, blocks, layer), 1.0)
-        found[layer] = abs(surface.value(vanished) - loss) / (1 + loss)
+        change = abs(surface.value(vanished) - loss) / (1 + loss)
+        found[layer] = 0.0 if math.isnan(change) else change
     return found
 
 
@@ -37,7 +42,9 @@ def lower_bound(point: Point, blocks: Blocks, changes: Mapping[str, float], delt
     radii = blocks.spheres(point).radii.cpu()
     layers = blocks.layers()
     fitting = {
-        layer: change for layer, change in changes.items() if float(radii[layers[layer]].norm()) <= delta * _ROUNDED
+        layer: change
+        for layer, change in changes.items()
+        if change > 0 and float(radii[layers[layer]].norm()) <= delta * _ROUNDED
     }
     if not fitting:
         return None

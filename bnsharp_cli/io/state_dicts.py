@@ -1,0 +1,195 @@
+"""Which of a file's entries are the weights, and what is left of their names without the wrappers around a network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.io.container import SAVE_WEIGHTS
+from bnsharp_cli.io.text import one_line
+
+TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module", "weights", "params")
+"""Keys of the weights that an optimiser trained, in the order in which one is taken."""
+
+AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "swa_model", "swa")
+"""Keys of averages of them, taken where nothing else is there."""
+
+_STATES = re.compile(r"(?i)optim|.*sched|.*scaler|amp$|callbacks$|loops$|rng|random")
+_NO_NETWORK = re.compile(rf"{_STATES.pattern}|hyper_parameters$|criterion|loss")
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+_AVERAGES = "n_averaged"
+_DEPTH = 2
+_MOST_MAPPINGS = 256
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One state dict of a file.
+
+    Attributes:
+        key: where it was found, a dotted path; empty for the file itself.
+        tensors: by name, without the marks of DDP, FSDP, ``torch.compile`` and weight averaging.
+        notes: what the user should know about the choice, a line each.
+    """
+
+    key: str
+    tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = None) -> Weights:
+    """The state dict that ``key`` names, or else the one that the file's own keys mark as the trained weights.
+
+    What is taken without ``key`` is the first of ``TRAINED``, then of ``AVERAGED``, then the only other one.
+
+    Args:
+        path: for the messages.
+        content: of the file.
+        key: a dotted path to a state dict, or to a part of one: ``state_dict.student`` are those entries of
+            ``state_dict`` whose names begin with ``student.``.
+
+    Raises:
+        CheckpointRefusedError: none is there, or several without one that is preferred.
+        UsageError: ``key`` names none.
+    """
+    found = find_state_dicts(content)
+    if not found:
+        raise _no_weights(path, content)
+    if key is not None:
+        return _stripped(key, _named(path, found, key))
+    ranked = sorted(found, key=_rank)
+    if len(found) > 1 and _rank(ranked[0]) == _rank(ranked[1]):
+        raise CheckpointRefusedError(f"{path} holds several state_dicts: {some(ranked)}.", "Choose one with --key.")
+    chosen = ranked[0]
+    notes = (
+        (f"{path.name} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken, see --key",)
+        if len(found) > 1
+        else ()
+    )
+    return _stripped(chosen, found[chosen], notes)
+
+
+def find_state_dicts(content: Mapping[str, Any]) -> dict[str, Mapping[str, Tensor]]:
+    """All state dicts among ``content`` and two levels of its entries, by their dotted paths.
+
+    A state dict is a mapping from names to tensors, one of which at least is no single number; what optimisers,
+    schedulers and the like keep is left out, and so is what follows after some hundred entries.
+    """
+    found: dict[str, Mapping[str, Tensor]] = {}
+    level: dict[str, Any] = {"": content}
+    for _ in range(_DEPTH + 1):
+        found |= {key: mapping for key, mapping in level.items() if _is_state_dict(mapping)}
+        inner = (
+            (f"{key}.{name}".removeprefix("."), entry)
+            for key, mapping in level.items()
+            if key not in found
+            for name, entry in mapping.items()
+            if isinstance(name, str) and isinstance(entry, Mapping) and not _NO_NETWORK.match(name)
+        )
+        level = dict(islice(inner, _MOST_MAPPINGS))
+    return found
+
+
+def plain_entries(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that are names, numbers or plain containers of them; nothing of optimisers, schedulers and loops."""
+    named = {name: entry for name, entry in content.items() if isinstance(name, str) and not _STATES.match(name)}
+    return {name: entry for name, entry in named.items() if _is_plain(entry)}
+
+
+def without_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Names without the marks that DDP, FSDP and ``torch.compile`` leave, by the names as they are.
+
+    ``module.`` goes where every name begins with it, the others wherever they stand.
+    """
+    plain = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
+    while plain and all(name.startswith("module.") for name in plain.values()):
+        plain = {name: shorter.removeprefix("module.") for name, shorter in plain.items()}
+    return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}
+
+
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, by what follows."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def some(names: Iterable[str], shown: int = 10) -> str:
+    """The first names, fit to print, and how many more there are."""
+    printed = [one_line(name) for name in names]
+    more = f" and {len(printed) - shown} more" if len(printed) > shown else ""
+    return ", ".join(printed[:shown]) + more
+
+
+def _stripped(key: str, tensors: Mapping[str, Tensor], notes: tuple[str, ...] = ()) -> Weights:
+    """Weights without wrappers; the count that ``AveragedModel`` keeps beside them becomes a note."""
+    tensors = {name: tensors[longer] for longer, name in without_wrappers(tensors).items()}
+    others = {name: tensor for name, tensor in tensors.items() if name != _AVERAGES}
+    if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
+        return Weights(key, tensors, notes)
+    count = tensors[_AVERAGES]
+    said = (
+        f"an average of {int(count)} states" if count.numel() == 1 and not count.is_floating_point() else "an average"
+    )
+    return _stripped(key, others, (*notes, f"the weights are {said} (n_averaged)"))
+
+
+def _named(path: Path, found: Mapping[str, Mapping[str, Tensor]], key: str) -> Mapping[str, Tensor]:
+    if key in found:
+        return found[key]
+    for holder in sorted(found, key=len, reverse=True):
+        if holder and not key.startswith(f"{holder}."):
+            continue
+        part = below(found[holder], key.removeprefix(f"{holder}.") + ".")
+        if part:
+            return part
+    parts = {f"{holder}.{name.partition('.')[0]}".removeprefix(".") for holder in found for name in found[holder]}
+    known = some([holder for holder in sorted(found, key=_rank) if holder] or sorted(parts))
+    raise UsageError(f"--key: {path} has no weights at '{one_line(key)}'; it has {known}.", "Name one of these.")
+
+
+def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedError:
+    """Why nothing in ``content`` is a state dict: what stands among its tensors, or that there are none."""
+    for key in ("", *TRAINED, *AVERAGED):
+        entry = content.get(key) if key else content
+        if not isinstance(entry, Mapping) or not any(isinstance(value, Tensor) for value in entry.values()):
+            continue
+        for name, value in entry.items():
+            if not isinstance(name, str) or not isinstance(value, Tensor):
+                shown = (
+                    one_line(f"{key}.{name}".removeprefix(".")) if isinstance(name, str) else "an entry without name"
+                )
+                return CheckpointRefusedError(
+                    f"{path}: '{shown}' is a {type(value).__name__}, expected a tensor of a state_dict.", SAVE_WEIGHTS
+                )
+    entries = some(name for name in content if isinstance(name, str))
+    return CheckpointRefusedError(f"{path} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS)
+
+
+def _is_state_dict(mapping: Mapping[Any, Any]) -> bool:
+    named = all(isinstance(name, str) and isinstance(entry, Tensor) for name, entry in mapping.items())
+    return named and any(entry.ndim for entry in mapping.values())
+
+
+def _is_plain(entry: object) -> bool:
+    seen, waiting = set(), [entry]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping | list | tuple):
+            if id(value) not in seen:
+                seen.add(id(value))
+                waiting += [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
+        elif value is not None and not isinstance(value, str | int | float):
+            return False
+    return True
+
+
+def _rank(key: str) -> int:
+    order = ("", *TRAINED, *AVERAGED)
+    first = key.partition(".")[0]
+    return order.index(first) if first in order else len(order)
