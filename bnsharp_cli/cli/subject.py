@@ -143,7 +143,7 @@ def open_subject(request: Request) -> Subject:
         BnsharpError: whatever does not fit, with its remedy.
     """
     device = _device(request.device)
-    checkpoint = load_checkpoint(_path(request.checkpoint), request.key)
+    checkpoint = load_checkpoint(checkpoint_path(request.checkpoint), request.key)
     module, identity = _network(request, checkpoint)
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *fit(module, checkpoint)))
     for note in checkpoint.notes:
@@ -201,7 +201,8 @@ def progress(request: Request, text: str) -> None:
         typer.echo(f"\r\x1b[2K{text}", err=True, nl=False)
 
 
-def _path(given: Path | None) -> Path:
+def checkpoint_path(given: Path | None) -> Path:
+    """The file that an argument means: ``sample:NAME`` is one of the samples, nothing the embedded one."""
     if given is None:
         return embedded_checkpoint()
     prefix, colon, name = str(given).partition(":")
