@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
-from bnsharp_cli.io import index
+from bnsharp_cli.io import huggingface, index
 from bnsharp_cli.io.checkpoint import FORMAT, Checkpoint
 from bnsharp_cli.io.completion import completed, fits
 from bnsharp_cli.io.constructors import FORMS, OWN, construct, family, in_outline, installed, to_be_loaded
@@ -72,6 +73,9 @@ class Identity:
         """
         if not self.spec:
             raise self.unknown(str(checkpoint.path))
+        kind, _, directory = self.spec.partition(":")
+        if kind == huggingface.KIND:
+            return huggingface.build_network(Path(directory), checkpoint.state_dict)
         if family(self.spec):
             self._require_size(checkpoint)
         return _attempt(self.spec, self.source, lambda: to_be_loaded(self.spec, self.options))
@@ -138,9 +142,12 @@ def identify(checkpoint: Checkpoint, arch: str | None = None, options: Mapping[s
     readings = _readings(checkpoint.state_dict)
     if arch is not None:
         return _told(arch, given, readings, OPTION)
-    if checkpoint.format == FORMAT and isinstance(checkpoint.metadata.get("architecture"), str):
-        stated = require_bounded(checkpoint.metadata.get("architecture_options"))
-        return _told(require_known(checkpoint.metadata["architecture"]), {**stated, **given}, readings, METADATA)
+    stated = str(checkpoint.metadata.get("architecture", ""))
+    if checkpoint.format == FORMAT and stated:
+        bounded = require_bounded(checkpoint.metadata.get("architecture_options"))
+        return _told(require_known(stated), {**bounded, **given}, readings, METADATA)
+    if checkpoint.format == huggingface.KIND and stated.startswith(f"{huggingface.KIND}:"):
+        return Identity(stated, given, METADATA)
     notes = []
     for name, meanings in stated_names(checkpoint.metadata):
         found = _fitting(meanings, given, readings)

@@ -14,6 +14,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.atomic import write_atomically
 from bnsharp_cli.io.container import Container, read_container, verify_state_dict
 from bnsharp_cli.io.fitting import fit_weights
+from bnsharp_cli.io.huggingface import is_model_directory, read_model_directory, under_own_names
 from bnsharp_cli.io.state_dicts import choose_weights, plain_entries
 
 FORMAT = "bnsharp/1"
@@ -59,7 +60,11 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         CheckpointRefusedError: with one line of reason and one of remedy.
         UsageError: ``key`` names no weights.
     """
-    container = read_container(path)
+    stated: dict[str, Any] = {}
+    if is_model_directory(path):
+        container, stated = read_model_directory(path)
+    else:
+        container = read_container(path)
     content = container.content
     weights = choose_weights(path, content, key)
     verify_state_dict(path, weights.tensors)
@@ -69,10 +74,10 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         sha256=container.sha256,
         format=known,
         state_dict=weights.tensors,
-        metadata=_own_metadata(content) if known == FORMAT else _metadata(container, weights.key),
+        metadata=_own_metadata(content) if known == FORMAT else {**_metadata(container, weights.key), **stated},
         norm_epsilon=_norm_epsilon(path, content) if known == FORMAT else (),
         key=weights.key,
-        notes=(*container.notes, *weights.notes),
+        notes=(*container.notes, *weights.notes, *_precision_notes(weights.tensors)),
     )
 
 
@@ -94,7 +99,8 @@ def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     Raises:
         CheckpointRefusedError: names or shapes that do not fit the architecture.
     """
-    return fit_weights(module, checkpoint.state_dict, str(checkpoint.path), checkpoint.key)
+    source = str(checkpoint.path)
+    return fit_weights(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
 
 
 def _format(container: Container) -> str:
@@ -103,6 +109,13 @@ def _format(container: Container) -> str:
     if "pytorch-lightning_version" in container.content:
         return "lightning"
     return "state_dict" if container.kind in {"zip", "pickle"} else container.kind
+
+
+def _precision_notes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    halves = {
+        str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype in (torch.float16, torch.bfloat16)
+    }
+    return (f"weights stored as {' and '.join(sorted(halves))} are taken as float32",) if halves else ()
 
 
 def _own_metadata(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +11,12 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.preflight import SAVE_WEIGHTS, recognise
+from bnsharp_cli.io.containers.distributed import read_distributed
+from bnsharp_cli.io.containers.opened import is_folder, opened
+from bnsharp_cli.io.containers.safetensors_files import read_safetensors
+from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS
+from bnsharp_cli.io.containers.torch_files import read_torch_file
+from bnsharp_cli.io.preflight import recognise
 from bnsharp_cli.io.text import one_line
 
 __all__ = ["SAVE_WEIGHTS", "Container", "read_container", "verify_state_dict"]
@@ -42,16 +44,28 @@ class Container:
 
 
 def read_container(path: Path) -> Container:
-    """Read a file without executing anything in it.
+    """Read a file, or a folder of ``torch.distributed.checkpoint``, without executing anything in it.
 
     Raises:
         CheckpointRefusedError: with one line of reason and one of remedy.
     """
-    kind = recognise(path)
-    content = _load_safetensors(path) if kind == "safetensors" else _load_pickled(path)
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Container(kind, content, sha256)
+    if is_folder(path):
+        stored, digest, notes = read_distributed(path)
+        return Container("distributed", stored, digest, notes=notes)
+    with opened(path) as file:
+        kind = recognise(file)
+        metadata: dict[str, str] = {}
+        if kind == "safetensors":
+            content, metadata = read_safetensors(file)
+        else:
+            content = read_torch_file(file, kind)
+        if not isinstance(content, dict):
+            raise CheckpointRefusedError(
+                f"{path} holds a {type(content).__name__}, expected a state_dict.", SAVE_WEIGHTS
+            )
+        sha256 = file.sha256()
+        file.require_unchanged()
+    return Container(kind, content, sha256, metadata)
 
 
 def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
@@ -80,39 +94,3 @@ def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
             )
         if name.endswith("running_var") and bool((tensor < 0).any()):
             raise CheckpointRefusedError(f"{shown} has a negative variance.", "Use an undamaged checkpoint.")
-
-
-def _load_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointRefusedError(
-            f"{path} is a damaged safetensors file: {one_line(error)}.", "Copy or save it again."
-        ) from error
-
-
-def _load_pickled(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"(?:GLOBAL|class|function|add_safe_globals\(\[)\s*`?([\w.]+)", str(error))
-        if named is None:
-            raise _damaged(path, error) from error
-        raise CheckpointRefusedError(
-            f"{path} holds Python objects ({one_line(named[1])}), not weights alone; nothing in it was executed.",
-            SAVE_WEIGHTS,
-        ) from error
-    except Exception as error:  # torch's reader raises whatever its parser stumbles over; each is the file's fault
-        raise _damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise CheckpointRefusedError(f"{path} holds a {type(content).__name__}, expected a state_dict.", SAVE_WEIGHTS)
-    return content
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointRefusedError:
-    return CheckpointRefusedError(
-        f"{path} is damaged or truncated: {one_line(error)}.", "Copy or save the checkpoint again."
-    )

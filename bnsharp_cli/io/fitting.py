@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.state_dicts import below, some, without_wrappers
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.text import kind_and_line, one_line
 from bnsharp_cli.io.weight_norm import apply_weight_norm, composed, modern_names, modernise, weights_with_norm
 
 Named = Mapping[str, Tensor]
 
-_COUNT = "num_batches_tracked"
+BATCH_COUNT = "num_batches_tracked"
+"""What batch norm counts and no measure uses; files older than torch 0.4.1 lack it."""
+
 _JUDGE = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
 _PARAMETRISED = re.compile(r"(^|\.)parametrizations\.|_(orig|mask|u)$")
 _PARTS_DEEP = 3
@@ -41,7 +43,7 @@ class Comparison:
     def of(cls, found: Named, expected: Named) -> Comparison:
         """The weights ``found`` beside those that a network has."""
         shared = {_place(tensor) for name, tensor in expected.items() if name in found}
-        absent = [name for name in expected if name not in found and not name.endswith(_COUNT)]
+        absent = [name for name in expected if name not in found and not name.endswith(BATCH_COUNT)]
         both = [name for name in expected if name in found and expected[name].shape != found[name].shape]
         return cls(
             tuple(name for name in absent if _place(expected[name]) not in shared),
@@ -111,12 +113,11 @@ def fit_weights(module: nn.Module, tensors: Named, source: str, key: str = "") -
     network = _Network.of(module, own_prefix)
     comparison = Comparison.of(found, network.tensors)
     if comparison.differences:
-        raise _misfit(source, comparison)
+        raise misfit(source, comparison)
     _require_kinds(found, network.tensors, source)
     notes = _remarks(found, network.tensors, left_out)
-    widest = torch.float64 if any(tensor.dtype == torch.float64 for tensor in found.values()) else torch.float32
-    module.to(widest)
-    module.load_state_dict({network.names[name]: tensor for name, tensor in found.items()}, strict=False)
+    module.to(widest(found.values()))
+    _load(module, {network.names[name]: tensor for name, tensor in found.items()}, source)
     return notes
 
 
@@ -139,7 +140,7 @@ def _aligned(module: nn.Module, tensors: Named, source: str, key: str) -> tuple[
             part = below(tensors, prefix)
             return {name: part[name] for name in part if name not in unexpected}, "", tuple(left_out)
     fitting = [prefix[:-1] for prefix, part in parts.items() if prefix and not part.differences]
-    raise _misfit(source, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
+    raise misfit(source, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
 
 
 def shared_prefixes(names: Iterable[str]) -> list[str]:
@@ -160,8 +161,8 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _misfit(source: str, comparison: Comparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
-    """What differs, and which of ``parts`` of the file would fit."""
+def misfit(source: str, comparison: Comparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
+    """The refusal of weights for what differs; it names the ``parts`` of the file that would fit, by their keys."""
     keys = some([f"--key {part}" for part in parts], 3)
     remedy = "Name the right network with --arch (and --arch-option)."
     if keys:
@@ -174,22 +175,36 @@ def _misfit(source: str, comparison: Comparison, parts: Iterable[str] = ()) -> C
 def _require_kinds(found: Named, expected: Named, source: str) -> None:
     """Refuse numbers of a kind that the network would silently cast."""
     for name, tensor in found.items():
-        if tensor.is_floating_point() != expected[name].is_floating_point():
+        if tensor.is_floating_point() != expected[name].is_floating_point() and not name.endswith(BATCH_COUNT):
             raise CheckpointRefusedError(
                 f"{source}: '{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
                 "Use a checkpoint of the network's own weights.",
             )
 
 
+def _load(module: nn.Module, tensors: Named, source: str) -> None:
+    """Load ``tensors`` as written by the module that is here: some ask for the version that wrote them."""
+    state = module.state_dict()
+    state.update(tensors)
+    try:
+        module.load_state_dict(state)
+    except Exception as error:  # a module, perhaps the user's, raises whatever it likes
+        reason = kind_and_line(error)
+        raise CheckpointRefusedError(
+            f"{source} does not fit the architecture: it says {reason}.", "Name the right network with --arch."
+        ) from error
+
+
 def _remarks(found: Named, expected: Named, left_out: Iterable[str]) -> tuple[str, ...]:
-    halves = {str(t.dtype).removeprefix("torch.") for t in found.values() if t.dtype in (torch.float16, torch.bfloat16)}
-    notes = (
-        [f"weights stored as {' and '.join(sorted(halves))} are computed with in higher precision"] if halves else []
-    )
-    if any(name.endswith(_COUNT) and name not in found for name in expected):
-        notes.append(f"the file has no {_COUNT}, which nothing here uses")
+    counts = any(name.endswith(BATCH_COUNT) and name not in found for name in expected)
+    notes = [f"the file has no {BATCH_COUNT}, which nothing here uses"] if counts else []
     ignored = some(left_out, 3)
     return (*notes, f"left out as no part of the network: {ignored}") if ignored else tuple(notes)
+
+
+def widest(tensors: Iterable[Tensor]) -> torch.dtype:
+    """float64 if one of the tensors has it, else float32: what the network that takes them keeps them in."""
+    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:

@@ -21,7 +21,8 @@ TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module"
 AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "swa_model", "swa")
 """Keys of averages of them, taken where nothing else is there."""
 
-_OTHERS = re.compile(r"(optim|.*sched|.*scaler|amp$|callbacks|loops|rng|random|hyper_parameters|criterion|loss)", re.I)
+_STATES = re.compile(r"(?i)optim|.*sched|.*scaler|amp$|callbacks$|loops$|rng|random")
+_NO_NETWORK = re.compile(rf"{_STATES.pattern}|hyper_parameters$|criterion|loss")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _AVERAGES = "n_averaged"
 _DEPTH = 2
@@ -90,15 +91,16 @@ def find_state_dicts(content: Mapping[str, Any]) -> dict[str, Mapping[str, Tenso
             for key, mapping in level.items()
             if key not in found
             for name, entry in mapping.items()
-            if isinstance(name, str) and isinstance(entry, Mapping) and not _OTHERS.match(name)
+            if isinstance(name, str) and isinstance(entry, Mapping) and not _NO_NETWORK.match(name)
         )
         level = dict(islice(inner, _MOST_MAPPINGS))
     return found
 
 
 def plain_entries(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that are names, numbers or plain containers of them, without a tensor anywhere."""
-    return {name: entry for name, entry in content.items() if isinstance(name, str) and _is_plain(entry)}
+    """The entries that are names, numbers or plain containers of them; nothing of optimisers, schedulers and loops."""
+    named = {name: entry for name, entry in content.items() if isinstance(name, str) and not _STATES.match(name)}
+    return {name: entry for name, entry in named.items() if _is_plain(entry)}
 
 
 def without_wrappers(names: Iterable[str]) -> dict[str, str]:

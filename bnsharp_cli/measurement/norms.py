@@ -160,7 +160,8 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     torch's own kernel has no rule for several points at once.
     """
     others = [axis for axis in range(v.ndim) if axis != dim]
-    return v * (g / torch.linalg.vector_norm(v, dim=others, keepdim=dim >= 0))
+    norms: Tensor = torch.linalg.vector_norm(v, dim=others, keepdim=dim >= 0)
+    return v * (g / norms)
 
 
 def input_moments(call: NormCall) -> tuple[Tensor, Tensor]:

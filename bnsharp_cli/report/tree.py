@@ -124,7 +124,9 @@ def _lines(root: Branch, depth: float) -> Iterator[Line]:
         while not entry.leaves and len(entry.branches) == 1:
             (entry,) = entry.branches.values()
             name = f"{name}.{entry.name}"
-        yield Line(shown, name, entry.path, entry.kind, tuple(entry.all_leaves()), not entry.branches and depth < math.inf)
+        yield Line(
+            shown, name, entry.path, entry.kind, tuple(entry.all_leaves()), not entry.branches and depth < math.inf
+        )
         if level < depth and (entry.branches or depth == math.inf):
             waiting += _below(entry, further, level + 1)
 

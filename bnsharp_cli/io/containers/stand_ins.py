@@ -1,0 +1,186 @@
+"""Harmless stand-ins for the few classes that training scripts leave in a checkpoint beside its weights.
+
+No class of a checkpoint is imported or called. What its pickle says goes to a function of ours of the same name, which
+makes plain data of it: a namespace becomes a dict, a path a string, a NumPy scalar a number.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnsharp_cli.io.containers.pickle_values import PickleRefusedError
+
+_TORCH_NAMES = {
+    "b1": "bool",
+    "u1": "uint8",
+    "i1": "int8",
+    "i2": "int16",
+    "i4": "int32",
+    "i8": "int64",
+    "u2": "uint16",
+    "u4": "uint32",
+    "u8": "uint64",
+    "f2": "float16",
+    "f4": "float32",
+    "f8": "float64",
+    "c8": "complex64",
+    "c16": "complex128",
+}
+_STRUCT_CODES = {
+    "b1": "?",
+    "u1": "B",
+    "i1": "b",
+    "i2": "h",
+    "i4": "i",
+    "i8": "q",
+    "u2": "H",
+    "u4": "I",
+    "u8": "Q",
+    "f2": "e",
+    "f4": "f",
+    "f8": "d",
+}
+_MOST_DIMENSIONS = 64
+
+
+class Record(dict[str, Any]):
+    """An object of a class that only holds attributes, as a dict of them."""
+
+    depth = 1
+    growing = True
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise PickleRefusedError("holds a state that is no dict of attributes")
+        self.update(state)
+
+
+class PlainDict:
+    """A subclass of dict that holds nothing but entries, as a dict."""
+
+    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]  # what stands for it is no object of it
+        """An empty dict, which the pickle fills."""
+        return {}
+
+
+def plain_path(*parts: object) -> str:
+    """A path of pathlib as text."""
+    if not all(isinstance(part, str) for part in parts):
+        raise PickleRefusedError("holds a path of something else than text")
+    texts = [str(part) for part in parts]
+    return "/" + "/".join(texts[1:]) if texts[:1] == ["/"] else "/".join(texts)
+
+
+def default_dict(*_: object) -> dict[Any, Any]:
+    """A defaultdict without its default."""
+    return {}
+
+
+@dataclass
+class ArrayType:
+    """A dtype of NumPy by its code: numbers only, no objects, texts or fields."""
+
+    code: str
+    align: object = False
+    copy: object = False
+    depth = 0
+    growing = True
+
+    def __post_init__(self) -> None:
+        if self.code not in _TORCH_NAMES:
+            raise PickleRefusedError("holds a NumPy array of something else than numbers")
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in {"<", "|"}:
+            raise PickleRefusedError("holds a NumPy array of another byte order")
+
+    @property
+    def size(self) -> int:
+        """Bytes of one number."""
+        return int(self.code[1:])
+
+    @property
+    def torch_name(self) -> str:
+        """What torch calls it."""
+        return _TORCH_NAMES[self.code]
+
+
+@dataclass
+class Array:
+    """A NumPy array: shape, type and bytes."""
+
+    shape: tuple[int, ...] = ()
+    type: ArrayType = field(default_factory=lambda: ArrayType("f8"))
+    data: bytes = b""
+    fortran: bool = False
+    depth = 0
+    growing = True
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise PickleRefusedError("holds a damaged NumPy array")
+        _version, shape, kind, fortran, data = state
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > _MOST_DIMENSIONS
+            or not all(type(size) is int and 0 <= size < 2**48 for size in shape)
+            or not isinstance(kind, ArrayType)
+            or not isinstance(data, bytes)
+            or math.prod(shape) * kind.size != len(data)
+        ):
+            raise PickleRefusedError("holds a NumPy array of another size than its shape says")
+        self.shape, self.type, self.data, self.fortran = tuple(shape), kind, data, bool(fortran)
+
+
+def empty_array(*_: object) -> Array:
+    """The array that its state is put into."""
+    return Array()
+
+
+def plain_number(kind: object, data: object = b"") -> bool | int | float:
+    """A scalar of NumPy as Python's."""
+    if not isinstance(kind, ArrayType) or kind.code not in _STRUCT_CODES or not isinstance(data, bytes):
+        raise PickleRefusedError("holds a NumPy scalar that is no number")
+    try:
+        (number,) = struct.unpack("<" + _STRUCT_CODES[kind.code], data)
+    except struct.error as error:
+        raise PickleRefusedError("holds a NumPy scalar of another size than its type") from error
+    return number if isinstance(number, bool | int) else float(number)
+
+
+PLAIN_STAND_INS: Mapping[str, Any] = {
+    "argparse.Namespace": Record,
+    "types.SimpleNamespace": Record,
+    "collections.defaultdict": default_dict,
+    "builtins.dict": "dict",
+    "builtins.list": "list",
+    "builtins.int": "int",
+    "builtins.float": "float",
+    "builtins.str": "str",
+    **{
+        f"{module}.{kind}": plain_path
+        for module in ("pathlib", "pathlib._local")
+        for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+    },
+    **dict.fromkeys(
+        (
+            "lightning.fabric.utilities.data.AttributeDict",
+            "lightning_fabric.utilities.data.AttributeDict",
+            "lightning.pytorch.utilities.parsing.AttributeDict",
+            "pytorch_lightning.utilities.parsing.AttributeDict",
+        ),
+        PlainDict,
+    ),
+    "numpy.dtype": ArrayType,
+    "numpy.ndarray": Array,
+    **{
+        f"numpy.{core}.multiarray.{name}": stand_in
+        for core in ("core", "_core")
+        for name, stand_in in (("scalar", plain_number), ("_reconstruct", empty_array))
+    },
+}
+"""What is read as plain data, by the full name that a pickle gives it: a class, a function or a value of ours."""

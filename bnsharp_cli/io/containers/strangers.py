@@ -1,0 +1,104 @@
+"""Files that hold no weights for torch, told by their first bytes, and what to do with each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bnsharp_cli.io.text import one_line
+
+SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), FILE)."
+HEAD = 512
+
+_UNPACK = "Unpack it and name the checkpoint inside."
+_FETCH = "The download failed: fetch the file itself."
+_FROM_ELSEWHERE = "Load it in the framework that wrote it, and save the weights with torch or safetensors."
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """What a file is, as in "FILE is …", and the remedy."""
+
+    kind: str
+    remedy: str
+
+
+_GGUF = Stranger("a GGUF or GGML file of quantised weights", "Use the checkpoint that it was converted from.")
+_ONNX = Stranger("an ONNX graph, not a checkpoint", "Use the checkpoint that it was exported from.")
+_TENSORFLOW = Stranger("a TensorFlow file", _FROM_ELSEWHERE)
+_WEB_PAGE = Stranger("a web page, not a checkpoint", _FETCH)
+
+_BEGINNINGS = {
+    b"\x1f\x8b": Stranger("a gzip archive", _UNPACK),
+    b"\xfd7zXZ\x00": Stranger("an xz archive", _UNPACK),
+    b"\x28\xb5\x2f\xfd": Stranger("a zstd archive", _UNPACK),
+    b"7z\xbc\xaf\x27\x1c": Stranger("a 7z archive", _UNPACK),
+    b"BZh": Stranger("a bzip2 archive", _UNPACK),
+    b"Rar!\x1a\x07": Stranger("a RAR archive", _UNPACK),
+    b"PK\x05\x06": Stranger("an empty zip archive", "Copy or save the checkpoint again."),
+    b"GGUF": _GGUF,
+    b"lmgg": _GGUF,
+    b"tjgg": _GGUF,
+    b"\x89HDF\r\n\x1a\n": Stranger("an HDF5 file (Keras?)", _FROM_ELSEWHERE),
+    b"\x93NUMPY": Stranger("a NumPy array, not a checkpoint", SAVE_WEIGHTS),
+    b"model_checkpoint_path:": _TENSORFLOW,
+}
+_TEXTS = {
+    b"version https://git-lfs": Stranger(
+        "a Git-LFS pointer, not the checkpoint", "Run `git lfs pull` to fetch the file itself."
+    ),
+    b"<!doctype": _WEB_PAGE,
+    b"<html": _WEB_PAGE,
+    b"<head": _WEB_PAGE,
+    b"<?xml": _WEB_PAGE,
+    b"{": Stranger("a JSON text, not weights", "Name the weights themselves, or the folder that holds them."),
+}
+_TABLE_END = bytes.fromhex("57fb808b247547db")
+_TAR_TYPE = slice(257, 262)
+_LEGACY_TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
+_ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x3A, 0x42)
+_LARGEST_ONNX_VERSION = 32
+_EXPORTED = {"archive_format", "serialized_exported_program.json"}
+
+
+def stranger(head: bytes, tail: bytes) -> Stranger | None:
+    """What a file is if its first and last bytes say that it holds no weights for torch."""
+    for beginning, found in _BEGINNINGS.items():
+        if head.startswith(beginning):
+            return found
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for beginning, found in _TEXTS.items():
+        if text.startswith(beginning):
+            return found
+    if head[_TAR_TYPE] == b"ustar" or head.startswith(_LEGACY_TAR_MEMBERS):
+        return _tar(head)
+    if head[4:8] == b"TFL3" or tail.endswith(_TABLE_END) or (head.startswith(b"\x08\x01\x12") and b"serve" in head):
+        return _TENSORFLOW
+    if len(head) > 2 and head[0] == 0x08 and 0 < head[1] <= _LARGEST_ONNX_VERSION and head[2] in _ONNX_FIELDS:
+        return _ONNX
+    return None
+
+
+def _tar(head: bytes) -> Stranger:
+    if head.startswith(_LEGACY_TAR_MEMBERS):
+        return Stranger(
+            "a tar archive in the format that PyTorch wrote before 0.1.10, which cannot be read without running code",
+            "Save the weights again with a newer PyTorch.",
+        )
+    return Stranger("a tar archive", _UNPACK)
+
+
+def foreign_zip(names: list[str]) -> Stranger | None:
+    """What a zip archive is if the names in it say that it holds no weights for torch."""
+    base_names = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in base_names:
+        return Stranger("a TorchScript program, not weights", SAVE_WEIGHTS)
+    if base_names & _EXPORTED or any("models/" in name and name.endswith(".json") for name in names):
+        return Stranger("an exported program (.pt2), not weights", SAVE_WEIGHTS)
+    if "data.pkl" in base_names:
+        return None
+    if names and all(name.endswith(".npy") for name in names):
+        return Stranger("a NumPy archive (npz), not a checkpoint", SAVE_WEIGHTS)
+    if "model.weights.h5" in base_names:
+        return Stranger("a Keras model", _FROM_ELSEWHERE)
+    inside = f" (it begins with {one_line(names[0], 60)})" if names else ""
+    return Stranger(f"a zip archive without PyTorch weights{inside}", _UNPACK)

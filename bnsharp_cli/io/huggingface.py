@@ -1,0 +1,284 @@
+"""Image classifiers as Hugging Face's libraries save them: a local directory, read without a network or its code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.io.container import Container, read_container
+from bnsharp_cli.io.containers.opened import opened
+from bnsharp_cli.io.fitting import BATCH_COUNT, Comparison, misfit, widest
+from bnsharp_cli.io.text import one_line
+
+KIND = "huggingface"
+
+_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_LARGEST_JSON = 8 * 2**20
+_DEEPEST_JSON = 16
+_MOST_SHARDS, _MOST_LAYERS, _SPARE_NUMBERS = 1000, 1000, 2**20
+_LAYERS = re.compile(r"layers|depth|blocks", re.IGNORECASE)
+_PRIVATE = re.compile(r"_|attn_implementation|experts_implementation|dtype$|torch_dtype$")
+_INSTEAD = "Write the directory with model.save_pretrained, or name its weights file with --arch file.py:factory."
+
+
+def is_model_directory(path: Path) -> bool:
+    """Whether ``path`` is a directory with a ``config.json``."""
+    return path.is_dir() and os.path.lexists(path / _CONFIG)
+
+
+def read_model_directory(directory: Path) -> tuple[Container, dict[str, Any]]:
+    """The weights of a directory, and what it says of the network: ``architecture``, ``config``, ``preprocessing``.
+
+    Raises:
+        CheckpointRefusedError: it asks for code of its own, names files elsewhere or lacks some.
+    """
+    config = _read_config(directory)
+    described = json.dumps(config, sort_keys=True).encode()
+    stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(directory, config)}
+    tensors: dict[str, Any] = {}
+    notes: dict[str, None] = {}
+    digest = hashlib.sha256(described)
+    for name, expected in _weight_files(directory):
+        container = read_container(_member(directory, name))
+        if expected is not None and set(container.content) != expected:
+            raise _refused(directory, f"{one_line(name)} does not hold the tensors that the index promises")
+        tensors |= container.content
+        notes |= dict.fromkeys(container.notes)
+        digest.update(f"{name} {container.sha256}\n".encode())
+    return Container(KIND, tensors, digest.hexdigest(), notes=tuple(notes)), stated
+
+
+def build_network(directory: Path, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network that ``config.json`` describes, built by transformers alone; it returns its logits.
+
+    Args:
+        directory: that has the ``config.json``.
+        weights: for it; a configuration of a far larger network is refused before any memory is taken.
+
+    Raises:
+        UsageError: transformers is not installed.
+        CheckpointRefusedError: no image classifier of the transformers library.
+    """
+    config = _read_config(directory)
+    try:
+        from transformers import CONFIG_MAPPING, AutoModelForImageClassification
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
+    except ImportError as error:
+        raise UsageError("transformers is not installed.", "Install it: pip install 'bnsharp[huggingface]'.") from error
+    kind = config["model_type"]
+    if kind not in CLASSIFIERS:
+        raise _refused(directory, f"'{one_line(kind)}' is no image classifier of the transformers library")
+
+    def construct() -> nn.Module:
+        described = CONFIG_MAPPING[kind].from_dict(_without_private(config))
+        module: nn.Module = AutoModelForImageClassification.from_config(described, attn_implementation="eager")
+        return module
+
+    try:
+        with torch.device("meta"):
+            size = sum(tensor.numel() for tensor in construct().state_dict().values())
+        if size > 2 * sum(tensor.numel() for tensor in weights.values()) + _SPARE_NUMBERS:
+            raise _refused(directory, f"its configuration is of a network of {size:,} numbers, which it does not hold")
+        module = construct()
+    except CheckpointRefusedError:
+        raise
+    except Exception as error:  # transformers raises whatever a configuration makes it stumble over
+        raise _refused(directory, f"its configuration cannot be built: {one_line(error)}") from error
+    module.register_forward_hook(_logits)
+    return module
+
+
+def under_own_names(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+    """Weights as ``module`` names them: transformers keeps the names that earlier versions of a network had in files.
+
+    Args:
+        module: any network; those that transformers does not have are given their tensors as they are.
+        tensors: as the file names them.
+        source: the file, for the messages.
+
+    Raises:
+        CheckpointRefusedError: they are not the weights of ``module``.
+    """
+    transformers = sys.modules.get("transformers")
+    known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
+    if transformers is None or not known or set(tensors) == set(module.state_dict()):
+        return tensors
+    with _silent(transformers.logging), torch.random.fork_rng(devices=[]):
+        loaded, report = type(module).from_pretrained(  # type: ignore[attr-defined]  # it is transformers'
+            None,
+            config=module.config,
+            state_dict=dict(tensors),
+            dtype=widest(tensors.values()),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    missing = [name for name in sorted(report["missing_keys"]) if not name.endswith(BATCH_COUNT)]
+    misshapen = [
+        f"{one_line(name)} is {tuple(found)}, expected {tuple(wanted)}"
+        for name, found, wanted in report["mismatched_keys"]
+    ]
+    comparison = Comparison(tuple(missing), tuple(sorted(report["unexpected_keys"])), tuple(sorted(misshapen)))
+    if comparison.differences:
+        raise misfit(source, comparison)
+    named: dict[str, Tensor] = loaded.state_dict()
+    return named
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """Without the reports and the progress bar of transformers, which says on stderr what we say in one line."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _logits(_module: nn.Module, _inputs: object, outputs: Any) -> Tensor:
+    logits: Tensor = outputs.logits
+    return logits
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    """``config.json``, if it describes a network of the library itself with floating weights."""
+    config = _json(directory, _CONFIG)
+    for key, value in _entries(config):
+        if key == "auto_map":
+            raise _refused(directory, "it asks for code of its own (auto_map), which is never run")
+        if key == "quantization_config":
+            raise _refused(directory, "its weights are quantised")
+        if key == "use_pretrained_backbone" and value:
+            raise _refused(directory, "it asks for another network's weights (use_pretrained_backbone)")
+    layers = [value for key, value in _entries(config) if _LAYERS.search(key)]
+    depths = [value for entry in layers for value in (entry if isinstance(entry, list) else [entry])]
+    if sum(value for value in depths if isinstance(value, int)) > _MOST_LAYERS:
+        raise _refused(directory, f"its configuration is of more than {_MOST_LAYERS} layers")
+    return config
+
+
+def _architecture(directory: Path, config: Mapping[str, Any]) -> str:
+    """What builds the network: transformers, or timm for the directories that timm writes."""
+    kind, name = config.get("model_type"), config.get("architecture")
+    if isinstance(kind, str) and kind != "timm_wrapper":
+        return f"{KIND}:{directory.resolve()}"
+    if isinstance(name, str):
+        return f"timm:{name}"
+    raise _refused(directory, "its config.json names no model_type")
+
+
+def _preprocessing(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``preprocessing`` entry, if the directory has any that can be followed."""
+    if not os.path.lexists(directory / _PREPROCESSOR):
+        timm = config.get("pretrained_cfg")
+        timm = timm if isinstance(timm, dict) and "mean" in timm and "std" in timm else None
+        size = timm.get("input_size") if timm else None
+        return _stated(size[-1] if isinstance(size, list) and size else None, timm["mean"], timm["std"]) if timm else {}
+    entries = _json(directory, _PREPROCESSOR)
+    wanted = "crop_size" if entries.get("do_center_crop") is True else "size"
+    size = entries.get(wanted) if entries.get("do_resize", True) else None
+    if isinstance(size, dict):
+        size = size.get("height", size.get("shortest_edge"))
+    normal = entries.get("do_normalize", True)
+    return _stated(size, entries.get("image_mean") if normal else None, entries.get("image_std") if normal else None)
+
+
+def _stated(size: object, mean: object, std: object) -> dict[str, Any]:
+    return {"preprocessing": {"image_size": size, "mean": mean, "std": std}}
+
+
+def _weight_files(directory: Path) -> Iterator[tuple[str, set[str] | None]]:
+    """Each file of weights, and for shards the names of the tensors that the index says it holds."""
+    there = next((name for name in _WEIGHTS if os.path.lexists(directory / name)), None)
+    if there is None:
+        raise _refused(directory, f"it has none of {', '.join(_WEIGHTS)}")
+    if not there.endswith(".index.json"):
+        yield there, None
+        return
+    listed = _json(directory, there).get("weight_map")
+    if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
+        raise _refused(directory, f"{there} has no weight_map from tensors to files")
+    shards: dict[str, set[str]] = {}
+    for tensor, name in listed.items():
+        shards.setdefault(name, set()).add(tensor)
+    if len(shards) > _MOST_SHARDS:
+        raise _refused(directory, f"{there} names more than {_MOST_SHARDS} files")
+    yield from shards.items()
+
+
+def _member(directory: Path, name: str) -> Path:
+    """The path of a file directly in the directory, or where a Hugging Face cache keeps the files of its snapshots."""
+    shown = one_line(name)
+    if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
+        raise _refused(directory, f"it names '{shown}', which is no file of the directory itself")
+    try:
+        root = directory.resolve(strict=True)
+        target = (directory / name).resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise _refused(directory, f"it lacks '{shown}'") from error
+    roots = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
+    if target.parent not in roots:
+        raise _refused(directory, f"'{shown}' leads out of it")
+    return target
+
+
+def _json(directory: Path, name: str) -> dict[str, Any]:
+    with opened(_member(directory, name)) as file:
+        if file.size > _LARGEST_JSON:
+            raise _refused(directory, f"{name} is larger than 8 MiB")
+        text = file.read(0, file.size)
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _refused(directory, f"{name} is not JSON: {one_line(error)}") from error
+    if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
+        raise _refused(directory, f"{name} is no table of settings")
+    return entries
+
+
+def _depth(entries: object) -> int:
+    depth, level = 0, [entries]
+    while level and depth <= _DEEPEST_JSON:
+        depth += 1
+        level = [inner for entry in level for inner in _inside(entry)]
+    return depth
+
+
+def _inside(entry: object) -> list[Any]:
+    return list(entry.values()) if isinstance(entry, dict) else list(entry) if isinstance(entry, list) else []
+
+
+def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, of the nested settings too."""
+    for key, value in config.items():
+        yield key, value
+        if isinstance(value, dict):
+            yield from _entries(value)
+
+
+def _without_private(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that choose an implementation, which may be code to fetch, and the precision."""
+    return {
+        key: _without_private(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if not _PRIVATE.match(key)
+    }
+
+
+def _refused(directory: Path, reason: str) -> CheckpointRefusedError:
+    return CheckpointRefusedError(f"{directory} is not read: {reason}.", _INSTEAD)

@@ -1,0 +1,99 @@
+"""Every hostile or broken checkpoint: exit 3, one clear line, no code run, little memory, little time."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from tests.hostile import code_cases, content_cases, file_cases, pickle_cases
+from tests.hostile.cases import CASES
+from tests.hostile.forge import MARKER, Evil, saved, weights
+from tests.hostile.harness import Finished, Harness, harness
+
+MOST_MEMORY = 200 * 2**20
+MOST_SECONDS = 5
+AS_LENET = ("--arch", "lenet-bn", "--arch-option", "image_size=8", "--arch-option", "in_channels=1", "--data", "digits")
+FAST = ("--samples", 64, "--batch-size", 64, "--quiet")
+MODULES = (code_cases, content_cases, file_cases, pickle_cases)
+
+
+@pytest.fixture(scope="module")
+def command() -> Iterator[Harness]:
+    with harness() as running:
+        yield running
+
+
+def measure(command: Harness, path: Path, folder: Path, **how: object) -> Finished:
+    return command("measure", path, *AS_LENET, *FAST, folder=folder, **how)  # type: ignore[arg-type]
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(CASES) >= 60
+    assert all(module.__doc__ for module in MODULES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_stranger_is_refused(command: Harness, tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = case.write(folder)
+    before = {entry.name for entry in tmp_path.rglob("*")}
+    finished = measure(command, path, folder, unprivileged=case.unprivileged, environment=dict(case.environment))
+    assert finished.code == 3, finished
+    assert finished.stdout == ""
+    lines = finished.stderr.splitlines()
+    assert len(lines) == 2, finished.stderr
+    assert lines[0].startswith("bnsharp: ")
+    assert lines[1].startswith("         ")
+    assert case.says in lines[0], lines[0]
+    assert all(line.isprintable() for line in lines)
+    assert not (folder / MARKER).exists()
+    assert {entry.name for entry in tmp_path.rglob("*")} == before
+    assert finished.memory < MOST_MEMORY
+    assert finished.seconds < MOST_SECONDS
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors", "misnamed"])
+def test_a_sound_checkpoint_passes_through_the_same_harness(command: Harness, tmp_path: Path, form: str) -> None:
+    path = tmp_path / ("net.safetensors" if form == "zip" else "net.pt")
+    if form in {"safetensors", "misnamed"}:
+        save_file(weights(), path)
+    else:
+        path.write_bytes(saved({"state_dict": weights()}, legacy=form == "legacy"))
+    finished = measure(command, path, tmp_path)
+    assert finished.code == 0, finished.stderr
+    assert "lenet-bn, 21,612 parameters" in finished.stdout
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_the_marker_appears_when_someone_does_unpickle(tmp_path: Path, protocol: int) -> None:
+    pickle.loads(pickle.dumps(Evil(tmp_path), protocol))
+    assert (tmp_path / MARKER).exists()
+
+
+def test_the_harness_sees_memory_time_crashes_and_code(command: Harness, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import time\n"
+        "def greedy():\n"
+        "    block = bytearray(300 * 2**20)\n"
+        "    began = time.process_time()\n"
+        "    while time.process_time() < began + 1: pass\n"
+        f"    open({MARKER!r}, 'w').close()\n"
+        "    raise ValueError(len(block))\n"
+        "def crash():\n"
+        "    import os\n"
+        "    os.abort()\n"
+    )
+    path = tmp_path / "net.pt"
+    path.write_bytes(saved(weights()))
+    greedy = command("measure", path, "--arch", "mine.py:greedy", "--data", "digits", folder=tmp_path)
+    assert greedy.code == 2
+    assert greedy.memory > MOST_MEMORY
+    assert greedy.seconds > 1
+    assert (tmp_path / MARKER).exists()
+    assert command("measure", path, "--arch", "mine.py:crash", "--data", "digits", folder=tmp_path).code < 0

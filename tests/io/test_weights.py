@@ -1,0 +1,273 @@
+"""Which entries of a file are taken as weights, under which names, and how they are put into a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.io.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.fitting import fit_weights
+from bnsharp_cli.io.state_dicts import choose_weights, find_state_dicts, plain_entries, without_wrappers
+from bnsharp_cli.models import lenet_bn
+from tests.cli.helpers import bnsharp, one_error
+
+FILE = Path("net.pt")
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+
+
+def weights(factor: float = 1.0) -> dict[str, Tensor]:
+    tensors = net().state_dict()
+    return {name: tensor * factor if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def fitted(tensors: Mapping[str, Tensor], module: nn.Module | None = None) -> nn.Module:
+    """A network of other random weights, with ``tensors`` put into it."""
+    module = module or net()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(7.0)
+    fit_weights(module, tensors, "net.pt")
+    return module
+
+
+def same(module: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    return all(
+        torch.equal(left, right) for left, right in zip(module.state_dict().values(), tensors.values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ({"state_dict": weights(), "model": {"depth": 3}}, "state_dict"),
+        ({"model": weights(), "model_ema": weights(2)}, "model"),
+        ({"ema_state_dict": weights(), "net": weights(2)}, "net"),
+        ({"ema": {"module": weights(), "decay": 0.9}}, "ema.module"),
+        ({"model": {"state_dict": weights()}, "ema": {"module": weights(2)}}, "model.state_dict"),
+        ({"generator": weights(), "optimizer": {"momentum": weights(2)}, "epoch": 3}, "generator"),
+        ({"state_dict": weights(), "metrics": {"loss": torch.tensor(0.5)}, "mean": torch.ones(3)}, "state_dict"),
+        (weights(), ""),
+    ],
+    ids=str,
+)
+def test_the_key_that_is_taken(content: dict[str, Any], key: str) -> None:
+    chosen = choose_weights(FILE, content)
+    assert chosen.key == key
+    assert set(chosen.tensors) == set(weights())
+    assert len(chosen.notes) == (len(find_state_dicts(content)) > 1)
+
+
+def test_several_that_fit_are_listed_and_the_one_that_is_taken_said() -> None:
+    chosen = choose_weights(FILE, {"state_dict_ema": weights(), "other": weights(), "state_dict": weights()})
+    assert chosen.notes == (
+        "net.pt holds several state_dicts: state_dict, state_dict_ema, other; state_dict is taken, see --key",
+    )
+
+
+def test_several_without_a_known_name_are_the_users_choice() -> None:
+    content = {"generator": weights(), "discriminator": weights(2)}
+    with pytest.raises(CheckpointRefusedError, match=r"several state_dicts: generator, discriminator.*--key"):
+        choose_weights(FILE, content)
+    chosen = choose_weights(FILE, content, "discriminator")
+    assert torch.equal(chosen.tensors["0.bias"], weights(2)["0.bias"])
+    assert chosen.notes == ()
+
+
+def test_a_key_may_name_a_part_of_a_state_dict() -> None:
+    both = {**prefixed("student.net.", weights()), **prefixed("teacher.", weights(2))}
+    for content, key in (({"state_dict": both}, "state_dict.student.net"), (both, "student.net")):
+        chosen = choose_weights(FILE, content, key)
+        assert chosen.key == key
+        assert set(chosen.tensors) == set(weights())
+
+
+@pytest.mark.parametrize(
+    ("content", "listed"),
+    [
+        ({"state_dict": weights(), "state_dict_ema": weights()}, "it has state_dict, state_dict_ema"),
+        ({**prefixed("a.", weights()), **prefixed("b.", weights())}, "it has a, b"),
+    ],
+)
+@pytest.mark.parametrize("key", ["state", ".", "state_dict.nothing", "\x1b[31mred"])
+def test_a_wrong_key_lists_what_is_there(content: dict[str, Any], listed: str, key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_weights(FILE, content, key)
+    assert listed in caught.value.reason
+    assert "\x1b" not in caught.value.reason
+
+
+def test_the_command_takes_the_key_and_says_what_it_took(tmp_path: Path) -> None:
+    torch.save(
+        {"state_dict": lenet_bn(1, 10, 8).state_dict(), "ema": lenet_bn(1, 10, 8).state_dict()}, tmp_path / "n.pt"
+    )
+    rest = ("--arch", "lenet-bn", "--data", "digits", "--samples", 32, "--batch-size", 16)
+    for command in ("measure", "check", "rescale-test"):
+        wrong = bnsharp(command, "n.pt", "--key", "none", *rest, folder=tmp_path, expect=2)
+        assert "n.pt has no weights at 'none'; it has state_dict, ema" in one_error(wrong)
+    said = "n.pt holds several state_dicts: state_dict, ema; state_dict is taken, see --key"
+    taken = bnsharp("measure", "n.pt", *rest, "--json", folder=tmp_path)
+    assert taken.stderr == f"bnsharp: {said}\n"
+    assert json.loads(taken.stdout)["checkpoint"]["notes"] == [said]
+    named = bnsharp("measure", "n.pt", "--key", "ema", *rest, "--json", folder=tmp_path)
+    assert named.stderr == ""
+    assert json.loads(named.stdout)["checkpoint"]["key"] == "ema"
+    assert json.loads(named.stdout)["loss"] != json.loads(taken.stdout)["loss"]
+
+
+@pytest.mark.parametrize("hostile", ["wide", "shared"])
+def test_the_search_is_bounded(hostile: str) -> None:
+    inner = {str(index): {"a": {"b": 1}} for index in range(300)}
+    content: dict[str, Any] = {str(index): inner for index in range(300)}
+    if hostile == "wide":
+        content = {str(index): {str(index): {str(index): 1}} for index in range(10**5)}
+    assert find_state_dicts(content) == {}
+
+
+def test_plain_entries_leave_tensors_and_optimisers_out() -> None:
+    content = {"epoch": 3, "args": {"lr": [0.1, None]}, "mean": torch.ones(1), "optimizer": {"lr": 1}, "odd": object()}
+    assert plain_entries(content) == {"epoch": 3, "args": {"lr": [0.1, None]}}
+
+
+def test_plain_entries_are_walked_once_however_often_they_are_shared() -> None:
+    laughs: list[Any] = ["ha"]
+    for _ in range(60):
+        laughs = [laughs] * 10
+    assert plain_entries({"laughs": laughs}) == {"laughs": laughs}
+
+
+@pytest.mark.parametrize(
+    ("names", "plain"),
+    [
+        (["module.a", "module.b"], ["a", "b"]),
+        (["module.module.a", "module.module.b"], ["a", "b"]),
+        (["module._orig_mod.a", "module._orig_mod.b"], ["a", "b"]),
+        (["_orig_mod.module.a"], ["a"]),
+        (["body._orig_mod.a", "head.b"], ["body.a", "head.b"]),
+        (["_fsdp_wrapped_module.body._checkpoint_wrapped_module.a"], ["body.a"]),
+        (["module.a", "b"], ["module.a", "b"]),
+        (["a._orig_mod.b", "a.b"], ["a._orig_mod.b", "a.b"]),
+        ([], []),
+    ],
+)
+def test_marks_of_wrappers(names: list[str], plain: list[str]) -> None:
+    assert list(without_wrappers(names).values()) == plain
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "net.", "backbone.", "model.net.", "network.model.module."])
+def test_leading_parts_that_all_names_share_are_left_off(prefix: str) -> None:
+    assert same(fitted(prefixed(prefix, weights())), weights())
+
+
+@pytest.mark.parametrize("name", ["model", "net", "module"])
+def test_a_network_whose_own_names_begin_so_keeps_them(name: str) -> None:
+    def wrapped() -> nn.Module:
+        return nn.ModuleDict({name: net()})
+
+    own = wrapped().state_dict()
+    for found in (own, prefixed("model.", own), weights()):
+        assert same(fitted(found, wrapped()), own)
+
+
+def test_one_of_two_networks_in_a_file_is_not_guessed() -> None:
+    both = {**prefixed("student.", weights()), **prefixed("teacher.", weights(2))}
+    with pytest.raises(CheckpointRefusedError) as caught:
+        fit_weights(net(), both, "net.pt", "state_dict")
+    assert "choose its weights: --key state_dict.student, --key state_dict.teacher." in caught.value.remedy
+
+
+def test_what_is_no_loss_beside_a_network_is_not_left_out() -> None:
+    with_head = {**prefixed("model.", weights()), "head.weight": torch.ones(2, 2)}
+    with pytest.raises(CheckpointRefusedError) as caught:
+        fit_weights(net(), with_head, "net.pt", "state_dict")
+    assert "choose its weights: --key state_dict.model." in caught.value.remedy
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("extra", ["criterion.weight", "train_acc.total", "model_loss.margin", "val_f1.tp"])
+def test_losses_and_metrics_beside_a_network_are_left_out_and_named(prefix: str, extra: str) -> None:
+    module = net()
+    notes = fit_weights(module, {**prefixed(prefix, weights()), extra: torch.ones(2)}, "net.pt")
+    assert notes == (f"left out as no part of the network: {extra}",)
+    assert same(module, weights())
+
+
+def test_a_missing_weight_is_never_forgiven() -> None:
+    for name in weights():
+        found = {key: tensor for key, tensor in weights().items() if key != name}
+        if name.endswith("num_batches_tracked"):
+            assert fit_weights(net(), found, "net.pt") == (
+                "the file has no num_batches_tracked, which nothing here uses",
+            )
+            continue
+        with pytest.raises(CheckpointRefusedError, match=f"lacks {name}"):
+            fit_weights(net(), {**prefixed("model.", found), "model.criterion.weight": torch.ones(1)}, "net.pt")
+
+
+def test_whole_numbers_for_weights_are_refused() -> None:
+    found = {**weights(), "0.bias": torch.ones(4, dtype=torch.int64)}
+    with pytest.raises(CheckpointRefusedError, match=r"'0.bias' is torch.int64, expected torch.float32"):
+        fit_weights(net(), found, "net.pt")
+
+
+def test_counts_of_batches_may_be_of_any_kind() -> None:
+    module, halves = net(), {name: tensor.half() for name, tensor in weights().items()}
+    fit_weights(module, halves, "net.pt")
+    assert torch.equal(module[0].weight, halves["0.weight"].float())
+
+
+def test_precision_follows_the_file_and_never_the_factory(tmp_path: Path) -> None:
+    torch.save(weights(), tmp_path / "net.pt")
+    module = net().half()
+    fit(module, load_checkpoint(tmp_path / "net.pt"))
+    assert same(module, weights())
+
+
+def test_a_network_that_objects_is_one_line(tmp_path: Path) -> None:
+    class Picky(nn.Linear):
+        def _load_from_state_dict(self, *arguments: Any) -> None:
+            raise KeyError("not mine\nat all")
+
+    with pytest.raises(CheckpointRefusedError, match=r"it says KeyError: 'not mine"):
+        fit_weights(Picky(2, 2), Picky(2, 2).state_dict(), "net.pt")
+
+
+@pytest.mark.parametrize("dim", [0, 1, 3, None])
+def test_weight_norm_finds_its_dimension(dim: int | None) -> None:
+    normed = net()
+    parametrizations.weight_norm(normed[0], dim=dim)
+    module = net()
+    fit_weights(module, prefixed("model.", normed.state_dict()), "net.pt")
+    images = torch.randn(2, 3, 4, 4)
+    assert torch.equal(module(images), normed(images))
+    assert same(module, normed.state_dict())
+
+
+def test_weight_norm_of_no_dimension_and_what_is_parametrised_otherwise() -> None:
+    normed, spectral = net(), net()
+    parametrizations.weight_norm(normed[0])
+    parametrizations.spectral_norm(spectral[0])
+    damaged = {**normed.state_dict(), "0.parametrizations.weight.original0": torch.ones(2, 2)}
+    with pytest.raises(CheckpointRefusedError, match=r"'0.weight' has lengths of \(2, 2\), which fit no dimension"):
+        fit_weights(net(), damaged, "net.pt")
+    with pytest.raises(CheckpointRefusedError, match="parametrised or pruned: build that network yourself"):
+        fit_weights(net(), spectral.state_dict(), "net.pt")
+    with pytest.raises(
+        CheckpointRefusedError, match=r"lacks 0.parametrizations.weight.original0.*has unknown 0.weight"
+    ):
+        fit_weights(normed, weights(), "net.pt")
