@@ -42,6 +42,16 @@ Samples = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Samples in a batch; each batch is kept whole.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of the batches and of everything random.")]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS", help="Resize images to this shorter side, keep the centre; 0 leaves their size alone."
+    ),
+]
+Mean = Annotated[
+    str | None, typer.Option(metavar="NUMBERS", help="Mean of each channel in [0, 1], with commas: 0.5,0.5,0.5.")
+]
+Std = Annotated[str | None, typer.Option(metavar="NUMBERS", help="Standard deviation of each channel, with commas.")]
 BatchNorm = Annotated[
     str,
     typer.Option("--bn", help="Batch norm uses the statistics of the batch (the paper's loss) or running ones."),
@@ -133,6 +143,20 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, object]:
     return options
 
 
+def parse_numbers(given: str | None, name: str) -> tuple[float, ...] | None:
+    """The numbers of an option that takes several, with commas between; None if it was not given.
+
+    Raises:
+        UsageError: something else.
+    """
+    if given is None:
+        return None
+    try:
+        return tuple(float(number) for number in given.split(","))
+    except ValueError as error:
+        raise UsageError(f"{name}: expected numbers, found '{given}'.", "For example 0.5,0.5,0.5.") from error
+
+
 def require_all(*, split: str, bn: str, seed: int) -> None:
     """Refuse what cannot be meant by the options that every measuring command has."""
     require(split, "--split", ("train", "test"))
@@ -165,11 +189,13 @@ def describe(subject: Subject) -> list[str]:
     request, batches, surface = subject.request, subject.batches, subject.surface
     accuracy = "" if subject.accuracy is None else f", accuracy {subject.accuracy:.2%}"
     dtype = "float64" if request.precision == "float64" else "float32"
+    guess = " (a guess)" if subject.identity.source == "guess" else ""
     return [
-        f"{subject.checkpoint.path.name}: {subject.architecture}, {subject.parameters:,} parameters, "
+        f"{subject.checkpoint.path.name}: {subject.architecture}{guess}, {subject.parameters:,} parameters, "
         f"sha256 {subject.checkpoint.sha256[:12]}…",
         f"loss {subject.loss:.6g}{accuracy} on {batches.samples:,} samples of {subject.data} ({request.split}), "
         f"batches of {batches.batch_size}, seed {request.seed}",
+        f"images: {subject.preprocessing}",
         f"{request.bn} statistics, {dtype} on {surface.device}",
     ]
 

@@ -37,6 +37,9 @@ def measure(
     samples: arguments.Samples = "2048",
     batch_size: arguments.BatchSize = 256,
     seed: arguments.Seed = 0,
+    image_size: arguments.ImageSize = None,
+    mean: arguments.Mean = None,
+    std: arguments.Std = None,
     bn: arguments.BatchNorm = "batch",
     which: Annotated[
         list[str] | None,

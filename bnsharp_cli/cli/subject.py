@@ -15,16 +15,17 @@ from torch.nn import functional
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import processes
-from bnsharp_cli.cli.arguments import parse_options
+from bnsharp_cli.cli.arguments import parse_numbers, parse_options
 from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.architecture import GUESS, Identity, identify
 from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
 from bnsharp_cli.io.data import Batches, draw_batches, open_data
 from bnsharp_cli.io.labels import require_labels
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.text import kind_and_line
+from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.copies import restored_scales
 from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.surface import LossSurface
@@ -47,6 +48,9 @@ class Request:
     samples: int | None
     batch_size: int
     seed: int
+    image_size: int | None
+    mean: str | None
+    std: str | None
     bn: str
     device: str
     precision: str
@@ -59,7 +63,7 @@ class Subject:
 
     request: Request
     checkpoint: Checkpoint
-    architecture: str
+    identity: Identity
     module: nn.Module
     data: str
     preprocessing: Preprocessing
@@ -68,6 +72,11 @@ class Subject:
     point: Point
     loss: float
     accuracy: float | None
+
+    @property
+    def architecture(self) -> str:
+        """The constructor of the network."""
+        return self.identity.spec
 
     @property
     def parameters(self) -> int:
@@ -88,6 +97,7 @@ class Subject:
                 "key": self.checkpoint.key,
                 "notes": list(self.checkpoint.notes),
                 "architecture": self.architecture,
+                "architecture_source": self.identity.source,
                 "parameters": self.parameters,
             },
             "data": {
@@ -133,13 +143,16 @@ def open_subject(request: Request) -> Subject:
         BnsharpError: whatever does not fit, with its remedy.
     """
     device = _device(request.device)
-    checkpoint = load_checkpoint(_path(request.checkpoint), request.key)
-    module, architecture = _network(request, checkpoint)
+    checkpoint = load_checkpoint(checkpoint_path(request.checkpoint), request.key)
+    module, identity = _network(request, checkpoint)
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *fit(module, checkpoint)))
     for note in checkpoint.notes:
         notice(request, note)
     spec = _data_spec(request, checkpoint)
-    preprocessing = Preprocessing.from_dict(_entries(checkpoint.metadata.get("preprocessing")))
+    override = Override(request.image_size, *map(parse_numbers, (request.mean, request.std), ("--mean", "--std")))
+    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, override)
+    if origin:
+        notice(request, origin)
     split = open_data(spec, request.split, request.data_root, request.download)
     batches = draw_batches(split, request.samples, request.batch_size, request.seed, preprocessing)
     if batches.notice:
@@ -160,10 +173,11 @@ def open_subject(request: Request) -> Subject:
         surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
     release_freed_memory()
     loss, accuracy = surface.loss_and_accuracy(point)
+    _announce(request, identity, accuracy)
     return Subject(
         request,
         checkpoint,
-        architecture,
+        identity,
         module,
         spec,
         preprocessing,
@@ -187,7 +201,8 @@ def progress(request: Request, text: str) -> None:
         typer.echo(f"\r\x1b[2K{text}", err=True, nl=False)
 
 
-def _path(given: Path | None) -> Path:
+def checkpoint_path(given: Path | None) -> Path:
+    """The file that an argument means: ``sample:NAME`` is one of the samples, nothing the embedded one."""
     if given is None:
         return embedded_checkpoint()
     prefix, colon, name = str(given).partition(":")
@@ -217,20 +232,25 @@ def _gpu(device: torch.device) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, str]:
-    stated = checkpoint.metadata.get("architecture")
-    spec = request.arch or (stated if isinstance(stated, str) else None)
-    if spec is None:
-        raise UsageError(
-            f"{checkpoint.path} does not say which network its weights belong to.",
-            "Name it with --arch, for example --arch torchvision:resnet18.",
-        )
-    options = {} if request.arch else _entries(checkpoint.metadata.get("architecture_options"))
-    options = {**options, **parse_options(request.arch_option)}
+def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, Identity]:
+    identity = identify(checkpoint, request.arch, parse_options(request.arch_option))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = build_architecture(spec, options, checkpoint.state_dict, trusted=request.arch is not None)
-    return module, spec
+        return identity.build(checkpoint), identity
+
+
+def _announce(request: Request, identity: Identity, accuracy: float | None) -> None:
+    """Say that the network is a guess, and what speaks for it."""
+    if identity.source != GUESS:
+        return
+    judge = "loss" if accuracy is None else f"accuracy of {accuracy:.2%}"
+    for note in identity.notes:
+        notice(request, note)
+    notice(
+        request,
+        f"{identity.spec} is a guess from the names and shapes of the weights, in which strides and activations leave "
+        f"no trace: let the {judge} decide, and say so with --arch",
+    )
 
 
 def _data_spec(request: Request, checkpoint: Checkpoint) -> str:

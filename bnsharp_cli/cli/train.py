@@ -103,7 +103,8 @@ def _untrained(
     """The network with seeded weights, and its options with what the data decides."""
     import torch
 
-    from bnsharp_cli.io.architecture import OWN, build_architecture
+    from bnsharp_cli.io.architecture import build_architecture
+    from bnsharp_cli.io.constructors import OWN
 
     inputs, labels = examples
     resolved = dict(arch_options)

@@ -1,110 +1,235 @@
-"""Building the network that a checkpoint's weights belong to."""
+"""Which network a checkpoint's weights belong to: what the user says, else the file, else its names and shapes."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
-from bnsharp_cli.io import huggingface
-from bnsharp_cli.io.factories import run_factory
+from bnsharp_cli.io import huggingface, index
+from bnsharp_cli.io.checkpoint import FORMAT, Checkpoint
+from bnsharp_cli.io.completion import completed, fits
+from bnsharp_cli.io.constructors import FORMS, OWN, construct, family, in_outline, installed, to_be_loaded
+from bnsharp_cli.io.fitting import shared_prefixes
+from bnsharp_cli.io.skeleton import Shapes, shapes_of
+from bnsharp_cli.io.state_dicts import below, some
+from bnsharp_cli.io.stated import require_bounded, require_known, stated_names
 from bnsharp_cli.io.text import one_line
-from bnsharp_cli.models import lenet_bn, vgg11_bn
+from bnsharp_cli.io.weight_norm import composed, modern_names
 
-OWN = {"lenet-bn": lenet_bn, "vgg11-bn": vgg11_bn}
-FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory, path/to/file.py:factory"
-_CONVOLUTION, _MATRIX = 4, 2
+Result = TypeVar("Result")
+
+OPTION, METADATA, GUESS, UNKNOWN = "option", "metadata", "guess", "unknown"
+_NEAREST = 3
+_SPARE_NUMBERS = 2**20
 
 
-def build_architecture(
-    spec: str,
-    options: Mapping[str, Any],
-    weights: Mapping[str, Tensor] | None = None,
-    *,
-    trusted: bool = True,
-) -> nn.Module:
-    """Build a network by name.
+@dataclass(frozen=True)
+class Candidate:
+    """A network that weights may belong to.
+
+    Attributes:
+        spec: its constructor.
+        shared: how many tensors have the same name and shape; all of them where it fits.
+        tensors: how many tensors the weights and the network have together.
+    """
+
+    spec: str
+    shared: int
+    tensors: int
+
+    def __str__(self) -> str:
+        return self.spec if self.shared == self.tensors else f"{self.spec} ({self.shared} of {self.tensors} tensors)"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The network that weights belong to, as far as it is known.
+
+    Attributes:
+        spec: its constructor; empty if unknown.
+        options: all arguments of the constructor.
+        source: whose word it is: ``option``, ``metadata``, ``guess`` or ``unknown``.
+        notes: what the user should know about it, a line each.
+        candidates: networks that the weights fit as well as another, or nearly.
+    """
+
+    spec: str
+    options: Mapping[str, Any]
+    source: str
+    notes: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+
+    def build(self, checkpoint: Checkpoint) -> nn.Module:
+        """The network, with memory for the weights but not yet with them.
+
+        Raises:
+            UsageError: it is unknown, or cannot be built.
+            CheckpointRefusedError: the weights are of a far smaller network.
+        """
+        if not self.spec:
+            raise self.unknown(str(checkpoint.path))
+        kind, _, directory = self.spec.partition(":")
+        if kind == huggingface.KIND:
+            return huggingface.build_network(Path(directory), checkpoint.state_dict)
+        if family(self.spec):
+            self._require_size(checkpoint)
+        return _attempt(self.spec, self.source, lambda: to_be_loaded(self.spec, self.options))
+
+    def _require_size(self, checkpoint: Checkpoint) -> None:
+        outline = _attempt(self.spec, self.source, lambda: in_outline(self.spec, self.options)).state_dict()
+        needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (outline, checkpoint.state_dict))
+        if needed > 2 * held + _SPARE_NUMBERS:
+            raise CheckpointRefusedError(
+                f"{checkpoint.path} holds {held:,} numbers, {self.spec} would need {needed:,}.",
+                "Name the right network with --arch (and --arch-option).",
+            )
+
+    def unknown(self, path: str) -> UsageError:
+        """Why nothing can be built, and what may be meant."""
+        said = "".join(f" {note}." for note in self.notes)
+        fitting = [candidate.spec for candidate in self.candidates if candidate.shared == candidate.tensors]
+        if fitting:
+            absent = [spec for spec in fitting if not installed(spec)]
+            if len(absent) == len(fitting):
+                return UsageError(f"{path} fits {some(fitting, 5)}, but timm is not installed.", "pip install timm")
+            return UsageError(
+                f"{path} does not say which network its weights belong to, and several fit them: {some(fitting, 8)}.",
+                f"Say which, for example --arch {fitting[0]}.",
+            )
+        near = f" Nearest: {some(map(str, self.candidates), _NEAREST)}." if self.candidates else ""
+        return UsageError(
+            f"{path} does not say which network its weights belong to, and none known here has its names and shapes."
+            f"{said}{near}",
+            "Name it with --arch, for example --arch torchvision:resnet18 or --arch file.py:factory.",
+        )
+
+
+def build_architecture(spec: str, options: Mapping[str, Any]) -> nn.Module:
+    """Build a network by name, with its initial weights.
 
     Args:
         spec: one of ``FORMS``.
-        options: keyword arguments of the constructor; what they leave open is read off the shapes of ``weights``.
-        weights: the checkpoint's tensors, if there are any.
-        trusted: False where ``spec`` comes from a checkpoint: then a user's own factory is not imported.
+        options: keyword arguments of the constructor.
 
     Raises:
         UsageError: an unknown name or option.
-        CheckpointRefusedError: an untrusted spec that would run code.
     """
-    kind, _, name = spec.partition(":")
-    if kind == huggingface.KIND:
-        return huggingface.build_network(Path(name), weights or {})
-    known = kind in {"torchvision", "timm"}
-    if spec not in OWN and not (known and name.replace("_", "").replace(".", "").isalnum()):
-        if not trusted:
-            raise CheckpointRefusedError(
-                f"The checkpoint asks for the network '{one_line(spec)}', which would import code.",
-                f"If that code is yours, say so with --arch {one_line(spec)}.",
-            )
-        if not name:
+    return _attempt(spec, OPTION, lambda: construct(spec, options))
+
+
+def identify(checkpoint: Checkpoint, arch: str | None = None, options: Mapping[str, Any] | None = None) -> Identity:
+    """Find out which network the weights of a checkpoint belong to.
+
+    The user's word wins; then the file's own, which is a stranger's: it can name no code to import, and only known
+    networks whose outline the weights have; then the one constructor of torchvision and timm whose network has their
+    names and shapes. What the arguments leave open is read off the shapes.
+
+    Args:
+        checkpoint: verified weights.
+        arch: one of ``FORMS``, the user's word.
+        options: arguments of the constructor, the user's word.
+
+    Raises:
+        UsageError: an unknown name or option.
+        CheckpointRefusedError: a file of our own format that asks for code to import, or for arguments out of bounds.
+    """
+    given = dict(options or {})
+    readings = _readings(checkpoint.state_dict)
+    if arch is not None:
+        return _told(arch, given, readings, OPTION)
+    stated = str(checkpoint.metadata.get("architecture", ""))
+    if checkpoint.format == FORMAT and stated:
+        bounded = require_bounded(checkpoint.metadata.get("architecture_options"))
+        return _told(require_known(stated), {**bounded, **given}, readings, METADATA)
+    if checkpoint.format == huggingface.KIND and stated.startswith(f"{huggingface.KIND}:"):
+        return Identity(stated, given, METADATA)
+    notes = []
+    for name, meanings in stated_names(checkpoint.metadata):
+        found = _fitting(meanings, given, readings)
+        if found is not None:
+            return Identity(*found, METADATA)
+        notes.append(f"the file calls its network '{one_line(name)}', but that is none known here whose shapes it has")
+    return _guessed(readings, given, tuple(notes))
+
+
+def _told(spec: str, options: dict[str, Any], readings: list[Shapes], source: str) -> Identity:
+    if not family(spec):
+        if not spec.partition(":")[2]:
             raise UsageError(f"Unknown architecture '{one_line(spec)}'.", f"Use one of: {FORMS}.")
-    defaults = _read_off(spec, kind, weights or {})
+        return Identity(spec, options, source)
+
+    def complete() -> dict[str, Any]:
+        found = [(completed(spec, options, shapes), shapes) for shapes in readings]
+        return max(found, key=lambda pair: fits(spec, *pair))[0]
+
+    return Identity(spec, _attempt(spec, source, complete), source)
+
+
+def _fitting(specs: list[str], given: dict[str, Any], readings: list[Shapes]) -> tuple[str, dict[str, Any]] | None:
+    """The first of ``specs`` that is there and whose network has the shapes, with its arguments."""
+    for spec in filter(installed, specs):
+        for shapes in readings:
+            try:
+                options = completed(spec, given, shapes)
+            except Exception:  # a name that is none of its library's, or arguments that its constructor refuses
+                continue
+            if fits(spec, options, shapes):
+                return spec, options
+    return None
+
+
+def _guessed(readings: list[Shapes], given: dict[str, Any], notes: tuple[str, ...]) -> Identity:
+    own = _fitting(list(OWN), given, readings)
+    if own is not None:
+        return Identity(*own, GUESS, notes)
+    functions = [group for shapes in readings for known in index.matches(shapes) for group in known.functions]
+    here = [found for group in functions if (found := _fitting(list(group), given, readings)) is not None]
+    if len(here) == 1:
+        alike = next(group for group in functions if here[0][0] in group)
+        others = [spec for spec in alike if spec != here[0][0]]
+        same = (f"{some(others, 3)} computes the same",) if others else ()
+        return Identity(*here[0], GUESS, (*notes, *same))
+    fitting = [spec for spec, _ in here] or [group[0] for group in functions]
+    if fitting:
+        count = len(readings[0])
+        return Identity("", given, UNKNOWN, notes, tuple(Candidate(spec, count, count) for spec in fitting))
+    return Identity("", given, UNKNOWN, notes, tuple(_nearest(readings)))
+
+
+def _nearest(readings: list[Shapes]) -> Iterator[Candidate]:
+    """The known networks that share most names and shapes with the weights, best first."""
+    shapes = readings[-1]
+    found = []
+    for known in index.nearest(shapes, 2 * _NEAREST):
+        spec = next((spec for group in known.functions for spec in group if installed(spec)), None)
+        if spec is not None:
+            other = shapes_of(in_outline(spec, {}).state_dict())
+            shared = sum(other.get(name) == shape for name, shape in shapes.items())
+            found.append(Candidate(spec, shared, len(shapes) + len(other) - shared))
+    yield from sorted(found, key=lambda one: -one.shared / one.tensors)[:_NEAREST]
+
+
+def _readings(tensors: Mapping[str, Tensor]) -> list[Shapes]:
+    """Names and shapes, as they are and without each leading part that all names share; weight norm undone."""
+    plain = composed(modern_names(tensors))
+    return [shapes_of(below(plain, prefix)) for prefix in shared_prefixes(plain)]
+
+
+def _attempt(spec: str, source: str, build: Callable[[], Result]) -> Result:
+    """What ``build`` gives; whatever else it raises is the fault of whoever named the network."""
     try:
-        return _construct(spec, kind, name, {**defaults, **options})
-    except BnsharpError:
+        return build()
+    except BnsharpError as error:
+        if source == METADATA and isinstance(error, UsageError):
+            raise CheckpointRefusedError(error.reason, error.remedy) from error
         raise
     except Exception as error:  # a constructor, perhaps the user's, raises whatever it likes
-        raise UsageError(
-            f"Cannot build '{one_line(spec)}': {one_line(error)}.", f"Use one of: {FORMS}; see --arch-option."
-        ) from error
-
-
-def _construct(spec: str, kind: str, name: str, options: dict[str, Any]) -> nn.Module:
-    if spec in OWN:
-        unknown = set(options) - set(inspect.signature(OWN[spec]).parameters)
-        if unknown:
-            raise UsageError(f"{spec} has no option {', '.join(sorted(unknown))}.", "See --arch-option in --help.")
-        return OWN[spec](**options)
-    if kind == "torchvision":
-        from torchvision import models
-
-        if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
-            raise UsageError(f"torchvision has no image classifier '{one_line(name)}'.", "Name one of its classifiers.")
-        module: nn.Module = models.get_model(name, weights=None, **options)
-    elif kind == "timm":
-        module = _timm(name, options)
-    else:
-        module = run_factory(spec, **options)
-    if not isinstance(module, nn.Module):
-        raise UsageError(f"{spec} returned {type(module).__name__}, expected a torch.nn.Module.", "Return a module.")
-    return module
-
-
-def _timm(name: str, options: dict[str, Any]) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise UsageError("timm is not installed.", "Install it with `pip install timm`.") from error
-    module: nn.Module = timm.create_model(name, pretrained=False, **options)
-    return module
-
-
-def _read_off(spec: str, kind: str, weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """Constructor arguments that the shapes of the weights determine."""
-    matrices = [tensor for tensor in weights.values() if tensor.ndim == _MATRIX]
-    convolutions = [tensor for tensor in weights.values() if tensor.ndim == _CONVOLUTION]
-    if not matrices or not convolutions:
-        return {}
-    classes = len(matrices[-1])
-    if kind in {"torchvision", "timm"}:
-        return {"num_classes": classes}
-    if spec not in OWN:
-        return {}
-    options = {"in_channels": convolutions[0].shape[1], "classes": classes}
-    if spec == "lenet-bn":
-        side = round((matrices[0].shape[1] / 16) ** 0.5)
-        options["image_size"] = 4 * side if side < 4 else 4 * side + 12
-    return options
+        reason = f"Cannot build '{one_line(spec)}': {one_line(error)}."
+        if source == OPTION:
+            raise UsageError(reason, f"Use one of: {FORMS}; see --arch-option.") from error
+        raise CheckpointRefusedError(reason, "Name the right network with --arch.") from error

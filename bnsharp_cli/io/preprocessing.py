@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,28 +12,51 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+LARGEST_SIZE = 4096
+_LONGEST = 16
+"""How many times as long as short an image may be before its ends, which the crop takes off, are left out first."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, then subtract a mean and divide by a standard deviation per channel.
+    """Resize, cut out the centre, then subtract a mean and divide by a standard deviation per channel.
 
     Attributes:
-        image_size: height and width after resizing; None leaves the size alone.
+        image_size: height and width the network sees; None leaves the size alone.
         mean: one number per channel, for images in [0, 1]; empty means zero.
         std: likewise, positive; empty means one.
+        shorter_side: the image is resized to this shorter side, and its centre of ``image_size`` is kept; None resizes
+            all of it to ``image_size``, whatever its proportions.
+        interpolation: ``bilinear`` or ``bicubic``, with antialiasing.
     """
 
     image_size: int | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    shorter_side: int | None = field(default=None, kw_only=True)
+    interpolation: str = field(default=INTERPOLATIONS[0], kw_only=True)
 
     def resize(self, images: Tensor) -> Tensor:
-        """Resize (C, H, W) or (N, C, H, W) to ``image_size``, bilinear with antialiasing as torchvision does."""
-        if self.image_size is None or tuple(images.shape[-2:]) == (self.image_size, self.image_size):
+        """Resize (C, H, W) or (N, C, H, W) to ``image_size``, as torchvision does for floating images."""
+        if self.image_size is None:
+            return images
+        if self.shorter_side is None:
+            return self._interpolate(images, (self.image_size, self.image_size))
+        height, width = images.shape[-2:]
+        longest = _LONGEST * min(height, width)
+        images = _centre(images, min(height, longest), min(width, longest))
+        height, width = images.shape[-2:]
+        scale = self.shorter_side / min(height, width)
+        sides = (self.shorter_side if side == min(height, width) else int(scale * side) for side in (height, width))
+        return _centre(self._interpolate(images, tuple(sides)), self.image_size, self.image_size)
+
+    def _interpolate(self, images: Tensor, size: tuple[int, ...]) -> Tensor:
+        if tuple(images.shape[-2:]) == size:
             return images
         stacked = images if images.ndim == 4 else images.unsqueeze(0)
-        size = (self.image_size, self.image_size)
-        return functional.interpolate(stacked, size, mode="bilinear", antialias=True).reshape(*images.shape[:-2], *size)
+        resized = functional.interpolate(stacked, size, mode=self.interpolation, antialias=True)
+        return resized.reshape(*images.shape[:-2], *size)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise (N, C, H, W) images in [0, 1], channel by channel.
@@ -52,29 +75,50 @@ class Preprocessing:
         std = torch.tensor(self.std, dtype=images.dtype).reshape(1, -1, 1, 1)
         return (images - mean) / std
 
+    def __str__(self) -> str:
+        size = "of their own size"
+        if self.image_size is not None:
+            whole = f"resized to {self.image_size} × {self.image_size}"
+            centre = f"shorter side {self.shorter_side}, centre {self.image_size} × {self.image_size}"
+            size = f"{whole if self.shorter_side is None else centre}, {self.interpolation}"
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return f"{size}; mean {mean}; std {std}" if self.mean else f"{size}; not normalised"
+
     def to_dict(self) -> dict[str, object]:
         """Plain containers, for checkpoints and reports."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, object]) -> Preprocessing:
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`; an entry that is left out is as in ``Preprocessing()``.
 
         Raises:
             CheckpointRefusedError: an entry of the wrong kind.
         """
-        size, mean, std = (
-            entries.get("image_size"),
-            _numbers(entries.get("mean")),
-            _numbers(entries.get("std")),
-        )
-        sound = (size is None or (isinstance(size, int) and 0 < size <= 4096)) and mean is not None
-        if not sound or std is None or len(mean or ()) != len(std) or any(value <= 0 for value in std):
+        mean, std = _numbers(entries.get("mean")), _numbers(entries.get("std"))
+        size, side = _size(entries.get("image_size")), _size(entries.get("shorter_side"))
+        interpolation = entries.get("interpolation", INTERPOLATIONS[0])
+        matched = mean is not None and std is not None and len(mean) == len(std) and all(value > 0 for value in std)
+        sized = size is not None and side is not None and (not side or 0 < size <= side)
+        if not matched or not sized or interpolation not in INTERPOLATIONS:
             raise CheckpointRefusedError(
                 "The checkpoint's 'preprocessing' entry is not {image_size, mean, std}, finite, with positive std.",
                 "Write the checkpoint again with `bnsharp train`.",
             )
-        return cls(size if isinstance(size, int) else None, mean or (), std)
+        return cls(size or None, mean or (), std or (), shorter_side=side or None, interpolation=str(interpolation))
+
+
+def _centre(images: Tensor, height: int, width: int) -> Tensor:
+    """The middle of (…, H, W) images, as torchvision's centre crop places it."""
+    top, left = (round((have - want) / 2) for have, want in zip(images.shape[-2:], (height, width), strict=True))
+    return images[..., top : top + height, left : left + width]
+
+
+def _size(entry: object) -> int | None:
+    """A side in pixels, 0 where none is stated; None where it cannot be meant."""
+    if entry is None:
+        return 0
+    return entry if isinstance(entry, int) and 0 < entry <= LARGEST_SIZE else None
 
 
 def _numbers(entry: object) -> tuple[float, ...] | None:

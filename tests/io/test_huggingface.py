@@ -16,7 +16,7 @@ from torch import nn
 
 import bnsharp_cli
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.architecture import identify
 from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
@@ -134,7 +134,7 @@ def test_the_forms_that_a_directory_has(directory: Path, tmp_path: Path, form: s
     found = load_checkpoint(directory)
     assert found.state_dict.keys() == expected.state_dict.keys()
     assert all(torch.equal(found.state_dict[name], tensor) for name, tensor in expected.state_dict.items())
-    fit(build_architecture(found.metadata["architecture"], {}, found.state_dict, trusted=False), found)
+    fit(identify(found).build(found), found)
 
 
 @pytest.mark.parametrize("name", ["../net.safetensors", "/etc/hostname", "..", "", "a/b", "a\\b", "a\0b", "\x1b[31m"])
@@ -214,7 +214,7 @@ def test_settings_of_no_network_for_these_weights(directory: Path, entries: dict
     change(directory / "config.json", **entries)
     checkpoint = load_checkpoint(directory)
     with pytest.raises(CheckpointRefusedError) as caught:
-        fit(build_architecture(checkpoint.metadata["architecture"], {}, checkpoint.state_dict), checkpoint)
+        fit(identify(checkpoint).build(checkpoint), checkpoint)
     assert says in caught.value.reason
     assert "\x1b" not in caught.value.reason
 
@@ -223,7 +223,7 @@ def test_no_implementation_of_the_files_choosing_is_fetched(directory: Path) -> 
     kernels = {"attn_implementation": "someone/kernels", "_attn_implementation": "someone/kernels"}
     change(directory / "config.json", **kernels, dtype="float16", experts_implementation="someone/kernels")
     checkpoint = load_checkpoint(directory)
-    module = build_architecture(checkpoint.metadata["architecture"], {}, checkpoint.state_dict)
+    module = identify(checkpoint).build(checkpoint)
     assert module.config._attn_implementation == "eager"
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
 

@@ -1,0 +1,54 @@
+"""What the shapes of the weights tell about the arguments of a network's constructor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from bnsharp_cli.io.constructors import ARGUMENTS, COLOURS, family
+from bnsharp_cli.io.skeleton import Shapes, outline, read_off, skeleton
+
+_AUXILIARY = {"torchvision:googlenet": "aux1.", "torchvision:inception_v3": "AuxLogits."}
+
+
+def completed(spec: str, options: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """``options`` with what they leave open: classes, input channels, image size, auxiliary classifiers.
+
+    Args:
+        spec: a network of ours, torchvision's or timm's. Its constructor may raise whatever it likes.
+        options: arguments that are given.
+        shapes: of the weights.
+    """
+    implied = {**_implied(spec, shapes), **options}
+    if fits(spec, implied, shapes):
+        return implied
+    names = ARGUMENTS[family(spec)]
+    found = skeleton(spec, {key: value for key, value in implied.items() if key not in vars(names).values()})
+    classes, channels = read_off(found.classes, shapes), read_off(found.channels, shapes)
+    read = {names.classes: classes, names.channels: None if channels == COLOURS else channels}
+    return {**{key: value for key, value in read.items() if value is not None}, **implied}
+
+
+def fits(spec: str, options: Mapping[str, Any], shapes: Shapes) -> bool:
+    """Whether the network has exactly these names and shapes."""
+    return outline(spec, options) == shapes
+
+
+def _implied(spec: str, shapes: Shapes) -> dict[str, Any]:
+    """Arguments beside classes and channels that single tensors tell."""
+    if spec in _AUXILIARY:
+        return {"aux_logits": any(name.startswith(_AUXILIARY[spec]) for name in shapes)}
+    if spec == "lenet-bn" and len(shapes.get("linear1.weight", ())) == 2:
+        side = math.isqrt(shapes["linear1.weight"][1] // 16)
+        return {"image_size": 4 * side if side < 4 else 4 * side + 12}
+    if spec.startswith("torchvision:vit_"):
+        return _vision_transformers_size(shapes)
+    return {}
+
+
+def _vision_transformers_size(shapes: Shapes) -> dict[str, int]:
+    positions, patches = shapes.get("encoder.pos_embedding", ()), shapes.get("conv_proj.weight", ())
+    if len(positions) != 3 or len(patches) != 4:
+        return {}
+    return {"image_size": patches[-1] * math.isqrt(max(1, positions[1] - 1))}

@@ -1,0 +1,162 @@
+"""Constructing a network by name: for real, without drawing weights that are replaced anyway, or only in outline."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.factories import run_factory
+from bnsharp_cli.io.text import one_line
+from bnsharp_cli.models import lenet_bn, vgg11_bn
+
+OWN = {"lenet-bn": lenet_bn, "vgg11-bn": vgg11_bn}
+LIBRARIES = ("torchvision", "timm")
+FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory, path/to/file.py:factory"
+COLOURS = 3
+"""Input channels of the networks of torchvision and timm unless another number is asked for."""
+
+_REAL_ON_META = (torch.arange, torch.linspace, torch.tensor)
+_DRAWING = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_uniform_"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a family of constructors calls the number of classes and of input channels."""
+
+    classes: str
+    channels: str
+
+
+ARGUMENTS = {
+    "own": Arguments("classes", "in_channels"),
+    "torchvision": Arguments("num_classes", "in_channels"),
+    "timm": Arguments("num_classes", "in_chans"),
+}
+
+
+def family(spec: str) -> str:
+    """``own``, ``torchvision``, ``timm``, or an empty string for a user's factory and anything else."""
+    kind, _, name = spec.partition(":")
+    if spec in OWN:
+        return "own"
+    return kind if kind in LIBRARIES and name.replace("_", "").replace(".", "").isalnum() else ""
+
+
+def installed(spec: str) -> bool:
+    """Whether the library of ``spec`` is there."""
+    return family(spec) != "timm" or importlib.util.find_spec("timm") is not None
+
+
+def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
+    """The network ``spec``, one of ``FORMS``, with its initial weights.
+
+    Raises:
+        UsageError: an unknown name or option. A constructor may raise anything else.
+    """
+    return _BUILDERS[family(spec)](spec, dict(options))
+
+
+def in_outline(spec: str, options: Mapping[str, Any]) -> nn.Module:
+    """The network on the meta device: names and shapes without a byte of weights. Raises as :func:`construct`."""
+    with torch.device("meta"), _RealRanges() if family(spec) == "torchvision" else contextlib.nullcontext():
+        return construct(spec, _undrawn(spec, options))
+
+
+def to_be_loaded(spec: str, options: Mapping[str, Any]) -> nn.Module:
+    """The network with memory for its weights, but none drawn where a library would. Raises as :func:`construct`."""
+    with _NothingDrawn() if family(spec) in LIBRARIES else contextlib.nullcontext():
+        return construct(spec, _undrawn(spec, options))
+
+
+def _own(spec: str, options: dict[str, Any]) -> nn.Module:
+    """One of the paper's networks."""
+    unknown = set(options) - set(inspect.signature(OWN[spec]).parameters)
+    if unknown:
+        raise UsageError(f"{spec} has no option {', '.join(sorted(unknown))}.", "See --arch-option in --help.")
+    return OWN[spec](**options)
+
+
+def _torchvision(spec: str, options: dict[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    name = spec.partition(":")[2]
+    if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
+        raise UsageError(f"torchvision has no image classifier '{one_line(name)}'.", "Name one of its classifiers.")
+    channels = options.pop(ARGUMENTS["torchvision"].channels, COLOURS)
+    module: nn.Module = models.get_model(name, weights=None, **options)
+    if channels != COLOURS:
+        _replace_first_convolution(module, channels)
+    return module
+
+
+def _replace_first_convolution(module: nn.Module, channels: int) -> None:
+    """Let a network of torchvision's, which has no argument for it, take images of another number of channels."""
+    name, first = next((name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d))
+    kept = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    replacement = nn.Conv2d(
+        channels,
+        first.out_channels,
+        bias=first.bias is not None,
+        **{key: getattr(first, key) for key in kept},
+    )
+    module.set_submodule(name, replacement)
+
+
+def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise UsageError("timm is not installed.", "Install it with `pip install timm`.") from error
+    module: nn.Module = timm.create_model(spec.partition(":")[2], pretrained=False, **options)
+    return module
+
+
+def _users(spec: str, options: dict[str, Any]) -> nn.Module:
+    module = run_factory(spec, **options)
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{spec} returned {type(module).__name__}, expected a torch.nn.Module.", "Return a module.")
+    return module
+
+
+_BUILDERS: Mapping[str, Callable[[str, dict[str, Any]], nn.Module]] = {
+    "own": _own,
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "": _users,
+}
+
+
+def _undrawn(spec: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that keep two networks of torchvision from drawing their weights with scipy, one by one."""
+    slow = spec in {"torchvision:googlenet", "torchvision:inception_v3"}
+    return {**({"init_weights": False} if slow else {}), **options}
+
+
+class _RealRanges(TorchFunctionMode):
+    """Ranges and constants stay real, since RegNet computes its widths with them."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **({"device": "cpu", **kwargs} if func in _REAL_ON_META else kwargs))
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Initial weights keep whatever their memory held."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in _DRAWING:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,211 @@
+"""What can be said of a checkpoint without data: its network, its norms, and its blocks on random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.architecture import Identity, identify
+from bnsharp_cli.io.checkpoint import Checkpoint, fit
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.norms import NormCall
+from bnsharp_cli.measurement.surface import LossSurface
+
+_SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
+_LENGTHS = (128, 1024, 16384)
+_SAMPLES, _FEW_SAMPLES = 8, 2
+_DEEPEST, _MOST, _LONGEST = 8, 1000, 1000
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Norms of one kind.
+
+    Attributes:
+        kind: batch, instance, group, layer or rms.
+        epsilon: what they add to the variance.
+        owners: the modules whose they are, in the order of the calls; empty where no module is.
+    """
+
+    kind: str
+    epsilon: float | None
+    owners: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A network with the weights of a checkpoint, seen with random inputs.
+
+    Attributes:
+        module: the network.
+        point: its parameters.
+        blocks: found on the inputs.
+        norms: in the order of their first calls.
+        inputs: shape of the random inputs, samples first.
+    """
+
+    module: nn.Module
+    point: Mapping[str, Tensor]
+    blocks: Blocks
+    norms: tuple[Norms, ...]
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What can be said of a checkpoint.
+
+    Attributes:
+        checkpoint: as read.
+        identity: its network, as far as it is known.
+        preprocessing: what its images get; None for an unknown network.
+        anatomy: None for an unknown network, or one that accepts no random inputs.
+        notes: what the user should know, a line each.
+    """
+
+    checkpoint: Checkpoint
+    identity: Identity
+    preprocessing: Preprocessing | None
+    anatomy: Anatomy | None
+    notes: tuple[str, ...]
+
+
+def inspect_checkpoint(
+    checkpoint: Checkpoint,
+    arch: str | None,
+    options: Mapping[str, Any],
+    *,
+    image_size: int | None = None,
+    partition: str = "paper",
+    seed: int = 0,
+) -> Inspection:
+    """Find out all that a checkpoint tells without data.
+
+    Args:
+        checkpoint: verified weights.
+        arch: the network, if the user names it.
+        options: arguments of its constructor.
+        image_size: height and width of the random images; None for the first that the network accepts.
+        partition: of the blocks.
+        seed: of the random inputs.
+
+    Raises:
+        UsageError: an unknown network, or one that does not take images of ``image_size``.
+        CheckpointRefusedError: weights that do not fit the network.
+    """
+    identity = identify(checkpoint, arch, options)
+    notes = [*checkpoint.notes, *identity.notes, *oddities(checkpoint.state_dict)]
+    if not identity.spec:
+        return Inspection(checkpoint, identity, None, None, tuple(notes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = identity.build(checkpoint)
+    notes += fit(module, checkpoint)
+    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, Override())
+    notes += [origin] if origin else []
+    shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
+    if shape is None:
+        notes.append("no random inputs that the network accepts were found: no blocks; --image-size may help")
+        return Inspection(checkpoint, identity, preprocessing, None, tuple(notes))
+    return Inspection(checkpoint, identity, preprocessing, _dissect(module, shape, partition, seed), tuple(notes))
+
+
+def input_shape(module: nn.Module, size: int | None = None, *, only: bool = False) -> tuple[int, ...] | None:
+    """The shape of one input that the network accepts, by trying on the meta device; None if none is found.
+
+    Args:
+        module: a network of images, sequences or vectors, by its first layer.
+        size: an image size that is tried too.
+        only: no other is tried.
+
+    Raises:
+        UsageError: ``only``, and the network does not accept it.
+    """
+    for shape in _shapes(module, size, only):
+        if _accepts(module, shape):
+            return shape
+    if only:
+        raise UsageError(f"--image-size: the network does not accept {size} × {size}.", "Try another, or none.")
+    return None
+
+
+def oddities(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """What is unusual about some weights, though they can be measured, a line each."""
+    for name, tensor in tensors.items():
+        if tensor.ndim > 1 and tensor.is_floating_point() and tensor.numel():
+            zero = int((tensor.flatten(1) == 0).all(dim=1).sum())
+            if zero:
+                yield f"{one_line(name)}: {zero:,} of {len(tensor):,} rows are zero"
+        elif name.endswith("running_var") and bool((tensor == 0).any()):
+            yield f"{one_line(name)}: {int((tensor == 0).sum()):,} of {tensor.numel():,} variances are zero"
+
+
+def plain(entry: object, depth: int = _DEEPEST) -> Any:
+    """A stranger's entry as bounded plain containers that JSON can hold and a terminal can show."""
+    if entry is None or isinstance(entry, bool | int | float):
+        return entry if not isinstance(entry, int) or entry.bit_length() <= 64 else str(entry)[:_LONGEST]
+    if isinstance(entry, str):
+        return one_line(entry, _LONGEST)
+    if depth and isinstance(entry, Mapping):
+        return {one_line(key): plain(value, depth - 1) for key, value in list(entry.items())[:_MOST]}
+    if depth and isinstance(entry, list | tuple):
+        return [plain(value, depth - 1) for value in entry[:_MOST]]
+    return f"({type(entry).__name__})"
+
+
+def _shapes(module: nn.Module, size: int | None, only: bool) -> Iterator[tuple[int, ...]]:
+    layers = (part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Conv1d | nn.Linear))
+    first = next(layers, None)
+    if isinstance(first, nn.Conv1d):
+        yield from ((first.in_channels, length) for length in _LENGTHS)
+    elif isinstance(first, nn.Linear) and not only:
+        yield (first.in_features,)
+    channels = first.in_channels if isinstance(first, nn.Conv2d) else 3
+    sizes = [size] if only and size else [*_SIZES, *([size] if size else [])]
+    yield from ((channels, side, side) for side in sizes)
+
+
+def _accepts(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    outline = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
+    training = module.training
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            functional_call(module.eval(), outline, (torch.empty(2, *shape),))
+    except Exception:  # a network raises whatever it stumbles over
+        return False
+    finally:
+        module.train(training)
+    return True
+
+
+def _dissect(module: nn.Module, shape: tuple[int, ...], partition: str, seed: int) -> Anatomy:
+    has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+    count = _SAMPLES if has_batch_norm else _FEW_SAMPLES
+    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+    surface = LossSurface.of(module, [(images, torch.zeros(count, dtype=torch.int64))])
+    point = surface.point()
+    return Anatomy(
+        module, point, find_blocks(surface, point, partition, seed), _norms(surface, point, images), tuple(images.shape)
+    )
+
+
+def _norms(surface: LossSurface, point: Mapping[str, Tensor], images: Tensor) -> tuple[Norms, ...]:
+    calls: list[NormCall] = []
+    with torch.no_grad():
+        surface.outputs(dict(point), images, lambda _, call: calls.append(call))
+    owners: dict[tuple[str, float | None], dict[str, None]] = {}
+    for number, call in enumerate(calls):
+        kind = (call.kind, call.arguments.get("eps"))
+        owners.setdefault(kind, {})[call.owner or f"({number})"] = None
+    return tuple(Norms(kind, epsilon, tuple(names)) for (kind, epsilon), names in owners.items())

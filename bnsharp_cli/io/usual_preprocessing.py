@@ -1,0 +1,164 @@
+"""Which preprocessing a network's images get: the checkpoint's own, its library's, or what the user says."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.architecture import Identity
+from bnsharp_cli.io.constructors import ARGUMENTS, COLOURS, family, in_outline
+from bnsharp_cli.io.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Preprocessing
+
+_CHANGE = "--image-size, --mean and --std change it"
+_STEP = 32
+
+
+@dataclass(frozen=True)
+class Override:
+    """The user's word: what is None is left as it is; an ``image_size`` of 0 leaves the size of the images alone."""
+
+    image_size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def apply(self, preprocessing: Preprocessing) -> Preprocessing:
+        """``preprocessing`` with the user's numbers.
+
+        Raises:
+            UsageError: numbers that cannot be meant, or a mean and a standard deviation of different channels.
+        """
+        size = self.image_size
+        if size is not None:
+            if not 0 <= size <= LARGEST_SIZE:
+                raise UsageError(f"--image-size: expected 0 to {LARGEST_SIZE}, found {size}.", "For example 224.")
+            preprocessing = replace(preprocessing, image_size=size or None, shorter_side=size or None)
+        if self.mean is None and self.std is None:
+            return preprocessing
+        mean, std = (given or () for given in (self.mean, self.std))
+        mean, std = mean or (0.0,) * len(std), std or (1.0,) * len(mean)
+        if len(mean) != len(std) or not all(map(math.isfinite, (*mean, *std))) or min(std, default=1.0) <= 0:
+            raise UsageError(
+                "--mean and --std: expected one finite number per channel, std positive.",
+                "For example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5.",
+            )
+        return replace(preprocessing, mean=mean, std=std)
+
+
+def choose_preprocessing(
+    metadata: Mapping[str, Any], identity: Identity, module: nn.Module, override: Override
+) -> tuple[Preprocessing, str]:
+    """What is done to the images, and one line on where it comes from if nobody stated all of it.
+
+    The ``preprocessing`` entry of the checkpoint wins. A network of torchvision's or timm's gets its library's own, of
+    the weights that the library ships: all of it where the network tells as many classes apart as those do, or where
+    the arguments of timm's training script are in the file; otherwise mean and standard deviation alone, since such a
+    network was hardly trained on images of that size, unless it takes no other.
+
+    Raises:
+        CheckpointRefusedError: a ``preprocessing`` entry of the wrong kind.
+        UsageError: what ``override`` cannot mean.
+    """
+    stated = metadata.get("preprocessing")
+    if isinstance(stated, Mapping):
+        return override.apply(Preprocessing.from_dict(stated)), ""
+    library = family(identity.spec)
+    if library not in ("torchvision", "timm"):
+        return override.apply(Preprocessing()), ""
+    trained = _training_arguments(metadata) if library == "timm" else {}
+    usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
+    chosen, reason = _suited(usual, classes, identity, bool(trained))
+    return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
+
+
+def _suited(usual: Preprocessing, classes: int, identity: Identity, trained: bool) -> tuple[Preprocessing, str]:
+    """The part of a library's preprocessing that suits a network of other classes or channels, and why."""
+    names, options = ARGUMENTS[family(identity.spec)], identity.options
+    own_classes, channels = options.get(names.classes, classes), options.get(names.channels, COLOURS)
+    reasons = []
+    if channels != len(usual.mean):
+        usual = replace(usual, mean=(), std=())
+        reasons.append(f"its mean and std, which are not of {channels} channel{'s' * (channels != 1)}")
+    if own_classes != classes and not trained:
+        fixed = usual.image_size is not None and _takes_no_other_size(identity, channels, usual.image_size)
+        usual = replace(usual, image_size=usual.image_size if fixed else None)
+        usual = replace(usual, shorter_side=usual.image_size)
+        if not fixed:
+            reasons.append(f"its resizing, since {own_classes:,} classes are not its {classes:,}")
+    return usual, f" without {' and '.join(reasons)}" if reasons else ""
+
+
+def _torchvisions(identity: Identity) -> tuple[Preprocessing, int]:
+    """Of the weights that torchvision ships for a network, without fetching them; and how many classes they have."""
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(identity.spec.partition(":")[2]).DEFAULT
+    eval_transform = weights.transforms()
+    preprocessing = Preprocessing(
+        eval_transform.crop_size[0],
+        tuple(eval_transform.mean),
+        tuple(eval_transform.std),
+        shorter_side=eval_transform.resize_size[0],
+        interpolation=eval_transform.interpolation.value,
+    )
+    return preprocessing, len(weights.meta["categories"])
+
+
+def _timms(module: nn.Module, trained: Mapping[str, Any]) -> tuple[Preprocessing, int]:
+    """Of the weights that timm ships for a network, or of the arguments of its training script."""
+    timms_data: Any = importlib.import_module("timm.data")
+    own: Any = module.pretrained_cfg
+    config = timms_data.resolve_data_config(dict(trained), own)
+    _, height, width = config["input_size"]
+    size = height if height == width else None
+    whole = size is None or config["crop_mode"] == "squash"
+    preprocessing = Preprocessing(
+        size,
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        shorter_side=None if whole else math.floor(size / config["crop_pct"]),
+        interpolation=config["interpolation"] if config["interpolation"] in INTERPOLATIONS else INTERPOLATIONS[0],
+    )
+    return preprocessing, int(own["num_classes"])
+
+
+def _training_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm's training script was told of the images, as far as it can be meant."""
+    args = metadata.get("args")
+    if not isinstance(args, Mapping) or not isinstance(args.get("model"), str):
+        return {}
+    size, crop = args.get("img_size"), args.get("crop_pct")
+    told: dict[str, Any] = {"model": args["model"]}
+    if isinstance(size, int) and 0 < size <= LARGEST_SIZE:
+        told["img_size"] = size
+    if isinstance(crop, float) and 0.1 <= crop <= 1:
+        told["crop_pct"] = crop
+    if args.get("interpolation") in INTERPOLATIONS:
+        told["interpolation"] = args["interpolation"]
+    return {**told, **{key: args[key] for key in ("mean", "std") if _are_numbers(args.get(key), key)}}
+
+
+def _are_numbers(entry: object, key: str) -> bool:
+    if not isinstance(entry, list | tuple) or len(entry) != COLOURS:
+        return False
+    return all(isinstance(v, float) and math.isfinite(v) and (key == "mean" or v > 0) for v in entry)
+
+
+def _takes_no_other_size(identity: Identity, channels: int, size: int) -> bool:
+    network = in_outline(identity.spec, identity.options).eval()
+
+    def takes(side: int) -> bool:
+        try:
+            with torch.no_grad():
+                network(torch.empty(2, channels, side, side, device="meta"))
+        except Exception:  # a network raises whatever it stumbles over
+            return False
+        return True
+
+    return takes(size) and not takes(size + _STEP)

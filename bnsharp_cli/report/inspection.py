@@ -1,0 +1,212 @@
+"""What ``bnsharp inspect`` says, for a terminal of 80 columns and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bnsharp_cli.io.architecture import GUESS, METADATA, OPTION, Identity
+from bnsharp_cli.io.checkpoint import FORMAT
+from bnsharp_cli.io.inspection import Anatomy, Inspection, plain
+from bnsharp_cli.io.text import one_line
+from bnsharp_cli.measurement.blocks import NO_EFFECT
+from bnsharp_cli.report.json import blocks_entry
+from bnsharp_cli.report.tree import Branch, Leaf, Line, drawn, grow
+
+_ENTRIES, _ENTRY_LENGTH = 12, 60
+_NOTES = 8
+_KIND_LENGTH = 20
+_TOLD = ("format", "architecture", "architecture_options", "preprocessing")
+_NORMALISED = "normalised by "
+_SOURCES = {OPTION: "as you say", METADATA: "as the file says", GUESS: "a guess from names and shapes"}
+
+
+def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
+    """The facts, one a line; the tree of modules; the notes.
+
+    Args:
+        out: where to.
+        inspection: of one checkpoint.
+        every: every tensor and entry, however many.
+    """
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, text in _facts(inspection, every):
+        facts.add_row(name, Text(text))
+    out.print(facts)
+    out.print()
+    out.print(_tree(inspection, every))
+    notes = inspection.notes if every else inspection.notes[:_NOTES]
+    if notes:
+        out.print()
+    for note in notes:
+        out.print(Text(f"note: {note}"))
+    if len(notes) < len(inspection.notes):
+        out.print(Text(f"and {len(inspection.notes) - len(notes)} more notes, see --all"))
+
+
+def inspection_entries(inspection: Inspection) -> dict[str, Any]:
+    """The document's entries from ``checkpoint`` on."""
+    checkpoint, identity, anatomy = inspection.checkpoint, inspection.identity, inspection.anatomy
+    return {
+        "checkpoint": {
+            "path": str(checkpoint.path),
+            "sha256": checkpoint.sha256,
+            "format": checkpoint.format,
+            "key": checkpoint.key,
+            "notes": list(inspection.notes),
+            "architecture": identity.spec or None,
+            "architecture_source": identity.source,
+            "architecture_options": plain(identity.options),
+            "candidates": [vars(candidate) for candidate in identity.candidates],
+            "parameters": None if anatomy is None else sum(tensor.numel() for tensor in anatomy.point.values()),
+        },
+        "metadata": plain(checkpoint.metadata),
+        "preprocessing": inspection.preprocessing.to_dict() if inspection.preprocessing else None,
+        "dtypes": dict(Counter(_dtype(tensor.dtype) for tensor in checkpoint.state_dict.values())),
+        "tensors": [
+            {"name": one_line(name), "shape": list(tensor.shape), "dtype": _dtype(tensor.dtype)}
+            for name, tensor in checkpoint.state_dict.items()
+        ],
+        "norms": None if anatomy is None else [vars(norms) for norms in anatomy.norms],
+        "inputs": None if anatomy is None else list(anatomy.inputs),
+        "blocks": None if anatomy is None else blocks_entry(anatomy.blocks, dict(anatomy.point)),
+    }
+
+
+def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
+    checkpoint, anatomy = inspection.checkpoint, inspection.anatomy
+    yield "checkpoint", one_line(checkpoint.path.name)
+    inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != FORMAT else ""
+    yield "format", f"{checkpoint.format}{inside}, sha256 {checkpoint.sha256[:12]}…"
+    yield from _network(inspection.identity)
+    tensors = checkpoint.state_dict
+    kinds = Counter(_dtype(tensor.dtype) for tensor in tensors.values() if tensor.is_floating_point())
+    dtypes = ", ".join(kinds) if len(kinds) == 1 else ", ".join(f"{kind} × {count}" for kind, count in kinds.items())
+    if anatomy is None:
+        yield "numbers", f"{sum(tensor.numel() for tensor in tensors.values()):,} in {len(tensors)} tensors, {dtypes}"
+    else:
+        count = sum(tensor.numel() for tensor in anatomy.point.values())
+        yield "parameters", f"{count:,} in {len(anatomy.point)} tensors, {dtypes}"
+        yield from _anatomy(anatomy)
+    if inspection.preprocessing is not None:
+        yield "images", str(inspection.preprocessing)
+    told = _TOLD if checkpoint.format == FORMAT else ("format",)
+    entries = {name: entry for name, entry in checkpoint.metadata.items() if name not in told}
+    shown = list(entries.items()) if every else list(entries.items())[:_ENTRIES]
+    for number, (name, entry) in enumerate(shown):
+        yield "metadata" if number == 0 else "", f"{one_line(name, 40)}: {_brief(entry, every)}"
+    if len(shown) < len(entries):
+        yield "", f"and {len(entries) - len(shown)} more entries, see --all"
+
+
+def _network(identity: Identity) -> Iterator[tuple[str, str]]:
+    if identity.spec:
+        options = "".join(f", {name}={one_line(repr(value), 40)}" for name, value in identity.options.items())
+        yield "network", f"{one_line(identity.spec)}{options} ({_SOURCES[identity.source]})"
+        return
+    fitting = any(candidate.shared == candidate.tensors for candidate in identity.candidates)
+    yield "network", "unknown: name it with --arch to see its blocks"
+    for candidate in identity.candidates:
+        yield "fits" if fitting else "nearest", str(candidate)
+
+
+def _anatomy(anatomy: Anatomy) -> Iterator[tuple[str, str]]:
+    for norms in anatomy.norms:
+        count = len(norms.owners)
+        epsilon = "" if norms.epsilon is None else f", ε {norms.epsilon:g}"
+        yield "norms", f"{count} {norms.kind} norm{'s' * (count != 1)}{epsilon}"
+    if not anatomy.norms:
+        yield "norms", "none"
+    blocks = anatomy.blocks
+    joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
+    samples, *shape = anatomy.inputs
+    yield (
+        "blocks",
+        f"{blocks.invariant:,} scale-invariant{joint} (partition {blocks.partition}), "
+        f"{blocks.free_parameters(dict(anatomy.point)):,} free parameters; "
+        f"found on {samples} random inputs of {_sizes(tuple(shape))}",
+    )
+
+
+def _tree(inspection: Inspection, every: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    known = inspection.anatomy is not None
+    table.add_column("module" if not every else "tensor", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("shape", no_wrap=True)
+    table.add_column("numbers", justify="right", no_wrap=True)
+    if known:
+        table.add_column("blocks", justify="right", no_wrap=True)
+        table.add_column("normalised by", no_wrap=True, overflow="ellipsis")
+    for line in drawn(_grown(inspection), every):
+        kind = _sizes(line.leaves[0].shape) if line.simple else line.kind
+        numbers = sum(leaf.numbers for leaf in line.leaves)
+        cells = [Text(line.guides + one_line(line.name)), Text(one_line(kind, _KIND_LENGTH)), Text(f"{numbers:,}")]
+        table.add_row(*cells, *(_block_cells(line) if known else ()))
+    return table
+
+
+def _grown(inspection: Inspection) -> Branch:
+    anatomy = inspection.anatomy
+    if anatomy is None:
+        tensors = inspection.checkpoint.state_dict
+        return grow({name: Leaf(name, tuple(tensor.shape)) for name, tensor in tensors.items()}, {})
+    found = {entry.name: entry for entry in anatomy.blocks.tensors}
+    leaves = {
+        name: Leaf(name, tuple(tensor.shape), found[name].invariant, found[name].reason)
+        for name, tensor in anatomy.point.items()
+    }
+    return grow(leaves, {name: type(module).__name__ for name, module in anatomy.module.named_modules()})
+
+
+def _block_cells(line: Line) -> tuple[Text, Text]:
+    """How many blocks, and which norm makes them, or how many do."""
+    blocks = sum(leaf.blocks or 0 for leaf in line.leaves)
+    reasons = {leaf.reason for leaf in line.leaves if leaf.blocks}
+    if not blocks:
+        silent = all(leaf.reason == NO_EFFECT for leaf in line.leaves)
+        return Text(""), Text(NO_EFFECT if silent else "")
+    why = f"{len(reasons)} norms" if len(reasons) > 1 else _beside(line.path, *reasons)
+    return Text(f"{blocks:,}"), Text(one_line(why))
+
+
+def _beside(path: str, reason: str) -> str:
+    """The norm of a reason, without the modules that it shares with ``path``."""
+    if not reason.startswith(_NORMALISED):
+        return reason
+    own, norm = path.split("."), reason.removeprefix(_NORMALISED).split(".")
+    while len(norm) > 1 and own and own[0] == norm[0]:
+        own, norm = own[1:], norm[1:]
+    return ".".join(norm)
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape)) if len(shape) < 3 else "×".join(map(str, shape))
+
+
+def _dtype(dtype: object) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _brief(entry: object, every: bool) -> str:
+    bounded = plain(entry)
+    if isinstance(bounded, Mapping):
+        text = ", ".join(f"{name}={_value(value)}" for name, value in bounded.items())
+    elif isinstance(bounded, list):
+        text = ", ".join(map(_value, bounded))
+    else:
+        text = _value(bounded)
+    return one_line(text, 1000 if every else _ENTRY_LENGTH)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}" if math.isfinite(value) else str(value)
+    return str(value)
