@@ -16,7 +16,7 @@ from bnsharp_cli.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bnsharp_cli.io.data import Split
+    from bnsharp_cli.io.splits import Split
     from bnsharp_cli.training.loop import Figures, TrainingOptions
 
 EXAMPLE = "Example: bnsharp train --arch lenet-bn --data digits --rule sgd --epochs 30 --output digits.pt"
