@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
 from torch import nn
-from torch.nn import functional
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import processes
 from bnsharp_cli.cli.arguments import parse_options
 from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
-from bnsharp_cli.io.data import Batches, draw_batches, open_data
-from bnsharp_cli.io.labels import require_labels
+from bnsharp_cli.io.criteria import Loss, open_loss
+from bnsharp_cli.io.data import Batches, draw_batches, naming, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.text import kind_and_line
+from bnsharp_cli.measurement.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.copies import restored_scales
 from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.surface import LossSurface
@@ -43,6 +45,7 @@ class Request:
     split: str
     data_root: Path | None
     download: bool
+    loss: str | None
     samples: int | None
     batch_size: int
     seed: int
@@ -62,6 +65,7 @@ class Subject:
     module: nn.Module
     data: str
     preprocessing: Preprocessing
+    criterion: Loss
     batches: Batches
     surface: LossSurface
     point: Point
@@ -134,26 +138,35 @@ def open_subject(request: Request) -> Subject:
     module, architecture = _network(request, checkpoint)
     spec = _data_spec(request, checkpoint)
     preprocessing = Preprocessing.from_dict(_entries(checkpoint.metadata.get("preprocessing")))
-    split = open_data(spec, request.split, request.data_root, request.download)
-    batches = draw_batches(split, request.samples, request.batch_size, request.seed, preprocessing)
+    criterion = open_loss(request.loss, _entries(checkpoint.metadata.get("training")).get("loss"))
+    adapt(module, criterion.tensor_only)
+    told = partial(progress, request)
+    with naming(spec):
+        split = open_data(spec, request.split, request.data_root, request.download, told)
+        batches = draw_batches(split, request.samples, request.batch_size, request.seed, preprocessing, progress=told)
     if batches.notice:
         notice(request, batches.notice)
     surface = LossSurface.of(
         module,
         batches.batches,
-        functional.cross_entropy,
+        CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device),
         batch_statistics=request.bn == "batch",
         dtype=torch.float64 if request.precision == "float64" else torch.float32,
         device=device,
         processes=processes.current(),
     )
     point = surface.point()
-    _require_fit(surface, point, batches)
+    with naming(spec):
+        _require_fit(surface, point, batches, criterion)
     if checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
     release_freed_memory()
     loss, accuracy = surface.loss_and_accuracy(point)
+    if not math.isfinite(loss):
+        raise NotMeasurableError(
+            f"The loss ({criterion.name}) is {loss}.", "Check the data, the preprocessing and --loss."
+        )
     return Subject(
         request,
         checkpoint,
@@ -161,11 +174,12 @@ def open_subject(request: Request) -> Subject:
         module,
         spec,
         preprocessing,
+        criterion,
         batches,
         surface,
         point,
         loss,
-        accuracy,
+        accuracy if criterion.of_classes else None,
     )
 
 
@@ -241,20 +255,22 @@ def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: Batches) -> None:
+def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion: Loss) -> None:
     """Refuse images that the network does not accept and labels that it cannot be compared with."""
     inputs, labels = (part[:2] for part in surface.batches[0])
     try:
         with torch.no_grad():
             outputs = surface.outputs(point, inputs)
+    except UsageError:
+        raise
     except Exception as error:  # a network raises whatever it stumbles over
         cause = error.__cause__ or error
         raise DataRefusedError(
             f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
             "Use the data, the preprocessing and the architecture that belong together.",
         ) from error
-    if outputs and outputs[0].ndim > 1:
-        require_labels(outputs[0], labels, batches.labels)
+    if outputs:
+        criterion.require_targets(outputs[0], labels, batches.labels)
 
 
 def _entries(value: object) -> Mapping[str, Any]:

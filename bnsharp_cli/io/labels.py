@@ -8,7 +8,10 @@ from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
 
-_REMEDY = "Use the data the network was trained on; y holds one class number, an integer, for each image."
+_REMEDY = (
+    "Use the data the network was trained on, y one class number for each image (or pixel), or name another --loss: "
+    "mse compares numbers."
+)
 
 
 def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None) -> None:
@@ -25,8 +28,8 @@ def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None
     classes, rest = outputs.shape[1], outputs.shape[2:]
     if labels.shape[1:] != ((classes, *rest) if labels.is_floating_point() else rest):
         raise DataRefusedError(
-            f"The labels are {str(labels.dtype).removeprefix('torch.')} of shape {_shape(labels.shape[1:])}, "
-            f"expected integers of shape {_shape(rest)}.",
+            f"The labels are {str(labels.dtype).removeprefix('torch.')} of shape {batch_shape(labels.shape[1:])}, "
+            f"expected integers of shape {batch_shape(rest)}.",
             _REMEDY,
         )
     if span is not None and (span[0] < 0 or span[1] >= classes):
@@ -36,5 +39,6 @@ def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None
         )
 
 
-def _shape(rest: Iterable[int]) -> str:
+def batch_shape(rest: Iterable[int]) -> str:
+    """A shape with N for the examples."""
     return f"({', '.join(['N', *map(str, rest)])})"
