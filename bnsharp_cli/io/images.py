@@ -168,7 +168,7 @@ def _images(top: Path, progress: Progress) -> list[str]:
 
 def _require_file(entry: os.DirEntry[str]) -> None:
     if not entry.is_file():
-        kind = "a link that leads nowhere" if entry.is_symlink() else "not a regular file"
+        kind = "not a regular file" if Path(entry.path).exists() else "a link that leads nowhere"
         _refuse(f"{escaped(entry.path)} is {kind}.")
 
 
