@@ -66,7 +66,7 @@ def measure(
     """
     if name not in MEASURES:
         raise UsageError(f"name: expected one of {', '.join(MEASURES)}, found '{name}'.", "Name a measure.")
-    resolved = _options(options)
+    resolved = resolved_options(options)
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
         return MEASURES[name](surface, point, find_blocks(surface, point, resolved.partition), resolved)
@@ -97,14 +97,19 @@ def rescale_test(
         UsageError: as for :func:`measure`.
         NotMeasurableError: nothing is scale-invariant, or the value is below its rounding floor.
     """
-    resolved = _options({"precision": "float64", **options})
+    resolved = resolved_options({"precision": "float64", **options})
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
         blocks, extended = (find_blocks(surface, point, partition) for partition in ("paper", "extended"))
         return invariance.rescale_test(surface, point, blocks, extended, resolved, tolerance=tolerance)
 
 
-def _options(given: Mapping[str, Any]) -> MeasureOptions:
+def resolved_options(given: Mapping[str, Any]) -> MeasureOptions:
+    """Options of the measures by name.
+
+    Raises:
+        UsageError: an unknown one, or a value that cannot be meant.
+    """
     known = [field.name for field in fields(MeasureOptions)]
     unknown = [name for name in given if name not in known]
     if unknown:
@@ -133,7 +138,7 @@ def _surface(
         adapt(module, takes_tensor(criterion))
         yield LossSurface.of(
             module,
-            batches if isinstance(batches, Stream) else _fixed(batches),
+            batches if isinstance(batches, Stream) else fixed_batches(batches),
             CheckedCriterion(criterion, f"'{named(criterion)}'", place),
             batch_statistics=bn == "batch",
             dtype=torch.float64 if options.precision == "float64" else torch.float32,
@@ -198,7 +203,7 @@ def _ieee() -> Iterator[None]:
             setting.fp32_precision = precision
 
 
-def _fixed(batches: Batches) -> list[Batch]:
+def fixed_batches(batches: Batches) -> list[Batch]:
     """All batches, read once.
 
     Raises:
@@ -233,6 +238,8 @@ def _pair(batch: Any) -> Batch:
 
 def _tensors(value: Any) -> Tensor:
     """A tensor that autograd may use, or tensors in containers that look like one."""
+    if isinstance(value, Nested):
+        return cast(Tensor, value)
     if isinstance(value, np.ndarray):
         return torch.as_tensor(value)
     usable = converted(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)

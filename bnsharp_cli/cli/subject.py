@@ -157,7 +157,10 @@ def open_subject(request: Request) -> Subject:
     )
     point = surface.point()
     with naming(spec):
-        _require_fit(surface, point, batches, criterion)
+        answers = _require_fit(surface, point, batches, criterion)
+    folders = len(getattr(split, "classes", ()))
+    if folders and criterion.of_classes and answers not in {0, folders}:
+        notice(request, f"{folders} class folders for {answers} classes: class i is the i-th folder by name")
     if checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
@@ -255,8 +258,12 @@ def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion: Loss) -> None:
-    """Refuse images that the network does not accept and labels that it cannot be compared with."""
+def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion: Loss) -> int:
+    """Refuse images that the network does not accept and labels that it cannot be compared with.
+
+    Returns:
+        How many classes the network answers for; 0 if that cannot be said.
+    """
     inputs, labels = (part[:2] for part in surface.batches[0])
     try:
         with torch.no_grad():
@@ -271,6 +278,7 @@ def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion
         ) from error
     if outputs:
         criterion.require_targets(outputs[0], labels, batches.labels)
+    return outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else 0
 
 
 def _entries(value: object) -> Mapping[str, Any]:

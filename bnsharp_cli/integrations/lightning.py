@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.nn import functional
 
-from bnsharp_cli.api import measure
+from bnsharp_cli.api import fixed_batches, measure, resolved_options
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 
 
@@ -30,8 +30,9 @@ class BNSharpnessCallback(Callback):
         network: name of the submodule to measure, such as ``model``; the whole LightningModule if left out.
         every_n_epochs: how often.
         limit_batches: how many batches are read; None for all.
+        bn: ``batch`` or ``running``, as for :func:`bnsharp_cli.measure`.
         seed: of reading the batches, for loaders that shuffle.
-        **options: as for :func:`bnsharp_cli.measure`: delta, bn, restarts, …
+        **options: of :class:`~bnsharp_cli.measurement.options.MeasureOptions`: delta, restarts, …
 
     Raises:
         UsageError: options that cannot be meant.
@@ -45,19 +46,21 @@ class BNSharpnessCallback(Callback):
         network: str = "",
         every_n_epochs: int = 1,
         limit_batches: int | None = 8,
+        bn: str = "batch",
         seed: int = 0,
         **options: Any,
     ) -> None:
         super().__init__()
         if every_n_epochs < 1 or (limit_batches is not None and limit_batches < 1):
             raise UsageError("every_n_epochs and limit_batches: expected at least 1.", "For example 1 and 8.")
+        resolved_options(options)
         self._source = batches
         self._criterion = criterion
         self._network = network
         self._every = every_n_epochs
         self._limit = limit_batches
         self._seed = seed
-        self._options = options
+        self._options = {"bn": bn, **options}
         self._batches: list[Any] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,7 +69,7 @@ class BNSharpnessCallback(Callback):
         before = generator.get_state() if isinstance(generator, torch.Generator) else None
         with isolate_rng():
             torch.manual_seed(self._seed)
-            self._batches = list(islice(iter(self._source), self._limit))
+            self._batches = fixed_batches(islice(self._source, self._limit))
         if isinstance(generator, torch.Generator) and before is not None:
             generator.set_state(before)
 

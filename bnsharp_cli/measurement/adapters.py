@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.outputs import converted, floating, prediction, tensors
+from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError
+from bnsharp_cli.measurement.outputs import REFUSALS, converted, floating, prediction, tensors
 
 _SAME = 1e-6
 _TORCHS = "torch.nn."
@@ -108,7 +108,7 @@ class CheckedCriterion:
             UsageError: it is no scalar, not differentiable, or random.
         """
         wanted = targets.value if isinstance(targets, Nested) else targets
-        loss: Any = self._criterion(outputs, wanted)
+        loss = self._answer(outputs, wanted)
         if not isinstance(loss, Tensor) or not loss.is_floating_point() or loss.ndim:
             kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
             self._refuse(f"returned {kind}, expected a floating scalar", "Return the mean loss of the batch.")
@@ -117,12 +117,22 @@ class CheckedCriterion:
         precise: Tensor = loss.double()
         return precise
 
+    def _answer(self, outputs: Any, targets: Any) -> Any:
+        try:
+            return self._criterion(outputs, targets)
+        except (BnsharpError, *REFUSALS):
+            raise
+        except Exception as error:  # a user's function raises whatever it likes
+            raise NotMeasurableError(
+                f"The criterion {self._name} failed: {type(error).__name__}: {error}", "Mend the function."
+            ) from error
+
     def _check_once(self, outputs: Any, targets: Any, loss: Tensor) -> None:
         if self._checked:
             return
         if not loss.requires_grad and any(part.requires_grad for part in floating(outputs)):
             self._refuse("is not differentiable in the network's outputs", "Use a loss that autograd can follow.")
-        again = self._criterion(outputs, targets)
+        again = self._answer(outputs, targets)
         if bool(torch.isfinite(loss)) and not torch.isclose(loss, again, rtol=_SAME, atol=0):
             self._refuse("gives two losses for the same outputs", "Take what is random out of it.")
         self._checked = True

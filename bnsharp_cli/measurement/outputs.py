@@ -15,6 +15,9 @@ from bnsharp_cli.errors import NotMeasurableError
 PREDICTIONS = ("logits", "out")
 """What networks call their prediction among other outputs: transformers, and torchvision's segmentation networks."""
 
+REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AttributeError)
+"""What torch raises over tensors that it cannot take."""
+
 
 def prediction(outputs: Any) -> Tensor | None:
     """The one tensor that a loss compares with targets, or None where it is not clear which that is."""
@@ -104,5 +107,5 @@ def accepting(what: str, remedy: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except REFUSALS as error:
         raise NotMeasurableError(f"{what}: {(str(error).splitlines() or [''])[0]}", remedy) from error
