@@ -19,6 +19,7 @@ LEVELS = {
     "io": 3,
     "training": 3,
     "api": 3,
+    "integrations": 4,
     "report": 4,
     "cli": 5,
     "__main__": 6,

@@ -21,6 +21,7 @@ Record = TypeVar("Record")
 
 _SEED_BITS = 62
 _FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory or file.py:factory"
+_LOSSES = "cross-entropy, mse, package.module:function or file.py:function"
 _DATA = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
 
 Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint file, or sample:NAME.", show_default=False)]
@@ -35,6 +36,11 @@ Key = Annotated[
 ]
 Arch = Annotated[str | None, typer.Option(help=f"Network, if the file does not say: {_FORMS}.")]
 MeasuredData = Annotated[str | None, typer.Option(help=f"Data, if the file does not say: {_DATA}.")]
+Loss = Annotated[
+    str | None,
+    typer.Option(help=f"Loss: {_LOSSES} [default: the checkpoint's, or cross-entropy].", show_default=False),
+]
+TrainedLoss = Annotated[str, typer.Option(help=f"Loss: {_LOSSES}.")]
 Split = Annotated[str, typer.Option(help="Split of the data: train or test.")]
 Samples = Annotated[
     str,
@@ -193,8 +199,8 @@ def describe(subject: Subject) -> list[str]:
     return [
         f"{subject.checkpoint.path.name}: {subject.architecture}{guess}, {subject.parameters:,} parameters, "
         f"sha256 {subject.checkpoint.sha256[:12]}…",
-        f"loss {subject.loss:.6g}{accuracy} on {batches.samples:,} samples of {subject.data} ({request.split}), "
-        f"batches of {batches.batch_size}, seed {request.seed}",
+        f"{subject.criterion.name} {subject.loss:.6g}{accuracy} on {batches.samples:,} samples of {subject.data} "
+        f"({request.split}), batches of {batches.batch_size}, seed {request.seed}",
         f"images: {subject.preprocessing}",
         f"{request.bn} statistics, {dtype} on {surface.device}",
     ]

@@ -31,6 +31,7 @@ def check(
     split: arguments.Split = "train",
     data_root: arguments.DataRoot = None,
     download: arguments.Download = False,
+    loss: arguments.Loss = None,
     samples: arguments.Samples = "2048",
     batch_size: arguments.BatchSize = 256,
     seed: arguments.Seed = 0,
@@ -126,8 +127,6 @@ def _run(
     from bnsharp_cli.measurement.find_blocks import find_blocks
     from bnsharp_cli.measurement.measures import MEASURES
 
-    if not math.isfinite(subject.loss):
-        raise NotMeasurableError(f"The loss is {subject.loss}.", "Check the data and the preprocessing.")
     checks: list[Check] = [("load", True, f"{subject.architecture}, {subject.parameters:,} parameters, all finite")]
     if max_loss is not None:
         checks.append(("loss", subject.loss <= max_loss, f"{subject.loss:.6g}, at most {max_loss:g} allowed"))
@@ -189,7 +188,7 @@ def _document(
     outcomes = {True: "pass", False: "fail", None: "skip"}
     return {
         **subject.document("check"),
-        "options": {**options.to_dict(), "bn": subject.request.bn},
+        "options": {**options.to_dict(), "bn": subject.request.bn, "loss": subject.criterion.name},
         "blocks": blocks_entry(blocks, subject.point),
         "measures": {name: measurement.to_dict() for name, measurement in measured.items()},
         "checks": [

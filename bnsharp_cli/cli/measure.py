@@ -34,6 +34,7 @@ def measure(
     split: arguments.Split = "train",
     data_root: arguments.DataRoot = None,
     download: arguments.Download = False,
+    loss: arguments.Loss = None,
     samples: arguments.Samples = "2048",
     batch_size: arguments.BatchSize = 256,
     seed: arguments.Seed = 0,
@@ -163,7 +164,7 @@ def _document(
     cost = subject.surface.counter.cost
     return {
         **subject.document("measure"),
-        "options": {**options.to_dict(), "bn": subject.request.bn},
+        "options": {**options.to_dict(), "bn": subject.request.bn, "loss": subject.criterion.name},
         "blocks": blocks_entry(blocks, subject.point),
         "measures": measures,
         "cost": {**vars(cost), "seconds": seconds},

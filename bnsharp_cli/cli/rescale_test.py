@@ -36,6 +36,7 @@ def rescale_test(
     split: arguments.Split = "train",
     data_root: arguments.DataRoot = None,
     download: arguments.Download = False,
+    loss: arguments.Loss = None,
     samples: arguments.Samples = "1024",
     batch_size: arguments.BatchSize = 256,
     seed: arguments.Seed = 0,
@@ -134,7 +135,7 @@ def _document(
     cost = subject.surface.counter.cost
     return {
         **subject.document("rescale-test"),
-        "options": {**options.to_dict(), "bn": subject.request.bn, "epsilon": epsilon},
+        "options": {**options.to_dict(), "bn": subject.request.bn, "loss": subject.criterion.name, "epsilon": epsilon},
         "blocks": blocks_entry(blocks, subject.point),
         "measures": {name: measured.to_dict() for name, measured in report.reference.measures.items()},
         "copies": [copy.to_dict() for copy in report.copies],

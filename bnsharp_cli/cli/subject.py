@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
 from torch import nn
-from torch.nn import functional
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import processes
 from bnsharp_cli.cli.arguments import parse_numbers, parse_options
+from bnsharp_cli.cli.device import chosen_device
 from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.io.architecture import GUESS, Identity, identify
 from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
-from bnsharp_cli.io.data import Batches, draw_batches, open_data
-from bnsharp_cli.io.labels import require_labels
+from bnsharp_cli.io.criteria import Loss, open_loss
+from bnsharp_cli.io.data import Batches, draw_batches, naming, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.measurement.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.copies import restored_scales
 from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.surface import LossSurface
@@ -45,6 +48,7 @@ class Request:
     split: str
     data_root: Path | None
     download: bool
+    loss: str | None
     samples: int | None
     batch_size: int
     seed: int
@@ -67,6 +71,7 @@ class Subject:
     module: nn.Module
     data: str
     preprocessing: Preprocessing
+    criterion: Loss
     batches: Batches
     surface: LossSurface
     point: Point
@@ -142,7 +147,7 @@ def open_subject(request: Request) -> Subject:
     Raises:
         BnsharpError: whatever does not fit, with its remedy.
     """
-    device = _device(request.device)
+    device = chosen_device(request.device)
     checkpoint = load_checkpoint(checkpoint_path(request.checkpoint), request.key)
     module, identity = _network(request, checkpoint)
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *fit(module, checkpoint)))
@@ -153,26 +158,38 @@ def open_subject(request: Request) -> Subject:
     preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, override)
     if origin:
         notice(request, origin)
-    split = open_data(spec, request.split, request.data_root, request.download)
-    batches = draw_batches(split, request.samples, request.batch_size, request.seed, preprocessing)
+    criterion = open_loss(request.loss, _entries(checkpoint.metadata.get("training")).get("loss"))
+    adapt(module, criterion.tensor_only)
+    told = partial(progress, request)
+    with naming(spec):
+        split = open_data(spec, request.split, request.data_root, request.download, told)
+        batches = draw_batches(split, request.samples, request.batch_size, request.seed, preprocessing, progress=told)
     if batches.notice:
         notice(request, batches.notice)
     surface = LossSurface.of(
         module,
         batches.batches,
-        functional.cross_entropy,
+        CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device),
         batch_statistics=request.bn == "batch",
         dtype=torch.float64 if request.precision == "float64" else torch.float32,
         device=device,
         processes=processes.current(),
     )
     point = surface.point()
-    _require_fit(surface, point, batches)
+    with naming(spec):
+        answers = _require_fit(surface, point, batches, criterion)
+    folders = len(getattr(split, "classes", ()))
+    if folders and criterion.of_classes and answers not in {0, folders}:
+        notice(request, f"{folders} class folders for {answers} classes: class i is the i-th folder by name")
     if checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(request.bn == "batch", input_scales=scales))
     release_freed_memory()
     loss, accuracy = surface.loss_and_accuracy(point)
+    if not math.isfinite(loss):
+        raise NotMeasurableError(
+            f"The loss ({criterion.name}) is {loss}.", "Check the data, the preprocessing and --loss."
+        )
     _announce(request, identity, accuracy)
     return Subject(
         request,
@@ -181,11 +198,12 @@ def open_subject(request: Request) -> Subject:
         module,
         spec,
         preprocessing,
+        criterion,
         batches,
         surface,
         point,
         loss,
-        accuracy,
+        accuracy if criterion.of_classes else None,
     )
 
 
@@ -207,29 +225,6 @@ def checkpoint_path(given: Path | None) -> Path:
         return embedded_checkpoint()
     prefix, colon, name = str(given).partition(":")
     return embedded_checkpoint(name) if prefix == "sample" and colon else given
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in {"cpu", "cuda"}:
-        raise UsageError(f"--device: expected auto, cpu or cuda, found '{name}'.", "Name a device.")
-    return device if device.type == "cpu" else _gpu(device)
-
-
-def _gpu(device: torch.device) -> torch.device:
-    """One GPU, the process's own where several processes share a machine and none is named."""
-    index = processes.local_rank() if device.index is None else device.index
-    if index >= torch.cuda.device_count():
-        raise UsageError(f"--device: torch sees {torch.cuda.device_count()} CUDA devices here.", "Use --device cpu.")
-    torch.cuda.set_device(index)
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs lag behind
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    return torch.device("cuda", index)
 
 
 def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, Identity]:
@@ -266,20 +261,27 @@ def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: Batches) -> None:
-    """Refuse images that the network does not accept and labels that it cannot be compared with."""
+def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion: Loss) -> int:
+    """Refuse images that the network does not accept and labels that it cannot be compared with.
+
+    Returns:
+        How many classes the network answers for; 0 if that cannot be said.
+    """
     inputs, labels = (part[:2] for part in surface.batches[0])
     try:
         with torch.no_grad():
             outputs = surface.outputs(point, inputs)
+    except UsageError:
+        raise
     except Exception as error:  # a network raises whatever it stumbles over
         cause = error.__cause__ or error
         raise DataRefusedError(
             f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
             "Use the data, the preprocessing and the architecture that belong together.",
         ) from error
-    if outputs and outputs[0].ndim > 1:
-        require_labels(outputs[0], labels, batches.labels)
+    if outputs:
+        criterion.require_targets(outputs[0], labels, batches.labels)
+    return outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else 0
 
 
 def _entries(value: object) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from functools import partial
@@ -16,7 +17,8 @@ from bnsharp_cli.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bnsharp_cli.io.data import Split
+    from bnsharp_cli.io.criteria import Loss
+    from bnsharp_cli.io.splits import Split
     from bnsharp_cli.training.loop import Figures, TrainingOptions
 
 EXAMPLE = "Example: bnsharp train --arch lenet-bn --data digits --rule sgd --epochs 30 --output digits.pt"
@@ -30,6 +32,7 @@ def train(
     data: arguments.Data = "digits",
     data_root: arguments.DataRoot = None,
     download: arguments.Download = False,
+    loss: arguments.TrainedLoss = "cross-entropy",
     rule: Annotated[str, typer.Option(help="Training rule: sgd.")] = "sgd",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 128,
@@ -46,15 +49,18 @@ def train(
 ) -> None:
     """Train a network and write it with its architecture, data, preprocessing and figures."""
     given = dict(locals())
-    from bnsharp_cli.io.data import open_data
+    from bnsharp_cli.io.criteria import open_loss
+    from bnsharp_cli.io.data import naming, open_data
     from bnsharp_cli.training.loop import TrainingOptions
 
     processes.require_alone("train")
     arguments.require_seed(seed)
     options = arguments.chosen(TrainingOptions, given, milestones=tuple(milestone or ()))
     results.require_writable(output)
-    splits = [open_data(data, split, data_root, download) for split in ("train", "test")]
-    _train_and_save(output, arch, arguments.parse_options(arch_option), data, splits, options, quiet)
+    criterion = open_loss(loss)
+    with naming(data):
+        splits = [open_data(data, split, data_root, download) for split in ("train", "test")]
+        _train_and_save(output, arch, arguments.parse_options(arch_option), data, splits, criterion, options, quiet)
 
 
 def _train_and_save(
@@ -63,6 +69,7 @@ def _train_and_save(
     arch_options: dict[str, object],
     data: str,
     splits: list[Split],
+    criterion: Loss,
     options: TrainingOptions,
     quiet: bool,
 ) -> None:
@@ -79,9 +86,12 @@ def _train_and_save(
         images, labels = split.load(torch.arange(len(split)), preprocessing)
         examples.append((preprocessing.normalise(images), labels))
     module, resolved = _untrained(arch, arch_options, examples[0], options.seed)
-    _require_fit(arch, module, examples)
-    run(module, examples[0], options, partial(_progress, options.epochs, quiet))
-    figures = {name: evaluate(module, part) for name, part in zip(("train", "test"), examples, strict=True)}
+    _require_fit(arch, module, examples, criterion)
+    run(module, examples[0], options, partial(_progress, options.epochs, quiet), criterion.criterion)
+    figures = {
+        name: evaluate(module, part, criterion.criterion)
+        for name, part in zip(("train", "test"), examples, strict=True)
+    }
     save_checkpoint(
         output,
         module.state_dict(),
@@ -91,6 +101,7 @@ def _train_and_save(
         preprocessing=preprocessing.to_dict(),
         training={
             **options.to_dict(),
+            "loss": criterion.name,
             **{f"{name}_{key}": getattr(part, key) for name, part in figures.items() for key in ("loss", "accuracy")},
         },
     )
@@ -109,7 +120,7 @@ def _untrained(
     inputs, labels = examples
     resolved = dict(arch_options)
     if arch in OWN:
-        classes = 1 if labels.is_floating_point() else int(labels.max()) + 1
+        classes = math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
         resolved = {"in_channels": inputs.shape[1], "classes": classes, **resolved}
     if arch == "lenet-bn":
         resolved = {"image_size": inputs.shape[-1], **resolved}
@@ -118,11 +129,10 @@ def _untrained(
         return build_architecture(arch, resolved), resolved
 
 
-def _require_fit(arch: str, module: nn.Module, examples: list[tuple[Tensor, Tensor]]) -> None:
+def _require_fit(arch: str, module: nn.Module, examples: list[tuple[Tensor, Tensor]], criterion: Loss) -> None:
     """Refuse a network that does not accept the images, and labels that it cannot be compared with."""
     import torch
 
-    from bnsharp_cli.io.labels import require_labels
     from bnsharp_cli.io.text import kind_and_line
 
     images = examples[0][0][:2]
@@ -138,7 +148,7 @@ def _require_fit(arch: str, module: nn.Module, examples: list[tuple[Tensor, Tens
         raise UsageError(f"{arch} does not answer with one tensor (N, classes).", "Choose another --arch.")
     labels = torch.cat([labels for _, labels in examples])
     span = None if labels.is_floating_point() else (int(labels.min()), int(labels.max()))
-    require_labels(outputs, labels, span)
+    criterion.require_targets(outputs, labels, span)
 
 
 def _progress(epochs: int, quiet: bool, epoch: int, loss: float) -> None:
@@ -151,5 +161,6 @@ def _progress(epochs: int, quiet: bool, epoch: int, loss: float) -> None:
 def _report(output: Path, figures: dict[str, Figures]) -> None:
     with results.on_stdout():
         for name, part in figures.items():
-            typer.echo(f"{name:5}  loss {part.loss:.4g}  accuracy {part.accuracy:.2%}")
+            accuracy = "" if part.accuracy is None else f"  accuracy {part.accuracy:.2%}"
+            typer.echo(f"{name:5}  loss {part.loss:.4g}{accuracy}")
         typer.echo(f"wrote {output} ({output.stat().st_size / 1000:.0f} kB)")

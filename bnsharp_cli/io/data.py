@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io import sources
+from bnsharp_cli.io import images, npz, sources
 from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.splits import Split
+from bnsharp_cli.io.text import escaped
 from bnsharp_cli.measurement.execution import Batch, Stream
 
 RESIDENT = 2**30
@@ -22,14 +24,8 @@ RESIDENT = 2**30
 KINDS = "digits, cifar10, cifar100, mnist, fashionmnist, svhn, folder:DIR, npz:FILE, package.module:factory"
 
 
-class Split(Protocol):
-    """One split of a labelled data set; images come as floats, (N, C, H, W), in [0, 1] unless stored otherwise."""
-
-    def __len__(self) -> int:
-        """The number of examples."""
-
-    def load(self, indices: Tensor, preprocessing: Preprocessing) -> Batch:
-        """The examples at ``indices``, resized but not yet normalised."""
+IGNORED = -100
+"""The label of pixels that torch's cross entropy leaves out."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,35 @@ class Batches:
         return self.batch_size * len(self.batches)
 
 
-def open_data(spec: str, split: str = "train", root: Path | None = None, download: bool = False) -> Split:
+Progress = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """No progress."""
+
+
+@contextmanager
+def naming(spec: str) -> Iterator[None]:
+    """Whatever is refused inside names the data set that it is about.
+
+    Raises:
+        DataRefusedError: with ``spec`` before a reason that does not name its file.
+    """
+    try:
+        yield
+    except DataRefusedError as error:
+        if escaped(spec.partition(":")[2] or spec) in error.reason:
+            raise
+        raise DataRefusedError(f"{escaped(spec)}: {error.reason}", error.remedy) from error
+
+
+def open_data(
+    spec: str,
+    split: str = "train",
+    root: Path | None = None,
+    download: bool = False,
+    progress: Progress = silent,
+) -> Split:
     """Open a data set by its specification.
 
     Args:
@@ -64,6 +88,7 @@ def open_data(spec: str, split: str = "train", root: Path | None = None, downloa
         split: ``train`` or ``test``.
         root: where torchvision's data sets lie.
         download: allow torchvision to fetch a data set that is not there.
+        progress: told now and then how far the search of a large folder is.
 
     Raises:
         UsageError: an unknown specification.
@@ -73,9 +98,9 @@ def open_data(spec: str, split: str = "train", root: Path | None = None, downloa
     if spec == "digits":
         return sources.digits(split)
     if kind == "folder" and argument:
-        return sources.folder(Path(argument), split)
+        return images.folder(Path(argument), split, progress)
     if kind == "npz" and argument:
-        return sources.npz(Path(argument), split)
+        return npz.npz(Path(argument), split)
     if spec in sources.TORCHVISION:
         return sources.torchvision_split(spec, split, root, download)
     if argument:
@@ -91,6 +116,7 @@ def draw_batches(
     preprocessing: Preprocessing | None = None,
     *,
     resident: int = RESIDENT,
+    progress: Progress = silent,
 ) -> Batches:
     """Draw a fixed list of batches: the first ``samples`` of a seeded permutation, cut consecutively.
 
@@ -103,6 +129,7 @@ def draw_batches(
         seed: of the permutation.
         preprocessing: what is done to every image.
         resident: bytes of batches that may stay in memory; beyond, they stream.
+        progress: told which batch is being read.
 
     Raises:
         DataRefusedError: not one whole batch can be drawn, a value is not finite, or a second reading differs.
@@ -110,6 +137,8 @@ def draw_batches(
     generator = torch.Generator().manual_seed(seed)
     indices = torch.randperm(len(split), generator=generator)[:samples]
     whole = len(indices) // batch_size
+    if len(split) == 0:
+        raise DataRefusedError("There are no examples in this split.", "Use data with examples, or another --split.")
     if whole == 0:
         raise DataRefusedError(
             f"{len(indices)} samples do not fill one batch of {batch_size}.",
@@ -117,7 +146,7 @@ def draw_batches(
         )
     parts = torch.split(indices[: whole * batch_size], batch_size)
     stream = Stream(_Reader(split, parts, preprocessing or Preprocessing()), whole)
-    batches, sha256, labels = _read_once(stream, resident)
+    batches, sha256, labels = _read_once(stream, resident, split, parts, progress)
     dropped = len(indices) - whole * batch_size
     notices = []
     if samples is not None and samples > len(split):
@@ -138,26 +167,44 @@ class _Reader:
         return self.preprocessing.normalise(images), labels
 
 
-def _read_once(stream: Stream, resident: int) -> tuple[Sequence[Batch], str, tuple[int, int] | None]:
+def _read_once(
+    stream: Stream, resident: int, split: Split, parts: Sequence[Tensor], progress: Progress
+) -> tuple[Sequence[Batch], str, tuple[int, int] | None]:
     """The checked batches, kept if they fit, with their digest and the range of their labels."""
     digest, kept, ranges = hashlib.sha256(), [], []
+    progress(f"reading batch 1 of {len(stream)}")
     first = stream[0]
     fits = len(stream) * sum(tensor.nbytes for tensor in first) <= resident
-    for index, (images, labels) in enumerate(stream):
-        if not bool(torch.isfinite(images).all()):
-            raise DataRefusedError("The data has values that are NaN or infinite.", "Clean the data set.")
-        if index == 0 and not fits and not all(map(torch.equal, first, (images, labels))):
+    for index, (inputs, labels) in enumerate(stream):
+        progress(f"reading batch {index + 1} of {len(stream)}")
+        for tensor in (inputs, labels):
+            _require_finite(split, parts[index], tensor)
+        if index == 0 and not fits and not all(map(torch.equal, first, (inputs, labels))):
             raise DataRefusedError(
                 "The data changes from one reading to the next.", "Switch its random augmentation off to measure."
             )
-        digest.update(images.contiguous().numpy().tobytes())
+        digest.update(inputs.contiguous().numpy().tobytes())
         digest.update(labels.contiguous().numpy().tobytes())
-        ranges.append(None if labels.is_floating_point() else (int(labels.min()), int(labels.max())))
+        ranges.append(_range(labels))
         if fits:
-            kept.append((images, labels))
+            kept.append((inputs, labels))
+    progress("")
     known = [pair for pair in ranges if pair is not None]
     labels_range = (min(low for low, _ in known), max(high for _, high in known)) if known else None
     return tuple(kept) if fits else stream, digest.hexdigest(), labels_range
+
+
+def _require_finite(split: Split, indices: Tensor, tensor: Tensor) -> None:
+    finite = torch.isfinite(tensor).reshape(len(tensor), -1).all(1)
+    if not bool(finite.all()):
+        culprit = int(indices[int(finite.int().argmin())])
+        raise DataRefusedError(f"{split.name_of(culprit)} has values that are NaN or infinite.", "Clean the data set.")
+
+
+def _range(labels: Tensor) -> tuple[int, int] | None:
+    """The smallest and the largest class number, or None where labels are none."""
+    counted = labels[labels != IGNORED]
+    return None if labels.is_floating_point() or not len(counted) else (int(counted.min()), int(counted.max()))
 
 
 def channel_statistics(split: Split, limit: int = 10_000) -> Preprocessing:

@@ -8,7 +8,11 @@ from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
 
-_REMEDY = "Use the data the network was trained on; y holds one class number, an integer, for each image."
+_REMEDY = (
+    "Use the data the network was trained on, y one class number for each image (or pixel), or name another --loss: "
+    "mse compares numbers."
+)
+_AGREES = 1e-3
 
 
 def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None) -> None:
@@ -20,13 +24,19 @@ def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None
         span: the smallest and the largest class number of all, or None.
 
     Raises:
-        DataRefusedError: another shape, or class numbers that the network does not have.
+        DataRefusedError: another shape, class numbers that the network does not have, or numbers that are no
+            probabilities.
     """
     classes, rest = outputs.shape[1], outputs.shape[2:]
     if labels.shape[1:] != ((classes, *rest) if labels.is_floating_point() else rest):
         raise DataRefusedError(
-            f"The labels are {str(labels.dtype).removeprefix('torch.')} of shape {_shape(labels.shape[1:])}, "
-            f"expected integers of shape {_shape(rest)}.",
+            f"The labels are {str(labels.dtype).removeprefix('torch.')} of shape {batch_shape(labels.shape[1:])}, "
+            f"expected integers of shape {batch_shape(rest)}.",
+            _REMEDY,
+        )
+    if labels.is_floating_point() and not _are_probabilities(labels):
+        raise DataRefusedError(
+            f"The labels are {str(labels.dtype).removeprefix('torch.')} and no probabilities of {classes} classes.",
             _REMEDY,
         )
     if span is not None and (span[0] < 0 or span[1] >= classes):
@@ -36,5 +46,10 @@ def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None
         )
 
 
-def _shape(rest: Iterable[int]) -> str:
+def _are_probabilities(labels: Tensor) -> bool:
+    return bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() <= _AGREES).all())
+
+
+def batch_shape(rest: Iterable[int]) -> str:
+    """A shape with N for the examples."""
     return f"({', '.join(['N', *map(str, rest)])})"

@@ -19,3 +19,14 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
 def kind_and_line(error: BaseException) -> str:
     """A stranger's exception in one line: ``KeyError: 'images'``."""
     return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+def escaped(text: object, longest: int = _LONGEST) -> str:
+    """``text`` with every character that a terminal would act upon written out; of a long one the end.
+
+    For paths: what a stranger called a file may hold line ends, terminal escapes and bytes that are no text.
+    """
+    written = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
+    )
+    return written if len(written) <= longest else "…" + written[1 - longest :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -63,7 +64,7 @@ class Search:
     values: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """One measure of one network.
 
@@ -88,8 +89,28 @@ class Measurement:
     uncertainty_cost: Cost = field(default_factory=Cost)
     search: Search | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-    direction: Point | None = field(default=None, repr=False, compare=False)
-    segment: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
+    direction: Point | None = field(default=None, compare=False)
+    segment: tuple[tuple[float, float], ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        """The value, its errors, how it came about and what it cost, on one line."""
+        return f"Measurement({', '.join(f'{key} {entry}' for key, entry in self._entries().items())})"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        rows = [f"<tr><th>{key}</th><td>{html.escape(entry)}</td></tr>" for key, entry in self._entries().items()]
+        return f"<table>{''.join(rows)}</table>"
+
+    def _entries(self) -> dict[str, str]:
+        errors = {f"± {kind}": error for kind, error in vars(self.uncertainty).items() if error is not None}
+        options = {key: str(self.details[key]) for key in ("delta", "power") if key in self.details}
+        return {
+            self.name: f"{self.value:.6g}",
+            **{kind: f"{error:.1e}" for kind, error in errors.items()},
+            "status": self.status.value,
+            **options,
+            "cost": f"{self.cost.forward:g}F + {self.cost.backward:g}B",
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as in the JSON schema ``bnsharp/1``."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.outputs import correct
+from bnsharp_cli.measurement.surface import Criterion
 from bnsharp_cli.training.rules import RULES, Closure, Rule
 
 Examples = tuple[Tensor, Tensor]
@@ -69,23 +71,30 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Figures:
-    """Mean loss and accuracy of a network in eval mode."""
+    """Mean loss and accuracy of a network in eval mode; no accuracy where targets are not class indices."""
 
     loss: float
-    accuracy: float
+    accuracy: float | None
 
 
 Progress = Callable[[int, float], None]
 
 
-def train(module: nn.Module, examples: Examples, options: TrainingOptions, progress: Progress) -> None:
-    """Train ``module`` in place with cross entropy.
+def train(
+    module: nn.Module,
+    examples: Examples,
+    options: TrainingOptions,
+    progress: Progress,
+    criterion: Criterion = functional.cross_entropy,
+) -> None:
+    """Train ``module`` in place.
 
     Args:
-        module: a classifier.
-        examples: inputs (N, …) and class indices (N,).
+        module: a network.
+        examples: inputs (N, …) and targets (N, …).
         options: how.
         progress: told the epoch and its mean loss after each epoch.
+        criterion: mean loss of a batch from outputs and targets.
 
     Raises:
         NotMeasurableError: the loss became NaN or infinite.
@@ -98,32 +107,37 @@ def train(module: nn.Module, examples: Examples, options: TrainingOptions, progr
     for epoch in range(options.epochs):
         passed = sum(epoch >= milestone for milestone in options.milestones)
         rule.set_learning_rate(options.learning_rate * options.decay**passed)
-        losses = [float(rule.step(closure)) for closure in _closures(module, examples, options, generator)]
+        losses = [float(rule.step(closure)) for closure in _closures(module, examples, options, generator, criterion)]
         mean = math.fsum(losses) / len(losses)
         if not math.isfinite(mean):
             raise NotMeasurableError(f"The training loss became {mean} in epoch {epoch + 1}.", "Lower --learning-rate.")
         progress(epoch, mean)
 
 
-def evaluate(module: nn.Module, examples: Examples) -> Figures:
-    """Mean cross entropy (float64) and accuracy in eval mode."""
+def evaluate(module: nn.Module, examples: Examples, criterion: Criterion = functional.cross_entropy) -> Figures:
+    """Mean loss (float64) and accuracy in eval mode."""
     inputs, targets = examples
     module.eval()
-    loss, correct = 0.0, 0
+    loss, right, counted = 0.0, 0, 0
     with torch.no_grad():
         for images, labels in zip(
             torch.split(inputs, _EVALUATION_BATCH), torch.split(targets, _EVALUATION_BATCH), strict=True
         ):
             outputs = module(images).double()
-            loss += float(functional.cross_entropy(outputs, labels, reduction="sum"))
-            correct += int((outputs.argmax(1) == labels).sum())
+            loss += float(criterion(outputs, labels)) * len(labels)
+            hits, labelled = correct(outputs, labels)
+            right, counted = right + int(hits), counted + int(labelled)
     if not math.isfinite(loss):
         raise NotMeasurableError(f"The loss of the trained network is {loss}.", "Lower --learning-rate.")
-    return Figures(loss / len(targets), correct / len(targets))
+    return Figures(loss / len(targets), right / counted if counted else None)
 
 
 def _closures(
-    module: nn.Module, examples: Examples, options: TrainingOptions, generator: torch.Generator
+    module: nn.Module,
+    examples: Examples,
+    options: TrainingOptions,
+    generator: torch.Generator,
+    criterion: Criterion,
 ) -> list[Closure]:
     inputs, targets = examples
     size = min(options.batch_size, len(targets))
@@ -133,7 +147,7 @@ def _closures(
     def closure_of(indices: Tensor) -> Closure:
         def closure() -> Tensor:
             module.zero_grad(set_to_none=True)
-            loss = functional.cross_entropy(module(inputs[indices]), targets[indices])
+            loss = criterion(module(inputs[indices]), targets[indices])
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             return loss
 

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.data import channel_statistics, draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.sources import ArraySplit
+from bnsharp_cli.io.splits import ArraySplit
 from bnsharp_cli.measurement.execution import Stream
 
 

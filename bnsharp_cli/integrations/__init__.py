@@ -1,0 +1,1 @@
+"""bnsharp inside other people's programs; each needs the extra of its name."""

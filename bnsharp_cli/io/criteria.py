@@ -1,0 +1,111 @@
+"""The loss that a measurement is of, by its name on the command line or by the user's own function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.io.factories import import_factory, run_factory
+from bnsharp_cli.io.labels import batch_shape, require_labels
+from bnsharp_cli.io.text import one_line
+from bnsharp_cli.measurement.adapters import takes_tensor
+
+CROSS_ENTROPY = "cross-entropy"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A criterion with its name.
+
+    Attributes:
+        name: as on the command line.
+        criterion: the mean loss of a batch, from outputs and targets.
+    """
+
+    name: str
+    criterion: Callable[[Any, Any], Any]
+
+    @property
+    def tensor_only(self) -> bool:
+        """Whether it takes a network's prediction, rather than all that a network returns."""
+        return self.name in LOSSES or takes_tensor(self.criterion)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether right classes can be counted beside it."""
+        return self.name != "mse"
+
+    def require_targets(self, outputs: Tensor, targets: Tensor, span: tuple[int, int] | None) -> None:
+        """Refuse targets that cannot belong to what a network answers.
+
+        Args:
+            outputs: (n, …) of any n examples.
+            targets: of some, (N, …).
+            span: the smallest and the largest class number of all, or None.
+
+        Raises:
+            DataRefusedError: another shape, or class numbers that the network does not have.
+        """
+        if self.name == CROSS_ENTROPY and outputs.ndim > 1:
+            require_labels(outputs, targets, span)
+        if self.name == "mse":
+            _aligned(outputs[:1], targets[:1])
+
+
+def open_loss(spec: str | None, stated: object = None) -> Loss:
+    """The loss that the user names, or else the one that a checkpoint states, or else cross entropy.
+
+    Args:
+        spec: ``cross-entropy``, ``mse``, ``package.module:function`` or ``file.py:function``; a class is called once.
+        stated: the checkpoint's own entry, which can name a loss of ours and never code to import.
+
+    Raises:
+        UsageError: an unknown name, or a function that cannot be imported.
+    """
+    if spec is None:
+        known = stated is None or stated in LOSSES
+        if not known:
+            raise UsageError(
+                f"The checkpoint was trained with the loss '{one_line(stated)}', which is code of yours.",
+                "Name it, or another, with --loss.",
+            )
+        spec = str(stated or CROSS_ENTROPY)
+    if spec in LOSSES:
+        return Loss(spec, LOSSES[spec])
+    if not spec.partition(":")[2]:
+        raise UsageError(
+            f"--loss: expected {', '.join(LOSSES)}, package.module:function or file.py:function, found '{spec}'.",
+            "Name a loss.",
+        )
+    function = import_factory(spec)
+    return Loss(spec, run_factory(spec) if isinstance(function, type) and issubclass(function, nn.Module) else function)
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean over all entries of (output − target)²; a last dimension of one may be left out on either side.
+
+    Raises:
+        DataRefusedError: other shapes, which would otherwise be stretched to each other.
+    """
+    return functional.mse_loss(*_aligned(outputs, targets))
+
+
+def _aligned(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs and targets of one shape and precision."""
+    if outputs.shape not in {targets.shape, (*targets.shape, 1)} and (*outputs.shape, 1) != targets.shape:
+        raise DataRefusedError(
+            f"The labels are of shape {batch_shape(targets.shape[1:])}, expected {batch_shape(outputs.shape[1:])}.",
+            "Give y that shape, or use --loss cross-entropy for class numbers.",
+        )
+    return outputs, targets.to(outputs.dtype).reshape(outputs.shape)
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    CROSS_ENTROPY: functional.cross_entropy,
+    "mse": mean_squared_error,
+}

@@ -1,0 +1,172 @@
+"""Splits of labelled data: what they answer, those in memory, and those that are read example by example."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.text import kind_and_line
+from bnsharp_cli.measurement.execution import Batch
+
+
+class Split(Protocol):
+    """One split of a labelled data set; images come as floats, (N, C, H, W), in [0, 1] unless stored otherwise."""
+
+    def __len__(self) -> int:
+        """The number of examples."""
+
+    def load(self, indices: Tensor, preprocessing: Preprocessing) -> Batch:
+        """The examples at ``indices``, resized but not yet normalised."""
+
+    def name_of(self, index: int) -> str:
+        """What to call example ``index`` in an error message."""
+
+
+class Rows(Protocol):
+    """The rows of an array, in memory or in a file: as much of a tensor as a split needs."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole array."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """The rows at ``indices``."""
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Examples in arrays: images (N, C, H, W), uint8 or floating, and targets (N, …).
+
+    Attributes:
+        images: tensor, or rows in a file.
+        labels: likewise.
+        name: of the data set.
+    """
+
+    images: Tensor | Rows
+    labels: Tensor | Rows
+    name: str = "the data"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load(self, indices: Tensor, preprocessing: Preprocessing) -> Batch:
+        """Floating images at ``indices``, uint8 scaled to [0, 1].
+
+        Raises:
+            DataRefusedError: they do not fit into memory, or the file has changed.
+        """
+        require_room(len(indices), int(np.prod(self.images.shape[1:], dtype=object)), self.name)
+        labels = self.labels[indices]
+        targets = labels if labels.is_floating_point() else labels.long()
+        return preprocessing.resize(_unit_range(self.images[indices])), targets
+
+    def name_of(self, index: int) -> str:
+        """Example ``index`` of the data set."""
+        return f"example {index} of {self.name}"
+
+
+@dataclass(frozen=True)
+class DatasetSplit:
+    """A map-style data set of (image, label), read example by example.
+
+    Attributes:
+        dataset: anything with ``__len__`` and ``__getitem__``; images are tensors (C, H, W) or PIL images.
+        named: what to call example i in an error message.
+    """
+
+    dataset: Any
+    named: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def load(self, indices: Tensor, preprocessing: Preprocessing) -> Batch:
+        """Floating images at ``indices``, stacked.
+
+        Raises:
+            DataRefusedError: an image that cannot be read or is of another size than the first, or too much for memory.
+        """
+        numbers = indices.tolist()
+        first = self._example(numbers[0], preprocessing)
+        require_room(len(numbers), first[0].numel(), f"The data set of {self.name_of(numbers[0])}")
+        return stacked([first, *(self._example(index, preprocessing) for index in numbers[1:])], numbers, self.name_of)
+
+    def name_of(self, index: int) -> str:
+        """As the data set calls example ``index``."""
+        return self.named(index)
+
+    def _example(self, index: int, preprocessing: Preprocessing) -> Batch:
+        try:
+            image, label = self.dataset[index]
+            return preprocessing.resize(pixels(image)), torch.as_tensor(label)
+        except (Exception, SystemExit) as error:  # the data set may be the user's own, which raises whatever it likes
+            raise DataRefusedError(
+                f"Cannot read {self.name_of(index)}: {kind_and_line(error)}.", "Replace or remove it."
+            ) from error
+
+
+def stacked(examples: list[Batch], numbers: list[int], name_of: Callable[[int], str]) -> Batch:
+    """Examples as one batch.
+
+    Raises:
+        DataRefusedError: an image or a label of another shape than the first.
+    """
+    shape, label_shape = (part.shape for part in examples[0])
+    for number, (image, label) in zip(numbers, examples, strict=True):
+        if label.shape != label_shape:
+            raise DataRefusedError(
+                f"The label of {name_of(number)} is {tuple(label.shape)}, the first {tuple(label_shape)}.",
+                "Give every example a label of one shape.",
+            )
+        if image.shape != shape:
+            raise DataRefusedError(
+                f"{name_of(number)} is {tuple(image.shape)}, the first image {tuple(shape)}.",
+                "Give all images one size, or a checkpoint whose preprocessing resizes them.",
+            )
+    images, labels = zip(*examples, strict=True)
+    return torch.stack(images), torch.stack(labels)
+
+
+def require_room(count: int, numbers: int, name: str) -> None:
+    """Refuse what can only end with the process killed: images that together fill half of this machine's memory.
+
+    Args:
+        count: how many images are wanted at once.
+        numbers: float32 numbers in each.
+        name: of the data.
+
+    Raises:
+        DataRefusedError: with what is needed and what there is.
+    """
+    needed, memory = 4 * count * numbers, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory // 2:
+        raise DataRefusedError(
+            f"{name}: {count} images at once take {needed / 2**30:.0f} GiB, this machine has {memory / 2**30:.0f}.",
+            "Lower --batch-size, or use smaller images.",
+        )
+
+
+def pixels(image: Any) -> Tensor:
+    """(C, H, W) floats of a tensor or of a PIL image, uint8 scaled to [0, 1]."""
+    if isinstance(image, Tensor):
+        return _unit_range(image)
+    array = np.array(image)
+    return _unit_range(torch.from_numpy(array if array.ndim == 3 else array[..., None]).movedim(-1, 0))
+
+
+def _unit_range(images: Tensor) -> Tensor:
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    return images.float()
