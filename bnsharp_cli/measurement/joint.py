@@ -15,10 +15,9 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import along
-from bnsharp_cli.measurement.probe import Evidence, Probe, evidence, invariant
-
-FREE = -1
-"""The block number of θ_* while blocks are being found; afterwards it is the last one."""
+from bnsharp_cli.measurement.assignment import FREE
+from bnsharp_cli.measurement.euler import Euler, Evidence, evidence
+from bnsharp_cli.measurement.probe import Probe
 
 _SPARE_COTANGENTS = 4
 _NULL = 1e-9
@@ -28,9 +27,7 @@ Members = dict[str, Tensor]
 """Row indices of each tensor of a joint set."""
 
 
-def joint_sets(
-    probe: Probe, pairs: Sequence[tuple[Point, Point]], labels: Mapping[str, Tensor], scale: float
-) -> list[Members]:
+def joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> list[Members]:
     """Every further joint Euler-zero set of the rows that are still free, no two of which overlap.
 
     First single channels of a module's vectors (γ_c, β_c), then whole modules, then sets of modules (those that write
@@ -38,19 +35,18 @@ def joint_sets(
 
     Args:
         probe: to confirm by scaling, and for further cotangents.
-        pairs: (point, gradient) of a few cotangents.
+        euler: the Euler products.
         labels: −1 for every free row.
-        scale: see ``invariant``.
     """
-    modules = _free_modules(labels, probe.points[0])
+    modules = _free_modules(labels, probe.places[0].point)
     found: list[Members] = []
     remaining = []
     for members in modules:
-        channels = _channel_sets(pairs, members, labels, scale)
-        whole = _total(pairs, members)
+        channels = _channel_sets(euler, members, labels)
+        whole = _total(euler.pairs, members)
         if channels:
             found.extend(channels)
-        elif bool(invariant(whole, scale)[0]):
+        elif bool(euler.invariant(whole)[0]):
             found.append(members)
         else:
             remaining.append(members)
@@ -75,15 +71,14 @@ def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
     return list(modules.values())
 
 
-def _channel_sets(
-    pairs: Sequence[tuple[Point, Point]], members: Members, labels: Mapping[str, Tensor], scale: float
-) -> list[Members]:
+def _channel_sets(euler: Euler, members: Members, labels: Mapping[str, Tensor]) -> list[Members]:
     """Single channels, if every tensor is a free vector of one length and every channel is invariant by itself."""
-    vectors = all(pairs[0][0][name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
+    point = euler.pairs[0][0]
+    vectors = all(point[name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
     if not vectors or len({len(rows) for rows in members.values()}) != 1:
         return []
-    joint = _sum([evidence(pairs, name, 0) for name in members])
-    if not bool(invariant(joint, scale).all()):
+    joint = _sum([evidence(euler.pairs, name, 0) for name in members])
+    if not bool(euler.invariant(joint).all()):
         return []
     count = joint.products.shape[-1]
     return [{name: torch.tensor([channel]) for name in members} for channel in range(count)]
@@ -100,18 +95,18 @@ def _total(pairs: Sequence[tuple[Point, Point]], members: Members) -> Evidence:
 def _sets_of_modules(probe: Probe, modules: Sequence[Members]) -> list[Members]:
     if len(modules) < 2:
         return []
-    point = probe.points[-1]
+    place = probe.places[-1]
     names = [name for members in modules for name in members]
-    gradients = probe.gradients(point, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
+    gradients = probe.gradients(place, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
     rows = [
-        torch.stack([_total([(point, gradient)], members).products[0, 0] for members in modules])
+        torch.stack([_total([(place.point, gradient)], members).products[0, 0] for members in modules])
         for gradient in gradients
     ]
-    if not rows:  # no output depends on any of them
-        return []
     products = torch.stack(rows)
     sizes = products.norm(dim=0)
     heard = (sizes > 0).nonzero().flatten()
+    if not len(heard):
+        return []
     _, singular, right = torch.linalg.svd(products[:, heard] / sizes[heard])
     null = right[singular <= _NULL * singular[0]] / sizes[heard]
     sets = []
