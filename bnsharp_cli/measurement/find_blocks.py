@@ -87,13 +87,11 @@ def _assign_numbers(assignment: Assignment, probe: Probe, euler: Euler, name: st
 
     Their gradient is zero, so that Euler's theorem cannot tell them from what has no effect; a change of sign can.
     """
-    alone = probe.places[0].point[name].shape[1:].numel() == 1
-    silent = euler.silent(euler.rows(name)).cpu() & (assignment.labels[name] == FREE)
-    if (
-        alone
-        and bool(silent.any())
-        and not probe.unchanged(partial(_scaled, name=name, factors=1 - 2 * silent.double()))
-    ):
+    if probe.places[0].point[name].shape[1:].numel() != 1 or bool((assignment.labels[name] != FREE).any()):
+        return
+    silent = euler.silent(euler.rows(name)).cpu()
+    flipped = partial(_scaled, name=name, factors=1 - 2 * silent.double())
+    if bool(silent.any()) and not probe.unchanged(flipped):
         for row in silent.nonzero():
             assignment.add({name: row})
 

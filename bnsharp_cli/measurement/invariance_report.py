@@ -100,7 +100,5 @@ def _limits(copies: Sequence[CopyReport]) -> str:
     if tied:
         said += f" The rows of {', '.join(tied)} share one a, or keep theirs: no norm's ε or statistics undo more."
     if unjudged:
-        said += (
-            f" Not judged, for a norm's ε cannot be scaled and they compute something else: {', '.join(unjudged)}."
-        )
+        said += f" Not judged, for a norm's ε cannot be scaled and they compute something else: {', '.join(unjudged)}."
     return said
