@@ -55,7 +55,8 @@ def joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> list
     taken: set[tuple[str, int]] = set()
     for members in found:
         rows = {(name, row) for name, indices in members.items() for row in indices.tolist()}
-        if not rows & taken and probe.unchanged(partial(_doubled, members=members)):
+        scalings = (partial(_scaled, members=members, factor=factor) for factor in (0.5, 2.0))
+        if not rows & taken and all(probe.unchanged(scaling) for scaling in scalings):
             accepted.append(members)
             taken |= rows
     return accepted
@@ -130,11 +131,11 @@ def _reduced_rows(matrix: Tensor) -> Tensor:
     return reduced
 
 
-def _doubled(point: Point, members: Members) -> Point:
+def _scaled(point: Point, members: Members, factor: float) -> Point:
     scaled = dict(point)
     for name, rows in members.items():
         factors = torch.ones(len(_as_vector(point[name])), dtype=torch.float64)
-        factors[rows] = 2.0
+        factors[rows] = factor
         scaled[name] = point[name] * along(factors.to(point[name].device), 0, point[name].ndim)
     return scaled
 

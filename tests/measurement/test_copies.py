@@ -16,7 +16,16 @@ from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.surface import LossSurface
 from tests.cases import SharedWeights, images, mlp_bn, vectors
-from tests.measurement.networks import HeadNorms, NormedEmbedding, OneNormTwice, OwnNorm, sentences, sequences
+from tests.measurement.networks import (
+    HeadNorms,
+    NormedEmbedding,
+    OneNormTwice,
+    OwnNorm,
+    grouped,
+    one_dull_colour,
+    sentences,
+    sequences,
+)
 
 
 def trained_statistics(module: nn.Module, batches: object) -> nn.Module:
@@ -92,6 +101,20 @@ def test_heads_are_scaled_each_by_its_own_factor() -> None:
     assert [tuple(entry.shape) for entry in copy.norm_epsilon] == [(1, 1, 2), (1, 1, 2)]
     scale = lengths(module, copy, "key.weight")
     torch.testing.assert_close(copy.norm_epsilon[1].flatten(), 1e-5 * scale[[0, 4]].square())
+
+
+def test_a_channel_that_is_constant_where_the_probe_looks_is_scaled_with_the_others() -> None:
+    """Its scale is read off at the generic place; on the samples that follow it matters."""
+    torch.manual_seed(0)
+    module = grouped(bias=True)
+    (dull, labels), (vivid, _) = one_dull_colour()[0], images()[0]
+    surface = LossSurface.of(
+        module, [(torch.cat([dull[:8], vivid]), torch.cat([labels[:8], labels]))], dtype=torch.float64
+    )
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    copy = Copier(surface, point, blocks).copy("copy", uniform_factors(blocks.invariant, 1e-3))
+    assert abs(copy.exact.value(copy.point) - surface.value(point)) < 1e-12
 
 
 def test_words_share_a_factor_since_a_norm_of_many_words_has_one_epsilon() -> None:

@@ -305,6 +305,23 @@ def test_joint_sets_never_overlap() -> None:
         assert abs(bare.value(spheres.scale(point, factors)) - bare.value(point)) < 1e-12
 
 
+def test_a_joint_set_that_scaling_refutes_is_none() -> None:
+    """A vector brought to length 3 while it is shorter: Euler's theorem holds there, and fails at twice its length."""
+
+    class Stretched(nn.Module):
+        def __init__(self, least: float) -> None:
+            super().__init__()
+            self.hidden, self.output = nn.Linear(4, 5), nn.Linear(5, 3)
+            self.gain, self.least = nn.Parameter(torch.rand(5) + 0.5), least
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            length = self.gain.norm()
+            return self.output(torch.tanh(self.hidden(inputs)) * self.gain / length * length.clamp_min(self.least))
+
+    assert blocks_of(seeded(Stretched, 1e3), vectors(), "extended").joint == {0: ("gain",)}
+    assert blocks_of(seeded(Stretched, 3.0), vectors(), "extended").joint == {}
+
+
 def test_a_partly_normalised_transposed_convolution_does_not_crash_the_extended_partition() -> None:
     class Partly(nn.Module):
         def __init__(self) -> None:
