@@ -116,6 +116,7 @@ def shared(call: NormCall, per_slot: Tensor) -> Tensor | None:
     """
     if call.kind == "batch":
         return per_slot.nan_to_num(1.0)
+    per_slot = per_slot.contiguous()  # of expanded tensors torch 2.15 returns medians that are none of their entries
     along = (0,) if call.kind in {"instance", "group"} else range(per_slot.ndim)
     for dimension in along:
         known = per_slot.nanmedian(dimension, keepdim=True).values

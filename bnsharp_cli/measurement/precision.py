@@ -18,7 +18,7 @@ _ACCESS = {"__get__", "__set__", "__setitem__", "view"}
 
 
 class Arithmetic:
-    """The arithmetic of one run, which its first floating tensor tells."""
+    """The arithmetic of one run, which the first floating tensor that it computes with tells."""
 
     def __init__(self) -> None:
         self._dtype: torch.dtype | None = None
@@ -27,7 +27,7 @@ class Arithmetic:
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """The call to make instead: casts, types and tensors below float64 raised to it in a float64 run."""
-        if self._dtype is None:
+        if self._dtype is None and not _accesses(function):
             self._dtype = next((tensor.dtype for tensor in _floating((args, kwargs))), None)
         if self._dtype is not torch.float64 or _in_place(function, kwargs):
             return function, args, kwargs
@@ -42,11 +42,14 @@ class Arithmetic:
         return _raised(returned)
 
 
+def _accesses(function: Any) -> bool:
+    return getattr(function, "__name__", "") in _ACCESS
+
+
 def _in_place(function: Any, kwargs: dict[str, Any]) -> bool:
     """Whether the call concerns this very tensor rather than its value."""
     name = getattr(function, "__name__", "")
-    changes = name.endswith("_") and not name.endswith("__")
-    return changes or name in _ACCESS or "out" in kwargs
+    return (name.endswith("_") and not name.endswith("__")) or _accesses(function) or "out" in kwargs
 
 
 def _raised(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tests.cases import images
 
@@ -114,16 +113,3 @@ def one_dull_colour(value: float = 0.3) -> tuple[tuple[Tensor, Tensor], ...]:
     pixels = pixels.clone()
     pixels[:, 0] = value
     return ((pixels, labels),)
-
-
-def layer_norm_everywhere() -> dict[str, object]:
-    """The same layer norm, called in every way there is."""
-    aten = torch.ops.aten
-    return {
-        "functional": lambda x: functional.layer_norm(x, (6,)),
-        "torch": lambda x: torch.layer_norm(x, (6,)),
-        "aten": lambda x: aten.layer_norm(x, [6]),
-        "aten.default": lambda x: aten.layer_norm.default(x, [6]),
-        "cast": lambda x: functional.layer_norm(x.float(), (6,)).to(x.dtype),
-        "cast to float32": lambda x: functional.layer_norm(x.to(torch.float32), (6,)).type_as(x),
-    }
