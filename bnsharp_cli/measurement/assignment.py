@@ -56,15 +56,18 @@ class Assignment:
         return rows, len(used)
 
 
-def confirm(assignment: Assignment, probe: Probe) -> dict[str, int]:
-    """Scale every block by ½ and by 2; release the rows whose scaling changes an output.
+def confirm(assignment: Assignment, probe: Probe, first: int = 0) -> set[int]:
+    """Scale every block from number ``first`` on by ½ and by 2; release those whose scaling changes an output.
 
     Returns:
-        How many rows of each tensor were released, where any was.
+        The numbers of the blocks that were released.
     """
-    rows, count = assignment.numbered()
-    generator = torch.Generator().manual_seed(1)
-    exponents = 2.0 * torch.randint(2, (count + 1,), generator=generator) - 1
+    count = assignment.count
+    exponents = 2.0 * torch.randint(2, (count,), generator=torch.Generator().manual_seed(1)) - 1
+    rows = {
+        name: Rows(assignment.axes[name], torch.where(labels == FREE, count, labels))
+        for name, labels in assignment.labels.items()
+    }
     spheres = Spheres(rows, torch.ones(count + 1, dtype=torch.float64))
 
     def unchanged(blocks: list[int]) -> bool:
@@ -72,17 +75,14 @@ def confirm(assignment: Assignment, probe: Probe) -> dict[str, int]:
         chosen[blocks] = exponents[blocks].double()
         return all(probe.unchanged(partial(spheres.scale, factors=2.0 ** (sign * chosen))) for sign in (1, -1))
 
-    if unchanged(list(range(count))):
-        return {}
     refuted: set[int] = set()
-    for entry in rows.values():
-        own = sorted(set(entry.block.tolist()) - {count} - refuted)
-        if own and not unchanged(own):
-            refuted.update(_culprits(own, unchanged))
-    released = torch.tensor(sorted(refuted))
-    found = {name: int(torch.isin(entry.block, released).sum()) for name, entry in rows.items()}
-    assignment.release(refuted)
-    return {name: lost for name, lost in found.items() if lost}
+    if not unchanged(list(range(first, count))):
+        for labels in assignment.labels.values():
+            own = [block for block in sorted(set(labels.tolist()) - refuted) if block >= first]
+            if own and not unchanged(own):
+                refuted.update(_culprits(own, unchanged))
+        assignment.release(refuted)
+    return refuted
 
 
 def _culprits(blocks: list[int], unchanged: Callable[[list[int]], bool]) -> list[int]:

@@ -13,7 +13,7 @@ from bnsharp_cli.core.spheres import Rows, Spheres, along
 from bnsharp_cli.measurement.assignment import FREE, Assignment, confirm
 from bnsharp_cli.measurement.blocks import NO_EFFECT, PARTITIONS, Blocks, TensorBlocks
 from bnsharp_cli.measurement.euler import Euler, Evidence
-from bnsharp_cli.measurement.joint import joint_sets
+from bnsharp_cli.measurement.joint import add_joint_sets
 from bnsharp_cli.measurement.probe import Probe
 from bnsharp_cli.measurement.surface import LossSurface
 
@@ -53,13 +53,12 @@ def find_partitions(
         if tensor.ndim > 1:
             _assign_rows(assignment, euler, point, name)
             _assign_numbers(assignment, probe, euler, name)
-    refuted = confirm(assignment, probe)
+    proposed = {name: int((labels != FREE).sum()) for name, labels in assignment.labels.items()}
+    confirm(assignment, probe)
+    refuted = {name: proposed[name] - int((labels != FREE).sum()) for name, labels in assignment.labels.items()}
     found = []
     for partition in partitions:
-        joint: dict[int, tuple[str, ...]] = {}
-        for members in joint_sets(probe, euler, assignment.labels) if partition == "extended" else ():
-            joint[assignment.count] = tuple(members)
-            assignment.add(members)
+        joint = add_joint_sets(assignment, probe, euler) if partition == "extended" else {}
         found.append(_finish(assignment, probe, euler, partition, joint, refuted))
     return tuple(found)
 
@@ -149,7 +148,7 @@ def _finish(
         is_invariant = entry.block < count
         quiet = euler.silent(euler.rows(name, entry.axis)).cpu() & ~is_invariant
         reason = _reason(entry, renumbered, norms.get(name, ""), count, int(quiet.sum()))
-        if name in refuted:
+        if refuted[name]:
             reason += f"; {refuted[name]} of {len(quiet)} rows seemed so, but scaling them by ½ or 2 changed an output"
         tensors.append(TensorBlocks(name, len(entry.block), int(is_invariant.sum()), reason))
     return Blocks(partition, rows, count, renumbered, tuple(tensors))

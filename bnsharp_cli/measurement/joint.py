@@ -8,14 +8,12 @@ each joint scale-invariance a block of its own removes that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import along
-from bnsharp_cli.measurement.assignment import FREE
+from bnsharp_cli.measurement.assignment import FREE, Assignment, confirm
 from bnsharp_cli.measurement.euler import Euler, Evidence, evidence
 from bnsharp_cli.measurement.probe import Probe
 
@@ -27,14 +25,38 @@ Members = dict[str, Tensor]
 """Row indices of each tensor of a joint set."""
 
 
-def joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> list[Members]:
-    """Every further joint Euler-zero set of the rows that are still free, no two of which overlap.
+def add_joint_sets(assignment: Assignment, probe: Probe, euler: Euler) -> dict[int, tuple[str, ...]]:
+    """Make every further joint scale-invariance a block of its own, no two of which overlap.
+
+    Returns:
+        The names of the tensors of each new block, by its number.
+    """
+    joint: dict[int, tuple[str, ...]] = {}
+    candidates = _joint_sets(probe, euler, assignment.labels)
+    while candidates:
+        first, waiting = assignment.count, []
+        for members in candidates:
+            if all(bool((assignment.labels[name][rows] == FREE).all()) for name, rows in members.items()):
+                joint[assignment.count] = tuple(members)
+                assignment.add(members)
+            else:
+                waiting.append(members)
+        if assignment.count == first:
+            break
+        for block in confirm(assignment, probe, first):  # what overlaps with one of these may yet do
+            del joint[block]
+        candidates = waiting
+    return joint
+
+
+def _joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> list[Members]:
+    """Every further joint Euler-zero set of the rows that are still free; they may overlap.
 
     First single channels of a module's vectors (γ_c, β_c), then whole modules, then sets of modules (those that write
     into one residual stream), which are the 0/1 vectors in the null space of the modules' Euler products.
 
     Args:
-        probe: to confirm by scaling, and for further cotangents.
+        probe: for further cotangents.
         euler: the Euler products.
         labels: −1 for every free row.
     """
@@ -50,16 +72,7 @@ def joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> list
             found.append(members)
         else:
             remaining.append(members)
-    found.extend(_sets_of_modules(probe, remaining))
-    accepted: list[Members] = []
-    taken: set[tuple[str, int]] = set()
-    for members in found:
-        rows = {(name, row) for name, indices in members.items() for row in indices.tolist()}
-        scalings = (partial(_scaled, members=members, factor=factor) for factor in (0.5, 2.0))
-        if not rows & taken and all(probe.unchanged(scaling) for scaling in scalings):
-            accepted.append(members)
-            taken |= rows
-    return accepted
+    return found + _sets_of_modules(probe, remaining)
 
 
 def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
@@ -129,19 +142,6 @@ def _reduced_rows(matrix: Tensor) -> Tensor:
             if other != row:
                 reduced[other] -= reduced[other, pivot].clone() * reduced[row]
     return reduced
-
-
-def _scaled(point: Point, members: Members, factor: float) -> Point:
-    scaled = dict(point)
-    for name, rows in members.items():
-        factors = torch.ones(len(_as_vector(point[name])), dtype=torch.float64)
-        factors[rows] = factor
-        scaled[name] = point[name] * along(factors.to(point[name].device), 0, point[name].ndim)
-    return scaled
-
-
-def _as_vector(tensor: Tensor) -> Tensor:
-    return tensor.reshape(1) if tensor.ndim == 0 else tensor
 
 
 def _sum(parts: Sequence[Evidence]) -> Evidence:
