@@ -16,7 +16,8 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement import invariance
 from bnsharp_cli.measurement.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
 from bnsharp_cli.measurement.execution import Batch, Stream, private_copy
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.find_blocks import find_blocks, find_partitions
+from bnsharp_cli.measurement.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.measurement import Measurement
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions
@@ -81,7 +82,7 @@ def rescale_test(
     tolerance: float | None = None,
     device: torch.device | str | None = None,
     **options: Any,
-) -> invariance.InvarianceReport:
+) -> InvarianceReport:
     """Measure copies of ``model`` that compute the same function; see ``bnsharp rescale-test``.
 
     Args:
@@ -100,7 +101,7 @@ def rescale_test(
     resolved = resolved_options({"precision": "float64", **options})
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
-        blocks, extended = (find_blocks(surface, point, partition) for partition in ("paper", "extended"))
+        blocks, extended = find_partitions(surface, point)
         return invariance.rescale_test(surface, point, blocks, extended, resolved, tolerance=tolerance)
 
 

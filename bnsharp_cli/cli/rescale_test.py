@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks import Blocks
     from bnsharp_cli.measurement.copies import Copy
-    from bnsharp_cli.measurement.invariance import InvarianceReport
+    from bnsharp_cli.measurement.invariance_report import InvarianceReport
     from bnsharp_cli.measurement.options import MeasureOptions
 
 EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
@@ -103,11 +103,10 @@ def _test(
 ) -> tuple[Blocks, InvarianceReport]:
     from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.measurement import invariance
-    from bnsharp_cli.measurement.find_blocks import find_blocks
+    from bnsharp_cli.measurement.find_blocks import find_partitions
 
     progress(subject.request, "finding the scale-invariant blocks")
-    blocks = find_blocks(subject.surface, subject.point, "paper")
-    extended = find_blocks(subject.surface, subject.point, "extended")
+    blocks, extended = find_partitions(subject.surface, subject.point)
     report = invariance.rescale_test(
         subject.surface,
         subject.point,
@@ -186,7 +185,7 @@ def _save_copy(path: Path, subject: Subject, copy: Copy, stored: bool) -> None:
             "transformation": copy.name,
             "epsilon": "as stored: the loss differs" if stored else "per channel, under norm_epsilon",
         },
-        **({} if stored else {"norm_epsilon": copy.norm_epsilon()}),
+        **({} if stored else {"norm_epsilon": list(copy.norm_epsilon)}),
     )
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.rescale import rescaled_mean, rescaled_variance
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.norms import NormCall
-from bnsharp_cli.measurement.probe import Probe
+from bnsharp_cli.measurement.norm_call import Moments, shared
+from bnsharp_cli.measurement.probe import SAMPLES, Probe, norm_moments
 from bnsharp_cli.measurement.surface import LossSurface
 
-_CONSTANT = 1e-6
-"""A channel whose standard deviation is below this share of its mean tells no ratio; the generic point does."""
+_GENTLE = math.log(2.0)
+"""Factors are probed as powers within [½, 2]: what a norm's input was scaled by is the same power, and no mean or bias
+drowns it."""
+
+_SAME = 1e-9
+_EXACT = 1e-10
+_ROUNDINGS = 100.0
 
 
 @dataclass(frozen=True)
@@ -28,104 +36,198 @@ class Copy:
     Attributes:
         name: which a.
         point: T_a(θ).
-        exact: the surface with transformed running statistics and ε per channel, on which T_a changes nothing.
+        exact: the surface with transformed running statistics and ε per slot, on which T_a changes nothing.
         stored: the same with ε as stored in the modules, as a plain state_dict can hold it.
+        norm_epsilon: ε of the slots of each norm call, a² ε.
+        tied: the tensors whose rows could not be scaled each by its own a, since no ε and no running statistics undo
+            that; they share the smallest a, or keep their scale where that is not undone either.
+        is_exact: whether the outputs on ``exact`` are those of the original but for rounding. They are not where a norm
+            is not one of torch's, so that its ε cannot be replaced.
     """
 
     name: str
     point: Point
     exact: LossSurface
     stored: LossSurface
+    norm_epsilon: tuple[Tensor, ...]
+    tied: tuple[str, ...] = ()
+    is_exact: bool = True
 
-    def norm_epsilon(self) -> list[Tensor]:
-        """ε per channel of each norm call, a_c² ε."""
-        calls = [call for call, _, _ in Probe.of(self.exact, self.point).moments(self.point)]
-        scales = self.exact.treatment.input_scales
-        return [scale.square() * _epsilon(call) for scale, call in zip(scales, calls, strict=True)]
+
+@dataclass(frozen=True)
+class _Norms:
+    """What T_a does to the norms: s for each call, and the running statistics."""
+
+    scales: tuple[Tensor, ...]
+    buffers: Mapping[str, Tensor]
 
 
 class Copier:
     """Makes copies of one network; needs no knowledge of its structure.
 
     What a norm's input is scaled by is read off its moments before and after T_a, in float64 without ε: their ratio is
-    the channel's scale s, and mean after − s · mean before is (1 − s) b, b the bias before the norm.
+    the scale s of the slot, and (mean after − s · mean before) / (1 − s) is b, the bias before the norm.
     """
 
     def __init__(self, surface: LossSurface, point: Point, blocks: Blocks) -> None:
         self._surface = surface
         self._point = point
-        self._ones = Spheres(blocks.rows, torch.ones(blocks.invariant + 1, dtype=torch.float64))
         self._probe = Probe.of(surface, point)
-        self._before = [self._probe.moments(at) for at in self._probe.points]
+        self._before = [self._probe.moments(place) for place in self._probe.places]
+        self._outputs = self._precisely(surface, point)
+        self._blocks = blocks
+
+    def by(self, blocks: Blocks) -> Copier:
+        """A copier of the same network by another partition."""
+        other = copy(self)
+        other._blocks = blocks
+        return other
 
     def copy(self, name: str, factors: Tensor) -> Copy:
-        """T_a with ``factors``, (blocks + 1,)."""
+        """T_a with ``factors``, (blocks + 1,), or as much of it as can be exact: see ``Copy.tied``.
+
+        Raises:
+            NotMeasurableError: the network does not give the same outputs twice.
+        """
+        factors, norms, tied = self._feasible(factors)
         point = self.scaled(factors)
-        own_after = self._probe.moments(self._ones.scale(self._probe.points[0], factors))
-        generic_after = self._probe.moments(self._ones.scale(self._probe.points[-1], factors))
-        scales, buffers = [], dict(self._surface.buffers)
-        for before, after, generic, generic_scaled in zip(
-            self._before[0], own_after, self._before[-1], generic_after, strict=True
-        ):
-            scale = _ratio(before, after, generic, generic_scaled)
-            scales.append(scale)
-            buffers.update(self._running(before[0], scale, before[1], after[1]))
-        stored = self._surface.with_norms(buffers=buffers)
-        earlier = self._surface.treatment.input_scales or (torch.ones(()),) * len(scales)
-        combined = tuple(scale * old.to(scale) for scale, old in zip(scales, earlier, strict=True))
+        stored = self._surface.with_norms(buffers={**self._surface.buffers, **norms.buffers})
+        earlier = self._surface.treatment.input_scales or (torch.ones(()),) * len(norms.scales)
+        combined = tuple(scale * old.to(scale) for scale, old in zip(norms.scales, earlier, strict=True))
         exact = stored.with_norms(treatment=replace(stored.treatment, input_scales=combined))
-        return Copy(name, point, exact, stored)
+        calls = [moments.call for moments in self._before[0]]
+        epsilon = tuple(scale.square() * call.epsilon for scale, call in zip(combined, calls, strict=True))
+        return Copy(name, point, exact, stored, epsilon, tied, self._agrees(exact, point))
 
     def scaled(self, factors: Tensor) -> Point:
         """T_a(θ) alone."""
-        return self._ones.scale(self._point, factors.to(next(iter(self._point.values())).device))
+        return self._scale(self._point, factors.to(next(iter(self._point.values())).device))
 
-    def _running(self, call: NormCall, scale: Tensor, before: Tensor, after: Tensor) -> Mapping[str, Tensor]:
-        buffers = self._surface.buffers
+    def _scale(self, point: Point, factors: Tensor) -> Point:
+        return Spheres(self._blocks.rows, torch.ones_like(factors)).scale(point, factors)
+
+    def _feasible(self, factors: Tensor) -> tuple[Tensor, _Norms, tuple[str, ...]]:
+        """The factors themselves; or with one for all layers that cannot be undone; or with those left as they are."""
+        norms = self._norms(factors)
+        if norms is not None:
+            return factors, norms, ()
+        layers = {name: own for name, own in self._layers().items() if self._norms(_only(factors, own)) is None}
+        own = torch.cat(list(layers.values())) if layers else torch.arange(len(factors) - 1)
+        for common in (float(factors[own].min()), 1.0):
+            tied = factors.clone()
+            tied[own] = common
+            norms = self._norms(tied)
+            if norms is not None:
+                return tied, norms, tuple(layers)
+        raise NotMeasurableError(
+            "The network does not compute the same twice.",
+            "Switch off what is random in its forward pass: dropout as a function needs training=self.training.",
+        )
+
+    def _layers(self) -> dict[str, Tensor]:
+        joint = {", ".join(names): torch.tensor([block]) for block, names in self._blocks.joint.items()}
+        return {**self._blocks.layers(), **joint}
+
+    def _norms(self, factors: Tensor) -> _Norms | None:
+        """What undoes ``factors``; None if no ε that is the same for all samples and no running statistics do."""
+        power = min(1.0, _GENTLE / max(float(factors.log().abs().max()), _GENTLE))
+        gentle = partial(self._scale, factors=factors**power)
+        after = [self._probe.moments(place, gentle) for place in self._probe.places]
+        ratios = _ratios(self._before[0], after[0])
+        if [entry.shape for entry in ratios] == [moments.size.shape for moments in self._before[-1]]:
+            elsewhere = _ratios(self._before[-1], after[-1])
+            ratios = [torch.where(own.isnan(), other, own) for own, other in zip(ratios, elsewhere, strict=True)]
+        scales = []
+        buffers: dict[str, Tensor] = {}
+        for before, moved, ratio in zip(self._before[0], after[0], ratios, strict=True):
+            common = shared(before.call, ratio)
+            if common is None:
+                return None
+            scales.append(common ** (1 / power))
+            running = self._running(before, moved, common, scales[-1])
+            if not self._surface.treatment.batch_statistics and _contradict(running, buffers):
+                return None
+            buffers.update(running)
+        return _Norms(tuple(scales), buffers)
+
+    def _running(self, before: Moments, after: Moments, ratio: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        """Mean and variance by name; ``ratio`` lies between ``before`` and ``after``, ``scale`` is wanted."""
+        call = before.call
         if not call.running_mean or not call.running_var:
             return {}
-        mean, variance = buffers[call.running_mean].double(), buffers[call.running_var].double()
+        mean, variance = (self._surface.buffers[name].double() for name in (call.running_mean, call.running_var))
+        start, end = (moments.mean.reshape(-1, len(mean)).mean(0) for moments in (before, after))
+        ratio, scale = ratio.flatten(), scale.flatten()
+        bias = torch.where(ratio == 1, 0.0, (end - ratio * start) / (1 - ratio))
         return {
-            call.running_mean: rescaled_mean(mean, scale, before, after),
+            call.running_mean: rescaled_mean(mean, scale, start, scale * start + (1 - scale) * bias),
             call.running_var: rescaled_variance(variance, scale),
         }
 
+    def _agrees(self, exact: LossSurface, point: Point) -> bool:
+        """Whether the copy's outputs are the original's, but for what moving each parameter by its last bit changes."""
+        after = self._precisely(exact, point)
+        deviation = _deviation(self._outputs, after)
+        if deviation <= _EXACT:
+            return True
+        noise = random_normal(point, torch.Generator().manual_seed(0))
+        bit = torch.finfo(torch.float64).eps
+        moved = {name: tensor * (1 + bit * noise[name].sign()) for name, tensor in point.items()}
+        return deviation <= _ROUNDINGS * _deviation(after, self._precisely(exact, moved))
 
-_Moments = tuple[NormCall, Tensor, Tensor]
+    def _precisely(self, surface: LossSurface, point: Point) -> list[Tensor]:
+        with torch.no_grad():
+            return surface.in_precision(torch.float64).outputs(point, self._probe.places[0].inputs)
 
 
-def _ratio(before: _Moments, after: _Moments, generic: _Moments, generic_scaled: _Moments) -> Tensor:
-    """What each channel of a norm's input was scaled by; 1 where neither point tells."""
-    own = after[2] / before[2]
-    elsewhere = generic_scaled[2] / generic[2]
-    own = torch.where(_varies(before), own, elsewhere)
-    return torch.where(torch.isfinite(own) & (own > 0), own, torch.ones_like(own))
+def _ratios(before: list[Moments], after: list[Moments]) -> list[Tensor]:
+    """What each slot of each norm was scaled by; NaN where it is constant."""
+    return [
+        torch.where(own.resolved(), scaled.size / own.size, math.nan) for own, scaled in zip(before, after, strict=True)
+    ]
 
 
-def _varies(moments: _Moments) -> Tensor:
-    _, mean, std = moments
-    return std > _CONSTANT * mean.abs()
+def _only(factors: Tensor, blocks: Tensor) -> Tensor:
+    alone = torch.ones_like(factors)
+    alone[blocks] = factors[blocks]
+    return alone
+
+
+def _contradict(running: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether one norm, used twice, would need two running statistics."""
+    return any(
+        bool(((tensor - others[name]).abs() > _SAME * tensor.abs().max()).any())
+        for name, tensor in running.items()
+        if name in others
+    )
+
+
+def _deviation(before: list[Tensor], after: list[Tensor]) -> float:
+    """The largest difference of any output, relative to the output's largest number."""
+    return max(
+        float((new - old).abs().max() / old.abs().max().clamp_min(torch.finfo(old.dtype).tiny))
+        for old, new in zip(before, after, strict=True)
+    )
 
 
 def restored_scales(surface: LossSurface, point: Point, epsilon: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The input scales √(ε_c/ε) of a copy that was saved with its ε per channel.
+    """The input scales √(ε_c/ε) of a copy that was saved with its ε per slot.
 
     Raises:
         CheckpointRefusedError: the entries do not fit the network's norms.
     """
-    moments = Probe.of(surface, point).moments(point)
-    calls = [call for call, _, _ in moments]
-    if [entry.shape for entry in epsilon] != [mean.shape for _, mean, _ in moments] or not all(
-        bool((entry > 0).all()) for entry in epsilon
+    norms = norm_moments(surface, point, surface.batches[0][0][:SAMPLES])
+    if len(epsilon) != len(norms) or not all(
+        _fits(entry, moments.size) for entry, moments in zip(epsilon, norms, strict=True)
     ):
         raise CheckpointRefusedError(
-            f"The copy's 'norm_epsilon' has {len(epsilon)} entries that do not fit the network's {len(calls)} norms.",
+            f"The copy's 'norm_epsilon' has {len(epsilon)} entries that do not fit the network's {len(norms)} norms.",
             "Write the copy again with `bnsharp rescale-test --save-copies`.",
         )
-    return tuple((entry.double() / _epsilon(call)).sqrt() for entry, call in zip(epsilon, calls, strict=True))
+    return tuple((entry.double() / moments.call.epsilon).sqrt() for entry, moments in zip(epsilon, norms, strict=True))
 
 
-def _epsilon(call: NormCall) -> float:
-    """ε as the module has it; an rms norm without one uses the unit of its arithmetic."""
-    epsilon = call.arguments["eps"]
-    return torch.finfo(torch.float32).eps if epsilon is None else float(epsilon)
+def _fits(entry: Tensor, slots: Tensor) -> bool:
+    """Whether ``entry`` is positive and can be broadcast over the slots."""
+    lengths = zip(entry.shape, slots.shape, strict=False)
+    return entry.ndim == slots.ndim and all(a in {1, b} for a, b in lengths) and bool((entry > 0).all())

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import Rows, Spheres
-from bnsharp_cli.measurement.blocks import NO_EFFECT, Blocks, TensorBlocks
-from bnsharp_cli.measurement.joint import FREE, joint_sets
-from bnsharp_cli.measurement.probe import Evidence, Probe, evidence, invariant, silent
+from bnsharp_cli.core.spheres import Rows, Spheres, along
+from bnsharp_cli.measurement.assignment import FREE, Assignment, confirm
+from bnsharp_cli.measurement.blocks import NO_EFFECT, PARTITIONS, Blocks, TensorBlocks
+from bnsharp_cli.measurement.euler import Euler, Evidence
+from bnsharp_cli.measurement.joint import add_joint_sets
+from bnsharp_cli.measurement.probe import Probe
 from bnsharp_cli.measurement.surface import LossSurface
 
 _SAME_FACTOR = 1e-9
-
-
-@dataclass
-class _Assignment:
-    """Blocks being found."""
-
-    axes: dict[str, int] = field(default_factory=dict)
-    labels: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
-
-    def add(self, members: Mapping[str, Tensor]) -> None:
-        """One more block, of the rows ``members[name]`` (indices) of each tensor."""
-        for name, indices in members.items():
-            self.labels[name][indices] = self.count
-        self.count += 1
-
-    def release(self, blocks: set[int]) -> None:
-        """Give the rows of some blocks back to θ_*."""
-        for labels in self.labels.values():
-            labels[torch.isin(labels, torch.tensor(sorted(blocks)))] = FREE
-
-    def numbered(self) -> tuple[dict[str, Rows], int]:
-        """Every tensor's rows with blocks 0 … count − 1 and θ_* as block ``count``."""
-        used = sorted({block for labels in self.labels.values() for block in labels.tolist()} - {FREE})
-        number = {block: index for index, block in enumerate(used)} | {FREE: len(used)}
-        rows = {
-            name: Rows(self.axes[name], torch.tensor([number[block] for block in labels.tolist()], dtype=torch.int64))
-            for name, labels in self.labels.items()
-        }
-        return rows, len(used)
 
 
 def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", seed: int = 0) -> Blocks:
@@ -55,42 +26,49 @@ def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", se
     f is scale-invariant in θ_i exactly if ⟨θ_i, ∂f/∂θ_i⟩ = 0 for every output f (Euler). That is tested in float64
     with the norms' ε removed, for random cotangents, at the user's point and at a generic one, for single rows,
     then rows with their biases, then consecutive groups of rows (group and layer norm); what passes is confirmed by
-    scaling it by ½ and 2. A tensor that fails the confirmation is left in θ_*, and so is a row without effect.
+    scaling it by ½ and 2. Rows that fail the confirmation are left in θ_*, and so are rows without effect.
 
     Args:
-        surface: any surface of the network; its first batch is used.
+        surface: any surface of the network; the first samples are used, and all where only they use some rows.
         point: the parameters.
         partition: ``paper``; or ``extended``, where every further joint invariance, such as the (γ, β) of a norm before
             a positively homogeneous map and another norm, is a block of its own. The second is not in the paper.
         seed: of cotangents and generic point.
+
+    Raises:
+        NotMeasurableError: gradients of the network cannot be had, see ``recomputation``.
     """
+    (blocks,) = find_partitions(surface, point, (partition,), seed)
+    return blocks
+
+
+def find_partitions(
+    surface: LossSurface, point: Point, partitions: Sequence[str] = PARTITIONS, seed: int = 0
+) -> tuple[Blocks, ...]:
+    """Several partitions of one network from a single probe; see :func:`find_blocks`."""
     probe = Probe.of(surface, point, seed)
-    pairs = probe.pairs()
-    assignment = _Assignment()
-    for name, tensor in point.items():
-        assignment.axes[name] = 0
-        assignment.labels[name] = torch.full((tensor.shape[0] if tensor.ndim else 1,), FREE)
-    scale = max((float(evidence(pairs, name, 0).magnitude().max()) for name in point), default=0.0)
+    euler = Euler.of(probe)
+    assignment = Assignment.free(point)
     for name, tensor in point.items():
         if tensor.ndim > 1:
-            _assign_rows(assignment, pairs, point, name, scale)
-    _confirm(assignment, probe)
-    joint: dict[int, tuple[str, ...]] = {}
-    if partition == "extended":
-        for members in joint_sets(probe, pairs, assignment.labels, scale):
-            joint[assignment.count] = tuple(members)
-            assignment.add(members)
-    return _finish(assignment, probe, pairs, partition, joint, scale)
+            _assign_rows(assignment, euler, point, name)
+            _assign_numbers(assignment, probe, euler, name)
+    proposed = {name: int((labels != FREE).sum()) for name, labels in assignment.labels.items()}
+    confirm(assignment, probe)
+    refuted = {name: proposed[name] - int((labels != FREE).sum()) for name, labels in assignment.labels.items()}
+    found = []
+    for partition in partitions:
+        joint = add_joint_sets(assignment, probe, euler) if partition == "extended" else {}
+        found.append(_finish(assignment, probe, euler, partition, joint, refuted))
+    return tuple(found)
 
 
-def _assign_rows(
-    assignment: _Assignment, pairs: list[tuple[Point, Point]], point: Point, name: str, scale: float
-) -> None:
+def _assign_rows(assignment: Assignment, euler: Euler, point: Point, name: str) -> None:
     """Give each row of a weight the finest joint set, with or without its bias, that is invariant."""
     bias = _bias_of(point, name)
     best: tuple[int, list[tuple[list[int], bool]]] = (0, [])
     for axis in (0, 1):
-        found = _invariant_groups(pairs, name, axis, bias, scale)
+        found = _invariant_groups(euler, name, axis, bias)
         if len(found) > len(best[1]):
             best = (axis, found)
     axis, groups = best
@@ -103,12 +81,29 @@ def _assign_rows(
         assignment.add({name: indices, bias: indices} if with_bias and bias else {name: indices})
 
 
-def _invariant_groups(
-    pairs: list[tuple[Point, Point]], name: str, axis: int, bias: str, scale: float
-) -> list[tuple[list[int], bool]]:
-    rows = evidence(pairs, name, axis)
+def _assign_numbers(assignment: Assignment, probe: Probe, euler: Euler, name: str) -> None:
+    """Make blocks of rows of a single number, such as weight norm's g, of which only the sign acts.
+
+    Their gradient is zero, so that Euler's theorem cannot tell them from what has no effect; a change of sign can.
+    """
+    if probe.places[0].point[name].shape[1:].numel() != 1 or bool((assignment.labels[name] != FREE).any()):
+        return
+    silent = euler.silent(euler.rows(name)).cpu()
+    flipped = partial(_scaled, name=name, factors=1 - 2 * silent.double())
+    if bool(silent.any()) and not probe.unchanged(flipped):
+        for row in silent.nonzero():
+            assignment.add({name: row})
+
+
+def _scaled(point: Point, name: str, factors: Tensor) -> Point:
+    tensor = point[name]
+    return {**point, name: tensor * along(factors.to(tensor.device), 0, tensor.ndim)}
+
+
+def _invariant_groups(euler: Euler, name: str, axis: int, bias: str) -> list[tuple[list[int], bool]]:
+    rows = euler.rows(name, axis)
     count = rows.products.shape[-1]
-    biases = evidence(pairs, bias, 0) if bias and axis == 0 else None
+    biases = euler.rows(bias) if bias and axis == 0 else None
     taken = torch.zeros(count, dtype=torch.bool)
     found = []
     for groups in (divisor for divisor in range(count, 0, -1) if count % divisor == 0):
@@ -116,7 +111,7 @@ def _invariant_groups(
         if biases is not None:
             candidates.append((rows + biases, True))
         for candidate, with_bias in candidates:
-            passing = invariant(candidate.grouped(groups), scale).cpu()
+            passing = euler.invariant(candidate.grouped(groups)).cpu()
             size = count // groups
             for group in passing.nonzero().flatten().tolist():
                 members = list(range(group * size, (group + 1) * size))
@@ -136,29 +131,13 @@ def _bias_of(point: Point, name: str) -> str:
     return ""
 
 
-def _confirm(assignment: _Assignment, probe: Probe) -> None:
-    """Scale every block by ½ or 2; release the tensors whose scaling changes an output."""
-    rows, count = assignment.numbered()
-    generator = torch.Generator().manual_seed(1)
-    drawn = torch.tensor([0.5, 2.0], dtype=torch.float64)[torch.randint(2, (count + 1,), generator=generator)]
-    drawn[count] = 1.0
-    spheres = Spheres(rows, torch.ones(count + 1, dtype=torch.float64))
-    if probe.unchanged(partial(spheres.scale, factors=drawn)):
-        return
-    for name, labels in assignment.labels.items():
-        own = torch.ones(count + 1, dtype=torch.float64)
-        own[rows[name].block] = drawn[rows[name].block]
-        if not probe.unchanged(partial(spheres.scale, factors=own)):
-            assignment.release(set(labels.tolist()))
-
-
 def _finish(
-    assignment: _Assignment,
+    assignment: Assignment,
     probe: Probe,
-    pairs: list[tuple[Point, Point]],
+    euler: Euler,
     partition: str,
     joint: Mapping[int, tuple[str, ...]],
-    scale: float,
+    refuted: Mapping[str, int],
 ) -> Blocks:
     rows, count = assignment.numbered()
     first_joint = count - len(joint)
@@ -167,8 +146,10 @@ def _finish(
     tensors = []
     for name, entry in rows.items():
         is_invariant = entry.block < count
-        quiet = silent(evidence(pairs, name, entry.axis), scale).cpu() & ~is_invariant
+        quiet = euler.silent(euler.rows(name, entry.axis)).cpu() & ~is_invariant
         reason = _reason(entry, renumbered, norms.get(name, ""), count, int(quiet.sum()))
+        if refuted[name]:
+            reason += f"; {refuted[name]} of {len(quiet)} rows seemed so, but scaling them by ½ or 2 changed an output"
         tensors.append(TensorBlocks(name, len(entry.block), int(is_invariant.sum()), reason))
     return Blocks(partition, rows, count, renumbered, tuple(tensors))
 
@@ -179,7 +160,8 @@ def _reason(entry: Rows, joint: Mapping[int, tuple[str, ...]], norm: str, invari
         names = list(dict.fromkeys(name for block in sorted(blocks & set(joint)) for name in joint[block]))
         return f"scales jointly: {', '.join(names)}"
     if min(blocks, default=invariant_count) < invariant_count:
-        return f"normalised by {norm}" if norm else "scale-invariant"
+        reason = f"normalised by {norm}" if norm else "scale-invariant"
+        return f"{reason}; {quiet} of {len(entry.block)} rows have {NO_EFFECT}" if quiet else reason
     if quiet == len(entry.block) and quiet:
         return NO_EFFECT
     return "not scale-invariant"
@@ -196,12 +178,12 @@ def _feeding(probe: Probe, rows: Mapping[str, Rows], count: int, joint: set[int]
     for name, factor in factors.items():
         per_block[rows[name].block] = factor
     per_block[[count, *joint]] = 1.0
-    point = probe.points[-1]
-    scaled = Spheres(rows, per_block).to_direction(point)
+    place = probe.places[-1]
+    before, after = probe.moments(place), probe.moments(place, Spheres(rows, per_block).to_direction)
     found: dict[str, str] = {}
-    for (call, _, std), (_, _, scaled_std) in zip(probe.moments(point), probe.moments(scaled), strict=True):
-        ratio = (scaled_std / std).flatten()
+    for own, scaled in zip(before, after, strict=True):
+        ratio = (scaled.size / own.size).flatten()
         for name, factor in factors.items():
             if bool((ratio - factor).abs().lt(_SAME_FACTOR).any()):
-                found.setdefault(name, call.owner or f"a {call.kind} norm")
+                found.setdefault(name, own.call.owner or f"a {own.call.kind} norm")
     return found

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from bnsharp_cli.measurement.blocks import NO_EFFECT, Blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.copies import Copier, Copy
 from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp
+from bnsharp_cli.measurement.invariance_report import CopyReport, InvarianceReport, verdict_sentences
 from bnsharp_cli.measurement.measurement import Measurement, Status
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import LossSurface
@@ -31,56 +31,6 @@ _COARSEST = 1e-2
 """A rounding floor above this share of the value would let any deviation pass."""
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class CopyReport:
-    """What was measured on one copy.
-
-    Attributes:
-        name: which copy: ``a = 0.01``, ``random 1``, ``a0``, ``gamma-beta``.
-        scale: a, or None where it differs from row to row.
-        loss: L of the copy, ε per channel.
-        loss_drift: |L(T_a θ) − L(θ)|, ε per channel.
-        loss_drift_stored_epsilon: the same, ε as stored.
-        measures: by name.
-        lower_bound: Theorem 3.1's bound on δ-L∞ for the layer that fits into the ball, if one does.
-        deviation: BN-Sharpness relative to the original, minus one.
-        tolerance: what ``deviation`` may be.
-        floor: what rounding alone may make of ``deviation``.
-    """
-
-    name: str
-    scale: float | None
-    loss: float
-    loss_drift: float
-    loss_drift_stored_epsilon: float
-    measures: Mapping[str, Measurement]
-    lower_bound: tuple[str, float] | None = None
-    deviation: float = 0.0
-    tolerance: float = 0.0
-    floor: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain containers."""
-        bound = None if self.lower_bound is None else {"layer": self.lower_bound[0], "value": self.lower_bound[1]}
-        return {
-            **{key: value for key, value in vars(self).items() if key not in {"measures", "lower_bound"}},
-            "theorem_3_1_lower_bound": bound,
-            "measures": {name: measurement.to_dict() for name, measurement in self.measures.items()},
-        }
-
-
-@dataclass(frozen=True)
-class InvarianceReport:
-    """The copies under T_a, the copy with (γ, β) scaled, and the verdict."""
-
-    copies: tuple[CopyReport, ...]
-    gamma_beta: CopyReport | None
-    reference: CopyReport
-    invariant: bool
-    verdict: str
-    kept: tuple[Copy, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -121,8 +71,8 @@ def rescale_test(
         progress: told the name of each copy.
 
     Raises:
-        NotMeasurableError: no invariant block, BN-Sharpness below its rounding floor, or a deviation that is above
-            ``tolerance`` but no more than rounding.
+        NotMeasurableError: no invariant block, no copy that computes the same function, BN-Sharpness below its rounding
+            floor, or a deviation that is above ``tolerance`` but no more than rounding.
     """
     if not blocks.invariant:
         raise NotMeasurableError(
@@ -145,23 +95,24 @@ def rescale_test(
     gamma_beta = None
     if extended.joint:
         progress("gamma-beta")
-        gamma_beta, copy = _gamma_beta(setting, extended, reference)
+        gamma_beta, copy = _gamma_beta(setting, copier.by(extended), extended, reference)
         kept.append(copy)
     silent = any(tensor.reason == NO_EFFECT for tensor in blocks.tensors)
     swallowed = silent and not surface.treatment.batch_statistics
-    invariant = all(abs(report.deviation) <= max(report.tolerance, report.floor) for report in reports)
+    judged = [report for report in reports if report.judged]
+    _require_copies([report for report in judged if report is not reference])
+    invariant = all(abs(report.deviation) <= max(report.tolerance, report.floor) for report in judged)
     if invariant:
-        _require_measurable(reports)
-    return InvarianceReport(
-        tuple(reports), gamma_beta, reference, invariant, _verdict(reports, invariant, options, swallowed), tuple(kept)
-    )
+        _require_measurable(judged)
+    verdict = verdict_sentences(reports, invariant, options, swallowed)
+    return InvarianceReport(tuple(reports), gamma_beta, reference, invariant, verdict, tuple(kept))
 
 
 def self_test(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> tuple[float, float]:
     """The largest relative deviation of BN-Sharpness on three copies (a = 0.01, 100, random), and what is allowed.
 
     Raises:
-        NotMeasurableError: BN-Sharpness is below its rounding floor.
+        NotMeasurableError: BN-Sharpness is below its rounding floor, or no copy computes the same function.
     """
     copier = Copier(surface, point, blocks)
     original = bn_sharpness(surface, point, blocks, options)
@@ -169,11 +120,18 @@ def self_test(surface: LossSurface, point: Point, blocks: Blocks, options: Measu
     generator = torch.Generator().manual_seed(options.seed)
     factors = [uniform_factors(blocks.invariant, a) for a in (0.01, 100.0)]
     factors.append(random_factors(blocks.invariant, 2.0, generator))
-    found = []
-    for vector in factors:
-        copy = copier.copy("self-test", vector)
-        found.append(_compare(bn_sharpness(copy.exact, copy.point, blocks, options), original))
+    copies = [copy for copy in (copier.copy("self-test", vector) for vector in factors) if copy.is_exact]
+    _require_copies(copies)
+    found = [_compare(bn_sharpness(copy.exact, copy.point, blocks, options), original) for copy in copies]
     return max(((abs(deviation), allowed) for deviation, allowed in found), key=lambda pair: pair[0] / pair[1])
+
+
+def _require_copies(copies: Sequence[object]) -> None:
+    if not copies:
+        raise NotMeasurableError(
+            "No rescaled copy computes the same function: a norm of the network is none of torch's, and its ε stays.",
+            "Use torch.nn.functional's norms in the network, or --epsilon stored to see what its ε does.",
+        )
 
 
 def _require_resolved(original: Measurement) -> None:
@@ -244,14 +202,16 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
         deviation=deviation,
         tolerance=setting.tolerance or allowed,
         floor=allowed,
+        tied=copy.tied,
+        judged=copy.is_exact or setting.stored_epsilon,
     )
 
 
-def _gamma_beta(setting: _Setting, extended: Blocks, reference: CopyReport) -> tuple[CopyReport, Copy]:
+def _gamma_beta(setting: _Setting, copier: Copier, extended: Blocks, reference: CopyReport) -> tuple[CopyReport, Copy]:
     """One copy with every joint (γ, β) set scaled: the paper's measure moves, the extended one stands still."""
     factors = torch.ones(extended.invariant + 1, dtype=torch.float64)
     factors[list(extended.joint)] = GAMMA_BETA_SCALE
-    copy = Copier(setting.surface, setting.point, extended).copy("gamma-beta", factors)
+    copy = copier.copy("gamma-beta", factors)
     surface = copy.stored if setting.stored_epsilon else copy.exact
     original = bn_sharpness(setting.surface, setting.point, extended, setting.options)
     measures = {
@@ -271,25 +231,3 @@ def _gamma_beta(setting: _Setting, extended: Blocks, reference: CopyReport) -> t
         tolerance=math.inf,
     )
     return report, copy
-
-
-def _verdict(reports: list[CopyReport], invariant: bool, options: MeasureOptions, swallowed_bias: bool) -> str:
-    worst = max(reports, key=lambda report: abs(report.deviation) / report.tolerance)
-    linf = [report.measures["delta-linf"].value for report in reports]
-    spread = max(linf) / min(linf) if min(linf) > 0 else math.inf
-    moved = f"δ-L∞ of the same function changes by a factor {spread:.3g}."
-    if invariant:
-        return (
-            f"BN-Sharpness is invariant: it deviates by at most {abs(worst.deviation):.1e} "
-            f"(allowed {worst.tolerance:.1e}), while {moved}"
-        )
-    factor = worst.deviation + 1
-    why = ""
-    if options.search == "paper":
-        why = " Eq. (17) as printed steps in v, whose length belongs to the copy; --search power is invariant."
-    elif swallowed_bias:
-        why = " With running statistics a bias before a norm acts, and its displacement does not scale with its row."
-    return (
-        f"BN-Sharpness as computed is NOT invariant: {worst.name} gives {factor:.3g} times the original "
-        f"(allowed deviation {worst.tolerance:.1e}).{why}"
-    )

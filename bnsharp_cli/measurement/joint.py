@@ -8,17 +8,14 @@ each joint scale-invariance a block of its own removes that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import along
-from bnsharp_cli.measurement.probe import Evidence, Probe, evidence, invariant
-
-FREE = -1
-"""The block number of θ_* while blocks are being found; afterwards it is the last one."""
+from bnsharp_cli.measurement.assignment import FREE, Assignment, confirm
+from bnsharp_cli.measurement.euler import Euler, Evidence, evidence
+from bnsharp_cli.measurement.probe import Probe
 
 _SPARE_COTANGENTS = 4
 _NULL = 1e-9
@@ -28,41 +25,54 @@ Members = dict[str, Tensor]
 """Row indices of each tensor of a joint set."""
 
 
-def joint_sets(
-    probe: Probe, pairs: Sequence[tuple[Point, Point]], labels: Mapping[str, Tensor], scale: float
-) -> list[Members]:
-    """Every further joint Euler-zero set of the rows that are still free, no two of which overlap.
+def add_joint_sets(assignment: Assignment, probe: Probe, euler: Euler) -> dict[int, tuple[str, ...]]:
+    """Make every further joint scale-invariance a block of its own, no two of which overlap.
+
+    Returns:
+        The names of the tensors of each new block, by its number.
+    """
+    joint: dict[int, tuple[str, ...]] = {}
+    candidates = _joint_sets(probe, euler, assignment.labels)
+    while candidates:
+        first, waiting = assignment.count, []
+        for members in candidates:
+            if all(bool((assignment.labels[name][rows] == FREE).all()) for name, rows in members.items()):
+                joint[assignment.count] = tuple(members)
+                assignment.add(members)
+            else:
+                waiting.append(members)
+        if assignment.count == first:
+            break
+        for block in confirm(assignment, probe, first):  # what overlaps with one of these may yet do
+            del joint[block]
+        candidates = waiting
+    return joint
+
+
+def _joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> list[Members]:
+    """Every further joint Euler-zero set of the rows that are still free; they may overlap.
 
     First single channels of a module's vectors (γ_c, β_c), then whole modules, then sets of modules (those that write
     into one residual stream), which are the 0/1 vectors in the null space of the modules' Euler products.
 
     Args:
-        probe: to confirm by scaling, and for further cotangents.
-        pairs: (point, gradient) of a few cotangents.
+        probe: for further cotangents.
+        euler: the Euler products.
         labels: −1 for every free row.
-        scale: see ``invariant``.
     """
-    modules = _free_modules(labels, probe.points[0])
+    modules = _free_modules(labels, probe.places[0].point)
     found: list[Members] = []
     remaining = []
     for members in modules:
-        channels = _channel_sets(pairs, members, labels, scale)
-        whole = _total(pairs, members)
+        channels = _channel_sets(euler, members, labels)
+        whole = _total(euler.pairs, members)
         if channels:
             found.extend(channels)
-        elif bool(invariant(whole, scale)[0]):
+        elif bool(euler.invariant(whole)[0]):
             found.append(members)
         else:
             remaining.append(members)
-    found.extend(_sets_of_modules(probe, remaining))
-    accepted: list[Members] = []
-    taken: set[tuple[str, int]] = set()
-    for members in found:
-        rows = {(name, row) for name, indices in members.items() for row in indices.tolist()}
-        if not rows & taken and probe.unchanged(partial(_doubled, members=members)):
-            accepted.append(members)
-            taken |= rows
-    return accepted
+    return found + _sets_of_modules(probe, remaining)
 
 
 def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
@@ -75,15 +85,14 @@ def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
     return list(modules.values())
 
 
-def _channel_sets(
-    pairs: Sequence[tuple[Point, Point]], members: Members, labels: Mapping[str, Tensor], scale: float
-) -> list[Members]:
+def _channel_sets(euler: Euler, members: Members, labels: Mapping[str, Tensor]) -> list[Members]:
     """Single channels, if every tensor is a free vector of one length and every channel is invariant by itself."""
-    vectors = all(pairs[0][0][name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
+    point = euler.pairs[0][0]
+    vectors = all(point[name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
     if not vectors or len({len(rows) for rows in members.values()}) != 1:
         return []
-    joint = _sum([evidence(pairs, name, 0) for name in members])
-    if not bool(invariant(joint, scale).all()):
+    joint = _sum([evidence(euler.pairs, name, 0) for name in members])
+    if not bool(euler.invariant(joint).all()):
         return []
     count = joint.products.shape[-1]
     return [{name: torch.tensor([channel]) for name in members} for channel in range(count)]
@@ -100,18 +109,18 @@ def _total(pairs: Sequence[tuple[Point, Point]], members: Members) -> Evidence:
 def _sets_of_modules(probe: Probe, modules: Sequence[Members]) -> list[Members]:
     if len(modules) < 2:
         return []
-    point = probe.points[-1]
+    place = probe.places[-1]
     names = [name for members in modules for name in members]
-    gradients = probe.gradients(point, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
+    gradients = probe.gradients(place, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
     rows = [
-        torch.stack([_total([(point, gradient)], members).products[0, 0] for members in modules])
+        torch.stack([_total([(place.point, gradient)], members).products[0, 0] for members in modules])
         for gradient in gradients
     ]
-    if not rows:  # no output depends on any of them
-        return []
     products = torch.stack(rows)
     sizes = products.norm(dim=0)
     heard = (sizes > 0).nonzero().flatten()
+    if not len(heard):
+        return []
     _, singular, right = torch.linalg.svd(products[:, heard] / sizes[heard])
     null = right[singular <= _NULL * singular[0]] / sizes[heard]
     sets = []
@@ -133,19 +142,6 @@ def _reduced_rows(matrix: Tensor) -> Tensor:
             if other != row:
                 reduced[other] -= reduced[other, pivot].clone() * reduced[row]
     return reduced
-
-
-def _doubled(point: Point, members: Members) -> Point:
-    scaled = dict(point)
-    for name, rows in members.items():
-        factors = torch.ones(len(_as_vector(point[name])), dtype=torch.float64)
-        factors[rows] = 2.0
-        scaled[name] = point[name] * along(factors.to(point[name].device), 0, point[name].ndim)
-    return scaled
-
-
-def _as_vector(tensor: Tensor) -> Tensor:
-    return tensor.reshape(1) if tensor.ndim == 0 else tensor
 
 
 def _sum(parts: Sequence[Evidence]) -> Evidence:

@@ -1,4 +1,4 @@
-"""One interception of every norm, module or functional: statistics, ε, and what the norms saw."""
+"""One interception of every norm, module, functional or low-level: statistics, ε, and what the norms saw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from bnsharp_cli.measurement.norm_call import NormCall as NormCall
 from bnsharp_cli.measurement.pooling import halving_max_pool
+from bnsharp_cli.measurement.precision import Arithmetic
 
 _FUNCTIONAL: dict[Any, str] = {
     functional.batch_norm: "batch",
@@ -21,38 +23,34 @@ _FUNCTIONAL: dict[Any, str] = {
     functional.layer_norm: "layer",
     functional.rms_norm: "rms",
 }
-_LOW_LEVEL: dict[Any, tuple[Any, tuple[str, ...]]] = {
-    torch.batch_norm: (
+_RUNNING = ("running_mean", "running_var")
+_LOW_LEVEL: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "batch_norm": (
         functional.batch_norm,
-        ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "_"),
+        ("input", "weight", "bias", *_RUNNING, "training", "momentum", "eps", "cudnn_enabled"),
     ),
-    torch.instance_norm: (
+    "instance_norm": (
         functional.instance_norm,
-        ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps", "_"),
+        ("input", "weight", "bias", *_RUNNING, "use_input_stats", "momentum", "eps", "cudnn_enabled"),
     ),
-    torch.group_norm: (functional.group_norm, ("input", "num_groups", "weight", "bias", "eps", "_")),
-    torch.layer_norm: (functional.layer_norm, ("input", "normalized_shape", "weight", "bias", "eps", "_")),
+    "group_norm": (functional.group_norm, ("input", "num_groups", "weight", "bias", "eps", "cudnn_enabled")),
+    "layer_norm": (functional.layer_norm, ("input", "normalized_shape", "weight", "bias", "eps", "cudnn_enable")),
+    "rms_norm": (functional.rms_norm, ("input", "normalized_shape", "weight", "eps")),
 }
 _SIGNATURES = {function: inspect.signature(function) for function in _FUNCTIONAL}
 
 
-@dataclass(frozen=True)
-class NormCall:
-    """One call of a norm during one forward.
+def _operators() -> dict[Any, tuple[Any, tuple[str, ...]]]:
+    """``torch.layer_norm``, ``torch.ops.aten.layer_norm`` and the like, each with the functional one's arguments."""
+    packets = {name: getattr(torch.ops.aten, name) for name in _LOW_LEVEL}
+    return {
+        operator: _LOW_LEVEL[name]
+        for name, packet in packets.items()
+        for operator in (getattr(torch, name), packet, packet.default)
+    }
 
-    Attributes:
-        kind: batch, instance, group, layer or rms.
-        arguments: by the names of ``torch.nn.functional``.
-        running_mean: the name of the buffer, or an empty string.
-        running_var: likewise.
-        owner: the module whose parameters or buffers the norm uses, or an empty string.
-    """
 
-    kind: str
-    arguments: dict[str, Any]
-    running_mean: str = ""
-    running_var: str = ""
-    owner: str = ""
+_OPERATORS = _operators()
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,10 @@ class NormTreatment:
     Attributes:
         batch_statistics: batch norm and instance norm use the batch's statistics and leave the running ones alone;
             otherwise they use the running ones.
-        epsilon: replaces every ε; None keeps them.
-        input_scales: one (channels,) or () tensor s per norm call, in order of the calls: the norm acts as if its ε
-            were s² ε. Empty: all one.
+        epsilon: replaces every ε, and inputs are cleaned of what would drown beside so small a one, see
+            ``NormCall.cleaned``; None keeps them.
+        input_scales: a tensor s per norm call, in order of the calls, that can be broadcast over the norm's slots: the
+            norm acts as if its ε were s² ε. Empty: all one.
     """
 
     batch_statistics: bool = True
@@ -78,7 +77,7 @@ class NormInterception(TorchFunctionMode):
     ``names`` maps the identity of parameters and buffers to their names, so that a call knows whose it is.
     ``fast_pooling`` takes max pooling over too, where it can: the same bits, sooner, differentiable only once.
     With ε_c = s_c² ε, (x − μ)/√(σ² + s²ε) = (x/s − μ/s)/√(σ²/s² + ε): dividing the input by s gives the exact ε per
-    channel with the native kernels.
+    slot with the native kernels. In a float64 run everything is float64, see ``precision``.
     """
 
     def __init__(
@@ -94,6 +93,7 @@ class NormInterception(TorchFunctionMode):
         self._names = names or {}
         self._treatment = treatment
         self._observer = observer
+        self._arithmetic = Arithmetic()
         self._calls = 0
 
     def __torch_function__(
@@ -104,17 +104,21 @@ class NormInterception(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Divert the norms, pass everything else on."""
-        kwargs = kwargs or {}
+        del types
+        func, args, kwargs = self._arithmetic.adapted(func, args, kwargs or {})
         if func is torch._weight_norm:
             return weight_norm(*args, **kwargs)
-        if func in _LOW_LEVEL:
-            func, names = _LOW_LEVEL[func]
+        if func in _OPERATORS:
+            func, names = _OPERATORS[func]
             kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
             kwargs = {key: value for key, value in kwargs.items() if key in _SIGNATURES[func].parameters}
             args = ()
-        if func not in _FUNCTIONAL:
-            pooled = halving_max_pool(func, args, kwargs) if self._fast_pooling else None
-            return func(*args, **kwargs) if pooled is None else pooled
+        if func in _FUNCTIONAL:
+            return self._norm(func, args, kwargs)
+        pooled = halving_max_pool(func, args, kwargs) if self._fast_pooling else None
+        return self._arithmetic.result(func, kwargs, func(*args, **kwargs)) if pooled is None else pooled
+
+    def _norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         bound = _SIGNATURES[func].bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
@@ -129,9 +133,9 @@ class NormInterception(TorchFunctionMode):
         return func(**self._treated(number, call))
 
     def _treated(self, number: int, call: NormCall) -> dict[str, Any]:
-        arguments = dict(call.arguments)
+        arguments = {**call.arguments, "eps": call.epsilon}
         if self._treatment.epsilon is not None:
-            arguments["eps"] = self._treatment.epsilon
+            arguments |= {"eps": self._treatment.epsilon, "input": call.cleaned()}
         has_running = arguments.get("running_mean") is not None
         if call.kind in {"batch", "instance"}:
             own = self._treatment.batch_statistics or not has_running
@@ -139,19 +143,19 @@ class NormInterception(TorchFunctionMode):
             if own:
                 arguments["running_mean"] = arguments["running_var"] = None
         if self._treatment.input_scales:
-            self._divide(arguments, self._treatment.input_scales[number])
+            _divide(call, arguments, self._treatment.input_scales[number])
         return arguments
 
-    @staticmethod
-    def _divide(arguments: dict[str, Any], scale: Tensor) -> None:
-        if bool((scale == 1).all()):
-            return
-        x: Tensor = arguments["input"]
-        local = scale.to(x)
-        arguments["input"] = x / (local.reshape(1, -1, *[1] * (x.ndim - 2)) if local.ndim else local)
-        if arguments.get("running_mean") is not None:
-            arguments["running_mean"] = arguments["running_mean"] / local
-            arguments["running_var"] = arguments["running_var"] / local.square()
+
+def _divide(call: NormCall, arguments: dict[str, Any], scale: Tensor) -> None:
+    """Input and running statistics by s and s²."""
+    if bool((scale == 1).all()):
+        return
+    local = scale.to(arguments["input"])
+    arguments["input"] = arguments["input"] / call.spread(local)
+    if arguments.get("running_mean") is not None:
+        arguments["running_mean"] = arguments["running_mean"] / local.flatten()
+        arguments["running_var"] = arguments["running_var"] / local.flatten().square()
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
@@ -162,15 +166,3 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     others = [axis for axis in range(v.ndim) if axis != dim]
     norms: Tensor = torch.linalg.vector_norm(v, dim=others, keepdim=dim >= 0)
     return v * (g / norms)
-
-
-def input_moments(call: NormCall) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of a norm's input: per channel, or over all of it for layer and rms norm.
-
-    Per channel means over samples and positions, as batch norm does; a group's channels share their scale.
-    """
-    x: Tensor = call.arguments["input"]
-    if call.kind in {"layer", "rms"}:
-        return x.mean(), x.std(correction=0)
-    channels = x.movedim(1, 0).flatten(1)
-    return channels.mean(dim=1), channels.std(dim=1, correction=0)

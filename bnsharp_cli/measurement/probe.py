@@ -1,170 +1,142 @@
-"""Euler's theorem as a probe: which parameters are scale-invariant, whatever the code of the model looks like."""
+"""A probe of a network: outputs, gradients and norms on a few samples, in float64 and without ε."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import along
-from bnsharp_cli.measurement.norms import NormCall, NormTreatment, input_moments
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.norm_call import Moments
+from bnsharp_cli.measurement.norms import NormTreatment
+from bnsharp_cli.measurement.recomputation import refusing_recomputation, require_whole_graph
 from bnsharp_cli.measurement.surface import LossSurface
 
 PROBE_EPSILON = 1e-24
 """What replaces the norms' ε, which is all that breaks exact invariance in float64."""
 
-INVARIANT = 1e-10
-"""Normalised Euler products below this are zero: invariant rows lie below 1e-14, the others above 1e-7."""
+SAMPLES = 8
+"""Of the first batch, that a probe looks at."""
 
-UNRESOLVED = 1e-12
-"""Relative size of ‖θ_i‖‖∂f/∂θ_i‖ below which a row says nothing."""
-
-_SAMPLES = 8
 _TINY = 1e-3
-_COTANGENTS = 2
 _AGREEMENT = 1e-8
+_CASTS = {"long", "int", "short", "char", "byte", "to", "type", "type_as"}
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Inner products for one slice of parameters, one entry per cotangent and row: (cotangents, rows).
+class Place:
+    """Where a probe looks: parameters, and inputs of the network."""
 
-    Attributes:
-        products: ⟨θ_i, ∂f/∂θ_i⟩.
-        sizes: ‖θ_i‖² and ‖∂f/∂θ_i‖², stacked: (2, cotangents, rows).
-    """
-
-    products: Tensor
-    sizes: Tensor
-
-    def grouped(self, groups: int) -> Evidence:
-        """The evidence for ``groups`` joint sets of consecutive rows."""
-        count = self.products.shape[-1]
-        shape = (groups, count // groups)
-        return Evidence(
-            self.products.reshape(*self.products.shape[:-1], *shape).sum(-1),
-            self.sizes.reshape(*self.sizes.shape[:-1], *shape).sum(-1),
-        )
-
-    def __add__(self, other: Evidence) -> Evidence:
-        return Evidence(self.products + other.products, self.sizes + other.sizes)
-
-    def magnitude(self) -> Tensor:
-        """‖θ_i‖‖∂f/∂θ_i‖, (cotangents, rows)."""
-        return self.sizes.prod(dim=0).sqrt()
+    point: Point
+    inputs: Tensor
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A float64 surface without ε, a few inputs, the user's point and a generic one.
+    """A float64 surface without ε, seen at the user's point on a few samples and at a generic place.
 
-    The generic point has random weights: there a unit that is dead at the user's point, or a row behind a zero γ,
-    has a gradient and can be settled.
+    The generic place has random weights and, where the network takes them, random inputs: there a unit that is dead at
+    the user's point, a row behind a zero γ, or one that sees a constant channel has a gradient and can be settled.
     """
 
     surface: LossSurface
-    inputs: Tensor
-    points: tuple[Point, ...]
+    places: tuple[Place, ...]
 
     @classmethod
     def of(cls, surface: LossSurface, point: Point, seed: int = 0) -> Probe:
         """A probe of ``surface`` at ``point`` on the first inputs of its first batch, with batch statistics."""
         treatment = NormTreatment(batch_statistics=True, epsilon=PROBE_EPSILON)
         bare = surface.in_precision(torch.float64).with_norms(treatment=treatment)
-        inputs = surface.batches[0][0][:_SAMPLES]
-        point = {name: _lifted(tensor) for name, tensor in point.items()}
-        probe = cls(bare, inputs, (point,))
-        generic = _generic(point, torch.Generator().manual_seed(seed))
-        finite = all(bool(torch.isfinite(output).all()) for output in probe.outputs(generic))
-        return cls(bare, inputs, (point, generic)) if finite else probe
+        place = Place({name: _lifted(tensor) for name, tensor in point.items()}, surface.batches[0][0][:SAMPLES])
+        own = cls(bare, (place,))
+        with _Casts() as casts:
+            _ = own.before
+        generator = torch.Generator().manual_seed(seed)
+        weights = _generic(place.point, generator)
+        noise = [] if casts.seen else [_noise(place.inputs, generator)]
+        for inputs in (*noise, place.inputs):
+            elsewhere = Place(weights, inputs)
+            if cls(bare, (elsewhere,))._works():
+                return cls(bare, (place, elsewhere))
+        return own
 
-    def outputs(self, point: Point) -> list[Tensor]:
+    @property
+    def heard_noise(self) -> bool:
+        """Whether the network took random inputs, so that what is silent is so whatever the inputs."""
+        return self.places[-1].inputs is not self.places[0].inputs
+
+    @cached_property
+    def before(self) -> tuple[list[Tensor], ...]:
+        """The outputs at each place."""
+        return tuple(self.outputs(place.point, place.inputs) for place in self.places)
+
+    def outputs(self, point: Point, inputs: Tensor) -> list[Tensor]:
         """The outputs at ``point``, without gradient."""
         with torch.no_grad():
-            return self.surface.outputs(point, self.inputs)
+            return self.surface.outputs(point, inputs)
 
-    def gradients(self, point: Point, count: int, seed: int = 0, only: Collection[str] = ()) -> Iterable[Point]:
-        """∂⟨f, c⟩/∂θ for ``count`` random cotangents c, one after the other; of ``only`` some tensors, if any."""
+    def gradients(self, place: Place, count: int, seed: int = 0, only: Collection[str] = ()) -> Iterable[Point]:
+        """∂⟨f, c⟩/∂θ for ``count`` random cotangents c, one after the other; of ``only`` some tensors, if any.
+
+        Raises:
+            NotMeasurableError: the network recomputes its activations in the backward pass.
+        """
         generator = torch.Generator().manual_seed(seed)
-        wanted = only or point
-        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in point.items() if name in wanted}
-        outputs = [output for output in self.surface.outputs({**point, **leaves}, self.inputs) if output.requires_grad]
-        for _ in range(count if outputs else 0):
+        wanted = only or place.point
+        leaves = {name: t.detach().clone().requires_grad_() for name, t in place.point.items() if name in wanted}
+        inputs = place.inputs.detach().requires_grad_(place.inputs.is_floating_point()).clone()
+        with refusing_recomputation():
+            outputs = self.surface.outputs({**place.point, **leaves}, inputs)
+        require_whole_graph(outputs)
+        outputs = [output for output in outputs if output.requires_grad]
+        for _ in range(count):
             cotangents = [
                 torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.device)
                 for output in outputs
             ]
             gradients = torch.autograd.grad(
-                outputs, list(leaves.values()), cotangents, retain_graph=True, allow_unused=True
+                outputs, list(leaves.values()), cotangents, retain_graph=True, materialize_grads=True
             )
-            yield {
-                name: torch.zeros_like(leaf) if gradient is None else gradient
-                for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
-            }
-
-    def pairs(self) -> list[tuple[Point, Point]]:
-        """(point, gradient) for each point and cotangent."""
-        return [(point, gradient) for point in self.points for gradient in self.gradients(point, _COTANGENTS)]
+            yield dict(zip(leaves, gradients, strict=True))
 
     def unchanged(self, transform: Callable[[Point], Point]) -> bool:
-        """Whether ``transform`` of the parameters leaves the outputs alone at every point."""
-        for point in self.points:
-            for before, after in zip(self.outputs(point), self.outputs(transform(point)), strict=True):
+        """Whether ``transform`` of the parameters leaves the outputs alone at every place."""
+        for place, outputs in zip(self.places, self.before, strict=True):
+            for before, after in zip(outputs, self.outputs(transform(place.point), place.inputs), strict=True):
                 if not bool((before - after).abs().max() <= _AGREEMENT * before.abs().max()):
                     return False
         return True
 
-    def moments(self, point: Point) -> list[tuple[NormCall, Tensor, Tensor]]:
-        """Each norm call at ``point`` with the mean and standard deviation of its input."""
-        seen: list[tuple[NormCall, Tensor, Tensor]] = []
-        with torch.no_grad():
-            self.surface.outputs(point, self.inputs, lambda _, call: seen.append((call, *input_moments(call))))
-        return seen
+    def moments(self, place: Place, transform: Callable[[Point], Point] = lambda point: point) -> list[Moments]:
+        """What each norm saw at ``place`` after ``transform`` of its parameters."""
+        return norm_moments(self.surface, transform(place.point), place.inputs)
+
+    def _works(self) -> bool:
+        try:
+            return all(bool(torch.isfinite(output).all()) for outputs in self.before for output in outputs)
+        except NotMeasurableError:
+            return False
 
 
-def evidence(pairs: Sequence[tuple[Point, Point]], name: str, axis: int) -> Evidence:
-    """The inner products of each slice of ``name`` along ``axis`` with its gradient."""
-    products, squares, gradient_squares = [], [], []
-    for point, gradient in pairs:
-        theta, slope = (_as_rows(vector[name], axis) for vector in (point, gradient))
-        products.append((theta * slope).sum(1))
-        squares.append(theta.square().sum(1))
-        gradient_squares.append(slope.square().sum(1))
-    return Evidence(torch.stack(products), torch.stack([torch.stack(squares), torch.stack(gradient_squares)]))
-
-
-def invariant(joint: Evidence, scale: float) -> Tensor:
-    """Which sets are scale-invariant: their product vanishes for every cotangent, and for one of them it could not but.
-
-    Args:
-        joint: the evidence of the sets.
-        scale: the largest ‖θ_i‖‖∂f/∂θ_i‖ of the network.
-
-    Returns:
-        (sets,) of bool; a set whose gradient is zero everywhere is not called invariant.
-    """
-    magnitude = joint.magnitude()
-    resolved = magnitude > UNRESOLVED * scale
-    vanishes = joint.products.abs() <= INVARIANT * magnitude
-    return resolved.any(dim=0) & (vanishes | ~resolved).all(dim=0)
-
-
-def silent(joint: Evidence, scale: float) -> Tensor:
-    """Which sets have no effect on any output, (sets,) of bool."""
-    return ~(joint.magnitude() > UNRESOLVED * scale).any(dim=0)
-
-
-def _as_rows(tensor: Tensor, axis: int) -> Tensor:
-    return tensor.reshape(-1, 1) if tensor.ndim < 2 else tensor.movedim(axis, 0).flatten(1)
+def norm_moments(surface: LossSurface, point: Point, inputs: Tensor) -> list[Moments]:
+    """The moments of the input of each norm call, in order."""
+    seen: list[Moments] = []
+    with torch.no_grad():
+        surface.outputs(point, inputs, lambda _, call: seen.append(call.moments()))
+    return seen
 
 
 def _lifted(tensor: Tensor) -> Tensor:
     """Rows of almost no norm, brought to the usual one: ε is not small beside them, and invariance knows no scale."""
-    if tensor.ndim < 2:
+    if tensor.ndim < 2 or not tensor.numel():
         return tensor
     norms = tensor.flatten(1).norm(dim=1)
     tiny = (norms > 0) & (norms < _TINY * norms.median())
@@ -175,6 +147,32 @@ def _generic(point: Point, generator: torch.Generator) -> Point:
     """Weights of the usual initial size; vectors around ½, so that no unit stays dead and no γ zero."""
     noise = random_normal(point, generator)
     return {
-        name: noise[name] * math.sqrt(2 / max(1, tensor[0].numel())) if tensor.ndim > 1 else (noise[name] + 1) / 2
+        name: noise[name] * math.sqrt(2 / max(1, tensor.shape[1:].numel()))
+        if tensor.ndim > 1
+        else (noise[name] + 1) / 2
         for name, tensor in point.items()
     }
+
+
+def _noise(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise shaped as ``inputs``; whole numbers, which may be indices, as they are."""
+    if not inputs.is_floating_point():
+        return inputs
+    return torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
+
+
+class _Casts(TorchFunctionMode):
+    """Watches for floating tensors made whole numbers: indices, perhaps, which noise must not replace."""
+
+    seen = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Pass on and watch."""
+        del types
+        returned = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in _CASTS and isinstance(returned, Tensor):
+            whole = not returned.is_floating_point() and returned.dtype != torch.bool
+            self.seen |= whole and bool(args[0].is_floating_point())
+        return returned

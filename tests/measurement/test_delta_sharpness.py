@@ -27,6 +27,12 @@ def linear(dimension: int, constant: float = 0.0) -> Quadratic:
     return Quadratic({"x": torch.ones(dimension)}, slope, hessian, constant)
 
 
+def moment(dimension: int, power: float) -> float:
+    """E|x₁|^p of a point uniform in the unit ball."""
+    logarithm = math.lgamma((power + 1) / 2) + math.lgamma(dimension / 2 + 1)
+    return math.exp(logarithm - math.lgamma(0.5) - math.lgamma((dimension + power) / 2 + 1))
+
+
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
 @pytest.mark.parametrize("dimension", [1, 2, 7, 300])
 def test_lp_of_a_linear_loss_lies_within_its_standard_errors(dimension: int, power: float) -> None:
@@ -35,11 +41,12 @@ def test_lp_of_a_linear_loss_lies_within_its_standard_errors(dimension: int, pow
     surface = problem.surface()
     delta = 0.3
     measured = delta_lp(surface, surface.point(), MeasureOptions(delta=delta, power=power, ball_samples=2000))
-    log_moment = math.lgamma((power + 1) / 2) + math.lgamma(dimension / 2 + 1)
-    log_moment -= math.lgamma(0.5) + math.lgamma((dimension + power) / 2 + 1)
-    expected = delta * float(problem.slope.norm()) * math.exp(log_moment / power) / 1.5
+    mean = moment(dimension, power)
+    expected = delta * float(problem.slope.norm()) * mean ** (1 / power) / 1.5
     assert abs(measured.value - expected) <= 4 * measured.uncertainty.sampling
-    assert measured.uncertainty.sampling < 0.05 * expected
+    variance = moment(dimension, 2 * power) - mean**2
+    standard_error = expected * math.sqrt(variance / 2000) / (power * mean)
+    assert measured.uncertainty.sampling == pytest.approx(standard_error, rel=0.15)
 
 
 def test_the_logarithm_of_equation_1_adds_the_volume() -> None:
@@ -48,6 +55,18 @@ def test_the_logarithm_of_equation_1_adds_the_volume() -> None:
     expected = (log_volume(300, 1e-3) / 2 + math.log(measured.value)) / math.log(10)
     assert measured.details["log10_integral"] == pytest.approx(expected, rel=1e-12)
     assert measured.details["log10_integral"] < -500
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
+def test_the_integral_of_a_linear_loss_over_an_interval(power: float) -> None:
+    """∫ |g x|^p dx over [−δ, δ] is 2 |g|^p δ^{p+1} / (p + 1): Eq. (1) in one dimension, by hand."""
+    problem = linear(1)
+    surface = problem.surface()
+    delta, slope = 1e-4, abs(float(problem.slope))
+    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=delta, power=power, ball_samples=2000))
+    expected = math.log10(2 * slope**power * delta ** (power + 1) / (power + 1)) / power
+    relative_error = measured.uncertainty.sampling / measured.value
+    assert abs(measured.details["log10_integral"] - expected) <= 4 * relative_error / math.log(10) < 0.1
 
 
 def test_a_million_parameters_neither_overflow_nor_underflow() -> None:

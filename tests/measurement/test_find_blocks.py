@@ -13,6 +13,15 @@ from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 from tests.cases import FunctionalNorm, PreActivation, SharedWeights, images, mlp_bn, vectors
+from tests.measurement.networks import (
+    HeadNorms,
+    MaximumNorm,
+    NormedEmbedding,
+    grouped,
+    one_dull_colour,
+    sentences,
+    sequences,
+)
 
 
 def blocks_of(module: nn.Module, batches: tuple[tuple[Tensor, Tensor], ...], partition: str = "paper") -> Blocks:
@@ -172,6 +181,104 @@ def test_rows_of_almost_no_norm_keep_their_invariance() -> None:
         assert invariant_rows(blocks_of(module, vectors())) == {"0.weight": 6, "3.weight": 6}, factor
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_channel_that_is_constant_on_every_sample_is_settled_by_noise(bias: bool) -> None:
+    rows = invariant_rows(blocks_of(seeded(grouped, bias), one_dull_colour()))
+    assert rows == {"0.weight": 6, "3.weight": 5}
+
+
+@pytest.mark.parametrize("mean", [1e3, 1e5, 1e7])
+def test_no_row_is_lost_to_inputs_far_from_zero(mean: float) -> None:
+    ((inputs, targets),) = vectors()
+    assert invariant_rows(blocks_of(seeded(mlp_bn, bias=True), ((inputs + mean, targets),))) == {
+        "0.weight": 6,
+        "3.weight": 6,
+    }
+
+
+def test_heads_are_normalised_each_by_itself() -> None:
+    blocks = blocks_of(seeded(HeadNorms), sequences())
+    assert invariant_rows(blocks) == {"query.weight": 8, "key.weight": 8}
+    assert blocks.rows["query.weight"].block.tolist() == [0] * 4 + [1] * 4
+
+
+def test_words_beyond_the_first_samples_are_found() -> None:
+    blocks = blocks_of(seeded(NormedEmbedding), sentences())
+    assert invariant_rows(blocks) == {"words.weight": 40}
+    assert blocks.invariant == 40
+
+
+def test_words_that_no_sample_has_are_free_and_counted() -> None:
+    blocks = blocks_of(seeded(NormedEmbedding, 43), sentences(40))
+    (words,) = (tensor for tensor in blocks.tensors if tensor.name == "words.weight")
+    assert words.invariant == 40
+    assert words.reason == "normalised by norm; 3 of 43 rows have no effect on the output"
+
+
+def test_indices_that_come_as_floating_numbers_are_not_replaced_by_noise() -> None:
+    class Table(NormedEmbedding):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return super().forward(inputs.long() % 40)  # whatever comes, there is a word for it
+
+    ((words, labels),) = sentences()
+    assert invariant_rows(blocks_of(seeded(Table), ((words.float(), labels),))) == {"words.weight": 40}
+
+
+def test_rows_that_scaling_refutes_are_released_alone_and_named() -> None:
+    """Rows of length ½ to 9, cut to a limit: only where the limit is far below does a scaling change nothing."""
+    module = seeded(MaximumNorm, [1e-3] * 4 + [1.0] + [1e-3] * 8)
+    blocks = blocks_of(module, vectors())
+    found = {tensor.name: tensor for tensor in blocks.tensors}
+    assert found["weight"].invariant == 12
+    assert blocks.rows["weight"].block.tolist().index(blocks.invariant) == 4
+    assert found["weight"].reason == (
+        "scale-invariant; 1 of 13 rows seemed so, but scaling them by ½ or 2 changed an output"
+    )
+
+
+def test_a_tensor_of_which_most_rows_are_refuted_is_released() -> None:
+    module = seeded(MaximumNorm, [1.0] * 40)
+    with torch.no_grad():
+        module.weight.mul_(1.5 / module.weight.norm(dim=1, keepdim=True))
+    (tensor,) = (entry for entry in blocks_of(module, vectors()).tensors if entry.name == "weight")
+    assert tensor.invariant == 0
+    assert "but scaling them by ½ or 2 changed an output" in tensor.reason
+
+
+def test_weight_norm_leaves_directions_invariant_and_lengths_where_a_norm_follows() -> None:
+    normed, bare = (nn.utils.parametrizations.weight_norm(nn.Linear(*size)) for size in ((4, 6), (6, 3)))
+    blocks = blocks_of(seeded(lambda: nn.Sequential(normed, nn.BatchNorm1d(6), nn.ReLU(), bare)), vectors())
+    assert invariant_rows(blocks) == {
+        "0.parametrizations.weight.original0": 6,
+        "0.parametrizations.weight.original1": 6,
+        "3.parametrizations.weight.original1": 3,
+    }
+    assert blocks.invariant == 15
+
+
+def test_weights_of_a_single_number_are_invariant_though_their_gradient_is_zero() -> None:
+    ((inputs, targets),) = vectors(features=1)
+    module = seeded(mlp_bn, inputs=1)
+    assert invariant_rows(blocks_of(module, ((inputs, targets),))) == {"0.weight": 6, "3.weight": 6}
+    unused = seeded(lambda: nn.Sequential(nn.Linear(1, 5), nn.Tanh(), nn.Linear(5, 3)))
+    assert blocks_of(unused, ((inputs, targets),)).invariant == 0
+
+
+def test_parameters_without_numbers_are_no_rows() -> None:
+    class Hollow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nothing, self.empty = nn.Parameter(torch.zeros(0)), nn.Parameter(torch.zeros(0, 4))
+            self.narrow, self.body = nn.Parameter(torch.zeros(5, 0)), mlp_bn()
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.body(inputs) + self.nothing.sum() + self.empty.sum()
+
+    blocks = blocks_of(seeded(Hollow), vectors(), "extended")
+    assert invariant_rows(blocks)["body.0.weight"] == 6
+    assert {tensor.name: tensor.rows for tensor in blocks.tensors}["empty"] == 0
+
+
 def test_joint_sets_never_overlap() -> None:
     """norm(a(x) + Σ g_k b_k(x)): (a, g) and (a, b) are both invariant, and only one of them may be a block."""
 
@@ -196,6 +303,23 @@ def test_joint_sets_never_overlap() -> None:
         factors = torch.ones(blocks.invariant + 1, dtype=torch.float64)
         factors[block] = 3.7
         assert abs(bare.value(spheres.scale(point, factors)) - bare.value(point)) < 1e-12
+
+
+def test_a_joint_set_that_scaling_refutes_is_none() -> None:
+    """A vector brought to length 3 while it is shorter: Euler's theorem holds there, and fails at twice its length."""
+
+    class Stretched(nn.Module):
+        def __init__(self, least: float) -> None:
+            super().__init__()
+            self.hidden, self.output = nn.Linear(4, 5), nn.Linear(5, 3)
+            self.gain, self.least = nn.Parameter(torch.rand(5) + 0.5), least
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            length = self.gain.norm()
+            return self.output(torch.tanh(self.hidden(inputs)) * self.gain / length * length.clamp_min(self.least))
+
+    assert blocks_of(seeded(Stretched, 1e3), vectors(), "extended").joint == {0: ("gain",)}
+    assert blocks_of(seeded(Stretched, 3.0), vectors(), "extended").joint == {}
 
 
 def test_a_partly_normalised_transposed_convolution_does_not_crash_the_extended_partition() -> None:

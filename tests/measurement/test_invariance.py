@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,17 +11,19 @@ from torch import nn
 
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data import Batches
-from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.invariance import InvarianceReport, rescale_test, self_test
+from bnsharp_cli.measurement.find_blocks import find_blocks, find_partitions
+from bnsharp_cli.measurement.invariance import rescale_test, self_test
+from bnsharp_cli.measurement.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import LossSurface
-from tests.cases import mlp_bn, vectors
+from tests.cases import images, mlp_bn, vectors
+from tests.measurement.networks import HeadNorms, NormedEmbedding, OneNormTwice, OwnNorm, sentences, sequences
 
 
 def report_of(module: nn.Module, batches: Batches, dtype: torch.dtype, **options: object) -> InvarianceReport:
     surface = LossSurface.of(module, batches.batches, dtype=dtype)
     point = surface.point()
-    blocks, extended = (find_blocks(surface, point, partition) for partition in ("paper", "extended"))
+    blocks, extended = find_partitions(surface, point)
     precision = "float64" if dtype == torch.float64 else "float32"
     resolved = MeasureOptions(**{"ball_samples": 4, "precision": precision, **options})
     stored = bool(resolved.search == "gradient")
@@ -109,6 +112,64 @@ def test_a_bias_before_a_norm_breaks_the_invariance_in_running_mode_only() -> No
     assert all(copy.loss_drift < 1e-12 for copy in verdicts[False].copies)
     assert not verdicts[False].invariant
     assert "a bias before a norm acts" in verdicts[False].verdict
+
+
+def quick_report(module: nn.Module, batches: object, *, statistics: bool = True) -> InvarianceReport:
+    surface = LossSurface.of(module, batches, batch_statistics=statistics, dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(surface, point)
+    return rescale_test(surface, point, blocks, blocks, MeasureOptions(precision="float64", ball_samples=2))
+
+
+def test_norms_of_heads_are_invariant() -> None:
+    torch.manual_seed(0)
+    report = quick_report(HeadNorms(), sequences())
+    assert report.invariant
+    assert not any(copy.tied for copy in report.copies)
+    assert max(copy.loss_drift for copy in report.copies) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("build", "batches", "statistics", "tied"),
+    [
+        (NormedEmbedding, sentences(), True, "words.weight"),
+        (lambda: OneNormTwice(bias=False), images(), False, "first.weight, second.weight"),
+    ],
+    ids=["words", "one norm twice"],
+)
+def test_rows_that_must_share_a_factor_are_invariant_and_named(
+    build: Callable[[], nn.Module], batches: object, statistics: bool, tied: str
+) -> None:
+    torch.manual_seed(0)
+    report = quick_report(build(), batches, statistics=statistics)
+    assert report.invariant
+    assert f"The rows of {tied} share one a" in report.verdict
+    named = {copy.name: copy.to_dict()["tied"] for copy in report.copies}
+    assert named["random 1"] == tied.split(", ")
+    assert named["a = 0.001"] == []
+
+
+def test_a_copy_that_cannot_be_exact_is_no_failed_invariance() -> None:
+    torch.manual_seed(0)
+    report = quick_report(OwnNorm(1e-13), vectors())
+    drifts = {copy.name: copy.loss_drift for copy in report.copies if not copy.judged}
+    assert {"a = 0.001", "a0"} <= set(drifts)
+    assert max(drifts.values()) > 1e-9
+    assert report.invariant
+    assert all(name in report.verdict.partition("Not judged")[2] for name in drifts)
+    assert max(abs(copy.deviation) for copy in report.copies) > 1e-9
+
+
+def test_copies_of_which_none_can_be_exact_are_no_verdict() -> None:
+    torch.manual_seed(0)
+    module = OwnNorm(1e-13)
+    with torch.no_grad():
+        module.hidden.weight.mul_(1e-2)  # σ² is no more than a billion ε, whichever way it is scaled
+    surface = LossSurface.of(module, vectors(), dtype=torch.float64)
+    point = surface.point()
+    blocks = find_blocks(LossSurface.of(OwnNorm(0.0), vectors()), point)
+    with pytest.raises(NotMeasurableError, match="No rescaled copy computes the same function"):
+        self_test(surface, point, blocks, MeasureOptions(precision="float64"))
 
 
 def test_nothing_to_rescale_is_said() -> None:

@@ -1,0 +1,101 @@
+"""Blocks while they are being found: which rows have one, and how a scaling by ½ and 2 takes it from them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.spheres import Rows, Spheres
+from bnsharp_cli.measurement.probe import Probe
+
+FREE = -1
+"""The block number of θ_* while blocks are being found; afterwards it is the last one."""
+
+_MOST = 8
+"""Pieces of one tensor that are halved further in search of the rows that are not invariant after all."""
+
+
+@dataclass
+class Assignment:
+    """Blocks being found."""
+
+    axes: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, Tensor] = field(default_factory=dict)
+    count: int = 0
+
+    @classmethod
+    def free(cls, point: Point) -> Assignment:
+        """No block yet: every row belongs to θ_*."""
+        lengths = {name: tensor.shape[0] if tensor.ndim else 1 for name, tensor in point.items()}
+        return cls(dict.fromkeys(point, 0), {name: torch.full((length,), FREE) for name, length in lengths.items()})
+
+    def add(self, members: Mapping[str, Tensor]) -> None:
+        """One more block, of the rows ``members[name]`` (indices) of each tensor."""
+        for name, indices in members.items():
+            self.labels[name][indices] = self.count
+        self.count += 1
+
+    def release(self, blocks: set[int]) -> None:
+        """Give the rows of some blocks back to θ_*."""
+        for labels in self.labels.values():
+            labels[torch.isin(labels, torch.tensor(sorted(blocks)))] = FREE
+
+    def numbered(self) -> tuple[dict[str, Rows], int]:
+        """Every tensor's rows with blocks 0 … count − 1 and θ_* as block ``count``."""
+        used = sorted({block for labels in self.labels.values() for block in labels.tolist()} - {FREE})
+        number = {block: index for index, block in enumerate(used)} | {FREE: len(used)}
+        rows = {
+            name: Rows(self.axes[name], torch.tensor([number[block] for block in labels.tolist()], dtype=torch.int64))
+            for name, labels in self.labels.items()
+        }
+        return rows, len(used)
+
+
+def confirm(assignment: Assignment, probe: Probe, first: int = 0) -> set[int]:
+    """Scale every block from number ``first`` on by ½ and by 2; release those whose scaling changes an output.
+
+    Returns:
+        The numbers of the blocks that were released.
+    """
+    count = assignment.count
+    exponents = 2.0 * torch.randint(2, (count,), generator=torch.Generator().manual_seed(1)) - 1
+    rows = {
+        name: Rows(assignment.axes[name], torch.where(labels == FREE, count, labels))
+        for name, labels in assignment.labels.items()
+    }
+    spheres = Spheres(rows, torch.ones(count + 1, dtype=torch.float64))
+
+    def unchanged(blocks: list[int]) -> bool:
+        chosen = torch.zeros(count + 1, dtype=torch.float64)
+        chosen[blocks] = exponents[blocks].double()
+        return all(probe.unchanged(partial(spheres.scale, factors=2.0 ** (sign * chosen))) for sign in (1, -1))
+
+    refuted: set[int] = set()
+    if not unchanged(list(range(first, count))):
+        for labels in assignment.labels.values():
+            own = [block for block in sorted(set(labels.tolist()) - refuted) if block >= first]
+            if own and not unchanged(own):
+                refuted.update(_culprits(own, unchanged))
+        assignment.release(refuted)
+    return refuted
+
+
+def _culprits(blocks: list[int], unchanged: Callable[[list[int]], bool]) -> list[int]:
+    """Those of ``blocks``, which together change an output, that do so in as small a piece as halving finds."""
+    suspects, found = [blocks], []
+    while 0 < len(suspects) <= _MOST:
+        smaller = []
+        for piece in suspects:
+            middle = len(piece) // 2
+            halves = [half for half in (piece[:middle], piece[middle:]) if half and not unchanged(half)]
+            if middle and halves:
+                smaller += halves
+            else:
+                found += piece
+        suspects = smaller
+    return [*found, *(block for piece in suspects for block in piece)]
