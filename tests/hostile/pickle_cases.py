@@ -87,6 +87,18 @@ add_pickle("many-memos", "more steps", opcodes(b"N", b"".join(b"r" + struct.pack
 add_pickle("many-numbers", "more steps", opcodes(b"](", b"K\x01" * 600_000, b"e"))
 add_pickle("long-number", "64 bits", opcodes(number(2**2000)))
 
+# as much as may be, so that torch reads it as well
+for name, says, content in (
+    ("memos", "is a NoneType", b"N" + b"".join(b"r" + struct.pack("<I", index) for index in range(499_990))),
+    ("numbers", "is a list", b"](" + (b"G" + struct.pack(">d", 0.5)) * 499_900 + b"e"),
+    ("lists", "is a list", b"](" + b"]" * 124_000 + b"e"),
+    ("dicts", "is a list", b"](" + _DICT + b"q\x00)R" + b"h\x00)R" * 62_000 + b"e"),
+    ("keys", "is a dict", b"}(" + b"".join(number((index + 1) << 36) + b"N" for index in range(249_900)) + b"u"),
+    ("text", "is a str", text("a" * (15 * 2**20) + "\U0001f600")),
+):
+    add_bytes(f"within-limits-{name}", says, zipped(opcodes(content)))
+add_bytes("within-limits-tensors", "is a list", lambda _: zipped(pickled({"w": [tensor() for _ in range(17_000)]})))
+
 # what is not there
 add_pickle("text-beyond-the-end", "damaged", START + b"}" + b"X" + struct.pack("<I", 2**31) + b"abc")
 add_pickle("bytes-of-eight-exabytes", "damaged", START + b"\x8e" + struct.pack("<Q", 2**63 - 1) + b"abc")
@@ -143,8 +155,8 @@ for name, says, value in (
     ("hooks", "never does", Rebuilt((Reference(), 0, (4,), (1,), False, OrderedDict(a=1)))),
 ):
     add_content(name, says, {"w": value})
-add_bytes("storage-missing", "where it has -1", zipped(pickled({"w": tensor(Reference(key="1"))})))
-add_bytes("storage-outside", "where it has -1", zipped(pickled({"w": tensor(Reference(key="../data.pkl"))})))
+add_bytes("storage-missing", "where it has none", zipped(pickled({"w": tensor(Reference(key="1"))})))
+add_bytes("storage-outside", "where it has none", zipped(pickled({"w": tensor(Reference(key="../data.pkl"))})))
 add_bytes("storage-short", "where it has 12", zipped(pickled({"w": tensor()}), storages={"0": FLOATS[:-4]}))
 add_bytes("storage-short-legacy", "truncated", legacy(pickled({"w": tensor()}, legacy=True))[:-4])
 add_bytes("storage-keys-missing-legacy", "does not hold", legacy(pickled({"w": tensor()}, legacy=True), keys=()))

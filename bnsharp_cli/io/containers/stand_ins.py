@@ -80,6 +80,13 @@ def default_dict(*_: object) -> dict[Any, Any]:
     return {}
 
 
+def no_bytes(*contents: object) -> bytes:
+    """The empty ``bytes``, which protocol 2 writes as a call."""
+    if contents:
+        raise PickleRefusedError("makes bytes of something else than a text")
+    return b""
+
+
 @dataclass
 class ArrayType:
     """A dtype of NumPy by its code: numbers only, no objects, texts or fields."""
@@ -156,6 +163,7 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
     "argparse.Namespace": Record,
     "types.SimpleNamespace": Record,
     "collections.defaultdict": default_dict,
+    "builtins.bytes": no_bytes,
     "builtins.dict": "dict",
     "builtins.list": "list",
     "builtins.int": "int",

@@ -76,11 +76,11 @@ class TensorPlans:
     """What a pickle asks for, and the functions of ours by which it asks.
 
     Args:
-        stored: the bytes that a storage has in the file by its key; ``None`` for a legacy file, where storages follow.
+        stored: the bytes that a storage of a key has in the file; ``None`` for a legacy file, where storages follow.
         budget: what reading may cost.
     """
 
-    def __init__(self, stored: Callable[[str], int] | None, budget: Budget) -> None:
+    def __init__(self, stored: Callable[[str], int | None] | None, budget: Budget) -> None:
         self.storages: dict[str, Storage] = {}
         self._views: dict[str, Storage] = {}
         self._stored, self._budget = stored, budget
@@ -128,8 +128,10 @@ class TensorPlans:
             self._storage_bytes += found.size
         if self.storages[key] != found:
             raise PickleRefusedError("describes one storage in two ways")
-        if self._stored and self._stored(key) != found.size:
-            raise PickleRefusedError(f"declares a storage of {found.size} bytes where it has {self._stored(key)}")
+        stored = self._stored(key) if self._stored else found.size
+        if stored != found.size:
+            has = "none" if stored is None else f"{stored}"
+            raise PickleRefusedError(f"is damaged (it declares a storage of {found.size} bytes where it has {has})")
         return self._view(found, view[0]) if view and view[0] is not None else found
 
     def tensor(

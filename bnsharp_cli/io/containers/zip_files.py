@@ -32,9 +32,9 @@ class ZipRecords:
 
     records: Mapping[str, tuple[int, int]]
 
-    def storage_size(self, key: str) -> int:
-        """The bytes of a storage, −1 where there is none of that name."""
-        return self.records.get(f"data/{key}", (0, -1))[1]
+    def storage_size(self, key: str) -> int | None:
+        """The bytes of a storage, ``None`` where there is none of that name."""
+        return self.records[f"data/{key}"][1] if f"data/{key}" in self.records else None
 
 
 def check_zip(file: OpenFile) -> ZipRecords:

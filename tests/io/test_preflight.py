@@ -1,0 +1,239 @@
+"""What is read as plain data, what is left untouched, and files that change."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import pathlib
+import pickle
+from collections import Counter, OrderedDict, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributed import checkpoint as distributed
+
+from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.container import read_container, verify_state_dict
+from bnsharp_cli.io.containers.opened import opened
+from bnsharp_cli.io.containers.pickle_values import Budget, PickleRefusedError
+from bnsharp_cli.io.containers.pickles import read_pickle
+from bnsharp_cli.io.containers.plain_content import plain
+
+BOTH = pytest.mark.parametrize("legacy", [False, True])
+
+
+def content_of(path: Path, content: object, legacy: bool = False) -> dict[str, object]:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return dict(read_container(path).content)
+
+
+@BOTH
+def test_what_training_scripts_leave_behind_is_plain_data(tmp_path: Path, legacy: bool) -> None:
+    left = {
+        "args": argparse.Namespace(rate=0.1, folder=pathlib.PurePosixPath("/data/digits"), layers=[1, 2]),
+        "relative": pathlib.PureWindowsPath("data/digits"),
+        "losses": defaultdict(list, train=[0.5, 0.25]),
+        "counts": Counter("aab"),
+        "best": np.float32(0.5),
+        "step": np.int64(7),
+        "done": np.bool_(True),
+        "set": {1, 2},
+        "bytes": b"\xff\x00",
+        "complex": 1j,
+        "size": torch.Size([2, 3]),
+        "dtype": torch.bfloat16,
+        "nested": (1, ("x", [None, OrderedDict(a=1)])),
+    }
+    plainly = {
+        **left,
+        "args": {"rate": 0.1, "folder": "/data/digits", "layers": [1, 2]},
+        "relative": "data/digits",
+        "losses": {"train": [0.5, 0.25]},
+        "counts": {"a": 2, "b": 1},
+        "size": (2, 3),
+        "nested": (1, ("x", [None, {"a": 1}])),
+    }
+    found = content_of(tmp_path / "net.pt", left, legacy)
+    assert found == plainly
+    assert {key: type(value) for key, value in found.items()} == {
+        **{key: type(value) for key, value in plainly.items()},
+        **{"best": float, "step": int, "done": bool},
+    }
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int64", "float16", "float64", "complex64"])
+def test_numpy_arrays_become_tensors(tmp_path: Path, legacy: bool, dtype: str) -> None:
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    given = {"c": array, "fortran": np.asfortranarray(array), "empty": array[:0], "scalar": np.array(array[1, 1, 1])}
+    found = content_of(tmp_path / "net.pt", given, legacy)
+    for name, expected in given.items():
+        tensor = found[name]
+        assert isinstance(tensor, torch.Tensor)
+        assert torch.equal(tensor, torch.from_numpy(expected.copy()))
+
+
+@BOTH
+def test_tensors_of_every_layout_keep_their_values(tmp_path: Path, legacy: bool) -> None:
+    base = torch.arange(24.0).reshape(4, 6)
+    given = {
+        "whole": base,
+        "view": base[1:3, ::2],
+        "transposed": base.t(),
+        "last": torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "scalar": torch.tensor(3.0),
+        "empty": torch.empty(0, 5),
+        "parameter": nn.Parameter(torch.ones(2)),
+        "half": base.bfloat16(),
+    }
+    found = content_of(tmp_path / "net.pt", given, legacy)
+    for name, expected in given.items():
+        tensor = found[name]
+        assert type(tensor) is torch.Tensor
+        assert tensor.dtype == expected.dtype
+        assert torch.equal(tensor, expected.detach())
+    shared = content_of(tmp_path / "net.pt", {"a": base, "b": base}, legacy)
+    assert shared["a"] is shared["b"]
+
+
+def test_optimisers_of_large_networks_are_within_the_limits(tmp_path: Path) -> None:
+    names = [f"features.{block}.weight" for block in range(5000)]
+    state = {index: {"step": torch.tensor(1.0), "exp_avg": torch.ones(1)} for index in range(5000)}
+    found = content_of(tmp_path / "net.pt", {"state_dict": {name: torch.ones(1) for name in names}, "optimizer": state})
+    assert list(found["state_dict"]) == names  # type: ignore[call-overload]
+
+
+def test_what_others_call_safe_is_neither_used_nor_forgotten(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "net.pt")
+    with torch.serialization.safe_globals([nn.Linear]):
+        before = set(torch.serialization.get_safe_globals())
+        with pytest.raises(CheckpointRefusedError, match="Linear"):
+            read_container(tmp_path / "net.pt")
+        assert content_of(tmp_path / "net.pt", {"a": 1}) == {"a": 1}
+        assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_unused_tensors_need_not_be_weights(tmp_path: Path) -> None:
+    torch.save({"moments": torch.ones(3, dtype=torch.int8), "bad": torch.tensor([float("nan")])}, tmp_path / "net.pt")
+    content = read_container(tmp_path / "net.pt").content
+    for name, says in (("moments", "int8"), ("bad", "NaN")):
+        with pytest.raises(CheckpointRefusedError, match=says):
+            verify_state_dict(tmp_path / "net.pt", {name: content[name]})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_distributed_checkpoint_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    optimiser = torch.optim.SGD(network.parameters(), momentum=0.9)
+    saved = {"model": network.state_dict(), "epoch": 3, "optimizer": optimiser.state_dict()}
+    distributed.save(saved, checkpoint_id=tmp_path / "checkpoint", no_dist=True)
+    container = read_container(tmp_path / "checkpoint")
+    assert container.kind == "distributed"
+    assert container.notes == ("The optimiser's state was not read.",)
+    assert set(container.content) == {"model", "epoch"}
+    assert container.content["epoch"] == 3
+    for name, expected in network.state_dict().items():
+        assert torch.equal(container.content["model"][name], expected)
+    before = container.sha256
+    shard = next((tmp_path / "checkpoint").glob("*.distcp"))
+    shard.write_bytes(shard.read_bytes() + b"\0")
+    assert read_container(tmp_path / "checkpoint").sha256 != before
+
+
+def test_pieces_of_a_distributed_tensor_are_put_together(tmp_path: Path) -> None:
+    whole = torch.arange(24.0).reshape(4, 6)
+    _write_pieces(tmp_path, whole, [(0, 0, 2, 6), (2, 0, 2, 2), (2, 2, 2, 4)])
+    assert torch.equal(read_container(tmp_path).content["w"], whole)
+
+
+@pytest.mark.parametrize("pieces", [[(0, 0, 2, 6), (0, 0, 2, 6)], [(0, 0, 2, 6)], [(0, 0, 2, 6), (3, 0, 2, 6)]])
+def test_pieces_that_overlap_or_leave_holes_are_refused(tmp_path: Path, pieces: list[tuple[int, ...]]) -> None:
+    _write_pieces(tmp_path, torch.arange(24.0).reshape(4, 6), pieces)
+    with pytest.raises(CheckpointRefusedError, match="damaged"):
+        read_container(tmp_path)
+
+
+def _write_pieces(folder: Path, whole: torch.Tensor, pieces: list[tuple[int, ...]]) -> None:
+    """A checkpoint of one tensor in pieces (row, column, rows, columns)."""
+    from torch.distributed.checkpoint import metadata
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+    chunks, places, shard = [], {}, b""
+    for row, column, rows, columns in pieces:
+        stream = io.BytesIO()
+        torch.save(whole.repeat(2, 2)[row : row + rows, column : column + columns].clone(), stream)
+        offset = torch.Size([row, column])
+        chunks.append(metadata.ChunkStorageMetadata(offset, torch.Size([rows, columns])))
+        index = metadata.MetadataIndex("w", offset, len(places))
+        places[index] = _StorageInfo("__0_0.distcp", len(shard), len(stream.getvalue()))
+        shard += stream.getvalue()
+    entry = metadata.TensorStorageMetadata(metadata.TensorProperties(), whole.size(), chunks)
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata.Metadata({"w": entry}, {"w": ("w",)}, places)))
+    (folder / "__0_0.distcp").write_bytes(shard)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(b"before")
+    with opened(path) as file:
+        file.require_unchanged()
+        path.write_bytes(b"longer than before")
+        with pytest.raises(CheckpointRefusedError, match="changed while it was read"):
+            file.require_unchanged()
+
+
+def test_a_file_that_is_exchanged_is_still_the_one_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(b"first")
+    (tmp_path / "other.pt").write_bytes(b"second")
+    with opened(path) as file:
+        (tmp_path / "other.pt").replace(path)
+        assert file.read(0, 99) == b"first"
+        assert file.part(1, 3).read(1, 99) == b"rs"
+        assert file.descriptor_path().read_bytes() == b"first"
+
+
+def test_a_window_is_a_file_without_a_descriptor(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(bytes(range(100)))
+    with opened(path) as file:
+        window = file.window(10, 20)
+        assert window.seek(-5, os.SEEK_END) == 15
+        assert window.read() == bytes(range(25, 30))
+        with pytest.raises(io.UnsupportedOperation):
+            window.fileno()
+
+
+def test_the_machine_leaves_the_stream_behind_the_stop() -> None:
+    stream = io.BytesIO(pickle.dumps([1], 2) + pickle.dumps({"a": (2,)}, 2))
+    budget = Budget()
+    assert read_pickle(stream, {}, budget) == [1]
+    assert read_pickle(stream, {}, budget) == {"a": (2,)}
+
+
+def test_the_walk_stands_alone() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    laughs: list[object] = []
+    for _ in range(60):
+        laughs = [laughs] * 10
+    with pytest.raises(PickleRefusedError, match="refers to itself"):
+        plain(endless)
+    with pytest.raises(PickleRefusedError, match="of type object"):
+        plain({"a": [object()]})
+    with pytest.raises(PickleRefusedError, match="declares more values"):
+        plain([torch.ones(1).expand(2**40)])
+    with pytest.raises(PickleRefusedError, match="not dense"):
+        plain((torch.eye(3).to_sparse(),))
+    assert len(plain(laughs)) == 10
+    copy, depth = plain(deep), 0
+    while copy:
+        copy, depth = copy[0], depth + 1
+    assert depth == 100_000
