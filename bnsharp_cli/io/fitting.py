@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.state_dicts import below, some, without_wrappers
+from bnsharp_cli.io.state_dicts import MOST_WRAPPERS, below, some, without_wrappers
 from bnsharp_cli.io.text import kind_and_line, one_line
 from bnsharp_cli.io.weight_norm import apply_weight_norm, composed, modern_names, modernise, weights_with_norm
 
@@ -124,8 +124,8 @@ def fit_weights(module: nn.Module, tensors: Named, source: str, key: str = "") -
 def _aligned(module: nn.Module, tensors: Named, source: str, key: str) -> tuple[Named, str, tuple[str, ...]]:
     """The weights without what precedes their names, what to leave off the network's, and what was left out."""
     network = _Network.of(module)
-    pairs = [(prefix, "") for prefix in _shared_prefixes(tensors)]
-    pairs += [("", prefix) for prefix in _shared_prefixes(network.tensors)[1:]]
+    pairs = [(prefix, "") for prefix in shared_prefixes(tensors)]
+    pairs += [("", prefix) for prefix in shared_prefixes(network.tensors)[1:]]
     compared = [_Network.of(module, own).compare(below(tensors, prefix)) for prefix, own in pairs]
     comparison, (prefix, own) = min(zip(compared, pairs, strict=True), key=lambda entry: entry[0].differences)
     if not comparison.differences:
@@ -143,10 +143,15 @@ def _aligned(module: nn.Module, tensors: Named, source: str, key: str) -> tuple[
     raise misfit(source, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
 
 
-def _shared_prefixes(names: Iterable[str]) -> list[str]:
+def shared_prefixes(names: Iterable[str]) -> list[str]:
     """Nothing, the first part of every name if they all share it, the first two parts, …."""
     rest, prefixes = list(names), [""]
-    while rest and all("." in name for name in rest) and len({name.partition(".")[0] for name in rest}) == 1:
+    while (
+        len(prefixes) <= MOST_WRAPPERS
+        and rest
+        and all("." in name for name in rest)
+        and len({name.partition(".")[0] for name in rest}) == 1
+    ):
         prefixes.append(f"{prefixes[-1]}{rest[0].partition('.')[0]}.")
         rest = [name.partition(".")[2] for name in rest]
     return prefixes
