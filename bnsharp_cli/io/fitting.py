@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.state_dicts import below, some, without_wrappers
+from bnsharp_cli.io.state_dicts import MOST_WRAPPERS, below, some, without_wrappers
 from bnsharp_cli.io.text import kind_and_line, one_line
 from bnsharp_cli.io.weight_norm import apply_weight_norm, composed, modern_names, modernise, weights_with_norm
 
@@ -146,7 +146,12 @@ def _aligned(module: nn.Module, tensors: Named, source: str, key: str) -> tuple[
 def shared_prefixes(names: Iterable[str]) -> list[str]:
     """Nothing, the first part of every name if they all share it, the first two parts, …."""
     rest, prefixes = list(names), [""]
-    while rest and all("." in name for name in rest) and len({name.partition(".")[0] for name in rest}) == 1:
+    while (
+        len(prefixes) <= MOST_WRAPPERS
+        and rest
+        and all("." in name for name in rest)
+        and len({name.partition(".")[0] for name in rest}) == 1
+    ):
         prefixes.append(f"{prefixes[-1]}{rest[0].partition('.')[0]}.")
         rest = [name.partition(".")[2] for name in rest]
     return prefixes

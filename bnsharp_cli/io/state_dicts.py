@@ -21,6 +21,9 @@ TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module"
 AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "swa_model", "swa")
 """Keys of averages of them, taken where nothing else is there."""
 
+MOST_WRAPPERS = 8
+"""How many wrappers around a network are looked through."""
+
 _STATES = re.compile(r"(?i)optim|.*sched|.*scaler|amp$|callbacks$|loops$|rng|random")
 _NO_NETWORK = re.compile(rf"{_STATES.pattern}|hyper_parameters$|criterion|loss")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -109,7 +112,9 @@ def without_wrappers(names: Iterable[str]) -> dict[str, str]:
     ``module.`` goes where every name begins with it, the others wherever they stand.
     """
     plain = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
-    while plain and all(name.startswith("module.") for name in plain.values()):
+    for _ in range(MOST_WRAPPERS):
+        if not all(name.startswith("module.") for name in plain.values()):
+            break
         plain = {name: shorter.removeprefix("module.") for name, shorter in plain.items()}
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}
 
@@ -121,22 +126,23 @@ def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def some(names: Iterable[str], shown: int = 10) -> str:
     """The first names, fit to print, and how many more there are."""
-    printed = [one_line(name) for name in names]
-    more = f" and {len(printed) - shown} more" if len(printed) > shown else ""
-    return ", ".join(printed[:shown]) + more
+    names = list(names)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(one_line(name) for name in names[:shown]) + more
 
 
 def _stripped(key: str, tensors: Mapping[str, Tensor], notes: tuple[str, ...] = ()) -> Weights:
     """Weights without wrappers; the count that ``AveragedModel`` keeps beside them becomes a note."""
-    tensors = {name: tensors[longer] for longer, name in without_wrappers(tensors).items()}
-    others = {name: tensor for name, tensor in tensors.items() if name != _AVERAGES}
-    if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
-        return Weights(key, tensors, notes)
-    count = tensors[_AVERAGES]
-    said = (
-        f"an average of {int(count)} states" if count.numel() == 1 and not count.is_floating_point() else "an average"
-    )
-    return _stripped(key, others, (*notes, f"the weights are {said} (n_averaged)"))
+    for _ in range(MOST_WRAPPERS):
+        tensors = {name: tensors[longer] for longer, name in without_wrappers(tensors).items()}
+        others = {name: tensor for name, tensor in tensors.items() if name != _AVERAGES}
+        if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
+            break
+        count = tensors[_AVERAGES]
+        number = f" of {int(count)} states" if count.numel() == 1 and not count.is_floating_point() else ""
+        notes = (*notes, f"the weights are an average{number} (n_averaged)")
+        tensors = others
+    return Weights(key, tensors, notes)
 
 
 def _named(path: Path, found: Mapping[str, Mapping[str, Tensor]], key: str) -> Mapping[str, Tensor]:
@@ -161,12 +167,9 @@ def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedErro
             continue
         for name, value in entry.items():
             if not isinstance(name, str) or not isinstance(value, Tensor):
-                shown = (
-                    one_line(f"{key}.{name}".removeprefix(".")) if isinstance(name, str) else "an entry without name"
-                )
-                return CheckpointRefusedError(
-                    f"{path}: '{shown}' is a {type(value).__name__}, expected a tensor of a state_dict.", SAVE_WEIGHTS
-                )
+                full = f"{key}.{name}".removeprefix(".") if isinstance(name, str) else "an entry without name"
+                found = f"'{one_line(full)}' is a {type(value).__name__}"
+                return CheckpointRefusedError(f"{path}: {found}, expected a tensor of a state_dict.", SAVE_WEIGHTS)
     entries = some(name for name in content if isinstance(name, str))
     return CheckpointRefusedError(f"{path} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS)
 

@@ -147,6 +147,14 @@ def test_the_search_is_bounded(hostile: str) -> None:
     assert find_state_dicts(content) == {}
 
 
+@pytest.mark.parametrize("part", ["module.", "a.", "_orig_mod."])
+def test_names_without_end(part: str) -> None:
+    averages = {"module." * depth + "n_averaged": torch.tensor(2) for depth in range(1100)}
+    for content in ({part * 10**4: torch.ones(2)}, {**averages, part * 1100 + "a": torch.ones(2)}):
+        with pytest.raises(CheckpointRefusedError, match="does not fit"):
+            fit_weights(net(), choose_weights(FILE, content).tensors, "net.pt")
+
+
 def test_plain_entries_leave_tensors_and_optimisers_out() -> None:
     content = {"epoch": 3, "args": {"lr": [0.1, None]}, "mean": torch.ones(1), "optimizer": {"lr": 1}, "odd": object()}
     assert plain_entries(content) == {"epoch": 3, "args": {"lr": [0.1, None]}}
