@@ -123,8 +123,9 @@ class CheckedCriterion:
         except (BnsharpError, *REFUSALS):
             raise
         except Exception as error:  # a user's function raises whatever it likes
+            first = (str(error).splitlines() or [""])[0]
             raise NotMeasurableError(
-                f"The criterion {self._name} failed: {type(error).__name__}: {error}", "Mend the function."
+                f"The criterion {self._name} failed: {type(error).__name__}: {first}", "Mend the function."
             ) from error
 
     def _check_once(self, outputs: Any, targets: Any, loss: Tensor) -> None:

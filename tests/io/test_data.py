@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torchvision.transforms import v2
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io.data import channel_statistics, draw_batches, open_data
+from bnsharp_cli.io import images as io_images
+from bnsharp_cli.io.data import channel_statistics, draw_batches, naming, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.splits import ArraySplit
 from bnsharp_cli.measurement.execution import Stream
@@ -206,3 +211,94 @@ def test_channel_statistics_normalise_to_zero_and_one() -> None:
     normal = preprocessing.normalise(images)
     assert abs(float(normal.mean())) < 1e-5
     assert abs(float(normal.std()) - 1) < 1e-4
+
+
+def test_an_archive_stays_on_the_disk_and_is_checked_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    x = np.random.default_rng(0).integers(0, 256, (50, 1, 3, 3), dtype=np.uint8)
+    np.savez(path, x=x, y=np.arange(50))
+    split = open_data(f"npz:{path}")
+    indices = torch.tensor([7, 3, 3, 49])
+    images, labels = split.load(indices, Preprocessing())
+    np.testing.assert_allclose(images.numpy(), x[indices] / 255, atol=1e-7)
+    assert labels.tolist() == [7, 3, 3, 49]
+    np.savez(path, x=255 - x, y=np.arange(50))
+    with pytest.raises(DataRefusedError, match="changed while it was read"):
+        split.load(indices, Preprocessing())
+    path.unlink()
+    with pytest.raises(DataRefusedError, match="No such file"):
+        split.load(indices, Preprocessing())
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"), [("f2", "f4"), ("f4", "f4"), (">f8", "f8"), ("u1", "i8"), (">i4", "i8"), ("u8", "i8")]
+)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_targets_keep_their_precision(tmp_path: Path, stored: str, read: str, save: Any) -> None:
+    save(tmp_path / "data.npz", x=np.zeros((3, 1, 2, 2)), y=np.array([1, 2, 3], dtype=stored))
+    _, y = open_data(f"npz:{tmp_path / 'data.npz'}").load(torch.tensor([2, 0]), Preprocessing())
+    assert y.numpy().dtype == np.dtype(read)
+    assert y.tolist() == [3, 1]
+
+
+def test_a_folder_is_read_in_the_order_of_torchvisions(tmp_path: Path) -> None:
+    root = image_folder(tmp_path) / "train"
+    for nested in ("cat/b/deep", "cat/a", "dog/0.png.d"):
+        (root / nested).mkdir(parents=True)
+        for name in ("z.PNG", "a.png", "note.txt"):
+            shutil.copy(root / "cat" / "0.png", root / nested / name)
+    theirs = torchvision.datasets.ImageFolder(str(root))
+    ours = io_images.folder(root, "train")
+    assert list(zip(ours.files, ours.labels.tolist(), strict=True)) == theirs.samples
+    assert list(ours.classes) == theirs.classes
+    assert len(ours) == 14
+
+
+def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+    root = image_folder(tmp_path) / "train"
+    (root / "dog").rename(root / "train")
+    assert io_images.folder(root, "train").classes == ("cat", "train")
+
+
+def test_images_are_grey_where_the_preprocessing_is_for_one_channel(tmp_path: Path) -> None:
+    root = image_folder(tmp_path)
+    grey, _ = open_data(f"folder:{root}").load(torch.arange(2), Preprocessing(mean=(0.5,), std=(0.5,)))
+    expected = np.asarray(Image.open(root / "train" / "cat" / "1.png").convert("L")) / 255
+    np.testing.assert_allclose(grey[1, 0].numpy(), expected, atol=1e-6)
+
+
+def test_a_long_search_and_reading_report_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io_images, "_EVERY", 3)
+    said: list[str] = []
+    split = open_data(f"folder:{image_folder(tmp_path)}", progress=said.append)
+    assert said == [f"3 files found in {tmp_path}/train/{name}" for name in ("cat", "dog")]
+    draw_batches(split, 8, 4, 0, progress=said.append)
+    assert said[2:] == ["reading batch 1 of 2", "reading batch 1 of 2", "reading batch 2 of 2", ""]
+
+
+def test_batches_beyond_memory_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = open_data(f"folder:{image_folder(tmp_path)}")
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4, "SC_PAGE_SIZE": 1024}.__getitem__)
+    assert len(split.load(torch.arange(2), Preprocessing())[0]) == 2
+    with pytest.raises(DataRefusedError, match=r"cat/0.png: 8 images at once take 0 GiB, this machine has 0\."):
+        split.load(torch.arange(8), Preprocessing())
+    assert len(split.load(torch.arange(8), Preprocessing(image_size=4))[0]) == 8
+    with pytest.raises(DataRefusedError, match="the data: 8 images at once"):
+        ArraySplit(torch.zeros(8, 3, 8, 8), torch.zeros(8)).load(torch.arange(8), Preprocessing())
+
+
+def test_ignored_pixels_are_no_class() -> None:
+    labels = torch.tensor([[-100, 2], [1, 1], [-100, -100], [4, 1]])
+    assert draw_batches(ArraySplit(torch.zeros(4, 1, 2, 2), labels), 4, 2, 0).labels == (1, 4)
+
+
+def test_an_empty_split_says_so() -> None:
+    with pytest.raises(DataRefusedError, match="no examples in this split"):
+        draw_batches(ArraySplit(torch.zeros(0, 1, 2, 2), torch.zeros(0)), None, 2, 0)
+
+
+def test_what_is_refused_names_its_data_once() -> None:
+    with pytest.raises(DataRefusedError, match=r"^npz:a\.npz: They are odd\. Even them\.$"), naming("npz:a.npz"):
+        raise DataRefusedError("They are odd.", "Even them.")
+    with pytest.raises(DataRefusedError, match=r"^Cannot read a\.npz\. Mend it\.$"), naming("npz:a.npz"):
+        raise DataRefusedError("Cannot read a.npz.", "Mend it.")
