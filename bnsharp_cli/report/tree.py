@@ -124,10 +124,10 @@ def _lines(root: Branch, depth: float) -> Iterator[Line]:
         while not entry.leaves and len(entry.branches) == 1:
             (entry,) = entry.branches.values()
             name = f"{name}.{entry.name}"
-        yield Line(
-            shown, name, entry.path, entry.kind, tuple(entry.all_leaves()), not entry.branches and depth < math.inf
-        )
-        if level < depth and (entry.branches or depth == math.inf):
+        opened = level < depth and bool(entry.branches or depth == math.inf)
+        simple = not entry.branches and not opened
+        yield Line(shown, name, entry.path, entry.kind, tuple(entry.all_leaves()), simple)
+        if opened:
             waiting += _below(entry, further, level + 1)
 
 
