@@ -47,12 +47,12 @@ class Nested:
 
     def __getitem__(self, part: slice) -> Nested:
         """Some of the examples."""
-        return self._mapped(lambda tensor: tensor[part])
+        return self.mapped(lambda tensor: tensor[part])
 
     def to(self, *target: Any, **options: Any) -> Nested:
         """Each tensor on another device, or each floating one in another precision."""
         moves = not isinstance(target[0], torch.dtype)
-        return self._mapped(lambda tensor: tensor.to(*target, **options) if moves or _floats(tensor) else tensor)
+        return self.mapped(lambda tensor: tensor.to(*target, **options) if moves or _floats(tensor) else tensor)
 
     def double(self) -> Nested:
         """Each floating tensor as float64."""
@@ -81,7 +81,8 @@ class Nested:
         """That of the first tensor."""
         return self.first.device
 
-    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Nested:
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Nested:
+        """``function`` of each tensor."""
         return Nested.of(converted(function, self.value))
 
 

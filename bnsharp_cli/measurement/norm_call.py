@@ -83,10 +83,10 @@ class NormCall:
         rounding of a mean that is a thousand times the spread, and a constant slot, which is its bias after the norm,
         is that without rounding errors divided by ε.
         """
-        x = self.input
         moments = self.moments()
-        silent = self.spread(~moments.resolved())
-        return (x - self.spread(moments.mean)).masked_fill(silent, 0.0)
+        centred = self.input if self.kind == "rms" else self.input - self.spread(moments.mean)
+        silent = ~moments.resolved()
+        return centred.masked_fill(self.spread(silent), 0.0) if bool(silent.any()) else centred
 
 
 @dataclass(frozen=True)

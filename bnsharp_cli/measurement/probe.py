@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import along
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.adapters import Nested
 from bnsharp_cli.measurement.norm_call import Moments
 from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.recomputation import refusing_recomputation, require_whole_graph
@@ -154,8 +155,10 @@ def _generic(point: Point, generator: torch.Generator) -> Point:
     }
 
 
-def _noise(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise shaped as ``inputs``; whole numbers, which may be indices, as they are."""
+def _noise(inputs: Any, generator: torch.Generator) -> Any:
+    """Noise shaped as ``inputs``, a tensor or several; whole numbers, which may be indices, as they are."""
+    if isinstance(inputs, Nested):
+        return inputs.mapped(lambda tensor: _noise(tensor, generator))
     if not inputs.is_floating_point():
         return inputs
     return torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)

@@ -41,7 +41,7 @@ def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
     ):
         values = [copy.measures[name].value for copy in copies]
         axes.plot(scales, values, marker=marker, color=colour, label=label, lw=2.4 if name == "bn" else 1.4)
-    deviation = max(abs(copy.deviation) for copy in copies)
+    deviation = max(abs(copy.deviation) for copy in copies if copy.judged)
     level = report.reference.measures["bn"].value
     axes.annotate(
         f"constant within {deviation:.0e}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torchvision
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.find_blocks import find_blocks, find_partitions
+from bnsharp_cli.measurement.probe import Probe
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 from tests.cases import FunctionalNorm, PreActivation, SharedWeights, images, mlp_bn, vectors
@@ -74,6 +77,29 @@ def test_every_convolution_row_and_nothing_else(build: object, size: int, rows: 
     convolutions = {name: len(p) for name, p in module.named_parameters() if p.ndim == 4}
     assert sum(convolutions.values()) == rows
     assert invariant_rows(blocks) == convolutions
+
+
+def test_both_partitions_come_from_one_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all blocks of a partition are scaled together: by 2 and ½, at the user's point and at the generic one."""
+    surface = LossSurface.of(seeded(lenet_bn), images(size=32))
+    point = surface.point()
+    apart = tuple(find_blocks(surface, point, partition) for partition in ("paper", "extended"))
+    asked: list[str] = []
+    for name in ("of", "unchanged"):
+        monkeypatch.setattr(Probe, name, counted(getattr(Probe, name), name, asked))
+    together = find_partitions(surface, point)
+    assert [asked.count(name) for name in ("of", "unchanged")] == [1, 4]
+    for one, other in zip(apart, together, strict=True):
+        assert (one.tensors, one.joint, one.invariant) == (other.tensors, other.joint, other.invariant)
+        assert all(torch.equal(one.rows[name].block, other.rows[name].block) for name in one.rows)
+
+
+def counted(function: Callable[..., object], name: str, asked: list[str]) -> Callable[..., object]:
+    def called(*arguments: object, **options: object) -> object:
+        asked.append(name)
+        return function(*arguments, **options)
+
+    return called
 
 
 def test_resnet_extended_finds_the_residual_streams() -> None:
