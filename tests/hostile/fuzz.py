@@ -12,22 +12,26 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from hypothesis import HealthCheck, given, seed, settings
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoint import load_checkpoint
-from tests.hostile.mutations import SPOILED
+from bnsharp_cli.io.container import read_container
+from tests.hostile.mutations import SPOILED, distributed, spoiled_tables
 
 MOST_SECONDS = 5
 MOST_MEMORY = 200 * 2**20
 _HANGS = 60
 _ROUND = 1000
 _FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.", "pickle.find_class")
+
+T = TypeVar("T")
 
 _watching = [False]
 
@@ -53,17 +57,39 @@ def watched() -> Iterator[None]:
 
 
 def refused_or_sound(content: bytes, path: Path) -> bool:
-    """Whether a file was read; what was read is finite, dense and backed by bytes of its own.
+    """Whether a checkpoint was read; what was read is finite, dense and backed by bytes of its own.
 
     Raises:
         AssertionError: it took too long, ran something, or is not sound; any other error is a defect as well.
     """
     path.write_bytes(content)
+    checkpoint = _read(lambda: load_checkpoint(path))
+    for name, tensor in checkpoint.state_dict.items() if checkpoint else ():
+        assert isinstance(name, str)
+        assert type(tensor) is torch.Tensor
+        assert tensor.layout is torch.strided
+        assert tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+        assert bool(torch.isfinite(tensor.clone()).all())
+    return checkpoint is not None
+
+
+def table_refused_or_sound(table: bytes, folder: Path) -> bool:
+    """The same of a distributed checkpoint with another table of contents; what is read are its own tensors."""
+    for name, content in distributed().items():
+        (folder / name).write_bytes(table if name == ".metadata" else content)
+    container = _read(lambda: read_container(folder))
+    assert container is None or isinstance(container.content, dict)
+    return container is not None
+
+
+def _read(read: Callable[[], T]) -> T | None:
+    """What was read, or nothing where it was refused; in either case within the bounds."""
     began, memory = time.process_time(), _largest_memory()
     refusal: CheckpointRefusedError | None = None
+    result: T | None = None
     try:
         with watched():
-            checkpoint = load_checkpoint(path)
+            result = read()
     except CheckpointRefusedError as error:
         refusal = error
     assert time.process_time() - began < MOST_SECONDS
@@ -72,14 +98,7 @@ def refused_or_sound(content: bytes, path: Path) -> bool:
         assert refusal.reason
         assert refusal.remedy
         assert str(refusal).isprintable()
-        return False
-    for name, tensor in checkpoint.state_dict.items():
-        assert isinstance(name, str)
-        assert type(tensor) is torch.Tensor
-        assert tensor.layout is torch.strided
-        assert tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-        assert bool(torch.isfinite(tensor.clone()).all())
-    return True
+    return result
 
 
 def _largest_memory() -> int:
@@ -95,7 +114,16 @@ def _search(round_: int, folder: Path) -> None:
         refused_or_sound(content, folder / "net.pt")
         faulthandler.cancel_dump_traceback_later()
 
+    @seed(round_)
+    @settings(max_examples=_ROUND, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(spoiled_tables())
+    def table_property(table: bytes) -> None:
+        faulthandler.dump_traceback_later(_HANGS, exit=True)
+        table_refused_or_sound(table, folder)
+        faulthandler.cancel_dump_traceback_later()
+
     property_()
+    table_property()
 
 
 def main() -> None:
@@ -111,7 +139,7 @@ def main() -> None:
         _search(round_, folder)
         if time.monotonic() > end:
             break
-    sys.stderr.write(f"{(round_ - arguments.seed + 1) * _ROUND} files, nothing found.\n")
+    sys.stderr.write(f"{(round_ - arguments.seed + 1) * 2 * _ROUND} files, nothing found.\n")
 
 
 if __name__ == "__main__":

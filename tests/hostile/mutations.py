@@ -8,7 +8,10 @@ import json
 import pathlib
 import pickletools
 import struct
+import tempfile
+import warnings
 import zipfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -46,6 +49,9 @@ _NAMES = (
     "torch._utils._rebuild_tensor_v3",
     "torch._utils._rebuild_parameter",
     "_codecs.encode",
+    "torch.distributed.checkpoint.metadata.MetadataIndex",
+    "torch.distributed.checkpoint.metadata.TensorStorageMetadata",
+    "torch.distributed.checkpoint.filesystem._StorageInfo",
 )
 _SNIPPETS = (
     *(named(name) for name in _NAMES),
@@ -116,16 +122,16 @@ def _parts(original: bytes) -> tuple[tuple[bytes, ...], tuple[tuple[str, bytes],
         names = archive.namelist()
         pickled = archive.read(next(name for name in names if name.endswith("/data.pkl")))
         storages = tuple((name.split("/data/")[1], archive.read(name)) for name in names if "/data/" in name)
+    return _separate(pickled), storages
+
+
+def _separate(pickled: bytes) -> tuple[bytes, ...]:
     starts = [position or 0 for _opcode, _argument, position in pickletools.genops(pickled)]
-    ends = [*starts[1:], len(pickled)]
-    return tuple(pickled[start:end] for start, end in zip(starts, ends, strict=True)), storages
+    return tuple(pickled[start:end] for start, end in zip(starts, [*starts[1:], len(pickled)], strict=True))
 
 
-@st.composite
-def spoiled_opcodes(draw: st.DrawFn) -> bytes:
-    """A zip checkpoint with opcodes dropped, doubled, exchanged, replaced or added, and right checksums."""
-    zips = [original for original in originals() if original.startswith(b"PK")]
-    opcodes, storages = _parts(draw(st.sampled_from(zips)))
+def _spoil(draw: st.DrawFn, opcodes: Sequence[bytes]) -> bytes:
+    """Opcodes dropped, doubled, exchanged, replaced or added."""
     changed = list(opcodes)
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, len(changed) - 1))
@@ -145,11 +151,37 @@ def spoiled_opcodes(draw: st.DrawFn) -> bytes:
                 changed[at] = bytes([draw(st.sampled_from(_OPCODES))]) + changed[at][1:]
             case "argument":
                 changed[at] = changed[at][:1] + draw(st.binary(max_size=9))
-    kept = dict(storages)
+    return b"".join(changed)
+
+
+@st.composite
+def spoiled_opcodes(draw: st.DrawFn) -> bytes:
+    """A zip checkpoint with spoiled opcodes and right checksums."""
+    zips = [original for original in originals() if original.startswith(b"PK")]
+    opcodes, storages = _parts(draw(st.sampled_from(zips)))
+    pickled, kept = _spoil(draw, opcodes), dict(storages)
     if kept and draw(st.integers(0, 9)) == 0:
         key = draw(st.sampled_from(sorted(kept)))
         kept[key] = kept[key][: draw(st.integers(0, len(kept[key])))]
-    return zipped(b"".join(changed), kept)
+    return zipped(pickled, kept)
+
+
+@cache
+def distributed() -> Mapping[str, bytes]:
+    """The files of a distributed checkpoint by their names."""
+    from torch.distributed import checkpoint
+
+    content = {"model": {"weight": torch.ones(2, 2), "steps": torch.tensor(3)}, "epoch": 3}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checkpoint.save(content, checkpoint_id=folder, no_dist=True)
+        return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
+
+
+@st.composite
+def spoiled_tables(draw: st.DrawFn) -> bytes:
+    """The table of contents of a distributed checkpoint with spoiled opcodes."""
+    return _spoil(draw, _separate(distributed()[".metadata"]))
 
 
 @st.composite

@@ -50,7 +50,8 @@ def plain(root: object) -> Any:
 
 def _children(value: Any) -> list[Any]:
     """What ``value`` holds, without the plain values, of which there may be many."""
-    held = value.values() if type(value) in _MAPPINGS else value if type(value) in _SEQUENCES else ()
+    kind = type(value)
+    held = kind.values(value) if kind in _MAPPINGS else value if kind in _SEQUENCES else ()
     return [child for child in held if type(child) not in _ATOMS]
 
 
@@ -59,7 +60,7 @@ def _rebuilt(value: Any, made: Mapping[int, Any]) -> Any:
     if kind in _ATOMS:
         return value
     if kind in _MAPPINGS:
-        return {key: entry if type(entry) in _ATOMS else made[id(entry)] for key, entry in value.items()}
+        return {key: entry if type(entry) in _ATOMS else made[id(entry)] for key, entry in kind.items(value)}
     if kind in _SEQUENCES:
         return _SEQUENCES[kind](entry if type(entry) in _ATOMS else made[id(entry)] for entry in value)
     if kind in _TENSORS:
