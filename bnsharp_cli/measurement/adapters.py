@@ -58,6 +58,18 @@ class Nested:
         """Each floating tensor as float64."""
         return self.to(torch.float64)
 
+    def detach(self) -> Nested:
+        """Each tensor without its history."""
+        return self.mapped(Tensor.detach)
+
+    def clone(self) -> Nested:
+        """Each tensor copied."""
+        return self.mapped(Tensor.clone)
+
+    def requires_grad_(self, wanted: bool = True) -> Nested:
+        """Each floating tensor marked."""
+        return self.mapped(lambda tensor: tensor.requires_grad_(wanted) if _floats(tensor) else tensor)
+
     def is_floating_point(self) -> bool:
         """Whether any of the tensors is."""
         return bool(floating(self.value))
