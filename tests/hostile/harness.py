@@ -7,6 +7,7 @@ counted from the moment it is forked, so that importing torch is not counted.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -84,6 +85,8 @@ def serve() -> None:
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):
         _command(["measure", "missing.pt"])
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page
     for line in sys.stdin:
         sys.stdout.write(json.dumps(asdict(_run(json.loads(line)))) + "\n")
         sys.stdout.flush()
