@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.outputs import correct
-from bnsharp_cli.measurement.passes import Criterion
 from bnsharp_cli.training.rules import RULES, Closure, Rule
 
 Examples = tuple[Tensor, Tensor]
+Criterion = Callable[[Tensor, Tensor], Tensor]
 _EVALUATION_BATCH = 1000
 
 
