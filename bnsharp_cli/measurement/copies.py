@@ -204,10 +204,11 @@ def _contradict(running: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> 
 
 def _deviation(before: list[Tensor], after: list[Tensor]) -> float:
     """The largest difference of any output, relative to the output's largest number."""
-    return max(
+    sizes = (
         float((new - old).abs().max() / old.abs().max().clamp_min(torch.finfo(old.dtype).tiny))
         for old, new in zip(before, after, strict=True)
     )
+    return max(sizes, default=0.0)
 
 
 def restored_scales(surface: LossSurface, point: Point, epsilon: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
