@@ -171,15 +171,13 @@ def _save_copy(path: Path, subject: Subject, copy: Copy, stored: bool) -> None:
     from bnsharp_cli.io.checkpoint import save_checkpoint
 
     metadata = subject.checkpoint.metadata
-    kept = {
-        key: metadata[key]
-        for key in ("architecture", "architecture_options", "data", "preprocessing")
-        if key in metadata
-    }
     save_checkpoint(
         path,
         _state(subject, copy),
-        **kept,
+        architecture=subject.architecture,
+        architecture_options=dict(subject.identity.options),
+        preprocessing=subject.preprocessing.to_dict(),
+        **({"data": metadata["data"]} if "data" in metadata else {}),
         copy={
             "of_sha256": subject.checkpoint.sha256,
             "transformation": copy.name,

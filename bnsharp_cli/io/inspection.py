@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,13 @@ from bnsharp_cli.io.text import one_line
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.norms import NormCall
+from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.measurement.surface import LossSurface
 
 _SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 _LENGTHS = (128, 1024, 16384)
+_LARGER = 4
 _SAMPLES, _FEW_SAMPLES = 8, 2
-_DEEPEST, _MOST, _LONGEST = 8, 1000, 1000
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def inspect_checkpoint(
 def input_shape(module: nn.Module, size: int | None = None, *, only: bool = False) -> tuple[int, ...] | None:
     """The shape of one input that the network accepts, by trying on the meta device; None if none is found.
 
+    Small images are preferred, but none so small that a norm sees a single position where it would see more in a larger
+    one: there a depthwise convolution shrinks to a factor, which the norm takes away.
+
     Args:
         module: a network of images, sequences or vectors, by its first layer.
         size: an image size that is tried too.
@@ -131,36 +135,29 @@ def input_shape(module: nn.Module, size: int | None = None, *, only: bool = Fals
     Raises:
         UsageError: ``only``, and the network does not accept it.
     """
+    accepted = None
     for shape in _shapes(module, size, only):
-        if _accepts(module, shape):
+        positions = _positions(module, shape)
+        if positions is None:
+            continue
+        larger = _positions(module, (shape[0], *(_LARGER * side for side in shape[1:]))) if len(shape) > 1 else None
+        if only or not any(here == 1 < there for here, there in zip(positions, larger or (), strict=False)):
             return shape
+        accepted = accepted or shape
     if only:
         raise UsageError(f"--image-size: the network does not accept {size} × {size}.", "Try another, or none.")
-    return None
+    return accepted
 
 
 def oddities(tensors: Mapping[str, Tensor]) -> Iterator[str]:
     """What is unusual about some weights, though they can be measured, a line each."""
     for name, tensor in tensors.items():
-        if tensor.ndim > 1 and tensor.is_floating_point() and tensor.numel():
+        if tensor.ndim > 1 and len(tensor) > 1 and tensor.is_floating_point() and tensor.numel():
             zero = int((tensor.flatten(1) == 0).all(dim=1).sum())
             if zero:
                 yield f"{one_line(name)}: {zero:,} of {len(tensor):,} rows are zero"
         elif name.endswith("running_var") and bool((tensor == 0).any()):
             yield f"{one_line(name)}: {int((tensor == 0).sum()):,} of {tensor.numel():,} variances are zero"
-
-
-def plain(entry: object, depth: int = _DEEPEST) -> Any:
-    """A stranger's entry as bounded plain containers that JSON can hold and a terminal can show."""
-    if entry is None or isinstance(entry, bool | int | float):
-        return entry if not isinstance(entry, int) or entry.bit_length() <= 64 else str(entry)[:_LONGEST]
-    if isinstance(entry, str):
-        return one_line(entry, _LONGEST)
-    if depth and isinstance(entry, Mapping):
-        return {one_line(key): plain(value, depth - 1) for key, value in list(entry.items())[:_MOST]}
-    if depth and isinstance(entry, list | tuple):
-        return [plain(value, depth - 1) for value in entry[:_MOST]]
-    return f"({type(entry).__name__})"
 
 
 def _shapes(module: nn.Module, size: int | None, only: bool) -> Iterator[tuple[int, ...]]:
@@ -175,18 +172,23 @@ def _shapes(module: nn.Module, size: int | None, only: bool) -> Iterator[tuple[i
     yield from ((channels, side, side) for side in sizes)
 
 
-def _accepts(module: nn.Module, shape: tuple[int, ...]) -> bool:
+def _positions(module: nn.Module, shape: tuple[int, ...]) -> list[int] | None:
+    """How many positions each norm sees in an input of this shape; None if the network does not accept it."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     outline = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
-    training = module.training
+    training, seen = module.training, []
+
+    def observe(_: int, call: NormCall) -> None:
+        seen.append(math.prod(call.arguments["input"].shape[2:]))
+
     try:
-        with torch.no_grad(), torch.device("meta"):
+        with torch.no_grad(), torch.device("meta"), NormInterception(NormTreatment(), observe):
             functional_call(module.eval(), outline, (torch.empty(2, *shape),))
     except Exception:  # a network raises whatever it stumbles over
-        return False
+        return None
     finally:
         module.train(training)
-    return True
+    return seen
 
 
 def _dissect(module: nn.Module, shape: tuple[int, ...], partition: str, seed: int) -> Anatomy:

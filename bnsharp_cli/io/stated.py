@@ -8,7 +8,7 @@ from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.constructors import LIBRARIES, OWN, family
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.text import one_line, plain
 
 _CONTAINERS = ("args", "hyper_parameters", "config", "pretrained_cfg", "hparams", "cfg", "opt")
 _ENTRIES = ("arch", "architecture", "model", "model_name", "model_arch", "backbone", "encoder", "net", "network")
@@ -74,7 +74,7 @@ def require_bounded(options: object) -> dict[str, Any]:
         number = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST.get(key, 0)
         if not number and not (key in _HARMLESS and isinstance(value, bool | float)):
             raise CheckpointRefusedError(
-                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(value), 40)}, "
+                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(plain(value)), 40)}, "
                 "which a file may not decide.",
                 "If you trust it, repeat it with --arch and --arch-option.",
             )

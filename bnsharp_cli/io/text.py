@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")
 _LONGEST = 200
+_DEEPEST, _MOST, _LONG_ENTRY, _BITS = 8, 1000, 1000, 64
 
 
 def one_line(text: object, longest: int = _LONGEST) -> str:
@@ -30,3 +33,18 @@ def escaped(text: object, longest: int = _LONGEST) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
     )
     return written if len(written) <= longest else "…" + written[1 - longest :]
+
+
+def plain(entry: object, depth: int = _DEEPEST) -> Any:
+    """A stranger's entry as bounded plain containers that JSON can hold and a terminal can show."""
+    if isinstance(entry, int) and entry.bit_length() > _BITS:
+        return f"(a number of {entry.bit_length()} bits)"
+    if entry is None or isinstance(entry, bool | int | float):
+        return entry
+    if isinstance(entry, str):
+        return one_line(entry, _LONG_ENTRY)
+    if depth and isinstance(entry, Mapping):
+        return {one_line(key): plain(value, depth - 1) for key, value in list(entry.items())[:_MOST]}
+    if depth and isinstance(entry, list | tuple):
+        return [plain(value, depth - 1) for value in entry[:_MOST]]
+    return f"({type(entry).__name__})"

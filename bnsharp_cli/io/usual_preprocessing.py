@@ -17,6 +17,7 @@ from bnsharp_cli.io.constructors import ARGUMENTS, COLOURS, family, in_outline
 from bnsharp_cli.io.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Preprocessing
 
 _CHANGE = "--image-size, --mean and --std change it"
+_SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
 
 
@@ -59,7 +60,8 @@ def choose_preprocessing(
     The ``preprocessing`` entry of the checkpoint wins. A network of torchvision's or timm's gets its library's own, of
     the weights that the library ships: all of it where the network tells as many classes apart as those do, or where
     the arguments of timm's training script are in the file; otherwise mean and standard deviation alone, since such a
-    network was hardly trained on images of that size, unless it takes no other.
+    network was hardly trained on images of that size, unless it takes no other. A size among the constructor's
+    arguments is followed.
 
     Raises:
         CheckpointRefusedError: a ``preprocessing`` entry of the wrong kind.
@@ -85,7 +87,10 @@ def _suited(usual: Preprocessing, classes: int, identity: Identity, trained: boo
     if channels != len(usual.mean):
         usual = replace(usual, mean=(), std=())
         reasons.append(f"its mean and std, which are not of {channels} channel{'s' * (channels != 1)}")
-    if own_classes != classes and not trained:
+    told = next((options[name] for name in _SIZE_OPTIONS if isinstance(options.get(name), int)), None)
+    if told is not None:
+        usual = replace(usual, image_size=told, shorter_side=told)
+    elif own_classes != classes and not trained:
         fixed = usual.image_size is not None and _takes_no_other_size(identity, channels, usual.image_size)
         usual = replace(usual, image_size=usual.image_size if fixed else None)
         usual = replace(usual, shorter_side=usual.image_size)

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from bnsharp_cli.io.architecture import GUESS, METADATA, OPTION, Identity
 from bnsharp_cli.io.checkpoint import FORMAT
-from bnsharp_cli.io.inspection import Anatomy, Inspection, plain
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.inspection import Anatomy, Inspection
+from bnsharp_cli.io.text import one_line, plain
 from bnsharp_cli.measurement.blocks import NO_EFFECT
 from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.report.tree import Branch, Leaf, Line, drawn, grow
@@ -173,7 +173,8 @@ def _block_cells(line: Line) -> tuple[Text, Text]:
     if not blocks:
         silent = all(leaf.reason == NO_EFFECT for leaf in line.leaves)
         return Text(""), Text(NO_EFFECT if silent else "")
-    why = f"{len(reasons)} norms" if len(reasons) > 1 else _beside(line.path, *reasons)
+    several = len(reasons) > 1 or not line.simple
+    why = f"{len(reasons)} norm{'s' * (len(reasons) != 1)}" if several else _beside(line.leaves[0].path, *reasons)
     return Text(f"{blocks:,}"), Text(one_line(why))
 
 

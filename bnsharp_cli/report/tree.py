@@ -39,14 +39,12 @@ class Branch:
 
     Attributes:
         name: the last part of its name.
-        path: its full name.
         kind: its class, if it is known.
         branches: its modules.
         leaves: its own tensors.
     """
 
     name: str
-    path: str
     kind: str = ""
     branches: dict[str, Branch] = field(default_factory=dict)
     leaves: dict[str, Leaf] = field(default_factory=dict)
@@ -67,7 +65,6 @@ class Line:
     Attributes:
         guides: what is drawn before the name.
         name: of the tensor or module, below the one above.
-        path: its full name.
         kind: the class of a module, if it is known.
         leaves: the tensors that it stands for.
         simple: whether they are one tensor, or those of a module without modules.
@@ -75,7 +72,6 @@ class Line:
 
     guides: str
     name: str
-    path: str
     kind: str
     leaves: tuple[Leaf, ...]
     simple: bool
@@ -86,16 +82,21 @@ def grow(tensors: Mapping[str, Leaf], kinds: Mapping[str, str]) -> Branch:
 
     Args:
         tensors: by their full names.
-        kinds: the class of each module that is known, by its full name.
+        kinds: the class of each module, by its full name; empty where they are not known.
     """
-    root = Branch("", "", kinds.get("", ""))
+    root = Branch("")
     for name, leaf in tensors.items():
         branch = root
         *modules, own = name.split(".")
         for part in modules:
-            path = f"{branch.path}.{part}" if branch.path else part
-            branch = branch.branches.setdefault(part, Branch(part, path, kinds.get(path, "")))
+            branch = branch.branches.setdefault(part, Branch(part))
         branch.leaves[own] = leaf
+    for name, kind in kinds.items():
+        found: Branch | None = root
+        for part in name.split("."):
+            found = found.branches.get(part) if found else None
+        if found:
+            found.kind = kind
     return root
 
 
@@ -119,14 +120,15 @@ def _lines(root: Branch, depth: float) -> Iterator[Line]:
         guides, name, entry, last, level = waiting.pop()
         shown, further = guides + ("└─ " if last else "├─ "), guides + ("   " if last else "│  ")
         if isinstance(entry, Leaf):
-            yield Line(shown, name, entry.path, "", (entry,), simple=True)
+            yield Line(shown, name, "", (entry,), simple=True)
             continue
+        names = [name]
         while not entry.leaves and len(entry.branches) == 1:
             (entry,) = entry.branches.values()
-            name = f"{name}.{entry.name}"
+            names.append(entry.name)
         opened = level < depth and bool(entry.branches or depth == math.inf)
         simple = not entry.branches and not opened
-        yield Line(shown, name, entry.path, entry.kind, tuple(entry.all_leaves()), simple)
+        yield Line(shown, ".".join(names), entry.kind, tuple(entry.all_leaves()), simple)
         if opened:
             waiting += _below(entry, further, level + 1)
 

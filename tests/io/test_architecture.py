@@ -219,6 +219,7 @@ def test_a_checkpoint_cannot_name_code_to_import(tmp_path: Path) -> None:
         ({"in_channels": 2**20}, r"holds 2\d,\d\d\d numbers, lenet-bn would need"),
         ({"image_size": 4096}, r"holds 2\d,\d\d\d numbers, lenet-bn would need"),
         ({"image_size": 3}, "Cannot build 'lenet-bn': image_size must be at least 8"),
+        ({"classes": 10**5000}, "which a file may not decide"),
         ({"classes": -1}, "classes=-1, which a file may not decide"),
         ({"classes": True}, "classes=True, which a file may not decide"),
         ({"classes": "10"}, "classes='10', which a file may not decide"),

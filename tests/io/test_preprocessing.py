@@ -1,0 +1,149 @@
+"""Preprocessing: the arithmetic against torchvision's, and which one a network's images get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.transforms import functional as reference
+
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.io.architecture import Identity
+from bnsharp_cli.io.constructors import in_outline
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def chosen(spec: str, metadata: dict[str, Any] | None = None, **options: Any) -> tuple[Preprocessing, str]:
+    module = in_outline(spec, options) if spec.startswith("timm:") else nn.Identity()
+    return choose_preprocessing(metadata or {}, Identity(spec, options, "option"), module, Override())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b1", "vit_b_16", "vit_l_16"])
+@pytest.mark.parametrize("size", [(300, 400), (401, 230), (180, 180), (224, 224)])
+def test_torchvisions_networks_get_torchvisions_own_transform(name: str, size: tuple[int, int]) -> None:
+    preprocessing, said = chosen(f"torchvision:{name}")
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    ours = preprocessing.normalise(preprocessing.resize(image)[None])[0]
+    theirs = models.get_model_weights(name).DEFAULT.transforms()(image)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert "torchvision's own preprocessing; --image-size" in said
+
+
+def test_an_image_a_thousand_times_as_long_as_short_takes_no_more_memory() -> None:
+    resized = Preprocessing(8, shorter_side=512).resize(torch.rand(3, 1, 100_000))
+    assert resized.shape == (3, 8, 8)
+
+
+def test_a_network_of_other_classes_keeps_the_size_of_its_images() -> None:
+    preprocessing, said = chosen("torchvision:resnet18", num_classes=10)
+    assert preprocessing == Preprocessing(None, *IMAGENET)
+    assert "without its resizing, since 10 classes are not its 1,000" in said
+
+
+def test_a_network_of_one_size_gets_it() -> None:
+    preprocessing, _ = chosen("torchvision:vit_b_16", num_classes=10)
+    assert (preprocessing.image_size, preprocessing.shorter_side) == (224, 224)
+    preprocessing, _ = chosen("torchvision:vit_b_16", num_classes=10, image_size=64)
+    assert (preprocessing.image_size, preprocessing.shorter_side) == (64, 64)
+
+
+def test_a_network_of_one_channel_is_not_normalised_by_three() -> None:
+    preprocessing, said = chosen("torchvision:resnet18", num_classes=10, in_channels=1)
+    assert preprocessing == Preprocessing()
+    assert "without its mean and std, which are not of 1 channel and its resizing" in said
+
+
+def test_the_files_own_entry_wins() -> None:
+    stated = Preprocessing(32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    assert chosen("torchvision:resnet18", {"preprocessing": stated.to_dict()}) == (stated, "")
+    assert chosen("lenet-bn") == (Preprocessing(), "")
+
+
+def test_timms_networks_get_timms() -> None:
+    data = pytest.importorskip("timm.data")
+    for name in ("resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"):
+        module = in_outline(f"timm:{name}", {})
+        preprocessing, said = chosen(f"timm:{name}")
+        config = data.resolve_model_data_config(module)
+        transform = data.create_transform(**config)
+        image = reference.to_pil_image(torch.rand(3, 400, 301, generator=torch.Generator().manual_seed(0)))
+        ours = preprocessing.normalise(preprocessing.resize(reference.to_tensor(image))[None])[0]
+        theirs = transform(image)
+        assert ours.shape == theirs.shape
+        assert float((ours - theirs).abs().mean()) < 0.01  # PIL rounds to whole numbers on the way
+        assert "timm's own" in said
+
+
+def test_what_timms_training_script_was_told_is_done() -> None:
+    pytest.importorskip("timm")
+    args = {"model": "resnet18", "img_size": 64, "mean": [0.1, 0.2, 0.3], "std": None, "crop_pct": 1.0, "lr": 0.1}
+    args["interpolation"] = "bilinear"
+    preprocessing, _ = chosen("timm:resnet18", {"args": args}, num_classes=10)
+    assert preprocessing == Preprocessing(64, (0.1, 0.2, 0.3), IMAGENET[1], shorter_side=64, interpolation="bilinear")
+    odd = {"model": "resnet18", "img_size": 10**9, "mean": ["x"], "std": [0.0, 1.0, 1.0], "crop_pct": 1e-9}
+    assert chosen("timm:resnet18", {"args": odd})[0] == chosen("timm:resnet18")[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (Override(), Preprocessing(224, *IMAGENET, shorter_side=256)),
+        (Override(image_size=0), Preprocessing(None, *IMAGENET)),
+        (Override(image_size=64), Preprocessing(64, *IMAGENET, shorter_side=64)),
+        (Override(mean=(0.5,)), Preprocessing(224, (0.5,), (1.0,), shorter_side=256)),
+        (Override(std=(2.0, 3.0)), Preprocessing(224, (0.0, 0.0), (2.0, 3.0), shorter_side=256)),
+    ],
+)
+def test_the_users_word_wins(override: Override, expected: Preprocessing) -> None:
+    assert override.apply(Preprocessing(224, *IMAGENET, shorter_side=256)) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        (Override(image_size=-1), "--image-size: expected 0 to 4096, found -1"),
+        (Override(image_size=10**6), "--image-size: expected 0 to 4096"),
+        (Override(mean=(0.1, 0.2), std=(1.0,)), "--mean and --std"),
+        (Override(mean=(float("nan"),)), "--mean and --std"),
+        (Override(std=(0.0,)), "--mean and --std"),
+    ],
+)
+def test_what_the_user_cannot_mean(override: Override, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        override.apply(Preprocessing())
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"image_size": 224, "shorter_side": 200},
+        {"shorter_side": 256},
+        {"image_size": 5000},
+        {"image_size": "8"},
+        {"image_size": 8, "interpolation": "nearest"},
+        {"image_size": 8, "interpolation": ["bilinear"]},
+        {"mean": [0.5]},
+        {"mean": [0.5], "std": [-1.0]},
+    ],
+)
+def test_entries_of_the_wrong_kind(entries: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointRefusedError, match="'preprocessing' entry is not"):
+        Preprocessing.from_dict(entries)
+
+
+def test_entries_go_out_and_in() -> None:
+    for preprocessing in (Preprocessing(), Preprocessing(8, (0.5,), (0.1,), shorter_side=9, interpolation="bicubic")):
+        assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+
+
+def test_one_line_says_it() -> None:
+    assert str(Preprocessing()) == "of their own size; not normalised"
+    assert str(Preprocessing(8)) == "resized to 8 × 8, bilinear; not normalised"
+    stated = str(Preprocessing(224, (0.5,), (0.25,), shorter_side=256, interpolation="bicubic"))
+    assert stated == "shorter side 256, centre 224 × 224, bicubic; mean 0.5; std 0.25"
