@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,9 +216,11 @@ def _nearest(readings: list[Shapes]) -> Iterator[Candidate]:
 
 
 def _readings(tensors: Mapping[str, Tensor]) -> list[Shapes]:
-    """Names and shapes, as they are and without each leading part that all names share; weight norm undone."""
+    """Names and shapes, as they are and without each leading part that all names share, or most; weight norm undone."""
     plain = composed(modern_names(tensors))
-    return [shapes_of(below(plain, prefix)) for prefix in shared_prefixes(plain)]
+    (common, count), *_ = Counter(name.partition(".")[0] for name in plain).most_common(1) or [("", 0)]
+    most = [f"{common}."] if len(plain) / 2 < count < len(plain) else []  # beside it a loss, or a metric
+    return [shapes_of(below(plain, prefix)) for prefix in (*shared_prefixes(plain), *most)]
 
 
 def _attempt(spec: str, source: str, build: Callable[[], Result]) -> Result:

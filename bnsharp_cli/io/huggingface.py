@@ -35,7 +35,7 @@ _INSTEAD = "Write the directory with model.save_pretrained, or name its weights 
 
 def is_model_directory(path: Path) -> bool:
     """Whether ``path`` is a directory with a ``config.json``."""
-    return path.is_dir() and os.path.lexists(path / _CONFIG)
+    return os.path.isdir(path) and os.path.lexists(path / _CONFIG)  # noqa: PTH112 - Path.is_dir raises where it may not look
 
 
 def read_model_directory(directory: Path) -> tuple[Container, dict[str, Any]]:

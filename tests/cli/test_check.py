@@ -71,9 +71,9 @@ def test_escapes_in_a_checkpoint_do_not_reach_the_terminal(tmp_path: Path) -> No
     assert "\x1b" not in finished.stderr
     metadata = {"architecture": "lenet-bn", "architecture_options": {evil: 1}}
     torch.save({"format": "bnsharp/1", "state_dict": {"w": torch.ones(2)}, **metadata}, tmp_path / "net.pt")
-    finished = bnsharp("check", "net.pt", *FAST, folder=tmp_path, expect=2)
+    finished = bnsharp("check", "net.pt", *FAST, folder=tmp_path, expect=3)
     assert "\x1b" not in finished.stderr
-    one_error(finished)
+    assert "which a file may not decide" in one_error(finished)
 
 
 def test_weights_that_are_not_finite_exit_3(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def test_json_is_the_documented_schema_and_nothing_else(tmp_path: Path) -> None:
         "blocks", "measures", "cost",
     }  # fmt: skip
     assert document["schema"] == "bnsharp/1"
-    assert set(document["checkpoint"]) == {"path", "sha256", "format", "architecture", "parameters"}
+    about = {"path", "key", "sha256", "format", "architecture", "architecture_source", "parameters", "notes"}
+    assert set(document["checkpoint"]) == about
     assert document["checkpoint"]["parameters"] == 21612
     assert document["blocks"]["invariant"] == 226
     assert {tensor["name"] for tensor in document["blocks"]["tensors"]} >= {"conv1.weight", "output.bias"}
@@ -104,8 +105,8 @@ def test_a_picture_is_written_in_the_format_of_its_ending(tmp_path: Path) -> Non
 
 def test_a_plain_state_dict_needs_a_network_and_data(tmp_path: Path) -> None:
     path = plain_lenet(tmp_path)
-    finished = bnsharp("measure", path, *FAST, folder=tmp_path, expect=2)
-    assert "does not say which network" in one_error(finished)
+    finished = bnsharp("measure", path, "--data", "digits", *FAST, folder=tmp_path)
+    assert "lenet-bn (a guess)" in finished.stdout
     finished = bnsharp("measure", path, "--arch", "lenet-bn", *FAST, folder=tmp_path, expect=2)
     assert "needs data" in one_error(finished)
     finished = bnsharp("measure", path, "--arch", "lenet-bn", "--data", "digits", *FAST, folder=tmp_path)

@@ -60,8 +60,8 @@ def _colliding_keys(count: int) -> bytes:
 
 
 # what does not end, or grows
-add_bytes("billion-laughs", "is a list", zipped(_laughs(), storages={}))
-add_bytes("billion-laughs-legacy", "is a list", legacy(_laughs(), keys=(), storages=b""))
+add_bytes("billion-laughs", "no named tensors", zipped(_laughs(), storages={}))
+add_bytes("billion-laughs-legacy", "no named tensors", legacy(_laughs(), keys=(), storages=b""))
 add_pickle("billion-laughs-key", "no text or number", _laughing_key())
 add_pickle("colliding-keys", "64 bits", opcodes(_colliding_keys(100_000)))
 add_pickle("colliding-key", "no text or number", opcodes(_colliding_keys(8)))
@@ -89,15 +89,17 @@ add_pickle("long-number", "64 bits", opcodes(number(2**2000)))
 
 # as much as may be, so that torch reads it as well
 for name, says, content in (
-    ("memos", "is a NoneType", b"N" + b"".join(b"r" + struct.pack("<I", index) for index in range(499_990))),
-    ("numbers", "is a list", b"](" + (b"G" + struct.pack(">d", 0.5)) * 499_900 + b"e"),
-    ("lists", "is a list", b"](" + b"]" * 124_000 + b"e"),
-    ("dicts", "is a list", b"](" + _DICT + b"q\x00)R" + b"h\x00)R" * 62_000 + b"e"),
-    ("keys", "is a dict", b"}(" + b"".join(number((index + 1) << 36) + b"N" for index in range(249_900)) + b"u"),
-    ("text", "is a str", text("a" * (15 * 2**20) + "\U0001f600")),
+    ("memos", "no named tensors", b"N" + b"".join(b"r" + struct.pack("<I", index) for index in range(499_990))),
+    ("numbers", "no named tensors", b"](" + (b"G" + struct.pack(">d", 0.5)) * 499_900 + b"e"),
+    ("lists", "no named tensors", b"](" + b"]" * 124_000 + b"e"),
+    ("dicts", "no named tensors", b"](" + _DICT + b"q\x00)R" + b"h\x00)R" * 62_000 + b"e"),
+    ("keys", "no named tensors", b"}(" + b"".join(number((index + 1) << 36) + b"N" for index in range(249_900)) + b"u"),
+    ("text", "no named tensors", text("a" * (15 * 2**20) + "\U0001f600")),
 ):
     add_bytes(f"within-limits-{name}", says, zipped(opcodes(content)))
-add_bytes("within-limits-tensors", "is a list", lambda _: zipped(pickled({"w": [tensor() for _ in range(17_000)]})))
+add_bytes(
+    "within-limits-tensors", "no named tensors", lambda _: zipped(pickled({"w": [tensor() for _ in range(17_000)]}))
+)
 
 # what is not there
 add_pickle("text-beyond-the-end", "damaged", START + b"}" + b"X" + struct.pack("<I", 2**31) + b"abc")

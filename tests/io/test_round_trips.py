@@ -200,13 +200,18 @@ def test_weight_norm_has_its_own_blocks(tmp_path: Path, written_old: bool, arch:
     torch.save(with_weight_norm(old=written_old).state_dict(), tmp_path / "net.pt")
     named = ("--arch", arch[0], "--arch-option", arch[1])
     document = measured(tmp_path / "net.pt", *named, *images(tmp_path, 32))
-    directions = {
+    plain = build("vgg_bn")
+    rows = {
         f"{name}.parametrizations.weight.original1": len(part.weight)
-        for name, part in build("vgg_bn").named_modules()
+        for name, part in plain.named_modules()
         if isinstance(part, nn.Conv2d | nn.Linear)
     }
-    assert invariant_weights(document) == directions
-    assert document["blocks"]["invariant"] == sum(directions.values())
+    lengths = {  # of rows that a norm follows
+        name.replace("weight", "parametrizations.weight.original0"): count
+        for name, count in normalised_rows(plain)[0].items()
+    }
+    assert invariant_weights(document) == rows | lengths
+    assert document["blocks"]["invariant"] == sum(rows.values()) + sum(lengths.values())
 
 
 def test_weight_norm_computes_what_the_network_in_memory_computes(tmp_path: Path) -> None:
@@ -249,7 +254,7 @@ def test_timm_and_the_average_it_keeps(tmp_path: Path) -> None:
         module, optimizer, args=options, model_ema=average, checkpoint_dir=folder, recovery_dir=folder
     )
     saver.save_checkpoint(0, metric=0.5)
-    path, rest = tmp_path / "last.pth.tar", ("--arch", "timm:test_resnet", *images(tmp_path, 32))
+    path, rest = tmp_path / "last.pth.tar", ("--arch", "timm:test_resnet", "--image-size", 0, *images(tmp_path, 32))
     trained, averaged = (measured(path, *rest, *key) for key in ((), ("--key", "state_dict_ema")))
     assert value(trained) != value(averaged)
     torch.save(average.module.state_dict(), tmp_path / "bare.pt")

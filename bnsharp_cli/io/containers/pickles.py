@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -45,8 +46,13 @@ def read_pickle(
         ForeignGlobalsError: a global that is not in the table; nothing is called.
         PickleRefusedError: damaged, self-referencing, too deep, too long, or an opcode that weights do not need.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of escape sequences that are none
+        return _read(stream, Machine(stand_ins, budget, persistent, protocols), stand_ins)
+
+
+def _read(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) -> Any:
     start = stream.tell()
-    machine = Machine(stand_ins, budget, persistent, protocols)
     try:
         for opcode, argument, _position in pickletools.genops(stream):
             if opcode.name == "STOP":
