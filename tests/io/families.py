@@ -60,7 +60,7 @@ WHOLE = {
     **dict.fromkeys(("resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "mobilenet_v2"), 64),
     **dict.fromkeys(("mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5", "mnasnet0_5"), 64),
     **dict.fromkeys(("regnet_x_400mf", "regnet_y_400mf", "vgg11_bn", "squeezenet1_1", "convnext_tiny", "swin_t"), 64),
-    **{"googlenet": 64, "inception_v3": 96, "vit_b_16": 224},
+    **{"googlenet": 64, "inception_v3": 96},
 }
 """Image sizes of whole networks by torchvision's name."""
 
