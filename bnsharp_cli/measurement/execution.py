@@ -88,8 +88,19 @@ def settled(run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point
 
 def private_copy(module: nn.Module, device: torch.device | str) -> nn.Module:
     """A copy in eval mode on ``device``; its parameters need no gradient and share the memory of ``module``'s."""
-    shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
-    return copy.deepcopy(module, shared).eval().to(device=device)
+    shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
+    computed = [tensor for tensor in _attributes(module) if not tensor.is_leaf]
+    return copy.deepcopy(module, shared | _forgotten(computed)).eval().to(device=device)
+
+
+def _attributes(module: nn.Module) -> list[Tensor]:
+    """Tensors that modules carry as plain attributes: constants, and what hooks compute from parameters."""
+    return [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+
+
+def _forgotten(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
+    """Nothing in place of each, by identity: weight norm's weight, for example, is computed anew in every pass."""
+    return {id(tensor): torch.empty(0) for tensor in tensors}
 
 
 class Workshop:
@@ -103,6 +114,7 @@ class Workshop:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._idle = deque([module])
+        self._shared = {id(t): t for t in (*module.parameters(), *module.buffers(), *_attributes(module))}
         self.plans: dict[torch.dtype, Plan] = {}
         self.stacks: dict[torch.dtype, int] = {}
 
@@ -112,8 +124,8 @@ class Workshop:
         try:
             chosen = self._idle.pop()
         except IndexError:
-            shared = (*self._module.parameters(), *self._module.buffers())
-            chosen = copy.deepcopy(self._module, {id(tensor): tensor for tensor in shared})
+            computed = [tensor for tensor in _attributes(self._module) if id(tensor) not in self._shared]
+            chosen = copy.deepcopy(self._module, self._shared | _forgotten(computed))
         try:
             yield chosen
         finally:
