@@ -241,7 +241,10 @@ def test_criteria_that_are_no_loss() -> None:
 
 def test_a_model_that_keeps_a_graph_says_what_to_do() -> None:
     model = Model()
+    expected = bnsharp_cli.measure(model, [(X, Y)]).value
     model.last_loss = model(X).sum()
+    assert bnsharp_cli.measure(model, [(X, Y)]).value == expected
+    model.losses = [model(X).sum()]
     with pytest.raises(UsageError, match="cannot be copied"):
         bnsharp_cli.measure(model, [(X, Y)])
 

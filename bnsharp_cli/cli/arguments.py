@@ -24,9 +24,13 @@ _FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factor
 _LOSSES = "cross-entropy, mse, package.module:function or file.py:function"
 _DATA = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
 
-Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint file, or sample:NAME.", show_default=False)]
+# Inputs have readable=False, which is: click does not look; what opens them says why it cannot.
+Checkpoint = Annotated[
+    Path, typer.Argument(help="Checkpoint file, or sample:NAME.", show_default=False, readable=False)
+]
 Checkpoints = Annotated[
-    list[Path], typer.Argument(help="Checkpoint files, or sample:NAME; one result each.", show_default=False)
+    list[Path],
+    typer.Argument(help="Checkpoint files, or sample:NAME; one result each.", show_default=False, readable=False),
 ]
 Key = Annotated[
     str | None,
@@ -97,7 +101,7 @@ ArchOption = Annotated[
     typer.Option(metavar="KEY=VALUE", help="Keyword of the network's constructor; repeatable."),
 ]
 Data = Annotated[str, typer.Option(help=f"Data: {_DATA}.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.", readable=False)]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision download missing data.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No notices and no progress.")]
 

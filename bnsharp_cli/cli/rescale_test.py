@@ -27,7 +27,9 @@ _BALL_SAMPLES = 16
 def rescale_test(
     checkpoint: Annotated[
         Path | None,
-        typer.Argument(help="Checkpoint file, or sample:NAME; the embedded sample if left out.", show_default=False),
+        typer.Argument(
+            help="Checkpoint file, or sample:NAME; the embedded sample if left out.", show_default=False, readable=False
+        ),
     ] = None,
     key: arguments.Key = None,
     arch: arguments.Arch = None,

@@ -87,10 +87,14 @@ def settled(run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point
 
 
 def private_copy(module: nn.Module, device: torch.device | str) -> nn.Module:
-    """A copy in eval mode on ``device``; its parameters need no gradient and share the memory of ``module``'s."""
+    """A copy in eval mode on ``device``; its parameters need no gradient and share the memory of ``module``'s.
+
+    Tensors that ``module`` carries with a graph behind them, such as the weight that the hook of the old weight norm
+    computes anew in every pass, go along as values.
+    """
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
-    computed = [tensor for tensor in _attributes(module) if not tensor.is_leaf]
-    return copy.deepcopy(module, shared | _forgotten(computed)).eval().to(device=device)
+    shared |= {id(tensor): tensor.detach() for tensor in _attributes(module) if not tensor.is_leaf}
+    return copy.deepcopy(module, shared).eval().to(device=device)
 
 
 def _attributes(module: nn.Module) -> list[Tensor]:
@@ -98,13 +102,8 @@ def _attributes(module: nn.Module) -> list[Tensor]:
     return [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
 
 
-def _forgotten(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
-    """Nothing in place of each, by identity: weight norm's weight, for example, is computed anew in every pass."""
-    return {id(tensor): torch.empty(0) for tensor in tensors}
-
-
 class Workshop:
-    """What all surfaces of one module share.
+    """What all surfaces of one module share. The module itself never runs, so that it can be copied at any time.
 
     Attributes:
         plans: by precision.
@@ -113,7 +112,7 @@ class Workshop:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._idle = deque([module])
+        self._idle: deque[nn.Module] = deque()
         self._shared = {id(t): t for t in (*module.parameters(), *module.buffers(), *_attributes(module))}
         self.plans: dict[torch.dtype, Plan] = {}
         self.stacks: dict[torch.dtype, int] = {}
@@ -124,8 +123,7 @@ class Workshop:
         try:
             chosen = self._idle.pop()
         except IndexError:
-            computed = [tensor for tensor in _attributes(self._module) if id(tensor) not in self._shared]
-            chosen = copy.deepcopy(self._module, self._shared | _forgotten(computed))
+            chosen = copy.deepcopy(self._module, dict(self._shared))
         try:
             yield chosen
         finally:

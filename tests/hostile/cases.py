@@ -17,7 +17,7 @@ class Case:
         write: makes it in an empty folder and says where.
         says: a part of the one line that the command must print.
         environment: variables that are set for the command.
-        unprivileged: whether the command runs as a user that is not root.
+        unprivileged: whether the command runs without root's right to read everything.
     """
 
     write: Writer
