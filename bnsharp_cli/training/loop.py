@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.outputs import correct
-from bnsharp_cli.training.rules import RULES, Closure, Rule
+from bnsharp_cli.training.rules import Closure, Rule
 
 Examples = tuple[Tensor, Tensor]
 Criterion = Callable[[Tensor, Tensor], Tensor]

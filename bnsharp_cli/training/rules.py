@@ -1,67 +1,134 @@
-"""Training rules: one small class each, driven by a closure, usable in anyone's loop."""
+"""Training rules: optimisers like torch's, driven by closures, usable in anyone's loop.
+
+    rule = Sgds(model, blocks, lr=0.1, momentum=0.9)
+    for inputs, targets in loader:
+        loss = rule.step(lambda: criterion(model(inputs), targets))
+
+A closure computes the loss of its batch at the present parameters and returns it with its graph. Gradients are set to
+zero and computed by the rule, which may need several, at several places.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from bnsharp_cli.errors import UsageError
 
 Closure = Callable[[], Tensor]
 
 
-class Rule(Protocol):
-    """How one step changes the parameters.
+class Rule(torch.optim.SGD):
+    """One step: the gradient at the parameters, what the rule makes of it, and the step of ``torch.optim.SGD``.
 
-    A closure evaluates the loss of the step's batch at the present parameters, leaves its gradient in ``.grad``
-    and returns it; a rule calls it as often as it needs gradients.
-    """
-
-    gradients_per_step: int
-
-    def step(self, closure: Closure) -> Tensor:
-        """Change the parameters once; return the loss before the change, a scalar."""
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Use another learning rate from the next step on."""
-
-
-class Sgd:
-    """Stochastic gradient descent with momentum and L2 weight decay, as ``torch.optim.SGD``.
+    ``param_groups``, ``state_dict`` and learning-rate schedules are torch's. Running statistics see the pass at the
+    parameters themselves and no other.
 
     Args:
-        parameters: what to train.
-        learning_rate: the step size, positive.
+        module: what to train; also wrapped by ``DistributedDataParallel``.
+        lr: the step size, positive.
         momentum: in [0, 1).
         weight_decay: the factor of the parameters that is added to the gradient.
         nesterov: use Nesterov's momentum.
+
+    Attributes:
+        gradients_per_step: what one step costs.
+        batches_per_step: how many closures one step takes.
+        refreshes_statistics: whether running statistics lag behind the parameters and want a pass over the data
+            (``torch.optim.swa_utils.update_bn``) before they are used.
     """
 
-    gradients_per_step = 1
+    gradients_per_step: int = 1
+    batches_per_step: int = 1
+    refreshes_statistics: bool = False
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
-        learning_rate: float,
-        momentum: float = 0.9,
+        module: nn.Module,
+        lr: float,
+        momentum: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        self._optimizer = torch.optim.SGD(
-            parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
+        super().__init__(module.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
+        self.module = module
+        self.param_groups[0].update(steps=0, epochs=0)
+
+    @property
+    def steps(self) -> int:
+        """Steps so far."""
+        return int(self.param_groups[0]["steps"])
+
+    @property
+    def epochs(self) -> int:
+        """How often :meth:`end_epoch` was called."""
+        return int(self.param_groups[0]["epochs"])
+
+    def step(self, closure: Closure, *others: Closure) -> Tensor:  # type: ignore[override]  # it cannot do without
+        """Change the parameters once.
+
+        Args:
+            closure: the loss of the step's batch.
+            others: those of further batches, ``batches_per_step`` in all, for rules that use several.
+
+        Returns:
+            The loss before the change, a scalar without a graph.
+
+        Raises:
+            UsageError: too few closures, or one that does not return a loss with its graph.
+        """
+        if len(others) + 1 < self.batches_per_step:
+            raise UsageError(
+                f"step: expected {self.batches_per_step} closures, found {len(others) + 1}.",
+                "Pass one for each batch that the rule uses in a step.",
+            )
+        with torch.enable_grad():
+            loss = self._step([closure, *others])
+        self.param_groups[0]["steps"] += 1
+        return loss
+
+    def end_epoch(self) -> None:
+        """What grows with the epochs, such as λ, grows now."""
+        self.param_groups[0]["epochs"] += 1
+
+    def _step(self, closures: list[Closure]) -> Tensor:
+        loss = self._plain_pass(closures[0])
+        self._descend()
+        return loss
+
+    def _plain_pass(self, closure: Closure) -> Tensor:
+        """The gradient at the parameters."""
+        self.zero_grad()
+        return differentiate(closure)
+
+    def _descend(self) -> None:
+        """The step of ``torch.optim.SGD`` along what is in ``.grad``."""
+        super().step()
+
+
+class Sgd(Rule):
+    """Stochastic gradient descent with momentum and L2 weight decay."""
+
+
+def differentiate(closure: Closure, weight: Callable[[Tensor], float] | None = None) -> Tensor:
+    """Add the gradient of the closure's loss to ``.grad``, times ``weight`` of the loss; returns the loss.
+
+    Raises:
+        UsageError: the closure does not return a scalar with a graph.
+    """
+    loss = closure()
+    if not isinstance(loss, Tensor) or loss.ndim or loss.grad_fn is None:
+        raise UsageError(
+            "The closure did not return a scalar loss with its graph.",
+            "Return criterion(model(inputs), targets); the rule itself calls backward.",
         )
-
-    def step(self, closure: Closure) -> Tensor:
-        """One gradient, one step; returns the loss before it."""
-        loss = closure()
-        self._optimizer.step()
-        return loss.detach()
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Use another learning rate from the next step on."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-
-
-RULES: dict[str, type[Sgd]] = {"sgd": Sgd}
+    known = loss.detach()
+    try:
+        (loss if weight is None else weight(known) * loss).backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise UsageError("The closure called backward.", "Leave zero_grad and backward to the rule.") from error
+    return known
