@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.outputs import correct
-from bnsharp_cli.training.rules import Closure, Rule
+from bnsharp_cli.training.rules import Closure, Sgd
 
 Examples = tuple[Tensor, Tensor]
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ class TrainingOptions:
     """Everything that decides the outcome of a training run besides data and architecture.
 
     Attributes:
-        rule: a name in ``RULES``.
+        rule: sgd.
         epochs: passes over the training data, at least 1.
         batch_size: samples in a batch; an incomplete last batch of an epoch is left out.
         learning_rate: of the first epoch.
@@ -48,8 +48,8 @@ class TrainingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise UsageError(f"--rule: expected one of {', '.join(RULES)}, found '{self.rule}'.", "Name a rule.")
+        if self.rule != "sgd":
+            raise UsageError(f"--rule: expected one of sgd, found '{self.rule}'.", "Name a rule.")
         bounds = {
             "--epochs": self.epochs >= 1,
             "--batch-size": self.batch_size >= 2,
@@ -99,14 +99,12 @@ def train(
     Raises:
         NotMeasurableError: the loss became NaN or infinite.
     """
-    rule: Rule = RULES[options.rule](
-        module.parameters(), options.learning_rate, options.momentum, options.weight_decay, options.nesterov
-    )
+    rule = Sgd(module, options.learning_rate, options.momentum, options.weight_decay, options.nesterov)
     generator = torch.Generator().manual_seed(options.seed)
     module.train()
     for epoch in range(options.epochs):
         passed = sum(epoch >= milestone for milestone in options.milestones)
-        rule.set_learning_rate(options.learning_rate * options.decay**passed)
+        rule.param_groups[0]["lr"] = options.learning_rate * options.decay**passed
         losses = [float(rule.step(closure)) for closure in _closures(module, examples, options, generator, criterion)]
         mean = math.fsum(losses) / len(losses)
         if not math.isfinite(mean):
@@ -146,10 +144,7 @@ def _closures(
 
     def closure_of(indices: Tensor) -> Closure:
         def closure() -> Tensor:
-            module.zero_grad(set_to_none=True)
-            loss = criterion(module(inputs[indices]), targets[indices])
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            return loss
+            return criterion(module(inputs[indices]), targets[indices])
 
         return closure
 

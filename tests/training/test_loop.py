@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.training.loop import TrainingOptions, evaluate, train
-from bnsharp_cli.training.rules import Sgd
 from tests.cases import mlp_bn, vectors
 
 EXAMPLES = vectors(96)[0]
@@ -59,23 +58,6 @@ def test_evaluate_is_eval_mode_over_everything() -> None:
     outputs = module.eval()(EXAMPLES[0]).detach().double()
     assert figures.loss == pytest.approx(float(functional.cross_entropy(outputs, EXAMPLES[1])), rel=1e-6)
     assert figures.accuracy == pytest.approx(float((outputs.argmax(1) == EXAMPLES[1]).double().mean()))
-
-
-def test_a_rule_steps_by_its_closure_in_anyones_loop() -> None:
-    weight = nn.Parameter(torch.tensor([2.0]))
-    rule = Sgd([weight], learning_rate=0.1, momentum=0.0)
-
-    def closure() -> torch.Tensor:
-        weight.grad = None
-        loss = weight.square().sum()
-        loss.backward()
-        return loss
-
-    assert float(rule.step(closure)) == 4.0
-    assert weight.item() == pytest.approx(1.6)
-    rule.set_learning_rate(0.5)
-    rule.step(closure)
-    assert weight.item() == pytest.approx(0.0, abs=1e-7)
 
 
 def test_a_loss_that_is_not_finite_stops() -> None:
