@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.training.rules import Closure, differentiate
+from bnsharp_cli.training.rules import Closure, Rule, Weight
 
 
 class RandomState:
@@ -32,7 +32,7 @@ class Detour:
     """Moves a module's parameters about; on leaving they, its buffers and the random state are put back.
 
     Args:
-        module: whose trainable parameters move.
+        rule: whose module's trainable parameters move.
         start: the random state before the plain pass: dropout on the same batch drops the same again.
 
     Attributes:
@@ -40,10 +40,11 @@ class Detour:
         origin: their values on entering.
     """
 
-    def __init__(self, module: nn.Module, start: RandomState | None = None) -> None:
-        self.parameters = trainable(module)
-        self._buffers = [*module.buffers()]
-        self._start, self._end = start, RandomState(module)
+    def __init__(self, rule: Rule, start: RandomState | None = None) -> None:
+        self.parameters = trainable(rule.module)
+        self._buffers = [*rule.module.buffers()]
+        self._start, self._end = start, RandomState(rule.module)
+        self._differentiate = rule.differentiate
 
     def __enter__(self) -> Self:
         self.origin: Point = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
@@ -70,11 +71,11 @@ class Detour:
         for name, parameter in self.parameters.items():
             parameter.neg_().add_(self.origin[name], alpha=2)
 
-    def add_gradient(self, closure: Closure, weight: Callable[[Tensor], float] | None = None) -> Tensor:
+    def add_gradient(self, closure: Closure, weight: Weight | None = None) -> Tensor:
         """Add the gradient here to ``.grad``, times ``weight`` of the loss; returns the loss."""
         if self._start is not None:
             self._start.put_back()
-        return differentiate(closure, weight)
+        return self._differentiate(closure, weight)
 
     def gradient(self) -> Point:
         """What ``.grad`` holds, zero where nothing."""

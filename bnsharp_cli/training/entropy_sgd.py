@@ -80,7 +80,7 @@ class EntropySgd(Rule):
         with torch.no_grad():
             mean = [parameter.clone() for parameter in self._trained()]
         loss = self._plain_pass(closures[0])
-        with Detour(self.module) as detour:
+        with Detour(self) as detour:
             generators: dict[torch.device, torch.Generator] = {}
             for number, closure in enumerate(closures[: self.batches_per_step]):
                 if number:

@@ -18,6 +18,10 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import UsageError
 
 Closure = Callable[[], Tensor]
+Weight = Callable[[float], float]
+"""From the loss of a pass to what its gradient counts."""
+
+Differentiate = Callable[[Closure, Weight | None], Tensor]
 
 
 class Rule(torch.optim.SGD):
@@ -32,8 +36,11 @@ class Rule(torch.optim.SGD):
         momentum: in [0, 1).
         weight_decay: the factor of the parameters that is added to the gradient.
         nesterov: use Nesterov's momentum.
+        clip_gradient: the longest gradient, without weight decay, that is not shortened; None for any.
 
     Attributes:
+        differentiate: adds the gradient of a closure's loss to ``.grad``; a loop may have another way, such as mixed
+            precision.
         gradients_per_step: what one step costs.
         batches_per_step: how many closures one step takes.
         refreshes_statistics: whether running statistics lag behind the parameters and want a pass over the data
@@ -51,9 +58,11 @@ class Rule(torch.optim.SGD):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        clip_gradient: float | None = None,
     ) -> None:
         super().__init__(module.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
-        self.module = module
+        self.module, self.clip_gradient = module, clip_gradient
+        self.differentiate: Differentiate = differentiate
         self.param_groups[0].update(steps=0, epochs=0)
 
     @property
@@ -101,10 +110,12 @@ class Rule(torch.optim.SGD):
     def _plain_pass(self, closure: Closure) -> Tensor:
         """The gradient at the parameters."""
         self.zero_grad()
-        return differentiate(closure)
+        return self.differentiate(closure, None)
 
     def _descend(self) -> None:
         """The step of ``torch.optim.SGD`` along what is in ``.grad``."""
+        if self.clip_gradient is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_gradient)
         super().step()
 
 
@@ -112,23 +123,38 @@ class Sgd(Rule):
     """Stochastic gradient descent with momentum and L2 weight decay."""
 
 
-def differentiate(closure: Closure, weight: Callable[[Tensor], float] | None = None) -> Tensor:
-    """Add the gradient of the closure's loss to ``.grad``, times ``weight`` of the loss; returns the loss.
+def differentiate(closure: Closure, weight: Weight | None = None) -> Tensor:
+    """Add the gradient of the closure's loss to ``.grad``, times ``weight`` of the loss.
+
+    Returns:
+        The loss without its graph, averaged over the processes that train together.
 
     Raises:
         UsageError: the closure does not return a scalar with a graph.
     """
-    loss = closure()
-    if not isinstance(loss, Tensor) or loss.ndim or loss.grad_fn is None:
-        raise UsageError(
-            "The closure did not return a scalar loss with its graph.",
-            "Return criterion(model(inputs), targets); the rule itself calls backward.",
-        )
-    known = loss.detach()
+    loss = with_graph(closure())
+    known = loss.detach().clone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(known)
+        known /= torch.distributed.get_world_size()
     try:
-        (loss if weight is None else weight(known) * loss).backward()  # type: ignore[no-untyped-call]
+        (loss if weight is None else weight(float(known)) * loss).backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         if "second time" not in str(error):
             raise
         raise UsageError("The closure called backward.", "Leave zero_grad and backward to the rule.") from error
     return known
+
+
+def with_graph(loss: object) -> Tensor:
+    """What a closure returned, if it is a loss.
+
+    Raises:
+        UsageError: it is no scalar with a graph.
+    """
+    if not isinstance(loss, Tensor) or loss.ndim or loss.grad_fn is None:
+        raise UsageError(
+            "The closure did not return a scalar loss with its graph.",
+            "Return criterion(model(inputs), targets); the rule itself calls backward.",
+        )
+    return loss

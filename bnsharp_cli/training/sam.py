@@ -32,7 +32,7 @@ class Sam(Rule):
     def _step(self, closures: list[Closure]) -> Tensor:
         start = RandomState(self.module)
         loss = self._plain_pass(closures[0])
-        with Detour(self.module, start) as detour:
+        with Detour(self, start) as detour:
             gradient = detour.take_gradient()
             detour.displace(*self._ascent(detour.origin, gradient))
             del gradient

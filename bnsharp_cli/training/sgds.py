@@ -116,10 +116,10 @@ class Sgds(Rule):
             return super()._step(closures)
         start = RandomState(self.module)
         loss = self._plain_pass(closures[0])
-        with Detour(self.module, start if self.sharpness.batches == "same" else None) as detour:
+        with Detour(self, start if self.sharpness.batches == "same" else None) as detour:
             gradient = detour.take_gradient()
             spheres = Spheres.around(detour.origin, self._rows, self._invariant)
-            segment = _Segment(detour, spheres, gradient, averaged(loss), self.sharpness)
+            segment = _Segment(detour, spheres, gradient, float(loss), self.sharpness)
             segment.search(closures[0])
             if self.sharpness.exact:
                 regulariser = segment.gradient_of_integral(closures[0])
@@ -213,18 +213,9 @@ class _Segment:
         """Add factor · (scale · ΔL)^{p−1} ∇L here to ``.grad``; returns the factor of ∇L."""
         used = []
 
-        def weight(loss: Tensor) -> float:
-            used.append(factor * (scale * (averaged(loss) - self._loss)) ** (self._options.power - 1))
+        def weight(loss: float) -> float:
+            used.append(factor * (scale * (loss - self._loss)) ** (self._options.power - 1))
             return used[0]
 
         self._detour.add_gradient(closure, weight)
         return used[0]
-
-
-def averaged(loss: Tensor) -> float:
-    """The loss, over all processes where several train together."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        loss = loss.clone()
-        torch.distributed.all_reduce(loss)
-        loss /= torch.distributed.get_world_size()
-    return float(loss)

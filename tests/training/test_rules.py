@@ -181,6 +181,14 @@ def test_sgd_is_torchs() -> None:
         assert torch.equal(tensor, reference.state_dict()[name]), name
 
 
+def test_long_gradients_are_shortened() -> None:
+    module = network()
+    before = [p.detach().clone() for p in module.parameters()]
+    Sgd(module, 1.0, clip_gradient=1e-3).step(closures(module, 1)[0])
+    moved = [(p.detach() - b).flatten() for p, b in zip(module.parameters(), before, strict=True)]
+    assert float(torch.cat(moved).norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
 def test_no_weight_on_sharpness_is_sgd() -> None:
     module, reference = network(), network()
     blocks = bnsharp_cli.find_blocks(module, [(X, Y)])

@@ -23,7 +23,7 @@ from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.training.detour import Detour
-from bnsharp_cli.training.rules import Closure
+from bnsharp_cli.training.rules import Closure, Sgd
 from bnsharp_cli.training.sgds import Sgds, Sharpness, _Segment
 from tests.cases import vectors
 
@@ -181,7 +181,7 @@ def test_the_search_is_the_meters(steps: int, power: int) -> None:
     closure: Closure = functools.partial(loss_of, module)
     loss = closure()
     loss.backward()
-    with Detour(module) as detour:
+    with Detour(Sgd(module, 0.1)) as detour:
         gradient = detour.take_gradient()
         options = Sharpness(delta=delta, power=power, search_steps=steps)
         segment = _Segment(detour, blocks.spheres(detour.origin), gradient, loss.item(), options)
