@@ -303,4 +303,4 @@ def _changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[s
 
 def _versions() -> dict[str, Any]:
     """What may change the last bits of every sum."""
-    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {"torch": str(torch.__version__), "threads": torch.get_num_threads()}
