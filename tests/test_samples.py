@@ -12,6 +12,7 @@ from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.training.examples import Resident
 from bnsharp_cli.training.loop import evaluate
 
 DIGITS = ["digits-small-batch", "digits-small-batch-decay", "digits-large-batch", "digits-large-batch-decay"]
@@ -37,7 +38,7 @@ def test_the_recorded_figures_are_those_of_the_weights(name: str) -> None:
     for split in ("train", "test"):
         data = open_data("digits", split)
         images, labels = data.load(torch.arange(len(data)), preprocessing)
-        figures = evaluate(module, (preprocessing.normalise(images), labels))
+        figures = evaluate(module, Resident(preprocessing.normalise(images), labels))
         assert figures.loss == pytest.approx(record[f"{split}_loss"], rel=1e-4)
         assert figures.accuracy == pytest.approx(record[f"{split}_accuracy"], abs=1e-9)
     assert record["test_accuracy"] >= 0.95

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from bnsharp_cli.errors import UsageError
+
+_PART = ".part"
 
 
 def require_writable(path: Path) -> None:
@@ -62,11 +65,41 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files of :func:`write_atomically` that a killed process left beside ``path``."""
+    path = path.resolve()
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
+        leftover.unlink(missing_ok=True)
+
+
+def append_at(path: Path, offset: int, text: str) -> int:
+    """Let ``text`` follow the first ``offset`` bytes of a file, and nothing follow it.
+
+    Returns:
+        The length of the file.
+
+    Raises:
+        UsageError: the file is shorter than that, or cannot be written to.
+    """
+    try:
+        with path.open("r+b" if offset else "wb") as stream:
+            if stream.seek(0, os.SEEK_END) < offset:
+                raise UsageError(f"{path} has lost lines that were written to it.", "Put it back, or start anew.")
+            stream.truncate(offset)
+            stream.seek(offset)
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+            return stream.tell()
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}.", "Check the path and the free space.") from error
+
+
 def _temporary_beside(path: Path) -> tuple[int, Path]:
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"Cannot write {path}: it is not a regular file.", "Name a file.")
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     except OSError as error:
         raise UsageError(
             f"Cannot write {path}: {error.strerror}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,9 @@ RESIDENT = 2**30
 
 KINDS = "digits, cifar10, cifar100, mnist, fashionmnist, svhn, folder:DIR, npz:FILE, package.module:factory"
 
+
+_MOST_NUMBERS = 2**28
+"""Of the images that channel statistics are taken over."""
 
 IGNORED = -100
 """The label of pixels that torch's cross entropy leaves out."""
@@ -178,14 +181,14 @@ def _read_once(
     for index, (inputs, labels) in enumerate(stream):
         progress(f"reading batch {index + 1} of {len(stream)}")
         for tensor in (inputs, labels):
-            _require_finite(split, parts[index], tensor)
+            require_finite(split, parts[index], tensor)
         if index == 0 and not fits and not all(map(torch.equal, first, (inputs, labels))):
             raise DataRefusedError(
                 "The data changes from one reading to the next.", "Switch its random augmentation off to measure."
             )
         digest.update(inputs.contiguous().numpy().tobytes())
         digest.update(labels.contiguous().numpy().tobytes())
-        ranges.append(_range(labels))
+        ranges.append(label_range(labels))
         if fits:
             kept.append((inputs, labels))
     progress("")
@@ -194,22 +197,42 @@ def _read_once(
     return tuple(kept) if fits else stream, digest.hexdigest(), labels_range
 
 
-def _require_finite(split: Split, indices: Tensor, tensor: Tensor) -> None:
+def require_finite(split: Split, indices: Tensor, tensor: Tensor) -> None:
+    """Refuse values that are not finite.
+
+    Args:
+        split: where from.
+        indices: of the examples.
+        tensor: their inputs or targets.
+
+    Raises:
+        DataRefusedError: naming the first such example.
+    """
     finite = torch.isfinite(tensor).reshape(len(tensor), -1).all(1)
     if not bool(finite.all()):
         culprit = int(indices[int(finite.int().argmin())])
         raise DataRefusedError(f"{split.name_of(culprit)} has values that are NaN or infinite.", "Clean the data set.")
 
 
-def _range(labels: Tensor) -> tuple[int, int] | None:
+def label_range(labels: Tensor) -> tuple[int, int] | None:
     """The smallest and the largest class number, or None where labels are none."""
     counted = labels[labels != IGNORED]
     return None if labels.is_floating_point() or not len(counted) else (int(counted.min()), int(counted.max()))
 
 
-def channel_statistics(split: Split, limit: int = 10_000) -> Preprocessing:
-    """The mean and standard deviation of each channel over the first ``limit`` examples."""
-    images, _ = split.load(torch.arange(min(len(split), limit)), Preprocessing())
+def channel_statistics(split: Split, resized: Preprocessing | None = None, limit: int = 10_000) -> Preprocessing:
+    """``resized`` with the mean and standard deviation of each channel over the first examples.
+
+    Args:
+        split: where from.
+        resized: what is done to the images' size.
+        limit: how many examples at most; of large images fewer.
+    """
+    base = resized or Preprocessing()
+    first, _ = split.load(torch.arange(1), base)
+    count = min(len(split), limit, max(1, _MOST_NUMBERS // first.numel()))
+    images, _ = split.load(torch.arange(count), base)
     channels = images.double().movedim(1, 0).flatten(1)
     std = channels.std(dim=1, correction=0).clamp_min(1e-6)
-    return Preprocessing(None, *(tuple(round(float(v), 6) for v in values) for values in (channels.mean(dim=1), std)))
+    mean, spread = (tuple(round(float(v), 6) for v in values) for values in (channels.mean(dim=1), std))
+    return replace(base, mean=mean, std=spread)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError
-from bnsharp_cli.measurement.outputs import REFUSALS, converted, floating, prediction, tensors
+from bnsharp_cli.measurement.outputs import REFUSALS, as_double, converted, floating, prediction, tensors
 
 _SAME = 1e-6
 _TORCHS = "torch.nn."
@@ -201,11 +201,7 @@ def _prediction_only(_: nn.Module, __: Any, outputs: Any) -> Tensor:
 
 def _precise(_: nn.Module, __: Any, outputs: Any) -> Any:
     """What follows the network is computed in float64; of a bare tensor the surface takes care."""
-    return outputs if isinstance(outputs, Tensor) else converted(_as_double, outputs)
-
-
-def _as_double(tensor: Tensor) -> Tensor:
-    return tensor.double() if _floats(tensor) else tensor
+    return outputs if isinstance(outputs, Tensor) else converted(as_double, outputs)
 
 
 def _floats(tensor: Tensor) -> bool:

@@ -81,6 +81,11 @@ def converted(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     return changed
 
 
+def as_double(tensor: Tensor) -> Tensor:
+    """``tensor`` in float64 where it is floating."""
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
 def _fields(record: Any) -> dict[str, Any]:
     """The attributes of an object that are tensors or containers; what else it refers to is left alone."""
     attributes = getattr(record, "__dict__", {}).items()

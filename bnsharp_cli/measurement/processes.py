@@ -6,10 +6,11 @@ on all of them. Only the passes are shared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -62,6 +63,10 @@ class Processes:
         """The sum over processes, bit for bit the same on each."""
         return parts
 
+    def first(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors of the first process, on each."""
+        return tensors
+
     def agree(self, error: Exception | None = None) -> None:
         """Go on if no process has an error; every process calls this, or :meth:`in_order`, equally often.
 
@@ -107,6 +112,14 @@ class ProcessGroup(Processes):
         self._exchange(lambda: dist.broadcast(flat, 0))
         pieces = torch.split(flat, [tensor.numel() for tensor in parts.values()])
         return {name: piece.reshape(parts[name].shape) for name, piece in zip(parts, pieces, strict=True)}
+
+    def first(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """See :meth:`Processes.first`."""
+        self.agree()
+        copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+        for copy in copies.values():
+            self._exchange(partial(dist.broadcast, copy, 0))
+        return copies
 
     def agree(self, error: Exception | None = None) -> None:
         """See :meth:`Processes.agree`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import nn
@@ -36,6 +36,14 @@ class RuleOptions:
     def __post_init__(self) -> None:
         if self.rho is not None and not 0 < self.rho < math.inf:
             raise UsageError(f"rho: expected a positive number, found {self.rho}.", "Change it.")
+
+    def of(self, name: str) -> dict[str, object]:
+        """What the rule ``name`` uses of it, by name."""
+        if name == "sgds":
+            return asdict(self.sharpness)
+        if name == "entropy-sgd":
+            return {f"langevin_{key}": value for key, value in asdict(self.langevin).items()}
+        return {"rho": self.rho} if name in {"sam", "asam"} else {}
 
 
 def rule(

@@ -1,0 +1,306 @@
+"""A training run: its epochs, its figures, its files, and how it goes on after an interruption."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnsharp_cli import api
+from bnsharp_cli.cli import processes
+from bnsharp_cli.cli.progress import Display
+from bnsharp_cli.cli.trainee import Trainee
+from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, UsageError
+from bnsharp_cli.integrations.trackers import Tracker, open_tracker
+from bnsharp_cli.io import atomic
+from bnsharp_cli.io.checkpoint import save_checkpoint
+from bnsharp_cli.io.data import draw_batches
+from bnsharp_cli.io.run_files import RunFiles
+from bnsharp_cli.io.text import kind_and_line, one_line
+from bnsharp_cli.measurement.execution import Batch
+from bnsharp_cli.report.json import render_line
+from bnsharp_cli.training.loop import Figures, Training, evaluate
+
+_MEASURED_BATCH = 256
+_LONGEST = 400
+_OPTIONS = {"milestones": "--milestone"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does beside training; none of it changes a bit of the network.
+
+    Attributes:
+        output: where the last network goes.
+        resume: go on with what is there.
+        measure_every: epochs between two measurements of BN-Sharpness; 0 for none.
+        measure_samples: that it is measured on.
+        track: see :func:`~bnsharp_cli.integrations.trackers.open_tracker`.
+    """
+
+    output: Path
+    resume: bool
+    measure_every: int
+    measure_samples: int
+    track: str | None
+
+    def __post_init__(self) -> None:
+        if self.measure_every < 0:
+            raise UsageError(f"--measure-every: {self.measure_every} is out of range.", "0 for never.")
+        if self.measure_samples < 2:
+            raise UsageError(f"--measure-samples: {self.measure_samples} is out of range.", "For example 1024.")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch with the best figures on the test split.
+
+    Attributes:
+        epoch: from 1.
+        figures: of it.
+    """
+
+    epoch: int
+    figures: Figures
+
+
+class Run:
+    """A run from its first epoch, or from where it was, to its last.
+
+    Each epoch ends with its figures, then its networks, then the state, each written whole. What a process that was
+    killed had written of an epoch without its state is written over, with the same bytes, when the run goes on.
+
+    Args:
+        trainee: what is trained.
+        training: how, with nothing done yet.
+        settings: the rest.
+        display: what the user sees.
+
+    Raises:
+        UsageError: files that cannot be written, a run that would be lost or that was made with other options.
+        CheckpointRefusedError: a state that is none.
+    """
+
+    def __init__(self, trainee: Trainee, training: Training, settings: Settings, display: Display) -> None:
+        self._trainee, self._training, self._settings, self._display = trainee, training, settings, display
+        self.files = RunFiles(settings.output)
+        self.best: Best | None = None
+        self.kept = self._metrics = 0
+        self._tracked: dict[str, str] = {}
+        judge, shared = trainee.judge(training.device), processes.current()
+        self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
+        self._identity = self._what_decides()
+        if processes.is_first():
+            self.files.require_writable()
+        processes.current().agree()
+        self._continue()
+
+    def execute(self) -> dict[str, Figures]:
+        """Train the epochs that are left; the figures of the last network on each split.
+
+        Raises:
+            NotMeasurableError: the loss became NaN or infinite; the files hold the last good epoch.
+        """
+        training, epochs = self._training, self._training.options.epochs
+        rule = training.rule
+        with ExitStack() as stack:
+            tracker = self._tracker(stack)
+            if training.epoch < epochs:
+                self._display.begin(training.epoch, training.steps, rule.gradients_per_step, training.batch_size)
+            while training.epoch < epochs:
+                self._epoch(tracker)
+        self._display.phase("evaluating")
+        parts = {"train": self._trainee.train, "test": self._trainee.test}
+        figures = {name: self._evaluate(training.module, examples) for name, examples in parts.items()}
+        self._display.phase("")
+        self._save(self.files.output, figures)
+        return figures
+
+    def _epoch(self, tracker: Tracker | None) -> None:
+        training, began = self._training, time.monotonic()
+        rate = training.learning_rate
+        try:
+            loss = training.run_epoch(self._display.step)
+            test = self._evaluate(training.module, self._trainee.test)
+        except NotMeasurableError as error:
+            raise self._stopped(error) from error
+        every = self._settings.measure_every
+        sharpness = self._sharpness() if every and training.epoch % every == 0 else None
+        figures = {
+            "learning_rate": rate,
+            "train_loss": loss,
+            "test_loss": test.loss,
+            "test_accuracy": test.accuracy,
+            "bn_sharpness": sharpness,
+            "gradients": training.gradients,
+            "seconds": time.monotonic() - began,
+        }
+        if tracker is not None:
+            self._track(tracker, {name: value for name, value in figures.items() if value is not None})
+        self._commit(figures, test)
+        shown = {"loss": loss, "test loss": test.loss, "accuracy": test.accuracy, "bn": sharpness}
+        self._display.epoch(shown)
+
+    def _commit(self, figures: Mapping[str, Any], test: Figures) -> None:
+        """Make the epoch count."""
+        epoch, files = self._training.epoch, self.files
+        improved = self.best is None or test.merit > self.best.figures.merit
+        if improved:
+            self.best = Best(epoch, test)
+        self.kept = epoch
+        if not processes.is_first():
+            return
+        if not self._metrics:
+            files.begin()
+        self._metrics = atomic.append_at(files.metrics, self._metrics, render_line({"epoch": epoch, **figures}))
+        for path in (files.best, files.output) if improved else (files.output,):
+            self._save(path, {"test": test})
+        assert self.best is not None
+        files.save_state(
+            {
+                "run": self._identity,
+                "versions": _versions(),
+                "best": {"epoch": self.best.epoch, **vars(self.best.figures)},
+                "metrics": self._metrics,
+                "tracker": self._tracked,
+                **self._training.state_dict(),
+            }
+        )
+
+    def _save(self, path: Path, figures: Mapping[str, Figures]) -> None:
+        if not processes.is_first():
+            return
+        training, trainee = self._training, self._trainee
+        save_checkpoint(
+            path,
+            training.module.state_dict(),
+            architecture=trainee.wanted.arch,
+            architecture_options=dict(trainee.architecture_options),
+            data=trainee.data,
+            preprocessing=trainee.preprocessing.to_dict(),
+            training={
+                **training.options.to_dict(),
+                "loss": trainee.criterion.name,
+                "processes": processes.current().count,
+                "epoch": training.epoch,
+                **{f"{name}_{key}": value for name, part in figures.items() for key, value in vars(part).items()},
+            },
+        )
+
+    def _sharpness(self) -> float | None:
+        """BN-Sharpness of the present network, as ``bnsharp measure`` finds it on so many samples."""
+        self._display.phase("measuring BN-Sharpness")
+        criterion, seed = self._trainee.criterion.criterion, self._training.options.seed
+        try:
+            return api.measure(self._training.module, self._measured, criterion, seed=seed).value
+        except BnsharpError as error:
+            self._display.notice(f"BN-Sharpness was not measured: {error.reason}")
+            return None
+
+    @cached_property
+    def _measured(self) -> Sequence[Batch]:
+        trainee, samples = self._trainee, min(self._settings.measure_samples, len(self._trainee.train))
+        size, seed = min(_MEASURED_BATCH, samples), self._training.options.seed
+        return draw_batches(trainee.split, samples, size, seed, trainee.preprocessing).batches
+
+    def _tracker(self, stack: ExitStack) -> Tracker | None:
+        spec, epoch = self._settings.track, self._training.epoch
+        if spec is None or not processes.is_first():
+            return None
+        earlier = self._tracked.get(spec, "")
+        tracker = open_tracker(spec, self.files.output.stem, self._identity, earlier, epoch)
+        stack.callback(tracker.close)
+        self._tracked = {spec: tracker.identity}
+        return tracker
+
+    def _track(self, tracker: Tracker, figures: Mapping[str, float]) -> None:
+        try:
+            tracker.log(self._training.epoch, figures)
+        except Exception as error:  # a tracker raises whatever its network gives it reason to; training goes on
+            self._display.notice(f"--track: epoch {self._training.epoch} was not sent: {kind_and_line(error)}")
+
+    def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
+        kept = f" {self.files.output} holds epoch {self.kept}." if self.kept else ""
+        return NotMeasurableError(error.reason, f"{error.remedy}{kept}")
+
+    def _what_decides(self) -> dict[str, Any]:
+        """Everything that decides the outcome, by the names that users know it by."""
+        trainee, options = self._trainee, self._training.options.to_dict()
+        return {
+            "--arch": trainee.wanted.arch,
+            "--arch-option": dict(trainee.architecture_options),
+            "--data": trainee.data,
+            "--loss": trainee.criterion.name,
+            "--device": self._training.device.type,
+            **{_OPTIONS.get(name, f"--{name.replace('_', '-')}"): value for name, value in options.items()},
+            "number of processes": processes.current().count,
+            "numbers of samples": [len(trainee.train), len(trainee.test)],
+            "size and statistics of the images": trainee.preprocessing.to_dict(),
+        }
+
+    def _continue(self) -> None:
+        """Go on with what is there, if that is what the user wants.
+
+        Raises:
+            UsageError: it is not, and an unfinished run would be lost; or the run had other options.
+            CheckpointRefusedError: what is there is no run of this network.
+        """
+        state = self.files.load_state()
+        if state is None:
+            return
+        try:
+            self._take_over(state)
+        except BnsharpError:
+            raise
+        except Exception as error:  # a stranger's file may hold anything anywhere
+            raise CheckpointRefusedError(
+                f"{self.files.state} is not the state of such a run: {kind_and_line(error)}.",
+                "Remove it to start anew.",
+            ) from error
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        done, epochs = int(state["epoch"]), int(state["run"]["--epochs"])
+        if not self._settings.resume:
+            if done < epochs:
+                raise UsageError(
+                    f"{self.files.state} holds a run of which {done} of {epochs} epochs are done.",
+                    f"Add --resume to go on with it, or remove {self.files.state} to start anew.",
+                )
+            return
+        self._require_same(state["run"])
+        if not 0 < done <= epochs:
+            raise ValueError(f"epoch {done} of {epochs}")
+        self._training.load_state_dict(state)
+        self.kept, self._metrics = done, int(state["metrics"])
+        best = state["best"]
+        self.best = Best(int(best["epoch"]), Figures(best["loss"], best["accuracy"]))
+        self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
+        if processes.is_first():
+            atomic.append_at(self.files.metrics, self._metrics, "")
+        for name, was, now in _changed(state["versions"], _versions()):
+            self._display.notice(f"not bit for bit as without the interruption: {name} {one_line(was)}, now {now}")
+
+    def _require_same(self, earlier: Mapping[str, Any]) -> None:
+        changed = [f"{name} {was} (now {now})" for name, was, now in _changed(earlier, self._identity)]
+        if changed:
+            raise UsageError(
+                f"{self.files.state} is of a run with other options: {one_line(', '.join(changed), _LONGEST)}.",
+                "Give the same ones, or another --output to start anew.",
+            )
+
+
+def _changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    names = dict.fromkeys([*earlier, *now])
+    pairs = [(name, earlier.get(name), now.get(name)) for name in names]
+    return [(name, was, is_now) for name, was, is_now in pairs if was != is_now]
+
+
+def _versions() -> dict[str, Any]:
+    """What may change the last bits of every sum."""
+    return {"torch": str(torch.__version__), "threads": torch.get_num_threads()}

@@ -1,0 +1,155 @@
+"""What ``bnsharp train`` trains: data, network and loss, opened and held against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.cli.arguments import parse_options
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.architecture import build_architecture
+from bnsharp_cli.io.constructors import ARGUMENTS, family
+from bnsharp_cli.io.criteria import Loss, open_loss
+from bnsharp_cli.io.data import Progress, channel_statistics, label_range, naming, open_data, silent
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.splits import Split
+from bnsharp_cli.io.text import kind_and_line
+from bnsharp_cli.io.usual_preprocessing import Override
+from bnsharp_cli.io.whole import WholeSplit, read_whole, share_of_memory
+from bnsharp_cli.measurement.adapters import CheckedCriterion
+from bnsharp_cli.measurement.outputs import as_double, converted, prediction
+from bnsharp_cli.training.examples import Examples, Resident, Streamed
+from bnsharp_cli.training.loop import Criterion
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked to be trained: see ``cli.train`` for each entry."""
+
+    arch: str
+    arch_option: Sequence[str] | None
+    data: str
+    data_root: Path | None
+    download: bool
+    image_size: int | None
+    loss: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A network with its data and its loss.
+
+    Attributes:
+        wanted: what was asked for.
+        module: with its initial weights.
+        architecture_options: all arguments of its constructor.
+        preprocessing: what is done to every image.
+        criterion: the loss.
+        split: what it is trained on, as it was opened.
+        train: the examples of it.
+        test: those that it is judged by.
+    """
+
+    wanted: Wanted
+    module: nn.Module
+    architecture_options: Mapping[str, object]
+    preprocessing: Preprocessing
+    criterion: Loss
+    split: Split
+    train: Examples
+    test: Examples
+
+    @property
+    def data(self) -> str:
+        """The kind of data, without the path of this machine."""
+        return self.wanted.data.partition(":")[0]
+
+    @property
+    def black(self) -> Tensor:
+        """What normalisation makes of a black pixel, (1, C, 1, 1)."""
+        return self.preprocessing.normalise(torch.zeros(1, self.train.shape[0], 1, 1))
+
+    def loss_of(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The loss that is trained: of the prediction, or of all that the network returns."""
+        loss: Tensor = self.criterion.criterion(prediction(outputs) if self.criterion.tensor_only else outputs, targets)
+        return loss
+
+    def judge(self, device: torch.device) -> Criterion:
+        """The same loss for outputs in float64, as figures are made with."""
+        checked, tensor_only = _checked(self.criterion, device), self.criterion.tensor_only
+        return lambda outputs, targets: checked(prediction(outputs) if tensor_only else outputs, targets)
+
+
+def _checked(criterion: Loss, device: torch.device) -> CheckedCriterion:
+    return CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device)
+
+
+def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress: Progress = silent) -> Trainee:
+    """Open the data, build the network and evaluate it once.
+
+    Raises:
+        BnsharpError: whatever does not fit, with its remedy.
+    """
+    criterion = open_loss(wanted.loss)
+    with naming(wanted.data):
+        splits = [open_data(wanted.data, name, wanted.data_root, wanted.download, progress) for name in _SPLITS]
+        preprocessing = channel_statistics(splits[0], Override(wanted.image_size).apply(Preprocessing()))
+        budget = share_of_memory(processes)
+        whole = [read_whole(split, preprocessing, budget, progress) for split in splits]
+        module, options = _untrained(wanted, whole[0])
+        examples = [_examples(split) for split in whole]
+        _require_fit(wanted.arch, module, examples, [split.targets for split in whole], criterion)
+    if isinstance(criterion.criterion, nn.Module):
+        criterion.criterion.to(device)
+    return Trainee(wanted, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
+
+
+_SPLITS = ("train", "test")
+
+
+def _examples(split: WholeSplit) -> Examples:
+    if split.inputs is not None:
+        return Resident(split.inputs, split.targets)
+    return Streamed(split.read, len(split.targets), split.shape, ahead=split.repeatable)
+
+
+def _untrained(wanted: Wanted, split: WholeSplit) -> tuple[nn.Module, dict[str, object]]:
+    """The network with seeded weights, and its options with what the data decides."""
+    labels, resolved = split.targets, parse_options(wanted.arch_option)
+    known = ARGUMENTS.get(family(wanted.arch))
+    if known is not None:
+        classes = math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
+        resolved = {known.channels: split.shape[0], known.classes: classes, **resolved}
+    if wanted.arch == "lenet-bn":
+        resolved = {"image_size": split.shape[-1], **resolved}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(wanted.seed)
+        return build_architecture(wanted.arch, resolved), resolved
+
+
+def _require_fit(
+    arch: str, module: nn.Module, examples: Sequence[Examples], targets: Sequence[Tensor], criterion: Loss
+) -> None:
+    """Refuse a network that does not accept the images, and labels that it cannot be compared with."""
+    images, labels = next(examples[0].batches([torch.arange(min(2, len(examples[0])))]))
+    try:
+        outputs = converted(as_double, module.eval()(images))
+    except Exception as error:  # a network raises whatever it stumbles over
+        raise UsageError(
+            f"{arch} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
+            "Choose another --arch, or its --arch-option.",
+        ) from error
+    answer = prediction(outputs)
+    if criterion.tensor_only and (answer is None or answer.ndim == 1):
+        raise UsageError(f"{arch} does not answer with one tensor (N, classes).", "Choose another --arch or --loss.")
+    if answer is not None:
+        span = label_range(torch.cat([*targets]))
+        criterion.require_targets(answer.detach(), torch.cat([*targets]), span)
+    _checked(criterion, torch.device("cpu"))(answer if criterion.tensor_only else outputs, labels)

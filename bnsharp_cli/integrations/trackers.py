@@ -1,0 +1,131 @@
+"""Figures of a training run in TensorBoard, MLflow or Weights & Biases, none of which is imported unasked."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Protocol
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.text import kind_and_line
+
+KINDS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
+
+
+class Tracker(Protocol):
+    """Where figures go.
+
+    Attributes:
+        identity: by which a run that is resumed finds its earlier figures; empty where nothing is needed.
+    """
+
+    identity: str
+
+    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Send the figures of an epoch, counted from 1."""
+
+    def close(self) -> None:
+        """Send what is left."""
+
+
+class TensorBoard:
+    """Event files in a folder."""
+
+    identity = ""
+
+    def __init__(self, folder: str, name: str, options: Mapping[str, Any], identity: str, epoch: int) -> None:
+        writer = _imported("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        self._writer = writer(f"{folder}/{name}", purge_step=epoch + 1)
+        if not epoch:
+            self._writer.add_text("options", "\n".join(f"    {key}: {value}" for key, value in options.items()))
+
+    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """See :class:`Tracker`."""
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """See :class:`Tracker`."""
+        self._writer.close()
+
+
+class Mlflow:
+    """A run on a tracking server, or in a folder that stands for one."""
+
+    def __init__(self, uri: str, name: str, options: Mapping[str, Any], identity: str, epoch: int) -> None:
+        self._mlflow = _imported("mlflow")
+        self._mlflow.set_tracking_uri(uri)
+        run = self._mlflow.start_run(run_id=identity or None, run_name=None if identity else name)
+        self.identity = str(run.info.run_id)
+        if not identity:
+            self._mlflow.log_params(dict(options))
+
+    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """See :class:`Tracker`."""
+        self._mlflow.log_metrics(dict(figures), step=epoch)
+
+    def close(self) -> None:
+        """See :class:`Tracker`."""
+        self._mlflow.end_run()
+
+
+class Wandb:
+    """A run of a project."""
+
+    def __init__(self, project: str, name: str, options: Mapping[str, Any], identity: str, epoch: int) -> None:
+        wandb = _imported("wandb")
+        self._run = wandb.init(
+            project=project, name=name, id=identity or None, resume="allow" if identity else None, config=dict(options)
+        )
+        self.identity = str(self._run.id)
+
+    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """See :class:`Tracker`."""
+        self._run.log(dict(figures), step=epoch)
+
+    def close(self) -> None:
+        """See :class:`Tracker`."""
+        self._run.finish()
+
+
+_TRACKERS: Mapping[str, type[TensorBoard] | type[Mlflow] | type[Wandb]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": Mlflow,
+    "wandb": Wandb,
+}
+
+
+def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str = "", epoch: int = 0) -> Tracker:
+    """The tracker that ``--track`` names.
+
+    Args:
+        spec: one of ``KINDS``.
+        name: of the run.
+        options: of the run, for its page.
+        identity: of the tracker of the run that is resumed; empty for a new one.
+        epoch: how many epochs are done.
+
+    Raises:
+        UsageError: an unknown one, one that is not installed, or one that cannot be reached.
+    """
+    kind, _, argument = spec.partition(":")
+    if kind not in _TRACKERS or not argument:
+        raise UsageError(f"--track: expected {KINDS}, found '{spec}'.", "Name a tracker.")
+    try:
+        return _TRACKERS[kind](argument, name, options, identity, epoch)
+    except UsageError:
+        raise
+    except Exception as error:  # a tracker raises whatever its network and its disk give it reason to
+        raise UsageError(f"--track: {kind} does not start: {kind_and_line(error)}.", "Check its address.") from error
+
+
+def _imported(module: str, package: str = "") -> ModuleType:
+    package = package or module
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"--track: {package} is not installed.", f"Install it with `pip install 'bnsharp[{package}]'`."
+        ) from error

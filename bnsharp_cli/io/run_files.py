@@ -1,0 +1,76 @@
+"""The files of a training run, all of them whole whenever somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.io import atomic
+from bnsharp_cli.io.container import read_container
+
+FORMAT = "bnsharp-run/1"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where a run writes: beside its output, under names that begin as that does.
+
+    Attributes:
+        output: the last network, such as ``run.pt``.
+    """
+
+    output: Path
+
+    @property
+    def best(self) -> Path:
+        """The network with the best figures on the test split: ``run.best.pt``."""
+        return self.output.with_name(f"{self.output.stem}.best{self.output.suffix}")
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON document an epoch: ``run.metrics.jsonl``."""
+        return self.output.with_name(f"{self.output.stem}.metrics.jsonl")
+
+    @property
+    def state(self) -> Path:
+        """All that the run needs to go on: ``run.state``. An epoch counts from the moment this file says so."""
+        return self.output.with_name(f"{self.output.stem}.state")
+
+    def require_writable(self) -> None:
+        """Refuse, before any work, files that could not be written after it; remove what a killed run left half-done.
+
+        Raises:
+            UsageError: what cannot be written, and why.
+        """
+        if self.output in (self.state, self.metrics):
+            raise UsageError(f"--output: {self.output} would be two files of this run.", "For example run.pt.")
+        for path in (self.output, self.best, self.metrics, self.state):
+            atomic.require_writable(path)
+            atomic.remove_leftovers(path)
+
+    def load_state(self) -> Mapping[str, Any] | None:
+        """What :meth:`save_state` wrote, or None if there is no such file. Nothing in it is executed.
+
+        Raises:
+            CheckpointRefusedError: a file that is no state of a run.
+        """
+        if not self.state.exists():
+            return None
+        content = read_container(self.state).content
+        if content.get("format") != FORMAT:
+            raise CheckpointRefusedError(f"{self.state} is not the state of a training run.", "Name another --output.")
+        return content
+
+    def save_state(self, content: Mapping[str, Any]) -> None:
+        """Write plain containers, numbers and tensors, whole or not at all."""
+        atomic.write_atomically(self.state, lambda stream: torch.save({"format": FORMAT, **content}, stream))
+
+    def begin(self) -> None:
+        """Forget an earlier run: its state first, so that no moment has the state of one and the figures of another."""
+        for path in (self.state, self.metrics, self.best):
+            path.unlink(missing_ok=True)

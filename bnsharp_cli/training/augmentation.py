@@ -1,0 +1,59 @@
+"""Random crops and flips of a batch of images (He et al. 2016, section 4.2), drawn anew for every batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.errors import UsageError
+
+AUGMENTATIONS = ("crop", "flip")
+PADDING = 4
+"""Pixels of black on each side, from which a crop of the old size is taken."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a batch before a step.
+
+    Attributes:
+        names: of ``AUGMENTATIONS``; ``crop`` pads with black and cuts out a window at a random place, ``flip`` mirrors
+            half of the images left to right.
+        black: (1, C, 1, 1), what a black pixel has become by normalisation.
+    """
+
+    names: tuple[str, ...]
+    black: Tensor
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Other images of the same shape.
+
+        Args:
+            images: (N, C, H, W), normalised.
+            generator: on the CPU; draws one place, then one side, for each image.
+
+        Raises:
+            UsageError: inputs that are no images.
+        """
+        if images.ndim != 4:
+            raise UsageError(f"--augment: found inputs of {images.ndim - 1} dimensions.", "It is for images.")
+        count, _, height, width = images.shape
+        rows, columns = torch.arange(height).expand(count, -1), torch.arange(width).expand(count, -1)
+        if "crop" in self.names:
+            places = torch.randint(2 * PADDING + 1, (2, count, 1), generator=generator)
+            rows, columns = rows + places[0], columns + places[1]
+            images = self._padded(images)
+        if "flip" in self.names:
+            mirrored = torch.randint(2, (count, 1), generator=generator).bool()
+            columns = torch.where(mirrored, columns.flip(1), columns)
+        which = torch.arange(count)[:, None, None]
+        return images.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
+
+    def _padded(self, images: Tensor) -> Tensor:
+        count, channels, height, width = images.shape
+        black = self.black.to(images)
+        padded = black.expand(count, channels, height + 2 * PADDING, width + 2 * PADDING).clone()
+        padded[..., PADDING:-PADDING, PADDING:-PADDING] = images
+        return padded

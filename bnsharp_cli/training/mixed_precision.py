@@ -1,0 +1,108 @@
+"""Gradients in mixed precision, for rules that take any number of them in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.errors import NotMeasurableError
+
+FORMATS: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_TRIES = 64
+"""Halvings of the scale; 2¹⁶ is gone after forty."""
+
+
+class FullPrecision:
+    """What is computed in the precision of the parameters."""
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Around the forward pass."""
+        return nullcontext()
+
+    def backward(self, loss: Tensor, average: Callable[[], None]) -> None:
+        """Add the gradient of ``loss`` to ``.grad``.
+
+        Args:
+            loss: a scalar.
+            average: called when ``.grad`` holds this process's gradient beside what all processes hold alike.
+        """
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        average()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers from step to step."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what another one remembered."""
+
+
+class MixedPrecision(FullPrecision):
+    """bfloat16, or float16 with a scaled loss, where torch's autocast deems it safe; parameters stay as they are.
+
+    A gradient that overflows in float16 is computed again from the same forward pass with half the scale. So a rule
+    sees true gradients only, however many it takes in a step, none of its steps is skipped, and running statistics are
+    updated once.
+
+    Args:
+        name: in ``FORMATS``.
+        optimizer: whose parameters have the gradients.
+        device: where they are.
+    """
+
+    def __init__(self, name: str, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self._dtype = FORMATS[name]
+        self._optimizer = optimizer
+        self._device = device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """See :meth:`FullPrecision.autocast`."""
+        return torch.autocast(self._device.type, self._dtype)
+
+    def backward(self, loss: Tensor, average: Callable[[], None]) -> None:
+        """See :meth:`FullPrecision.backward`.
+
+        Raises:
+            NotMeasurableError: the gradient is not finite at any scale.
+        """
+        if not self._scaler.is_enabled():
+            super().backward(loss, average)
+            return
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        earlier = [parameter.grad for parameter in parameters]
+        for _ in range(_TRIES):
+            self._optimizer.zero_grad()
+            self._scaler.scale(loss).backward(retain_graph=True)  # type: ignore[no-untyped-call]  # as above
+            average()
+            scale = self._scaler.get_scale()
+            self._scaler.unscale_(self._optimizer)
+            self._scaler.update()
+            if self._scaler.get_scale() >= scale:
+                _add(parameters, earlier)
+                return
+        raise NotMeasurableError("The gradient is not finite in float16 at any scale.", "Use --amp bf16.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :meth:`FullPrecision.state_dict`."""
+        return self._scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :meth:`FullPrecision.load_state_dict`."""
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state)
+
+
+def _add(parameters: Iterable[Tensor], gradients: Iterable[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+
+
+def precision_of(name: str | None, optimizer: torch.optim.Optimizer, device: torch.device) -> FullPrecision:
+    """What ``--amp`` asks for; None is full precision."""
+    return FullPrecision() if name is None else MixedPrecision(name, optimizer, device)

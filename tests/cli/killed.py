@@ -1,0 +1,133 @@
+"""The command in processes that are killed, forked from one that imports torch once for all of them.
+
+A plan says when: after some seconds, or at the n-th time that the process is about to do something to a file of the run.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import bnsharp_cli
+
+TOUCHING = {"open", "os.rename", "os.chmod", "os.remove", "os.truncate", "tempfile.mkstemp"}
+"""Audit events of what is done to files."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit code, or the negative signal; and after how many seconds."""
+
+    code: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Victims:
+    """Starts the command, and kills it."""
+
+    server: subprocess.Popen[str]
+
+    def __call__(self, *arguments: object, folder: Path, after: float | None = None, at: int | None = None) -> Ended:
+        """Run it in ``folder``.
+
+        Args:
+            *arguments: of the command.
+            folder: where; what it prints is in ``stdout`` and ``stderr`` there.
+            after: seconds until it is killed, unless it has ended.
+            at: which of its doings to files named ``run.…`` it does not live to see, from 0.
+        """
+        plan = {"arguments": [*map(str, arguments)], "folder": str(folder), "after": after, "at": at}
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps(plan) + "\n")
+        self.server.stdin.flush()
+        return Ended(**json.loads(self.server.stdout.readline()))
+
+
+@contextmanager
+def victims() -> Iterator[Victims]:
+    """One parent for all."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.killed"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        try:
+            yield Victims(server)
+        finally:
+            assert server.stdin is not None
+            server.stdin.close()
+
+
+def _serve() -> None:
+    for module in ("torchvision.models", "sklearn.datasets", "sklearn.model_selection"):
+        importlib.import_module(module)
+    for path in Path(bnsharp_cli.__file__).parent.glob("*/*.py"):
+        if path.stem != "lightning":
+            importlib.import_module(f"bnsharp_cli.{path.parent.name}.{path.stem}")
+    gc.freeze()  # or each child's first collection would copy every page
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(_run(**json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+def _run(arguments: list[str], folder: str, after: float | None, at: int | None) -> dict[str, float]:
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _child(arguments, folder, at)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
+
+
+def _child(arguments: list[str], folder: str, at: int | None) -> None:
+    from bnsharp_cli.cli.main import main
+
+    os.chdir(folder)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    if at is not None:
+        _die_at(at)
+    sys.argv = ["bnsharp", *arguments]
+    try:
+        main()
+    except SystemExit as leaving:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(leaving.code)
+    os._exit(70)
+
+
+def _die_at(at: int) -> None:
+    touched = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal touched
+        if event in TOUCHING and Path(str(arguments[0])).name.lstrip(".").startswith("run."):
+            if touched == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            touched += 1
+
+    sys.addaudithook(hook)
+
+
+if __name__ == "__main__":
+    _serve()
+    os._exit(0)
