@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bnsharp_cli import __version__
-from bnsharp_cli.cli import bound, check, inspect, measure, processes, rescale_test, results, train
+from bnsharp_cli.cli import bound, check, inspect, measure, processes, reproduce, rescale_test, results, train
 from bnsharp_cli.errors import LostProcessError, UsageError, described
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("check", epilog=check.EXAMPLE)(results.kept_apart(check.check))
 app.command("inspect", epilog=inspect.EXAMPLE)(results.kept_apart(inspect.inspect))
 app.command("bound", epilog=bound.EXAMPLE)(results.kept_apart(bound.bound))
 app.command("train", epilog=train.EXAMPLE)(results.kept_apart(train.train))
+app.command("reproduce", epilog=reproduce.EXAMPLE)(results.kept_apart(reproduce.reproduce))
 
 _INTERRUPTED = 130
 

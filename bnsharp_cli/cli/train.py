@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsharp_cli.cli import arguments, processes, results
+from bnsharp_cli.cli import arguments, processes, results, rule_arguments
 from bnsharp_cli.cli.progress import Display
 from bnsharp_cli.errors import UsageError
 
@@ -34,7 +34,7 @@ def train(
         str | None, typer.Option(metavar="NAMES", help="Random crop, flip, or crop,flip of every batch of images.")
     ] = None,
     loss: arguments.TrainedLoss = "cross-entropy",
-    rule: Annotated[str, typer.Option(help="Training rule: sgd.")] = "sgd",
+    rule: rule_arguments.Name = "sgd",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch, over all processes.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the first epoch.")] = 0.1,
@@ -64,6 +64,18 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that was interrupted, if there is one.")
     ] = False,
+    delta: rule_arguments.Delta = None,
+    power: rule_arguments.Power = None,
+    coefficient: rule_arguments.Coefficient = None,
+    growth: rule_arguments.Growth = None,
+    search_steps: rule_arguments.SearchSteps = None,
+    regulariser_gradient: rule_arguments.Form = None,
+    regulariser_batches: rule_arguments.Batches = None,
+    regulariser_clip: rule_arguments.Clip = None,
+    rho: rule_arguments.Rho = None,
+    langevin_steps: rule_arguments.LangevinSteps = None,
+    scope: rule_arguments.Scope = None,
+    scoping: rule_arguments.Scoping = None,
     quiet: arguments.Quiet = False,
 ) -> None:
     """Train a network and write it with its architecture, data, preprocessing and figures.
@@ -78,7 +90,12 @@ def train(
     from bnsharp_cli.training.options import TrainingOptions
 
     arguments.require_seed(seed)
-    changes = {"milestones": tuple(milestone or ()), "augment": tuple(augment.split(",")) if augment else ()}
+    own = rule_arguments.chosen_rule(rule, given, seed)
+    changes = {
+        "rule_options": own,
+        "milestones": tuple(milestone or ()),
+        "augment": tuple(augment.split(",")) if augment else (),
+    }
     options = arguments.chosen(TrainingOptions, given, **changes)
     settings, wanted = arguments.chosen(Settings, given), arguments.chosen(Wanted, given)
     place = chosen_device(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +129,13 @@ def _untrained(wanted: Wanted, split: WholeSplit) -> tuple[nn.Module, dict[str, 
         resolved = {known.channels: split.shape[0], known.classes: classes, **resolved}
     if wanted.arch == "lenet-bn":
         resolved = {"image_size": split.shape[-1], **resolved}
+    return _seeded(wanted.arch, resolved, wanted.seed), resolved
+
+
+def _seeded(arch: str, options: Mapping[str, object], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(wanted.seed)
-        return build_architecture(wanted.arch, resolved), resolved
+        torch.manual_seed(seed)
+        return build_architecture(arch, dict(options))
 
 
 def _require_fit(
@@ -153,3 +157,8 @@ def _require_fit(
         span = label_range(torch.cat([*targets]))
         criterion.require_targets(answer.detach(), torch.cat([*targets]), span)
     _checked(criterion, torch.device("cpu"))(answer if criterion.tensor_only else outputs, labels)
+
+
+def with_seed(trainee: Trainee, seed: int) -> Trainee:
+    """The same with other initial weights."""
+    return replace(trainee, module=_seeded(trainee.wanted.arch, trainee.architecture_options, seed))

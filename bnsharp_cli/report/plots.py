@@ -61,7 +61,7 @@ def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_segments(
@@ -79,14 +79,15 @@ def plot_segments(
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _columns(curve: Curve, delta: float) -> tuple[list[float], list[float]]:
     return [t / delta for t, _ in curve], [change for _, change in curve]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture in the format that its name ends in, the same bytes each time."""
     FigureCanvasAgg(figure)
     kind = path.suffix.lower().removeprefix(".")
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)

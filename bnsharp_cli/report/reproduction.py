@@ -1,0 +1,117 @@
+"""The paper's numbers beside ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bnsharp_cli.report.plots import save
+from bnsharp_cli.training.recipes import Cell, Spread
+
+Curve = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell with the results of its seeds.
+
+    Attributes:
+        cell: what was run.
+        results: of each seed that is done.
+    """
+
+    cell: Cell
+    results: Sequence[Mapping[str, Any]]
+
+    @property
+    def accuracy(self) -> Spread | None:
+        """Test accuracy of the last networks in percent."""
+        return Spread.of([100 * result["test_accuracy"] for result in self.results]) if self.results else None
+
+    def measured(self, name: str) -> Spread | None:
+        """A measure of the last networks, where it has a value for each."""
+        values = [result["measures"][name].get("value") for result in self.results]
+        return Spread.of(values) if values and all(value is not None for value in values) else None
+
+    def unresolved(self, name: str) -> bool:
+        """Whether a value is below its rounding floor, or a lower bound that was still rising."""
+        return any(result["measures"][name].get("status") in _WEAK for result in self.results)
+
+    @property
+    def gradients(self) -> int:
+        """Gradients of single samples in each run."""
+        return self.results[0]["gradients"] * self.results[0]["batch_size"] if self.results else 0
+
+
+_WEAK = {"below-resolution", "iteration-limit"}
+
+
+def print_reproduction(out: Console, rows: Sequence[Row], notes: Sequence[str]) -> None:
+    """A row a cell: mean ± standard error over the seeds, and the paper's number."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    several = len({row.cell.data for row in rows}) > 1
+    for heading in ("", *(["data"] if several else [])):
+        table.add_column(heading)
+    for heading in ("runs", "test %", "paper", "gradients", "BN-Sharpness", "δ-L∞"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        bn = row.measured("bn")
+        mark = "*" if bn and row.unresolved("bn") else ""
+        table.add_row(
+            Text(row.cell.name),
+            *([Text(row.cell.data)] if several else []),
+            str(len(row.results)),
+            _spread(row.accuracy, 2),
+            f"{row.cell.published:.2f}" if math.isfinite(row.cell.published) else "-",
+            _short(row.gradients),
+            f"{_values(bn)}{mark}",
+            _values(row.measured("delta-linf")),
+        )
+    out.print(table)
+    out.print()
+    for note in notes:
+        out.print(Text(note))
+
+
+def _spread(spread: Spread | None, digits: int) -> str:
+    if spread is None:
+        return "-"
+    error = "" if spread.error is None else f" ± {spread.error:.{digits}f}"
+    return f"{spread.mean:.{digits}f}{error}"
+
+
+def _values(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    error = "" if spread.error is None else f" ± {spread.error:.1g}"
+    return f"{spread.mean:.3g}{error}"
+
+
+def _short(count: int) -> str:
+    """1234567 as 1.23 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return str(count)
+
+
+def plot_curves(path: Path, curves: Mapping[str, Curve], title: str) -> None:
+    """Test accuracy in percent after each epoch, a line a cell."""
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, label=name, lw=1.4)
+    axes.set(xlabel="epoch", ylabel="test accuracy, %")
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    save(figure, path)

@@ -1,0 +1,178 @@
+"""The paper's experiments (Yi et al. 2019, Sec. 5): figure 1 and tables 1 and 2, as published and scaled down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.training.catalogue import RuleOptions
+from bnsharp_cli.training.entropy_sgd import Langevin
+from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.training.sgds import Sharpness
+
+_MILESTONES = (60, 120, 160)
+_EPOCHS = 200
+_DECAY = 5e-4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the paper.
+
+    Attributes:
+        experiment: ``figure-1``, ``table-1`` or ``table-2``.
+        name: the paper's, such as ``SGDS-5-5e-4``: K₁ = 5 and weight decay.
+        data: ``cifar10`` or ``cifar100``.
+        arch: a network.
+        options: of the training, but for the seed.
+        published: the paper's test accuracy in percent.
+    """
+
+    experiment: str
+    name: str
+    data: str
+    arch: str
+    options: TrainingOptions
+    published: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What part of an experiment is done.
+
+    Attributes:
+        epochs: instead of 200; the learning rate decays at the same shares of them.
+        samples: of the training split; None for all.
+        batch: the largest batch.
+        langevin_steps: of Entropy-SGD, instead of 20.
+        arch: instead of the cell's network; None for that.
+        data: instead of the cell's data; None for that.
+    """
+
+    epochs: int = _EPOCHS
+    samples: int | None = None
+    batch: int | None = None
+    langevin_steps: int = 20
+    arch: str | None = None
+    data: str | None = None
+
+    def scaled(self, cell: Cell) -> Cell:
+        """The cell within this budget."""
+        options, rule = cell.options, cell.options.rule_options
+        share = self.epochs / _EPOCHS
+        options = replace(
+            options,
+            epochs=self.epochs,
+            milestones=tuple(sorted({round(milestone * share) for milestone in _MILESTONES})),
+            batch_size=min(options.batch_size, self.batch or options.batch_size),
+            rule_options=replace(rule, langevin=replace(rule.langevin, steps=self.langevin_steps)),
+        )
+        return replace(cell, options=options, arch=self.arch or cell.arch, data=self.data or cell.data)
+
+
+BUDGETS: Mapping[str, Budget] = {
+    "smoke": Budget(3, None, 256, 4, "lenet-bn", "digits"),
+    "cpu": Budget(20, 5000, 1000, 5),
+    "full": Budget(),
+}
+"""``smoke`` shows that everything runs; ``cpu`` is hours of two cores at most, ``full`` the paper's, for a GPU."""
+
+_FIGURE_1 = {"SGD": 69.87, "SGDS-0": 71.84, "SGDS-5": 70.95}
+_TABLES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "table-1": {
+        "cifar10": {
+            "SGD-5e-4": 91.67, "SGDS-0-5e-4": 91.78, "SGDS-5-5e-4": 91.55, "E-SGD-5e-4": 91.03,
+            "SGD": 90.5, "SGDS-0-0": 90.53, "SGDS-5-0": 90.53, "E-SGD-0": 89.96,
+        },
+        "cifar100": {
+            "SGD-5e-4": 69.33, "SGDS-0-5e-4": 69.07, "SGDS-5-5e-4": 68.53, "E-SGD-5e-4": 67.37,
+            "SGD": 65.5, "SGDS-0-0": 65.45, "SGDS-5-0": 64.82, "E-SGD-0": 63.45,
+        },
+    },
+    "table-2": {
+        "cifar10": {
+            "SGD-5e-4": 89.6, "SGDS-0-5e-4": 90.51, "SGDS-5-5e-4": 90.35, "E-SGD-5e-4": 89.67,
+            "SGD": 88.5, "SGDS-0-0": 88.58, "SGDS-5-0": 88.9, "E-SGD-0": 87.13,
+        },
+        "cifar100": {
+            "SGD-5e-4": 63.83, "SGDS-0-5e-4": 65.31, "SGDS-5-5e-4": 64.8, "E-SGD-5e-4": 61.02,
+            "SGD": 62.17, "SGDS-0-0": 62.25, "SGDS-5-0": 61.8, "E-SGD-0": 56.68,
+        },
+    },
+}  # fmt: skip
+_BATCH = {"table-1": 128, "table-2": 2048}
+EXPERIMENTS = ("figure-1", *_TABLES)
+
+
+def cells(experiment: str, budget: str) -> list[Cell]:
+    """The numbers of an experiment, in the paper's order; those that a budget makes the same are named once.
+
+    Raises:
+        UsageError: an unknown experiment or budget.
+    """
+    for option, named, known in (("experiment", experiment, EXPERIMENTS), ("--budget", budget, BUDGETS)):
+        if named not in known:
+            raise UsageError(f"{option}: expected one of {', '.join(known)}, found '{named}'.", "See --help.")
+    found = [BUDGETS[budget].scaled(cell) for cell in _published(experiment)]
+    return [cell for number, cell in enumerate(found) if not any(_same(cell, earlier) for earlier in found[:number])]
+
+
+def _same(cell: Cell, other: Cell) -> bool:
+    return (cell.name, cell.data) == (other.name, other.data)
+
+
+def _published(experiment: str) -> Iterator[Cell]:
+    if experiment == "figure-1":
+        for name, accuracy in _FIGURE_1.items():
+            sharpness = _sharpness(name, 1e-3)
+            options = _options(name, 10_000, 0.2, _DECAY, sharpness)
+            yield Cell(experiment, name, "cifar10", "lenet-bn", options, accuracy)
+        return
+    for data, row in _TABLES[experiment].items():
+        for name, accuracy in row.items():
+            sharpness = _sharpness(name, 5e-4 if data == "cifar10" else 1e-3)
+            decay = _DECAY if name.endswith("5e-4") else 0.0
+            rate = 0.2 if name.startswith("SGDS") else 0.1
+            if name.startswith("E-SGD") and experiment == "table-1":
+                rate = 0.01
+            options = _options(name, _BATCH[experiment], rate, decay, sharpness)
+            yield Cell(experiment, name, data, "vgg11-bn", options, accuracy)
+
+
+def _sharpness(name: str, delta: float) -> Sharpness:
+    """The paper's own recipe: Eq. (15) as printed, its two gradients on batches of their own (Sec. 5)."""
+    steps = int(name.split("-")[1]) if name.startswith("SGDS") else 0
+    return Sharpness(delta=delta, search_steps=steps, form="printed", batches="independent")
+
+
+def _options(name: str, batch: int, rate: float, decay: float, sharpness: Sharpness) -> TrainingOptions:
+    rule = "sgds" if name.startswith("SGDS") else "entropy-sgd" if name.startswith("E-") else "sgd"
+    return TrainingOptions(
+        rule=rule,
+        epochs=_EPOCHS,
+        batch_size=batch,
+        learning_rate=rate,
+        momentum=0.9,
+        weight_decay=decay,
+        milestones=_MILESTONES,
+        rule_options=RuleOptions(sharpness, Langevin()),
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard error over seeds; no error from a single one."""
+
+    mean: float
+    error: float | None
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Of at least one value."""
+        mean = math.fsum(values) / len(values)
+        if len(values) < 2:
+            return cls(mean, None)
+        variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+        return cls(mean, math.sqrt(variance / len(values)))
