@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -115,7 +116,8 @@ class Experiment:
 
     def path(self, cell: Cell, seed: int) -> Path:
         """Of the cell's last network."""
-        return self.place.folder / f"{cell.experiment}-{cell.data}-{cell.name}-seed{seed}.pt"
+        name = re.sub(r"[^\w.]+", "-", f"{cell.experiment} {cell.data} {cell.name} seed{seed}")
+        return self.place.folder / f"{name}.pt"
 
     def _run(self, cell: Cell, seed: int, display: Display) -> dict[str, Any]:
         trainee = with_seed(self.trainee(cell), seed)
