@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io import index
+from bnsharp_cli.io import skeleton as skeletons
 from bnsharp_cli.io.architecture import Identity, build_architecture, identify
 from bnsharp_cli.io.checkpoint import Checkpoint, fit
 from bnsharp_cli.io.constructors import construct, in_outline, to_be_loaded
@@ -209,6 +210,18 @@ def test_a_word_that_does_not_fit_is_noted_and_not_followed(word: str, monkeypat
     assert "but that is none known here" in found.notes[0]
     assert "\x1b" not in found.notes[0]
     assert len(found.notes[0]) < 400
+
+
+def test_a_file_that_names_many_networks_has_few_of_them_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(skeletons, "in_outline", lambda spec, options: built.append(spec) or in_outline(spec, options))
+    stated = {
+        container: {key: f"torchvision:{name}" for key, name in zip(("arch", "model", "backbone"), names, strict=True)}
+        for container, names in zip(("args", "config", "opt"), zip(*[iter(FAMILIES)] * 3, strict=False), strict=False)
+    }
+    assert not identify(checkpoint({"a.b.c.d.weight": torch.zeros(2, 2)}, **stated)).spec
+    first = [*stated["args"].values(), stated["config"]["arch"]]
+    assert [spec for spec in built if spec.startswith("torchvision:")] == first
 
 
 def test_a_checkpoint_cannot_name_code_to_import(tmp_path: Path) -> None:
