@@ -221,8 +221,10 @@ def _readings(tensors: Mapping[str, Tensor]) -> list[Shapes]:
     """Names and shapes, as they are and without each leading part that all names share, or most; weight norm undone."""
     plain = composed(modern_names(tensors))
     (common, count), *_ = Counter(name.partition(".")[0] for name in plain).most_common(1) or [("", 0)]
-    most = [f"{common}."] if len(plain) / 2 < count < len(plain) else []  # beside it a loss, or a metric
-    return [shapes_of(below(plain, prefix)) for prefix in (*shared_prefixes(plain), *most)]
+    prefixes = shared_prefixes(plain)
+    if len(plain) / 2 < count < len(plain):  # beside it a loss, or a metric
+        prefixes += [f"{common}.{inner}" for inner in shared_prefixes(below(plain, f"{common}."))]
+    return [shapes_of(below(plain, prefix)) for prefix in prefixes]
 
 
 def _attempt(spec: str, source: str, build: Callable[[], Result]) -> Result:

@@ -408,3 +408,9 @@ def test_unknown_architectures(spec: str) -> None:
 def test_unknown_options_are_named() -> None:
     with pytest.raises(UsageError, match="lenet-bn has no option depth"):
         build_architecture("lenet-bn", {"depth": 3})
+
+
+def test_a_loss_beside_a_network_in_two_wrappers_hides_it_from_nobody() -> None:
+    wrapped = {f"model.net.{name}": tensor for name, tensor in outline("resnet18", num_classes=3).items()}
+    found = identify(checkpoint({**wrapped, "criterion.weight": torch.ones(3)}, arch="resnet18"))
+    assert (found.spec, found.options, found.source) == ("torchvision:resnet18", {"num_classes": 3}, "metadata")
