@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from bnsharp_cli.io.checkpoint import FORMAT, Checkpoint
 from bnsharp_cli.io.completion import completed, fits
 from bnsharp_cli.io.constructors import FORMS, OWN, construct, family, in_outline, installed, to_be_loaded
 from bnsharp_cli.io.fitting import shared_prefixes
-from bnsharp_cli.io.skeleton import Shapes, shapes_of
+from bnsharp_cli.io.skeleton import Shapes, outline, shapes_of
 from bnsharp_cli.io.state_dicts import below, some
 from bnsharp_cli.io.stated import require_bounded, require_known, stated_names
 from bnsharp_cli.io.text import one_line
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 
 OPTION, METADATA, GUESS, UNKNOWN = "option", "metadata", "guess", "unknown"
 _NEAREST = 3
+_MOST_NAMES = 4
 _SPARE_NUMBERS = 2**20
 
 
@@ -82,8 +84,8 @@ class Identity:
         return _attempt(self.spec, self.source, lambda: to_be_loaded(self.spec, self.options))
 
     def _require_size(self, checkpoint: Checkpoint) -> None:
-        outline = _attempt(self.spec, self.source, lambda: in_outline(self.spec, self.options)).state_dict()
-        needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (outline, checkpoint.state_dict))
+        whole = _attempt(self.spec, self.source, lambda: in_outline(self.spec, self.options)).state_dict()
+        needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (whole, checkpoint.state_dict))
         if needed > 2 * held + _SPARE_NUMBERS:
             raise CheckpointRefusedError(
                 f"{checkpoint.path} holds {held:,} numbers, {self.spec} would need {needed:,}.",
@@ -150,7 +152,7 @@ def identify(checkpoint: Checkpoint, arch: str | None = None, options: Mapping[s
     if checkpoint.format == huggingface.KIND and stated.startswith(f"{huggingface.KIND}:"):
         return Identity(stated, given, METADATA)
     notes = []
-    for name, meanings in stated_names(checkpoint.metadata):
+    for name, meanings in islice(stated_names(checkpoint.metadata), _MOST_NAMES):
         found = _fitting(meanings, given, readings)
         if found is not None:
             return Identity(*found, METADATA)
@@ -174,13 +176,13 @@ def _told(spec: str, options: dict[str, Any], readings: list[Shapes], source: st
 def _fitting(specs: list[str], given: dict[str, Any], readings: list[Shapes]) -> tuple[str, dict[str, Any]] | None:
     """The first of ``specs`` that is there and whose network has the shapes, with its arguments."""
     for spec in filter(installed, specs):
-        for shapes in readings:
-            try:
-                options = completed(spec, given, shapes)
-            except Exception:  # a name that is none of its library's, or arguments that its constructor refuses
-                continue
-            if fits(spec, options, shapes):
-                return spec, options
+        try:
+            known = outline(spec, given).keys()
+            for shapes in readings:
+                if shapes.keys() <= known and fits(spec, options := completed(spec, given, shapes), shapes):
+                    return spec, options
+        except Exception:  # a name that is none of its library's, or arguments that its constructor refuses
+            continue
     return None
 
 
@@ -219,8 +221,10 @@ def _readings(tensors: Mapping[str, Tensor]) -> list[Shapes]:
     """Names and shapes, as they are and without each leading part that all names share, or most; weight norm undone."""
     plain = composed(modern_names(tensors))
     (common, count), *_ = Counter(name.partition(".")[0] for name in plain).most_common(1) or [("", 0)]
-    most = [f"{common}."] if len(plain) / 2 < count < len(plain) else []  # beside it a loss, or a metric
-    return [shapes_of(below(plain, prefix)) for prefix in (*shared_prefixes(plain), *most)]
+    prefixes = shared_prefixes(plain)
+    if len(plain) / 2 < count < len(plain):  # beside it a loss, or a metric
+        prefixes += [f"{common}.{inner}" for inner in shared_prefixes(below(plain, f"{common}."))]
+    return [shapes_of(below(plain, prefix)) for prefix in prefixes]
 
 
 def _attempt(spec: str, source: str, build: Callable[[], Result]) -> Result:

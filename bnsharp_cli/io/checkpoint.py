@@ -132,4 +132,5 @@ def _norm_epsilon(path: Path, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
     epsilon = content.get("norm_epsilon", [])
     if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
         raise CheckpointRefusedError(f"{path}: 'norm_epsilon' is not a list of tensors.", "Write the copy again.")
+    verify_state_dict(path, {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)})
     return tuple(epsilon)

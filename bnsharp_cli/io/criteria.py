@@ -68,7 +68,7 @@ def open_loss(spec: str | None, stated: object = None) -> Loss:
         UsageError: an unknown name, or a function that cannot be imported.
     """
     if spec is None:
-        known = stated is None or stated in LOSSES
+        known = stated is None or (isinstance(stated, str) and stated in LOSSES)
         if not known:
             raise UsageError(
                 f"The checkpoint was trained with the loss '{one_line(stated)}', which is code of yours.",

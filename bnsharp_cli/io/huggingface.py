@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.io.bounded import Bounded, TooLargeError
 from bnsharp_cli.io.container import Container, read_container
 from bnsharp_cli.io.containers.opened import opened
 from bnsharp_cli.io.fitting import BATCH_COUNT, Comparison, misfit, widest
@@ -27,7 +28,7 @@ _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _LARGEST_JSON = 8 * 2**20
 _DEEPEST_JSON = 16
-_MOST_SHARDS, _MOST_LAYERS, _SPARE_NUMBERS = 1000, 1000, 2**20
+_MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 1000, 1000, 2**18
 _LAYERS = re.compile(r"layers|depth|blocks", re.IGNORECASE)
 _PRIVATE = re.compile(r"_|attn_implementation|experts_implementation|dtype$|torch_dtype$")
 _INSTEAD = "Write the directory with model.save_pretrained, or name its weights file with --arch file.py:factory."
@@ -87,13 +88,12 @@ def build_network(directory: Path, weights: Mapping[str, Tensor]) -> nn.Module:
         return module
 
     try:
-        with torch.device("meta"):
-            size = sum(tensor.numel() for tensor in construct().state_dict().values())
-        if size > 2 * sum(tensor.numel() for tensor in weights.values()) + _SPARE_NUMBERS:
-            raise _refused(directory, f"its configuration is of a network of {size:,} numbers, which it does not hold")
+        with torch.device("meta"), Bounded(weights.values()) as bounded:
+            outline = construct()
+            bounded.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
         module = construct()
-    except CheckpointRefusedError:
-        raise
+    except TooLargeError as error:
+        raise _refused(directory, f"its configuration is not of a network of these weights: {error}") from error
     except Exception as error:  # transformers raises whatever a configuration makes it stumble over
         raise _refused(directory, f"its configuration cannot be built: {one_line(error)}") from error
     module.register_forward_hook(_logits)
@@ -169,6 +169,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
     depths = [value for entry in layers for value in (entry if isinstance(entry, list) else [entry])]
     if sum(value for value in depths if isinstance(value, int)) > _MOST_LAYERS:
         raise _refused(directory, f"its configuration is of more than {_MOST_LAYERS} layers")
+    if any(isinstance(value, int) and value > _LARGEST_NUMBER for level in _levels(config) for value in level):
+        raise _refused(directory, f"its configuration has a number above {_LARGEST_NUMBER:,}")
     return config
 
 
@@ -252,11 +254,15 @@ def _json(directory: Path, name: str) -> dict[str, Any]:
 
 
 def _depth(entries: object) -> int:
-    depth, level = 0, [entries]
-    while level and depth <= _DEEPEST_JSON:
-        depth += 1
+    return sum(1 for _ in zip(range(_DEEPEST_JSON + 1), _levels(entries), strict=False))
+
+
+def _levels(entries: object) -> Iterator[list[Any]]:
+    """What is there, what is inside of that, and so on."""
+    level = [entries]
+    while level:
+        yield level
         level = [inner for entry in level for inner in _inside(entry)]
-    return depth
 
 
 def _inside(entry: object) -> list[Any]:

@@ -118,7 +118,7 @@ def _size(entry: object) -> int | None:
     """A side in pixels, 0 where none is stated; None where it cannot be meant."""
     if entry is None:
         return 0
-    return entry if isinstance(entry, int) and 0 < entry <= LARGEST_SIZE else None
+    return entry if type(entry) is int and 0 < entry <= LARGEST_SIZE else None
 
 
 def _numbers(entry: object) -> tuple[float, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,7 +68,9 @@ class ArraySplit:
         Raises:
             DataRefusedError: they do not fit into memory, or the file has changed.
         """
-        require_room(len(indices), int(np.prod(self.images.shape[1:], dtype=object)), self.name)
+        channels, *sides = self.images.shape[1:]
+        size = preprocessing.image_size
+        require_room(len(indices), channels * max(math.prod(sides), (size or 0) ** 2), self.name)
         labels = self.labels[indices]
         targets = labels if labels.is_floating_point() else labels.long()
         return preprocessing.resize(_unit_range(self.images[indices])), targets

@@ -195,11 +195,12 @@ def test_a_network_trained_with_mse_is_measured_with_it(folder: Path) -> None:
     assert result["accuracy"] is None
 
 
-def test_a_checkpoint_cannot_name_code_to_import(folder: Path, sample_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["evil.py:loss", ["mse"], {"mse": 1}])
+def test_a_checkpoint_cannot_name_code_to_import(folder: Path, sample_path: Path, loss: object) -> None:
     sample = load_checkpoint(sample_path)
     (folder / "evil.py").write_text("from pathlib import Path\nPath('executed').touch()\n")
-    save_checkpoint(folder / "net.pt", sample.state_dict, **{**sample.metadata, "training": {"loss": "evil.py:loss"}})
+    save_checkpoint(folder / "net.pt", sample.state_dict, **{**sample.metadata, "training": {"loss": loss}})
     finished = bnsharp("measure", "net.pt", *FAST, folder=folder, expect=2)
-    assert "trained with the loss 'evil.py:loss', which is code of yours" in one_error(finished)
+    assert f"trained with the loss '{loss}', which is code of yours" in one_error(finished)
     assert not (folder / "executed").exists()
     assert json.loads(bnsharp("measure", "net.pt", "--loss", "cross-entropy", "--json", *FAST, folder=folder).stdout)

@@ -60,6 +60,20 @@ add_bytes("missing-tensor", "lacks conv1.weight", saved({k: v for k, v in weight
 add_bytes("unknown-tensor", "unknown extra", _with("extra", torch.ones(3)))
 
 
+# our own format
+def _own(**entries: object) -> bytes:
+    return saved({"format": "bnsharp/1", "state_dict": weights(), **entries})
+
+
+add_bytes(
+    "epsilon-is-complex", "norm_epsilon.0' is not a plain", _own(norm_epsilon=[torch.ones(6, dtype=torch.cfloat)])
+)
+add_bytes("epsilon-is-nan", "norm_epsilon.0' has 6 NaN", _own(norm_epsilon=[torch.full((6,), float("nan"))]))
+add_bytes("epsilon-is-a-number", "not a list of tensors", _own(norm_epsilon=1e-5))
+add_bytes("size-is-true", "'preprocessing' entry is not", _own(preprocessing={"image_size": True}))
+add_bytes("size-of-a-million", "'preprocessing' entry is not", _own(preprocessing={"image_size": 10**6}))
+
+
 # safetensors
 _WHOLE = save(weights())
 

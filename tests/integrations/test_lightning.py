@@ -172,3 +172,31 @@ def test_options_that_cannot_be_meant_are_refused_before_training(tmp_path: Path
     with pytest.raises(UsageError, match="at least one"):
         Run(tmp_path, BNSharpnessCallback([]), module)
     assert module.modes == []
+
+
+def test_the_trainer_of_pytorch_lightning_calls_it_too() -> None:
+    module = pytest.importorskip("pytorch_lightning", reason="comes with lightning")
+
+    class Small(module.LightningModule):  # type: ignore[misc,name-defined]  # known only here
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+        def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+            return functional.cross_entropy(self.model(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    torch.manual_seed(0)
+    examples = TensorDataset(torch.randn(32, 6), torch.randint(0, 3, (32,)))
+    loader, network = DataLoader(examples, batch_size=8), Small()
+    silent = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "barebones"), False
+    )
+    trainer = module.Trainer(
+        max_epochs=1, accelerator="cpu", callbacks=[BNSharpnessCallback(loader, network="model")], **silent
+    )
+    trainer.fit(network, loader)
+    expected = bnsharp_cli.measure(network.model, loader)
+    assert float(trainer.callback_metrics["bn_sharpness"]) == pytest.approx(expected.value, rel=1e-6)

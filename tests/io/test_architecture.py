@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io import index
+from bnsharp_cli.io import skeleton as skeletons
 from bnsharp_cli.io.architecture import Identity, build_architecture, identify
 from bnsharp_cli.io.checkpoint import Checkpoint, fit
 from bnsharp_cli.io.constructors import construct, in_outline, to_be_loaded
@@ -211,6 +212,18 @@ def test_a_word_that_does_not_fit_is_noted_and_not_followed(word: str, monkeypat
     assert len(found.notes[0]) < 400
 
 
+def test_a_file_that_names_many_networks_has_few_of_them_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(skeletons, "in_outline", lambda spec, options: built.append(spec) or in_outline(spec, options))
+    stated = {
+        container: {key: f"torchvision:{name}" for key, name in zip(("arch", "model", "backbone"), names, strict=True)}
+        for container, names in zip(("args", "config", "opt"), zip(*[iter(FAMILIES)] * 3, strict=False), strict=False)
+    }
+    assert not identify(checkpoint({"a.b.c.d.weight": torch.zeros(2, 2)}, **stated)).spec
+    first = [*stated["args"].values(), stated["config"]["arch"]]
+    assert [spec for spec in built if spec.startswith("torchvision:")] == first
+
+
 def test_a_checkpoint_cannot_name_code_to_import(tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')\ndef net(): pass\n")
@@ -395,3 +408,9 @@ def test_unknown_architectures(spec: str) -> None:
 def test_unknown_options_are_named() -> None:
     with pytest.raises(UsageError, match="lenet-bn has no option depth"):
         build_architecture("lenet-bn", {"depth": 3})
+
+
+def test_a_loss_beside_a_network_in_two_wrappers_hides_it_from_nobody() -> None:
+    wrapped = {f"model.net.{name}": tensor for name, tensor in outline("resnet18", num_classes=3).items()}
+    found = identify(checkpoint({**wrapped, "criterion.weight": torch.ones(3)}, arch="resnet18"))
+    assert (found.spec, found.options, found.source) == ("torchvision:resnet18", {"num_classes": 3}, "metadata")

@@ -287,6 +287,12 @@ def test_batches_beyond_memory_are_refused_unread(tmp_path: Path, monkeypatch: p
         ArraySplit(torch.zeros(8, 3, 8, 8), torch.zeros(8)).load(torch.arange(8), Preprocessing())
 
 
+def test_images_that_a_checkpoint_enlarges_beyond_memory_are_refused() -> None:
+    split = ArraySplit(torch.zeros(1, 1, 8, 8).expand(10**6, 1, 8, 8), torch.zeros(1).expand(10**6))
+    with pytest.raises(DataRefusedError, match="the data: 1000000 images at once take 62500 GiB"):
+        split.load(torch.arange(10**6), Preprocessing(4096))
+
+
 def test_ignored_pixels_are_no_class() -> None:
     labels = torch.tensor([[-100, 2], [1, 1], [-100, -100], [4, 1]])
     assert draw_batches(ArraySplit(torch.zeros(4, 1, 2, 2), labels), 4, 2, 0).labels == (1, 4)

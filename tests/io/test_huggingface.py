@@ -190,6 +190,8 @@ def test_settings_that_are_none(directory: Path, text: str, says: str) -> None:
         ({"use_pretrained_backbone": True}, "another network's weights"),
         ({"depths": [1, 10**9]}, "more than 1000 layers"),
         ({"num_hidden_layers": 10**12}, "more than 1000 layers"),
+        ({"num_labels": 10**8}, "a number above 262,144"),
+        ({"text_config": {"sizes": [[10**8]]}}, "a number above 262,144"),
     ],
 )
 def test_what_a_directory_must_not_ask_for(directory: Path, entries: dict[str, Any], says: str) -> None:
@@ -217,6 +219,38 @@ def test_settings_of_no_network_for_these_weights(directory: Path, entries: dict
         fit(identify(checkpoint).build(checkpoint), checkpoint)
     assert says in caught.value.reason
     assert "\x1b" not in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("configuration", "small", "large", "says"),
+    [
+        (
+            "Swinv2Config",
+            {"embed_dim": 8, "depths": [1], "num_heads": [1], "image_size": 32, "window_size": 4},
+            {"window_size": 300, "image_size": 12_000},
+            "16,200,000,000 numbers, which it does not hold",
+        ),
+        (
+            "EfficientNetConfig",
+            {"width_coefficient": 0.1, "depth_coefficient": 0.1, "image_size": 32},
+            {"depth_coefficient": 1e9},
+            "far more parts than there are weights",
+        ),
+    ],
+)
+def test_settings_that_are_costly_before_there_is_a_network(
+    tmp_path: Path, configuration: str, small: dict[str, Any], large: dict[str, Any], says: str
+) -> None:
+    config = getattr(transformers, configuration)(**small, num_labels=4)
+    transformers.logging.disable_progress_bar()
+    transformers.AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path)
+    checkpoint = load_checkpoint(tmp_path)
+    assert fit(identify(checkpoint).build(checkpoint), checkpoint) == ()
+    change(tmp_path / "config.json", **large)
+    checkpoint = load_checkpoint(tmp_path)
+    with pytest.raises(CheckpointRefusedError) as caught:
+        identify(checkpoint).build(checkpoint)
+    assert says in caught.value.reason
 
 
 def test_no_implementation_of_the_files_choosing_is_fetched(directory: Path) -> None:
