@@ -1,6 +1,6 @@
 """The command in processes that are killed, forked from one that imports torch once for all of them.
 
-A plan says when: after some seconds, or at the n-th time that the process is about to do something to a file of the run.
+A plan says when: after some seconds, or the n-th time that the process is about to do something to a file of the run.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class Victims:
 
     server: subprocess.Popen[str]
 
-    def __call__(
-        self, *arguments: object, folder: Path, after: float | None = None, at: int | None = None
-    ) -> Ended:
+    def __call__(self, *arguments: object, folder: Path, after: float | None = None, at: int | None = None) -> Ended:
         """Run it in ``folder``.
 
         Args:
