@@ -146,24 +146,27 @@ class Run:
 
     def _commit(self, figures: Mapping[str, Any], test: Figures) -> None:
         """Make the epoch count."""
-        epoch, files = self._training.epoch, self.files
-        improved = self.best is None or test.merit > self.best.figures.merit
-        if improved:
-            self.best = Best(epoch, test)
-        self.kept = epoch
-        if not processes.is_first():
-            return
+        best = Best(self._training.epoch, test)
+        if self.best is not None and self.best.figures.merit >= test.merit:
+            best = self.best
+        if processes.is_first():
+            self._write(figures, test, best)
+        self.best = best
+        self.kept = self._training.epoch
+
+    def _write(self, figures: Mapping[str, Any], test: Figures, best: Best) -> None:
+        files = self.files
         if not self._metrics:
             files.begin()
-        self._metrics = atomic.append_at(files.metrics, self._metrics, render_line({"epoch": epoch, **figures}))
-        for path in (files.best, files.output) if improved else (files.output,):
+        line = render_line({"epoch": self._training.epoch, **figures})
+        self._metrics = atomic.append_at(files.metrics, self._metrics, line)
+        for path in (files.best, files.output) if best.figures is test else (files.output,):
             self._save(path, {"test": test})
-        assert self.best is not None
         files.save_state(
             {
                 "run": self._identity,
                 "versions": versions(),
-                "best": {"epoch": self.best.epoch, **vars(self.best.figures)},
+                "best": {"epoch": best.epoch, **vars(best.figures)},
                 "metrics": self._metrics,
                 "tracker": self._tracked,
                 **self._training.state_dict(),

@@ -76,10 +76,16 @@ def train(
     from bnsharp_cli.cli.run import Settings
     from bnsharp_cli.cli.trainee import Wanted
     from bnsharp_cli.training.options import TrainingOptions
+    from bnsharp_cli.training.rules import RuleOptions
 
     arguments.require_seed(seed)
-    changes = {"milestones": tuple(milestone or ()), "augment": tuple(augment.split(",")) if augment else ()}
-    options = arguments.chosen(TrainingOptions, given, **changes)
+    options = arguments.chosen(
+        TrainingOptions,
+        given,
+        milestones=tuple(milestone or ()),
+        augment=tuple(augment.split(",")) if augment else (),
+        rule_options=arguments.chosen(RuleOptions, given),
+    )
     settings, wanted = arguments.chosen(Settings, given), arguments.chosen(Wanted, given)
     place = chosen_device(device)
     if amp is not None and place.type != "cuda":

@@ -208,3 +208,15 @@ def test_the_checkpoint_of_another_format_is_no_state(tmp_path: Path) -> None:
     folder = fresh(tmp_path / "run")
     save_checkpoint(folder / "run.state", {"weight": torch.zeros(2)})
     assert "run.state is not the state of a training run" in one_error(bnsharp(*SHORT, folder=folder, expect=3))
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, run: Victims) -> None:
+    folder = fresh(tmp_path / "run")
+    ended = run(*RUN, "--epochs", 10**6, folder=folder, at=100, signal_name="SIGINT")
+    assert ended.code == 130
+    kept = RunFiles(folder / "run.pt").load_state()["epoch"]
+    said = (folder / "stderr").read_text()
+    assert f"bnsharp: epoch {kept} of 1000000 is kept; --resume goes on from there" in said
+    assert "bnsharp: Interrupted." in said
+    assert epochs_kept(folder) == kept
+    assert not list(folder.glob(".run*"))

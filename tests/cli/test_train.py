@@ -107,18 +107,15 @@ def test_data_that_does_not_fit_into_memory_trains_the_same_network(
     assert (tmp_path / "kept.pt").read_bytes() == (tmp_path / "streamed.pt").read_bytes()
 
 
-@pytest.mark.parametrize("size", [(), ("--image-size", 64)])
-def test_a_network_of_torchvisions_gets_the_datas_channels_classes_and_size(
-    tmp_path: Path, size: tuple[object, ...]
-) -> None:
+def test_a_network_of_torchvisions_gets_the_datas_channels_classes_and_size(tmp_path: Path) -> None:
     arguments = ("--arch", "torchvision:shufflenet_v2_x0_5", "--data", "npz:data.npz", "--batch-size", 4, "--epochs", 1)
     generator = np.random.default_rng(0)
     x, y = generator.random((8, 1, 40, 48), np.float32), np.arange(8) % 2
     np.savez(tmp_path / "data.npz", x=x, y=y, x_test=x, y_test=y)
-    bnsharp("train", *arguments, *size, "--output", "net.pt", folder=tmp_path)
+    bnsharp("train", *arguments, "--image-size", 64, "--output", "net.pt", folder=tmp_path)
     record = load_checkpoint(tmp_path / "net.pt").metadata
     assert record["architecture_options"] == {"in_channels": 1, "num_classes": 2}
-    assert record["preprocessing"]["image_size"] == (64 if size else None)
+    assert record["preprocessing"]["image_size"] == 64
     measured = bnsharp("measure", "net.pt", "--data", "npz:data.npz", "--batch-size", 4, "--json", folder=tmp_path)
     assert json.loads(measured.stdout)["measures"]["bn"]["value"] > 0
 
