@@ -10,11 +10,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bnsharp_cli import api
 from bnsharp_cli.cli import processes
 from bnsharp_cli.cli.progress import Display
+from bnsharp_cli.cli.sameness import changed, require_same, versions, what_decides
 from bnsharp_cli.cli.trainee import Trainee
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.integrations.trackers import Tracker, open_tracker
@@ -28,8 +27,6 @@ from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.loop import Figures, Training, evaluate
 
 _MEASURED_BATCH = 256
-_LONGEST = 400
-_OPTIONS = {"milestones": "--milestone"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Run:
         self._tracked: dict[str, str] = {}
         judge, shared = trainee.judge(training.device), processes.current()
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
-        self._identity = self._what_decides()
+        self._identity = what_decides(trainee, training)
         if processes.is_first():
             self.files.require_writable()
         processes.current().agree()
@@ -149,24 +146,27 @@ class Run:
 
     def _commit(self, figures: Mapping[str, Any], test: Figures) -> None:
         """Make the epoch count."""
-        epoch, files = self._training.epoch, self.files
-        improved = self.best is None or test.merit > self.best.figures.merit
-        if improved:
-            self.best = Best(epoch, test)
-        self.kept = epoch
-        if not processes.is_first():
-            return
+        best = Best(self._training.epoch, test)
+        if self.best is not None and self.best.figures.merit >= test.merit:
+            best = self.best
+        if processes.is_first():
+            self._write(figures, test, best)
+        self.best = best
+        self.kept = self._training.epoch
+
+    def _write(self, figures: Mapping[str, Any], test: Figures, best: Best) -> None:
+        files = self.files
         if not self._metrics:
             files.begin()
-        self._metrics = atomic.append_at(files.metrics, self._metrics, render_line({"epoch": epoch, **figures}))
-        for path in (files.best, files.output) if improved else (files.output,):
+        line = render_line({"epoch": self._training.epoch, **figures})
+        self._metrics = atomic.append_at(files.metrics, self._metrics, line)
+        for path in (files.best, files.output) if best.figures is test else (files.output,):
             self._save(path, {"test": test})
-        assert self.best is not None
         files.save_state(
             {
                 "run": self._identity,
-                "versions": _versions(),
-                "best": {"epoch": self.best.epoch, **vars(self.best.figures)},
+                "versions": versions(),
+                "best": {"epoch": best.epoch, **vars(best.figures)},
                 "metrics": self._metrics,
                 "tracker": self._tracked,
                 **self._training.state_dict(),
@@ -229,21 +229,6 @@ class Run:
         kept = f" {self.files.output} holds epoch {self.kept}." if self.kept else ""
         return NotMeasurableError(error.reason, f"{error.remedy}{kept}")
 
-    def _what_decides(self) -> dict[str, Any]:
-        """Everything that decides the outcome, by the names that users know it by."""
-        trainee, options = self._trainee, self._training.options.to_dict()
-        return {
-            "--arch": trainee.wanted.arch,
-            "--arch-option": dict(trainee.architecture_options),
-            "--data": trainee.data,
-            "--loss": trainee.criterion.name,
-            "--device": self._training.device.type,
-            **{_OPTIONS.get(name, f"--{name.replace('_', '-')}"): value for name, value in options.items()},
-            "number of processes": processes.current().count,
-            "numbers of samples": [len(trainee.train), len(trainee.test)],
-            "size and statistics of the images": trainee.preprocessing.to_dict(),
-        }
-
     def _continue(self) -> None:
         """Go on with what is there, if that is what the user wants.
 
@@ -273,7 +258,7 @@ class Run:
                     f"Add --resume to go on with it, or remove {self.files.state} to start anew.",
                 )
             return
-        self._require_same(state["run"])
+        require_same(self.files.state, state["run"], self._identity)
         if not 0 < done <= epochs:
             raise ValueError(f"epoch {done} of {epochs}")
         self._training.load_state_dict(state)
@@ -283,24 +268,5 @@ class Run:
         self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
         if processes.is_first():
             atomic.append_at(self.files.metrics, self._metrics, "")
-        for name, was, now in _changed(state["versions"], _versions()):
+        for name, was, now in changed(state["versions"], versions()):
             self._display.notice(f"not bit for bit as without the interruption: {name} {one_line(was)}, now {now}")
-
-    def _require_same(self, earlier: Mapping[str, Any]) -> None:
-        changed = [f"{name} {was} (now {now})" for name, was, now in _changed(earlier, self._identity)]
-        if changed:
-            raise UsageError(
-                f"{self.files.state} is of a run with other options: {one_line(', '.join(changed), _LONGEST)}.",
-                "Give the same ones, or another --output to start anew.",
-            )
-
-
-def _changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    names = dict.fromkeys([*earlier, *now])
-    pairs = [(name, earlier.get(name), now.get(name)) for name in names]
-    return [(name, was, is_now) for name, was, is_now in pairs if was != is_now]
-
-
-def _versions() -> dict[str, Any]:
-    """What may change the last bits of every sum."""
-    return {"torch": str(torch.__version__), "threads": torch.get_num_threads()}

@@ -98,7 +98,8 @@ def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress:
         BnsharpError: whatever does not fit, with its remedy.
     """
     criterion = open_loss(wanted.loss)
-    with naming(wanted.data):
+    with naming(wanted.data), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(wanted.seed)
         splits = [open_data(wanted.data, name, wanted.data_root, wanted.download, progress) for name in _SPLITS]
         preprocessing = channel_statistics(splits[0], Override(wanted.image_size).apply(Preprocessing()))
         budget = share_of_memory(processes)
@@ -121,7 +122,7 @@ def _examples(split: WholeSplit) -> Examples:
 
 
 def _untrained(wanted: Wanted, split: WholeSplit) -> tuple[nn.Module, dict[str, object]]:
-    """The network with seeded weights, and its options with what the data decides."""
+    """The network with weights from the seed, and its options with what the data decides."""
     labels, resolved = split.targets, parse_options(wanted.arch_option)
     known = ARGUMENTS.get(family(wanted.arch))
     if known is not None:

@@ -1,6 +1,6 @@
 """The command in processes that are killed, forked from one that imports torch once for all of them.
 
-A plan says when: after some seconds, or at the n-th time that the process is about to do something to a file of the run.
+A plan says when: after some seconds, or the n-th time that the process is about to do something to a file of the run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ class Victims:
 
     server: subprocess.Popen[str]
 
-    def __call__(self, *arguments: object, folder: Path, after: float | None = None, at: int | None = None) -> Ended:
+    def __call__(
+        self,
+        *arguments: object,
+        folder: Path,
+        after: float | None = None,
+        at: int | None = None,
+        signal_name: str = "SIGKILL",
+    ) -> Ended:
         """Run it in ``folder``.
 
         Args:
@@ -46,8 +53,10 @@ class Victims:
             folder: where; what it prints is in ``stdout`` and ``stderr`` there.
             after: seconds until it is killed, unless it has ended.
             at: which of its doings to files named ``run.…`` it does not live to see, from 0.
+            signal_name: of the signal that it gets there.
         """
-        plan = {"arguments": [*map(str, arguments)], "folder": str(folder), "after": after, "at": at}
+        when = {"after": after, "at": at, "signal_name": signal_name}
+        plan = {"arguments": [*map(str, arguments)], "folder": str(folder), **when}
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         self.server.stdin.write(json.dumps(plan) + "\n")
@@ -85,11 +94,11 @@ def _serve() -> None:
         sys.stdout.flush()
 
 
-def _run(arguments: list[str], folder: str, after: float | None, at: int | None) -> dict[str, float]:
+def _run(arguments: list[str], folder: str, after: float | None, at: int | None, signal_name: str) -> dict[str, float]:
     began = time.monotonic()
     child = os.fork()
     if child == 0:
-        _child(arguments, folder, at)
+        _child(arguments, folder, at, signal.Signals[signal_name])
     if after is not None:
         time.sleep(after)
         os.kill(child, signal.SIGKILL)
@@ -97,14 +106,14 @@ def _run(arguments: list[str], folder: str, after: float | None, at: int | None)
     return {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
 
 
-def _child(arguments: list[str], folder: str, at: int | None) -> None:
+def _child(arguments: list[str], folder: str, at: int | None, fatal: signal.Signals) -> None:
     from bnsharp_cli.cli.main import main
 
     os.chdir(folder)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if at is not None:
-        _die_at(at)
+        _die_at(at, fatal)
     sys.argv = ["bnsharp", *arguments]
     try:
         main()
@@ -115,14 +124,14 @@ def _child(arguments: list[str], folder: str, at: int | None) -> None:
     os._exit(70)
 
 
-def _die_at(at: int) -> None:
+def _die_at(at: int, fatal: signal.Signals) -> None:
     touched = 0
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal touched
         if event in TOUCHING and Path(str(arguments[0])).name.lstrip(".").startswith("run."):
             if touched == at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), fatal)
             touched += 1
 
     sys.addaudithook(hook)

@@ -97,7 +97,8 @@ def test_the_test_of_invariance_writes_its_copies_once(tmp_path: Path, launch: L
         (("measure", SAMPLE, "--delta", "-1"), 2, "--delta: expected a positive number"),
         (("measure", "missing.pt"), 3, "No such file"),
         (("measure", SAMPLE, "--samples", 128, "--batch-size", 64), 2, "3 processes need at least as many whole"),
-        (("train", "--output", "net.pt"), 2, "bnsharp train runs in one process"),
+        (("inspect", SAMPLE), 2, "bnsharp inspect runs in one process"),
+        (("train", "--output", "net.pt"), 2, "--batch-size: 3 processes cannot share 128 samples equally"),
     ],
 )
 def test_what_fails_on_every_process_is_said_once(

@@ -16,7 +16,7 @@ from bnsharp_cli.io.run_files import RunFiles
 from tests.cli.helpers import bnsharp, one_error
 from tests.cli.killed import Ended, Victims, victims
 
-EPOCHS = 40
+EPOCHS = 30
 KILLS = 22
 NETWORK = """
 from torch import nn
@@ -120,7 +120,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path, run
 
 def test_killed_before_anything_that_it_does_to_a_file(tmp_path: Path, run: Victims) -> None:
     """Every opening, renaming and removing of a start and of the two epochs after it, each time from where it was."""
-    long = (*RUN, "--epochs", 2 * EPOCHS)
+    long = (*RUN, "--epochs", 3 * EPOCHS)
     completed(run, fresh(tmp_path / "whole"), *long)
     folder = fresh(tmp_path / "killed")
     kept, deaths = 0, 0
@@ -131,7 +131,7 @@ def test_killed_before_anything_that_it_does_to_a_file(tmp_path: Path, run: Vict
         assert before <= kept <= before + 3
         deaths += ended.code == -9
     assert deaths == 44
-    assert 10 < kept < 2 * EPOCHS
+    assert 10 < kept < 3 * EPOCHS
     completed(run, folder, *long)
     assert outcome(folder) == outcome(tmp_path / "whole")
 
@@ -208,3 +208,15 @@ def test_the_checkpoint_of_another_format_is_no_state(tmp_path: Path) -> None:
     folder = fresh(tmp_path / "run")
     save_checkpoint(folder / "run.state", {"weight": torch.zeros(2)})
     assert "run.state is not the state of a training run" in one_error(bnsharp(*SHORT, folder=folder, expect=3))
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, run: Victims) -> None:
+    folder = fresh(tmp_path / "run")
+    ended = run(*RUN, "--epochs", 10**6, folder=folder, at=100, signal_name="SIGINT")
+    assert ended.code == 130
+    kept = RunFiles(folder / "run.pt").load_state()["epoch"]
+    said = (folder / "stderr").read_text()
+    assert f"bnsharp: epoch {kept} of 1000000 is kept; --resume goes on from there" in said
+    assert "bnsharp: Interrupted." in said
+    assert epochs_kept(folder) == kept
+    assert not list(folder.glob(".run*"))

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.training.loop import TrainingOptions, evaluate, train
-from tests.cases import mlp_bn, vectors
+from bnsharp_cli.training import loop
+from bnsharp_cli.training.catalogue import RULES
+from bnsharp_cli.training.examples import Resident, Streamed, in_parts
+from bnsharp_cli.training.loop import Training, evaluate
+from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.training.rules import Closure, Sgd
+from tests.cases import images, mlp_bn, vectors
 
-EXAMPLES = vectors(96)[0]
+EXAMPLES = Resident(*vectors(96)[0])
+
+
+def trained(module: nn.Module, examples: object, options: TrainingOptions) -> list[float]:
+    """All epochs; the mean loss of each."""
+    training = Training(module, examples, options)
+    return [training.run_epoch() for _ in range(options.epochs)]
 
 
 def test_the_loop_is_plain_sgd_with_a_step_schedule() -> None:
@@ -23,53 +35,182 @@ def test_the_loop_is_plain_sgd_with_a_step_schedule() -> None:
     options = TrainingOptions(
         epochs=4, batch_size=40, learning_rate=0.2, weight_decay=1e-2, milestones=(1, 3), decay=0.5, seed=7
     )
-    seen: list[tuple[int, float]] = []
-    train(module, EXAMPLES, options, lambda epoch, loss: seen.append((epoch, loss)))
+    assert len(trained(module, EXAMPLES, options)) == 4
 
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.2, momentum=0.9, weight_decay=1e-2)
     generator = torch.Generator().manual_seed(7)
-    inputs, targets = EXAMPLES
     for rate in (0.2, 0.1, 0.1, 0.05):
         optimizer.param_groups[0]["lr"] = rate
         order = torch.randperm(96, generator=generator)
         for part in (order[:40], order[40:80]):
             optimizer.zero_grad()
-            functional.cross_entropy(reference(inputs[part]), targets[part]).backward()
+            functional.cross_entropy(reference(EXAMPLES.inputs[part]), EXAMPLES.targets[part]).backward()
             optimizer.step()
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, reference.state_dict()[name]), name
-    assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
 
 
 def test_a_batch_larger_than_the_data_is_the_data() -> None:
     torch.manual_seed(0)
-    losses: list[float] = []
-    options = TrainingOptions(epochs=30, batch_size=10_000, learning_rate=0.5)
-    train(mlp_bn(), EXAMPLES, options, lambda _, loss: losses.append(loss))
+    losses = trained(mlp_bn(), EXAMPLES, TrainingOptions(epochs=30, batch_size=10_000, learning_rate=0.5))
     assert losses[-1] < losses[0]
 
 
-def test_evaluate_is_eval_mode_over_everything() -> None:
+def test_streamed_examples_train_as_those_in_memory() -> None:
+    modules = []
+    for ahead in (None, True, False):
+        torch.manual_seed(0)
+        modules.append(mlp_bn())
+        streamed = Streamed(lambda part: (EXAMPLES.inputs[part], EXAMPLES.targets[part]), 96, (4,), ahead=bool(ahead))
+        trained(modules[-1], EXAMPLES if ahead is None else streamed, TrainingOptions(epochs=3, batch_size=32))
+    for other in modules[1:]:
+        assert all(map(torch.equal, modules[0].state_dict().values(), other.state_dict().values()))
+
+
+def test_what_is_random_goes_on_from_a_state_and_leaves_torchs_own_alone() -> None:
+    """Dropout, crops and flips after three of five epochs, from the state of another process."""
+    ((inputs, targets),) = images(48)
+    examples = Resident(inputs, targets)
+    options = TrainingOptions(epochs=5, batch_size=16, augment=("crop", "flip"), seed=3, nesterov=True)
+
+    def network() -> nn.Module:
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 4))
+
+    whole = Training(network(), examples, options)
+    before = torch.get_rng_state()
+    for _ in range(3):
+        whole.run_epoch()
+    assert torch.equal(torch.get_rng_state(), before)
+    state = copy.deepcopy(whole.state_dict())
+    other = Training(network(), examples, options)
+    torch.manual_seed(99)
+    other.load_state_dict(state)
+    assert other.gradients == whole.gradients == 9
+    for training in (whole, other):
+        training.run_epoch()
+        training.run_epoch()
+    tensors = [training.state_dict()["state_dict"].values() for training in (whole, other)]
+    assert all(map(torch.equal, *tensors))
+    untouched = Training(network(), examples, replace(options, augment=()))
+    untouched.run_epoch()
+    assert not torch.equal(untouched.module[0].weight, whole.module[0].weight)
+
+
+def test_a_state_of_another_shape_is_no_state() -> None:
+    training = Training(mlp_bn(), EXAMPLES, TrainingOptions(batch_size=32))
+    training.run_epoch()
+    state = training.state_dict()
+    state["rule"]["state"][0]["momentum_buffer"] = torch.zeros(2)
+    with pytest.raises(ValueError, match="another shape"):
+        training.load_state_dict(state)
+
+
+class Greedy(Sgd):
+    """Takes three batches, of each one gradient."""
+
+    batches_per_step = 3
+    seen: list[tuple[float, ...]]
+
+    def step(self, *closures: Closure) -> Tensor:  # type: ignore[override]
+        self.seen = [*getattr(self, "seen", []), tuple(closure().item() for closure in closures)]
+        return super().step(closures[0])
+
+
+def test_a_rule_of_several_batches_gets_independent_ones_and_keeps_the_order_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(RULES, "greedy", Greedy)
+    monkeypatch.setattr(
+        loop, "rule", lambda name, module, *_, **sgd: (Greedy if name == "greedy" else Sgd)(module, **sgd)
+    )
+    options = TrainingOptions(epochs=2, batch_size=32, learning_rate=1e-30, momentum=0.0, seed=4)
+    torch.manual_seed(0)
+    module = nn.Linear(4, 3)
+    training = Training(module, EXAMPLES, replace(options, rule="greedy"))
+    losses = [training.run_epoch() for _ in range(2)]
+    assert losses == trained(copy.deepcopy(module), EXAMPLES, options)
+    seen = torch.tensor(training.rule.seen)
+    assert seen.shape == (6, 3)
+    for epoch in seen.split(3):
+        torch.testing.assert_close(epoch.mean(0), epoch.mean().expand(3))  # each order has every example once
+        assert len(epoch.unique()) == 9
+    assert training.gradients == 6
+
+
+def test_gradients_longer_than_allowed_are_shortened() -> None:
+    ((inputs, targets),) = vectors(96)
+    for limit, shortened in ((1e-3, True), (1e3, False)):
+        module = nn.Linear(4, 3)
+        before = copy.deepcopy(module)
+        options = TrainingOptions(epochs=1, batch_size=96, learning_rate=1.0, momentum=0.0, clip_gradient=limit)
+        trained(module, Resident(inputs, targets), options)
+        moved = torch.cat([(a - b).flatten() for a, b in zip(module.parameters(), before.parameters(), strict=True)])
+        functional.cross_entropy(before(inputs), targets).backward()
+        length = torch.cat([p.grad.flatten() for p in before.parameters()]).norm()
+        expected = limit if shortened else float(length)
+        assert float(moved.detach().norm()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_evaluate_is_eval_mode_over_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     module = mlp_bn().train()
-    inputs = torch.cat([EXAMPLES[0]] * 13)
-    targets = torch.cat([EXAMPLES[1]] * 13)
-    figures = evaluate(module, (inputs, targets))
-    outputs = module.eval()(EXAMPLES[0]).detach().double()
-    assert figures.loss == pytest.approx(float(functional.cross_entropy(outputs, EXAMPLES[1])), rel=1e-6)
-    assert figures.accuracy == pytest.approx(float((outputs.argmax(1) == EXAMPLES[1]).double().mean()))
+    examples = Resident(torch.cat([EXAMPLES.inputs] * 13), torch.cat([EXAMPLES.targets] * 13))
+    assert len(in_parts(examples)) == 2
+    figures = evaluate(module, examples)
+    outputs = module.eval()(EXAMPLES.inputs).detach().double()
+    assert figures.loss == pytest.approx(float(functional.cross_entropy(outputs, EXAMPLES.targets)), rel=1e-6)
+    assert figures.accuracy == pytest.approx(float((outputs.argmax(1) == EXAMPLES.targets).double().mean()))
 
 
-def test_a_loss_that_is_not_finite_stops() -> None:
-    options = TrainingOptions(epochs=5, batch_size=96, learning_rate=1e38)
-    with pytest.raises(NotMeasurableError, match="training loss became"):
-        train(nn.Linear(4, 3), EXAMPLES, options, lambda *_: None)
+def test_large_examples_are_evaluated_a_few_at_a_time() -> None:
+    large = Streamed(lambda part: (part, part), 300, (3, 512, 512))
+    assert max(map(len, in_parts(large))) * 3 * 512 * 512 <= 2**24
+    assert torch.equal(torch.cat(in_parts(large)), torch.arange(300))
+
+
+def test_a_better_accuracy_counts_more_than_a_better_loss() -> None:
+    assert loop.Figures(2.0, 0.9).merit > loop.Figures(1.0, 0.8).merit
+    assert loop.Figures(1.0, 0.9).merit > loop.Figures(2.0, 0.9).merit
+    assert loop.Figures(1.0, None).merit > loop.Figures(2.0, None).merit
+
+
+def test_a_loss_that_is_not_finite_stops_at_once() -> None:
+    seen: list[int] = []
+    training = Training(nn.Linear(4, 3), EXAMPLES, TrainingOptions(batch_size=8, learning_rate=1e38))
+    with pytest.raises(NotMeasurableError, match=r"training loss became (nan|inf) in epoch 1"):
+        training.run_epoch(lambda done, _: seen.append(done))
+    assert len(seen) < 11
+    assert training.epoch == 0
+
+
+def test_a_weight_that_is_not_finite_stops_although_the_loss_was() -> None:
+    training = Training(nn.Linear(4, 3), EXAMPLES, TrainingOptions(batch_size=96))
+    training.module.register_buffer("unused", torch.tensor([1.0, torch.inf]))
+    with pytest.raises(NotMeasurableError, match="'unused' became NaN or infinite in epoch 1"):
+        training.run_epoch()
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rule": "x"}, {"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0.0}, {"weight_decay": -1.0}, {"decay": 0.0}],
+    [
+        {"rule": "x"},
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"learning_rate": 0.0},
+        {"weight_decay": -1.0},
+        {"decay": 0.0},
+        {"schedule": "linear"},
+        {"clip_gradient": 0.0},
+        {"augment": ("crop", "rotate")},
+        {"amp": "fp8"},
+    ],
 )
 def test_options_are_validated_once(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="--" + next(iter(wrong)).replace("_", "-")):
         TrainingOptions(**wrong)
+
+
+def test_milestones_belong_to_the_step_schedule() -> None:
+    with pytest.raises(UsageError, match="--milestone: --schedule cosine has none"):
+        TrainingOptions(schedule="cosine", milestones=(3,))

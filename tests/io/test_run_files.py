@@ -1,0 +1,72 @@
+"""The files of a training run, and a whole split read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.io.atomic import append_at, remove_leftovers
+from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.run_files import RunFiles
+from bnsharp_cli.io.splits import ArraySplit
+from bnsharp_cli.io.whole import read_whole
+
+
+def test_what_is_appended_follows_what_counts(tmp_path: Path) -> None:
+    path = tmp_path / "figures"
+    first = append_at(path, 0, "one\n")
+    assert append_at(path, first, "lost\n") == 9
+    assert append_at(path, first, "") == first
+    assert path.read_text() == "one\n"
+    append_at(path, first, "zwö\n")
+    assert path.read_text() == "one\nzwö\n"
+    append_at(path, 0, "anew\n")
+    assert path.read_text() == "anew\n"
+    with pytest.raises(UsageError, match="has lost lines"):
+        append_at(path, 100, "two\n")
+    with pytest.raises(UsageError, match="Cannot write"):
+        append_at(tmp_path / "none" / "figures", 0, "")
+
+
+def test_leftovers_of_a_name_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [".a.pt.x.part.pt", ".b.pt.x.part", "a.pt", ".a.pt", "a.pt.part"]
+    for name in (*kept, ".a.pt.x.part", ".a.pt.y7.part"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.pt")
+    assert {path.name for path in tmp_path.iterdir()} == {*kept}
+
+
+@pytest.mark.parametrize(
+    ("output", "names"),
+    [
+        ("run.pt", ("run.best.pt", "run.metrics.jsonl", "run.state")),
+        ("a.b.pth", ("a.b.best.pth", "a.b.metrics.jsonl", "a.b.state")),
+        ("run", ("run.best", "run.metrics.jsonl", "run.state")),
+    ],
+)
+def test_the_names_begin_as_the_outputs(tmp_path: Path, output: str, names: tuple[str, ...]) -> None:
+    files = RunFiles(tmp_path / output)
+    assert (files.best.name, files.metrics.name, files.state.name) == names
+    files.require_writable()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("resident", [0, 10**9])
+def test_a_whole_split_is_checked_whether_it_stays_or_not(resident: int) -> None:
+    images = torch.rand(300, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    split, preprocessing = ArraySplit(images, torch.arange(300) % 7, "mine"), Preprocessing(None, (0.5,), (0.2,))
+    whole = read_whole(split, preprocessing, resident)
+    assert torch.equal(whole.targets, torch.arange(300) % 7)
+    assert whole.shape == (1, 2, 2)
+    assert (whole.inputs is None) == (resident == 0)
+    inputs, targets = whole.read(torch.tensor([299, 3]))
+    assert torch.equal(inputs, preprocessing.normalise(images[[299, 3]]))
+    assert targets.tolist() == [5, 3]
+    images[290, 0, 1, 1] = torch.nan
+    with pytest.raises(DataRefusedError, match="example 290 of mine has values that are NaN"):
+        read_whole(split, preprocessing, resident)
+    with pytest.raises(DataRefusedError, match="no examples"):
+        read_whole(ArraySplit(images[:0], torch.zeros(0)), preprocessing, resident)

@@ -1,0 +1,127 @@
+"""Gradients in mixed precision: true ones, however many a rule takes, and overflows that cost no step."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.training.examples import Resident
+from bnsharp_cli.training.loop import Training, evaluate
+from bnsharp_cli.training.mixed_precision import MixedPrecision
+from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.training.rules import RULES, Closure, Sgd
+from tests.cases import images, mlp_bn, vectors
+
+CPU = torch.device("cpu")
+
+
+class Midpoint(Sgd):
+    """Two gradients a step: the second, half a step further, is the one that is followed."""
+
+    gradients_per_step = 2
+
+    def step(self, closure: Closure) -> Tensor:  # type: ignore[override]
+        before = [parameter.detach().clone() for parameter in self._module.parameters()]
+        closure()
+        with torch.no_grad():
+            for parameter in self._module.parameters():
+                parameter.sub_(parameter.grad, alpha=self.param_groups[0]["lr"] / 2)
+
+        def at_the_midpoint() -> Tensor:
+            loss = closure()
+            with torch.no_grad():
+                for parameter, old in zip(self._module.parameters(), before, strict=True):
+                    parameter.copy_(old)
+            return loss
+
+        return super().step(at_the_midpoint)
+
+
+def gradients(module: nn.Module) -> list[Tensor]:
+    return [parameter.grad.clone() for parameter in module.parameters()]
+
+
+def one_gradient(precision: MixedPrecision, module: nn.Module) -> None:
+    ((inputs, targets),) = vectors(24)
+    module.zero_grad()
+    with precision.autocast():
+        loss = functional.cross_entropy(module(inputs), targets)
+    precision.backward(loss, lambda: None)
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_gradients_are_those_of_full_precision_within_the_formats(name: str) -> None:
+    torch.manual_seed(0)
+    module = mlp_bn()
+    ((inputs, targets),) = vectors(24)
+    functional.cross_entropy(module(inputs), targets).backward()
+    expected = gradients(module)
+    precision = MixedPrecision(name, Sgd(module, lr=0.1), CPU)
+    for _ in range(3):  # several in one step
+        one_gradient(precision, module)
+        for found, wanted in zip(gradients(module), expected, strict=True):
+            assert found.dtype == torch.float32
+            assert float((found - wanted).norm()) <= 0.05 * float(wanted.norm()) + 1e-3
+
+
+def test_an_overflow_is_computed_again_and_running_statistics_are_updated_once() -> None:
+    torch.manual_seed(0)
+    module = mlp_bn()
+    fine = copy.deepcopy(module)
+    precision = MixedPrecision("fp16", Sgd(module, lr=0.1), CPU)
+    precision.load_state_dict({**precision.state_dict(), "scale": 2.0**40})
+    one_gradient(precision, module)
+    scale = precision.state_dict()["scale"]
+    assert scale < 2.0**30
+    one_gradient(precision_of_scale(fine, scale), fine)
+    for found, wanted in zip(gradients(module), gradients(fine), strict=True):
+        assert torch.equal(found, wanted)
+        assert bool(torch.isfinite(found).all())
+    assert int(module[1].num_batches_tracked) == 1
+    assert torch.equal(module[1].running_mean, fine[1].running_mean)
+
+
+def precision_of_scale(module: nn.Module, scale: float) -> MixedPrecision:
+    precision = MixedPrecision("fp16", Sgd(module, lr=0.1), CPU)
+    precision.load_state_dict({**precision.state_dict(), "scale": scale})
+    return precision
+
+
+def test_a_gradient_that_is_never_finite_is_an_error() -> None:
+    weight = nn.Linear(1, 1)
+    precision = MixedPrecision("fp16", Sgd(weight, lr=0.1), CPU)
+    with pytest.raises(NotMeasurableError, match="not finite in float16 at any scale"):
+        precision.backward((weight.weight - weight.weight.detach()).sqrt().sum(), lambda: None)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", [None, "bf16", "fp16"])
+def test_it_learns_on_a_gpu_with_a_rule_of_two_gradients(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "midpoint", Midpoint)
+    torch.manual_seed(0)
+    ((inputs, targets),) = images(64)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
+    device, examples = torch.device("cuda", 0), Resident(inputs, targets)
+    options = TrainingOptions(rule="midpoint", epochs=20, batch_size=32, amp=name, augment=("flip",))
+    training = Training(module, examples, options, device=device)
+    losses = [training.run_epoch() for _ in range(20)]
+    assert losses[-1] < losses[0] / 2
+    assert training.gradients == 20 * 2 * 2
+    assert int(module[1].num_batches_tracked) == training.gradients
+    assert evaluate(module, examples, device=device).accuracy > 0.5
+
+
+def test_the_rule_of_two_gradients_learns_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "midpoint", Midpoint)
+    torch.manual_seed(0)
+    examples = Resident(*vectors(96)[0])
+    training = Training(mlp_bn(), examples, TrainingOptions(rule="midpoint", batch_size=32))
+    losses = [training.run_epoch() for _ in range(15)]
+    assert losses[-1] < losses[0]
+    assert training.gradients == 15 * 3 * 2
