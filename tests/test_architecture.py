@@ -124,6 +124,7 @@ def test_heavy_libraries_are_imported_inside_the_handlers_of_the_command_line() 
             "device.py",
             "trainee.py",
             "run.py",
+            "cells.py",
             "sameness.py",
         }:  # imported by the handlers only
             continue

@@ -17,7 +17,7 @@ from tests.cli.helpers import bnsharp
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-COMMANDS = ("measure", "rescale-test", "check", "inspect", "bound", "train")
+COMMANDS = ("measure", "rescale-test", "check", "inspect", "bound", "train", "reproduce")
 SECTION = re.compile(r"(<!-- help: ([\w-]+) -->\n```text\n)(.*?)(```\n)", re.DOTALL)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +114,8 @@ def _deliver(runs: Experiment, experiment: str, budget: str, as_json: bool) -> N
 
 def _curve(runs: Experiment, row: Row) -> list[float]:
     """Mean test accuracy over the seeds, in percent, epoch by epoch."""
+    import json
+
     from bnsharp_cli.io.run_files import RunFiles
 
     every: list[list[Mapping[str, Any]]] = []

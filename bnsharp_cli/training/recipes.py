@@ -65,7 +65,7 @@ class Budget:
         options = replace(
             options,
             epochs=self.epochs,
-            milestones=tuple(sorted({round(milestone * share) for milestone in _MILESTONES})),
+            milestones=tuple(round(milestone * share) for milestone in _MILESTONES),
             batch_size=min(options.batch_size, self.batch or options.batch_size),
             rule_options=replace(rule, langevin=replace(rule.langevin, steps=self.langevin_steps)),
         )

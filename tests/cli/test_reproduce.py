@@ -1,0 +1,84 @@
+"""The paper's experiments from the outside: a table, a picture, and a folder that remembers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import bnsharp, one_error
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With figure 1 in the smallest budget."""
+    folder = tmp_path_factory.mktemp("reproduction")
+    finished = bnsharp("reproduce", "figure-1", "--output", "f1", folder=folder)
+    (folder / "stdout").write_text(finished.stdout)
+    (folder / "stderr").write_text(finished.stderr)
+    return folder
+
+
+def results(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "f1/results.jsonl").read_text().splitlines()]
+
+
+def test_the_table_has_the_papers_numbers_and_ours(folder: Path) -> None:
+    lines = (folder / "stdout").read_text().splitlines()
+    assert all(len(line) <= 80 for line in lines), lines
+    for result, published in zip(results(folder), ("69.87", "71.84", "70.95"), strict=True):
+        (row,) = [line for line in lines if line.startswith(f"{result['name']} ")]
+        assert row.split()[1:4] == ["1", f"{100 * result['test_accuracy']:.2f}", published]
+        assert f"{result['measures']['bn']['value']:.3g}" in row
+    assert "Not the paper's experiment: lenet-bn on digits, 3 epochs of its 200" in " ".join(lines)
+    assert (folder / "f1/figure-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_says_what_it_costs_before_it_starts(folder: Path) -> None:
+    total = sum(result["gradients"] * result["batch_size"] for result in results(folder))
+    assert f"3 runs of 3, {total:,} gradients of single samples" in (folder / "stderr").read_text().splitlines()[0]
+    assert [result["gradients"] for result in results(folder)] == [15, 45, 195]
+
+
+def test_the_networks_can_be_measured(folder: Path) -> None:
+    network = next((folder / "f1").glob("figure-1-digits-SGDS-0-seed0.pt"))
+    assert bnsharp("inspect", network, "--json", folder=folder).stdout
+    assert len([*(folder / "f1").glob("*.pt")]) == 6  # the last and the best of each
+
+
+def test_it_goes_on_where_it_was_and_more_seeds_add_runs(folder: Path) -> None:
+    path = folder / "f1/results.jsonl"
+    before = path.read_text()
+    last = before.splitlines(keepends=True)[-1]
+    path.write_text(before.removesuffix(last) + last[:40])  # killed while it wrote
+    arguments = ("reproduce", "figure-1", "--output", "f1", "--only", "SGD", "--only", "SGDS-5")
+    finished = bnsharp(*arguments, "--json", folder=folder)
+    assert path.read_text() == before, "the run was finished, so that its result is the same"
+    assert "1 runs of 2" in finished.stderr
+    document = json.loads(finished.stdout)
+    assert document["schema"] == "bnsharp/1"
+    assert [result["name"] for result in document["results"]] == ["SGD", "SGDS-5"]
+    assert "runs of" not in bnsharp(*arguments, folder=folder).stderr
+    bnsharp("reproduce", "figure-1", "--output", "f1", "--only", "SGD", "--seeds", 2, "--quiet", folder=folder)
+    assert path.read_text().startswith(before)
+    added = results(folder)[-1]
+    assert (added["name"], added["seed"]) == ("SGD", 1)
+    assert added["train_loss"] != results(folder)[0]["train_loss"]
+
+
+def test_what_cannot_be_meant(folder: Path) -> None:
+    for arguments, code, says in (
+        (("figure-2",), 2, "expected one of figure-1, table-1, table-2, found 'figure-2'"),
+        (("figure-1", "--budget", "tiny"), 2, "--budget: expected one of smoke, cpu, full, found 'tiny'"),
+        (("figure-1", "--only", "SAM"), 2, "--only: expected one of SGD, SGDS-0, SGDS-5, found 'SAM'"),
+    ):
+        finished = bnsharp("reproduce", *arguments, "--output", "f1", folder=folder, expect=code)
+        assert says in one_error(finished)
+    (folder / "other").mkdir()
+    (folder / "other/results.jsonl").write_text((folder / "f1/results.jsonl").read_text().replace("0.2", "0.3"))
+    finished = bnsharp("reproduce", "figure-1", "--output", "other", folder=folder, expect=2)
+    assert "results.jsonl has SGD with other options" in one_error(finished)
+    (folder / "other/results.jsonl").write_text("[1]\n")
+    finished = bnsharp("reproduce", "figure-1", "--output", "other", folder=folder, expect=3)
+    assert "does not hold results of this command" in one_error(finished)
