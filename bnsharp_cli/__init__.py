@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bnsharp_cli.api import measure, rescale_test
+    from bnsharp_cli.api import find_blocks, measure, rescale_test
     from bnsharp_cli.measurement.measurement import Measurement
 
 __version__ = "0.1.0"
-__all__ = ["Measurement", "__version__", "measure", "rescale_test"]
+__all__ = ["Measurement", "__version__", "find_blocks", "measure", "rescale_test"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the interface on first use: torch costs seconds, ``bnsharp --help`` must not."""
-    if name in {"Measurement", "measure", "rescale_test"}:
+    if name in {"Measurement", "find_blocks", "measure", "rescale_test"}:
         from bnsharp_cli import api
 
         return getattr(api, name)

@@ -15,8 +15,10 @@ from torch.nn import functional
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement import invariance
 from bnsharp_cli.measurement.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
+from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.execution import Batch, Stream, private_copy
-from bnsharp_cli.measurement.find_blocks import find_blocks, find_partitions
+from bnsharp_cli.measurement.find_blocks import find_blocks as _found
+from bnsharp_cli.measurement.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.measurement import Measurement
 from bnsharp_cli.measurement.measures import MEASURES
@@ -70,7 +72,7 @@ def measure(
     resolved = resolved_options(options)
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
-        return MEASURES[name](surface, point, find_blocks(surface, point, resolved.partition), resolved)
+        return MEASURES[name](surface, point, _found(surface, point, resolved.partition), resolved)
 
 
 def rescale_test(
@@ -103,6 +105,27 @@ def rescale_test(
         point = surface.point()
         blocks, extended = find_partitions(surface, point)
         return invariance.rescale_test(surface, point, blocks, extended, resolved, tolerance=tolerance)
+
+
+def find_blocks(
+    model: nn.Module,
+    batches: Batches,
+    criterion: Criterion = functional.cross_entropy,
+    partition: str = "paper",
+) -> Blocks:
+    """The scale-invariant rows of ``model``, for :class:`~bnsharp_cli.training.sgds.Sgds`; the model stays as it is.
+
+    Args:
+        model: as for :func:`measure`.
+        batches: as for :func:`measure`; one is enough.
+        criterion: as for :func:`measure`.
+        partition: ``paper`` or ``extended``.
+
+    Raises:
+        UsageError: batches that cannot be meant.
+    """
+    with _surface(model, batches, criterion, "batch", None, MeasureOptions(partition=partition)) as surface:
+        return _found(surface, surface.point(), partition)
 
 
 def resolved_options(given: Mapping[str, Any]) -> MeasureOptions:

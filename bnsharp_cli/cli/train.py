@@ -34,7 +34,7 @@ def train(
         str | None, typer.Option(metavar="NAMES", help="Random crop, flip, or crop,flip of every batch of images.")
     ] = None,
     loss: arguments.TrainedLoss = "cross-entropy",
-    rule: Annotated[str, typer.Option(help="Training rule: sgd.")] = "sgd",
+    rule: Annotated[str, typer.Option(help="Training rule: sgd, sgds, entropy-sgd, sam or asam.")] = "sgd",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch, over all processes.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the first epoch.")] = 0.1,
@@ -75,8 +75,8 @@ def train(
     from bnsharp_cli.cli.device import chosen_device
     from bnsharp_cli.cli.run import Settings
     from bnsharp_cli.cli.trainee import Wanted
+    from bnsharp_cli.training.catalogue import RuleOptions
     from bnsharp_cli.training.options import TrainingOptions
-    from bnsharp_cli.training.rules import RuleOptions
 
     arguments.require_seed(seed)
     options = arguments.chosen(
@@ -107,7 +107,14 @@ def _run(
     display = Display(quiet, options.epochs)
     trainee = open_trainee(wanted, device, shared.count, display.phase)
     training = Training(
-        trainee.module, trainee.train, options, trainee.loss_of, black=trainee.black, device=device, processes=shared
+        trainee.module,
+        trainee.train,
+        options,
+        trainee.loss_of,
+        black=trainee.black,
+        blocks=trainee.blocks,
+        device=device,
+        processes=shared,
     )
     run = Run(trainee, training, settings, display)
     try:

@@ -34,7 +34,7 @@ class Spheres:
 
     Attributes:
         rows: the blocks of every parameter.
-        radii: (blocks + 1,) float64, the last one for θ_*.
+        radii: (blocks + 1,), the last one for θ_*; in the precision of θ.
     """
 
     rows: Mapping[str, Rows]
@@ -43,9 +43,9 @@ class Spheres:
     @classmethod
     def around(cls, point: Point, rows: Mapping[str, Rows], invariant: int) -> Spheres:
         """φ(θ) at ``point`` with ``invariant`` scale-invariant blocks; block number ``invariant`` is θ_*."""
-        device = next(iter(point.values())).device
+        device, dtype = (first := next(iter(point.values()))).device, first.dtype
         local = {name: Rows(entry.axis, entry.block.to(device)) for name, entry in rows.items()}
-        spheres = cls(local, torch.ones(invariant + 1, dtype=torch.float64, device=device))
+        spheres = cls(local, torch.ones(invariant + 1, dtype=dtype, device=device))
         radii = spheres.norms(point)
         radii[invariant] = 1.0
         return cls(local, radii)
@@ -69,6 +69,12 @@ class Spheres:
         """V = r u."""
         return self.scale(coordinates, self.radii)
 
+    def along(self, vector: Point) -> OnDemand:
+        """V ∈ φ(θ) with v_i along ``vector``'s block, tensor by tensor (Eq. 6); 0 where that is zero."""
+        norms = self.norms(vector)
+        factors = torch.where(norms > 0, self.radii / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
+        return OnDemand(vector, lambda name: vector[name] * self._of_rows(name, factors, vector[name]))
+
     def on_segment(self, point: Point, coordinates: Point, step: float) -> OnDemand:
         """``point`` + ``step`` · r u, tensor by tensor, without holding v = r u."""
         factors = step * self.radii
@@ -90,7 +96,7 @@ class Spheres:
         """
         norms = self.norms(vector)
         weak = norms <= resolution * norms.max()
-        unit = self.scale(vector, torch.where(weak, 0.0, 1.0 / norms.clamp_min(torch.finfo(torch.float64).tiny)))
+        unit = self.scale(vector, torch.where(weak, 0.0, 1.0 / norms.clamp_min(torch.finfo(norms.dtype).tiny)))
         if fallback is None or not bool(weak.any()):
             return unit
         replaced = self.scale(fallback, weak.double())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.execution import Batch
 from bnsharp_cli.measurement.outputs import as_double, converted, correct
 from bnsharp_cli.measurement.processes import ALONE, Processes
 from bnsharp_cli.training.augmentation import Augmentation
+from bnsharp_cli.training.catalogue import rule
 from bnsharp_cli.training.examples import Examples, in_parts
 from bnsharp_cli.training.mixed_precision import precision_of
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.rules import RULES, Closure
+from bnsharp_cli.training.rules import Closure, Rule, Weight, with_graph
 from bnsharp_cli.training.schedules import SCHEDULES
 
 Criterion = Callable[[Any, Tensor], Tensor]
@@ -51,6 +53,7 @@ class Training:
         options: how.
         criterion: mean loss of a batch from outputs and targets.
         black: what a black pixel has become by normalisation, (1, C, 1, 1); for crops.
+        blocks: finds the scale-invariant rows, for rules that need them.
         device: where to compute.
         processes: that share each batch.
 
@@ -66,13 +69,15 @@ class Training:
         criterion: Criterion = functional.cross_entropy,
         *,
         black: Tensor | None = None,
+        blocks: Callable[[], Blocks] | None = None,
         device: torch.device | None = None,
         processes: Processes = ALONE,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.module = module.to(self.device)
         self.options = options
-        self.rule = _rule(self.module, options)
+        self.rule = _rule(self.module, options, blocks or _unknown)
+        self.rule.differentiate = self._differentiate
         self.epoch = 0
         self.gradients = 0
         self._examples, self._criterion, self._processes = examples, criterion, processes
@@ -111,6 +116,7 @@ class Training:
                         f"The training loss became {losses[-1]} in epoch {self.epoch + 1}.", _REMEDY
                     )
                 progress(len(losses), losses[-1])
+            self._refresh()
         self.rule.end_epoch()
         self._share_first(dict(self.module.named_buffers()))
         self._require_finite()
@@ -168,25 +174,41 @@ class Training:
             inputs = self._augmentation(inputs, generator)
 
         def closure() -> Tensor:
-            self.module.zero_grad(set_to_none=True)
             with self._precision.autocast():
-                loss = self._criterion(self.module(inputs), targets)
-            mean = loss.detach().clone()
-            self._precision.backward(loss, lambda: self._average(mean))
-            self.gradients += 1
-            return mean
+                return self._criterion(self.module(inputs), targets)
 
         return closure
 
-    def _average(self, loss: Tensor) -> None:
-        """Put the mean over processes into the gradients and into ``loss``."""
+    def _differentiate(self, closure: Closure, weight: Weight | None = None) -> Tensor:
+        """How the rule gets its gradients, see :attr:`~bnsharp_cli.training.rules.Rule.differentiate`."""
+        loss = with_graph(closure())
+        mean = loss.detach().clone()
+        self._average({"loss": mean})
+        weighted = loss if weight is None else weight(float(mean)) * loss
+        earlier = {parameter: parameter.grad for parameter in self.module.parameters() if parameter.grad is not None}
+        self.module.zero_grad(set_to_none=True)
+        self._precision.backward(weighted, lambda: self._average(self._gradients()))
+        for parameter, gradient in earlier.items():
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        self.gradients += 1
+        return mean
+
+    def _gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
+
+    def _average(self, tensors: Mapping[str, Tensor]) -> None:
+        """Let each tensor be its mean over the processes."""
         if self._processes.count == 1:
             return
-        gradients = {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
         self._processes.agree()
-        means = self._processes.total({**gradients, "": loss})
-        for name, tensor in {**gradients, "": loss}.items():
-            tensor.copy_(means[name] / self._processes.count)
+        for tensor, total in zip(tensors.values(), self._processes.total(dict(tensors)).values(), strict=True):
+            tensor.copy_(total / self._processes.count)
+
+    def _refresh(self) -> None:
+        """Let running statistics follow parameters that have moved since the last pass they have seen."""
+        if self.rule.refreshes_statistics:
+            batches = self._examples.batches(self._whole(torch.arange(len(self._examples))))
+            torch.optim.swa_utils.update_bn(batches, self.module, self.device)
 
     def _share_first(self, tensors: Mapping[str, Tensor]) -> None:
         """Give every process the tensors of the first."""
@@ -205,18 +227,22 @@ class Training:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
 
-def _rule(module: nn.Module, options: TrainingOptions) -> Any:
-    extra: dict[str, Any] = asdict(options.rule_options)
-    if options.clip_gradient is not None:
-        extra["clip_gradient"] = options.clip_gradient
-    return RULES[options.rule](
+def _rule(module: nn.Module, options: TrainingOptions, blocks: Callable[[], Blocks]) -> Rule:
+    return rule(
+        options.rule,
         module,
+        blocks,
+        options.rule_options,
         lr=options.learning_rate,
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         nesterov=options.nesterov,
-        **extra,
+        clip_gradient=options.clip_gradient,
     )
+
+
+def _unknown() -> Blocks:
+    raise UsageError("blocks: this rule has to know which rows are scale-invariant.", "Pass what finds them.")
 
 
 @dataclass(frozen=True)

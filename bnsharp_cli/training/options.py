@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.training.augmentation import AUGMENTATIONS
+from bnsharp_cli.training.catalogue import RULES, RuleOptions
 from bnsharp_cli.training.mixed_precision import FORMATS
-from bnsharp_cli.training.rules import RULES, RuleOptions
 from bnsharp_cli.training.schedules import SCHEDULES
 
 
@@ -76,10 +77,17 @@ class TrainingOptions:
             raise UsageError(f"--milestone: --schedule {self.schedule} has none.", "Leave one of them out.")
 
     def to_dict(self) -> dict[str, object]:
-        """Plain containers, for the checkpoint; the options of the rules stand among the others."""
-        own = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "rule_options"}
-        every = {**own, **asdict(self.rule_options)}
+        """Plain containers, for the checkpoint; of the options of single rules those that are not the usual ones."""
+        every = {**asdict(self), "rule_options": _unusual(asdict(self.rule_options), asdict(RuleOptions()))}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in every.items()}
+
+
+def _unusual(chosen: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of nested records that differ."""
+    different = {name: value for name, value in chosen.items() if value != usual[name]}
+    return {
+        name: _unusual(value, usual[name]) if isinstance(value, Mapping) else value for name, value in different.items()
+    }
 
 
 def _require_known(option: str, found: str, known: Collection[str]) -> None:

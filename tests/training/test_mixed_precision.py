@@ -14,32 +14,10 @@ from bnsharp_cli.training.examples import Resident
 from bnsharp_cli.training.loop import Training, evaluate
 from bnsharp_cli.training.mixed_precision import MixedPrecision
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.rules import RULES, Closure, Sgd
+from bnsharp_cli.training.rules import Sgd
 from tests.cases import images, mlp_bn, vectors
 
 CPU = torch.device("cpu")
-
-
-class Midpoint(Sgd):
-    """Two gradients a step: the second, half a step further, is the one that is followed."""
-
-    gradients_per_step = 2
-
-    def step(self, closure: Closure) -> Tensor:  # type: ignore[override]
-        before = [parameter.detach().clone() for parameter in self._module.parameters()]
-        closure()
-        with torch.no_grad():
-            for parameter in self._module.parameters():
-                parameter.sub_(parameter.grad, alpha=self.param_groups[0]["lr"] / 2)
-
-        def at_the_midpoint() -> Tensor:
-            loss = closure()
-            with torch.no_grad():
-                for parameter, old in zip(self._module.parameters(), before, strict=True):
-                    parameter.copy_(old)
-            return loss
-
-        return super().step(at_the_midpoint)
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
@@ -102,26 +80,24 @@ def test_a_gradient_that_is_never_finite_is_an_error() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", [None, "bf16", "fp16"])
-def test_it_learns_on_a_gpu_with_a_rule_of_two_gradients(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "midpoint", Midpoint)
+def test_it_learns_on_a_gpu_with_a_rule_of_two_gradients(name: str | None) -> None:
     torch.manual_seed(0)
     ((inputs, targets),) = images(64)
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
     device, examples = torch.device("cuda", 0), Resident(inputs, targets)
-    options = TrainingOptions(rule="midpoint", epochs=20, batch_size=32, amp=name, augment=("flip",))
+    options = TrainingOptions(rule="sam", epochs=20, batch_size=32, amp=name, augment=("flip",))
     training = Training(module, examples, options, device=device)
     losses = [training.run_epoch() for _ in range(20)]
     assert losses[-1] < losses[0] / 2
     assert training.gradients == 20 * 2 * 2
-    assert int(module[1].num_batches_tracked) == training.gradients
+    assert int(module[1].num_batches_tracked) == training.gradients / 2
     assert evaluate(module, examples, device=device).accuracy > 0.5
 
 
-def test_the_rule_of_two_gradients_learns_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "midpoint", Midpoint)
+def test_the_rule_of_two_gradients_learns_in_full_precision() -> None:
     torch.manual_seed(0)
     examples = Resident(*vectors(96)[0])
-    training = Training(mlp_bn(), examples, TrainingOptions(rule="midpoint", batch_size=32))
+    training = Training(mlp_bn(), examples, TrainingOptions(rule="sam", batch_size=32))
     losses = [training.run_epoch() for _ in range(15)]
     assert losses[-1] < losses[0]
     assert training.gradients == 15 * 3 * 2

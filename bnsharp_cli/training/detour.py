@@ -1,0 +1,110 @@
+"""Passes at other parameters within one step, after which everything is where the plain pass left it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.training.rules import Closure, Rule, Weight
+
+
+class RandomState:
+    """The state of torch's generators on the CPU and where the module is."""
+
+    def __init__(self, module: nn.Module) -> None:
+        devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
+        self._cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
+        self._cpu = torch.get_rng_state()
+
+    def put_back(self) -> None:
+        """Let the same random numbers come again."""
+        torch.set_rng_state(self._cpu)
+        for device, state in self._cuda.items():
+            torch.cuda.set_rng_state(state, device)
+
+
+class Detour:
+    """Moves a module's parameters about; on leaving they, its buffers and the random state are put back.
+
+    Args:
+        rule: whose module's trainable parameters move.
+        start: the random state before the plain pass: dropout on the same batch drops the same again.
+
+    Attributes:
+        parameters: the trainable ones by name, without the marks of wrappers.
+        origin: their values on entering.
+    """
+
+    def __init__(self, rule: Rule, start: RandomState | None = None) -> None:
+        self.parameters = trainable(rule.module)
+        self._buffers = [*rule.module.buffers()]
+        self._start, self._end = start, RandomState(rule.module)
+        self._differentiate = rule.differentiate
+
+    def __enter__(self) -> Self:
+        self.origin: Point = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self._kept = [buffer.clone() for buffer in self._buffers]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.origin[name])
+            for buffer, kept in zip(self._buffers, self._kept, strict=True):
+                buffer.copy_(kept)
+        self._end.put_back()
+
+    @torch.no_grad()
+    def displace(self, direction: Mapping[str, Tensor], length: float) -> None:
+        """Let the parameters be θ + length · direction."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(self.origin[name]).add_(direction[name], alpha=length)
+
+    @torch.no_grad()
+    def mirror(self) -> None:
+        """From θ + d to θ − d."""
+        for name, parameter in self.parameters.items():
+            parameter.neg_().add_(self.origin[name], alpha=2)
+
+    def add_gradient(self, closure: Closure, weight: Weight | None = None) -> Tensor:
+        """Add the gradient here to ``.grad``, times ``weight`` of the loss; returns the loss."""
+        if self._start is not None:
+            self._start.put_back()
+        return self._differentiate(closure, weight)
+
+    def gradient(self) -> Point:
+        """What ``.grad`` holds, zero where nothing."""
+        return {
+            name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for name, parameter in self.parameters.items()
+        }
+
+    def take_gradient(self) -> Point:
+        """What ``.grad`` holds; it is empty afterwards."""
+        taken = self.gradient()
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        return taken
+
+    def give_gradient(self, gradient: Mapping[str, Tensor]) -> None:
+        """Let ``.grad`` be ``gradient``."""
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradient[name]
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that take a gradient, by their names in the network itself."""
+    return {
+        name.removeprefix("module.").removeprefix("_orig_mod.") if _wraps(module) else name: parameter
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def _wraps(module: nn.Module) -> bool:
+    return isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod")

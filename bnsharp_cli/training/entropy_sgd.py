@@ -1,0 +1,129 @@
+"""Entropy-SGD (Chaudhari et al., ICLR 2017): descends the local entropy, which is large in wide valleys."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.training.detour import Detour
+from bnsharp_cli.training.rules import Closure, Rule
+
+_SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """The inner steps of :class:`EntropySgd`.
+
+    Attributes:
+        steps: L, each with a batch of its own.
+        scope: γ at the start.
+        scoping: γ grows by the factor 1 + scoping at every step. The widespread code never advances its count of
+            steps, so its scoping is inert, as 0 is here.
+        noise: ε.
+        lr: η'.
+        averaging: α.
+        seed: of the noise; every process of several has the same.
+    """
+
+    steps: int = 20
+    scope: float = 0.03
+    scoping: float = 0.0
+    noise: float = 1e-4
+    lr: float = 0.1
+    averaging: float = 0.75
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, sound in {
+            "steps": self.steps >= 1,
+            "scope": self.scope >= 0,
+            "scoping": self.scoping >= 0,
+            "noise": self.noise >= 0,
+            "lr": self.lr > 0,
+            "averaging": 0 <= self.averaging < 1,
+        }.items():
+            if not sound:
+                raise UsageError(f"entropy-sgd, {name}: {getattr(self, name)} is out of range.", "Change it.")
+
+
+class EntropySgd(Rule):
+    r"""Algorithm 1 of Chaudhari et al.: L steps of Langevin dynamics around θ, then a step towards their mean.
+
+    .. math:: x' ← x' − η' (∇f(x') + γ (x' − θ)) + \sqrt{η'} ε N(0, I), \quad μ ← α μ + (1 − α) x'
+
+    The gradient of the local entropy is γ (θ − μ). As in the authors' code the outer step leaves γ out,
+    θ ← θ − lr (θ − μ), so ``lr`` = 1 goes to μ itself. Weight decay belongs to f: it acts in the inner steps only.
+    Running statistics see the first inner pass, the one at θ.
+
+    Args:
+        module: what to train.
+        lr: of the outer step.
+        langevin: the inner steps.
+        **of_sgd: momentum, weight_decay, nesterov; the momentum is that of the outer step.
+    """
+
+    refreshes_statistics = True
+
+    def __init__(self, module: nn.Module, lr: float, *, langevin: Langevin | None = None, **of_sgd: Any) -> None:
+        super().__init__(module, lr, **of_sgd)
+        self.langevin = langevin or Langevin()
+        self.gradients_per_step = self.batches_per_step = self.langevin.steps
+
+    def _step(self, closures: list[Closure]) -> Tensor:
+        with torch.no_grad():
+            mean = [parameter.clone() for parameter in self._trained()]
+        loss = self._plain_pass(closures[0])
+        with Detour(self) as detour:
+            generators: dict[torch.device, torch.Generator] = {}
+            for number, closure in enumerate(closures[: self.batches_per_step]):
+                if number:
+                    self.zero_grad()
+                    detour.add_gradient(closure)
+                self._move(detour.origin, mean, generators)
+        self._towards(mean)
+        return loss
+
+    @property
+    def coefficient(self) -> float:
+        """γ at the present step."""
+        return self.langevin.scope * (1 + self.langevin.scoping) ** self.steps
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+
+    @torch.no_grad()
+    def _move(self, origin: Point, mean: list[Tensor], generators: dict[torch.device, torch.Generator]) -> None:
+        """One step of Langevin dynamics, and of the running mean."""
+        inner, gamma, decay = self.langevin, self.coefficient, self.param_groups[0]["weight_decay"]
+        for parameter, theta, average in zip(self._trained(), origin.values(), mean, strict=True):
+            force = gamma * (parameter - theta) + decay * parameter
+            if parameter.grad is not None:
+                force += parameter.grad
+            kicks = torch.empty_like(parameter).normal_(generator=self._generator(parameter.device, generators))
+            parameter.add_(force, alpha=-inner.lr).add_(kicks, alpha=math.sqrt(inner.lr) * inner.noise)
+            average.lerp_(parameter, 1 - inner.averaging)
+
+    def _towards(self, mean: list[Tensor]) -> None:
+        """The outer step, without weight decay."""
+        with torch.no_grad():
+            for parameter, average in zip(self._trained(), mean, strict=True):
+                parameter.grad = parameter - average
+        group = self.param_groups[0]
+        decay, group["weight_decay"] = group["weight_decay"], 0.0
+        try:
+            self._descend()
+        finally:
+            group["weight_decay"] = decay
+
+    def _generator(self, device: torch.device, known: dict[torch.device, torch.Generator]) -> torch.Generator:
+        """Of the noise of this step, so that a resumed run draws the same."""
+        if device not in known:
+            known[device] = torch.Generator(device).manual_seed((self.langevin.seed + 1) * _SEEDS + self.steps)
+        return known[device]

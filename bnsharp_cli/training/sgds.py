@@ -1,0 +1,221 @@
+"""SGDS, Algorithm 1 of Yi et al.: descends L + λ · BN-Sharpness^p (Eq. 11)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.core.point import Point, norm
+from bnsharp_cli.core.quadrature import gradient_nodes
+from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.training.detour import Detour, RandomState, trainable
+from bnsharp_cli.training.rules import Closure, Rule
+
+FORMS = ("corrected", "printed", "exact", "exact-total")
+BATCHES = ("same", "independent")
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """The regulariser λ · BN-Sharpness^p and how its gradient is computed.
+
+    Attributes:
+        delta: δ, the radius along v ∈ φ(θ).
+        power: p, even.
+        coefficient: λ of the first epoch.
+        growth: factor of λ at the end of every epoch.
+        search_steps: K₁, power steps towards the sharpest direction; 0 takes Eq. (6), the gradient's.
+        clip: largest norm of the regulariser's gradient, λ included; it is shortened to that.
+        form: ``corrected`` is Eq. (15) with the sign that makes it a gradient, ``printed`` is Eq. (15) as printed,
+            ``exact`` the gradient of the integral at fixed v, ``exact-total`` that with v ∈ φ(θ) moving with θ.
+        batches: ``same`` for all gradients of a step, or ``independent`` ones for the two of Eq. (15) (Sec. 5).
+        nodes: Gauss nodes of the exact forms.
+    """
+
+    delta: float = 1e-3
+    power: int = 2
+    coefficient: float = 1e-4
+    growth: float = 1.02
+    search_steps: int = 0
+    clip: float = 0.1
+    form: str = "corrected"
+    batches: str = "same"
+    nodes: int = 8
+
+    def __post_init__(self) -> None:
+        sound = {
+            "delta": (0 < self.delta < 1, "a number in (0, 1)"),
+            "power": (self.power >= 2 and self.power % 2 == 0, "an even number (Algorithm 1)"),
+            "coefficient": (0 <= self.coefficient < math.inf, "a number from 0 on"),
+            "growth": (0 < self.growth < math.inf, "a positive number"),
+            "search_steps": (self.search_steps >= 0, "a number from 0 on"),
+            "clip": (self.clip > 0, "a positive number"),
+            "form": (self.form in FORMS, f"one of {', '.join(FORMS)}"),
+            "batches": (self.batches in BATCHES, f"one of {', '.join(BATCHES)}"),
+            "nodes": (self.nodes >= 2, "2 or more"),
+        }
+        for name, (holds, expected) in sound.items():
+            if not holds:
+                raise UsageError(f"{name}: expected {expected}, found {getattr(self, name)}.", "Change it.")
+        if self.batches == "independent" and self.exact:
+            raise UsageError(
+                f"The form {self.form} compares losses on one batch.", "Use the same batches, or the form corrected."
+            )
+
+    @property
+    def exact(self) -> bool:
+        """Whether the integral is used instead of Eq. (15)."""
+        return self.form.startswith("exact")
+
+
+class Sgds(Rule):
+    """SGD on L + λ · BN-Sharpness^p, with the direction v searched anew in every step.
+
+    It holds the parameters and one gradient beside what SGD holds; the exact forms hold v as well.
+
+    Args:
+        module: what to train.
+        blocks: which rows are scale-invariant, by the names of ``module``'s parameters.
+        lr: the step size.
+        sharpness: the regulariser.
+        **of_sgd: momentum, weight_decay, nesterov.
+
+    Raises:
+        UsageError: the blocks are those of another network.
+    """
+
+    def __init__(
+        self, module: nn.Module, blocks: Blocks, lr: float, *, sharpness: Sharpness | None = None, **of_sgd: Any
+    ) -> None:
+        super().__init__(module, lr, **of_sgd)
+        self.sharpness = options = sharpness or Sharpness()
+        self.batches_per_step = 3 if options.batches == "independent" else 1
+        self.gradients_per_step = 1 + 2 * options.search_steps + (options.nodes if options.exact else 2)
+        parameters = trainable(module)
+        unknown = [name for name in parameters if name not in blocks.rows]
+        if unknown:
+            raise UsageError(f"blocks: nothing is known of {unknown[0]}.", "Find the blocks of the same network.")
+        self._rows = {name: blocks.rows[name] for name in parameters}
+        self._invariant = blocks.invariant
+
+    @property
+    def coefficient(self) -> float:
+        """λ of the present epoch."""
+        return self.sharpness.coefficient * self.sharpness.growth**self.epochs
+
+    def _step(self, closures: list[Closure]) -> Tensor:
+        if not self.coefficient:
+            return super()._step(closures)
+        start = RandomState(self.module)
+        loss = self._plain_pass(closures[0])
+        with Detour(self, start if self.sharpness.batches == "same" else None) as detour:
+            gradient = detour.take_gradient()
+            spheres = Spheres.around(detour.origin, self._rows, self._invariant)
+            segment = _Segment(detour, spheres, gradient, float(loss), self.sharpness)
+            segment.search(closures[0])
+            if self.sharpness.exact:
+                regulariser = segment.gradient_of_integral(closures[0])
+            else:
+                regulariser = segment.equation_15(*closures[1:3] or [closures[0]] * 2)
+            self._clip(regulariser)
+            detour.give_gradient({name: tensor.add_(regulariser.pop(name)) for name, tensor in gradient.items()})
+        self._descend()
+        return loss
+
+    def _clip(self, regulariser: Point) -> None:
+        """λ times it, shortened to ``clip``."""
+        length = self.coefficient * norm(regulariser)
+        factor = self.coefficient * min(1.0, self.sharpness.clip / length if length else 1.0)
+        for tensor in regulariser.values():
+            tensor.mul_(factor)
+
+
+class _Segment:
+    """F(v) = δ⁻¹ ∫_{−δ}^{δ} |ΔL(t)/δ|^p dt and its gradients, by passes of a training step.
+
+    v is kept as the vector whose blocks point along it, and let go while passes run: at θ + d the parameters know.
+    """
+
+    def __init__(self, detour: Detour, spheres: Spheres, gradient: Point, loss: float, options: Sharpness) -> None:
+        self._detour, self._spheres, self._gradient, self._loss, self._options = (
+            detour, spheres, gradient, loss, options
+        )  # fmt: skip
+        self._direction: Mapping[str, Tensor] = spheres.along(gradient)
+
+    def search(self, closure: Closure) -> None:
+        """Let v be Eq. (6), then make K₁ steps of the power method, with the two nodes of the meter's search."""
+        node = float(gradient_nodes(self._options.power, 2)[0][1])
+        scale = 1 / (self._options.delta * norm(self._gradient) or 1.0)
+        for _ in range(self._options.search_steps):
+            self._leave(node)
+            self._add(closure, 1.0, scale)
+            self._detour.mirror()
+            self._add(closure, -1.0, scale)
+            self._direction = self._spheres.along(self._detour.take_gradient())
+
+    def equation_15(self, ahead: Closure, behind: Closure) -> Point:
+        """Eq. (15) over λ: δ⁻¹ (∇L·v)^{p−1} [∇L(θ + rδv) − ∇L(θ − rδv)], r = p/(p+1); + and − 2∇L as printed."""
+        power = self._options.power
+        slope = sum(float(self._gradient[name].flatten() @ v.flatten()) for name, v in self._direction.items())
+        factor = slope ** (power - 1) / self._options.delta
+        printed = self._options.form == "printed"
+        self._leave(power / (power + 1))
+        self._detour.add_gradient(ahead, lambda _: factor)
+        self._detour.mirror()
+        self._detour.add_gradient(behind, lambda _: factor if printed else -factor)
+        found = self._detour.take_gradient()
+        if printed:
+            for name, tensor in found.items():
+                tensor.add_(self._gradient[name], alpha=-2 * factor)
+        return found
+
+    def gradient_of_integral(self, closure: Closure) -> Point:
+        """∇_θ F by Gauss nodes: at fixed v, and for ``exact-total`` with ∂v/∂θ, (u_i · ∇_{v_i}F) θ_i/‖θ_i‖."""
+        delta = self._options.delta
+        direction = {name: v.clone() for name, v in self._direction.items()}
+        total, radial = 0.0, torch.zeros_like(self._spheres.radii)
+        so_far = torch.zeros_like(radial)
+        for node, weight in zip(*np.polynomial.legendre.leggauss(self._options.nodes), strict=True):
+            self._detour.displace(direction, delta * float(node))
+            total += self._add(closure, float(weight) * self._options.power / delta, 1 / delta)
+            sums = self._spheres.inner(direction, self._detour.gradient())
+            radial += delta * float(node) * (sums - so_far)
+            so_far = sums
+        found = self._detour.take_gradient()
+        for name, tensor in found.items():
+            tensor.add_(self._gradient[name], alpha=-total)
+        if self._options.form == "exact-total":
+            for name, tensor in self._moving(radial).items():
+                found[name] += tensor
+        return found
+
+    def _moving(self, radial: Tensor) -> Point:
+        """Σ_i (v_i · ∇_{v_i}F) θ_i/‖θ_i‖² over the blocks whose v_i grows with θ_i."""
+        squares = self._spheres.radii.square()
+        shares = torch.where(squares > 0, radial / squares, 0.0)
+        shares[-1] = 0.0
+        return self._spheres.scale(self._detour.origin, shares)
+
+    def _leave(self, part: float) -> None:
+        """Go to θ + part · δ v and let v go."""
+        self._detour.displace(self._direction, part * self._options.delta)
+        self._direction = {}
+
+    def _add(self, closure: Closure, factor: float, scale: float) -> float:
+        """Add factor · (scale · ΔL)^{p−1} ∇L here to ``.grad``; returns the factor of ∇L."""
+        used = []
+
+        def weight(loss: float) -> float:
+            used.append(factor * (scale * (loss - self._loss)) ** (self._options.power - 1))
+            return used[0]
+
+        self._detour.add_gradient(closure, weight)
+        return used[0]

@@ -1,0 +1,62 @@
+"""Entropy-SGD against its algorithm written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.training.entropy_sgd import EntropySgd, Langevin
+from tests.training.test_rules import closures, network
+
+
+def test_a_step_without_noise_is_algorithm_1_of_chaudhari() -> None:
+    module, reference = network(), network()
+    options = Langevin(steps=4, scope=0.5, noise=0.0, lr=0.2, averaging=0.6)
+    EntropySgd(module, 0.7, weight_decay=0.01, langevin=options).step(*closures(module, 4))
+
+    parameters = [*reference.parameters()]
+    theta = [p.detach().clone() for p in parameters]
+    mean = [p.clone() for p in theta]
+    for closure in closures(reference, 4):
+        gradients = torch.autograd.grad(closure(), parameters)
+        with torch.no_grad():
+            for p, g, x, m in zip(parameters, gradients, theta, mean, strict=True):
+                p -= 0.2 * (g + 0.01 * p - 0.5 * (x - p))
+                m.copy_(0.6 * m + 0.4 * p)
+    for mine, x, m in zip(module.parameters(), theta, mean, strict=True):
+        torch.testing.assert_close(mine, x - 0.7 * (x - m))
+
+
+def test_the_noise_has_its_size_and_belongs_to_the_step() -> None:
+    def after(seed: int, steps: int) -> torch.Tensor:
+        module = nn.Linear(200, 100, bias=False)
+        nn.init.zeros_(module.weight)
+        rule = EntropySgd(
+            module, 1.0, langevin=Langevin(steps=1, scope=0, noise=0.1, lr=0.25, averaging=0.0, seed=seed)
+        )
+        for _ in range(steps):
+            rule.step(lambda: 0 * module.weight.sum())
+        return module.weight.detach()
+
+    first = after(0, 1)
+    assert float(first.std()) == pytest.approx(0.25**0.5 * 0.1, rel=0.02)
+    assert torch.equal(first, after(0, 1))
+    assert not torch.equal(first, after(1, 1))
+    assert float(torch.corrcoef(torch.stack([first.flatten(), (after(0, 2) - first).flatten()]))[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("scoping", [0.0, 0.1])
+def test_scoping_advances(scoping: float) -> None:
+    module = network()
+    rule = EntropySgd(module, 1.0, langevin=Langevin(steps=1, scope=0.03, scoping=scoping))
+    for step in range(3):
+        assert rule.coefficient == pytest.approx(0.03 * (1 + scoping) ** step)
+        rule.step(*closures(module, 1, step))
+
+
+def test_what_cannot_be_meant() -> None:
+    for wrong in ({"steps": 0}, {"averaging": 1.0}, {"lr": 0.0}, {"scope": -1.0}):
+        with pytest.raises(UsageError, match="out of range"):
+            Langevin(**wrong)
