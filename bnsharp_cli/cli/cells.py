@@ -123,7 +123,15 @@ class Experiment:
         trainee = with_seed(self.trainee(cell), seed)
         options = replace(cell.options, seed=seed)
         device = self.place.device
-        training = Training(trainee.module, trainee.train, options, trainee.loss_of, black=trainee.black, device=device)
+        training = Training(
+            trainee.module,
+            trainee.train,
+            options,
+            trainee.loss_of,
+            black=trainee.black,
+            blocks=trainee.blocks,
+            device=device,
+        )
         settings = Settings(self.path(cell, seed), resume=True, measure_every=0, measure_samples=2, track=None)
         run = Run(trainee, training, settings, display)
         figures = run.execute()

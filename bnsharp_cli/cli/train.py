@@ -118,7 +118,14 @@ def _run(
     display = Display(quiet, options.epochs)
     trainee = open_trainee(wanted, device, shared.count, display.phase)
     training = Training(
-        trainee.module, trainee.train, options, trainee.loss_of, black=trainee.black, device=device, processes=shared
+        trainee.module,
+        trainee.train,
+        options,
+        trainee.loss_of,
+        black=trainee.black,
+        blocks=trainee.blocks,
+        device=device,
+        processes=shared,
     )
     run = Run(trainee, training, settings, display)
     try:

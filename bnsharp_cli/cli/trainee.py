@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnsharp_cli.api import find_blocks
 from bnsharp_cli.cli.arguments import parse_options
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.architecture import build_architecture
@@ -23,9 +24,13 @@ from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.io.usual_preprocessing import Override
 from bnsharp_cli.io.whole import WholeSplit, read_whole, share_of_memory
 from bnsharp_cli.measurement.adapters import CheckedCriterion
+from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.outputs import as_double, converted, prediction
 from bnsharp_cli.training.examples import Examples, Resident, Streamed
 from bnsharp_cli.training.loop import Criterion
+
+_SPLITS = ("train", "test")
+_FEW = 64
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class Trainee:
         loss: Tensor = self.criterion.criterion(prediction(outputs) if self.criterion.tensor_only else outputs, targets)
         return loss
 
+    def blocks(self) -> Blocks:
+        """The scale-invariant rows, found on a few images."""
+        few = next(self.train.batches([torch.arange(min(_FEW, len(self.train)))]))
+        return find_blocks(self.module, [few], self.criterion.criterion)
+
     def judge(self, device: torch.device) -> Criterion:
         """The same loss for outputs in float64, as figures are made with."""
         checked, tensor_only = _checked(self.criterion, device), self.criterion.tensor_only
@@ -110,9 +120,6 @@ def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress:
     if isinstance(criterion.criterion, nn.Module):
         criterion.criterion.to(device)
     return Trainee(wanted, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
-
-
-_SPLITS = ("train", "test")
 
 
 def _examples(split: WholeSplit) -> Examples:

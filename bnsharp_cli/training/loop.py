@@ -16,10 +16,8 @@ from torch.nn import functional
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.execution import Batch
-from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.outputs import as_double, converted, correct
 from bnsharp_cli.measurement.processes import ALONE, Processes
-from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.training.augmentation import Augmentation
 from bnsharp_cli.training.catalogue import rule
 from bnsharp_cli.training.examples import Examples, in_parts
@@ -33,8 +31,6 @@ Progress = Callable[[int, float], None]
 """Told how many steps of the epoch are done, and the loss of the last."""
 
 _REMEDY = "Lower --learning-rate."
-_PROBED = 64
-"""Samples on which scale-invariant rows are looked for."""
 
 
 def unobserved(_: int, __: float) -> None:
@@ -57,6 +53,7 @@ class Training:
         options: how.
         criterion: mean loss of a batch from outputs and targets.
         black: what a black pixel has become by normalisation, (1, C, 1, 1); for crops.
+        blocks: finds the scale-invariant rows, for rules that need them.
         device: where to compute.
         processes: that share each batch.
 
@@ -72,13 +69,14 @@ class Training:
         criterion: Criterion = functional.cross_entropy,
         *,
         black: Tensor | None = None,
+        blocks: Callable[[], Blocks] | None = None,
         device: torch.device | None = None,
         processes: Processes = ALONE,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.module = module.to(self.device)
         self.options = options
-        self.rule = self._rule(criterion, examples)
+        self.rule = _rule(self.module, options, blocks or _unknown)
         self.rule.differentiate = self._differentiate
         self.epoch = 0
         self.gradients = 0
@@ -118,6 +116,7 @@ class Training:
                         f"The training loss became {losses[-1]} in epoch {self.epoch + 1}.", _REMEDY
                     )
                 progress(len(losses), losses[-1])
+            self._refresh()
         self.rule.end_epoch()
         self._share_first(dict(self.module.named_buffers()))
         self._require_finite()
@@ -152,26 +151,6 @@ class Training:
         self._precision.load_state_dict(state["precision"])
         self.epoch, self.gradients = int(state["epoch"]), int(state["gradients"])
 
-    def _rule(self, criterion: Criterion, examples: Examples) -> Rule:
-        options = self.options
-
-        def blocks() -> Blocks:
-            batch = next(examples.batches([torch.arange(min(_PROBED, len(examples)))]))
-            surface = LossSurface.of(self.module, [batch], criterion, device=self.device)
-            return find_blocks(surface, surface.point())
-
-        return rule(
-            options.rule,
-            self.module,
-            blocks,
-            options.rule_options,
-            lr=options.learning_rate,
-            momentum=options.momentum,
-            weight_decay=options.weight_decay,
-            nesterov=options.nesterov,
-            clip_gradient=options.clip_gradient,
-        )
-
     def _steps(self) -> Iterator[tuple[Closure, ...]]:
         """The closures of each step: as many batches as the rule wants, each of a permutation of its own."""
         wanted = self.rule.batches_per_step
@@ -200,27 +179,32 @@ class Training:
 
         return closure
 
-    def _differentiate(self, closure: Closure, weight: Weight | None) -> Tensor:
-        """See :func:`~bnsharp_cli.training.rules.differentiate`."""
+    def _differentiate(self, closure: Closure, weight: Weight | None = None) -> Tensor:
+        """How the rule gets its gradients, see :attr:`~bnsharp_cli.training.rules.Rule.differentiate`."""
         loss = with_graph(closure())
-        mean = self._mean({"": loss.detach().clone()})[""]
-        self._precision.backward(loss if weight is None else weight(float(mean)) * loss, self._average)
+        mean = loss.detach().clone()
+        self._average({"loss": mean})
+        weighted = loss if weight is None else weight(float(mean)) * loss
+        self._precision.backward(weighted, lambda: self._average(self._gradients()))
         self.gradients += 1
         return mean
 
-    def _average(self) -> None:
-        """Put the mean over processes into the gradients."""
-        gradients = {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
-        for name, mean in self._mean(gradients).items():
-            if mean is not gradients[name]:
-                gradients[name].copy_(mean)
+    def _gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
 
-    def _mean(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Over processes."""
+    def _average(self, tensors: Mapping[str, Tensor]) -> None:
+        """Let each tensor be its mean over the processes."""
         if self._processes.count == 1:
-            return tensors
+            return
         self._processes.agree()
-        return {name: total / self._processes.count for name, total in self._processes.total(dict(tensors)).items()}
+        for tensor, total in zip(tensors.values(), self._processes.total(dict(tensors)).values(), strict=True):
+            tensor.copy_(total / self._processes.count)
+
+    def _refresh(self) -> None:
+        """Let running statistics follow parameters that have moved since the last pass they have seen."""
+        if self.rule.refreshes_statistics:
+            batches = self._examples.batches(self._whole(torch.arange(len(self._examples))))
+            torch.optim.swa_utils.update_bn(batches, self.module, self.device)
 
     def _share_first(self, tensors: Mapping[str, Tensor]) -> None:
         """Give every process the tensors of the first."""
@@ -237,6 +221,24 @@ class Training:
         """A seed for what is random in the present epoch."""
         text = f"{self.options.seed}/{self.epoch}/{purpose}/{rank}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def _rule(module: nn.Module, options: TrainingOptions, blocks: Callable[[], Blocks]) -> Rule:
+    return rule(
+        options.rule,
+        module,
+        blocks,
+        options.rule_options,
+        lr=options.learning_rate,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        nesterov=options.nesterov,
+        clip_gradient=options.clip_gradient,
+    )
+
+
+def _unknown() -> Blocks:
+    raise UsageError("blocks: this rule has to know which rows are scale-invariant.", "Pass what finds them.")
 
 
 @dataclass(frozen=True)

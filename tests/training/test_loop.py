@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import replace
 
 import pytest
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bnsharp_cli.api import find_blocks
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.training import loop
-from bnsharp_cli.training.catalogue import RULES
+from bnsharp_cli.training.catalogue import RULES, RuleOptions
+from bnsharp_cli.training.entropy_sgd import Langevin
 from bnsharp_cli.training.examples import Resident, Streamed, in_parts
 from bnsharp_cli.training.loop import Training, evaluate
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.rules import Closure, Sgd
+from bnsharp_cli.training.sgds import Sharpness
 from tests.cases import images, mlp_bn, vectors
 
 EXAMPLES = Resident(*vectors(96)[0])
@@ -110,32 +114,31 @@ class Greedy(Sgd):
     """Takes three batches, of each one gradient."""
 
     batches_per_step = 3
-    seen: list[tuple[float, ...]]
+    gradients_per_step = 3
 
     def _step(self, closures: list[Closure]) -> Tensor:
-        self.seen = [*getattr(self, "seen", []), tuple(closure().item() for closure in closures)]
-        return super()._step(closures)
+        self.seen = [*getattr(self, "seen", []), tuple(float(self._plain_pass(closure)) for closure in closures)]
+        self._plain_pass(closures[0])
+        self._descend()
+        return torch.tensor(self.seen[-1][0])
 
 
 def test_a_rule_of_several_batches_gets_independent_ones_and_keeps_the_order_of_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(RULES, "greedy", Greedy)
-    monkeypatch.setattr(
-        loop, "rule", lambda name, module, *_, **sgd: (Greedy if name == "greedy" else Sgd)(module, **sgd)
-    )
     options = TrainingOptions(epochs=2, batch_size=32, learning_rate=1e-30, momentum=0.0, seed=4)
     torch.manual_seed(0)
     module = nn.Linear(4, 3)
-    training = Training(module, EXAMPLES, replace(options, rule="greedy"))
-    losses = [training.run_epoch() for _ in range(2)]
-    assert losses == trained(copy.deepcopy(module), EXAMPLES, options)
+    usual = trained(copy.deepcopy(module), EXAMPLES, options)
+    monkeypatch.setattr("bnsharp_cli.training.catalogue.Sgd", Greedy)
+    training = Training(module, EXAMPLES, options)
+    assert [training.run_epoch() for _ in range(2)] == usual
     seen = torch.tensor(training.rule.seen)
     assert seen.shape == (6, 3)
     for epoch in seen.split(3):
         torch.testing.assert_close(epoch.mean(0), epoch.mean().expand(3))  # each order has every example once
         assert len(epoch.unique()) == 9
-    assert training.gradients == 6
+    assert training.gradients == 6 * 4
 
 
 def test_gradients_longer_than_allowed_are_shortened() -> None:
@@ -150,6 +153,42 @@ def test_gradients_longer_than_allowed_are_shortened() -> None:
         length = torch.cat([p.grad.flatten() for p in before.parameters()]).norm()
         expected = limit if shortened else float(length)
         assert float(moved.detach().norm()) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_every_rule_costs_what_it_says_and_goes_on_from_a_state(name: str) -> None:
+    rule_options = RuleOptions(langevin=Langevin(steps=3), sharpness=Sharpness(batches="independent", search_steps=1))
+    options = TrainingOptions(rule=name, epochs=3, batch_size=32, rule_options=rule_options)
+    blocks = functools.partial(find_blocks, mlp_bn(), [vectors(24)[0]])
+
+    def fresh() -> Training:
+        torch.manual_seed(0)
+        return Training(mlp_bn(), EXAMPLES, options, blocks=blocks)
+
+    whole, other = fresh(), fresh()
+    whole.run_epoch()
+    assert whole.gradients == 3 * whole.rule.gradients_per_step
+    other.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for training in (whole, other):
+        training.run_epoch()
+        training.run_epoch()
+    tensors = [training.state_dict()["state_dict"].values() for training in (whole, other)]
+    assert all(map(torch.equal, *tensors))
+    assert evaluate(whole.module, EXAMPLES).loss < 2
+
+
+def test_running_statistics_that_lag_behind_are_refreshed() -> None:
+    options = TrainingOptions(rule="entropy-sgd", epochs=1, batch_size=32)
+    training = Training(mlp_bn(), EXAMPLES, options)
+    training.run_epoch()
+    with torch.no_grad():
+        hidden = training.module[0](EXAMPLES.inputs)
+    torch.testing.assert_close(training.module[1].running_mean, hidden.mean(0))
+
+
+def test_a_rule_that_needs_blocks_says_so() -> None:
+    with pytest.raises(UsageError, match="has to know which rows"):
+        Training(mlp_bn(), EXAMPLES, TrainingOptions(rule="sgds"))
 
 
 def test_evaluate_is_eval_mode_over_everything(monkeypatch: pytest.MonkeyPatch) -> None:
