@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, and before torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each: threads of several processes starve each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

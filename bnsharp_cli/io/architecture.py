@@ -130,7 +130,8 @@ def identify(checkpoint: Checkpoint, arch: str | None = None, options: Mapping[s
 
     The user's word wins; then the file's own, which is a stranger's: it can name no code to import, and only known
     networks whose outline the weights have; then the one constructor of torchvision and timm whose network has their
-    names and shapes. What the arguments leave open is read off the shapes.
+    names and shapes, or torchvision's where timm has variants of it. What the arguments leave open is read off the
+    shapes.
 
     Args:
         checkpoint: verified weights.
@@ -192,16 +193,25 @@ def _guessed(readings: list[Shapes], given: dict[str, Any], notes: tuple[str, ..
         return Identity(*own, GUESS, notes)
     functions = [group for shapes in readings for known in index.matches(shapes) for group in known.functions]
     here = [found for group in functions if (found := _fitting(list(group), given, readings)) is not None]
-    if len(here) == 1:
-        alike = next(group for group in functions if here[0][0] in group)
-        others = [spec for spec in alike if spec != here[0][0]]
-        same = (f"{some(others, 3)} computes the same",) if others else ()
-        return Identity(*here[0], GUESS, (*notes, *same))
+    chosen = here[0] if len(here) == 1 else _stock(here)
+    if chosen is not None:
+        alike = next(group for group in functions if chosen[0] in group)
+        same = [spec for spec in alike if spec != chosen[0]]
+        other = [spec for spec, _ in here if spec != chosen[0]]
+        said = [f"{some(same, 3)} computes the same"] if same else []
+        said += [f"{some(other, 3)} has the same names and shapes, and computes something else"] if other else []
+        return Identity(*chosen, GUESS, (*notes, *said))
     fitting = [spec for spec, _ in here] or [group[0] for group in functions]
     if fitting:
         count = len(readings[0])
         return Identity("", given, UNKNOWN, notes, tuple(Candidate(spec, count, count) for spec in fitting))
     return Identity("", given, UNKNOWN, notes, tuple(_nearest(readings)))
+
+
+def _stock(found: list[tuple[str, dict[str, Any]]]) -> tuple[str, dict[str, Any]] | None:
+    """The only one of torchvision's among variants of other libraries, such as resnet18 beside timm's resnetblur18."""
+    stock = [pair for pair in found if pair[0].startswith("torchvision:")]
+    return stock[0] if len(stock) == 1 else None
 
 
 def _nearest(readings: list[Shapes]) -> Iterator[Candidate]:

@@ -146,13 +146,24 @@ def test_networks_that_compute_different_functions_with_one_outline_are_listed()
 
 
 @needs_timms_outlines
+def test_torchvisions_own_is_taken_where_timm_has_variants_of_it_and_they_are_named() -> None:
+    pytest.importorskip("timm", reason="the variants are timm's")
+    tensors = in_outline("torchvision:resnet18", {"num_classes": 10}).state_dict()
+    found = identify(checkpoint(tensors))
+    assert (found.spec, found.source) == ("torchvision:resnet18", "guess")
+    assert "timm:resnet18 computes the same" in found.notes
+    assert "timm:resnetblur18 has the same names and shapes, and computes something else" in found.notes
+
+
+@needs_timms_outlines
 def test_timms_networks_are_found_with_other_classes_and_channels() -> None:
     pytest.importorskip("timm")
     for name in ("convnext_atto", "resnet10t", "vit_tiny_patch16_224", "mobilenetv3_small_050"):
         tensors = in_outline(f"timm:{name}", {"num_classes": 3, "in_chans": 1}).state_dict()
         found = identify(checkpoint(tensors))
-        specs = {found.spec} | {candidate.spec for candidate in found.candidates}
-        assert f"timm:{name}" in specs
+        specs = {found.spec, *(candidate.spec for candidate in found.candidates)}
+        group = next(group for known in index.known() for group in known.functions if f"timm:{name}" in group)
+        assert specs & set(group)
         if found.spec:
             assert fitted(found, tensors)
 
@@ -341,8 +352,10 @@ def rebuilt(specs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         ["torchvision:googlenet"],
         ["torchvision:regnet_x_400mf"],
         ["torchvision:vgg11"],
-        pytest.param(["timm:efficientnet_b0", "timm:tf_efficientnet_b0"], marks=needs_timms_outlines),
-        pytest.param(["torchvision:resnet18", "timm:resnet18"], marks=needs_timms_outlines),
+        pytest.param(
+            ["timm:efficientnet_b0", "timm:efficientnet_blur_b0", "timm:tf_efficientnet_b0"], marks=needs_timms_outlines
+        ),
+        pytest.param(["torchvision:resnet18", "timm:resnet18", "timm:resnetblur18"], marks=needs_timms_outlines),
     ],
 )
 def test_a_part_of_the_index_is_rebuilt_bit_by_bit(specs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
