@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -110,6 +111,7 @@ def plot_curves(path: Path, curves: Mapping[str, Curve], title: str) -> None:
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, label=name, lw=1.4)
     axes.set(xlabel="epoch", ylabel="test accuracy, %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
