@@ -1,11 +1,13 @@
 """How far the search falls short: the default and ``--restarts 8`` against the best of 50 starts × 100 iterations.
 
     python -m benchmarks.search reference [--cifar folder:DIR]   # hours on one core; resumes where it stopped
-    python -m benchmarks.search compare [--cifar folder:DIR]     # minutes; prints the table of RESULTS.md
+    python -m benchmarks.search compare [--cifar folder:DIR]     # minutes; prints the table of ACCURACY.md
+    python -m benchmarks.search limit --network resnet18 --delta 0.001   # what any number of passes would reach
 
 The reference climbs every start by its own safeguarded power method, on a rule of two nodes and then of six (of
 resnet18's starts, the best five go on with six), and answers with the largest integral any start reached. It uses
-``SegmentObjective`` for F and its gradient, and nothing of ``core.ascent``.
+``SegmentObjective`` for F and its gradient, and nothing of ``core.ascent``. ``limit`` follows the power method with the
+best of seven part steps each time, which no budget pays for: what so many gradients of F can reach at all.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ STARTS, ITERATIONS = 50, 100
 _NODES = (2, 6)
 _FINAL_NODES = 24
 _PATIENCE, _STALLED = (10, 4), 1e-4
+_LIMIT, _PARTS = 8, (0.1, 0.15, 0.25, 0.35, 0.5, 0.7, 1.0)
 _REFINED = {"resnet18": 5}
 """Of a network whose steps are dear, how many of the starts go on with six nodes: the best ones by two."""
 
@@ -205,6 +208,25 @@ def compare(cifar: str, names: list[str], radii: list[float]) -> None:
             print("| " + " | ".join(cells) + " |", flush=True)
 
 
+def limit(cifar: str, names: list[str], radii: list[float]) -> None:
+    """The share of the best start that power steps of the best length reach, one after the other."""
+    for name in names:
+        subject = NETWORKS[name](cifar)
+        for delta in radii:
+            highest = max(row["value"] for row in _rows() if (row["network"], row["delta"]) == (name, delta))
+            coarse, fine = (objective(subject, delta, nodes) for nodes in _NODES)
+            u = _start(subject, coarse, 0)
+            print(f"{name}, δ = {delta:g}: 1B {fine.value(u).value / highest:.4f}", end="", flush=True)
+            for step in range(_LIMIT):
+                target = coarse.spheres.normalise(coarse.value_and_gradient(u).gradient, u, 1e-13)
+                tried = [
+                    coarse.spheres.normalise(add_scaled(scaled(u, 1 - part), target, part), target) for part in _PARTS
+                ]
+                u = max(tried, key=lambda point: coarse.value(point).value)
+                print(f"  {3 + 2 * step}B {fine.value(u).value / highest:.4f}", end="", flush=True)
+            print()
+
+
 def _passes(cost: Cost) -> str:
     return f"{cost.forward:g}F + {cost.backward:g}B"
 
@@ -216,15 +238,14 @@ def _rows() -> list[dict[str, Any]]:
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=["reference", "compare"])
+    parser.add_argument("part", choices=["reference", "compare", "limit"])
     parser.add_argument("--cifar", default="folder:cifar", help="CIFAR-10 images, as for bnsharp measure --data")
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
     parser.add_argument("--delta", action="append", type=float, choices=RADII, help="all by default")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # training rounds differently with more
     names, radii = arguments.network or list(NETWORKS), arguments.delta or list(RADII)
-    run = reference if arguments.part == "reference" else compare
-    run(arguments.cifar, names, radii)
+    {"reference": reference, "compare": compare, "limit": limit}[arguments.part](arguments.cifar, names, radii)
 
 
 if __name__ == "__main__":
