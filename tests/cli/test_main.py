@@ -59,7 +59,7 @@ def test_no_command_and_unknown_commands_exit_2(tmp_path: Path) -> None:
     assert "No such command" in bnsharp("measur", folder=tmp_path, expect=2).stderr
 
 
-def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupt_is_130_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     code = "from bnsharp_cli.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "train", "--epochs", "100000", "--output", "net.pt"],
@@ -71,7 +71,9 @@ def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
     )
     try:
-        assert process.stderr.readline().startswith("epoch 10/")
+        assert "gradients of 128 samples" in process.stderr.readline()
+        while not process.stderr.readline().startswith("epoch 10/"):
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
@@ -80,7 +82,8 @@ def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert "Interrupted" in errors
     assert "Traceback" not in errors
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} <= {"net.pt", "net.best.pt", "net.metrics.jsonl", "net.state"}
+    bnsharp("inspect", "net.pt", folder=tmp_path)
 
 
 @pytest.mark.parametrize("form", ["", "--json"])
