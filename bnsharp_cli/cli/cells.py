@@ -20,7 +20,7 @@ from bnsharp_cli.io import atomic
 from bnsharp_cli.measurement.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident
-from bnsharp_cli.training.loop import Training, evaluate
+from bnsharp_cli.training.loop import evaluate
 from bnsharp_cli.training.recipes import Cell
 
 _SUBSET_SEED = 0
@@ -123,15 +123,7 @@ class Experiment:
         trainee = with_seed(self.trainee(cell), seed)
         options = replace(cell.options, seed=seed)
         device = self.place.device
-        training = Training(
-            trainee.module,
-            trainee.train,
-            options,
-            trainee.loss_of,
-            black=trainee.black,
-            blocks=trainee.blocks,
-            device=device,
-        )
+        training = trainee.training(options, device)
         settings = Settings(self.path(cell, seed), resume=True, measure_every=0, measure_samples=2, track=None)
         run = Run(trainee, training, settings, display)
         figures = run.execute()

@@ -112,21 +112,11 @@ def _run(
     """Train to the end."""
     from bnsharp_cli.cli.run import Run
     from bnsharp_cli.cli.trainee import open_trainee
-    from bnsharp_cli.training.loop import Training
 
     shared = processes.current()
     display = Display(quiet, options.epochs)
     trainee = open_trainee(wanted, device, shared.count, display.phase)
-    training = Training(
-        trainee.module,
-        trainee.train,
-        options,
-        trainee.loss_of,
-        black=trainee.black,
-        blocks=trainee.blocks,
-        device=device,
-        processes=shared,
-    )
+    training = trainee.training(options, device, shared)
     run = Run(trainee, training, settings, display)
     try:
         return run, run.execute()

@@ -26,8 +26,10 @@ from bnsharp_cli.io.whole import WholeSplit, read_whole, share_of_memory
 from bnsharp_cli.measurement.adapters import CheckedCriterion
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.outputs import as_double, converted, prediction
+from bnsharp_cli.measurement.processes import ALONE, Processes
 from bnsharp_cli.training.examples import Examples, Resident, Streamed
-from bnsharp_cli.training.loop import Criterion
+from bnsharp_cli.training.loop import Criterion, Training
+from bnsharp_cli.training.options import TrainingOptions
 
 _SPLITS = ("train", "test")
 _FEW = 64
@@ -90,6 +92,19 @@ class Trainee:
         """The scale-invariant rows, found on a few images."""
         few = next(self.train.batches([torch.arange(min(_FEW, len(self.train)))]))
         return find_blocks(self.module, [few], self.criterion.criterion)
+
+    def training(self, options: TrainingOptions, device: torch.device, processes: Processes = ALONE) -> Training:
+        """Its training, with nothing done yet."""
+        return Training(
+            self.module,
+            self.train,
+            options,
+            self.loss_of,
+            black=self.black,
+            blocks=self.blocks,
+            device=device,
+            processes=processes,
+        )
 
     def judge(self, device: torch.device) -> Criterion:
         """The same loss for outputs in float64, as figures are made with."""

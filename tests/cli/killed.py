@@ -5,12 +5,9 @@ A plan says when: after some seconds, or the n-th time that the process is about
 
 from __future__ import annotations
 
-import gc
 import importlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bnsharp_cli
+from tests.serving import Server, serve, served_by
 
 TOUCHING = {"open", "os.rename", "os.chmod", "os.remove", "os.truncate", "tempfile.mkstemp"}
 """Audit events of what is done to files."""
@@ -36,7 +34,7 @@ class Ended:
 class Victims:
     """Starts the command, and kills it."""
 
-    server: subprocess.Popen[str]
+    server: Server
 
     def __call__(
         self,
@@ -57,29 +55,14 @@ class Victims:
         """
         when = {"after": after, "at": at, "signal_name": signal_name}
         plan = {"arguments": [*map(str, arguments)], "folder": str(folder), **when}
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        self.server.stdin.write(json.dumps(plan) + "\n")
-        self.server.stdin.flush()
-        return Ended(**json.loads(self.server.stdout.readline()))
+        return Ended(**self.server.ask(plan))
 
 
 @contextmanager
 def victims() -> Iterator[Victims]:
     """One parent for all."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.killed"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            yield Victims(server)
-        finally:
-            assert server.stdin is not None
-            server.stdin.close()
+    with served_by("tests.cli.killed") as server:
+        yield Victims(server)
 
 
 def _serve() -> None:
@@ -88,10 +71,7 @@ def _serve() -> None:
     for path in Path(bnsharp_cli.__file__).parent.glob("*/*.py"):
         if path.stem != "lightning":
             importlib.import_module(f"bnsharp_cli.{path.parent.name}.{path.stem}")
-    gc.freeze()  # or each child's first collection would copy every page
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(_run(**json.loads(line))) + "\n")
-        sys.stdout.flush()
+    serve(lambda plan: _run(**plan))
 
 
 def _run(arguments: list[str], folder: str, after: float | None, at: int | None, signal_name: str) -> dict[str, float]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
-import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bnsharp_cli
+from tests.serving import Server, serve, served_by
 
 
 @dataclass(frozen=True)
@@ -32,33 +30,18 @@ class Rank:
 class Launcher:
     """Starts the command in several processes of one thread each."""
 
-    server: subprocess.Popen[str]
+    server: Server
 
     def __call__(self, count: int, *arguments: object, folder: Path, **environment: str) -> list[Rank]:
         """Each rank's end; one that was killed or stopped has the negative signal as its code."""
         plan = {"count": count, "arguments": [*map(str, arguments)], "folder": str(folder), "environment": environment}
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        self.server.stdin.write(json.dumps(plan) + "\n")
-        self.server.stdin.flush()
-        return [Rank(**entry) for entry in json.loads(self.server.stdout.readline())]
+        return [Rank(**entry) for entry in self.server.ask(plan)]
 
 
 @contextmanager
 def launcher() -> Iterator[Launcher]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", "BNSHARP_TIME_LIMIT": "60"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.launch"],
-        env=environment,
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            yield Launcher(server)
-        finally:
-            server.stdin.close()
+    with served_by("tests.cli.launch", BNSHARP_TIME_LIMIT="60") as server:
+        yield Launcher(server)
 
 
 def _serve() -> None:
@@ -66,10 +49,7 @@ def _serve() -> None:
         importlib.import_module(module)
     for path in Path(bnsharp_cli.__file__).parent.glob("*/*.py"):
         importlib.import_module(f"bnsharp_cli.{path.parent.name}.{path.stem}")
-    gc.freeze()  # or each child's first collection would copy every page
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(_run(**json.loads(line))) + "\n")
-        sys.stdout.flush()
+    serve(lambda plan: _run(**plan))
 
 
 def _run(count: int, arguments: list[str], folder: str, environment: dict[str, str]) -> list[dict[str, Any]]:

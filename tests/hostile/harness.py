@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import io
-import json
 import os
 import resource
 import signal
 import struct
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -23,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.serving import Server, serve, served_by
 
 TIME_LIMIT = 120
 _ADDRESS_SPACE = 8 * 2**30
@@ -45,7 +44,7 @@ class Finished:
 class Harness:
     """Runs the command with given arguments in a folder."""
 
-    server: subprocess.Popen[str]
+    server: Server
 
     def __call__(
         self, *arguments: object, folder: Path, unprivileged: bool = False, environment: dict[str, str] | None = None
@@ -56,43 +55,24 @@ class Harness:
             "unprivileged": unprivileged,
             "environment": environment or {},
         }
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        self.server.stdin.write(json.dumps(plan) + "\n")
-        self.server.stdin.flush()
-        return Finished(**json.loads(self.server.stdout.readline()))
+        return Finished(**self.server.ask(plan))
 
 
 @contextmanager
 def harness() -> Iterator[Harness]:
     """One parent for all cases."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.hostile.harness"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            yield Harness(server)
-        finally:
-            assert server.stdin is not None
-            server.stdin.close()
+    with served_by("tests.hostile.harness") as server:
+        yield Harness(server)
 
 
-def serve() -> None:
+def _serve() -> None:
     import safetensors.torch  # noqa: F401  # imported before the fork, so that no case pays for it
     import torch
 
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):
         _command(["measure", "missing.pt"])
-    gc.collect()
-    gc.freeze()  # a collection in a child would copy every page
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(asdict(_run(json.loads(line)))) + "\n")
-        sys.stdout.flush()
+    serve(lambda plan: asdict(_run(plan)))
 
 
 def _run(plan: dict[str, Any]) -> Finished:
@@ -164,4 +144,4 @@ def _address_space() -> int:
 
 
 if __name__ == "__main__":
-    serve()
+    _serve()
