@@ -2,7 +2,7 @@
 
     python -m benchmarks.training_study run --cifar folder:DIR --output RUNS [--seeds 3]
     python -m benchmarks.training_study measure --cifar folder:DIR --output RUNS
-    python -m benchmarks.training_study table --output RUNS
+    python -m benchmarks.training_study table --output RUNS      # the table of docs/RESULTS.md
 
 LeNet-BN on 2,400 CIFAR-10 images, batches of 400, 16 epochs: a schedule for a CPU, with the paper's learning rates,
 weight decay and regulariser (figure 1). Resumable run by run. ``measure`` adds BN-Sharpness of the final networks on
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,8 +24,6 @@ from bnsharp_cli.cli.progress import Display
 from bnsharp_cli.io.atomic import append_at
 from bnsharp_cli.io.checkpoint import load_checkpoint
 from bnsharp_cli.report.json import render_line
-from bnsharp_cli.report.reproduction import Row, print_reproduction
-from bnsharp_cli.report.terminal import console
 from bnsharp_cli.training.catalogue import RuleOptions
 from bnsharp_cli.training.entropy_sgd import Langevin
 from bnsharp_cli.training.options import TrainingOptions
@@ -113,22 +110,40 @@ def _read(path: Path) -> list[dict[str, object]]:
 
 
 def table(study: Experiment, measured: Path) -> None:
-    """Everything that is done, means ± standard errors over seeds."""
-    rows = []
-    for cell in study.cells:
-        results = [r for key, r in study.done.items() if key[0] == cell.name]
-        rows.append(Row(replace(cell), results))
-    print_reproduction(console(), rows, [])
+    """Everything that is done in Markdown, means ± standard errors over seeds."""
     records = _read(measured)
-    print("BN-Sharpness on the whole training set, by δ")
+    print("| rule | runs | test % | train % | training loss | gradients | δ-L∞ · 10⁴ | " + " | ".join(_HEADINGS) + " |")
+    print("| --- |" + " ---: |" * (6 + len(DELTAS)))
     for cell in study.cells:
-        values = []
-        for delta in DELTAS:
-            found = [r for r in records if r["name"] == cell.name and r["delta"] == delta]
-            spread = Spread.of([float(str(r["value"])) for r in found]) if found else None
-            weak = "*" if any(r["status"] in {"iteration-limit", "below-resolution"} for r in found) else ""
-            values.append(f"{spread.mean:.4g} ± {spread.error or 0:.2g}{weak}" if spread else "-")
-        print(f"{cell.name:32} " + "  ".join(f"{value:>18}" for value in values))
+        results = [result for key, result in study.done.items() if key[0] == cell.name]
+        if not results:
+            continue
+        found = [[r for r in records if (r["name"], r["delta"]) == (cell.name, delta)] for delta in DELTAS]
+        entries = [
+            cell.name,
+            str(len(results)),
+            _spread([100 * r["test_accuracy"] for r in results], 1),
+            _spread([100 * r["train_accuracy"] for r in results], 1),
+            _spread([r["train_loss"] for r in results], 3),
+            f"{results[0]['gradients'] * results[0]['batch_size']:,}",
+            _spread([1e4 * r["measures"]["delta-linf"]["value"] for r in results], 2),
+            *(_spread([float(str(r["value"])) for r in each], 2) + _mark(each) for each in found),
+        ]
+        print("| " + " | ".join(entries) + " |")
+
+
+_HEADINGS = [f"BN, δ = {delta:g}" for delta in DELTAS]
+
+
+def _spread(values: list[float], digits: int) -> str:
+    if not values:
+        return "-"
+    spread = Spread.of(values)
+    return f"{spread.mean:.{digits}f}" + ("" if spread.error is None else f" ± {spread.error:.{digits}f}")
+
+
+def _mark(records: list[dict[str, object]]) -> str:
+    return "\\*" if any(record["status"] == "iteration-limit" for record in records) else ""
 
 
 def main() -> None:

@@ -124,7 +124,8 @@ class Sgds(Rule):
             if self.sharpness.exact:
                 regulariser = segment.gradient_of_integral(closures[0])
             else:
-                regulariser = segment.equation_15(*closures[1:3] or [closures[0]] * 2)
+                independent = self.batches_per_step == 3
+                regulariser = segment.equation_15(*(closures[1:3] if independent else [closures[0]] * 2))
             self._clip(regulariser)
             detour.give_gradient({name: tensor.add_(regulariser.pop(name)) for name, tensor in gradient.items()})
         self._descend()

@@ -166,6 +166,17 @@ def test_independent_batches_are_those_of_the_two_gradients() -> None:
             torch.testing.assert_close(parameter.grad, g + added, rtol=1e-9, atol=1e-12)
 
 
+def test_further_batches_are_none_of_the_same_batchs_business() -> None:
+    gradients = []
+    for count in (1, 3):
+        module = smooth()
+        rule = Sgds(module, bnsharp_cli.find_blocks(module, [(X, Y)]), 1.0, sharpness=Sharpness(**UNCLIPPED))
+        rows = [slice(0, 16), slice(16, 32), slice(32, 48)][:count]
+        rule.step(*(functools.partial(loss_of, module, part) for part in rows))
+        gradients.append([parameter.grad for parameter in module.parameters()])
+    assert all(map(torch.equal, *gradients))
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("power", [2, 4])
 def test_the_search_is_the_meters(steps: int, power: int) -> None:
