@@ -15,17 +15,18 @@ from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.training.examples import Resident
 from bnsharp_cli.training.loop import evaluate
 
+STUDY = {"sgd": "sgd", "small-batch": "sgd", "sam": "sam", "sgds": "sgds", "sgds-printed": "sgds"}
 DIGITS = ["digits-small-batch", "digits-small-batch-decay", "digits-large-batch", "digits-large-batch-decay"]
 
 
-@pytest.mark.parametrize("name", [*DIGITS, "cifar10-lenet"])
+@pytest.mark.parametrize("name", [*DIGITS, "cifar10-lenet", *(f"cifar10-study-{name}" for name in STUDY)])
 def test_small_and_without_a_bias_before_a_norm(name: str) -> None:
     path = embedded_checkpoint(name)
     checkpoint = load_checkpoint(path)
     assert path.stat().st_size < 1_000_000
     biases = [key for key in checkpoint.state_dict if key.endswith("bias") and "norm" not in key]
     assert biases == ["output.bias"]
-    assert checkpoint.metadata["training"]["rule"] == "sgd"
+    assert checkpoint.metadata["training"]["rule"] == STUDY.get(name.removeprefix("cifar10-study-"), "sgd")
 
 
 @pytest.mark.parametrize("name", DIGITS)
@@ -53,7 +54,20 @@ def test_the_cifar_network_learned_real_images() -> None:
     assert record["training"]["test_accuracy"] >= 0.6
 
 
+@pytest.mark.parametrize("name", STUDY)
+def test_the_networks_of_the_study_say_how_they_were_trained(name: str) -> None:
+    record = load_checkpoint(embedded_checkpoint(f"cifar10-study-{name}")).metadata["training"]
+    assert record["batch_size"] == (40 if name == "small-batch" else 400)
+    assert record["epochs"] == record["epoch"] == 16
+    assert record["test_accuracy"] > 0.4
+    if name.startswith("sgds"):
+        expected = ("printed", "independent") if name == "sgds-printed" else ("corrected", "same")
+        assert (record["form"], record["batches"]) == expected
+
+
 def test_the_script_names_every_sample() -> None:
     script = (Path(__file__).parents[1] / "sample_checkpoints" / "make.sh").read_text()
     for name in [*DIGITS, "cifar10-lenet"]:
         assert name in script
+    for name in STUDY:
+        assert f"study {name} " in script
