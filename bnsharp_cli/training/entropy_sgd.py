@@ -50,7 +50,7 @@ class Langevin:
             "averaging": 0 <= self.averaging < 1,
         }.items():
             if not sound:
-                raise UsageError(f"entropy-sgd, {name}: {getattr(self, name)} is out of range.", "Change it.")
+                raise UsageError(f"{name}: {getattr(self, name)} is out of range.", "Change it.")
 
 
 class EntropySgd(Rule):

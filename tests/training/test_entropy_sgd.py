@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -57,6 +59,13 @@ def test_scoping_advances(scoping: float) -> None:
 
 
 def test_what_cannot_be_meant() -> None:
-    for wrong in ({"steps": 0}, {"averaging": 1.0}, {"lr": 0.0}, {"scope": -1.0}):
+    for wrong in (
+        {"steps": 0},
+        {"averaging": 1.0},
+        {"lr": 0.0},
+        {"scope": -1.0},
+        {"scope": math.inf},
+        {"scoping": math.inf},
+    ):
         with pytest.raises(UsageError, match="out of range"):
             Langevin(**wrong)
