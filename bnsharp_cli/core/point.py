@@ -40,7 +40,7 @@ def add_scaled(point: Point, direction: Point, step: float) -> Point:
     return {name: tensor.add(direction[name], alpha=step) for name, tensor in point.items()}
 
 
-def inner(first: Point, second: Mapping[str, Tensor]) -> float:
+def inner(first: Point, second: Point) -> float:
     """The Euclidean inner product ⟨first, second⟩, in float64."""
     return math.fsum(float(torch.sum(first[name] * second[name])) for name in first)
 

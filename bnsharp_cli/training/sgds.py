@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.core.point import Point, inner, norm
+from bnsharp_cli.core.point import Point, norm
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError
@@ -166,7 +166,9 @@ class _Segment:
     def equation_15(self, ahead: Closure, behind: Closure) -> Point:
         """Eq. (15) over λ: δ⁻¹ (∇L·v)^{p−1} [∇L(θ + rδv) − ∇L(θ − rδv)], r = p/(p+1); + and − 2∇L as printed."""
         power = self._options.power
-        slope = inner(self._gradient, self._direction)
+        slope = sum(  # of torch's products the one that autocast leaves alone and that takes no memory
+            float(torch.dot(self._gradient[name].flatten(), v.flatten())) for name, v in self._direction.items()
+        )
         factor = slope ** (power - 1) / self._options.delta
         printed = self._options.form == "printed"
         self._leave(power / (power + 1))
