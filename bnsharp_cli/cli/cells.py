@@ -17,6 +17,7 @@ from bnsharp_cli.cli.run import Run, Settings
 from bnsharp_cli.cli.trainee import Trainee, Wanted, open_trainee, with_seed
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
 from bnsharp_cli.io import atomic
+from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.measurement.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident
@@ -162,6 +163,10 @@ class Experiment:
             text = self.place.results.read_text()
         except FileNotFoundError:
             return {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointRefusedError(
+                f"{self.place.results} cannot be read: {kind_and_line(error)}.", "Name another folder."
+            ) from error
         whole = text[: text.rfind("\n") + 1]
         self._end = len(whole.encode())
         try:

@@ -54,6 +54,7 @@ _SHARPNESS = {
     "regulariser_batches": "batches",
 }
 _LANGEVIN = {"langevin_steps": "steps", "scope": "scope", "scoping": "scoping"}
+_ATTRIBUTES = {**_SHARPNESS, **_LANGEVIN, "rho": "rho"}
 _RULES = {
     **dict.fromkeys(_SHARPNESS, ("sgds",)),
     **dict.fromkeys(_LANGEVIN, ("entropy-sgd",)),
@@ -74,10 +75,20 @@ def chosen_rule(rule: str, given: Mapping[str, Any], seed: int) -> RuleOptions:
     present = {name: value for name in _RULES if (value := given.get(name)) is not None}
     for name in present:
         if rule in RULES and rule not in _RULES[name]:
-            option = {"coefficient": "--lambda", "growth": "--lambda-growth"}.get(name, f"--{name.replace('_', '-')}")
-            raise UsageError(f"{option}: --rule {rule} has no such option.", f"It is of {', '.join(_RULES[name])}.")
-    return RuleOptions(
-        Sharpness(**{_SHARPNESS[name]: value for name, value in present.items() if name in _SHARPNESS}),
-        Langevin(**{_LANGEVIN[name]: value for name, value in present.items() if name in _LANGEVIN}, seed=seed),
-        present.get("rho"),
-    )
+            of = ", ".join(_RULES[name])
+            raise UsageError(f"{_option(name)}: --rule {rule} has no such option.", f"It is of {of}.")
+    try:
+        return RuleOptions(
+            Sharpness(**{_SHARPNESS[name]: value for name, value in present.items() if name in _SHARPNESS}),
+            Langevin(**{_LANGEVIN[name]: value for name, value in present.items() if name in _LANGEVIN}, seed=seed),
+            present.get("rho"),
+        )
+    except UsageError as error:
+        attribute, colon, rest = error.reason.partition(":")
+        options = [_option(name) for name in present if _ATTRIBUTES[name] == attribute]
+        raise UsageError(f"{options[0] if options else attribute}{colon}{rest}", error.remedy) from error
+
+
+def _option(name: str) -> str:
+    """As the user writes it."""
+    return {"coefficient": "--lambda", "growth": "--lambda-growth"}.get(name, f"--{name.replace('_', '-')}")

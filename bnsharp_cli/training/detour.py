@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,21 +42,28 @@ class Detour:
 
     def __init__(self, rule: Rule, start: RandomState | None = None) -> None:
         self.parameters = trainable(rule.module)
-        self._buffers = [*rule.module.buffers()]
+        self._buffers = [
+            (owner, name, buffer)
+            for owner in rule.module.modules()
+            for name, buffer in owner.named_buffers(recurse=False)
+        ]
+        self._lent = bool(getattr(rule.module, "gradient_as_bucket_view", False))
         self._start, self._end = start, RandomState(rule.module)
         self._differentiate = rule.differentiate
 
     def __enter__(self) -> Self:
         self.origin: Point = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
-        self._kept = [buffer.clone() for buffer in self._buffers]
+        self._unused = {name for name, parameter in self.parameters.items() if parameter.grad is None}
+        self._kept = [buffer.clone() for _, _, buffer in self._buffers]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.origin[name])
-            for buffer, kept in zip(self._buffers, self._kept, strict=True):
-                buffer.copy_(kept)
+            for (owner, name, buffer), kept in zip(self._buffers, self._kept, strict=True):
+                setattr(owner, name, buffer.copy_(kept))  # a forward pass may have put another tensor there
+        torch.clear_autocast_cache()
         self._end.put_back()
 
     @torch.no_grad()
@@ -75,7 +82,12 @@ class Detour:
         """Add the gradient here to ``.grad``, times ``weight`` of the loss; returns the loss."""
         if self._start is not None:
             self._start.put_back()
+        torch.clear_autocast_cache()  # it knows nothing of parameters that move
         return self._differentiate(closure, weight)
+
+    def draw_anew(self) -> None:
+        """Let the passes that follow draw random numbers of their own."""
+        self._start = None
 
     def gradient(self) -> Point:
         """What ``.grad`` holds, zero where nothing."""
@@ -87,24 +99,20 @@ class Detour:
     def take_gradient(self) -> Point:
         """What ``.grad`` holds; it is empty afterwards."""
         taken = self.gradient()
+        if self._lent:  # DistributedDataParallel's buffers, which the next pass fills anew
+            taken = {name: tensor.clone() for name, tensor in taken.items()}
         for parameter in self.parameters.values():
             parameter.grad = None
         return taken
 
     def give_gradient(self, gradient: Mapping[str, Tensor]) -> None:
-        """Let ``.grad`` be ``gradient``."""
+        """Let ``.grad`` be ``gradient``; what had none on entering has none, so that no optimiser moves it."""
         for name, parameter in self.parameters.items():
-            parameter.grad = gradient[name]
+            parameter.grad = None if name in self._unused else gradient[name]
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that take a gradient, by their names in the network itself."""
-    return {
-        name.removeprefix("module.").removeprefix("_orig_mod.") if _wraps(module) else name: parameter
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-def _wraps(module: nn.Module) -> bool:
-    return isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod")
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
+        module = cast(nn.Module, getattr(module, "_orig_mod", None) or module.module)
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}

@@ -43,14 +43,14 @@ class Langevin:
     def __post_init__(self) -> None:
         for name, sound in {
             "steps": self.steps >= 1,
-            "scope": self.scope >= 0,
-            "scoping": self.scoping >= 0,
-            "noise": self.noise >= 0,
-            "lr": self.lr > 0,
+            "scope": 0 <= self.scope < math.inf,
+            "scoping": 0 <= self.scoping < math.inf,
+            "noise": 0 <= self.noise < math.inf,
+            "lr": 0 < self.lr < math.inf,
             "averaging": 0 <= self.averaging < 1,
         }.items():
             if not sound:
-                raise UsageError(f"entropy-sgd, {name}: {getattr(self, name)} is out of range.", "Change it.")
+                raise UsageError(f"{name}: {getattr(self, name)} is out of range.", "Change it.")
 
 
 class EntropySgd(Rule):
@@ -82,7 +82,7 @@ class EntropySgd(Rule):
         loss = self._plain_pass(closures[0])
         with Detour(self) as detour:
             generators: dict[torch.device, torch.Generator] = {}
-            for number, closure in enumerate(closures[: self.batches_per_step]):
+            for number, closure in enumerate(closures):
                 if number:
                     self.zero_grad()
                     detour.add_gradient(closure)

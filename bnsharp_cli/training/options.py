@@ -64,13 +64,14 @@ class TrainingOptions:
             "--learning-rate": 0 < self.learning_rate < math.inf,
             "--momentum": 0 <= self.momentum < 1,
             "--weight-decay": 0 <= self.weight_decay < math.inf,
+            "--milestone": all(milestone >= 0 for milestone in self.milestones),
             "--nesterov": not self.nesterov or self.momentum > 0,
             "--decay": 0 < self.decay <= 1,
             "--clip-gradient": self.clip_gradient is None or self.clip_gradient > 0,
         }
         for name, sound in bounds.items():
             if not sound:
-                found = getattr(self, name.removeprefix("--").replace("-", "_"))
+                found = self.milestones if name == "--milestone" else getattr(self, name[2:].replace("-", "_"))
                 raise UsageError(f"{name}: {found} is out of range.", "See `bnsharp train --help`.")
         if self.milestones and self.schedule != "step":
             raise UsageError(f"--milestone: --schedule {self.schedule} has none.", "Leave one of them out.")

@@ -11,6 +11,7 @@ zero and computed by the rule, which may need several, at several places.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,8 @@ class Rule(torch.optim.SGD):
 
         Args:
             closure: the loss of the step's batch.
-            others: those of further batches, ``batches_per_step`` in all, for rules that use several.
+            others: those of further batches, ``batches_per_step`` in all, for rules that use several; what is more
+                than that is left alone.
 
         Returns:
             The loss before the change, a scalar without a graph.
@@ -94,9 +96,13 @@ class Rule(torch.optim.SGD):
                 "Pass one for each batch that the rule uses in a step.",
             )
         with torch.enable_grad():
-            loss = self._step([closure, *others])
+            loss = self._step([closure, *others][: self.batches_per_step])
         self.param_groups[0]["steps"] += 1
         return loss
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, for ``copy`` and ``pickle``, but the ``step`` that a schedule of torch's puts there to count."""
+        return {name: entry for name, entry in vars(self).items() if name != "step"}
 
     def end_epoch(self) -> None:
         """What grows with the epochs, such as λ, grows now."""

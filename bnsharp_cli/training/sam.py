@@ -49,8 +49,8 @@ class Sam(Rule):
 class Asam(Sam):
     """ASAM (Kwon et al., ICML 2021), invariant to rescaling each weight: θ + ρ T²∇L/‖T∇L‖, T = |θ| + η.
 
-    As in the authors' code T is 1 for parameters that are no weights: biases and what norms carry, fewer than two
-    dimensions here.
+    T is 1 for parameters of fewer than two dimensions: biases and what norms carry. (The authors' code goes by names
+    and scales the weights of norms as well.)
 
     Args:
         module: what to train.

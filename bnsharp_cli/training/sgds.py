@@ -99,12 +99,10 @@ class Sgds(Rule):
         self.sharpness = options = sharpness or Sharpness()
         self.batches_per_step = 3 if options.batches == "independent" else 1
         self.gradients_per_step = 1 + 2 * options.search_steps + (options.nodes if options.exact else 2)
-        parameters = trainable(module)
-        unknown = [name for name in parameters if name not in blocks.rows]
+        unknown = [name for name in trainable(module) if name not in blocks.rows]
         if unknown:
             raise UsageError(f"blocks: nothing is known of {unknown[0]}.", "Find the blocks of the same network.")
-        self._rows = {name: blocks.rows[name] for name in parameters}
-        self._invariant = blocks.invariant
+        self._blocks = blocks
 
     @property
     def coefficient(self) -> float:
@@ -116,16 +114,19 @@ class Sgds(Rule):
             return super()._step(closures)
         start = RandomState(self.module)
         loss = self._plain_pass(closures[0])
-        with Detour(self, start if self.sharpness.batches == "same" else None) as detour:
+        with Detour(self, start) as detour:
             gradient = detour.take_gradient()
-            spheres = Spheres.around(detour.origin, self._rows, self._invariant)
+            rows = {name: self._blocks.rows[name] for name in gradient}
+            spheres = Spheres.around(detour.origin, rows, self._blocks.invariant)
             segment = _Segment(detour, spheres, gradient, float(loss), self.sharpness)
             segment.search(closures[0])
             if self.sharpness.exact:
                 regulariser = segment.gradient_of_integral(closures[0])
+            elif self.sharpness.batches == "independent":
+                detour.draw_anew()
+                regulariser = segment.equation_15(*closures[1:])
             else:
-                independent = self.batches_per_step == 3
-                regulariser = segment.equation_15(*(closures[1:3] if independent else [closures[0]] * 2))
+                regulariser = segment.equation_15(closures[0], closures[0])
             self._clip(regulariser)
             detour.give_gradient({name: tensor.add_(regulariser.pop(name)) for name, tensor in gradient.items()})
         self._descend()
@@ -165,7 +166,9 @@ class _Segment:
     def equation_15(self, ahead: Closure, behind: Closure) -> Point:
         """Eq. (15) over λ: δ⁻¹ (∇L·v)^{p−1} [∇L(θ + rδv) − ∇L(θ − rδv)], r = p/(p+1); + and − 2∇L as printed."""
         power = self._options.power
-        slope = sum(float(self._gradient[name].flatten() @ v.flatten()) for name, v in self._direction.items())
+        slope = sum(  # of torch's products the one that autocast leaves alone and that takes no memory
+            float(torch.dot(self._gradient[name].flatten(), v.flatten())) for name, v in self._direction.items()
+        )
         factor = slope ** (power - 1) / self._options.delta
         printed = self._options.form == "printed"
         self._leave(power / (power + 1))

@@ -67,6 +67,11 @@ def test_it_goes_on_where_it_was_and_more_seeds_add_runs(folder: Path) -> None:
     assert added["train_loss"] != results(folder)[0]["train_loss"]
 
 
+def test_a_run_does_not_depend_on_those_before_it(folder: Path) -> None:
+    bnsharp("reproduce", "figure-1", "--output", "alone", "--only", "SGDS-0", "--quiet", folder=folder)
+    assert (folder / "alone/results.jsonl").read_text() in (folder / "f1/results.jsonl").read_text()
+
+
 def test_what_cannot_be_meant(folder: Path) -> None:
     for arguments, code, says in (
         (("figure-2",), 2, "expected one of figure-1, table-1, table-2, found 'figure-2'"),
@@ -79,6 +84,9 @@ def test_what_cannot_be_meant(folder: Path) -> None:
     (folder / "other/results.jsonl").write_text((folder / "f1/results.jsonl").read_text().replace("0.2", "0.3"))
     finished = bnsharp("reproduce", "figure-1", "--output", "other", folder=folder, expect=2)
     assert "results.jsonl has SGD with other options" in one_error(finished)
+    (folder / "other/results.jsonl").write_bytes(b"\xff\n")
+    finished = bnsharp("reproduce", "figure-1", "--output", "other", folder=folder, expect=3)
+    assert "other/results.jsonl cannot be read: UnicodeDecodeError" in one_error(finished)
     (folder / "other/results.jsonl").write_text("[1]\n")
     finished = bnsharp("reproduce", "figure-1", "--output", "other", folder=folder, expect=3)
     assert "does not hold results of this command" in one_error(finished)

@@ -139,6 +139,13 @@ def test_a_network_that_answers_with_more_than_a_tensor_is_trained(tmp_path: Pat
         (("--amp", "fp8"), "--amp: expected one of bf16, fp16"),
         (("--measure-every", -1), "--measure-every: -1 is out of range"),
         (("--measure-samples", 1), "--measure-samples: 1 is out of range"),
+        (("--milestone", -3), "--milestone: (-3,) is out of range"),
+        (("--rule", "sgds", "--power", 3), "--power: expected an even number (Algorithm 1), found 3"),
+        (("--rule", "sgds", "--lambda", "nan"), "--lambda: expected a number from 0 on, found nan"),
+        (("--rule", "sgds", "--search-steps", -1), "--search-steps: expected a number from 0 on, found -1"),
+        (("--rule", "sgds", "--regulariser-gradient", "true"), "--regulariser-gradient: expected one of corrected"),
+        (("--rule", "entropy-sgd", "--scope", "inf"), "--scope: inf is out of range"),
+        (("--rule", "sam", "--rho", "nan"), "--rho: expected a positive number, found nan"),
         (("--output", "run.state"), "run.state would be two files of this run"),
     ],
 )

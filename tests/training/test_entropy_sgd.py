@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -57,6 +59,23 @@ def test_scoping_advances(scoping: float) -> None:
 
 
 def test_what_cannot_be_meant() -> None:
-    for wrong in ({"steps": 0}, {"averaging": 1.0}, {"lr": 0.0}, {"scope": -1.0}):
+    for wrong in (
+        {"steps": 0},
+        {"averaging": 1.0},
+        {"lr": 0.0},
+        {"scope": -1.0},
+        {"scope": math.inf},
+        {"scoping": math.inf},
+    ):
         with pytest.raises(UsageError, match="out of range"):
             Langevin(**wrong)
+
+
+def test_weight_decay_acts_in_every_step_and_in_the_inner_ones_alone() -> None:
+    module = nn.Linear(3, 2, bias=False).double()
+    start = module.weight.detach().clone()
+    inner = Langevin(steps=1, scope=0.0, noise=0.0, lr=0.2, averaging=0.0)
+    rule = EntropySgd(module, 1.0, weight_decay=0.5, langevin=inner)
+    for _ in range(3):
+        rule.step(lambda: 0 * module.weight.sum())
+    torch.testing.assert_close(module.weight, start * (1 - 0.2 * 0.5) ** 3)

@@ -38,6 +38,9 @@ def test_the_tables_are_vgg_with_and_without_weight_decay() -> None:
         assert {cell.options.batch_size for cell in found} == {batch}
         for cell in found:
             assert cell.options.weight_decay == (5e-4 if cell.name.endswith("-5e-4") else 0.0)
+    assert named("table-1", "SGD").options.augment == ("crop", "flip")
+    assert named("table-1", "SGD", "digits", "smoke").options.augment == ()
+    assert named("figure-1", "SGD").options.augment == ()
     assert named("table-1", "SGD").published == 90.5
     assert named("table-2", "SGDS-0-5e-4", "cifar100").published == 65.31
     assert named("table-1", "SGDS-0-0").options.rule_options.sharpness.delta == 5e-4
