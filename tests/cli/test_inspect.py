@@ -26,7 +26,7 @@ def document(path: object, *options: object, folder: Path) -> dict[str, Any]:
 
 
 def test_there_are_samples() -> None:
-    assert len(SAMPLES) == 5
+    assert len(SAMPLES) == 10
 
 
 @pytest.mark.parametrize("name", SAMPLES)
