@@ -92,9 +92,9 @@ class Experiment:
     def gradients(self, samples: int) -> int:
         """Gradients of single samples that the runs left cost, with so many training samples."""
         return sum(
-            cell.options.epochs * (samples // size) * size * _gradients_per_step(cell)
-            for cell, _ in self.left()
-            for size in [min(cell.options.batch_size, samples)]
+            options.epochs * (samples // size) * size * options.rule_options.gradients_per_step(options.rule)
+            for options in [cell.options for cell, _ in self.left()]
+            for size in [min(options.batch_size, samples)]
         )
 
     def execute(self, started: Started) -> Iterator[Mapping[str, Any]]:
@@ -194,13 +194,6 @@ def _identity(cell: Cell, seed: int) -> dict[str, Any]:
     entry = {**asdict(cell), "options": replace(cell.options, seed=seed).to_dict(), "seed": seed}
     plain: dict[str, Any] = json.loads(render_line(entry))
     return plain
-
-
-def _gradients_per_step(cell: Cell) -> int:
-    rule = cell.options.rule_options
-    if cell.options.rule == "sgds":
-        return 1 + 2 * rule.sharpness.search_steps + (rule.sharpness.nodes if rule.sharpness.exact else 2)
-    return {"entropy-sgd": rule.langevin.steps, "sam": 2, "asam": 2}.get(cell.options.rule, 1)
 
 
 def _parts(trainee: Trainee, samples: int | None) -> Trainee:

@@ -37,6 +37,11 @@ class RuleOptions:
         if self.rho is not None and not 0 < self.rho < math.inf:
             raise UsageError(f"rho: expected a positive number, found {self.rho}.", "Change it.")
 
+    def gradients_per_step(self, name: str) -> int:
+        """What a step of the rule ``name`` costs."""
+        own = {"sgds": self.sharpness.gradients, "entropy-sgd": self.langevin.steps}
+        return own.get(name, RULES[name].gradients_per_step)
+
     def of(self, name: str) -> dict[str, object]:
         """What the rule ``name`` uses of it, by name."""
         if name == "sgds":

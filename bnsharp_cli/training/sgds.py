@@ -75,6 +75,11 @@ class Sharpness:
         """Whether the integral is used instead of Eq. (15)."""
         return self.form.startswith("exact")
 
+    @property
+    def gradients(self) -> int:
+        """What a step costs: the plain one, two for each search step, and those of the regulariser."""
+        return 1 + 2 * self.search_steps + (self.nodes if self.exact else 2)
+
 
 class Sgds(Rule):
     """SGD on L + λ · BN-Sharpness^p, with the direction v searched anew in every step.
@@ -98,7 +103,7 @@ class Sgds(Rule):
         super().__init__(module, lr, **of_sgd)
         self.sharpness = options = sharpness or Sharpness()
         self.batches_per_step = 3 if options.batches == "independent" else 1
-        self.gradients_per_step = 1 + 2 * options.search_steps + (options.nodes if options.exact else 2)
+        self.gradients_per_step = options.gradients
         unknown = [name for name in trainable(module) if name not in blocks.rows]
         if unknown:
             raise UsageError(f"blocks: nothing is known of {unknown[0]}.", "Find the blocks of the same network.")

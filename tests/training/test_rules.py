@@ -66,6 +66,7 @@ def test_a_step_costs_what_it_says(variant: str) -> None:
     counted = [lambda c=c: calls.append(1) or c() for c in closures(module, trained.batches_per_step)]
     trained.step(*counted)
     assert len(calls) == trained.gradients_per_step
+    assert len(calls) == VARIANTS[variant].gradients_per_step(variant.split()[0])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
