@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.networks import Problem
-from bnsharp_cli.core.ascent import RULES, Evaluation, Question, search
+from bnsharp_cli.core.ascent import Evaluation, Question, search
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.core.spheres import Rows, Spheres
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.objective import SegmentObjective, objective_at

@@ -6,7 +6,7 @@
 
 The reference climbs every start by its own safeguarded power method, on a rule of two nodes and then of six (of
 resnet18's starts, the best five go on with six), and answers with the largest integral any start reached. It uses
-``SegmentObjective`` for F and its gradient, and nothing of ``core.ascent``. ``limit`` follows the power method with the
+``SegmentObjective`` for F and its gradient, and none of its search. ``limit`` follows the power method with the
 best of seven part steps each time, which no budget pays for: what so many gradients of F can reach at all.
 """
 

@@ -1,4 +1,4 @@
-"""Search for the sharpest direction (Eq. 12): one small class per rule; several searches go on side by side.
+"""Search for the sharpest direction (Eq. 12), several side by side; the rules are in ``core.search_rules``.
 
 A rule asks for what it needs of the objective, and is told; so the questions of several searches can be answered in
 one go.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
-from bnsharp_cli.core.point import Point, add_scaled, inner, norm, scaled
+from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 
 CONVERGED = 1e-4
@@ -22,8 +22,6 @@ CONTRACTION = 0.1
 
 PATIENCE = 10
 """Steps over which a search must gain something."""
-
-_ROUNDING_NOISE = 1e-13
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,7 @@ class SearchState:
         settled: the gap is that of ``best`` and at most ``CONVERGED``.
         step: the last accepted step of a line search.
         target: where the gradient at ``best`` points to, for rules that may come back to it.
+        ahead: what is known at ``coordinates`` already.
     """
 
     coordinates: Point
@@ -92,14 +91,16 @@ class SearchState:
     settled: bool = False
     step: float = 1.0
     target: Point | None = None
+    ahead: Evaluation | None = None
 
     def seen(self, evaluation: Evaluation) -> SearchState:
         """The state after ``coordinates`` were evaluated."""
         values = (*self.values, evaluation.value)
         if evaluation.value <= self.best_value:
-            return replace(self, values=values)
+            return replace(self, values=values, ahead=None)
         return replace(
             self,
+            ahead=None,
             best=self.coordinates,
             best_value=evaluation.value,
             changes=evaluation.changes,
@@ -136,103 +137,6 @@ class SearchRule(Protocol):
 
     def step(self, state: SearchState, spheres: Spheres) -> Step:
         """From one state to the next."""
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """Eq. (6): the start itself, v_i along ∇_i L. No steps."""
-
-    monotone: ClassVar[bool] = False
-
-    def step(self, state: SearchState, spheres: Spheres) -> Step:
-        """Stay."""
-        del spheres
-        return state
-        yield
-
-
-@dataclass(frozen=True)
-class Power:
-    """u_i ← ∇_{u_i}F / ‖∇_{u_i}F‖, the generalised power method (Journée et al., JMLR 2010), with a safeguard.
-
-    For small δ F is a convex function of a linear form and the full step never loses. Where it does lose, the next
-    try goes from the best u only a part of the way, halved at each failure and doubled at each success.
-    """
-
-    monotone: ClassVar[bool] = True
-
-    def step(self, state: SearchState, spheres: Spheres) -> Step:
-        """One gradient of F; then the whole way to its direction, or a part of it."""
-        evaluation = yield Question("gradient", state.coordinates)
-        tried, part = state.seen(evaluation), state.step / 2
-        if evaluation.value > state.best_value:
-            tried = tried.reached(_gap(spheres, state.coordinates, evaluation.gradient))
-            target = spheres.normalise(evaluation.gradient, state.coordinates, _ROUNDING_NOISE)
-            tried, part = replace(tried, target=target), min(1.0, 2 * state.step)
-        return replace(tried, coordinates=self._towards(tried, spheres, part), step=part)
-
-    @staticmethod
-    def _towards(state: SearchState, spheres: Spheres, part: float) -> Point:
-        target = state.target or state.best
-        if part == 1:
-            return target
-        return spheres.normalise(add_scaled(scaled(state.best, 1 - part), target, part), target)
-
-
-@dataclass(frozen=True)
-class Ascent:
-    """Riemannian gradient ascent on the product of spheres with Armijo's backtracking."""
-
-    slope: float = 0.1
-    factor: float = 0.5
-    longest: float = 4.0
-    trials: int = 12
-    monotone: ClassVar[bool] = True
-
-    def step(self, state: SearchState, spheres: Spheres) -> Step:
-        """Shorten the step until the value grows by ``slope`` of what the gradient promises."""
-        evaluation = yield Question("gradient", state.coordinates)
-        state = state.seen(evaluation).reached(_gap(spheres, state.coordinates, evaluation.gradient))
-        tangent = spheres.tangent(state.coordinates, evaluation.gradient)
-        length = norm(tangent)
-        if length == 0:
-            return state
-        direction = scaled(tangent, 1 / length)
-        step = min(self.longest, state.step / self.factor)
-        for _ in range(self.trials):
-            trial = spheres.normalise(add_scaled(state.coordinates, direction, step), state.coordinates)
-            tried = yield Question("value", trial)
-            if tried.value >= evaluation.value + self.slope * step * length:
-                return replace(state, coordinates=trial, step=step)
-            step *= self.factor
-        return replace(state, step=step)
-
-
-@dataclass(frozen=True)
-class Printed:
-    """Eq. (16) and (17) as printed: a step in v, whose length belongs to the copy T_a(θ).
-
-    Under T_a the direction scales by a and its gradient by 1/a, so the iterates differ from copy to copy, and the
-    value after a fixed number of steps is not invariant.
-    """
-
-    step_size: float = 1.0
-    monotone: ClassVar[bool] = False
-
-    def step(self, state: SearchState, spheres: Spheres) -> Step:
-        """v_i ← Retr_{v_i}(step · P_{v_i}(h2_i(θ, v)))."""
-        printed = (yield Question("printed", state.coordinates)).gradient
-        tangent = spheres.tangent(state.coordinates, printed)
-        moved = add_scaled(spheres.to_direction(state.coordinates), tangent, self.step_size)
-        return replace(state, coordinates=spheres.normalise(moved, state.coordinates))
-
-
-RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
-    "gradient": Gradient,
-    "power": Power,
-    "ascent": Ascent,
-    "paper": Printed,
-}
 
 
 def search(
@@ -281,14 +185,9 @@ def _climb(
             break
     if state.settled:
         return state
-    return state.seen((yield Question("value", state.coordinates)))
+    return state.seen(state.ahead or (yield Question("value", state.coordinates)))
 
 
 def _stalled(values: tuple[float, ...], least: float) -> bool:
     earlier = values[:-PATIENCE]
     return bool(earlier) and max(values) < (1 + least) * max(earlier)
-
-
-def _gap(spheres: Spheres, coordinates: Point, gradient: Point) -> float:
-    reachable = float(spheres.norms(gradient).sum())
-    return 1 - inner(coordinates, gradient) / reachable if reachable > 0 else 0.0

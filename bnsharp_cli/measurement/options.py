@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, RULES
+from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED
+from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks import PARTITIONS
 
@@ -28,7 +29,7 @@ class MeasureOptions:
     Attributes:
         delta: δ, the radius; relative to ‖θ_i‖ for invariant blocks, where it must be below 1.
         power: p ≥ 1 or ∞.
-        search: a name in ``core.ascent.RULES``.
+        search: a name in ``core.search_rules.RULES``.
         iterations: K₁ steps of the search from each start; None means the rule's default, of which ``power`` takes
             only as many as can change the value by more than ``rtol``.
         restarts: random starts besides the gradient.

@@ -9,18 +9,22 @@ from itertools import islice
 
 import torch
 
-from bnsharp_cli.core.ascent import RULES, Printed, SearchRule, SearchState, search
+from bnsharp_cli.core.ascent import SearchRule, SearchState, search
 from bnsharp_cli.core.point import Point, inner, on_segment
-from bnsharp_cli.core.quadrature import SegmentMean, segment_mean
+from bnsharp_cli.core.quadrature import MAX_NODES, SegmentMean, segment_mean
+from bnsharp_cli.core.search_rules import RULES, Printed
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.objective import SegmentObjective
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.rounding import loss_rounding, rounding_floor
+from bnsharp_cli.measurement.rounding import loss_rounding, passes_for_rounding, rounding_floor
 from bnsharp_cli.measurement.surface import LossSurface
 
 _GRADIENT_NOISE = 16.0
 _FINE_NODES, _REFINED = 6, 3
+_FORWARDS = 21
+"""Of a measure from one start with the default number of steps."""
+_LEAST_NODES = 8
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,13 @@ class Supremum:
         outcomes: of every start.
         best: the one with the largest value.
         direction: v at ``best``.
+        forwards: over all samples of the surface, that the search took.
     """
 
     outcomes: tuple[SearchState, ...]
     best: SearchState
     direction: Point
+    forwards: float
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -49,7 +55,8 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
     Where there are several, the best of them go on with a rule of more nodes: restarts are for radii at which two
     nodes are no longer F.
     """
-    rule = search_rule(options)
+    rule, counter = search_rule(options), objective.surface.counter
+    before = counter.cost
 
     def climbed(starts: Iterator[Point], by: SegmentObjective) -> list[SearchState]:
         size, found = by.searches_at_once if options.restarts else 1, []
@@ -63,7 +70,8 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
         fine = replace(objective, nodes=_FINE_NODES)
         outcomes[:_REFINED] = climbed(iter([outcome.best for outcome in outcomes[:_REFINED]]), fine)
     best = max(outcomes[:_REFINED], key=lambda outcome: outcome.best_value)
-    return Supremum(tuple(outcomes), best, objective.spheres.to_direction(best.best))
+    forwards = (counter.cost - before).forward / objective.surface.share
+    return Supremum(tuple(outcomes), best, objective.spheres.to_direction(best.best), forwards)
 
 
 def search_rule(options: MeasureOptions) -> SearchRule:
@@ -106,7 +114,16 @@ def integrate_best(objective: SegmentObjective, found: Supremum, options: Measur
         options,
         known=found.best.changes,
         slope=inner(objective.gradient, found.direction),
+        max_nodes=_affordable_nodes(objective, found, options),
     )
+
+
+def _affordable_nodes(objective: SegmentObjective, found: Supremum, options: MeasureOptions) -> int:
+    """Losses for the integral: what one start leaves of ``_FORWARDS``, the one at θ and the floor's taken off."""
+    if options.restarts or options.iterations is not None:
+        return MAX_NODES
+    left = _FORWARDS - 1 - round(found.forwards) - passes_for_rounding(objective.surface.count)
+    return min(MAX_NODES, max(_LEAST_NODES, len(found.best.changes) + left // 2 * 2))
 
 
 def integrate(
@@ -118,6 +135,7 @@ def integrate(
     *,
     known: Mapping[float, float] | None = None,
     slope: float | None = None,
+    max_nodes: int = MAX_NODES,
 ) -> Integral:
     """F(v)^{1/p} by the losses along θ + tv.
 
@@ -129,6 +147,7 @@ def integrate(
         options: δ, p and the wanted error.
         known: ΔL by t, where it was evaluated before.
         slope: ∇L · v, where it is known.
+        max_nodes: the most losses.
 
     Raises:
         NotMeasurableError: a loss on the segment is not finite.
@@ -144,7 +163,7 @@ def integrate(
             )
         return changes
 
-    mean = segment_mean(differences, options.delta, options.power, options.rtol, known=known, slope=slope)
+    mean = segment_mean(differences, options.delta, options.power, options.rtol, max_nodes, known, slope)
     before = surface.counter.cost
     highest = max(batches, key=lambda t: math.fsum(batches[t]), default=options.delta)
     if not batches:

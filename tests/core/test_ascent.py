@@ -8,19 +8,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bnsharp_cli.core.ascent import (
-    RULES,
-    Ascent,
-    Evaluation,
-    Gradient,
-    Power,
-    Printed,
-    Question,
-    SearchRule,
-    SearchState,
-    search,
-)
+from bnsharp_cli.core.ascent import Evaluation, Question, SearchRule, SearchState, search
 from bnsharp_cli.core.point import Point, norm
+from bnsharp_cli.core.search_rules import RULES, Ascent, Gradient, Power, Printed
 from bnsharp_cli.core.spheres import Rows, Spheres
 
 RADII = torch.tensor([0.5, 3.0, 1.0], dtype=torch.float64)

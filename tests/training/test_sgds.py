@@ -16,8 +16,9 @@ from torch.func import functional_call
 from torch.nn import functional
 
 import bnsharp_cli
-from bnsharp_cli.core.ascent import Power, search
+from bnsharp_cli.core.ascent import search
 from bnsharp_cli.core.point import Point, norm
+from bnsharp_cli.core.search_rules import Power
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions

@@ -1,0 +1,136 @@
+"""The rules by which the sharpest direction is searched, Eq. (12), (16) and (17): one small class each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from bnsharp_cli.core.ascent import Question, SearchState, Step
+from bnsharp_cli.core.point import Point, add_scaled, inner, norm, scaled
+from bnsharp_cli.core.spheres import Spheres
+
+NEARLY_LINEAR = 0.1
+"""The gap up to which a power step goes the whole way unseen."""
+
+_ROUNDING_NOISE = 1e-13
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Eq. (6): the start itself, v_i along ∇_i L. No steps."""
+
+    monotone: ClassVar[bool] = False
+
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
+        """Stay."""
+        del spheres
+        return state
+        yield
+
+
+@dataclass(frozen=True)
+class Power:
+    """u_i ← ∇_{u_i}F / ‖∇_{u_i}F‖, the generalised power method (Journée et al., JMLR 2010), with a safeguard.
+
+    For small δ F is a convex function of a linear form and the full step never loses. Far from linear it does: there
+    one value at its end, beside value and slope at its beginning, tells by a parabola which part of it to take.
+    Where that still loses, the next try goes from the best u half as far; each success doubles the part.
+    """
+
+    monotone: ClassVar[bool] = True
+
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
+        """One gradient of F; then the whole way to its direction, or a part of it."""
+        evaluation = yield Question("gradient", state.coordinates)
+        if evaluation.value <= state.best_value:
+            part = state.step / 2
+            return replace(state.seen(evaluation), coordinates=self._towards(state, spheres, part), step=part)
+        anchored = state.seen(evaluation).reached(_gap(spheres, state.coordinates, evaluation.gradient))
+        target = spheres.normalise(evaluation.gradient, state.coordinates, _ROUNDING_NOISE)
+        anchored = replace(anchored, target=target)
+        part = min(1.0, 2 * state.step)
+        trial = self._towards(anchored, spheres, part)
+        if anchored.gap <= NEARLY_LINEAR and state.step == 1:
+            return replace(anchored, coordinates=trial, step=part)
+        ahead = yield Question("value", trial)
+        chord = add_scaled(target, state.coordinates, -1.0)
+        slope = part * inner(evaluation.gradient, spheres.tangent(state.coordinates, chord))
+        share = _highest_of_parabola(evaluation.value, slope, ahead.value)
+        if share == 1:
+            return replace(anchored, coordinates=trial, step=part, ahead=ahead)
+        part *= share
+        return replace(anchored, coordinates=self._towards(anchored, spheres, part), step=part)
+
+    @staticmethod
+    def _towards(state: SearchState, spheres: Spheres, part: float) -> Point:
+        target = state.target or state.best
+        if part == 1:
+            return target
+        return spheres.normalise(add_scaled(scaled(state.best, 1 - part), target, part), target)
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Riemannian gradient ascent on the product of spheres with Armijo's backtracking."""
+
+    slope: float = 0.1
+    factor: float = 0.5
+    longest: float = 4.0
+    trials: int = 12
+    monotone: ClassVar[bool] = True
+
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
+        """Shorten the step until the value grows by ``slope`` of what the gradient promises."""
+        evaluation = yield Question("gradient", state.coordinates)
+        state = state.seen(evaluation).reached(_gap(spheres, state.coordinates, evaluation.gradient))
+        tangent = spheres.tangent(state.coordinates, evaluation.gradient)
+        length = norm(tangent)
+        if length == 0:
+            return state
+        direction = scaled(tangent, 1 / length)
+        step = min(self.longest, state.step / self.factor)
+        for _ in range(self.trials):
+            trial = spheres.normalise(add_scaled(state.coordinates, direction, step), state.coordinates)
+            tried = yield Question("value", trial)
+            if tried.value >= evaluation.value + self.slope * step * length:
+                return replace(state, coordinates=trial, step=step)
+            step *= self.factor
+        return replace(state, step=step)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Eq. (16) and (17) as printed: a step in v, whose length belongs to the copy T_a(θ).
+
+    Under T_a the direction scales by a and its gradient by 1/a, so the iterates differ from copy to copy, and the
+    value after a fixed number of steps is not invariant.
+    """
+
+    step_size: float = 1.0
+    monotone: ClassVar[bool] = False
+
+    def step(self, state: SearchState, spheres: Spheres) -> Step:
+        """v_i ← Retr_{v_i}(step · P_{v_i}(h2_i(θ, v)))."""
+        printed = (yield Question("printed", state.coordinates)).gradient
+        tangent = spheres.tangent(state.coordinates, printed)
+        moved = add_scaled(spheres.to_direction(state.coordinates), tangent, self.step_size)
+        return replace(state, coordinates=spheres.normalise(moved, state.coordinates))
+
+
+RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
+    "gradient": Gradient,
+    "power": Power,
+    "ascent": Ascent,
+    "paper": Printed,
+}
+
+
+def _highest_of_parabola(value: float, slope: float, ahead: float) -> float:
+    """Where in [0.1, 1] the parabola with ``value`` and ``slope`` at 0 and the value ``ahead`` at 1 is highest."""
+    bend = ahead - value - slope
+    return min(1.0, max(0.1, -slope / (2 * bend))) if bend < 0 else 1.0
+
+
+def _gap(spheres: Spheres, coordinates: Point, gradient: Point) -> float:
+    reachable = float(spheres.norms(gradient).sum())
+    return 1 - inner(coordinates, gradient) / reachable if reachable > 0 else 0.0
