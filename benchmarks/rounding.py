@@ -1,10 +1,11 @@
-"""Does the stated rounding floor hold? float32 against float64, and float64 against another order of summation.
+"""Does the stated rounding floor hold? float32 against float64, and float64 against other ways to sum.
 
     python -m benchmarks.rounding [--trials 200] [--cifar folder:DIR]
 
 A trial draws other samples, measures in the one arithmetic and in the other, and compares the difference with the
 stated floor. The search runs in both, so the rounding of the direction counts. float64 is measured again with the
-samples inside every batch and the hidden units permuted, which changes nothing but the order of every sum.
+samples inside every batch in another order (``reordered``), and with the sums of every layer as if in twice the
+precision (``compensated``, slow for convolutions).
 Prints one row a measure and network: trials, those below the floor, and the median floor in units of the root mean
 square of the true errors.
 """
@@ -12,6 +13,7 @@ square of the true errors.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,16 +21,20 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from benchmarks.compensated import CompensatedSums
 from benchmarks.search import cifar_lenet, digits, digits_lenet
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface import LossSurface
 
 RADII = (1e-3, 1e-2, 1e-1)
+ARITHMETICS = ("float32", "reordered", "compensated")
 
 
 def mlp(norm: Callable[[int], nn.Module], target: float) -> Callable[[str], tuple[LossSurface, Point, Blocks]]:
@@ -72,19 +78,34 @@ def reordered(surface: LossSurface, seed: int) -> LossSurface:
     return replace(surface, batches=tuple(permuted(*batch) for batch in surface.batches))
 
 
-def compare(name: str, measure: str, cifar: str, trials: int, double: bool) -> tuple[int, int, float]:
+def against(
+    arithmetic: str, drawn: LossSurface, index: int
+) -> tuple[LossSurface, LossSurface, TorchFunctionMode | None]:
+    """What is measured, what it is held against, and the mode in which the latter is computed."""
+    precise = replace(drawn.in_precision(torch.float64), points_at_once=PointsAtOnce("loop"))
+    if arithmetic == "float32":
+        return drawn, precise, None
+    return (
+        (reordered(precise, index), precise, None)
+        if arithmetic == "reordered"
+        else (precise, precise, CompensatedSums())
+    )
+
+
+def compare(name: str, measure: str, cifar: str, trials: int, arithmetic: str) -> tuple[int, int, float]:
     """(trials, below the floor, median of floor / rms error) of one measure of one network, over all radii."""
     surface, point, _ = NETWORKS[name](cifar)
     blocks = find_blocks(surface, point)
     below, ratios = 0, []
     for delta in RADII:
-        options = MeasureOptions(delta=delta, precision="float64" if double else "float32", ball_samples=4)
+        options = MeasureOptions(delta=delta, precision="float64", ball_samples=4)
         floors, errors = [], []
         for index, drawn in enumerate(draws(surface, trials // len(RADII))):
-            precise = drawn.in_precision(torch.float64)
-            truth = MEASURES[measure](precise, point, blocks, replace(options, precision="float64"))
-            other = reordered(precise, index) if double else drawn
-            found = MEASURES[measure](other, point, blocks, options)
+            measured, reference, mode = against(arithmetic, drawn, index)
+            with mode or contextlib.nullcontext():
+                truth = MEASURES[measure](reference, point, blocks, options)
+            own = replace(options, precision="float32") if measured.dtype == torch.float32 else options
+            found = MEASURES[measure](measured, point, blocks, own)
             floors.append(found.uncertainty.rounding or 0.0)
             errors.append(abs(found.value - truth.value))
         below += sum(error <= floor for error, floor in zip(errors, floors, strict=True))
@@ -100,15 +121,18 @@ def main() -> None:
     parser.add_argument("--cifar", default="folder:cifar", help="CIFAR-10 images, as for bnsharp measure --data")
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
     parser.add_argument("--measure", action="append", choices=list(MEASURES), help="all by default")
+    parser.add_argument("--arithmetic", action="append", choices=ARITHMETICS, help="all by default")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # training rounds differently with more
     print("| arithmetic | measure | network | trials | below the floor | floor / rms error |")
     print("| --- | --- | --- | ---: | ---: | ---: |")
-    for double in (False, True):
+    for arithmetic in arguments.arithmetic or ARITHMETICS:
         for measure in arguments.measure or MEASURES:
             for name in arguments.network or NETWORKS:
-                count, below, ratio = compare(name, measure, arguments.cifar, arguments.trials, double)
-                kind = "float64, reordered" if double else "float32"
-                print(f"| {kind} | {measure} | {name} | {count} | {below / count:.1%} | {ratio:.1f} |", flush=True)
+                count, below, ratio = compare(name, measure, arguments.cifar, arguments.trials, arithmetic)
+                print(
+                    f"| {arithmetic} | {measure} | {name} | {count} | {below / count:.1%} | {ratio:.1f} |", flush=True
+                )
 
 
 if __name__ == "__main__":

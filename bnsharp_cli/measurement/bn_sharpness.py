@@ -12,8 +12,9 @@ from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.rounding import direction_rounding
 from bnsharp_cli.measurement.sampling import LINEAR, GradientSplit, Sampling, measured_sampling
-from bnsharp_cli.measurement.supremum import Integral, Supremum, find_supremum, integrate, integrate_best, search_rule
+from bnsharp_cli.measurement.supremum import Supremum, find_supremum, integrate, integrate_best, search_rule
 from bnsharp_cli.measurement.surface import LossSurface
 
 
@@ -55,6 +56,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         integral = integrate(precise, point, precise.value(point), found.direction, options)
         spent = spent + integral.floor_cost
     value, limit = integral.mean.value, _limit(objective)
+    floor = integral.floor + direction_rounding(value, found.best.gap, surface.dtype)
     before_sampling = surface.counter.cost
     if options.uncertainty == "full":
         sampling = measured_sampling(precise, point, blocks, options, value)
@@ -64,8 +66,8 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     return Measurement(
         name="bn" if blocks.partition == "paper" else "bn-extended",
         value=value,
-        status=_status(integral, found, options),
-        uncertainty=Uncertainty(integral.mean.error, integral.floor, _sampling_error(value, sampling)),
+        status=_status(value, floor, found, options),
+        uncertainty=Uncertainty(integral.mean.error, floor, _sampling_error(value, sampling)),
         cost=surface.counter.cost - before,
         uncertainty_cost=spent,
         search=Search(options.search, len(found.values), options.steps, found.values),
@@ -100,8 +102,8 @@ def _sampling_error(value: float, sampling: Sampling | None) -> float | None:
     return None if sampling is None else abs(value - sampling.cross_fitted)
 
 
-def _status(integral: Integral, found: Supremum, options: MeasureOptions) -> Status:
-    if integral.mean.value <= integral.floor or integral.mean.value == 0:
+def _status(value: float, floor: float, found: Supremum, options: MeasureOptions) -> Status:
+    if value <= floor or value == 0:
         return Status.BELOW_RESOLUTION
     if not search_rule(options).monotone or options.steps == 0:
         return Status.AS_PRESCRIBED
