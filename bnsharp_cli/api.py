@@ -16,7 +16,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement import invariance
 from bnsharp_cli.measurement.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.execution import Batch, Stream, private_copy
+from bnsharp_cli.measurement.execution import Batch, Stream, private_copy, unwrapped
 from bnsharp_cli.measurement.find_blocks import find_blocks as _found
 from bnsharp_cli.measurement.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance_report import InvarianceReport
@@ -171,11 +171,10 @@ def _surface(
 
 
 def _bare(model: nn.Module) -> nn.Module:
-    """The network without what torch.compile and the parallel wrappers put around it."""
+    """The network itself, checked."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model: expected a torch.nn.Module, found a {type(model).__name__}.", "Pass a network.")
-    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
-        model = cast(nn.Module, getattr(model, "_orig_mod", None) or model.module)
+    model = unwrapped(model)
     parameters = list(model.parameters())
     if not parameters or any(parameter.is_meta for parameter in parameters):
         what = "has parameters without values" if parameters else "has no parameters"

@@ -49,9 +49,8 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     found = find_supremum(objective, options)
     integral = integrate_best(objective, found, options)
     spent = integral.floor_cost
-    precise = surface
-    if options.precision == "auto" and integral.floor > options.rtol * integral.mean.value:
-        precise = surface.in_precision(torch.float64)
+    coarse = options.precision == "auto" and integral.floor > options.rtol * integral.mean.value
+    precise = surface.in_precision(torch.float64) if coarse else surface
     if precise.dtype != surface.dtype:
         integral = integrate(precise, point, precise.value(point), found.direction, options)
         spent = spent + integral.floor_cost
@@ -78,7 +77,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
             "limit_ratio": limit / value if value else None,
             "gap": found.best.gap if math.isfinite(found.best.gap) else None,
             "precision": str(precise.dtype).removeprefix("torch."),
-            "sampling": None if sampling is None else sampling.to_dict(),
+            "sampling": sampling and sampling.to_dict(),
         },
         direction=found.direction,
         segment=integral.mean.nodes,

@@ -104,7 +104,11 @@ def delta_linf(
 
 
 def keskar(surface: LossSurface, point: Point, options: MeasureOptions) -> Measurement:
-    """Keskar et al. (2017): 100 · (max L − L(θ)) / (1 + L(θ)) over the box |z_i| ≤ δ(|θ_i| + 1), by L-BFGS-B."""
+    """Keskar et al. (2017): 100 · (max L − L(θ)) / (1 + L(θ)) over the box |z_i| ≤ δ(|θ_i| + 1), by L-BFGS-B.
+
+    The stated rounding is that of the difference of losses. Where the solver ends after ten iterations depends on
+    rounding too, now and then by several per cent, which no estimate at the end can know: ``benchmarks/ACCURACY.md``.
+    """
     before = surface.counter.cost
     loss = surface.value(point)
     best = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,13 @@ def settled(run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point
             gradient = sum(leaf.nbytes for leaf in leaves.values())
             return replace(plan, held=gradient + saved.total * len(inputs) // len(part), tried=True)
     return Plan()
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network without what torch.compile and the parallel wrappers put around it."""
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
+        module = cast(nn.Module, getattr(module, "_orig_mod", None) or module.module)
+    return module
 
 
 def private_copy(module: nn.Module, device: torch.device | str) -> nn.Module:

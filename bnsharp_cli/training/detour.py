@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.measurement.execution import unwrapped
 from bnsharp_cli.training.rules import Closure, Rule, Weight
 
 
@@ -113,6 +114,4 @@ class Detour:
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that take a gradient, by their names in the network itself."""
-    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
-        module = cast(nn.Module, getattr(module, "_orig_mod", None) or module.module)
-    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    return {name: parameter for name, parameter in unwrapped(module).named_parameters() if parameter.requires_grad}
