@@ -55,7 +55,7 @@ class Power:
         ahead = yield Question("value", trial)
         chord = add_scaled(target, state.coordinates, -1.0)
         slope = part * inner(evaluation.gradient, spheres.tangent(state.coordinates, chord))
-        share = _highest_of_parabola(evaluation.value, slope, ahead.value)
+        share = highest_of_parabola(evaluation.value, slope, ahead.value)
         if share == 1:
             return replace(anchored, coordinates=trial, step=part, ahead=ahead)
         part *= share
@@ -125,7 +125,7 @@ RULES: dict[str, type[Gradient | Power | Ascent | Printed]] = {
 }
 
 
-def _highest_of_parabola(value: float, slope: float, ahead: float) -> float:
+def highest_of_parabola(value: float, slope: float, ahead: float) -> float:
     """Where in [0.1, 1] the parabola with ``value`` and ``slope`` at 0 and the value ``ahead`` at 1 is highest."""
     bend = ahead - value - slope
     return min(1.0, max(0.1, -slope / (2 * bend))) if bend < 0 else 1.0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 from bnsharp_cli.core.ascent import Evaluation, Question, SearchRule, SearchState, search
 from bnsharp_cli.core.point import Point, norm
-from bnsharp_cli.core.search_rules import RULES, Ascent, Gradient, Power, Printed
+from bnsharp_cli.core.search_rules import NEARLY_LINEAR, RULES, Ascent, Gradient, Power, Printed, highest_of_parabola
 from bnsharp_cli.core.spheres import Rows, Spheres
 
 RADII = torch.tensor([0.5, 3.0, 1.0], dtype=torch.float64)
@@ -54,6 +54,15 @@ def form(curvature: float, generator: torch.Generator, radii: torch.Tensor = RAD
     return Form(Spheres(ROWS, radii), slope, diagonal)
 
 
+def bent(curvature: float, generator: torch.Generator) -> Form:
+    """A form whose curvature differs from parameter to parameter, so that it bends along the spheres."""
+    straight = form(0.0, generator)
+    diagonal = {
+        k: curvature * torch.rand(c.shape, generator=generator, dtype=c.dtype) for k, c in straight.slope.items()
+    }
+    return Form(straight.spheres, straight.slope, diagonal)
+
+
 def alone(rule: SearchRule, objective: Form, start: Point, *options: float) -> SearchState:
     """One search by itself."""
     (found,) = search(rule, objective, [start], *options)
@@ -83,6 +92,64 @@ def test_power_survives_where_the_full_step_cycles(generator: torch.Generator) -
     expected = float((RADII * objective.spheres.norms(objective.slope)).sum() - 3.0 * RADII.square().sum())
     assert found.best_value == pytest.approx(expected, abs=2e-2 * abs(expected))
     assert found.best_value >= max(found.values[:2])
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Another objective, and what was asked of it."""
+
+    form: Form
+    asked: list[Question] = field(default_factory=list)
+
+    @property
+    def spheres(self) -> Spheres:
+        return self.form.spheres
+
+    def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
+        self.asked.extend(questions)
+        return self.form.answers(questions)
+
+
+def test_a_power_step_near_linear_does_not_look_ahead(generator: torch.Generator) -> None:
+    objective = Listening(form(0.0, generator))
+    start = objective.spheres.normalise({k: c + 0.1 for k, c in objective.form.slope.items()})
+    (found,) = search(Power(), objective, [start], 1)
+    assert found.gap <= NEARLY_LINEAR
+    assert [question.wanted for question in objective.asked] == ["gradient", "value"]
+
+
+@pytest.mark.parametrize("curvature", [-1.0, -2.0, 3.0])
+def test_a_power_step_far_from_linear_gains_where_the_full_step_loses(
+    curvature: float, generator: torch.Generator
+) -> None:
+    objective = Listening(bent(curvature, generator))
+    start = objective.spheres.normalise(objective.spheres.to_coordinates_gradient(objective.form.slope))
+    (found,) = search(Power(), objective, [start], 1)
+    before = objective.form.value_and_gradient(start)
+    full = objective.form.value(objective.spheres.normalise(before.gradient)).value
+    assert (full < before.value) == (curvature < 0)
+    assert found.best_value > before.value
+    assert found.best_value >= full
+    looked = ["gradient", "value", "value"] if curvature < 0 else ["gradient", "value"]
+    assert [question.wanted for question in objective.asked] == looked
+
+
+def test_what_the_look_ahead_told_is_not_asked_again(generator: torch.Generator) -> None:
+    """From a random start of a linear form the gap is large and the full step right."""
+    objective = Listening(form(0.0, generator))
+    (found,) = search(Power(), objective, [objective.spheres.random(objective.form.slope, generator)], 1)
+    assert [question.wanted for question in objective.asked] == ["gradient", "value"]
+    assert found.best_value == objective.form.value(found.best).value
+    assert found.best_value > found.values[0]
+
+
+@pytest.mark.parametrize(
+    ("slope", "ahead", "highest"),
+    [(2.0, 0.0, 0.5), (2.0, 0.5, 2 / 3), (1.0, 1.0, 1.0), (1.0, 0.9, 1.0), (1.0, -40.0, 0.1)],
+)
+def test_the_part_of_a_step_is_the_top_of_a_parabola(slope: float, ahead: float, highest: float) -> None:
+    """Slope · s + bend · s², with ``ahead`` at s = 1; kept within [0.1, 1]."""
+    assert highest_of_parabola(5.0, slope, 5.0 + ahead) == pytest.approx(highest)
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
