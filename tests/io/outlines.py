@@ -1,0 +1,61 @@
+"""Networks in outline, for tests of what is recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from bnsharp_cli.io import index
+from bnsharp_cli.io.architecture import Identity
+from bnsharp_cli.io.checkpoint import Checkpoint
+from bnsharp_cli.io.constructors import in_outline
+from bnsharp_cli.io.skeleton import shapes_of
+
+KNOWN = {spec for known in index.known() for group in known.functions for spec in group}
+needs_timms_outlines = pytest.mark.skipif(
+    not any(spec.startswith("timm:") for spec in KNOWN),
+    reason="the shipped index holds no network of timm's: python -m tools.index_architectures adds them",
+)
+
+FAMILIES = [
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "googlenet",
+    "inception_v3",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "regnet_x_400mf",
+    "resnet18",
+    "resnext50_32x4d",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "swin_t",
+    "vgg11",
+    "vit_b_16",
+]
+
+
+def checkpoint(tensors: Mapping[str, Tensor], format_: str = "state_dict", **metadata: Any) -> Checkpoint:
+    return Checkpoint(Path("net.pt"), "0" * 64, format_, tensors, metadata)
+
+
+def outline(name: str, **options: Any) -> dict[str, Tensor]:
+    """The state dict of one of torchvision's networks, without a byte of weights."""
+    return in_outline(f"torchvision:{name}", options).state_dict()
+
+
+def with_channels(tensors: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """The first convolution, which takes colours, made to take another number of channels."""
+    name = next(name for name, tensor in tensors.items() if tensor.ndim == 4 and tensor.shape[1] == 3)
+    return {**tensors, name: tensors[name][:, :1].expand(-1, channels, -1, -1)}
+
+
+def fitted(identity: Identity, tensors: Mapping[str, Tensor]) -> bool:
+    return shapes_of(in_outline(identity.spec, identity.options).state_dict()) == shapes_of(tensors)
