@@ -1,11 +1,28 @@
-"""Networks whose norms are used in ways that a table of layers does not show."""
+"""Networks whose norms are used in ways that a table of layers does not show, and the blocks of a network."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.surface import LossSurface
 from tests.cases import images
+
+
+def blocks_of(module: nn.Module, batches: tuple[tuple[Tensor, Tensor], ...], partition: str = "paper") -> Blocks:
+    surface = LossSurface.of(module, batches)
+    return find_blocks(surface, surface.point(), partition)
+
+
+def invariant_rows(blocks: Blocks) -> dict[str, int]:
+    return {tensor.name: tensor.invariant for tensor in blocks.tensors if tensor.invariant}
+
+
+def seeded(build: type[nn.Module] | object, *arguments: object, **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    return build(*arguments, **options)
 
 
 class HeadNorms(nn.Module):
