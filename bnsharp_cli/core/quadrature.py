@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 MAX_NODES = 12
 """Losses along one segment, by default: then the whole measure stays within 21 forwards."""
 
+STABLE_NODES = 28
+"""Up to so many the polynomial is stable."""
+
 _FIRST_NODES = 4
 _CAUTION = 1.25
 """On networks with kinks the last change alone fell short of the error in 2 of 100 segments, by up to a quarter."""
@@ -67,7 +70,7 @@ def segment_mean(
         delta: half the length of the segment, positive.
         power: p ≥ 1, or ``math.inf``.
         rtol: wanted relative error of the value.
-        max_nodes: stop after so many losses, whatever the error; at most 28, where the polynomial is still stable.
+        max_nodes: stop after so many losses, whatever the error; at most ``STABLE_NODES``.
         known: ΔL at some t, from earlier evaluations.
         slope: ΔL′(0) = ∇L · v, where it is known.
     """

@@ -11,7 +11,7 @@ import torch
 
 from bnsharp_cli.core.ascent import SearchRule, SearchState, search
 from bnsharp_cli.core.point import Point, inner, on_segment
-from bnsharp_cli.core.quadrature import MAX_NODES, SegmentMean, segment_mean
+from bnsharp_cli.core.quadrature import MAX_NODES, STABLE_NODES, SegmentMean, segment_mean
 from bnsharp_cli.core.search_rules import RULES, Printed
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.cost import Cost
@@ -119,8 +119,13 @@ def integrate_best(objective: SegmentObjective, found: Supremum, options: Measur
 
 
 def _affordable_nodes(objective: SegmentObjective, found: Supremum, options: MeasureOptions) -> int:
-    """Losses for the integral: what one start leaves of ``_FORWARDS``, the one at θ and the floor's taken off."""
-    if options.restarts or options.iterations is not None:
+    """Losses for the integral: what one start leaves of ``_FORWARDS``, the one at θ and the floor's taken off.
+
+    After restarts, which take hundreds of passes, there is no reason to save them.
+    """
+    if options.restarts:
+        return STABLE_NODES
+    if options.iterations is not None:
         return MAX_NODES
     left = _FORWARDS - 1 - round(found.forwards) - passes_for_rounding(objective.surface.count)
     return min(MAX_NODES, max(_LEAST_NODES, len(found.best.changes) + left // 2 * 2))
