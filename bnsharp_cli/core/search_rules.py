@@ -52,10 +52,11 @@ class Power:
         trial = self._towards(anchored, spheres, part)
         if anchored.gap <= NEARLY_LINEAR and state.step == 1:
             return replace(anchored, coordinates=trial, step=part)
-        ahead = yield Question("value", trial)
         chord = add_scaled(target, state.coordinates, -1.0)
-        slope = part * inner(evaluation.gradient, spheres.tangent(state.coordinates, chord))
-        share = highest_of_parabola(evaluation.value, slope, ahead.value)
+        value, slope = evaluation.value, inner(evaluation.gradient, spheres.tangent(state.coordinates, chord))
+        del evaluation, chord  # or they would live through the passes that answer the next question
+        ahead = yield Question("value", trial)
+        share = highest_of_parabola(value, part * slope, ahead.value)
         if share == 1:
             return replace(anchored, coordinates=trial, step=part, ahead=ahead)
         part *= share
