@@ -92,6 +92,7 @@ def _child(arguments: list[str], folder: str, at: int | None, fatal: signal.Sign
     os.chdir(folder)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
     if at is not None:
         _die_at(at, fatal)
     sys.argv = ["bnsharp", *arguments]
