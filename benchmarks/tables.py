@@ -119,7 +119,7 @@ def _row(store: Store, network: str, method: str, rounds: int) -> Row | None:
     if not runs:
         return None
     timed = [run for run in runs if run["key"]["seed"] < rounds]
-    seconds = [run["seconds"] for run in timed] if len(timed) == rounds else [math.nan]
+    seconds = [run["seconds"] for run in timed] or [math.nan]
     values = [run["value"] for run in runs]
     same = [run["value"] for run in runs if copies and run["key"]["seed"] == copies[0]["key"]["seed"]]
     return Row(
