@@ -69,13 +69,13 @@ def conv2d(
 def normalised(x: Tensor, over: tuple[int, ...], epsilon: float) -> Tensor:
     """(x − mean) / √(variance + ε), both over the dimensions ``over``."""
     kept = [dimension for dimension in range(x.ndim) if dimension not in over]
-    rows = x.permute(*kept, *over).flatten(len(kept))
+    order = (*kept, *over)
+    rows = x.permute(order).flatten(len(kept))
     mean = (compensated_sum(rows) / rows.shape[-1]).unsqueeze(-1)
     centred = rows - mean
     variance = compensated_sum(*two_product(centred, centred)) / rows.shape[-1]
-    shape = [x.shape[dimension] for dimension in (*kept, *over)]
+    shape = [x.shape[dimension] for dimension in order]
     scaled = (centred / (variance + epsilon).sqrt().unsqueeze(-1)).reshape(shape)
-    order = (*kept, *over)
     return scaled.permute([order.index(dimension) for dimension in range(x.ndim)])
 
 

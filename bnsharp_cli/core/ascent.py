@@ -95,16 +95,14 @@ class SearchState:
 
     def seen(self, evaluation: Evaluation) -> SearchState:
         """The state after ``coordinates`` were evaluated."""
-        values = (*self.values, evaluation.value)
+        told = replace(self, values=(*self.values, evaluation.value), ahead=None)
         if evaluation.value <= self.best_value:
-            return replace(self, values=values, ahead=None)
+            return told
         return replace(
-            self,
-            ahead=None,
+            told,
             best=self.coordinates,
             best_value=evaluation.value,
             changes=evaluation.changes,
-            values=values,
             settled=False,
         )
 
