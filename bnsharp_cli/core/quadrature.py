@@ -1,35 +1,24 @@
-"""The p-mean of |ΔL| along a segment: few losses, one polynomial through them, and an error that follows from it."""
+"""The p-mean of |ΔL| along a segment: few losses, an interpolant through them, and an error that follows from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.interpolate import KroghInterpolator
 from scipy.special import roots_jacobi
 
-Differences = Callable[[Sequence[float]], Sequence[float]]
-"""From parameters t to ΔL(t) = L(θ + tv) − L(θ)."""
-
-Array = NDArray[np.float64]
+from bnsharp_cli.core.interpolants import Array, Differences, Estimate, Losses, Piecewise, Polynomial
 
 MAX_NODES = 12
 """Losses along one segment, by default: then the whole measure stays within 21 forwards."""
 
 STABLE_NODES = 28
-"""Up to so many the polynomial is stable."""
+"""Up to so many a polynomial is stable."""
 
 _FIRST_NODES = 4
-_CAUTION = 1.25
-"""On networks with kinks the last change alone fell short of the error in 2 of 100 segments, by up to a quarter."""
-
-_SUMMATION = 2e-6
-"""Relative error of the sum on the fine grid."""
-
-_GRID = np.concatenate([[-1.0], (np.arange(16384) + 0.5) / 8192 - 1, [1.0]])
 _LEJA_CANDIDATES = np.linspace(0.0, 1.0, 1001)
 
 
@@ -59,90 +48,59 @@ def segment_mean(
 ) -> SegmentMean:
     """The p-mean of |ΔL|/δ on [−δ, δ], by interpolating ΔL and not |ΔL|^p.
 
-    ΔL is as smooth as the loss, |ΔL|^p has a kink at every zero of ΔL; so the losses go into a polynomial I through
-    ΔL, whose p-mean is summed on a fine grid at no cost, zeros wherever they lie. Pairs of Leja points are added one
-    by one. F^{1/p} is a norm of ΔL, so by Minkowski's inequality |F^{1/p} − ‖I‖| ≤ ‖ΔL − I‖; the error is the norm of
-    what the last pair changed in I. For p < 2 the norm counts the middle of the segment more and one pair can agree
-    by accident: there the pair before counts too, with the weight 2 − p.
+    ΔL is as smooth as the loss, |ΔL|^p has a kink at every zero of ΔL; so the losses go into an interpolant I of ΔL,
+    whose p-mean is summed on a fine grid at no cost, zeros wherever they lie. F^{1/p} is a norm of ΔL, so by
+    Minkowski's inequality |F^{1/p} − ‖I‖| ≤ ‖ΔL − I‖. I is a polynomial, to which pairs of Leja points are added one
+    by one. Where kinks keep that from converging, I becomes piecewise as soon as that has the smaller error, and the
+    losses go where it misses them most.
 
     Args:
         differences: evaluates ΔL at a list of t; each t is asked for once.
         delta: half the length of the segment, positive.
         power: p ≥ 1, or ``math.inf``.
         rtol: wanted relative error of the value.
-        max_nodes: stop after so many losses, whatever the error; at most ``STABLE_NODES``.
+        max_nodes: stop after so many losses, whatever the error; a polynomial stops at ``STABLE_NODES``.
         known: ΔL at some t, from earlier evaluations.
         slope: ΔL′(0) = ∇L · v, where it is known.
     """
-    segment = _Segment(differences, delta, power, slope, {0.0: 0.0})
-    segment.known.update({round(t / delta, 12): change for t, change in (known or {}).items()})
-    pairs = _pairs(power, segment.known)
-    segment.evaluate([next(pairs) for _ in range((_FIRST_NODES + 2 - len(segment.known)) // 2)])
-    coarse, fine = segment.interpolant(without=2), segment.interpolant()
-    before = 0.0
-    while True:
-        changed = _CAUTION * segment.norm(fine - coarse)
-        value = segment.norm(fine)
-        error = max(changed, max(0.0, 2 - power) * before) + _SUMMATION * value
-        if error <= rtol * value or len(segment.known) > max_nodes or not math.isfinite(value):
-            return SegmentMean(value, error, segment.nodes())
-        segment.evaluate([next(pairs)])
-        coarse, fine, before = fine, segment.interpolant(), changed
+    losses = Losses(differences, delta, known or {})
+    pairs = symmetric_pairs(power, losses.fractions)
+    losses.evaluate([s for _ in range((_FIRST_NODES + 1 - len(losses)) // 2) for s in next(pairs)])
+    polynomial, piecewise = Polynomial(losses, power, slope), Piecewise(losses, power)
+    best = polynomial.estimate()
+    while not best.within(rtol):
+        rough = piecewise.estimate() if not polynomial.converging or len(losses) >= max_nodes else None
+        if rough and rough.error < best.error:
+            best = min(best, _refined(piecewise, rough, losses, rtol, max_nodes), key=attrgetter("error"))
+            break
+        if len(losses) >= min(max_nodes, STABLE_NODES):
+            break
+        losses.evaluate(next(pairs))
+        best = polynomial.estimate()
+    return SegmentMean(best.value, best.error, losses.nodes())
 
 
-@dataclass
-class _Segment:
-    """ΔL at fractions s = t/δ, evaluated once each, in the order in which they came."""
-
-    differences: Differences
-    delta: float
-    power: float
-    slope: float | None
-    known: dict[float, float] = field(default_factory=dict)
-
-    def evaluate(self, positive: Sequence[float]) -> None:
-        """ΔL at ±s for every s."""
-        fractions = [s for pair in positive for s in (-pair, pair)]
-        if not fractions:
-            return
-        values = self.differences([self.delta * s for s in fractions])
-        self.known.update(zip(fractions, map(float, values), strict=True))
-
-    def interpolant(self, without: int = 0) -> Array:
-        """The polynomial through ΔL/δ at all but the last known fractions, on the fine grid with both ends."""
-        nodes = list(self.known)[: len(self.known) - without]
-        values = [self.known[s] / self.delta for s in nodes]
-        if self.slope is not None:
-            nodes, values = [nodes[0], *nodes], [values[0], self.slope, *values[1:]]
-        polynomial: Array = KroghInterpolator(nodes, values)(_GRID)
-        return polynomial
-
-    def norm(self, curve: Array) -> float:
-        """(∫_{−1}^{1} |curve|^p ds)^{1/p} by the midpoint rule; the largest for p = ∞."""
-        sizes = np.abs(curve)
-        largest = float(sizes.max())
-        if math.isinf(self.power) or largest == 0 or not math.isfinite(largest):
-            return largest
-        inner = sizes[1:-1] / largest
-        return float(largest * (2 * np.mean(inner**self.power)) ** (1 / self.power))
-
-    def nodes(self) -> tuple[tuple[float, float], ...]:
-        """Everything evaluated, as (t, ΔL)."""
-        return tuple((self.delta * s, change) for s, change in sorted(self.known.items()))
+def _refined(piecewise: Piecewise, estimate: Estimate, losses: Losses, rtol: float, max_nodes: int) -> Estimate:
+    """The piecewise interpolant's answer with as many losses as it needs, or may have."""
+    while not estimate.within(rtol) and len(losses) < max_nodes:
+        losses.evaluate(piecewise.doubtful(2))
+        estimate = piecewise.estimate()
+    return estimate
 
 
-def _pairs(power: float, known: Mapping[float, float]) -> Iterator[float]:
-    """Positive fractions: the node of the search's rule, the end, then Leja points of what there is, mirrored."""
-    taken = {0.0, *(abs(s) for s in known)}
+def symmetric_pairs(power: float, known: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """±s: the node of the search's rule, the end, then Leja points of what there is."""
+    taken = {0.0, *map(abs, known)}
     first, _ = gradient_nodes(power, 2)
     for s in (round(float(first[-1]), 12), 1.0):
         if s not in taken:
             taken.add(s)
-            yield s
+            yield -s, s
     while True:
         distances = np.prod([np.abs(_LEJA_CANDIDATES**2 - s * s) for s in taken], axis=0)
-        taken.add(float(_LEJA_CANDIDATES[distances.argmax()]))
-        yield float(_LEJA_CANDIDATES[distances.argmax()])
+        s = float(_LEJA_CANDIDATES[distances.argmax()])
+        taken.add(s)
+        yield -s, s
 
 
 def gradient_nodes(power: float, count: int) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 
@@ -21,12 +21,12 @@ from bnsharp_cli.measurement.rounding import loss_rounding, passes_for_rounding,
 from bnsharp_cli.measurement.surface import LossSurface
 
 _GRADIENT_NOISE = 16.0
-_FINE_NODES, _REFINED = 6, 3
+_FINE_NODES = 6
 _FORWARDS = 21
 """Of a measure from one start with the default number of steps."""
 _LEAST_NODES = 8
 _PATIENT_NODES = 20
-"""After restarts; on a segment full of kinks the stated error fell from 12 losses to 20 and rose again to 28."""
+"""After restarts, which take thousands of passes."""
 
 
 @dataclass(frozen=True)
@@ -34,46 +34,47 @@ class Supremum:
     """What a search found.
 
     Attributes:
-        outcomes: of every start.
-        best: the one with the largest value.
-        direction: v at ``best``.
+        values: the best value of every start, the largest first.
+        best: where the largest was reached.
+        direction: v there.
         forwards: over all samples of the surface, that the search took.
     """
 
-    outcomes: tuple[SearchState, ...]
+    values: tuple[float, ...]
     best: SearchState
     direction: Point
     forwards: float
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The best value of every start."""
-        return tuple(outcome.best_value for outcome in self.outcomes)
 
 
 def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supremum:
     """Search sup F(v) from the gradient, Eq. (6), and from ``options.restarts`` random starts.
 
-    Where there are several, the best of them go on with a rule of more nodes: restarts are for radii at which two
-    nodes are no longer F.
+    Restarts are for radii at which two nodes may no longer be F: what every start found goes on with more of them,
+    where the first one shows a difference.
     """
     rule, counter = search_rule(options), objective.surface.counter
     before = counter.cost
 
-    def climbed(starts: Iterator[Point], by: SegmentObjective) -> list[SearchState]:
-        size, found = by.searches_at_once if options.restarts else 1, []
+    def climbed(starts: Iterator[Point], by: SegmentObjective) -> Iterator[SearchState]:
+        size = by.searches_at_once if options.restarts else 1
         while some := search(rule, by, islice(starts, size), options.steps, options.enough, options.least):
-            found += some
-        return found
+            yield from some
 
     outcomes = climbed(_starts(objective, options), objective)
-    outcomes.sort(key=lambda outcome: outcome.best_value, reverse=True)
-    if len(outcomes) > 1 and rule.monotone and objective.nodes < _FINE_NODES and math.isfinite(options.power):
-        fine = replace(objective, nodes=_FINE_NODES)
-        outcomes[:_REFINED] = climbed(iter([outcome.best for outcome in outcomes[:_REFINED]]), fine)
-    best = max(outcomes[:_REFINED], key=lambda outcome: outcome.best_value)
+    if options.restarts and rule.monotone and objective.nodes < _FINE_NODES and math.isfinite(options.power):
+        first = next(outcomes)
+        outcomes, fine = chain([first], outcomes), replace(objective, nodes=_FINE_NODES)
+        value = fine.value(first.best).value
+        if abs(value - first.best_value) > options.rtol * value:
+            outcomes = climbed((outcome.best for outcome in outcomes), fine)
+    best = next(outcomes)
+    values = [best.best_value]
+    for outcome in outcomes:
+        values.append(outcome.best_value)
+        best = max(best, outcome, key=lambda each: each.best_value)
     forwards = (counter.cost - before).forward / objective.surface.share
-    return Supremum(tuple(outcomes), best, objective.spheres.to_direction(best.best), forwards)
+    ranked = tuple(sorted(values, reverse=True))
+    return Supremum(ranked, best, objective.spheres.to_direction(best.best), forwards)
 
 
 def search_rule(options: MeasureOptions) -> SearchRule:
@@ -123,7 +124,7 @@ def integrate_best(objective: SegmentObjective, found: Supremum, options: Measur
 def _affordable_nodes(objective: SegmentObjective, found: Supremum, options: MeasureOptions) -> int:
     """Losses for the integral: what one start leaves of ``_FORWARDS``, the one at θ and the floor's taken off.
 
-    After restarts, which take hundreds of passes, there is no reason to save them.
+    After restarts there is no reason to save them.
     """
     if options.restarts:
         return _PATIENT_NODES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pymanopt
 import pytest
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.supremum import find_supremum
 from bnsharp_cli.measurement.surface import LossSurface
 from tests.cases import trained, vectors
 
@@ -91,6 +95,22 @@ def test_a_hundred_thousand_random_directions_never_do_better(tiny: nn.Sequentia
     assert best > value / 3
     together = {name: torch.cat([start[name] for start in starts]) for name in starts[0]}
     assert _climbed(oracle, together) == pytest.approx(value, rel=1e-3)
+
+
+@pytest.mark.parametrize(("delta", "nodes"), [(1e-3, 2), (0.1, 6)])
+def test_restarts_climb_by_as_many_nodes_as_the_radius_needs(tiny: nn.Sequential, delta: float, nodes: int) -> None:
+    """Two are F at 1e-3; at 0.1 every start goes on with six, and its value is that of six."""
+    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
+    point = surface.point()
+    options = _exact({"delta": delta, "restarts": 3})
+    objective = objective_at(surface, point, find_blocks(surface, point), options)
+    found = find_supremum(objective, options)
+    assert len(found.values) == 4
+    assert list(found.values) == sorted(found.values, reverse=True)
+    assert len(found.best.changes) == nodes
+    by_as_many = replace(objective, nodes=nodes).value(found.best.best).value
+    assert found.best.best_value == found.values[0] == pytest.approx(by_as_many, rel=1e-12)
+    assert (abs(replace(objective, nodes=2).value(found.best.best).value / by_as_many - 1) < 1e-3) is (nodes == 2)
 
 
 def _climbed(oracle: TinyNetwork, start: dict[str, Tensor]) -> float:

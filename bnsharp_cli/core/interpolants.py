@@ -1,0 +1,153 @@
+"""ΔL along a segment from a few losses: one polynomial where it is smooth, a piecewise cubic where it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import KroghInterpolator, PchipInterpolator
+
+Differences = Callable[[Sequence[float]], Sequence[float]]
+"""From parameters t to ΔL(t) = L(θ + tv) − L(θ)."""
+
+Array = NDArray[np.float64]
+
+_GRID, _COARSE_GRID = (
+    np.concatenate([[-1.0], (2 * np.arange(cells) + 1) / cells - 1, [1.0]]) for cells in (16384, 1024)
+)
+"""Ends and midpoints of equal cells: for values, and for errors."""
+
+_SUMMATION = 2e-6
+"""Relative error of the sum on the fine grid."""
+
+_CAUTION, _BEFORE, _LEFT_OUT = 1.25, 0.25, 0.75
+"""Of the last change of a polynomial, of the one before it, and of what leaving a loss out changes: with these the
+errors hold on segments of networks with kinks, see ``benchmarks/quadrature.py``."""
+
+_FALL = 0.25
+"""A pair of losses takes more off the changes of a polynomial that converges."""
+
+
+class Estimate(NamedTuple):
+    """The p-mean of an interpolant, and how far that of ΔL may lie from it."""
+
+    value: float
+    error: float
+
+    def within(self, rtol: float) -> bool:
+        """Whether more losses are of no use: the error is small, or the value is no number."""
+        return self.error <= rtol * self.value or not math.isfinite(self.value)
+
+
+class Losses:
+    """ΔL/δ at fractions s = t/δ, evaluated once each, in the order in which they came; s = 0 first."""
+
+    def __init__(self, differences: Differences, delta: float, known: Mapping[float, float]) -> None:
+        self._differences, self._delta = differences, delta
+        self._changes = {0.0: 0.0, **{round(t / delta, 12): change for t, change in known.items()}}
+
+    def __len__(self) -> int:
+        """Without s = 0."""
+        return len(self._changes) - 1
+
+    @property
+    def fractions(self) -> list[float]:
+        """Every s, as it came."""
+        return list(self._changes)
+
+    def at(self, fractions: Sequence[float]) -> list[float]:
+        """ΔL/δ at known fractions."""
+        return [self._changes[s] / self._delta for s in fractions]
+
+    def evaluate(self, fractions: Sequence[float]) -> None:
+        """Add the losses at ``fractions``."""
+        values = self._differences([self._delta * s for s in fractions]) if fractions else []
+        self._changes.update(zip(fractions, map(float, values), strict=True))
+
+    def nodes(self) -> tuple[tuple[float, float], ...]:
+        """Everything evaluated, as (t, ΔL), t increasing."""
+        return tuple((self._delta * s, change) for s, change in sorted(self._changes.items()))
+
+
+class Polynomial:
+    """The polynomial through all losses and, where it is known, the slope at 0.
+
+    Its error is what the last pair of losses changed. One pair can agree by accident, so the pair before counts too;
+    for p < 2 the norm counts the middle of the segment more, and the weight of the pair before is 2 − p there.
+    """
+
+    def __init__(self, losses: Losses, power: float, slope: float | None) -> None:
+        self._losses, self._power, self._slope = losses, power, slope
+        self._curve = self._through(losses.fractions[:-2])
+        self._before = self._changed = 0.0
+
+    @property
+    def converging(self) -> bool:
+        """Whether the last pair changed much less than the one before, as far as that is known."""
+        return self._before == 0 or self._changed < _FALL * self._before
+
+    def estimate(self) -> Estimate:
+        """After one more pair."""
+        coarse, self._curve = self._curve, self._through(self._losses.fractions)
+        self._before, self._changed = self._changed, _CAUTION * norm(self._curve - coarse, self._power)
+        value, memory = norm(self._curve, self._power), max(_BEFORE, 2 - self._power)
+        return Estimate(value, max(self._changed, memory * self._before) + _SUMMATION * value)
+
+    def _through(self, fractions: list[float]) -> Array:
+        values = self._losses.at(fractions)
+        if self._slope is not None:
+            fractions, values = [0.0, *fractions], [0.0, self._slope, *values[1:]]
+        curve: Array = KroghInterpolator(fractions, values)(_GRID)
+        return curve
+
+
+class Piecewise:
+    """The monotone cubic through each pair of neighbours (Fritsch and Butland, 1984), which no kink far away disturbs.
+
+    A share of what leaving out a loss changes, at every place the loss that matters most there, is how far ΔL may lie
+    from it: without that loss they are half as dense, and the error at a kink is twice as large. The error is what that
+    can make of the p-mean.
+    """
+
+    def __init__(self, losses: Losses, power: float) -> None:
+        self._losses, self._power = losses, power
+        self._fractions, self._doubt = np.zeros(0), np.zeros(0)
+
+    def estimate(self) -> Estimate:
+        """With the losses that there are."""
+        self._fractions = np.sort(self._losses.fractions)
+        values = np.array(self._losses.at(self._fractions.tolist()))
+        curve = self._through(values, _COARSE_GRID)
+        without = [self._through(values, _COARSE_GRID, left_out) for left_out in range(1, len(values) - 1)]
+        self._doubt = max(_LEFT_OUT, 2 - self._power) * np.max(np.abs(np.array(without) - curve), axis=0)
+        size, value = np.abs(curve), norm(self._through(values, _GRID), self._power)
+        lowest, middle, highest = (
+            norm(each, self._power) for each in (np.maximum(size - self._doubt, 0), size, size + self._doubt)
+        )
+        return Estimate(value, max(highest - middle, middle - lowest) + _SUMMATION * value)
+
+    def doubtful(self, count: int) -> list[float]:
+        """The middles of the intervals between neighbours that have the largest part in the last error."""
+        power = 1.0 if math.isinf(self._power) else self._power
+        shares = (self._doubt / (self._doubt.max() or 1.0)) ** power
+        parts = np.bincount(np.searchsorted(self._fractions[1:-1], _COARSE_GRID), shares, len(self._fractions) - 1)
+        middles = (self._fractions[1:] + self._fractions[:-1]) / 2
+        return [float(middles[index]) for index in np.argsort(-parts, kind="stable")[:count]]
+
+    def _through(self, values: Array, grid: Array, left_out: int | None = None) -> Array:
+        kept = np.arange(len(values)) != left_out
+        curve: Array = PchipInterpolator(self._fractions[kept], values[kept])(grid)
+        return curve
+
+
+def norm(curve: Array, power: float) -> float:
+    """(∫_{−1}^{1} |curve|^p ds)^{1/p} by the midpoint rule; the largest for p = ∞."""
+    sizes = np.abs(curve)
+    largest = float(sizes.max())
+    if math.isinf(power) or largest == 0 or not math.isfinite(largest):
+        return largest
+    inner = sizes[1:-1] / largest
+    return float(largest * (2 * np.mean(inner**power)) ** (1 / power))
