@@ -55,7 +55,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         integral = integrate(precise, point, precise.value(point), found.direction, options)
         spent = spent + integral.floor_cost
     value, limit = integral.mean.value, _limit(objective)
-    floor = integral.floor + direction_rounding(value, found.best.gap, surface.dtype)
+    floor = integral.floor + direction_rounding(integral.mean, found.best.gap, surface, options)
     before_sampling = surface.counter.cost
     if options.uncertainty == "full":
         sampling = measured_sampling(precise, point, blocks, options, value)

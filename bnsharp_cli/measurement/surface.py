@@ -121,6 +121,11 @@ class LossSurface:
         """The number of batches."""
         return len(self.batches)
 
+    def activations(self) -> int:
+        """Numbers that all batches keep for a backward pass, about; 0 where the network does not run on a slice."""
+        parameters = sum(parameter.numel() for parameter in self.module.parameters())
+        return self.count * max(0, self.plan().held // self.dtype.itemsize - parameters)
+
     def part(self, start: int, stop: int) -> LossSurface:
         """L on the batches ``start`` to ``stop`` − 1 alone."""
         share = self.share * (stop - start) / self.count

@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from bnsharp_cli.measurement.rounding import loss_rounding, passes_for_rounding
+from bnsharp_cli.core.quadrature import SegmentMean
+from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.rounding import direction_rounding, loss_rounding, passes_for_rounding
 from bnsharp_cli.measurement.surface import LossSurface
 
 
@@ -38,3 +42,44 @@ def test_it_takes_as_many_passes_as_it_says(batches: int, passes: int) -> None:
     before = surface.counter.cost
     loss_rounding(surface, point, losses)
     assert (surface.counter.cost - before).forward == passes_for_rounding(batches) == passes
+
+
+def deep(norm: type[nn.Module] = nn.BatchNorm1d) -> nn.Sequential:
+    """Twenty layers of 96 units with random weights, whose kinks lie close."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for inputs in (32, *[96] * 19):
+        layers += [nn.Linear(inputs, 96, bias=False), norm(96), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(96, 10))
+
+
+def test_where_kinks_lie_close_the_rounding_of_the_direction_is_no_longer_a_matter_of_last_bits() -> None:
+    """float32 against float64: what the loss alone rounds to lies a thousand times below the difference."""
+    network, below, by_loss_alone = deep(), 0, 0
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        batch = (torch.randn(128, 32, generator=generator), torch.randint(10, (128,), generator=generator))
+        surface = LossSurface.of(network, [batch])
+        point = surface.point()
+        blocks = find_blocks(surface, point)
+        single, double = (
+            bn_sharpness(each, point, blocks, MeasureOptions(delta=3e-3, precision=precision))
+            for each, precision in ((surface, "float32"), (surface.in_precision(torch.float64), "float64"))
+        )
+        error = abs(single.value - double.value)
+        below += error <= (single.uncertainty.rounding or 0.0)
+        by_loss_alone += error <= 100 * torch.finfo(torch.float32).eps * double.value
+    assert below >= 10
+    assert by_loss_alone < 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kinks_count_where_rounding_reaches_them_and_the_search_has_not_converged(dtype: torch.dtype) -> None:
+    """A hundred thousand decisions: some of them within 1e-7 of their kinks, none within 1e-16."""
+    surface = LossSurface.of(deep(), [(torch.zeros(64, 32), torch.zeros(64, dtype=torch.int64))], dtype=dtype)
+    epsilon = torch.finfo(dtype).eps
+    kinked, smooth = (SegmentMean(1.0, error, ()) for error in (0.1, 1e-4))
+    options = MeasureOptions(delta=1e-2)
+    assert direction_rounding(kinked, 0.0, surface, options) == 0
+    assert 0 < direction_rounding(smooth, 0.1, surface, options) < 100 * epsilon
+    assert (direction_rounding(kinked, 0.1, surface, options) > 1e3 * epsilon) is (dtype == torch.float32)
