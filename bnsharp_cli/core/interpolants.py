@@ -28,7 +28,10 @@ _CAUTION, _BEFORE, _LEFT_OUT = 1.25, 0.25, 0.75
 errors hold on segments of networks with kinks, see ``benchmarks/quadrature.py``."""
 
 _FALL = 0.25
-"""A pair of losses takes more off the changes of a polynomial that converges."""
+"""A pair of losses changes a polynomial that converges by less than this share of what the pair before did."""
+
+_HIGHEST = 100.0
+"""The power by which places are ranked at most: the highest is all that counts then."""
 
 
 class Estimate(NamedTuple):
@@ -67,8 +70,13 @@ class Losses:
         values = self._differences([self._delta * s for s in fractions]) if fractions else []
         self._changes.update(zip(fractions, map(float, values), strict=True))
 
+    def mean(self, curve: Array, power: float) -> float:
+        """The p-mean of a curve through them on the fine grid; for p = ∞ they count themselves."""
+        value = norm(curve, power)
+        return max(value, *map(abs, self.at(self.fractions))) if math.isinf(power) else value
+
     def nodes(self) -> tuple[tuple[float, float], ...]:
-        """Everything evaluated, as (t, ΔL), t increasing."""
+        """All of them, as (t, ΔL), t increasing."""
         return tuple((self._delta * s, change) for s, change in sorted(self._changes.items()))
 
 
@@ -93,7 +101,7 @@ class Polynomial:
         """After one more pair."""
         coarse, self._curve = self._curve, self._through(self._losses.fractions)
         self._before, self._changed = self._changed, _CAUTION * norm(self._curve - coarse, self._power)
-        value, memory = norm(self._curve, self._power), max(_BEFORE, 2 - self._power)
+        value, memory = self._losses.mean(self._curve, self._power), max(_BEFORE, 2 - self._power)
         return Estimate(value, max(self._changed, memory * self._before) + _SUMMATION * value)
 
     def _through(self, fractions: list[float]) -> Array:
@@ -114,25 +122,28 @@ class Piecewise:
 
     def __init__(self, losses: Losses, power: float) -> None:
         self._losses, self._power = losses, power
-        self._fractions, self._doubt = np.zeros(0), np.zeros(0)
+        self._fractions = self._size = self._highest = np.zeros(0)
 
     def estimate(self) -> Estimate:
         """With the losses that there are."""
         self._fractions = np.sort(self._losses.fractions)
         values = np.array(self._losses.at(self._fractions.tolist()))
+        if not np.isfinite(values).all():
+            return Estimate(math.nan, math.nan)
         curve = self._through(values, _COARSE_GRID)
         without = [self._through(values, _COARSE_GRID, left_out) for left_out in range(1, len(values) - 1)]
-        self._doubt = max(_LEFT_OUT, 2 - self._power) * np.max(np.abs(np.array(without) - curve), axis=0)
-        size, value = np.abs(curve), norm(self._through(values, _GRID), self._power)
+        doubt = max(_LEFT_OUT, 2 - self._power) * np.max(np.abs(np.array(without) - curve), axis=0)
+        self._size, self._highest = np.abs(curve), np.abs(curve) + doubt
         lowest, middle, highest = (
-            norm(each, self._power) for each in (np.maximum(size - self._doubt, 0), size, size + self._doubt)
+            norm(each, self._power) for each in (np.maximum(self._size - doubt, 0), self._size, self._highest)
         )
+        value = self._losses.mean(self._through(values, _GRID), self._power)
         return Estimate(value, max(highest - middle, middle - lowest) + _SUMMATION * value)
 
     def doubtful(self, count: int) -> list[float]:
         """The middles of the intervals between neighbours that have the largest part in the last error."""
-        power = 1.0 if math.isinf(self._power) else self._power
-        shares = (self._doubt / (self._doubt.max() or 1.0)) ** power
+        power, largest = min(self._power, _HIGHEST), float(self._highest.max()) or 1.0
+        shares = (self._highest / largest) ** power - (self._size / largest) ** power
         parts = np.bincount(np.searchsorted(self._fractions[1:-1], _COARSE_GRID), shares, len(self._fractions) - 1)
         middles = (self._fractions[1:] + self._fractions[:-1]) / 2
         return [float(middles[index]) for index in np.argsort(-parts, kind="stable")[:count]]

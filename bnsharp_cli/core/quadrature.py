@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 from scipy.special import roots_jacobi
@@ -59,7 +58,7 @@ def segment_mean(
         delta: half the length of the segment, positive.
         power: p ≥ 1, or ``math.inf``.
         rtol: wanted relative error of the value.
-        max_nodes: stop after so many losses, whatever the error; a polynomial stops at ``STABLE_NODES``.
+        max_nodes: no more losses than these, at least 5; a polynomial stops at ``STABLE_NODES``.
         known: ΔL at some t, from earlier evaluations.
         slope: ΔL′(0) = ∇L · v, where it is known.
     """
@@ -69,11 +68,12 @@ def segment_mean(
     polynomial, piecewise = Polynomial(losses, power, slope), Piecewise(losses, power)
     best = polynomial.estimate()
     while not best.within(rtol):
-        rough = piecewise.estimate() if not polynomial.converging or len(losses) >= max_nodes else None
+        capped = len(losses) + 2 > min(max_nodes, STABLE_NODES)
+        rough = piecewise.estimate() if capped or not polynomial.converging else None
         if rough and rough.error < best.error:
-            best = min(best, _refined(piecewise, rough, losses, rtol, max_nodes), key=attrgetter("error"))
+            best = _refined(piecewise, rough, losses, rtol, max_nodes)
             break
-        if len(losses) >= min(max_nodes, STABLE_NODES):
+        if capped:
             break
         losses.evaluate(next(pairs))
         best = polynomial.estimate()
@@ -83,7 +83,7 @@ def segment_mean(
 def _refined(piecewise: Piecewise, estimate: Estimate, losses: Losses, rtol: float, max_nodes: int) -> Estimate:
     """The piecewise interpolant's answer with as many losses as it needs, or may have."""
     while not estimate.within(rtol) and len(losses) < max_nodes:
-        losses.evaluate(piecewise.doubtful(2))
+        losses.evaluate(piecewise.doubtful(min(2, max_nodes - len(losses))))
         estimate = piecewise.estimate()
     return estimate
 

@@ -20,8 +20,8 @@ _FACTOR = 1.25
 _VALUE_UNITS, _DIRECTION_UNITS, _KINK_UNITS = 12.0, 100.0, 40.0
 """All from ``benchmarks/rounding.py``: the floor holds in more than 95 % of trials, and is not 30 times too high."""
 
-_PASSES = 20
-"""In which units decide anew, about."""
+_PASSES = 10
+"""Passes that make a direction; in each of them rounding may decide the sign of a unit anew."""
 
 
 def passes_for_rounding(batches: int) -> int:
@@ -95,8 +95,8 @@ def direction_rounding(mean: SegmentMean, gap: float, surface: LossSurface, opti
     linear objective was left, every block stands at an angle of about √(2 gap) to its gradient, and F changes with
     the sine of it. Kinks make gradients jump. Over many of them the jumps grow like the root of the distance, so those
     over a unit in the last place are √(ε/δ) of those over δ, of which the integral's error tells where it could not be
-    made small. They count for as likely as a unit's sign is decided by rounding in one of the passes. A single unit
-    that falls outside of this is foreseen by nothing of this kind.
+    made small. They are weighted by the probability that rounding decides a unit's sign at all, about ε for every
+    activation and pass. Where that is small, a single unit can still do more than is stated here.
 
     Args:
         mean: F^{1/p} and the integral's error.

@@ -59,6 +59,7 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
         size = by.searches_at_once if options.restarts else 1
         while some := search(rule, by, islice(starts, size), options.steps, options.enough, options.least):
             yield from some
+            some.clear()
 
     outcomes = climbed(_starts(objective, options), objective)
     if options.restarts and rule.monotone and objective.nodes < _FINE_NODES and math.isfinite(options.power):
@@ -67,6 +68,7 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
         value = fine.value(first.best).value
         if abs(value - first.best_value) > options.rtol * value:
             outcomes = climbed((outcome.best for outcome in outcomes), fine)
+        del first
     best = next(outcomes)
     values = [best.best_value]
     for outcome in outcomes:

@@ -30,11 +30,11 @@ class Cubic:
         return sum(c * step ** (k + 1) for k, c in enumerate(self.coefficients))
 
 
-def brute_force(function: Cubic, delta: float, power: float) -> float:
+def brute_force(function: Cubic | Curve, delta: float, power: float) -> float:
     """Midpoint rule with a million nodes on each side of every zero that a fine grid can see."""
     edges = np.linspace(-delta, delta, 2_000_001)
     middles = (edges[1:] + edges[:-1]) / 2
-    values = np.abs(function.at(middles) / delta)
+    values = np.abs((function.at if isinstance(function, Cubic) else function)(middles) / delta)
     return float(values.max()) if math.isinf(power) else float((2 * (values**power).mean()) ** (1 / power))
 
 
@@ -153,7 +153,7 @@ def saturating(random: np.random.Generator) -> Curve:
 
 @pytest.mark.parametrize("family", [bent, saturating])
 def test_the_truth_lies_inside_for_99_of_100_curves_with_kinks(family: Callable[[np.random.Generator], Curve]) -> None:
-    """Whatever number of losses there may be; a third of it, or of a tenth of the value, is wrong more often."""
+    """Whatever number of losses there may be."""
     random = np.random.default_rng(11)
     middles = (np.arange(10_000) + 0.5) / 5_000 - 1
     errors, stated = [], []
@@ -167,6 +167,42 @@ def test_the_truth_lies_inside_for_99_of_100_curves_with_kinks(family: Callable[
             stated.append(result.error / truth)
     assert np.mean(np.array(errors) <= stated) >= 0.99
     assert np.median(stated) < 0.05
+
+
+@pytest.mark.parametrize("power", [2.0, 4.0])
+def test_a_spike_that_the_polynomial_missed_counts_once_a_loss_has_found_it(power: float) -> None:
+    def spike(steps: Sequence[float]) -> list[float]:
+        return [math.exp(-30 * abs(t - 0.3123)) - math.exp(-30 * 0.3123) for t in steps]
+
+    result = segment_mean(spike, 1.0, power, 1e-3, 20)
+    truth = brute_force(lambda t: np.exp(-30 * abs(t - 0.3123)) - math.exp(-30 * 0.3123), 1.0, power)
+    assert abs(result.value - truth) <= result.error
+
+
+def test_for_p_infinite_no_loss_that_was_seen_is_larger_than_the_value() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        result = segment_mean(on(bent(random)), 1.0, math.inf)
+        assert result.value >= max(abs(change) for _, change in result.nodes)
+
+
+@pytest.mark.parametrize("known", [{}, {0.7: math.sqrt(0.7)}, {-0.2: math.sqrt(0.2), 0.7: math.sqrt(0.7)}])
+@pytest.mark.parametrize("most", [5, 8, 11, 12, 21, 31])
+def test_never_more_losses_than_there_may_be(known: dict[float, float], most: int) -> None:
+    asked: list[float] = []
+
+    def root(steps: Sequence[float]) -> list[float]:
+        asked.extend(steps)
+        return [math.sqrt(abs(t)) for t in steps]
+
+    result = segment_mean(root, 1.0, 1.0, 1e-9, most, known)
+    assert len(known) + len(asked) == len(result.nodes) - 1 <= most
+    assert len({*asked, *known}) == len(asked) + len(known)
+
+
+def test_a_loss_that_is_no_number_ends_it() -> None:
+    result = segment_mean(lambda steps: [math.nan if 0.05 < t < 0.2 else abs(t) ** 0.5 for t in steps], 1.0, 2.0)
+    assert math.isnan(result.value) or math.isfinite(result.error)
 
 
 def on(curve: Curve) -> Callable[[list[float]], list[float]]:

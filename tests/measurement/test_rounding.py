@@ -45,17 +45,17 @@ def test_it_takes_as_many_passes_as_it_says(batches: int, passes: int) -> None:
 
 
 def deep(norm: type[nn.Module] = nn.BatchNorm1d) -> nn.Sequential:
-    """Twenty layers of 96 units with random weights, whose kinks lie close."""
+    """Sixteen layers of 96 units with random weights, whose kinks lie close."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for inputs in (32, *[96] * 19):
+    for inputs in (32, *[96] * 15):
         layers += [nn.Linear(inputs, 96, bias=False), norm(96), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(96, 10))
 
 
 def test_where_kinks_lie_close_the_rounding_of_the_direction_is_no_longer_a_matter_of_last_bits() -> None:
-    """float32 against float64: what the loss alone rounds to lies a thousand times below the difference."""
-    network, below, by_loss_alone = deep(), 0, 0
+    """float32 against float64: a hundred units in the last place are not enough."""
+    network, below, by_last_bits = deep(), 0, 0
     for seed in range(12):
         generator = torch.Generator().manual_seed(seed)
         batch = (torch.randn(128, 32, generator=generator), torch.randint(10, (128,), generator=generator))
@@ -63,14 +63,13 @@ def test_where_kinks_lie_close_the_rounding_of_the_direction_is_no_longer_a_matt
         point = surface.point()
         blocks = find_blocks(surface, point)
         single, double = (
-            bn_sharpness(each, point, blocks, MeasureOptions(delta=3e-3, precision=precision))
+            bn_sharpness(each, point, blocks, MeasureOptions(delta=2e-3, precision=precision))
             for each, precision in ((surface, "float32"), (surface.in_precision(torch.float64), "float64"))
         )
         error = abs(single.value - double.value)
         below += error <= (single.uncertainty.rounding or 0.0)
-        by_loss_alone += error <= 100 * torch.finfo(torch.float32).eps * double.value
-    assert below >= 10
-    assert by_loss_alone < 6
+        by_last_bits += error <= 100 * torch.finfo(torch.float32).eps * double.value
+    assert below >= 11 > by_last_bits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
