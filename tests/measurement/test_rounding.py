@@ -44,12 +44,12 @@ def test_it_takes_as_many_passes_as_it_says(batches: int, passes: int) -> None:
     assert (surface.counter.cost - before).forward == passes_for_rounding(batches) == passes
 
 
-def deep(norm: type[nn.Module] = nn.BatchNorm1d) -> nn.Sequential:
+def deep() -> nn.Sequential:
     """Sixteen layers of 96 units with random weights, whose kinks lie close."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for inputs in (32, *[96] * 15):
-        layers += [nn.Linear(inputs, 96, bias=False), norm(96), nn.ReLU()]
+        layers += [nn.Linear(inputs, 96, bias=False), nn.BatchNorm1d(96), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(96, 10))
 
 
