@@ -128,7 +128,7 @@ def npz(path: Path, split: str) -> ArraySplit:
 
 def _array(path: Path, raw: _Careful, archive: zipfile.ZipFile, name: str) -> Tensor | StoredRows:
     """One array of the archive, checked, as far as possible left where it is."""
-    member = _member(archive, name)
+    member = _member(archive, name, os.fstat(raw.fileno()).st_size)
     with archive.open(member) as stream:
         header = _header(name, stream, member)
         if member.compress_type != zipfile.ZIP_STORED or header.fortran:
@@ -139,7 +139,7 @@ def _array(path: Path, raw: _Careful, archive: zipfile.ZipFile, name: str) -> Te
     return _in_place(path, raw, member, header)
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> zipfile.ZipInfo:
     found = [member for member in archive.infolist() if member.filename == f"{name}.npy"]
     there = ", ".join(member.filename.removesuffix(".npy") for member in archive.infolist()) or "nothing"
     _require(bool(found), f"there is no {name}, only {escaped(there)}")
@@ -150,6 +150,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     _require(known, f"{name} is packed in a way that numpy never uses")
     ratio = member.file_size / max(1, member.compress_size)
     _require(member.file_size <= _BOMB or ratio <= _RATIO, f"{name} unpacks to {ratio:.0f} times its size")
+    _require(member.compress_size <= most, f"{name} declares {member.compress_size} bytes in a file of {most}")
     return member
 
 

@@ -182,7 +182,7 @@ def a_flipped_byte(folder: Path) -> None:
     patched(path, path.read_bytes().index(b"\n", 60) + 30, b"\xff")
 
 
-@case("declares")
+@case("x declares 1073741824 bytes in a file of")
 def a_member_longer_than_the_file(folder: Path) -> None:
     path = archive(folder, npy(X))
     patched(path, directory(path) + 20, struct.pack("<2I", 2**30, 2**30))

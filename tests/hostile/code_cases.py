@@ -90,6 +90,11 @@ add_bytes("calls-a-method", _NOT_EXECUTED, zipped(opcodes(_call("torch.serializa
 add_bytes(
     "calls-by-stack", _NOT_EXECUTED, lambda f: zipped(opcodes(text("os"), text("system"), b"\x93", _shell(f), b"\x85R"))
 )
+add_bytes(
+    "one-long-name-many-times",
+    _NOT_EXECUTED,
+    zipped(opcodes(named("os.system"), b"X", struct.pack("<I", 2**23), b"m" * 2**23, b"\x93" * 400_000)),
+)
 add_bytes("calls-by-inst", "opcode INST", lambda f: zipped(opcodes(b"(", _shell(f), b"ios\nsystem\n")))
 add_bytes("calls-by-obj", _NOT_EXECUTED, lambda f: zipped(opcodes(b"(", named("os.system"), _shell(f), b"o")))
 add_bytes("calls-by-extension", "opcode EXT1", zipped(opcodes(b"\x82\x01")))

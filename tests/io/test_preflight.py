@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import decimal
 import io
 import os
 import pathlib
 import pickle
 from collections import Counter, OrderedDict, defaultdict
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +150,40 @@ def test_pieces_of_a_distributed_tensor_are_put_together(tmp_path: Path) -> None
     whole = torch.arange(24.0).reshape(4, 6)
     _write_pieces(tmp_path, whole, [(0, 0, 2, 6), (2, 0, 2, 2), (2, 2, 2, 4)])
     assert torch.equal(read_container(tmp_path).content["w"], whole)
+
+
+def test_a_table_written_by_the_first_releases_of_python_3_11_is_read(tmp_path: Path) -> None:
+    """They pickle a member of an enumeration as getattr(the enumeration, its name)."""
+
+    class Pickler(pickle.Pickler):
+        def reducer_override(self, obj: object) -> object:
+            return (getattr, (type(obj), obj.name)) if isinstance(obj, Enum) else NotImplemented
+
+    whole = torch.arange(24.0).reshape(4, 6)
+    _write_pieces(tmp_path, whole, [(0, 0, 4, 6)])
+    table, stream = pickle.loads((tmp_path / ".metadata").read_bytes()), io.BytesIO()
+    Pickler(stream, 4).dump(table)
+    assert b"getattr" in stream.getvalue()
+    (tmp_path / ".metadata").write_bytes(stream.getvalue())
+    assert torch.equal(read_container(tmp_path).content["w"], whole)
+
+
+def test_no_attribute_is_taken_of_anything_but_a_memory_format(tmp_path: Path) -> None:
+    class Attribute:
+        def __reduce__(self) -> tuple[object, tuple[object, str]]:
+            return getattr, (distributed.metadata.Metadata, "__init__")
+
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Attribute(), 4))
+    with pytest.raises(CheckpointRefusedError, match="takes an attribute of something else than a memory format"):
+        read_container(tmp_path)
+
+
+def test_the_names_in_a_refused_table_are_those_it_would_import(tmp_path: Path) -> None:
+    """Protocol 4 takes a module's name from the memo where it has been named before."""
+    (tmp_path / ".metadata").write_bytes(pickle.dumps([decimal.Decimal, decimal.Context, decimal.Overflow], 4))
+    with pytest.raises(CheckpointRefusedError) as refused:
+        read_container(tmp_path)
+    assert "(decimal.Decimal, decimal.Context, decimal.Overflow)" in str(refused.value)
 
 
 @pytest.mark.parametrize("pieces", [[(0, 0, 2, 6), (0, 0, 2, 6)], [(0, 0, 2, 6)], [(0, 0, 2, 6), (3, 0, 2, 6)]])

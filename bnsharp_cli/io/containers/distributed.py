@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile, opened
-from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, PickleRefusedError, require_key
+from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, Global, PickleRefusedError, require_key
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, Record
 from bnsharp_cli.io.containers.tensor_plans import DTYPES, plain_size
@@ -56,6 +56,15 @@ def _nothing(*_: object) -> None:
 
 
 _METADATA = "torch.distributed.checkpoint.metadata"
+_MEMORY_FORMAT = f"{_METADATA}._MEM_FORMAT_ENCODING"
+
+
+def _member(holder: object, _name: object) -> None:
+    """A memory format, which reading needs nothing of: Python 3.11.0 to 3.11.3 write enumerations as ``getattr``."""
+    if not isinstance(holder, Global) or holder.name != _MEMORY_FORMAT:
+        raise PickleRefusedError("takes an attribute of something else than a memory format")
+
+
 _STAND_INS: Mapping[str, Any] = {
     **PLAIN_STAND_INS,
     **DTYPES,
@@ -68,7 +77,8 @@ _STAND_INS: Mapping[str, Any] = {
     f"{_METADATA}.TensorProperties": _Properties,
     f"{_METADATA}.MetadataIndex": _Index,
     f"{_METADATA}.StorageMeta": Record,
-    f"{_METADATA}._MEM_FORMAT_ENCODING": _nothing,
+    _MEMORY_FORMAT: _nothing,
+    "builtins.getattr": _member,
     "torch.distributed.checkpoint.filesystem._StorageInfo": _Place,
 }
 

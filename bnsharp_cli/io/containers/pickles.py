@@ -24,6 +24,7 @@ from bnsharp_cli.io.containers.pickle_values import (
 )
 
 LARGEST_PICKLE = 16 * 2**20
+_LONGEST_NAME = 2**10
 
 
 def read_pickle(
@@ -74,6 +75,7 @@ def _foreign(stream: io.BytesIO, stand_ins: Mapping[str, Any]) -> list[str]:
     """Every global outside the table, as far as the pickle can be read."""
     found: dict[str, None] = {}
     texts = ["", ""]
+    memo: list[str] = []
     left = MOST_OPCODES
     try:
         for opcode, argument, _position in pickletools.genops(stream):
@@ -83,7 +85,11 @@ def _foreign(stream: io.BytesIO, stand_ins: Mapping[str, Any]) -> list[str]:
             elif opcode.name == "STACK_GLOBAL":
                 found[current_name(".".join(texts))] = None
             elif isinstance(argument, str):
-                texts = [texts[1], argument]
+                texts = [texts[1], argument[:_LONGEST_NAME]]
+            elif opcode.name == "MEMOIZE":
+                memo.append(texts[1])
+            elif opcode.name in {"BINGET", "LONG_BINGET"} and isinstance(argument, int) and argument < len(memo):
+                texts = [texts[1], memo[argument]]
             if left < 0:
                 break
     except ValueError:
