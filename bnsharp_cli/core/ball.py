@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 from scipy.special import gammaln
 
-from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
+from bnsharp_cli.core.point import Point, add_scaled, inner, norm, random_normal, scaled
 
 _SETTLED = 1e-3
 
@@ -41,19 +41,22 @@ class BallMaximum:
         value: max |ΔL|.
         displacement: where, of norm at most the radius.
         values: |ΔL| after each iteration, the best so far.
+        gap: 1 − ⟨± g, z⟩ / (δ ‖g‖) with the gradient g at the displacement z and the sign of ΔL; it vanishes where no
+            other direction is steeper.
         settled: the last iteration gained less than one thousandth, and was not below the best by more than that.
     """
 
     value: float
     displacement: Point
     values: tuple[float, ...] = ()
+    gap: float = 0.0
     settled: bool = False
 
-    def seen(self, change: float, displacement: Point) -> BallMaximum:
-        """The larger of the two."""
+    def seen(self, change: float, displacement: Point, gap: float = 0.0) -> BallMaximum:
+        """The larger of the two; ``gap`` is zero for a displacement that no search found."""
         if abs(change) <= self.value:
             return self
-        return replace(self, value=abs(change), displacement=displacement)
+        return replace(self, value=abs(change), displacement=displacement, gap=gap)
 
 
 def ascend_on_sphere(
@@ -71,12 +74,14 @@ def ascend_on_sphere(
     for _ in range(iterations):
         displacement = scaled(direction, radius / norm(direction))
         value, gradient = evaluate(add_scaled(theta, displacement, 1.0))
-        best = best.seen(value - loss, displacement)
+        direction = scaled(gradient, math.copysign(1.0, value - loss))
+        steepness = norm(gradient)
+        gap = 1 - inner(direction, displacement) / (radius * steepness) if steepness > 0 else 0.0
+        best = best.seen(value - loss, displacement, gap)
         history.append(best.value)
         latest = abs(value - loss)
-        if norm(gradient) == 0 or not math.isfinite(value):
+        if steepness == 0 or not math.isfinite(value):
             break
-        direction = scaled(gradient, math.copysign(1.0, value - loss))
     gained = history[-1] - history[-2] if len(history) > 1 else math.inf
     settled = gained <= _SETTLED * best.value and best.value - latest <= _SETTLED * best.value
     return replace(best, values=tuple(history), settled=settled)
@@ -89,12 +94,15 @@ class BoxMaximum:
     Attributes:
         loss: the largest.
         displacement: where, in the box.
+        gap: 1 − ⟨g, z⟩ / Σ_i |g_i| b_i with the gradient g at the displacement z and the bounds b; it vanishes at the
+            corner that g points to.
         evaluations: of loss and gradient.
         converged: the solver says so.
     """
 
     loss: float
     displacement: Point
+    gap: float
     evaluations: int
     converged: bool
 
@@ -102,16 +110,19 @@ class BoxMaximum:
 def maximise_in_box(evaluate: LossAndGradient, theta: Point, epsilon: float, iterations: int) -> BoxMaximum:
     """Max L(θ + z) over the box |z_i| ≤ ε(|θ_i| + 1) by scipy's L-BFGS-B, from z = 0 (Keskar et al. 2017).
 
-    The solver's tolerances are absolute, so it sees the box as [−1, 1]^n and the loss in units of the increase that
-    the gradient at θ promises: a loss of 1e-9 is climbed like one of 1.
+    The solver sees the box as [−1, 1]^n and the loss in units in which its slopes at θ have a root mean square of one.
+    Its first step is a slope long, so it reaches for the corner; in units of the whole increase that the gradient
+    promises it crept, and rounding decided how far it came. Its tolerances, which are absolute, see a loss of 1e-9 like
+    one of 1. The corner that the gradient at θ points to, where a linear loss is largest, is looked at too.
     """
     shapes = {name: tensor.shape for name, tensor in theta.items()}
     device = next(iter(theta.values())).device
     flat = _flatten(theta)
     bound = epsilon * (np.abs(flat) + 1)
     loss, gradient = evaluate(theta)
-    unit = float(np.abs(_flatten(gradient)) @ bound) or 1.0
-    best = BoxMaximum(loss, scaled(theta, 0.0), 1, False)
+    first = _flatten(gradient) * bound
+    unit = float(np.linalg.norm(first)) / math.sqrt(len(flat)) or 1.0
+    best = BoxMaximum(loss, scaled(theta, 0.0), 0.0, 1, False)
 
     def negative(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal best
@@ -119,10 +130,13 @@ def maximise_in_box(evaluate: LossAndGradient, theta: Point, epsilon: float, ite
         z = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
         reached, slope = evaluate(add_scaled(theta, z, 1.0)) if x.any() else (loss, gradient)
         best = replace(best, evaluations=best.evaluations + bool(x.any()))
+        slopes = _flatten(slope) * bound
         if reached > best.loss or not math.isfinite(reached):
-            best = replace(best, loss=reached, displacement=z)
-        return (loss - reached) / unit, -_flatten(slope) * bound / unit
+            gap = 1 - float(slopes @ x) / (float(np.abs(slopes).sum()) or 1.0)
+            best = replace(best, loss=reached, displacement=z, gap=gap)
+        return (loss - reached) / unit, -slopes / unit
 
+    negative(np.sign(first))
     result = minimize(
         negative,
         np.zeros_like(flat),

@@ -88,15 +88,33 @@ def rounding_floor(loss_error: float, delta: float, power: float, value: float, 
     return by_losses + _VALUE_UNITS * torch.finfo(dtype).eps * value
 
 
+def by_turning(change: float, gap: float, dtype: torch.dtype) -> float:
+    """What the rounding of gradients can have changed in a change of the loss through the direction they led to.
+
+    Where a search has converged, the change does not vary with the direction to first order. Where a share ``gap`` of a
+    linear objective was left, the direction stands at an angle of about √(2 gap) to the gradient, and the change varies
+    with the sine of it.
+
+    Args:
+        change: of the loss, or a mean of changes.
+        gap: share of a linear objective that was left; ∞ where it is not known.
+        dtype: of the network's arithmetic.
+    """
+    return _sine(gap) * _DIRECTION_UNITS * torch.finfo(dtype).eps * change
+
+
+def _sine(gap: float) -> float:
+    return math.sqrt(2 * min(1.0, max(0.0, gap)))
+
+
 def direction_rounding(mean: SegmentMean, gap: float, surface: LossSurface, options: MeasureOptions) -> float:
     """What the rounding of gradients can have changed in F^{1/p} through the direction that a search found with them.
 
-    Where a search has converged, F does not change with the direction to first order. Where a share ``gap`` of a
-    linear objective was left, every block stands at an angle of about √(2 gap) to its gradient, and F changes with
-    the sine of it. Kinks make gradients jump. Over many of them the jumps grow like the root of the distance, so those
-    over a unit in the last place are √(ε/δ) of those over δ, of which the integral's error tells where it could not be
-    made small. They are weighted by the probability that rounding decides a unit's sign at all, about ε for every
-    activation and pass. Where that is small, a single unit can still do more than is stated here.
+    To what ``by_turning`` says comes what kinks do, at which gradients jump. Over many of them the jumps grow like the
+    root of the distance, so those over a unit in the last place are √(ε/δ) of those over δ, of which the integral's
+    error tells where it could not be made small. They are weighted by the probability that rounding decides a unit's
+    sign at all, about ε for every activation and pass. Where that is small, a single unit can still do more than is
+    stated here.
 
     Args:
         mean: F^{1/p} and the integral's error.
@@ -104,8 +122,8 @@ def direction_rounding(mean: SegmentMean, gap: float, surface: LossSurface, opti
         surface: what was searched, in its arithmetic.
         options: δ and the wanted error.
     """
-    epsilon, sine = torch.finfo(surface.dtype).eps, math.sqrt(2 * min(1.0, max(0.0, gap)))
+    epsilon = torch.finfo(surface.dtype).eps
     unresolved = mean.error if mean.error > options.rtol * mean.value else 0.0
     likely = min(1.0, _PASSES * epsilon * surface.activations())
     kinks = math.sqrt(epsilon / options.delta) * likely * unresolved
-    return sine * (_DIRECTION_UNITS * epsilon * mean.value + _KINK_UNITS * kinks)
+    return by_turning(mean.value, gap, surface.dtype) + _sine(gap) * _KINK_UNITS * kinks

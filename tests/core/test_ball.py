@@ -85,3 +85,35 @@ def test_the_box_is_climbed_alike_whatever_the_size_of_the_loss(unit: float) -> 
 
     best = maximise_in_box(evaluate, theta, 0.5, 20)
     assert best.loss == pytest.approx(unit * (0.5 * 3.1 + 5 * 0.75), rel=1e-9)
+
+
+@pytest.mark.parametrize("curvature", [0.0, 0.3])
+def test_ten_iterations_reach_the_corner_of_a_box_of_many_uneven_slopes(curvature: float) -> None:
+    """Separable and convex, so the maximum is at the corner that the slopes point to."""
+    generator = torch.Generator().manual_seed(0)
+    slope = torch.randn(2000, generator=generator, dtype=torch.float64) ** 3
+    theta = {"x": torch.randn(2000, generator=generator, dtype=torch.float64)}
+    bound = 1e-2 * (theta["x"].abs() + 1)
+
+    def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        z = point["x"] - theta["x"]
+        return float(slope @ z + curvature / 2 * z @ z), {"x": slope + curvature * z}
+
+    best = maximise_in_box(evaluate, theta, 1e-2, 10)
+    assert best.loss == pytest.approx(float(slope.abs() @ bound + curvature / 2 * bound @ bound), rel=1e-3)
+    assert best.gap < 1e-3
+
+
+def test_the_gap_is_the_share_of_a_linear_loss_that_was_left() -> None:
+    slope = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    theta = {"x": torch.zeros(2, dtype=torch.float64)}
+
+    def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        return float(slope @ point["x"]), {"x": slope}
+
+    start = {"x": torch.tensor([0.0, -1.0], dtype=torch.float64)}
+    first = ascend_on_sphere(evaluate, theta, 0.0, start, 0.1, 1)
+    assert first.value == pytest.approx(0.4)
+    assert first.gap == pytest.approx(1 - 4 / 5)
+    assert ascend_on_sphere(evaluate, theta, 0.0, start, 0.1, 2).gap == pytest.approx(0, abs=1e-12)
+    assert first.seen(1.0, theta).gap == 0
