@@ -59,10 +59,22 @@ def segment_mean(
         power: p ≥ 1, or ``math.inf``.
         rtol: wanted relative error of the value.
         max_nodes: no more losses than these, at least 5; a polynomial stops at ``STABLE_NODES``.
-        known: ΔL at some t, from earlier evaluations.
+        known: ΔL at some t, from earlier evaluations. Of more than ``STABLE_NODES`` no polynomial is made, and the ends
+            are added.
         slope: ΔL′(0) = ∇L · v, where it is known.
     """
     losses = Losses(differences, delta, known or {})
+    if len(losses) > STABLE_NODES:
+        losses.evaluate([end for end in (-1.0, 1.0) if end not in losses.fractions])
+        piecewise = Piecewise(losses, power)
+        best = _refined(piecewise, piecewise.estimate(), losses, rtol, max_nodes)
+    else:
+        best = _interpolated(losses, power, slope, rtol, max_nodes)
+    return SegmentMean(best.value, best.error, losses.nodes())
+
+
+def _interpolated(losses: Losses, power: float, slope: float | None, rtol: float, max_nodes: int) -> Estimate:
+    """By a polynomial, or piecewise where that is found to be better."""
     pairs = symmetric_pairs(power, losses.fractions)
     losses.evaluate([s for _ in range((_FIRST_NODES + 1 - len(losses)) // 2) for s in next(pairs)])
     polynomial, piecewise = Polynomial(losses, power, slope), Piecewise(losses, power)
@@ -71,13 +83,12 @@ def segment_mean(
         capped = len(losses) + 2 > min(max_nodes, STABLE_NODES)
         rough = piecewise.estimate() if capped or not polynomial.converging else None
         if rough and rough.error < best.error:
-            best = _refined(piecewise, rough, losses, rtol, max_nodes)
-            break
+            return _refined(piecewise, rough, losses, rtol, max_nodes)
         if capped:
             break
         losses.evaluate(next(pairs))
         best = polynomial.estimate()
-    return SegmentMean(best.value, best.error, losses.nodes())
+    return best
 
 
 def _refined(piecewise: Piecewise, estimate: Estimate, losses: Losses, rtol: float, max_nodes: int) -> Estimate:

@@ -21,12 +21,11 @@ from bnsharp_cli.measurement.rounding import loss_rounding, passes_for_rounding,
 from bnsharp_cli.measurement.surface import LossSurface
 
 _GRADIENT_NOISE = 16.0
-_FINE_NODES = 6
+_FINE_NODES, _JUDGING_NODES = 6, 24
 _FORWARDS = 21
 """Of a measure from one start with the default number of steps."""
 _LEAST_NODES = 8
 _PATIENT_NODES = 20
-"""After restarts, which take thousands of passes."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,9 @@ class Supremum:
 def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supremum:
     """Search sup F(v) from the gradient, Eq. (6), and from ``options.restarts`` random starts.
 
-    Restarts are for radii at which two nodes may no longer be F: what every start found goes on with more of them,
-    where the first one shows a difference.
+    Restarts are for radii at which two nodes may no longer be F. Where the first start shows a difference, what every
+    start found goes on with more of them, and with more still it is seen which one reached highest: what climbs few
+    nodes climbs their error too.
     """
     rule, counter = search_rule(options), objective.surface.counter
     before = counter.cost
@@ -61,19 +61,20 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
             yield from some
             some.clear()
 
-    outcomes = climbed(_starts(objective, options), objective)
+    outcomes, judge = climbed(_starts(objective, options), objective), None
     if options.restarts and rule.monotone and objective.nodes < _FINE_NODES and math.isfinite(options.power):
         first = next(outcomes)
         outcomes, fine = chain([first], outcomes), replace(objective, nodes=_FINE_NODES)
         value = fine.value(first.best).value
         if abs(value - first.best_value) > options.rtol * value:
-            outcomes = climbed((outcome.best for outcome in outcomes), fine)
+            outcomes, judge = climbed((outcome.best for outcome in outcomes), fine), replace(fine, nodes=_JUDGING_NODES)
         del first
-    best = next(outcomes)
-    values = [best.best_value]
+    values: list[float] = []
     for outcome in outcomes:
-        values.append(outcome.best_value)
-        best = max(best, outcome, key=lambda each: each.best_value)
+        value = judge.value(outcome.best).value if judge else outcome.best_value
+        if not values or value > max(values):
+            best = outcome
+        values.append(value)
     forwards = (counter.cost - before).forward / objective.surface.share
     ranked = tuple(sorted(values, reverse=True))
     return Supremum(ranked, best, objective.spheres.to_direction(best.best), forwards)
@@ -124,14 +125,9 @@ def integrate_best(objective: SegmentObjective, found: Supremum, options: Measur
 
 
 def _affordable_nodes(objective: SegmentObjective, found: Supremum, options: MeasureOptions) -> int:
-    """Losses for the integral: what one start leaves of ``_FORWARDS``, the one at θ and the floor's taken off.
-
-    After restarts there is no reason to save them.
-    """
-    if options.restarts:
-        return _PATIENT_NODES
-    if options.iterations is not None:
-        return MAX_NODES
+    """Losses for the integral: what one start leaves of ``_FORWARDS``, the one at θ and the floor's taken off."""
+    if options.restarts or options.iterations is not None:
+        return _most_nodes(options)
     left = _FORWARDS - 1 - round(found.forwards) - passes_for_rounding(objective.surface.count)
     return min(MAX_NODES, max(_LEAST_NODES, len(found.best.changes) + left // 2 * 2))
 
@@ -145,7 +141,7 @@ def integrate(
     *,
     known: Mapping[float, float] | None = None,
     slope: float | None = None,
-    max_nodes: int = MAX_NODES,
+    max_nodes: int | None = None,
 ) -> Integral:
     """F(v)^{1/p} by the losses along θ + tv.
 
@@ -157,7 +153,7 @@ def integrate(
         options: δ, p and the wanted error.
         known: ΔL by t, where it was evaluated before.
         slope: ∇L · v, where it is known.
-        max_nodes: the most losses.
+        max_nodes: the most losses; 12 by default, and 20 after restarts, which take thousands of passes.
 
     Raises:
         NotMeasurableError: a loss on the segment is not finite.
@@ -173,7 +169,9 @@ def integrate(
             )
         return changes
 
-    mean = segment_mean(differences, options.delta, options.power, options.rtol, max_nodes, known, slope)
+    mean = segment_mean(
+        differences, options.delta, options.power, options.rtol, max_nodes or _most_nodes(options), known, slope
+    )
     before = surface.counter.cost
     highest = max(batches, key=lambda t: math.fsum(batches[t]), default=options.delta)
     if not batches:
@@ -181,3 +179,7 @@ def integrate(
     error = loss_rounding(surface, on_segment(point, v, highest), batches[highest], options.seed)
     floor = rounding_floor(error, options.delta, options.power, mean.value, surface.dtype)
     return Integral(mean, floor, surface.counter.cost - before)
+
+
+def _most_nodes(options: MeasureOptions) -> int:
+    return _PATIENT_NODES if options.restarts else MAX_NODES

@@ -246,3 +246,13 @@ def test_what_still_falls_from_pair_to_pair_goes_on_as_a_polynomial() -> None:
     result = segment_mean(lambda steps: [math.expm1(2 * t) for t in steps], 1.0, 2.0, 1e-8)
     truth = math.sqrt((math.exp(4) - math.exp(-4)) / 4 - (math.exp(2) - math.exp(-2)) + 2)
     assert result.value == pytest.approx(truth, rel=1e-7)
+
+
+@pytest.mark.parametrize("curve", [np.sin, lambda s: np.abs(s - 0.3) - 0.3, lambda s: s + s**2])
+def test_more_losses_than_a_polynomial_takes_are_known(curve: Curve) -> None:
+    """As after a search with many nodes."""
+    nodes = gradient_nodes(2.0, 40)[0].tolist()
+    known = dict(zip(nodes, curve(np.array(nodes)).tolist(), strict=True))
+    result = segment_mean(lambda steps: curve(np.array(steps)).tolist(), 1.0, 2.0, known=known)
+    assert len(result.nodes) == 1 + 40 + 2
+    assert abs(result.value - brute_force(curve, 1.0, 2.0)) <= result.error < 1e-2 * result.value

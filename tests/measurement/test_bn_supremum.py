@@ -97,9 +97,11 @@ def test_a_hundred_thousand_random_directions_never_do_better(tiny: nn.Sequentia
     assert _climbed(oracle, together) == pytest.approx(value, rel=1e-3)
 
 
-@pytest.mark.parametrize(("delta", "nodes"), [(1e-3, 2), (0.1, 6)])
-def test_restarts_climb_by_as_many_nodes_as_the_radius_needs(tiny: nn.Sequential, delta: float, nodes: int) -> None:
-    """Two are F at 1e-3; at 0.1 every start goes on with six, and its value is that of six."""
+@pytest.mark.parametrize(("delta", "nodes", "judged"), [(1e-3, 2, 2), (0.1, 6, 24)])
+def test_restarts_climb_by_as_many_nodes_as_the_radius_needs(
+    tiny: nn.Sequential, delta: float, nodes: int, judged: int
+) -> None:
+    """Two are F at 1e-3; at 0.1 every start goes on with six, and the highest is that by many more."""
     surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
     point = surface.point()
     options = _exact({"delta": delta, "restarts": 3})
@@ -108,9 +110,10 @@ def test_restarts_climb_by_as_many_nodes_as_the_radius_needs(tiny: nn.Sequential
     assert len(found.values) == 4
     assert list(found.values) == sorted(found.values, reverse=True)
     assert len(found.best.changes) == nodes
-    by_as_many = replace(objective, nodes=nodes).value(found.best.best).value
-    assert found.best.best_value == found.values[0] == pytest.approx(by_as_many, rel=1e-12)
-    assert (abs(replace(objective, nodes=2).value(found.best.best).value / by_as_many - 1) < 1e-3) is (nodes == 2)
+    by = {count: replace(objective, nodes=count).value(found.best.best).value for count in (2, nodes, judged)}
+    assert found.best.best_value == pytest.approx(by[nodes], rel=1e-12)
+    assert found.values[0] == pytest.approx(by[judged], rel=1e-12)
+    assert (abs(by[2] / by[nodes] - 1) < 1e-3) is (nodes == 2)
 
 
 def _climbed(oracle: TinyNetwork, start: dict[str, Tensor]) -> float:
