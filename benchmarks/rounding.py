@@ -1,6 +1,6 @@
 """Does the stated rounding floor hold? float32 against float64, and float64 against other ways to sum.
 
-    python -m benchmarks.rounding [--trials 200] [--cifar folder:DIR]
+    python -m benchmarks.rounding [--trials 200] [--delta 0.1] [--cifar folder:DIR]
 
 A trial draws other samples, measures in the one arithmetic and in the other, and compares the difference with the
 stated floor. The search runs in both, so the rounding of the direction counts. float64 is measured again with the
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -92,15 +92,17 @@ def against(
     )
 
 
-def compare(name: str, measure: str, cifar: str, trials: int, arithmetic: str) -> tuple[int, int, float]:
+def compare(
+    name: str, measure: str, cifar: str, trials: int, arithmetic: str, radii: Sequence[float]
+) -> tuple[int, int, float]:
     """(trials, below the floor, median of floor / rms error) of one measure of one network, over all radii."""
     surface, point, _ = NETWORKS[name](cifar)
     blocks = find_blocks(surface, point)
     below, ratios = 0, []
-    for delta in RADII:
+    for delta in radii:
         options = MeasureOptions(delta=delta, precision="float64", ball_samples=4)
         floors, errors = [], []
-        for index, drawn in enumerate(draws(surface, trials // len(RADII))):
+        for index, drawn in enumerate(draws(surface, trials // len(radii))):
             measured, reference, mode = against(arithmetic, drawn, index)
             with mode or contextlib.nullcontext():
                 truth = MEASURES[measure](reference, point, blocks, options)
@@ -111,7 +113,7 @@ def compare(name: str, measure: str, cifar: str, trials: int, arithmetic: str) -
         below += sum(error <= floor for error, floor in zip(errors, floors, strict=True))
         spread = math.sqrt(math.fsum(error * error for error in errors) / len(errors))
         ratios.append(median(floors) / spread if spread else math.inf)
-    return len(RADII) * (trials // len(RADII)), below, median(ratios)
+    return len(radii) * (trials // len(radii)), below, median(ratios)
 
 
 def main() -> None:
@@ -122,14 +124,16 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
     parser.add_argument("--measure", action="append", choices=list(MEASURES), help="all by default")
     parser.add_argument("--arithmetic", action="append", choices=ARITHMETICS, help="all by default")
+    parser.add_argument("--delta", type=float, action="append", help="radii, 1e-3, 1e-2 and 0.1 by default")
     arguments = parser.parse_args()
+    radii = arguments.delta or RADII
     torch.set_num_threads(1)  # training rounds differently with more
     print("| arithmetic | measure | network | trials | below the floor | floor / rms error |")
     print("| --- | --- | --- | ---: | ---: | ---: |")
     for arithmetic in arguments.arithmetic or ARITHMETICS:
         for measure in arguments.measure or MEASURES:
             for name in arguments.network or NETWORKS:
-                count, below, ratio = compare(name, measure, arguments.cifar, arguments.trials, arithmetic)
+                count, below, ratio = compare(name, measure, arguments.cifar, arguments.trials, arithmetic, radii)
                 print(
                     f"| {arithmetic} | {measure} | {name} | {count} | {below / count:.1%} | {ratio:.1f} |", flush=True
                 )
