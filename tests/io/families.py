@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.nn import functional
@@ -66,6 +68,14 @@ WHOLE = {
 
 _TRANSPARENT_MODULES = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity)
 _TRANSPARENT = {torch.cat, torch.permute, functional.relu, functional.max_pool2d, functional.avg_pool2d}
+
+
+def images(folder: Path, size: int) -> tuple[object, ...]:
+    """Options of a data set of eight random images."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (8, 3, size, size), dtype=np.uint8)
+    np.savez(folder / "images.npz", x=pixels, y=rng.integers(0, CLASSES, 8))
+    return ("--data", f"npz:{folder / 'images.npz'}", "--samples", 8, "--batch-size", 8)
 
 
 def build(family: str) -> nn.Module:

@@ -12,11 +12,10 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from torchvision.transforms import v2
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io import images as io_images
-from bnsharp_cli.io.data import channel_statistics, draw_batches, naming, open_data
+from bnsharp_cli.io.data import draw_batches, naming, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.splits import ArraySplit
 from bnsharp_cli.measurement.execution import Stream
@@ -189,28 +188,6 @@ def test_a_factory_of_the_users(tmp_path: Path) -> None:
     assert y.tolist() == [0, 1]
     with pytest.raises(UsageError, match="Cannot import"):
         open_data(f"{tmp_path / 'mine.py'}:nothing")
-
-
-def test_preprocessing_is_torchvisions(generator: torch.Generator) -> None:
-    images = torch.rand(2, 3, 11, 11, generator=generator)
-    preprocessing = Preprocessing(6, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
-    ours = preprocessing.normalise(preprocessing.resize(images))
-    theirs = v2.functional.normalize(
-        v2.functional.resize(images, [6, 6], antialias=True), [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]
-    )
-    torch.testing.assert_close(ours, theirs)
-    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
-    with pytest.raises(DataRefusedError, match="1 channels, the preprocessing expects 3"):
-        preprocessing.normalise(torch.zeros(2, 1, 6, 6))
-
-
-def test_channel_statistics_normalise_to_zero_and_one() -> None:
-    split = open_data("digits")
-    preprocessing = channel_statistics(split)
-    images, _ = split.load(torch.arange(len(split)), preprocessing)
-    normal = preprocessing.normalise(images)
-    assert abs(float(normal.mean())) < 1e-5
-    assert abs(float(normal.std()) - 1) < 1e-4
 
 
 def test_an_archive_stays_on_the_disk_and_is_checked_when_it_is_read(tmp_path: Path) -> None:

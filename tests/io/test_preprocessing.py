@@ -10,9 +10,10 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms import functional as reference
 
-from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError
 from bnsharp_cli.io.architecture import Identity
 from bnsharp_cli.io.constructors import in_outline
+from bnsharp_cli.io.data import channel_statistics, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 
@@ -147,3 +148,23 @@ def test_one_line_says_it() -> None:
     assert str(Preprocessing(8)) == "resized to 8 × 8, bilinear; not normalised"
     stated = str(Preprocessing(224, (0.5,), (0.25,), shorter_side=256, interpolation="bicubic"))
     assert stated == "shorter side 256, centre 224 × 224, bicubic; mean 0.5; std 0.25"
+
+
+def test_preprocessing_is_torchvisions(generator: torch.Generator) -> None:
+    images = torch.rand(2, 3, 11, 11, generator=generator)
+    preprocessing = Preprocessing(6, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    ours = preprocessing.normalise(preprocessing.resize(images))
+    theirs = reference.normalize(reference.resize(images, [6, 6], antialias=True), [0.1, 0.2, 0.3], [0.5, 0.6, 0.7])
+    torch.testing.assert_close(ours, theirs)
+    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+    with pytest.raises(DataRefusedError, match="1 channels, the preprocessing expects 3"):
+        preprocessing.normalise(torch.zeros(2, 1, 6, 6))
+
+
+def test_channel_statistics_normalise_to_zero_and_one() -> None:
+    split = open_data("digits")
+    preprocessing = channel_statistics(split)
+    images, _ = split.load(torch.arange(len(split)), preprocessing)
+    normal = preprocessing.normalise(images)
+    assert abs(float(normal.mean())) < 1e-5
+    assert abs(float(normal.std()) - 1) < 1e-4

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
@@ -23,7 +22,7 @@ from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp
-from tests.io.families import BY_NAME, CLASSES, FAMILIES, build, normalised_rows
+from tests.io.families import BY_NAME, CLASSES, FAMILIES, build, images, normalised_rows
 
 DIGITS = ("--arch", "lenet-bn", "--data", "digits", "--samples", 64, "--batch-size", 32)
 
@@ -139,14 +138,6 @@ def test_half_precision_is_measured_and_noted(tmp_path: Path, dtype: torch.dtype
     assert value(document) == pytest.approx(value_in_memory(module.float()), rel=1e-12)
     name = str(dtype).removeprefix("torch.")
     assert document["checkpoint"]["notes"] == [f"weights stored as {name} are taken as float32"]
-
-
-def images(folder: Path, size: int) -> tuple[object, ...]:
-    """Options of a data set of eight random images."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (8, 3, size, size), dtype=np.uint8)
-    np.savez(folder / "images.npz", x=pixels, y=rng.integers(0, CLASSES, 8))
-    return ("--data", f"npz:{folder / 'images.npz'}", "--samples", 8, "--batch-size", 8)
 
 
 def invariant_weights(document: dict[str, Any]) -> dict[str, int]:
