@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-Point = dict[str, Tensor]
+Point = Mapping[str, Tensor]
+Vector = dict[str, Tensor]
+"""A point or direction that holds its tensors."""
 
 
 class OnDemand(Mapping[str, Tensor]):
@@ -35,7 +37,7 @@ def on_segment(point: Point, direction: Point, step: float) -> OnDemand:
     return OnDemand(point, lambda name: torch.add(point[name], direction[name], alpha=step))
 
 
-def add_scaled(point: Point, direction: Point, step: float) -> Point:
+def add_scaled(point: Point, direction: Point, step: float) -> Vector:
     """``point + step · direction``."""
     return {name: tensor.add(direction[name], alpha=step) for name, tensor in point.items()}
 
@@ -50,12 +52,12 @@ def norm(vector: Point) -> float:
     return math.sqrt(inner(vector, vector))
 
 
-def scaled(vector: Point, factor: float) -> Point:
+def scaled(vector: Point, factor: float) -> Vector:
     """``factor · vector``."""
     return {name: tensor * factor for name, tensor in vector.items()}
 
 
-def random_normal(like: Mapping[str, Tensor], generator: torch.Generator) -> Point:
+def random_normal(like: Mapping[str, Tensor], generator: torch.Generator) -> Vector:
     """Independent standard normal entries, drawn on the CPU so that every device sees the same numbers."""
     return {
         name: torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.measurement.execution import Batch, Plan, Workshop
 from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.measurement.outputs import accepting, correct
@@ -123,7 +123,7 @@ class Total:
 
     def __init__(self, like: Mapping[str, Tensor]) -> None:
         self._like = like
-        self._sum: Point = {}
+        self._sum: Vector = {}
 
     def add(self, parts: Iterable[Tensor]) -> None:
         """Add one tensor for each name."""
@@ -133,7 +133,7 @@ class Total:
             else:
                 self._sum[name] = part.to(torch.float64, memory_format=torch.contiguous_format, copy=True)
 
-    def point(self) -> Point:
+    def point(self) -> Vector:
         """The sum, zero where nothing was added."""
         if self._sum:
             return self._sum

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.point import OnDemand, Point
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.cost import Cost, Counter
 from bnsharp_cli.measurement.execution import (
@@ -107,8 +107,9 @@ class LossSurface:
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
-        """The module's own parameters as they are now, float64."""
-        return {name: parameter.detach().double() for name, parameter in self.module.named_parameters()}
+        """The module's own parameters, cast to float64 where they are asked for: they must not move meanwhile."""
+        parameters = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
+        return OnDemand(parameters, lambda name: parameters[name].double())
 
     def with_norms(
         self, *, buffers: Mapping[str, Tensor] | None = None, treatment: NormTreatment | None = None

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.measurement.execution import unwrapped
 from bnsharp_cli.training.rules import Closure, Rule, Weight
 
@@ -90,14 +90,14 @@ class Detour:
         """Let the passes that follow draw random numbers of their own."""
         self._start = None
 
-    def gradient(self) -> Point:
+    def gradient(self) -> Vector:
         """What ``.grad`` holds, zero where nothing."""
         return {
             name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             for name, parameter in self.parameters.items()
         }
 
-    def take_gradient(self) -> Point:
+    def take_gradient(self) -> Vector:
         """What ``.grad`` holds; it is empty afterwards."""
         taken = self.gradient()
         if self._lent:  # DistributedDataParallel's buffers, which the next pass fills anew

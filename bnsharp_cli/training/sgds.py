@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.core.point import Point, norm
+from bnsharp_cli.core.point import Point, Vector, norm
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError
@@ -168,7 +168,7 @@ class _Segment:
             self._add(closure, -1.0, scale)
             self._direction = self._spheres.along(self._detour.take_gradient())
 
-    def equation_15(self, ahead: Closure, behind: Closure) -> Point:
+    def equation_15(self, ahead: Closure, behind: Closure) -> Vector:
         """Eq. (15) over λ: δ⁻¹ (∇L·v)^{p−1} [∇L(θ + rδv) − ∇L(θ − rδv)], r = p/(p+1); + and − 2∇L as printed."""
         power = self._options.power
         slope = sum(  # of torch's products the one that autocast leaves alone and that takes no memory
@@ -186,7 +186,7 @@ class _Segment:
                 tensor.add_(self._gradient[name], alpha=-2 * factor)
         return found
 
-    def gradient_of_integral(self, closure: Closure) -> Point:
+    def gradient_of_integral(self, closure: Closure) -> Vector:
         """∇_θ F by Gauss nodes: at fixed v, and for ``exact-total`` with ∂v/∂θ, (u_i · ∇_{v_i}F) θ_i/‖θ_i‖."""
         delta = self._options.delta
         direction = {name: v.clone() for name, v in self._direction.items()}

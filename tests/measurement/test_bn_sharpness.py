@@ -208,7 +208,7 @@ def test_auto_precision_repeats_the_integral_where_float32_is_too_coarse(generat
         return outputs.mean()
 
     surface = LossSurface.of(module, [(inputs, torch.zeros(32, 1))], criterion)
-    point = surface.point()
+    point = dict(surface.point())
     blocks = blocks_by_hand({"weight": (0,), "bias": (1,)}, invariant=1)
     point["bias"] = torch.tensor([10.0], dtype=torch.float64)
     options = {"delta": 1e-6}
@@ -221,7 +221,7 @@ def test_auto_precision_repeats_the_integral_where_float32_is_too_coarse(generat
 
 def test_zero_rows_stay_fixed_and_change_nothing(tiny: nn.Sequential) -> None:
     surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
-    point = surface.point()
+    point = dict(surface.point())
     point["0.weight"] = point["0.weight"].clone()
     point["0.weight"][1] = 0
     measured = bn_sharpness(surface, point, find_blocks(surface, point), exact({}))
