@@ -76,11 +76,12 @@ def ascend_on_sphere(
         value, gradient = evaluate(add_scaled(theta, displacement, 1.0))
         direction = scaled(gradient, math.copysign(1.0, value - loss))
         steepness = norm(gradient)
-        gap = 1 - inner(direction, displacement) / (radius * steepness) if steepness > 0 else 0.0
+        steep = 0 < steepness < math.inf
+        gap = 1 - inner(direction, displacement) / (radius * steepness) if steep else 0.0
         best = best.seen(value - loss, displacement, gap)
         history.append(best.value)
         latest = abs(value - loss)
-        if steepness == 0 or not math.isfinite(value):
+        if not steep or not math.isfinite(value):
             break
     gained = history[-1] - history[-2] if len(history) > 1 else math.inf
     settled = gained <= _SETTLED * best.value and best.value - latest <= _SETTLED * best.value
@@ -97,7 +98,7 @@ class BoxMaximum:
         gap: 1 − ⟨g, z⟩ / Σ_i |g_i| b_i with the gradient g at the displacement z and the bounds b; it vanishes at the
             corner that g points to.
         evaluations: of loss and gradient.
-        converged: the solver says so.
+        converged: the solver says so, and it is the point at which it ended.
     """
 
     loss: float
@@ -132,7 +133,8 @@ def maximise_in_box(evaluate: LossAndGradient, theta: Point, epsilon: float, ite
         best = replace(best, evaluations=best.evaluations + bool(x.any()))
         slopes = _flatten(slope) * bound
         if reached > best.loss or not math.isfinite(reached):
-            gap = 1 - float(slopes @ x) / (float(np.abs(slopes).sum()) or 1.0)
+            with np.errstate(invalid="ignore"):  # of what is not finite nothing is made
+                gap = 1 - float(slopes @ x) / (float(np.abs(slopes).sum()) or 1.0)
             best = replace(best, loss=reached, displacement=z, gap=gap)
         return (loss - reached) / unit, -slopes / unit
 
@@ -145,7 +147,8 @@ def maximise_in_box(evaluate: LossAndGradient, theta: Point, epsilon: float, ite
         bounds=Bounds(-np.ones_like(flat), np.ones_like(flat)),
         options={"maxiter": iterations},
     )
-    return replace(best, converged=bool(result.success))
+    ended = math.isclose(loss - unit * float(result.fun), best.loss, rel_tol=1e-9)
+    return replace(best, converged=bool(result.success) and ended)
 
 
 def _flatten(point: Point) -> NDArray[np.float64]:

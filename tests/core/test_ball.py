@@ -87,21 +87,25 @@ def test_the_box_is_climbed_alike_whatever_the_size_of_the_loss(unit: float) -> 
     assert best.loss == pytest.approx(unit * (0.5 * 3.1 + 5 * 0.75), rel=1e-9)
 
 
-@pytest.mark.parametrize("curvature", [0.0, 0.3])
-def test_ten_iterations_reach_the_corner_of_a_box_of_many_uneven_slopes(curvature: float) -> None:
-    """Separable and convex, so the maximum is at the corner that the slopes point to."""
-    generator = torch.Generator().manual_seed(0)
-    slope = torch.randn(2000, generator=generator, dtype=torch.float64) ** 3
-    theta = {"x": torch.randn(2000, generator=generator, dtype=torch.float64)}
-    bound = 1e-2 * (theta["x"].abs() + 1)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ten_iterations_reach_the_maximum_in_a_box_far_from_the_corner_of_the_slope(seed: int) -> None:
+    """s·z + c (w·z)²/2 = max_t (s + ctw)·z − ct²/2: its maximum in the box is that of Σ|s_i + ctw_i| b_i − ct²/2."""
+    generator, bend = torch.Generator().manual_seed(seed), 2.0
+    slope, coupling, start = torch.randn(3, 2000, generator=generator, dtype=torch.float64)
+    slope, theta = slope**3, {"x": start}
+    bound = 1e-2 * (start.abs() + 1)
 
     def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
-        z = point["x"] - theta["x"]
-        return float(slope @ z + curvature / 2 * z @ z), {"x": slope + curvature * z}
+        z = point["x"] - start
+        along = float(coupling @ z)
+        return float(slope @ z) + bend / 2 * along**2, {"x": slope + bend * along * coupling}
 
+    t = torch.linspace(-80, 80, 4001, dtype=torch.float64)[:, None]
+    truth = float(((slope + bend * t * coupling).abs() @ bound - bend / 2 * t[:, 0].square()).max())
     best = maximise_in_box(evaluate, theta, 1e-2, 10)
-    assert best.loss == pytest.approx(float(slope.abs() @ bound + curvature / 2 * bound @ bound), rel=1e-3)
+    assert best.loss == pytest.approx(truth, rel=1e-3)
     assert best.gap < 1e-3
+    assert evaluate({"x": start + bound * slope.sign()})[0] < 0.1 * truth
 
 
 def test_the_gap_is_the_share_of_a_linear_loss_that_was_left() -> None:
@@ -117,3 +121,31 @@ def test_the_gap_is_the_share_of_a_linear_loss_that_was_left() -> None:
     assert first.gap == pytest.approx(1 - 4 / 5)
     assert ascend_on_sphere(evaluate, theta, 0.0, start, 0.1, 2).gap == pytest.approx(0, abs=1e-12)
     assert first.seen(1.0, theta).gap == 0
+
+
+def test_a_loss_whose_gradient_overflows_ends_the_ascent() -> None:
+    theta = {"a": torch.zeros(1, dtype=torch.float64), "b": torch.zeros(1, dtype=torch.float64)}
+
+    def evaluate(_: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        endless = torch.tensor([math.inf], dtype=torch.float64)
+        return 7.0, {"a": endless, "b": -endless}
+
+    start = {"a": torch.ones(1, dtype=torch.float64), "b": torch.ones(1, dtype=torch.float64)}
+    result = ascend_on_sphere(evaluate, theta, 0.0, start, 0.1, 3)
+    assert (result.value, result.gap, len(result.values)) == (7.0, 0.0, 1)
+
+
+def test_a_box_is_converged_where_its_best_point_is_the_solvers_end() -> None:
+    """The corner that the slope points to is highest, and the slope there says that it is no maximum."""
+    theta = {"x": torch.zeros(2, dtype=torch.float64)}
+
+    def evaluate(point: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
+        x = point["x"]
+        far = x[0] > 0.9
+        value = 10.0 - x[0] if far else 0.1 * x[0] - x[0] ** 2
+        slope = torch.tensor([-1.0 if far else 0.1 - 2 * float(x[0]), 0.0], dtype=torch.float64)
+        return float(value), {"x": slope}
+
+    best = maximise_in_box(evaluate, theta, 1.0, 20)
+    assert best.loss == 9.0
+    assert not best.converged

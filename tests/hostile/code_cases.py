@@ -95,6 +95,10 @@ add_bytes(
     _NOT_EXECUTED,
     zipped(opcodes(named("os.system"), b"X", struct.pack("<I", 2**23), b"m" * 2**23, b"\x93" * 400_000)),
 )
+_texts = [chr(97 + index // 16) + chr(97 + index % 16) + "\N{BOMB}" * 1000 for index in range(250)]
+_memo = [text(name) + b"\x94" for name in _texts]
+_pairs = [b"h" + bytes([i]) + b"h" + bytes([j]) + b"\x93" for i in range(250) for j in range(250)]
+add_bytes("many-names-of-few-texts", _NOT_EXECUTED, zipped(opcodes(*_memo, named("os.system"), *_pairs)))
 add_bytes("calls-by-inst", "opcode INST", lambda f: zipped(opcodes(b"(", _shell(f), b"ios\nsystem\n")))
 add_bytes("calls-by-obj", _NOT_EXECUTED, lambda f: zipped(opcodes(b"(", named("os.system"), _shell(f), b"o")))
 add_bytes("calls-by-extension", "opcode EXT1", zipped(opcodes(b"\x82\x01")))

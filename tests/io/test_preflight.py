@@ -21,10 +21,11 @@ from torch.distributed import checkpoint as distributed
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.container import read_container, verify_state_dict
 from bnsharp_cli.io.containers.opened import opened
-from bnsharp_cli.io.containers.pickle_values import Budget, PickleRefusedError
+from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.pickles import read_pickle
 from bnsharp_cli.io.containers.plain_content import plain
 
+_NAMES = (b"os", b"system", b"collections", b"OrderedDict")
 BOTH = pytest.mark.parametrize("legacy", [False, True])
 
 
@@ -184,6 +185,14 @@ def test_the_names_in_a_refused_table_are_those_it_would_import(tmp_path: Path) 
     with pytest.raises(CheckpointRefusedError) as refused:
         read_container(tmp_path)
     assert "(decimal.Decimal, decimal.Context, decimal.Overflow)" in str(refused.value)
+
+
+def test_the_name_that_stopped_the_reader_is_told_first() -> None:
+    names = b"".join(b"\x8c" + bytes([len(text)]) + text + b"q" + bytes([index]) for index, text in enumerate(_NAMES))
+    for start in (b"", b"cposix\nsystem\n"):
+        with pytest.raises(ForeignGlobalsError) as refused:
+            read_pickle(io.BytesIO(start + names + b"h\0h\1\x93."), {"collections.OrderedDict": dict}, Budget())
+        assert refused.value.names == (["posix.system"] if start else []) + ["os.system"]
 
 
 @pytest.mark.parametrize("pieces", [[(0, 0, 2, 6), (0, 0, 2, 6)], [(0, 0, 2, 6)], [(0, 0, 2, 6), (3, 0, 2, 6)]])

@@ -16,6 +16,7 @@ from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp, keskar
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measurement import Status
 from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.rounding import by_turning
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.measurement.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from tests.cases import Quadratic
@@ -152,3 +153,17 @@ def test_theorem_3_1_the_ball_around_a_small_copy_holds_a_vanishing_layer(
     assert not (copy.point[layer] + vanished[layer]).any()
     assert delta_linf(copy.exact, copy.point, MeasureOptions(), [vanished]).value >= bound * (1 - 1e-3)
     assert delta_linf(surface, point, MeasureOptions()).value < 1e-4
+
+
+def test_a_direction_that_is_not_the_steepest_rounds() -> None:
+    """One step of δ-L∞ stands at an angle to the gradient where it ends; a box ends at its corner, or does not."""
+    hessian = torch.diag(torch.tensor([40.0, 1.0, -30.0], dtype=torch.float64))
+    slope = torch.tensor([0.5, 1.0, 0.7], dtype=torch.float64)
+    surface = Quadratic({"x": torch.zeros(3)}, slope, hessian, 1.0).surface()
+    step = 0.1 * slope / slope.norm()
+    gradient = slope + hessian @ step
+    gap = 1 - float(gradient @ step / gradient.norm() / 0.1)
+    measured = delta_linf(surface, surface.point(), MeasureOptions(delta=0.1, iterations=1))
+    turned = by_turning(measured.value, gap, torch.float64)
+    assert turned > 10 * torch.finfo(torch.float64).eps * measured.value
+    assert turned <= measured.uncertainty.rounding < 3 * turned

@@ -24,7 +24,7 @@ from bnsharp_cli.io.containers.pickle_values import (
 )
 
 LARGEST_PICKLE = 16 * 2**20
-_LONGEST_NAME = 2**10
+_LONGEST_NAME, _MOST_NAMES = 256, 64
 
 
 def read_pickle(
@@ -59,9 +59,9 @@ def _read(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) ->
             if opcode.name == "STOP":
                 return machine.result()
             machine.step(opcode.name, argument)
-    except ForeignGlobalsError:
+    except ForeignGlobalsError as error:
         stream.seek(start)
-        raise ForeignGlobalsError(_foreign(stream, stand_ins)) from None
+        raise ForeignGlobalsError(_foreign(stream, stand_ins, error.names)) from None
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError, UnicodeError) as error:
         raise PickleRefusedError(f"is damaged ({type(error).__name__} while reading the pickle)") from error
     except PickleRefusedError:
@@ -71,27 +71,30 @@ def _read(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) ->
     raise PickleRefusedError("is truncated")
 
 
-def _foreign(stream: io.BytesIO, stand_ins: Mapping[str, Any]) -> list[str]:
-    """Every global outside the table, as far as the pickle can be read."""
-    found: dict[str, None] = {}
+def _foreign(stream: io.BytesIO, stand_ins: Mapping[str, Any], met: list[str]) -> list[str]:
+    """The globals outside the table, those that were met first, as far as the pickle can be read; cut, and not all."""
+    found = dict.fromkeys(name[: 2 * _LONGEST_NAME] for name in met)
     texts = ["", ""]
-    memo: list[str] = []
+    memo: dict[int, str] = {}
     left = MOST_OPCODES
     try:
         for opcode, argument, _position in pickletools.genops(stream):
             left -= 1
+            name = None
             if opcode.name in {"GLOBAL", "INST"} and isinstance(argument, str):
-                found[current_name(".".join(argument.split(" ", 1)))] = None
+                name = argument[: 2 * _LONGEST_NAME].replace(" ", ".", 1)
             elif opcode.name == "STACK_GLOBAL":
-                found[current_name(".".join(texts))] = None
+                name = ".".join(texts)
+            elif opcode.name in {"BINPUT", "LONG_BINPUT", "MEMOIZE"}:
+                memo[len(memo) if argument is None else argument] = texts[1]
+            elif opcode.name in {"BINGET", "LONG_BINGET"} and isinstance(argument, int):
+                texts = [texts[1], memo.get(argument, "")]
             elif isinstance(argument, str):
                 texts = [texts[1], argument[:_LONGEST_NAME]]
-            elif opcode.name == "MEMOIZE":
-                memo.append(texts[1])
-            elif opcode.name in {"BINGET", "LONG_BINGET"} and isinstance(argument, int) and argument < len(memo):
-                texts = [texts[1], memo[argument]]
-            if left < 0:
+            if name is not None and (name := current_name(name)) not in stand_ins:
+                found[name] = None
+            if left < 0 or len(found) >= _MOST_NAMES:
                 break
     except ValueError:
         pass  # what follows the first foreign name is only listed
-    return [name for name in found if name not in stand_ins]
+    return list(found)
