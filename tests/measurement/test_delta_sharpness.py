@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from bnsharp_cli.core.ball import log_volume
+from bnsharp_cli.core.ball import BoxMaximum, log_volume, maximise_in_box
 from bnsharp_cli.core.rescale import uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement import delta_sharpness
 from bnsharp_cli.measurement.copies import Copier
 from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp, keskar
 from bnsharp_cli.measurement.find_blocks import find_blocks
@@ -156,7 +159,7 @@ def test_theorem_3_1_the_ball_around_a_small_copy_holds_a_vanishing_layer(
 
 
 def test_a_direction_that_is_not_the_steepest_rounds() -> None:
-    """One step of δ-L∞ stands at an angle to the gradient where it ends; a box ends at its corner, or does not."""
+    """One step of δ-L∞ stands at an angle to the gradient where it ends."""
     hessian = torch.diag(torch.tensor([40.0, 1.0, -30.0], dtype=torch.float64))
     slope = torch.tensor([0.5, 1.0, 0.7], dtype=torch.float64)
     surface = Quadratic({"x": torch.zeros(3)}, slope, hessian, 1.0).surface()
@@ -167,3 +170,18 @@ def test_a_direction_that_is_not_the_steepest_rounds() -> None:
     turned = by_turning(measured.value, gap, torch.float64)
     assert turned > 10 * torch.finfo(torch.float64).eps * measured.value
     assert turned <= measured.uncertainty.rounding < 3 * turned
+
+
+def test_a_box_that_is_not_left_at_its_corner_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    surface = linear(5, constant=0.25).surface()
+    by_gap = {}
+    for gap in (0.0, 0.5):
+
+        def left(*arguments: Any, gap: float = gap) -> BoxMaximum:
+            return replace(maximise_in_box(*arguments), gap=gap)
+
+        monkeypatch.setattr(delta_sharpness, "maximise_in_box", left)
+        by_gap[gap] = keskar(surface, surface.point(), MeasureOptions(delta=0.1))
+    value, turned = by_gap[0.0].value, by_gap[0.5].uncertainty.rounding - by_gap[0.0].uncertainty.rounding
+    assert by_gap[0.5].value == value
+    assert turned >= by_turning(value, 0.5, torch.float64) > 0
