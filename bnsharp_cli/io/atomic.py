@@ -1,9 +1,10 @@
-"""Writing a file so that it is either whole or not there."""
+"""Writing a file so that it is either whole or not there, and no other file instead: links are never followed."""
 
 from __future__ import annotations
 
 import glob
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ def require_writable(path: Path) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written to, or ``path`` is something else than a file.
     """
-    descriptor, temporary = _temporary_beside(path.resolve())
+    descriptor, temporary = _temporary_beside(path)
     os.close(descriptor)
     temporary.unlink()
 
@@ -41,9 +42,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it into place.
 
     Raises:
-        UsageError: the folder does not exist or cannot be written to.
+        UsageError: the folder does not exist or cannot be written to, or ``path`` is a link or no regular file.
     """
-    path = path.resolve()
     descriptor, temporary = _temporary_beside(path)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -67,7 +67,6 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove temporary files of :func:`write_atomically` that a killed process left beside ``path``."""
-    path = path.resolve()
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
         leftover.unlink(missing_ok=True)
 
@@ -79,10 +78,10 @@ def append_at(path: Path, offset: int, text: str) -> int:
         The length of the file.
 
     Raises:
-        UsageError: the file is shorter than that, or cannot be written to.
+        UsageError: the file is shorter than that, is a link or has another name too, or cannot be written to.
     """
     try:
-        with path.open("r+b" if offset else "wb") as stream:
+        with os.fdopen(_open_in_place(path, create=not offset), "r+b") as stream:
             if stream.seek(0, os.SEEK_END) < offset:
                 raise UsageError(f"{path} has lost lines that were written to it.", "Put it back, or start anew.")
             stream.truncate(offset)
@@ -95,8 +94,21 @@ def append_at(path: Path, offset: int, text: str) -> int:
         raise UsageError(f"Cannot write {path}: {error.strerror}.", "Check the path and the free space.") from error
 
 
+def _open_in_place(path: Path, create: bool) -> int:
+    """A descriptor of the regular file at ``path`` that has no other name, links not followed."""
+    _require_no_link(path)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags | (os.O_CREAT if create else 0), 0o666)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    raise UsageError(f"Cannot write {path}: it is not a regular file of this name alone.", f"Remove {path}.")
+
+
 def _temporary_beside(path: Path) -> tuple[int, Path]:
     try:
+        _require_no_link(path)
         if path.exists() and not path.is_file():
             raise UsageError(f"Cannot write {path}: it is not a regular file.", "Name a file.")
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
@@ -106,6 +118,15 @@ def _temporary_beside(path: Path) -> tuple[int, Path]:
             "Name a file in an existing folder that you may write to.",
         ) from error
     return descriptor, Path(temporary)
+
+
+def _require_no_link(path: Path) -> None:
+    """Refuse to write where a link stands: somebody else may have put it there to have another file overwritten."""
+    if path.is_symlink():
+        raise UsageError(
+            f"Cannot write {path}: it is a link to another file.",
+            f"Remove the link {path}, or name the file that it leads to.",
+        )
 
 
 def _umask() -> int:

@@ -220,3 +220,16 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, run: Victims) -> None
     assert "bnsharp: Interrupted." in said
     assert epochs_kept(folder) == kept
     assert not list(folder.glob(".run*"))
+
+
+@pytest.mark.parametrize("name", ["run.best.pt", "run.metrics.jsonl", "run.pt", "run.state"])
+def test_a_run_does_not_write_through_a_link_that_somebody_left(tmp_path: Path, name: str) -> None:
+    """Whoever hands on a folder with a run in it must not have the next command overwrite a file elsewhere."""
+    folder = fresh(tmp_path / "run")
+    bnsharp(*SHORT[:-1], 2, folder=folder)
+    theirs = tmp_path / "theirs"
+    (folder / name).rename(theirs)
+    before = theirs.read_bytes()
+    (folder / name).symlink_to(theirs)
+    assert f"Cannot write {name}: it is a link to another file." in one_error(bnsharp(*SHORT, folder=folder, expect=2))
+    assert theirs.read_bytes() == before

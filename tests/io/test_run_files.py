@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io.atomic import append_at, remove_leftovers
+from bnsharp_cli.io.atomic import append_at, remove_leftovers, require_writable, write_atomically
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.run_files import RunFiles
 from bnsharp_cli.io.splits import ArraySplit
@@ -29,6 +30,33 @@ def test_what_is_appended_follows_what_counts(tmp_path: Path) -> None:
         append_at(path, 100, "two\n")
     with pytest.raises(UsageError, match="Cannot write"):
         append_at(tmp_path / "none" / "figures", 0, "")
+
+
+@pytest.mark.parametrize("target", ["theirs", "missing"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, target: str) -> None:
+    (tmp_path / "theirs").write_text("their own lines\n")
+    link = tmp_path / "run.metrics.jsonl"
+    link.symlink_to(target)
+    for write in (
+        lambda: append_at(link, 0, "mine\n"),
+        lambda: append_at(link, 5, ""),
+        lambda: require_writable(link),
+        lambda: write_atomically(link, lambda stream: stream.write(b"mine")),
+    ):
+        with pytest.raises(UsageError, match=r"run\.metrics\.jsonl: it is a link to another file"):
+            write()
+    assert (tmp_path / "theirs").read_text() == "their own lines\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"theirs", "run.metrics.jsonl"}
+
+
+def test_a_file_with_two_names_and_a_pipe_are_not_appended_to(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("their own lines\n")
+    (tmp_path / "second").hardlink_to(tmp_path / "theirs")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("second", "pipe"):
+        with pytest.raises(UsageError, match="not a regular file of this name alone"):
+            append_at(tmp_path / name, 0, "mine\n")
+    assert (tmp_path / "theirs").read_text() == "their own lines\n"
 
 
 def test_leftovers_of_a_name_are_removed_and_nothing_else(tmp_path: Path) -> None:
