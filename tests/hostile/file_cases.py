@@ -80,6 +80,30 @@ def _end_changed(offset: int, code: str, value: int) -> bytes:
     return bytes(changed)
 
 
+def _attributed(member: str, attributes: int) -> bytes:
+    """Sound weights of torch's own writing, with attributes of one member in the directory."""
+    changed = bytearray(saved(weights()))
+    with zipfile.ZipFile(io.BytesIO(changed)) as archive:
+        index = [name.partition("/")[2] for name in archive.namelist()].index(member)
+    entry = changed.index(b"PK\x01\x02")
+    for _ in range(index):
+        entry = changed.index(b"PK\x01\x02", entry + 4)
+    struct.pack_into("<I", changed, entry + 38, attributes)
+    return bytes(changed)
+
+
+def _second_name(name: bytes) -> bytes:
+    """Weights whose pickle has a second name in the directory: the Unicode one, which some readers prefer."""
+    stream = io.BytesIO(_zip())
+    with zipfile.ZipFile(stream, "a") as archive:
+        first = archive.infolist()[0]
+        field = struct.pack("<BI", 1, zlib.crc32(first.filename.encode())) + name
+        first.extra = struct.pack("<HH", 0x7075, len(field)) + field
+        archive.writestr("net/data/1", FLOATS)
+        archive.infolist()[-1].external_attr = 0
+    return stream.getvalue()
+
+
 def _pipe(folder: Path) -> Path:
     os.mkfifo(folder / "net.pt")
     return folder / "net.pt"
@@ -149,6 +173,7 @@ add_bytes("header-beyond-the-end", "damaged or truncated zip", _in_both_headers(
 add_bytes("long-extra-in-the-header", "declares more bytes", _in_both_headers(28, -1, "<H", 2**15))
 add_bytes("directory-elsewhere", "not where it should be", _end_changed(16, "<I", 1))
 add_bytes("directory-too-long", "not where it should be", _end_changed(12, "<I", 2**31))
+add_bytes("fewer-members-at-the-end", "its end counts 3 members, its directory has 4", _end_changed(8, "<I", 0x30003))
 add_bytes("comment", "does not end", _end_changed(20, "<H", 3) + b"abc")
 add_bytes("bytes-behind-zip", "does not end", _zip() + b"\0")
 add_bytes("only-a-beginning", "does not end", b"PK\x03\x04" + b"\0" * 100)
@@ -165,6 +190,17 @@ add_bytes("member-in-another-folder", "one folder", _zip(others={"other/data/0":
 add_bytes("data-pickle-deeper", "one folder", _plain_zip("net/net/data.pkl", pickled({"w": 1})))
 add_bytes("no-data-pickle", "without PyTorch weights", _plain_zip("net/data/0", FLOATS))
 add_bytes("byte-order", "byte order", _zip(byte_order="middle"))
+
+# members that torch takes for folders, and says it has read
+for attributes in (0x10, 0x1F, 0x41ED0010, 0x81A40000):
+    for member in ("data.pkl", "data/0"):
+        add_bytes(
+            f"attributes-{attributes:x}-of-{member}",
+            f"{member}' the attributes {attributes:#x}",
+            _attributed(member, attributes),
+        )
+add_bytes("name-of-a-folder", "lead out of it", _zip(others={"net/data/1/": b""}))
+add_bytes("second-name", "an extra field", _second_name(b"net/other.pkl"))
 
 # truncated anywhere
 for sixteenth in range(16):

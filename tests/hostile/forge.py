@@ -106,6 +106,8 @@ def zipped(
         archive.writestr("net/version", "3\n")
         for name, data in others.items():
             archive.writestr(name, data)
+        for member in archive.infolist():
+            member.external_attr = 0  # as torch.save writes it, where zipfile would give them rights
     return stream.getvalue()
 
 

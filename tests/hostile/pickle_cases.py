@@ -170,6 +170,10 @@ add_bytes(
     "reaches beyond it",
     legacy(pickled({"w": tensor(Reference(extra=(("view", 2, 4),)))}, legacy=True)),
 )
+_view = tensor(Reference(extra=(("1", 0, 4),)))
+_reused = pickled({"a": _view, "w": tensor(Reference(key="1"))}, legacy=True)
+_two = struct.pack("<q4fq4f", 4, 1, 2, 3, 4, 4, 5, 6, 7, 8)
+add_bytes("view-reused-legacy", "in two ways", legacy(_reused, keys=("0", "1"), storages=_two))
 add_bytes(
     "big-endian-legacy",
     "another byte order",

@@ -126,7 +126,7 @@ class TensorPlans:
         if key not in self.storages:
             self.storages[key] = found
             self._storage_bytes += found.size
-        if self.storages[key] != found:
+        if self.storages[key] != found or key in self._views:
             raise PickleRefusedError("describes one storage in two ways")
         stored = self._stored(key) if self._stored else found.size
         if stored != found.size:

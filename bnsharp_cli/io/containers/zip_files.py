@@ -23,6 +23,7 @@ _ENCRYPTED, _SIZES_BEHIND, _UTF8 = 0x1, 0x8, 0x800
 _MOST_MEMBERS = 2**16
 _LARGEST_DIRECTORY = 8 * 2**20
 _LARGEST_RECORD = 2**20
+_WIDE = b"\1\0"
 _ALL_BITS = (0xFFFF, 0xFFFFFFFF)
 
 
@@ -43,38 +44,26 @@ def check_zip(file: OpenFile) -> ZipRecords:
     Raises:
         CheckpointRefusedError: no PyTorch weights, damaged, or written by something else.
     """
-    directory = _directory(file)
-    try:
-        with zipfile.ZipFile(file.window()) as archive:
-            members = archive.infolist()
-    except (
-        zipfile.BadZipFile,
-        struct.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        raise _damaged(file, one_line(error)) from error
-    known = foreign_zip([member.filename for member in members])
+    directory, count = _directory(file)
+    members = _members(file, count)
+    known = foreign_zip([member.orig_filename for member in members])
     if known is not None:
         raise CheckpointRefusedError(f"{file.path} is {known.kind}.", known.remedy)
-    problem = _odd_names(members) or _odd_members(members)
+    problem = _odd_names(members) or _odd_members(members) or _odd_entries(members)
     if problem:
         raise CheckpointRefusedError(f"{file.path} {problem}.", SAVE_WEIGHTS)
     members.sort(key=lambda member: member.header_offset)
     ends = [*(member.header_offset for member in members[1:]), directory]
     return ZipRecords(
         {
-            member.filename.partition("/")[2]: (_checked_start(file, member, end), member.file_size)
+            member.orig_filename.partition("/")[2]: (_checked_start(file, member, end), member.file_size)
             for member, end in zip(members, ends, strict=True)
         }
     )
 
 
-def _directory(file: OpenFile) -> int:
-    """Where the central directory begins, if the file ends right after it as it must."""
+def _directory(file: OpenFile) -> tuple[int, int]:
+    """Where the central directory begins, and how many members it has, if the file ends right after it as it must."""
     tail = file.read(max(0, file.size - _END.size), _END.size)
     if len(tail) < _END.size or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
         raise _damaged(file, "it does not end as a zip file does")
@@ -93,7 +82,27 @@ def _directory(file: OpenFile) -> int:
         raise _damaged(file, "its directory is not where it should be")
     if count > _MOST_MEMBERS or size > _LARGEST_DIRECTORY:
         raise CheckpointRefusedError(f"{file.path} has more than {_MOST_MEMBERS} members.", SAVE_WEIGHTS)
-    return int(start)
+    return int(start), int(count)
+
+
+def _members(file: OpenFile, count: int) -> list[zipfile.ZipInfo]:
+    """What the directory lists; some readers go by its length, others by the ``count`` at the end."""
+    try:
+        with zipfile.ZipFile(file.window()) as archive:
+            members = archive.infolist()
+    except (
+        zipfile.BadZipFile,
+        struct.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise _damaged(file, one_line(error)) from error
+    if len(members) != count:
+        raise _damaged(file, f"its end counts {count} members, its directory has {len(members)}")
+    return members
 
 
 def _odd_names(members: list[zipfile.ZipInfo]) -> str:
@@ -112,7 +121,7 @@ def _odd_names(members: list[zipfile.ZipInfo]) -> str:
 
 def _odd_members(members: list[zipfile.ZipInfo]) -> str:
     for member in members:
-        name = member.filename.partition("/")[2]
+        name = member.orig_filename.partition("/")[2]
         if member.flag_bits & _ENCRYPTED:
             return "has encrypted members"
         if member.compress_type != zipfile.ZIP_STORED:
@@ -126,9 +135,21 @@ def _odd_members(members: list[zipfile.ZipInfo]) -> str:
     return ""
 
 
+def _odd_entries(members: list[zipfile.ZipInfo]) -> str:
+    """What the directory says of a member beside its bytes: torch leaves one that is called a folder unread."""
+    for member in members:
+        shown = one_line(member.orig_filename)
+        if member.external_attr:
+            return f"gives '{shown}' the attributes {member.external_attr:#x}, where torch.save writes none"
+        wide = member.extra[:2] == _WIDE and len(member.extra) == 4 + int.from_bytes(member.extra[2:4], "little")
+        if member.extra and not wide:
+            return f"describes '{shown}' by an extra field, such as a second name, which torch.save never writes"
+    return ""
+
+
 def _checked_start(file: OpenFile, member: zipfile.ZipInfo, end: int) -> int:
     """Where the bytes of a member begin; its local header and its checksum agree with the directory."""
-    shown = one_line(member.filename)
+    shown = one_line(member.orig_filename)
     header = file.read(member.header_offset, _LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
         raise _damaged(file, f"{shown} is not where its directory says")
