@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io.bounded import Bounded, TooLargeError
+from bnsharp_cli.io.classifiers import KINDS, alone, declared
 from bnsharp_cli.io.container import Container, read_container
 from bnsharp_cli.io.containers.opened import opened
 from bnsharp_cli.io.fitting import BATCH_COUNT, Comparison, misfit, widest
@@ -30,7 +31,11 @@ _LARGEST_JSON = 8 * 2**20
 _DEEPEST_JSON = 16
 _MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 1000, 1000, 2**18
 _LAYERS = re.compile(r"layers|depth|blocks", re.IGNORECASE)
-_PRIVATE = re.compile(r"_|attn_implementation|experts_implementation|dtype$|torch_dtype$")
+_NEVER = {
+    "auto_map": "it asks for code of its own (auto_map), which is never run",
+    "attribute_map": "it gives its settings other names (attribute_map), which transformers never writes",
+    "quantization_config": "its weights are quantised",
+}
 _INSTEAD = "Write the directory with model.save_pretrained, or name its weights file with --arch file.py:factory."
 
 
@@ -70,33 +75,36 @@ def build_network(directory: Path, weights: Mapping[str, Tensor]) -> nn.Module:
 
     Raises:
         UsageError: transformers is not installed.
-        CheckpointRefusedError: no image classifier of the transformers library.
+        CheckpointRefusedError: no image classifier that transformers builds by itself, or not one of these weights.
     """
     config = _read_config(directory)
+    kind = config["model_type"]
+    if kind not in KINDS:
+        raise _refused(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")
     try:
-        from transformers import CONFIG_MAPPING, AutoModelForImageClassification
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
+        import transformers
     except ImportError as error:
         raise UsageError("transformers is not installed.", "Install it: pip install 'bnsharp[huggingface]'.") from error
-    kind = config["model_type"]
-    if kind not in CLASSIFIERS:
-        raise _refused(directory, f"'{one_line(kind)}' is no image classifier of the transformers library")
-
-    def construct() -> nn.Module:
-        described = CONFIG_MAPPING[kind].from_dict(_without_private(config))
-        module: nn.Module = AutoModelForImageClassification.from_config(described, attn_implementation="eager")
-        return module
-
     try:
-        with torch.device("meta"), Bounded(weights.values()) as bounded:
-            outline = construct()
-            bounded.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
-        module = construct()
+        with alone():
+            with torch.device("meta"), Bounded(weights.values()) as bounded:
+                outline = _constructed(transformers, config)
+                bounded.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
+            module = _constructed(transformers, config)
     except TooLargeError as error:
         raise _refused(directory, f"its configuration is not of a network of these weights: {error}") from error
     except Exception as error:  # transformers raises whatever a configuration makes it stumble over
         raise _refused(directory, f"its configuration cannot be built: {one_line(error)}") from error
     module.register_forward_hook(_logits)
+    return module
+
+
+def _constructed(transformers: Any, config: Mapping[str, Any]) -> nn.Module:
+    """The network of a configuration, with none of its settings that its class does not declare."""
+    kind = transformers.CONFIG_MAPPING[config["model_type"]]
+    module: nn.Module = transformers.AutoModelForImageClassification.from_config(
+        kind.from_dict(declared(kind, config)), attn_implementation="eager", trust_remote_code=False
+    )
     return module
 
 
@@ -115,7 +123,7 @@ def under_own_names(module: nn.Module, tensors: Mapping[str, Tensor], source: st
     known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
     if transformers is None or not known or set(tensors) == set(module.state_dict()):
         return tensors
-    with _silent(transformers.logging), torch.random.fork_rng(devices=[]):
+    with alone(), _silent(transformers.logging), torch.random.fork_rng(devices=[]):
         loaded, report = type(module).from_pretrained(  # type: ignore[attr-defined]  # it is transformers'
             None,
             config=module.config,
@@ -159,10 +167,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
     """``config.json``, if it describes a network of the library itself with floating weights."""
     config = _json(directory, _CONFIG)
     for key, value in _entries(config):
-        if key == "auto_map":
-            raise _refused(directory, "it asks for code of its own (auto_map), which is never run")
-        if key == "quantization_config":
-            raise _refused(directory, "its weights are quantised")
+        if key in _NEVER:
+            raise _refused(directory, _NEVER[key])
         if key == "use_pretrained_backbone" and value:
             raise _refused(directory, "it asks for another network's weights (use_pretrained_backbone)")
     layers = [value for key, value in _entries(config) if _LAYERS.search(key)]
@@ -270,20 +276,11 @@ def _inside(entry: object) -> list[Any]:
 
 
 def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, of the nested settings too."""
-    for key, value in config.items():
-        yield key, value
-        if isinstance(value, dict):
-            yield from _entries(value)
-
-
-def _without_private(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those that choose an implementation, which may be code to fetch, and the precision."""
-    return {
-        key: _without_private(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if not _PRIVATE.match(key)
-    }
+    """Every key with its value, of the nested settings too, whether in tables or lists."""
+    for level in _levels(config):
+        for entry in level:
+            if isinstance(entry, dict):
+                yield from entry.items()
 
 
 def _refused(directory: Path, reason: str) -> CheckpointRefusedError:

@@ -114,6 +114,7 @@ def _child(plan: dict[str, Any], outputs: list[Path], baseline: int) -> None:
         for path, descriptor in zip(outputs, (1, 2), strict=True):
             os.dup2(os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), descriptor)
         os.environ.update(plan["environment"])
+        sys.stdin = io.StringIO("y\n" * 9)  # somebody who says yes to every question
         resource.setrlimit(resource.RLIMIT_AS, (_address_space() + _ADDRESS_SPACE,) * 2)
         if plan["unprivileged"]:
             _give_up_capabilities()

@@ -1,0 +1,82 @@
+"""Hostile directories of Hugging Face's kind: each is sound weights beside a configuration that asks for more."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from tests.hostile.forge import MARKER, Evil
+
+Configuration = Callable[[Path], dict[str, Any]]
+CASES: dict[str, tuple[Configuration, str]] = {}
+"""By name: what makes the configuration for a folder, and a part of the one line that the command must print."""
+
+RENAMED = "it gives its settings other names (attribute_map)"
+OWN_CODE = "it asks for code of its own (auto_map)"
+NOT_BUILT = "is no image classifier that is built here"
+_TEXT = {
+    "model_type": "gemma3_text",
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "intermediate_size": 8,
+    "vocab_size": 262,
+}
+
+
+def write(folder: Path, configuration: dict[str, Any]) -> Path:
+    """A directory of ``configuration`` with code that leaves the marker in ``folder``, and a pickle that does."""
+    directory = folder / "model"
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(configuration))
+    (directory / "modeling.py").write_text(f"open({str(folder / MARKER)!r}, 'w').close()\n")
+    (directory / "evil.bin").write_bytes(pickle.dumps(Evil(folder), 2))
+    save_file({"w": torch.ones(10**6)}, directory / "model.safetensors")
+    return directory
+
+
+def add(name: str, says: str, configuration: Configuration) -> None:
+    assert name not in CASES, name
+    CASES[name] = configuration, says
+
+
+def _composite(vision: dict[str, Any]) -> dict[str, Any]:
+    """A classifier whose images go through a network of any kind that the file names."""
+    return {"model_type": "shieldgemma2", "text_config": _TEXT, "vision_config": vision}
+
+
+def _renamed(folder: Path, kind: str = "blip_vision_model") -> dict[str, Any]:
+    """A network that asks for its code by a key that stands for ``auto_map``; AutoModel does not know its class."""
+    return {
+        "model_type": kind,
+        "attribute_map": {"zzz": "auto_map"},
+        "zzz": dict.fromkeys(("AutoModel", "AutoModelForImageClassification"), "modeling.Net"),
+        "name_or_path": str(folder / "model"),
+    }
+
+
+def _timm(**settings: object) -> dict[str, Any]:
+    return {"model_type": "timm_wrapper", **settings}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    return _timm(architecture="test_vit", model_args={"checkpoint_path": str(path)})
+
+
+add("renamed-inside", RENAMED, lambda folder: _composite(_renamed(folder)))
+add("renamed-outside", RENAMED, lambda folder: _renamed(folder, "vit"))
+add("renamed-in-a-list", RENAMED, lambda folder: {"model_type": "vit", "parts": [[_renamed(folder)]]})
+add("code-in-a-list", OWN_CODE, lambda _: {"model_type": "vit", "parts": [{"auto_map": {"AutoModel": "modeling.Net"}}]})
+add("quantised-anew", RENAMED, lambda _: {"model_type": "vit", "attribute_map": {"q": "quantization_config"}})
+add("another-librarys-checkpoint", NOT_BUILT, lambda folder: _composite(_checkpoint(folder / "model" / "evil.bin")))
+add("another-librarys-device", NOT_BUILT, lambda _: _composite(_checkpoint(Path("/dev/zero"))))
+add("another-librarys-download", NOT_BUILT, lambda _: _composite(_timm(architecture="hf-hub:someone/net")))
+add("another-kind", NOT_BUILT, lambda _: {"model_type": "clip", "vision_config": {"image_size": 8}})
