@@ -121,7 +121,9 @@ def worst_case_sharpness(
             gradients = torch.autograd.grad(loss(z), parameters)
             return weights * torch.cat([gradient.flatten() for gradient in gradients])
 
-        gains.append(_auto_pgd(loss, slope, ball, ball.random(centre, generator), 2 * radius, steps))
+        gains.append(
+            _auto_pgd(loss, slope, ball, ball.random(centre.cpu(), generator).to(centre.device), 2 * radius, steps)
+        )
     return math.fsum(gains) / len(gains)
 
 

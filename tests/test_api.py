@@ -272,6 +272,7 @@ def test_the_package_itself_is_light() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS, but there was no current CUDA context")
 def test_cuda_agrees_with_the_cpu_within_rounding(sample_network: nn.Module, digit_batches: Batches) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, and torch sees none")

@@ -23,6 +23,9 @@ CHUNK = 8
 CUDA_CHUNK = 32
 """Points tried at once on CUDA; halved when memory runs out."""
 
+CUDA_SMALL = 256 * 2**20
+"""Bytes a batch on CUDA may hold for stacked points to be the faster ones: see benchmarks/RESULTS-cuda.md."""
+
 Setting = Literal["auto", "loop", "calibrate"] | int
 
 
@@ -53,7 +56,7 @@ class PointsAtOnce:
         if self.setting == "loop" or not plan.tried:
             return 1
         if device.type == "cuda":
-            return CUDA_CHUNK
+            return CUDA_CHUNK if plan.held <= CUDA_SMALL else 1
         return CHUNK if dtype == torch.float64 and plan.held <= SMALL else 1
 
 

@@ -13,7 +13,14 @@ from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.execution import Plan
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.stacking import CHUNK, CUDA_CHUNK, SMALL, PointsAtOnce, smaller_on_out_of_memory
+from bnsharp_cli.measurement.stacking import (
+    CHUNK,
+    CUDA_CHUNK,
+    CUDA_SMALL,
+    SMALL,
+    PointsAtOnce,
+    smaller_on_out_of_memory,
+)
 from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.models import lenet_bn
 from tests.cases import mlp_bn, vectors
@@ -129,6 +136,8 @@ def test_the_usual_rule_is_one_of_device_precision_and_size() -> None:
     assert auto.most(small, CPU, torch.float64) == CHUNK
     assert auto.most(large, CPU, torch.float64) == 1
     assert auto.most(large, CUDA, torch.float32) == CUDA_CHUNK
+    assert auto.most(Plan(held=CUDA_SMALL, tried=True), CUDA, torch.float64) == CUDA_CHUNK
+    assert auto.most(Plan(held=CUDA_SMALL + 1, tried=True), CUDA, torch.float64) == 1
     assert auto.most(Plan(), CUDA, torch.float32) == 1
     assert PointsAtOnce("loop").most(small, CUDA, torch.float64) == 1
     assert PointsAtOnce(5).most(large, CPU, torch.float32) == 5
@@ -203,9 +212,17 @@ def test_unknown_settings_are_refused(setting: object) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("setting", ["loop", 4])
+@pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS, but there was no current CUDA context")
 def test_cuda_agrees_with_the_cpu_within_rounding(
-    untrained: nn.Module, digit_batches: Batches, dtype: torch.dtype, setting: str | int
+    untrained: nn.Module,
+    digit_batches: Batches,
+    dtype: torch.dtype,
+    setting: str | int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for products in (torch.backends.cudnn.conv, torch.backends.cuda.matmul):
+        monkeypatch.setattr(products, "fp32_precision", "ieee")
+
     def surface(device: str) -> LossSurface:
         return LossSurface.of(
             untrained,
