@@ -33,8 +33,8 @@ from benchmarks.methods import METHODS
 from benchmarks.networks import Problem, lenet, problem
 from bnsharp_cli import models
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.stacking import PointsAtOnce
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 
 GPU_TESTS = ("tests/test_api.py", "tests/measurement/test_stacking.py", "tests/training/test_mixed_precision.py")
 

@@ -16,7 +16,7 @@ from bnsharp_cli.core.spheres import Rows, Spheres
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 __all__ = ["RULES", "BudgetSpentError", "Layout", "Objective", "Point", "Recorder", "search"]
 

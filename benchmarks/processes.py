@@ -28,8 +28,8 @@ from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.processes import ALONE, join
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.processes import ALONE, join
 
 BATCH_SIZE = 128
 

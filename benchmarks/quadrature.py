@@ -20,7 +20,7 @@ from scipy.interpolate import CubicSpline
 from benchmarks.search import NETWORKS, objective
 from bnsharp_cli.core.point import Point, add_scaled, inner
 from bnsharp_cli.core.quadrature import segment_mean
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 POWERS = (1.0, 1.5, 2.0, 3.0, 4.0)
 RADII = (1e-3, 1e-2, 3e-2, 1e-1)

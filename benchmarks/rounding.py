@@ -30,8 +30,8 @@ from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.stacking import PointsAtOnce
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 
 RADII = (1e-3, 1e-2, 1e-1)
 ARITHMETICS = ("float32", "reordered", "compensated")

@@ -28,7 +28,7 @@ from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 FEW, MANY, BATCH = 2048, 16384, 256
 

@@ -65,8 +65,8 @@ def _module(network: str):
 def _ours(module, batches, arguments) -> dict[str, Callable[[], object]]:
     import torch
 
-    from bnsharp_cli.measurement.stacking import PointsAtOnce
-    from bnsharp_cli.measurement.surface import LossSurface
+    from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+    from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 
     surface = LossSurface.of(
         module,

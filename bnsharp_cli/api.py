@@ -14,17 +14,17 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement import invariance
-from bnsharp_cli.measurement.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.execution import Batch, Stream, private_copy, unwrapped
 from bnsharp_cli.measurement.find_blocks import find_blocks as _found
 from bnsharp_cli.measurement.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.measurement import Measurement
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.outputs import converted
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
+from bnsharp_cli.measurement.surface.execution import Batch, Stream, private_copy, unwrapped
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.outputs import converted
 
 Batches = Iterable[Any]
 """Of (inputs, targets), or of mappings that hold the targets under one of ``LABELS``."""

@@ -16,7 +16,7 @@ from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 NOTHING = ((torch.zeros(1, 1), torch.zeros(1)),)
 """One batch of data for losses that depend on the parameters alone."""

@@ -18,7 +18,7 @@ from bnsharp_cli.cli.trainee import Trainee, Wanted, open_trainee, with_seed
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
 from bnsharp_cli.io import atomic
 from bnsharp_cli.io.text import kind_and_line
-from bnsharp_cli.measurement.execution import Batch
+from bnsharp_cli.measurement.surface.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident
 from bnsharp_cli.training.loop import evaluate

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsharp_cli.measurement.processes import Processes
+    from bnsharp_cli.measurement.surface.processes import Processes
 
 _TIME_LIMIT = "BNSHARP_TIME_LIMIT"
 _SECONDS = 600.0
@@ -35,7 +35,7 @@ def local_rank() -> int:
 
 def current() -> Processes:
     """The processes that share the work of this command."""
-    from bnsharp_cli.measurement.processes import ALONE, ProcessGroup
+    from bnsharp_cli.measurement.surface.processes import ALONE, ProcessGroup
 
     return ProcessGroup() if launched() else ALONE
 
@@ -78,7 +78,7 @@ def together() -> Iterator[None]:
     if not launched():
         yield
         return
-    from bnsharp_cli.measurement.processes import join
+    from bnsharp_cli.measurement.surface.processes import join
 
     with join(_time_limit()).together():
         yield

@@ -22,7 +22,7 @@ from bnsharp_cli.io.checkpoint import save_checkpoint
 from bnsharp_cli.io.data import draw_batches
 from bnsharp_cli.io.run_files import RunFiles
 from bnsharp_cli.io.text import kind_and_line, one_line
-from bnsharp_cli.measurement.execution import Batch
+from bnsharp_cli.measurement.surface.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.loop import Figures, Training, evaluate
 

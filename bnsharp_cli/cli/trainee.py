@@ -23,10 +23,10 @@ from bnsharp_cli.io.splits import Split
 from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.io.usual_preprocessing import Override
 from bnsharp_cli.io.whole import WholeSplit, read_whole, share_of_memory
-from bnsharp_cli.measurement.adapters import CheckedCriterion
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.outputs import as_double, converted, prediction
-from bnsharp_cli.measurement.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
+from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
+from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.training.examples import Examples, Resident, Streamed
 from bnsharp_cli.training.loop import Criterion, Training
 from bnsharp_cli.training.options import TrainingOptions

@@ -16,7 +16,7 @@ from bnsharp_cli.io import images, npz, sources
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.splits import Split
 from bnsharp_cli.io.text import escaped
-from bnsharp_cli.measurement.execution import Batch, Stream
+from bnsharp_cli.measurement.surface.execution import Batch, Stream
 
 RESIDENT = 2**30
 """Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""

@@ -20,7 +20,7 @@ from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.regular import open_regular, reason
 from bnsharp_cli.io.splits import pixels, require_room, stacked
 from bnsharp_cli.io.text import escaped, kind_and_line, one_line
-from bnsharp_cli.measurement.execution import Batch
+from bnsharp_cli.measurement.surface.execution import Batch
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """By content, whatever the name says: plain rasters, no animations, no documents, nothing that is a program."""

@@ -19,8 +19,8 @@ from bnsharp_cli.io.text import one_line
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
 
 _SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 _LENGTHS = (128, 1024, 16384)

@@ -15,7 +15,7 @@ from torch import Tensor
 from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.text import kind_and_line
-from bnsharp_cli.measurement.execution import Batch
+from bnsharp_cli.measurement.surface.execution import Batch
 
 
 class Split(Protocol):

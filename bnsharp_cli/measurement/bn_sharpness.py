@@ -15,7 +15,7 @@ from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.rounding import direction_rounding
 from bnsharp_cli.measurement.sampling import LINEAR, GradientSplit, Sampling, measured_sampling
 from bnsharp_cli.measurement.supremum import Supremum, find_supremum, integrate, integrate_best, search_rule
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 
 def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:

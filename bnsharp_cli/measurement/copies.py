@@ -16,9 +16,9 @@ from bnsharp_cli.core.rescale import rescaled_mean, rescaled_variance
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.norm_call import Moments, shared
 from bnsharp_cli.measurement.probe import SAMPLES, Probe, norm_moments
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.norm_call import Moments, shared
 
 _GENTLE = math.log(2.0)
 """Factors are probed as powers within [½, 2]: what a norm's input was scaled by is the same power, and no mean or bias

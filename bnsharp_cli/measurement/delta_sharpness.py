@@ -13,7 +13,7 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.rounding import by_turning, loss_rounding
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _BALL_ITERATIONS = 5
 _BOX_ITERATIONS = 10

@@ -15,7 +15,7 @@ from bnsharp_cli.measurement.blocks import NO_EFFECT, PARTITIONS, Blocks, Tensor
 from bnsharp_cli.measurement.euler import Euler, Evidence
 from bnsharp_cli.measurement.joint import add_joint_sets
 from bnsharp_cli.measurement.probe import Probe
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _SAME_FACTOR = 1e-9
 

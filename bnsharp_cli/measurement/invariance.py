@@ -19,7 +19,7 @@ from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.invariance_report import CopyReport, InvarianceReport, verdict_sentences
 from bnsharp_cli.measurement.measurement import Measurement, Status
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 
 DECADES = (-3, -2, -1, 0, 1, 2, 3)

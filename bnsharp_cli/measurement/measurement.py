@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.cost import Cost
+from bnsharp_cli.measurement.surface.cost import Cost
 
 
 class Status(StrEnum):

@@ -10,7 +10,7 @@ from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp, keskar
 from bnsharp_cli.measurement.measurement import Measurement
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 Measure = Callable[[LossSurface, Point, Blocks, MeasureOptions], Measurement]
 

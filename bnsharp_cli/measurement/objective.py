@@ -15,7 +15,7 @@ from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import BatchObserver, LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import BatchObserver, LossSurface
 
 
 @dataclass(frozen=True)

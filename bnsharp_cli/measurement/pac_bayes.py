@@ -15,8 +15,8 @@ from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.bounded_losses import CLIP, LOSS_RANGES, ClippedCrossEntropy, zero_one
 from bnsharp_cli.measurement.measurement import Measurement
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.stacking import CHUNK
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.stacking import CHUNK
 
 _PROBED = 8
 _COUPLED = 1e-9

@@ -15,11 +15,11 @@ from torch.overrides import TorchFunctionMode
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import along
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.adapters import Nested
-from bnsharp_cli.measurement.norm_call import Moments
-from bnsharp_cli.measurement.norms import NormTreatment
 from bnsharp_cli.measurement.recomputation import refusing_recomputation, require_whole_graph
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.adapters import Nested
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.norm_call import Moments
+from bnsharp_cli.measurement.surface.norms import NormTreatment
 
 PROBE_EPSILON = 1e-24
 """What replaces the norms' ε, which is all that breaks exact invariance in float64."""

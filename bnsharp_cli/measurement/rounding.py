@@ -11,7 +11,7 @@ from torch import Tensor
 from bnsharp_cli.core.point import OnDemand
 from bnsharp_cli.core.quadrature import SegmentMean
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _ERRORS = 4
 """Differences that a standard deviation is taken from; a pass gives one for every batch."""

@@ -19,10 +19,10 @@ from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.passes import Total
-from bnsharp_cli.measurement.processes import Processes
 from bnsharp_cli.measurement.supremum import find_supremum, integrate, integrate_best
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.passes import Total
+from bnsharp_cli.measurement.surface.processes import Processes
 
 LINEAR = 0.1
 """Where limit/value is within this of one, gradients alone tell how the value depends on the samples."""

@@ -9,7 +9,7 @@ import torch
 
 from bnsharp_cli.core.point import Point, add_scaled
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _ROUNDED = 1 + 1e-12
 """a₀ puts a layer exactly on the sphere of radius δ, up to rounding."""

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measurement import Measurement, Status
+from bnsharp_cli.measurement.surface.cost import Cost
 
 _LINEAR = 0.01
 _AGREES = 0.01

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.execution import Batch
-from bnsharp_cli.measurement.outputs import as_double, converted, correct
-from bnsharp_cli.measurement.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.outputs import as_double, converted, correct
+from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.training.augmentation import Augmentation
 from bnsharp_cli.training.catalogue import rule
 from bnsharp_cli.training.examples import Examples, in_parts

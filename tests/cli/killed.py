@@ -68,7 +68,7 @@ def victims() -> Iterator[Victims]:
 def _serve() -> None:
     for module in ("torchvision.models", "sklearn.datasets", "sklearn.model_selection"):
         importlib.import_module(module)
-    for path in Path(bnsharp_cli.__file__).parent.glob("*/*.py"):
+    for path in Path(bnsharp_cli.__file__).parent.rglob("*.py"):
         if path.stem != "lightning":
             importlib.import_module(f"bnsharp_cli.{path.parent.name}.{path.stem}")
     serve(lambda plan: _run(**plan))

@@ -47,7 +47,7 @@ def launcher() -> Iterator[Launcher]:
 def _serve() -> None:
     for module in ("torch.distributed", "torchvision.models", "sklearn.datasets", "sklearn.model_selection"):
         importlib.import_module(module)
-    for path in Path(bnsharp_cli.__file__).parent.glob("*/*.py"):
+    for path in Path(bnsharp_cli.__file__).parent.rglob("*.py"):
         importlib.import_module(f"bnsharp_cli.{path.parent.name}.{path.stem}")
     serve(lambda plan: _run(**plan))
 

@@ -121,7 +121,7 @@ def _ends(node: fx.Node, parts: dict[str, nn.Module]) -> Iterator[str]:
 def compare(name: str, size: int) -> str:
     """The blocks found in a whole network, beside those that its graph tells."""
     from bnsharp_cli.measurement.find_blocks import find_blocks
-    from bnsharp_cli.measurement.surface import LossSurface
+    from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
     torch.manual_seed(0)
     options = {"init_weights": False} if name in {"googlenet", "inception_v3"} else {}

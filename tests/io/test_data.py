@@ -18,7 +18,7 @@ from bnsharp_cli.io import images as io_images
 from bnsharp_cli.io.data import draw_batches, naming, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.splits import ArraySplit
-from bnsharp_cli.measurement.execution import Stream
+from bnsharp_cli.measurement.surface.execution import Stream
 
 
 def image_folder(root: Path, sizes: tuple[int, ...] = (8, 8, 8, 8)) -> Path:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.measurement.blocks import Blocks
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import images
 
 

@@ -18,7 +18,7 @@ from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measurement import Status
 from bnsharp_cli.measurement.objective import SegmentObjective
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import Quadratic, blocks_by_hand, mlp_bn, sample_surface, vectors
 
 POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, math.inf)

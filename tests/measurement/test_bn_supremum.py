@@ -17,7 +17,7 @@ from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.supremum import find_supremum
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import trained, vectors
 
 

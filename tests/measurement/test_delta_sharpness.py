@@ -20,7 +20,7 @@ from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measurement import Status
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.rounding import by_turning
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from tests.cases import Quadratic
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 from tests.cases import FunctionalNorm, PreActivation, SharedWeights, images, mlp_bn, vectors
 from tests.measurement.networks import (

@@ -30,7 +30,7 @@ from bnsharp_cli.measurement.pac_bayes import (
     tighter_complexity,
 )
 from bnsharp_cli.measurement.supremum import integrate
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests import cases
 from tests.cases import Quadratic, blocks_by_hand, images, mlp_bn, sample_surface, trained, vectors
 

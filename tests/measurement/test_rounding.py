@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.rounding import direction_rounding, loss_rounding, passes_for_rounding
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.cost import Cost
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import blocks_by_hand, mlp_bn, sample_surface
 
 ONE_BLOCK = blocks_by_hand({"weight": (0,)}, invariant=0)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bnsharp_cli.measurement.find_blocks import find_blocks
-from bnsharp_cli.measurement.stacking import PointsAtOnce
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from tests.cases import vectors
 
 

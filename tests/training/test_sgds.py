@@ -21,7 +21,7 @@ from bnsharp_cli.core.search_rules import Power
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.training.detour import Detour
 from bnsharp_cli.training.rules import Closure, Sgd
 from bnsharp_cli.training.sgds import Sgds, Sharpness, _Segment

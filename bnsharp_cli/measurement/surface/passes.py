@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point, Vector
-from bnsharp_cli.measurement.execution import Batch, Plan, Workshop
-from bnsharp_cli.measurement.norms import NormCall, NormInterception, NormTreatment
-from bnsharp_cli.measurement.outputs import accepting, correct
-from bnsharp_cli.measurement.stacking import smaller_on_out_of_memory
+from bnsharp_cli.measurement.surface.execution import Batch, Plan, Workshop
+from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
+from bnsharp_cli.measurement.surface.outputs import accepting, correct
+from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 
 _UNFIT = "Check that data, preprocessing and architecture belong together, or change --batch-size."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.io.data import Batches
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.cost import Cost
-from bnsharp_cli.measurement.execution import Plan
 from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.stacking import (
+from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.measurement.surface.execution import Plan
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.stacking import (
     CHUNK,
     CUDA_CHUNK,
     CUDA_SMALL,
@@ -21,7 +22,6 @@ from bnsharp_cli.measurement.stacking import (
     PointsAtOnce,
     smaller_on_out_of_memory,
 )
-from bnsharp_cli.measurement.surface import LossSurface
 from bnsharp_cli.models import lenet_bn
 from tests.cases import mlp_bn, vectors
 
@@ -110,7 +110,7 @@ def test_vmap_was_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
         sizes.append(chunk_size)
         return torch.func.vmap(function, chunk_size=chunk_size)
 
-    monkeypatch.setattr("bnsharp_cli.measurement.passes.vmap", watched)
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.passes.vmap", watched)
     surface = LossSurface.of(mlp_bn(), vectors(), dtype=torch.float64, points_at_once=PointsAtOnce(3))
     surface.values(around(surface.point(), 7))
     surface.values(around(surface.point(), 2))
@@ -152,7 +152,7 @@ def test_a_calibration_is_made_once_and_not_counted(monkeypatch: pytest.MonkeyPa
         asked.append(True)
         return True
 
-    monkeypatch.setattr("bnsharp_cli.measurement.surface.faster", stacked_wins)
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.loss_surface.faster", stacked_wins)
     surface = LossSurface.of(mlp_bn(), vectors(), points_at_once=PointsAtOnce("calibrate"))
     points = around(surface.point(), 4)
     first, again = surface.values(points), surface.values(points)
@@ -195,7 +195,7 @@ def test_a_network_out_of_memory_gets_smaller_stacks_not_a_wrong_remedy(monkeypa
 
         return run
 
-    monkeypatch.setattr("bnsharp_cli.measurement.passes.vmap", small_memory)
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.passes.vmap", small_memory)
     surface = LossSurface.of(mlp_bn(), vectors(), points_at_once=PointsAtOnce(8))
     points = around(surface.point(), 8)
     assert surface.values(points) == pytest.approx([surface.value(point) for point in points], rel=5e-7)

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import OnDemand, Point
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.cost import Cost, Counter
-from bnsharp_cli.measurement.execution import (
+from bnsharp_cli.measurement.surface.cost import Cost, Counter
+from bnsharp_cli.measurement.surface.execution import (
     Batch,
     Plan,
     Stream,
@@ -24,11 +24,11 @@ from bnsharp_cli.measurement.execution import (
     resident,
     settled,
 )
-from bnsharp_cli.measurement.norms import NormTreatment
-from bnsharp_cli.measurement.outputs import floating, row
-from bnsharp_cli.measurement.passes import Criterion, Observer, Parameters, Passes, Total
-from bnsharp_cli.measurement.processes import ALONE, Processes
-from bnsharp_cli.measurement.stacking import CHUNK, PointsAtOnce, faster
+from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.outputs import floating, row
+from bnsharp_cli.measurement.surface.passes import Criterion, Observer, Parameters, Passes, Total
+from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.stacking import CHUNK, PointsAtOnce, faster
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import torch
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.execution import Plan
+from bnsharp_cli.measurement.surface.execution import Plan
 
 Result = TypeVar("Result")
 

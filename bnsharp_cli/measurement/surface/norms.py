@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from bnsharp_cli.measurement.norm_call import NormCall as NormCall
-from bnsharp_cli.measurement.pooling import halving_max_pool
-from bnsharp_cli.measurement.precision import Arithmetic
+from bnsharp_cli.measurement.surface.norm_call import NormCall as NormCall
+from bnsharp_cli.measurement.surface.pooling import halving_max_pool
+from bnsharp_cli.measurement.surface.precision import Arithmetic
 
 _FUNCTIONAL: dict[Any, str] = {
     functional.batch_norm: "batch",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnsharp_cli.errors import DataRefusedError, InternalError, NotMeasurableError, UsageError, described
-from bnsharp_cli.measurement.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 
 
 def test_the_shares_are_a_partition_in_turn() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError
-from bnsharp_cli.measurement.outputs import REFUSALS, as_double, converted, floating, prediction, tensors
+from bnsharp_cli.measurement.surface.outputs import REFUSALS, as_double, converted, floating, prediction, tensors
 
 _SAME = 1e-6
 _TORCHS = "torch.nn."

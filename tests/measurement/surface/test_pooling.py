@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnsharp_cli.measurement.norms import NormInterception, NormTreatment
-from bnsharp_cli.measurement.pooling import halving_max_pool
+from bnsharp_cli.measurement.surface.norms import NormInterception, NormTreatment
+from bnsharp_cli.measurement.surface.pooling import halving_max_pool
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -59,7 +59,7 @@ def test_the_interception_sees_every_spelling(monkeypatch: pytest.MonkeyPatch, p
         taken.append(halving_max_pool(*call))
         return taken[-1]
 
-    monkeypatch.setattr("bnsharp_cli.measurement.norms.halving_max_pool", watched)
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.norms.halving_max_pool", watched)
     with NormInterception(NormTreatment(), fast_pooling=True):
         pool(x)
     assert any(result is not None for result in taken)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.io.data import Batches
-from bnsharp_cli.measurement import execution
-from bnsharp_cli.measurement.execution import Plan, Stream, in_order
-from bnsharp_cli.measurement.surface import LossSurface
+from bnsharp_cli.measurement.surface import execution
+from bnsharp_cli.measurement.surface.execution import Plan, Stream, in_order
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models import lenet_bn
 from tests.cases import images, vectors
 

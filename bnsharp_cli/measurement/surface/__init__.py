@@ -1,0 +1,1 @@
+"""The loss surface, and how its passes run."""
