@@ -32,7 +32,7 @@ from benchmarks.device_timing import MIB, SMOKE, Batches, Bench, Scale, plain_lo
 from benchmarks.methods import METHODS
 from benchmarks.networks import Problem, lenet, problem
 from bnsharp_cli import models
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 

@@ -18,7 +18,7 @@ from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 SAMPLE = "digits-small-batch"

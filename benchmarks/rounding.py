@@ -26,8 +26,8 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.compensated import CompensatedSums
 from benchmarks.search import cifar_lenet, digits, digits_lenet
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface

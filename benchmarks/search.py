@@ -29,9 +29,9 @@ from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement import invariance
-from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.find_blocks import find_blocks as _found
-from bnsharp_cli.measurement.find_blocks import find_partitions
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks as _found
+from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.measurement import Measurement
 from bnsharp_cli.measurement.measures import MEASURES

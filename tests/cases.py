@@ -15,7 +15,7 @@ from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 NOTHING = ((torch.zeros(1, 1), torch.zeros(1)),)

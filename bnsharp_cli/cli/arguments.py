@@ -15,7 +15,7 @@ from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Subject
-    from bnsharp_cli.measurement.blocks import Blocks
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
 
 Record = TypeVar("Record")
 

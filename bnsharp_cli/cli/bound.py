@@ -12,7 +12,7 @@ from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Request, Subject
-    from bnsharp_cli.measurement.blocks import Blocks
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.options import MeasureOptions
     from bnsharp_cli.measurement.pac_bayes import BoundOptions, PacBayesBound
 
@@ -88,7 +88,7 @@ def bound(
 
 def _result(request: Request, options: MeasureOptions, wanted: BoundOptions) -> results.Result:
     from bnsharp_cli.cli.subject import open_subject, progress
-    from bnsharp_cli.measurement.find_blocks import find_blocks
+    from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
     from bnsharp_cli.measurement.pac_bayes import pac_bayes_bound
 
     began = time.monotonic()

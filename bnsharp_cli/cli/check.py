@@ -12,7 +12,7 @@ from bnsharp_cli.cli import arguments, results
 
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Subject
-    from bnsharp_cli.measurement.blocks import Blocks
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.measurement import Measurement
     from bnsharp_cli.measurement.options import MeasureOptions
 
@@ -124,7 +124,7 @@ def _run(
 ) -> tuple[list[Check], dict[str, Measurement], Blocks]:
     from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.errors import NotMeasurableError
-    from bnsharp_cli.measurement.find_blocks import find_blocks
+    from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
     from bnsharp_cli.measurement.measures import MEASURES
 
     checks: list[Check] = [("load", True, f"{subject.architecture}, {subject.parameters:,} parameters, all finite")]

@@ -37,7 +37,7 @@ def inspect(
     from bnsharp_cli.cli.subject import checkpoint_path
     from bnsharp_cli.io.checkpoint import load_checkpoint
     from bnsharp_cli.io.inspection import inspect_checkpoint
-    from bnsharp_cli.measurement.blocks import PARTITIONS
+    from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
     from bnsharp_cli.report.inspection import inspection_entries, print_inspection
     from bnsharp_cli.report.terminal import console
 

@@ -16,7 +16,7 @@ from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Request, Subject
-    from bnsharp_cli.measurement.blocks import Blocks
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.measurement import Measurement
     from bnsharp_cli.measurement.options import MeasureOptions
 
@@ -133,7 +133,7 @@ def _measure(
     subject: Subject, names: Sequence[str], runs: Sequence[MeasureOptions]
 ) -> tuple[Blocks, dict[str, list[Measurement]]]:
     from bnsharp_cli.cli.subject import progress
-    from bnsharp_cli.measurement.find_blocks import find_blocks
+    from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
     from bnsharp_cli.measurement.measures import MEASURES
 
     progress(subject.request, "finding the scale-invariant blocks")

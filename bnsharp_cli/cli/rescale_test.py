@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnsharp_cli.cli.subject import Subject
-    from bnsharp_cli.measurement.blocks import Blocks
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.copies import Copy
     from bnsharp_cli.measurement.invariance_report import InvarianceReport
     from bnsharp_cli.measurement.options import MeasureOptions
@@ -105,7 +105,7 @@ def _test(
 ) -> tuple[Blocks, InvarianceReport]:
     from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.measurement import invariance
-    from bnsharp_cli.measurement.find_blocks import find_partitions
+    from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 
     progress(subject.request, "finding the scale-invariant blocks")
     blocks, extended = find_partitions(subject.surface, subject.point)

@@ -23,7 +23,7 @@ from bnsharp_cli.io.splits import Split
 from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.io.usual_preprocessing import Override
 from bnsharp_cli.io.whole import WholeSplit, read_whole, share_of_memory
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes

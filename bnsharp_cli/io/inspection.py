@@ -17,8 +17,8 @@ from bnsharp_cli.io.checkpoint import Checkpoint, fit
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.text import one_line
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
-from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
 

@@ -8,7 +8,7 @@ import torch
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
 from bnsharp_cli.measurement.options import MeasureOptions

@@ -15,8 +15,8 @@ from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.rescale import rescaled_mean, rescaled_variance
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
-from bnsharp_cli.measurement.blocks import Blocks
-from bnsharp_cli.measurement.probe import SAMPLES, Probe, norm_moments
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.probe import SAMPLES, Probe, norm_moments
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments, shared
 

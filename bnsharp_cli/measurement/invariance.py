@@ -12,7 +12,7 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.blocks import NO_EFFECT, Blocks
+from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, Blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.copies import Copier, Copy
 from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp

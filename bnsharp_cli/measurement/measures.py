@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp, keskar
 from bnsharp_cli.measurement.measurement import Measurement

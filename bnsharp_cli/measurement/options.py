@@ -9,7 +9,7 @@ from typing import Any
 from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.blocks import PARTITIONS
+from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
 
 DEFAULT_ITERATIONS = {"gradient": 0, "power": 2, "ascent": 10, "paper": 5}
 UNCERTAINTIES = ("cheap", "full")

@@ -16,7 +16,7 @@ import torch
 
 from bnsharp_cli.core.point import Point, scaled
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.supremum import find_supremum, integrate, integrate_best

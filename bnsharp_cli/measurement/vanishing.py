@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from bnsharp_cli.core.point import Point, add_scaled
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _ROUNDED = 1 + 1e-12

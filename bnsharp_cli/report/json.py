@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 
 
 def render(document: Mapping[str, Any]) -> str:

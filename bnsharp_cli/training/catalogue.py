@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.entropy_sgd import EntropySgd, Langevin
 from bnsharp_cli.training.rules import Rule, Sgd
 from bnsharp_cli.training.sam import Asam, Sam

@@ -15,7 +15,7 @@ from bnsharp_cli.core.point import Point, Vector, norm
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.detour import Detour, RandomState, trainable
 from bnsharp_cli.training.rules import Closure, Rule
 

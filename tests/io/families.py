@@ -120,7 +120,7 @@ def _ends(node: fx.Node, parts: dict[str, nn.Module]) -> Iterator[str]:
 
 def compare(name: str, size: int) -> str:
     """The blocks found in a whole network, beside those that its graph tells."""
-    from bnsharp_cli.measurement.find_blocks import find_blocks
+    from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
     from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
     torch.manual_seed(0)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import inner, norm, scaled
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.io.data import Batches
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measurement import Status
 from bnsharp_cli.measurement.objective import SegmentObjective
 from bnsharp_cli.measurement.options import MeasureOptions

@@ -12,8 +12,8 @@ from pymanopt.manifolds import Product, Sphere
 from pymanopt.optimizers import ConjugateGradient
 from torch import Tensor, nn
 
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.objective import objective_at
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.supremum import find_supremum

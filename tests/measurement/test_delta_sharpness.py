@@ -14,9 +14,9 @@ from bnsharp_cli.core.rescale import uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data import Batches
 from bnsharp_cli.measurement import delta_sharpness
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.copies import Copier
 from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp, keskar
-from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.measurement import Status
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.rounding import by_turning

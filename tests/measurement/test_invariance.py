@@ -11,7 +11,7 @@ from torch import nn
 
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data import Batches
-from bnsharp_cli.measurement.find_blocks import find_blocks, find_partitions
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance import rescale_test, self_test
 from bnsharp_cli.measurement.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.options import MeasureOptions

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import Point, inner, on_segment
 from bnsharp_cli.core.quadrature import STABLE_NODES
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.blocks import Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.bounded_losses import ClippedCrossEntropy
-from bnsharp_cli.measurement.find_blocks import find_blocks
 from bnsharp_cli.measurement.options import MeasureOptions
 from bnsharp_cli.measurement.pac_bayes import (
     BoundOptions,

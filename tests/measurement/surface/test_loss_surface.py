@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data import Batches
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance import self_test
 from bnsharp_cli.measurement.measures import MEASURES
 from bnsharp_cli.measurement.options import MeasureOptions

@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.measurement.find_blocks import find_blocks, find_partitions
-from bnsharp_cli.measurement.probe import Probe
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
+from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models import lenet_bn
 from tests.cases import images, vectors

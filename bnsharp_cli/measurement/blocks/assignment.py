@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres
-from bnsharp_cli.measurement.probe import Probe
+from bnsharp_cli.measurement.blocks.probe import Probe
 
 FREE = -1
 """The block number of θ_* while blocks are being found; afterwards it is the last one."""

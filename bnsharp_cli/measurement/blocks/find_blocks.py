@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres, along
-from bnsharp_cli.measurement.assignment import FREE, Assignment, confirm
-from bnsharp_cli.measurement.blocks import NO_EFFECT, PARTITIONS, Blocks, TensorBlocks
-from bnsharp_cli.measurement.euler import Euler, Evidence
-from bnsharp_cli.measurement.joint import add_joint_sets
-from bnsharp_cli.measurement.probe import Probe
+from bnsharp_cli.measurement.blocks.assignment import FREE, Assignment, confirm
+from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, PARTITIONS, Blocks, TensorBlocks
+from bnsharp_cli.measurement.blocks.euler import Euler, Evidence
+from bnsharp_cli.measurement.blocks.joint import add_joint_sets
+from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _SAME_FACTOR = 1e-9

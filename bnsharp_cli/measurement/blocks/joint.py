@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.assignment import FREE, Assignment, confirm
-from bnsharp_cli.measurement.euler import Euler, Evidence, evidence
-from bnsharp_cli.measurement.probe import Probe
+from bnsharp_cli.measurement.blocks.assignment import FREE, Assignment, confirm
+from bnsharp_cli.measurement.blocks.euler import Euler, Evidence, evidence
+from bnsharp_cli.measurement.blocks.probe import Probe
 
 _SPARE_COTANGENTS = 4
 _NULL = 1e-9

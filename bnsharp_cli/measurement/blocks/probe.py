@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import along
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.recomputation import refusing_recomputation, require_whole_graph
+from bnsharp_cli.measurement.blocks.recomputation import refusing_recomputation, require_whole_graph
 from bnsharp_cli.measurement.surface.adapters import Nested
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments

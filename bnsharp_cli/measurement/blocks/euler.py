@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.probe import Place, Probe
+from bnsharp_cli.measurement.blocks.probe import Place, Probe
 
 INVARIANT = 1e-10
 """Normalised Euler products below this are zero: invariant rows lie below 1e-14, the others above 1e-7."""

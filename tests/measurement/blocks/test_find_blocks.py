@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 from tests.cases import FunctionalNorm, PreActivation, SharedWeights, images, mlp_bn, vectors

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import images, mlp_bn, vectors
 

@@ -1,0 +1,1 @@
+"""Which rows scale together."""
