@@ -14,8 +14,8 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.core.spheres import Rows, Spheres
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.objective import SegmentObjective, objective_at
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 __all__ = ["RULES", "BudgetSpentError", "Layout", "Objective", "Point", "Recorder", "search"]

@@ -28,8 +28,8 @@ from benchmarks.search import cifar_lenet, digits, digits_lenet
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.measures import MEASURES
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 

@@ -26,8 +26,8 @@ from bnsharp_cli.io.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 FEW, MANY, BATCH = 2048, 16384, 256

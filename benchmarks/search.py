@@ -31,9 +31,9 @@ from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.objective import SegmentObjective, objective_at
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models.lenet import lenet_bn

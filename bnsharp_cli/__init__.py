@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnsharp_cli.api import find_blocks, measure, rescale_test
-    from bnsharp_cli.measurement.measurement import Measurement
+    from bnsharp_cli.measurement.measures.measurement import Measurement
 
 __version__ = "0.1.0"
 __all__ = ["Measurement", "__version__", "find_blocks", "measure", "rescale_test"]

@@ -18,9 +18,9 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks as _found
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance_report import InvarianceReport
-from bnsharp_cli.measurement.measurement import Measurement
-from bnsharp_cli.measurement.measures import MEASURES
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
 from bnsharp_cli.measurement.surface.execution import Batch, Stream, private_copy, unwrapped
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -61,7 +61,7 @@ def measure(
         name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf`` or ``keskar``.
         bn: ``batch`` for batch statistics (the paper's loss), ``running`` for eval mode.
         device: where to compute.
-        **options: of :class:`~bnsharp_cli.measurement.options.MeasureOptions`: delta, power, search, …
+        **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`: delta, power, search, …
 
     Raises:
         UsageError: an unknown name or option, batches or a criterion that cannot be meant.

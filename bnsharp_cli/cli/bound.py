@@ -13,7 +13,7 @@ from bnsharp_cli.errors import UsageError
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Request, Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
     from bnsharp_cli.measurement.pac_bayes import BoundOptions, PacBayesBound
 
 EXAMPLE = "Example: bnsharp bound model.pt --kl 50 --confidence 0.95 --samples all"
@@ -73,7 +73,7 @@ def bound(
     """
     given = dict(locals())
     from bnsharp_cli.cli.subject import Request
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
     from bnsharp_cli.measurement.pac_bayes import WHY_KL, BoundOptions
 
     arguments.require_all(split=split, bn=bn, seed=seed)

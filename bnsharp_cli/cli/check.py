@@ -13,8 +13,8 @@ from bnsharp_cli.cli import arguments, results
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
-    from bnsharp_cli.measurement.measurement import Measurement
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.measurement import Measurement
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
 
 EXAMPLE = "Example: bnsharp check model.pt --max-loss 0.1 --min-accuracy 0.9 --max bn=4.5"
 
@@ -63,7 +63,7 @@ def check(
     """
     given, began = dict(locals()), time.monotonic()
     from bnsharp_cli.cli.subject import Request, open_subject
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
 
     arguments.require_all(split=split, bn=bn, seed=seed)
     limits = _limits(limit)
@@ -98,7 +98,7 @@ def _require_thresholds(max_loss: float | None, min_accuracy: float | None) -> N
 
 def _limits(pairs: list[str] | None) -> dict[str, float]:
     from bnsharp_cli.errors import UsageError
-    from bnsharp_cli.measurement.measures import MEASURES
+    from bnsharp_cli.measurement.measures.registry import MEASURES
 
     limits = {}
     for pair in pairs or ():
@@ -125,7 +125,7 @@ def _run(
     from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.errors import NotMeasurableError
     from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-    from bnsharp_cli.measurement.measures import MEASURES
+    from bnsharp_cli.measurement.measures.registry import MEASURES
 
     checks: list[Check] = [("load", True, f"{subject.architecture}, {subject.parameters:,} parameters, all finite")]
     if max_loss is not None:
@@ -150,7 +150,7 @@ def _run(
 
 def _threshold(measurement: Measurement, allowed: float) -> Check:
     from bnsharp_cli.errors import NotMeasurableError
-    from bnsharp_cli.measurement.measurement import Status
+    from bnsharp_cli.measurement.measures.measurement import Status
 
     below = measurement.status is Status.BELOW_RESOLUTION
     floor = measurement.uncertainty.rounding or 0.0

@@ -17,8 +17,8 @@ from bnsharp_cli.errors import UsageError
 if TYPE_CHECKING:
     from bnsharp_cli.cli.subject import Request, Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
-    from bnsharp_cli.measurement.measurement import Measurement
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.measurement import Measurement
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
 
 EXAMPLE = "Example: bnsharp measure model.pt --arch torchvision:resnet18 --data folder:images --delta 1e-3 --delta 1e-2"
 _CURVE_POINTS = 41
@@ -82,8 +82,8 @@ def measure(
     """
     given = dict(locals())
     from bnsharp_cli.cli.subject import Request
-    from bnsharp_cli.measurement.measures import MEASURES
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.registry import MEASURES
 
     arguments.require_all(split=split, bn=bn, seed=seed)
     names = _names(which, list(MEASURES))
@@ -134,7 +134,7 @@ def _measure(
 ) -> tuple[Blocks, dict[str, list[Measurement]]]:
     from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-    from bnsharp_cli.measurement.measures import MEASURES
+    from bnsharp_cli.measurement.measures.registry import MEASURES
 
     progress(subject.request, "finding the scale-invariant blocks")
     blocks = find_blocks(subject.surface, subject.point, runs[0].partition)
@@ -189,7 +189,7 @@ def _plot(
 ) -> None:
     """L along the sharpest direction and along that of δ-L∞; what was not measured is measured for the picture."""
     from bnsharp_cli.core.point import Point, add_scaled
-    from bnsharp_cli.measurement.measures import MEASURES
+    from bnsharp_cli.measurement.measures.registry import MEASURES
     from bnsharp_cli.report.plots import plot_segments
 
     found = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.copies import Copy
     from bnsharp_cli.measurement.invariance_report import InvarianceReport
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
 
 EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
 _BALL_SAMPLES = 16
@@ -79,7 +79,7 @@ def rescale_test(
     given, began = dict(locals()), time.monotonic()
     from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.errors import UsageError
-    from bnsharp_cli.measurement.options import MeasureOptions
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
 
     arguments.require_all(split=split, bn=bn, seed=seed)
     arguments.require(epsilon, "--epsilon", ("exact", "stored"))

@@ -32,7 +32,7 @@ class BNSharpnessCallback(Callback):
         limit_batches: how many batches are read; None for all.
         bn: ``batch`` or ``running``, as for :func:`bnsharp_cli.measure`.
         seed: of reading the batches, for loaders that shuffle.
-        **options: of :class:`~bnsharp_cli.measurement.options.MeasureOptions`: delta, restarts, …
+        **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`: delta, restarts, …
 
     Raises:
         UsageError: options that cannot be meant.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnsharp_cli.measurement.copies import Copy
-from bnsharp_cli.measurement.measurement import Measurement
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.measurement.measurement import Status
+from bnsharp_cli.measurement.measures.measurement import Status
 from bnsharp_cli.measurement.pac_bayes import PacBayesBound
 from bnsharp_cli.report.terminal import number
 

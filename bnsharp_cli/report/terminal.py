@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnsharp_cli.measurement.invariance_report import CopyReport, InvarianceReport
-from bnsharp_cli.measurement.measurement import Measurement, Status
+from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.surface.cost import Cost
 
 _LINEAR = 0.01

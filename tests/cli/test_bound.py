@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnsharp_cli.measurement.measurement import Measurement
+from bnsharp_cli.measurement.measures.measurement import Measurement
 from tests.cli.helpers import bnsharp, one_error
 
 SAMPLE = "sample:digits-small-batch"

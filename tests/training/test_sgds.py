@@ -19,8 +19,8 @@ from bnsharp_cli.core.ascent import search
 from bnsharp_cli.core.point import Point, norm
 from bnsharp_cli.core.search_rules import Power
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.objective import objective_at
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.objective import objective_at
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.training.detour import Detour
 from bnsharp_cli.training.rules import Closure, Sgd

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.io.data import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.execution import Plan
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface

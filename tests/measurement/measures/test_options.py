@@ -8,8 +8,8 @@ import math
 import pytest
 
 from bnsharp_cli.errors import BnsharpError, UsageError
-from bnsharp_cli.measurement.measurement import Measurement, Search, Status, Uncertainty
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.report.json import render
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from bnsharp_cli.core.quadrature import SegmentMean
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.rounding import direction_rounding, loss_rounding, passes_for_rounding
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.rounding import direction_rounding, loss_rounding, passes_for_rounding
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 

@@ -9,12 +9,12 @@ import torch
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.measurement import Measurement, Search, Status, Uncertainty
-from bnsharp_cli.measurement.objective import SegmentObjective, objective_at
-from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.rounding import direction_rounding
-from bnsharp_cli.measurement.sampling import LINEAR, GradientSplit, Sampling, measured_sampling
-from bnsharp_cli.measurement.supremum import Supremum, find_supremum, integrate, integrate_best, search_rule
+from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
+from bnsharp_cli.measurement.measures.objective import SegmentObjective, objective_at
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.rounding import direction_rounding
+from bnsharp_cli.measurement.measures.sampling import LINEAR, GradientSplit, Sampling, measured_sampling
+from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum, integrate, integrate_best, search_rule
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 

@@ -13,10 +13,10 @@ from pymanopt.optimizers import ConjugateGradient
 from torch import Tensor, nn
 
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.objective import objective_at
-from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.supremum import find_supremum
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.objective import objective_at
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.supremum import find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import trained, vectors
 

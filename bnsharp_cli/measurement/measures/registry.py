@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.delta_sharpness import delta_linf, delta_lp, keskar
-from bnsharp_cli.measurement.measurement import Measurement
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp, keskar
+from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 Measure = Callable[[LossSurface, Point, Blocks, MeasureOptions], Measurement]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import blocks_by_hand, mlp_bn, sample_surface

@@ -14,9 +14,9 @@ from bnsharp_cli.core.point import Point, inner, on_segment
 from bnsharp_cli.core.quadrature import MAX_NODES, SegmentMean, segment_mean
 from bnsharp_cli.core.search_rules import RULES, Printed
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.objective import SegmentObjective
-from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.rounding import loss_rounding, passes_for_rounding, rounding_floor
+from bnsharp_cli.measurement.measures.objective import SegmentObjective
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.rounding import loss_rounding, passes_for_rounding, rounding_floor
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 

@@ -17,9 +17,9 @@ import torch
 from bnsharp_cli.core.point import Point, scaled
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.objective import objective_at
-from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.supremum import find_supremum, integrate, integrate_best
+from bnsharp_cli.measurement.measures.objective import objective_at
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.supremum import find_supremum, integrate, integrate_best
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.passes import Total
 from bnsharp_cli.measurement.surface.processes import Processes

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import OnDemand
 from bnsharp_cli.core.quadrature import SegmentMean
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _ERRORS = 4

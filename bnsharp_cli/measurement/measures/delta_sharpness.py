@@ -10,9 +10,9 @@ import torch
 from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, maximise_in_box, random_in_ball
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.measurement import Measurement, Search, Status, Uncertainty
-from bnsharp_cli.measurement.options import MeasureOptions
-from bnsharp_cli.measurement.rounding import by_turning, loss_rounding
+from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.rounding import by_turning, loss_rounding
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _BALL_ITERATIONS = 5

@@ -14,10 +14,10 @@ from bnsharp_cli.core.point import inner, norm, scaled
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.io.data import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.measurement import Status
-from bnsharp_cli.measurement.objective import SegmentObjective
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.measurement import Status
+from bnsharp_cli.measurement.measures.objective import SegmentObjective
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import Quadratic, blocks_by_hand, mlp_bn, sample_surface, vectors
 

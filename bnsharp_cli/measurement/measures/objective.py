@@ -14,7 +14,7 @@ from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import BatchObserver, LossSurface
 
 
