@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement import invariance
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks as _found
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
-from bnsharp_cli.measurement.invariance_report import InvarianceReport
+from bnsharp_cli.measurement.invariance import rescale_test as invariance
+from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES

@@ -164,7 +164,7 @@ def _threshold(measurement: Measurement, allowed: float) -> Check:
 
 
 def _invariance(subject: Subject, blocks: Blocks, options: MeasureOptions) -> Check:
-    from bnsharp_cli.measurement.invariance import self_test
+    from bnsharp_cli.measurement.invariance.rescale_test import self_test
 
     if not blocks.invariant:
         return "invariance", None, "no scale-invariant weights, nothing to rescale"

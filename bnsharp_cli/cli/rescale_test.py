@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
-    from bnsharp_cli.measurement.copies import Copy
-    from bnsharp_cli.measurement.invariance_report import InvarianceReport
+    from bnsharp_cli.measurement.invariance.copies import Copy
+    from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
     from bnsharp_cli.measurement.measures.options import MeasureOptions
 
 EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
@@ -104,8 +104,8 @@ def _test(
     subject: Subject, options: MeasureOptions, stored: bool, tolerance: float | None
 ) -> tuple[Blocks, InvarianceReport]:
     from bnsharp_cli.cli.subject import progress
-    from bnsharp_cli.measurement import invariance
     from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
+    from bnsharp_cli.measurement.invariance import rescale_test as invariance
 
     progress(subject.request, "finding the scale-invariant blocks")
     blocks, extended = find_partitions(subject.surface, subject.point)

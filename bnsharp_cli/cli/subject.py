@@ -28,7 +28,7 @@ from bnsharp_cli.io.data import Batches, draw_batches, naming, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
-from bnsharp_cli.measurement.copies import restored_scales
+from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.atomic import write_atomically
-from bnsharp_cli.measurement.invariance_report import InvarianceReport
+from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 
 _FORMATS = ("png", "svg", "pdf")
 _OURS, _BALL, _MEAN, _INK = "#0b6e4f", "#c1292e", "#e08e45", "#333333"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.measurement.invariance_report import CopyReport, InvarianceReport
+from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.surface.cost import Cost
 

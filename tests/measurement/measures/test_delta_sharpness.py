@@ -14,14 +14,14 @@ from bnsharp_cli.core.rescale import uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.copies import Copier
+from bnsharp_cli.measurement.invariance.copies import Copier
+from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from bnsharp_cli.measurement.measures import delta_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp, keskar
 from bnsharp_cli.measurement.measures.measurement import Status
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.rounding import by_turning
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from tests.cases import Quadratic
 
 

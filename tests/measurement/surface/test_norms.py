@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bnsharp_cli.core.rescale import uniform_factors
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.copies import Copier
+from bnsharp_cli.measurement.invariance.copies import Copier
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import NormCall, shared
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormTreatment

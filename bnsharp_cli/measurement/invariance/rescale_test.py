@@ -13,14 +13,14 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, Blocks
-from bnsharp_cli.measurement.copies import Copier, Copy
-from bnsharp_cli.measurement.invariance_report import CopyReport, InvarianceReport, verdict_sentences
+from bnsharp_cli.measurement.invariance.copies import Copier, Copy
+from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
+from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 
 DECADES = (-3, -2, -1, 0, 1, 2, 3)
 RANDOM_COPIES = 3

@@ -12,7 +12,7 @@ from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_fa
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
 from bnsharp_cli.io.data import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.copies import Copier, Copy, restored_scales
+from bnsharp_cli.measurement.invariance.copies import Copier, Copy, restored_scales
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from tests.cases import SharedWeights, images, mlp_bn, vectors

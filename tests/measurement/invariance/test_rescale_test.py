@@ -12,8 +12,8 @@ from torch import nn
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
-from bnsharp_cli.measurement.invariance import rescale_test, self_test
-from bnsharp_cli.measurement.invariance_report import InvarianceReport
+from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
+from bnsharp_cli.measurement.invariance.rescale_test import rescale_test, self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import images, mlp_bn, vectors
