@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound
 from bnsharp_cli.measurement.measures.measurement import Status
-from bnsharp_cli.measurement.pac_bayes import PacBayesBound
 from bnsharp_cli.report.terminal import number
 
 _FACTOR = "2^(−1/p) δ ‖L̂‖"

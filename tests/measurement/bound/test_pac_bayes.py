@@ -18,11 +18,8 @@ from bnsharp_cli.core.quadrature import STABLE_NODES
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bounded_losses import ClippedCrossEntropy
-from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.supremum import integrate
-from bnsharp_cli.measurement.pac_bayes import (
+from bnsharp_cli.measurement.bound.bounded_losses import ClippedCrossEntropy
+from bnsharp_cli.measurement.bound.pac_bayes import (
     BoundOptions,
     complexity,
     coupled,
@@ -30,6 +27,9 @@ from bnsharp_cli.measurement.pac_bayes import (
     perturbation_factor,
     tighter_complexity,
 )
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.supremum import integrate
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests import cases
 from tests.cases import Quadratic, blocks_by_hand, images, mlp_bn, sample_surface, trained, vectors

@@ -11,7 +11,7 @@ import torch
 from bnsharp_cli.core.point import Point, on_segment
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.bounded_losses import CLIP, LOSS_RANGES, ClippedCrossEntropy, zero_one
+from bnsharp_cli.measurement.bound.bounded_losses import CLIP, LOSS_RANGES, ClippedCrossEntropy, zero_one
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
-from bnsharp_cli.measurement.bounded_losses import ClippedCrossEntropy, zero_one
+from bnsharp_cli.measurement.bound.bounded_losses import ClippedCrossEntropy, zero_one
 
 
 def test_the_clipped_loss_is_cross_entropy_below_the_clip_and_one_above() -> None:

@@ -1,0 +1,1 @@
+"""The PAC-Bayes bound of Theorem 3.3."""
