@@ -16,8 +16,8 @@ from bnsharp_cli.cli.progress import Display
 from bnsharp_cli.cli.run import Run, Settings
 from bnsharp_cli.cli.trainee import Trainee, Wanted, open_trainee, with_seed
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
-from bnsharp_cli.io import atomic
-from bnsharp_cli.io.text import kind_and_line
+from bnsharp_cli.io.files import atomic_writing as atomic
+from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.measurement.surface.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident

@@ -69,7 +69,7 @@ def require_writable(output: Path | None, plot: Path | None = None, folder: Path
         check_format(plot)
     if not processes.is_first():
         return
-    from bnsharp_cli.io import atomic
+    from bnsharp_cli.io.files import atomic_writing as atomic
 
     for path in (output, plot):
         if path is not None:
@@ -119,14 +119,14 @@ def deliver_each(
 
 def fail(reason: str, remedy: str) -> None:
     """One line of reason and one of remedy on stderr."""
-    from bnsharp_cli.io.text import one_line
+    from bnsharp_cli.io.files.printable_text import one_line
 
     typer.echo(f"bnsharp: {one_line(reason, _LONGEST)}", err=True)
     typer.echo(f"         {one_line(remedy, _LONGEST)}", err=True)
 
 
 def _write(output: Path | None, text: str) -> None:
-    from bnsharp_cli.io.atomic import write_text_atomically
+    from bnsharp_cli.io.files.atomic_writing import write_text_atomically
 
     if output is not None and processes.is_first():
         write_text_atomically(output, text)

@@ -11,7 +11,7 @@ import torch
 from bnsharp_cli.cli import processes
 from bnsharp_cli.cli.trainee import Trainee
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.training.loop import Training
 
 _OPTIONS = {"milestones": "--milestone"}

@@ -25,8 +25,8 @@ from bnsharp_cli.io.architecture import GUESS, Identity, identify
 from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
 from bnsharp_cli.io.criteria import Loss, open_loss
 from bnsharp_cli.io.data import Batches, draw_batches, naming, open_data
+from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt

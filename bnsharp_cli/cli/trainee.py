@@ -18,9 +18,9 @@ from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.constructors import ARGUMENTS, family
 from bnsharp_cli.io.criteria import Loss, open_loss
 from bnsharp_cli.io.data import Progress, channel_statistics, label_range, naming, open_data, silent
+from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.splits import Split
-from bnsharp_cli.io.text import kind_and_line
 from bnsharp_cli.io.usual_preprocessing import Override
 from bnsharp_cli.io.whole import WholeSplit, read_whole, share_of_memory
 from bnsharp_cli.measurement.blocks.blocks import Blocks

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.text import kind_and_line
+from bnsharp_cli.io.files.printable_text import kind_and_line
 
 KINDS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
 

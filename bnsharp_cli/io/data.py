@@ -13,9 +13,9 @@ from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io import images, npz, sources
+from bnsharp_cli.io.files.printable_text import escaped
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.splits import Split
-from bnsharp_cli.io.text import escaped
 from bnsharp_cli.measurement.surface.execution import Batch, Stream
 
 RESIDENT = 2**30

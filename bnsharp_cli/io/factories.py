@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.text import kind_and_line
+from bnsharp_cli.io.files.printable_text import kind_and_line
 
 
 def run_factory(spec: str, *arguments: object, **options: object) -> Any:

@@ -10,8 +10,8 @@ import torch
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.factories import run_factory
+from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
 from bnsharp_cli.io.splits import ArraySplit, DatasetSplit
-from bnsharp_cli.io.text import escaped, kind_and_line
 
 TORCHVISION = {
     "cifar10": "CIFAR10",

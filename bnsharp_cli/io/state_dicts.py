@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io.container import SAVE_WEIGHTS
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.files.printable_text import one_line
 
 TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module", "weights", "params")
 """Keys of the weights that an optimiser trained, in the order in which one is taken."""

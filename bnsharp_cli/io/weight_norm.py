@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, remove_weight_norm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.files.printable_text import one_line
 
 Named = Mapping[str, Tensor]
 

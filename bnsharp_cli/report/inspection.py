@@ -13,8 +13,8 @@ from rich.text import Text
 
 from bnsharp_cli.io.architecture import GUESS, METADATA, OPTION, Identity
 from bnsharp_cli.io.checkpoint import FORMAT
+from bnsharp_cli.io.files.printable_text import one_line, plain
 from bnsharp_cli.io.inspection import Anatomy, Inspection
-from bnsharp_cli.io.text import one_line, plain
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.report.tree import Branch, Leaf, Line, drawn, grow

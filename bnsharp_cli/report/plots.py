@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.atomic import write_atomically
+from bnsharp_cli.io.files.atomic_writing import write_atomically
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 
 _FORMATS = ("png", "svg", "pdf")

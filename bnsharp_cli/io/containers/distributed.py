@@ -23,8 +23,8 @@ from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, Record
 from bnsharp_cli.io.containers.tensor_plans import DTYPES, plain_size
 from bnsharp_cli.io.containers.torch_files import read_torch_file
+from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.preflight import recognise
-from bnsharp_cli.io.text import one_line
 
 TABLE = ".metadata"
 _CONVERT = "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE."

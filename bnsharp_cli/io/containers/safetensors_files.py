@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.files.printable_text import one_line
 
 _LENGTH = 8
 _LARGEST_HEADER = 16 * 2**20

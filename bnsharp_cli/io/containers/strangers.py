@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.files.printable_text import one_line
 
 SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), FILE)."
 HEAD = 512

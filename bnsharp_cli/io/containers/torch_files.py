@@ -20,7 +20,7 @@ from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS
 from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.tensor_plans import TensorPlans
 from bnsharp_cli.io.containers.zip_files import check_zip, data_pickle
-from bnsharp_cli.io.text import kind_and_line, one_line
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
 
 _NAMES_SHOWN = 4
 _BYTE_ORDERS = {b"little", b"big"}

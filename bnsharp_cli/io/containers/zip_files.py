@@ -13,7 +13,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE
 from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS, foreign_zip
-from bnsharp_cli.io.text import one_line
+from bnsharp_cli.io.files.printable_text import one_line
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _END = struct.Struct("<4s4H2IH")
