@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.container import Container, read_container, verify_state_dict
+from bnsharp_cli.io.containers.container import Container, read_container, verify_state_dict
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 from bnsharp_cli.io.fitting import fit_weights
 from bnsharp_cli.io.huggingface import is_model_directory, read_model_directory, under_own_names

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile, opened
+from bnsharp_cli.io.containers.file_kinds import recognise
+from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile, opened
 from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, Global, PickleRefusedError, require_key
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, Record
 from bnsharp_cli.io.containers.tensor_plans import DTYPES, plain_size
 from bnsharp_cli.io.containers.torch_files import read_torch_file
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.preflight import recognise
 
 TABLE = ".metadata"
 _CONVERT = "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE."

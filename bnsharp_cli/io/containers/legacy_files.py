@@ -6,7 +6,7 @@ import io
 import struct
 from typing import Any
 
-from bnsharp_cli.io.containers.opened import OpenFile
+from bnsharp_cli.io.containers.open_file import OpenFile
 from bnsharp_cli.io.containers.pickle_values import Budget, PickleRefusedError
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
 from bnsharp_cli.io.containers.tensor_plans import TensorPlans

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile
+from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
 from bnsharp_cli.io.files.printable_text import one_line
 
 _LENGTH = 8

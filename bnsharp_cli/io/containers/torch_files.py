@@ -12,12 +12,12 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.legacy_files import check_legacy
-from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile
+from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
+from bnsharp_cli.io.containers.other_formats import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.pickles import read_pickle
 from bnsharp_cli.io.containers.plain_content import plain
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS
-from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.tensor_plans import TensorPlans
 from bnsharp_cli.io.containers.zip_files import check_zip, data_pickle
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile
+from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
+from bnsharp_cli.io.containers.other_formats import SAVE_WEIGHTS, foreign_zip
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE
-from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS, foreign_zip
 from bnsharp_cli.io.files.printable_text import one_line
 
 _LOCAL = struct.Struct("<4s5H3I2H")

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.distributed import read_distributed
-from bnsharp_cli.io.containers.opened import is_folder, opened
+from bnsharp_cli.io.containers.file_kinds import recognise
+from bnsharp_cli.io.containers.open_file import is_folder, opened
+from bnsharp_cli.io.containers.other_formats import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.safetensors_files import read_safetensors
-from bnsharp_cli.io.containers.strangers import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.torch_files import read_torch_file
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.preflight import recognise
 
 __all__ = ["SAVE_WEIGHTS", "Container", "read_container", "verify_state_dict"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.opened import COPY_AGAIN, OpenFile
-from bnsharp_cli.io.containers.strangers import HEAD, SAVE_WEIGHTS, stranger
+from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
+from bnsharp_cli.io.containers.other_formats import HEAD, SAVE_WEIGHTS, stranger
 
 _ZIP = b"PK\x03\x04"
 _LENGTH = 8

@@ -19,8 +19,8 @@ from torch import nn
 from torch.distributed import checkpoint as distributed
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.container import read_container, verify_state_dict
-from bnsharp_cli.io.containers.opened import opened
+from bnsharp_cli.io.containers.container import read_container, verify_state_dict
+from bnsharp_cli.io.containers.open_file import opened
 from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.pickles import read_pickle
 from bnsharp_cli.io.containers.plain_content import plain
