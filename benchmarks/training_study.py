@@ -21,7 +21,7 @@ import torch
 from bnsharp_cli import api
 from bnsharp_cli.cli.cells import Experiment, Place, fixed_batches
 from bnsharp_cli.cli.progress import Display
-from bnsharp_cli.io.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.files.atomic_writing import append_at
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.catalogue import RuleOptions

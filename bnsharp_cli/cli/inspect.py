@@ -35,7 +35,7 @@ def inspect(
     """
     began = time.monotonic()
     from bnsharp_cli.cli.subject import checkpoint_path
-    from bnsharp_cli.io.checkpoint import load_checkpoint
+    from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
     from bnsharp_cli.io.inspection import inspect_checkpoint
     from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
     from bnsharp_cli.report.inspection import inspection_entries, print_inspection

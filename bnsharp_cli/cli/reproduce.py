@@ -116,7 +116,7 @@ def _curve(runs: Experiment, row: Row) -> list[float]:
     """Mean test accuracy over the seeds, in percent, epoch by epoch."""
     import json
 
-    from bnsharp_cli.io.run_files import RunFiles
+    from bnsharp_cli.io.checkpoints.run_files import RunFiles
 
     every: list[list[Mapping[str, Any]]] = []
     for result in row.results:

@@ -170,7 +170,7 @@ def _save(folder: Path, subject: Subject, report: InvarianceReport, stored: bool
 
 
 def _save_copy(path: Path, subject: Subject, copy: Copy, stored: bool) -> None:
-    from bnsharp_cli.io.checkpoint import save_checkpoint
+    from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 
     metadata = subject.checkpoint.metadata
     save_checkpoint(

@@ -17,11 +17,11 @@ from bnsharp_cli.cli.sameness import changed, require_same, versions, what_decid
 from bnsharp_cli.cli.trainee import Trainee
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.integrations.trackers import Tracker, open_tracker
-from bnsharp_cli.io.checkpoint import save_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
+from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.io.data import draw_batches
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
-from bnsharp_cli.io.run_files import RunFiles
 from bnsharp_cli.measurement.surface.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.loop import Figures, Training, evaluate

@@ -22,7 +22,7 @@ from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.io.architecture import GUESS, Identity, identify
-from bnsharp_cli.io.checkpoint import Checkpoint, fit, load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
 from bnsharp_cli.io.criteria import Loss, open_loss
 from bnsharp_cli.io.data import Batches, draw_batches, naming, open_data
 from bnsharp_cli.io.files.printable_text import kind_and_line

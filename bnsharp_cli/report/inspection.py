@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnsharp_cli.io.architecture import GUESS, METADATA, OPTION, Identity
-from bnsharp_cli.io.checkpoint import FORMAT
+from bnsharp_cli.io.checkpoints.checkpoint import FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, plain
 from bnsharp_cli.io.inspection import Anatomy, Inspection
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnsharp_cli.io.checkpoint import load_checkpoint, save_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from tests.cli.helpers import bnsharp, one_error
 
 SAMPLE = "sample:digits-small-batch"

@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from bnsharp_cli.cli.subject import embedded_checkpoint
-from bnsharp_cli.io.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.models import lenet_bn
 from bnsharp_cli.report.tree import FOLDED, Leaf, drawn, grow
 from tests.cli.helpers import bnsharp, one_error

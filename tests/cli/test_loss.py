@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 import bnsharp_cli
-from bnsharp_cli.io.checkpoint import load_checkpoint, save_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from bnsharp_cli.io.factories import import_factory
 from tests.cli.helpers import bnsharp, one_error
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bnsharp_cli.io.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.factories import import_factory
 from tests.cli.helpers import bnsharp, one_error
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnsharp_cli.io.checkpoint import load_checkpoint, save_checkpoint
-from bnsharp_cli.io.run_files import RunFiles
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from tests.cli.helpers import bnsharp, one_error
 from tests.cli.killed import Ended, Victims, victims
 

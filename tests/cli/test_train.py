@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnsharp_cli.io.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from tests.cli.helpers import bnsharp, one_error
 
 DIVERGING = """

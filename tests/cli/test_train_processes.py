@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsharp_cli.io.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from tests.cli.helpers import bnsharp
 from tests.cli.launch import Launcher, launcher
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bnsharp_cli.io.checkpoint import save_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.factories import import_factory
 from tests.hostile import archive_cases, folder_cases
 from tests.hostile.executed import MARKER, Evil

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnsharp_cli.io.classifiers import KINDS, alone, declared
+from bnsharp_cli.io.checkpoints.known_classifiers import KINDS, alone, declared
 from tests.hostile.forge import MARKER
 from tests.hostile.harness import Harness, harness
 from tests.hostile.model_cases import CASES, write
@@ -40,7 +40,7 @@ def test_a_stranger_is_refused(command: Harness, tmp_path: Path, name: str) -> N
 
 
 def test_a_sound_directory_passes_through_the_same_harness(command: Harness, tmp_path: Path) -> None:
-    from tests.io.huggingface import write as write_sound
+    from tests.io.checkpoints.huggingface import write as write_sound
 
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.integers(0, 256, (8, 3, 32, 32), dtype=np.uint8), y=rng.integers(0, 4, 8))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.io import index
 from bnsharp_cli.io.architecture import Identity
-from bnsharp_cli.io.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.constructors import in_outline
 from bnsharp_cli.io.skeleton import shapes_of
 

@@ -12,7 +12,7 @@ from torch import nn
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io import index
 from bnsharp_cli.io.architecture import build_architecture, identify
-from bnsharp_cli.io.checkpoint import fit
+from bnsharp_cli.io.checkpoints.checkpoint import fit
 from bnsharp_cli.io.constructors import construct, in_outline, to_be_loaded
 from bnsharp_cli.io.skeleton import shapes_of
 from bnsharp_cli.models import lenet_bn, vgg11_bn

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.fitting import fit_weights
-from bnsharp_cli.io.state_dicts import choose_weights, find_state_dicts, plain_entries, without_wrappers
+from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.checkpoints.fitting import fit_weights
+from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, find_state_dicts, plain_entries, without_wrappers
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
 

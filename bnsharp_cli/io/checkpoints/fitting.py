@@ -10,9 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.checkpoints.state_dicts import MOST_WRAPPERS, below, some, without_wrappers
+from bnsharp_cli.io.checkpoints.weight_norm import (
+    apply_weight_norm,
+    composed,
+    modern_names,
+    modernise,
+    weights_with_norm,
+)
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
-from bnsharp_cli.io.state_dicts import MOST_WRAPPERS, below, some, without_wrappers
-from bnsharp_cli.io.weight_norm import apply_weight_norm, composed, modern_names, modernise, weights_with_norm
 
 Named = Mapping[str, Tensor]
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn.utils import parametrizations
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.fitting import fit_weights
-from tests.io.test_weights import net, prefixed, same, weights
+from bnsharp_cli.io.checkpoints.fitting import fit_weights
+from tests.io.checkpoints.test_weights import net, prefixed, same, weights
 
 
 @pytest.mark.parametrize("dim", [0, 1, 3, None])

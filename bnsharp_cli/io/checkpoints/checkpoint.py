@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.checkpoints.fitting import fit_weights
+from bnsharp_cli.io.checkpoints.model_directory import is_model_directory, read_model_directory, under_own_names
+from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, plain_entries
 from bnsharp_cli.io.containers.container import Container, read_container, verify_state_dict
 from bnsharp_cli.io.files.atomic_writing import write_atomically
-from bnsharp_cli.io.fitting import fit_weights
-from bnsharp_cli.io.huggingface import is_model_directory, read_model_directory, under_own_names
-from bnsharp_cli.io.state_dicts import choose_weights, plain_entries
 
 FORMAT = "bnsharp/1"
 _OWN_ENTRIES = ("architecture", "architecture_options", "data", "preprocessing", "training")
@@ -54,7 +54,7 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     Args:
         path: of a file, or of a directory of Hugging Face's or torch's distributed format.
         key: which weights of several, or of which part of the network; see
-            :func:`~bnsharp_cli.io.state_dicts.choose_weights`.
+            :func:`~bnsharp_cli.io.checkpoints.state_dicts.choose_weights`.
 
     Raises:
         CheckpointRefusedError: with one line of reason and one of remedy.
@@ -91,7 +91,7 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], **entries: obj
 def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Put the checkpoint's weights into ``module``, all of them and nothing else.
 
-    See :func:`~bnsharp_cli.io.fitting.fit_weights` for what is forgiven.
+    See :func:`~bnsharp_cli.io.checkpoints.fitting.fit_weights` for what is forgiven.
 
     Returns:
         What the user should know about it, a line each.

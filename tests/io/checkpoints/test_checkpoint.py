@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.checkpoint import fit, load_checkpoint, save_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint, save_checkpoint
 from bnsharp_cli.models import lenet_bn
 
 

@@ -22,7 +22,7 @@ from bnsharp_cli.io.data import draw_batches, open_data
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp
-from tests.io.families import BY_NAME, CLASSES, FAMILIES, build, images, normalised_rows
+from tests.io.checkpoints.families import BY_NAME, CLASSES, FAMILIES, build, images, normalised_rows
 
 DIGITS = ("--arch", "lenet-bn", "--data", "digits", "--samples", 64, "--batch-size", 32)
 
@@ -150,7 +150,7 @@ def test_families_of_torchvision(tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
     module = build(family)
     torch.save(module.state_dict(), tmp_path / "net.pt")
-    arch, options = ("tests.io.families:build", [f"family={family}"])
+    arch, options = ("tests.io.checkpoints.families:build", [f"family={family}"])
     if family in BY_NAME:
         arch, options = f"torchvision:{family}", BY_NAME[family]
     chosen = [word for option in options for word in ("--arch-option", option)]
@@ -180,7 +180,7 @@ HOOKS = pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWa
 @pytest.mark.parametrize(
     "arch",
     [
-        ("tests.io.families:build", "family=vgg_bn"),
+        ("tests.io.checkpoints.families:build", "family=vgg_bn"),
         (f"{__name__}:with_weight_norm", "old=False"),
         (f"{__name__}:with_weight_norm", "old=True"),
     ],
@@ -212,7 +212,7 @@ def test_weight_norm_computes_what_the_network_in_memory_computes(tmp_path: Path
     data = images(tmp_path, 32)
     (batch,) = draw_batches(open_data(f"npz:{tmp_path / 'images.npz'}"), 8, 8, 0, Preprocessing()).batches
     document = measured(
-        tmp_path / "net.pt", "--arch", "tests.io.families:build", "--arch-option", "family=vgg_bn", *data
+        tmp_path / "net.pt", "--arch", "tests.io.checkpoints.families:build", "--arch-option", "family=vgg_bn", *data
     )
     with torch.no_grad():
         loss = nn.functional.cross_entropy(module.train()(batch[0]), batch[1])
@@ -223,7 +223,7 @@ def test_weight_norm_computes_what_the_network_in_memory_computes(tmp_path: Path
 def test_weight_norm_is_invariant_under_rescaling(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(with_weight_norm().state_dict(), tmp_path / "net.pt")
-    named = ("--arch", "tests.io.families:build", "--arch-option", "family=vgg_bn")
+    named = ("--arch", "tests.io.checkpoints.families:build", "--arch-option", "family=vgg_bn")
     finished = bnsharp("rescale-test", "net.pt", *named, *images(tmp_path, 32), "--json", folder=tmp_path)
     assert json.loads(finished.stdout)["verdict"]["invariant"] is True
 
@@ -258,7 +258,7 @@ def test_timm_and_the_average_it_keeps(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_lightning_with_its_hyper_parameters_and_its_loss(tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning.pytorch", reason="Lightning writes these files")
-    from bnsharp_cli.io.checkpoint import load_checkpoint
+    from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 
     class Task(lightning.LightningModule):
         def __init__(self, rate: float, folder: Path, options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Torchvision's families of networks, cut down to a size that a test can measure, and the rows that norms undo.
 
-``python -m tests.io.families [NAME …]`` finds the blocks of whole networks instead and compares them.
+``python -m tests.io.checkpoints.families [NAME …]`` finds the blocks of whole networks instead and compares them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def images(folder: Path, size: int) -> tuple[object, ...]:
 
 
 def build(family: str) -> nn.Module:
-    """A network of a family with random weights, for ``--arch tests.io.families:build``."""
+    """A network of a family with random weights, for ``--arch tests.io.checkpoints.families:build``."""
     return FAMILIES[family][1]()
 
 
