@@ -23,8 +23,8 @@ import torch
 import torch.distributed as dist
 
 from bnsharp_cli.cli.subject import embedded_checkpoint
-from bnsharp_cli.io.architecture import build_architecture
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.networks.architecture import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions

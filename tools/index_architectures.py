@@ -1,7 +1,7 @@
 """Rebuilds the index of known networks that travels with the package.
 
 ``python -m tools.index_architectures`` builds every image classifier of torchvision and timm in outline and writes
-``bnsharp_cli/io/architectures.json``; ``--only PATTERN`` prints the lines of some of them instead. Networks that share
+``bnsharp_cli/io/networks/architectures.json``; ``--only PATTERN`` prints the lines of some of them instead. Networks that share
 all names and shapes are then built for real, given the same random weights and compared on two images: those that
 compute the same function become one group.
 """
@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import bnsharp_cli.io
-from bnsharp_cli.io import index
-from bnsharp_cli.io.constructors import ARGUMENTS, family, to_be_loaded
-from bnsharp_cli.io.skeleton import Skeleton, skeleton
+import bnsharp_cli.io.networks
+from bnsharp_cli.io.networks import outline_index as index
+from bnsharp_cli.io.networks.constructors import ARGUMENTS, family, to_be_loaded
+from bnsharp_cli.io.networks.outlines import Skeleton, skeleton
 
-TARGET = Path(bnsharp_cli.io.__file__).parent / "architectures.json"
+TARGET = Path(bnsharp_cli.io.networks.__file__).parent / "architectures.json"
 _WITH_AND_WITHOUT = ({"aux_logits": True}, {"aux_logits": False})
 VARIANTS = {"torchvision:googlenet": _WITH_AND_WITHOUT, "torchvision:inception_v3": _WITH_AND_WITHOUT}
 """Networks that torchvision itself hands out in two forms."""

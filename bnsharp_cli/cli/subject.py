@@ -21,11 +21,11 @@ from bnsharp_cli.cli.device import chosen_device
 from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
-from bnsharp_cli.io.architecture import GUESS, Identity, identify
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
 from bnsharp_cli.io.criteria import Loss, open_loss
 from bnsharp_cli.io.data import Batches, draw_batches, naming, open_data
 from bnsharp_cli.io.files.printable_text import kind_and_line
+from bnsharp_cli.io.networks.architecture import GUESS, Identity, identify
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.invariance.copies import restored_scales

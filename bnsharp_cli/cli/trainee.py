@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from bnsharp_cli.api import find_blocks
 from bnsharp_cli.cli.arguments import parse_options
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.architecture import build_architecture
-from bnsharp_cli.io.constructors import ARGUMENTS, family
 from bnsharp_cli.io.criteria import Loss, open_loss
 from bnsharp_cli.io.data import Progress, channel_statistics, label_range, naming, open_data, silent
 from bnsharp_cli.io.files.printable_text import kind_and_line
+from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.constructors import ARGUMENTS, family
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.splits import Split
 from bnsharp_cli.io.usual_preprocessing import Override

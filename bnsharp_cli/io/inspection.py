@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.architecture import Identity, identify
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit
 from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.networks.architecture import Identity, identify
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.blocks.blocks import Blocks

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io.factories import run_factory
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
+from bnsharp_cli.io.networks.factories import run_factory
 from bnsharp_cli.io.splits import ArraySplit, DatasetSplit
 
 TORCHVISION = {

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import bnsharp_cli
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from bnsharp_cli.io.factories import import_factory
+from bnsharp_cli.io.networks.factories import import_factory
 from tests.cli.helpers import bnsharp, one_error
 
 SAMPLE = "sample:digits-small-batch"

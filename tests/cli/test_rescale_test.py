@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.io.factories import import_factory
+from bnsharp_cli.io.networks.factories import import_factory
 from tests.cli.helpers import bnsharp, one_error
 
 FAST = ("--samples", 256, "--batch-size", 128, "--quiet")

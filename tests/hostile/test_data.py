@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
-from bnsharp_cli.io.factories import import_factory
+from bnsharp_cli.io.networks.factories import import_factory
 from tests.hostile import archive_cases, folder_cases
 from tests.hostile.executed import MARKER, Evil
 from tests.hostile.harness import Finished, Harness, harness

@@ -11,9 +11,9 @@ from torchvision import models
 from torchvision.transforms import functional as reference
 
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError
-from bnsharp_cli.io.architecture import Identity
-from bnsharp_cli.io.constructors import in_outline
 from bnsharp_cli.io.data import channel_statistics, open_data
+from bnsharp_cli.io.networks.architecture import Identity
+from bnsharp_cli.io.networks.constructors import in_outline
 from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 

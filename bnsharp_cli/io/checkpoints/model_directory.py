@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.bounded import Bounded, TooLargeError
 from bnsharp_cli.io.checkpoints.fitting import BATCH_COUNT, Comparison, misfit, widest
 from bnsharp_cli.io.checkpoints.known_classifiers import KINDS, alone, declared
 from bnsharp_cli.io.containers.container import Container, read_container
 from bnsharp_cli.io.containers.open_file import opened
 from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.networks.outline_limits import Bounded, TooLargeError
 
 KIND = "huggingface"
 

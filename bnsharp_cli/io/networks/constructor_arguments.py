@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bnsharp_cli.io.constructors import ARGUMENTS, COLOURS, family
-from bnsharp_cli.io.skeleton import Shapes, outline, read_off, skeleton
+from bnsharp_cli.io.networks.constructors import ARGUMENTS, COLOURS, family
+from bnsharp_cli.io.networks.outlines import Shapes, outline, read_off, skeleton
 
 _AUXILIARY = {"torchvision:googlenet": "aux1.", "torchvision:inception_v3": "AuxLogits."}
 

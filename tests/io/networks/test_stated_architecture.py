@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io import skeleton as skeletons
-from bnsharp_cli.io.architecture import identify
-from bnsharp_cli.io.constructors import in_outline
+from bnsharp_cli.io.networks import outlines as skeletons
+from bnsharp_cli.io.networks.architecture import identify
+from bnsharp_cli.io.networks.constructors import in_outline
 from bnsharp_cli.models import lenet_bn
-from tests.io.outlines import FAMILIES, checkpoint, fitted, outline
+from tests.io.networks.outlines import FAMILIES, checkpoint, fitted, outline
 
 WORDS: list[dict[str, Any]] = [
     {"arch": "resnet18"},
@@ -52,7 +52,7 @@ def test_the_users_word_wins_over_the_files() -> None:
     "word", ["resnet34", "no_such_network", "os:system", "mine.py:net", "../x", "x" * 5000, "\x1b[31m"]
 )
 def test_a_word_that_does_not_fit_is_noted_and_not_followed(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnsharp_cli.io.constructors.run_factory", None)
+    monkeypatch.setattr("bnsharp_cli.io.networks.constructors.run_factory", None)
     found = identify(checkpoint(outline("resnet18"), arch=word))
     assert (found.spec, found.source) == ("torchvision:resnet18", "guess")
     assert "but that is none known here" in found.notes[0]

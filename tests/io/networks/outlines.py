@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from bnsharp_cli.io import index
-from bnsharp_cli.io.architecture import Identity
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.constructors import in_outline
-from bnsharp_cli.io.skeleton import shapes_of
+from bnsharp_cli.io.networks import outline_index as index
+from bnsharp_cli.io.networks.architecture import Identity
+from bnsharp_cli.io.networks.constructors import in_outline
+from bnsharp_cli.io.networks.outlines import shapes_of
 
 KNOWN = {spec for known in index.known() for group in known.functions for spec in group}
 needs_timms_outlines = pytest.mark.skipif(

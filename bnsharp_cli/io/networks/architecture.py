@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
-from bnsharp_cli.io import index
 from bnsharp_cli.io.checkpoints import model_directory as huggingface
 from bnsharp_cli.io.checkpoints.checkpoint import FORMAT, Checkpoint
 from bnsharp_cli.io.checkpoints.fitting import shared_prefixes
 from bnsharp_cli.io.checkpoints.state_dicts import below, some
 from bnsharp_cli.io.checkpoints.weight_norm import composed, modern_names
-from bnsharp_cli.io.completion import completed, fits
-from bnsharp_cli.io.constructors import FORMS, OWN, construct, family, in_outline, installed, to_be_loaded
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.skeleton import Shapes, outline, shapes_of
-from bnsharp_cli.io.stated import require_bounded, require_known, stated_names
+from bnsharp_cli.io.networks import outline_index as index
+from bnsharp_cli.io.networks.constructor_arguments import completed, fits
+from bnsharp_cli.io.networks.constructors import FORMS, OWN, construct, family, in_outline, installed, to_be_loaded
+from bnsharp_cli.io.networks.outlines import Shapes, outline, shapes_of
+from bnsharp_cli.io.networks.stated_architecture import require_bounded, require_known, stated_names
 
 Result = TypeVar("Result")
 

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from bnsharp_cli.io.skeleton import Shapes, Skeleton, Slot, Slots, digest, lines, names_hash, read_off, shapes_hash
+from bnsharp_cli.io.networks.outlines import (
+    Shapes,
+    Skeleton,
+    Slot,
+    Slots,
+    digest,
+    lines,
+    names_hash,
+    read_off,
+    shapes_hash,
+)
 
 _FILE = "architectures.json"
 _SKETCH = 16
@@ -77,7 +87,7 @@ def known() -> tuple[Known, ...]:
 @functools.cache
 def contents() -> dict[str, Any]:
     """The shipped index as it is written: versions, and ``networks``."""
-    text = (files("bnsharp_cli.io") / _FILE).read_text(encoding="utf-8")
+    text = (files("bnsharp_cli.io.networks") / _FILE).read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
 

@@ -10,13 +10,13 @@ import torchvision
 from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io import index
-from bnsharp_cli.io.architecture import build_architecture, identify
 from bnsharp_cli.io.checkpoints.checkpoint import fit
-from bnsharp_cli.io.constructors import construct, in_outline, to_be_loaded
-from bnsharp_cli.io.skeleton import shapes_of
+from bnsharp_cli.io.networks import outline_index as index
+from bnsharp_cli.io.networks.architecture import build_architecture, identify
+from bnsharp_cli.io.networks.constructors import construct, in_outline, to_be_loaded
+from bnsharp_cli.io.networks.outlines import shapes_of
 from bnsharp_cli.models import lenet_bn, vgg11_bn
-from tests.io.outlines import FAMILIES, checkpoint, fitted, needs_timms_outlines, outline, with_channels
+from tests.io.networks.outlines import FAMILIES, checkpoint, fitted, needs_timms_outlines, outline, with_channels
 
 
 @pytest.mark.parametrize("name", FAMILIES)

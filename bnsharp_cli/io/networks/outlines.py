@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bnsharp_cli.io.constructors import ARGUMENTS, COLOURS, family, in_outline
+from bnsharp_cli.io.networks.constructors import ARGUMENTS, COLOURS, family, in_outline
 
 Shapes = dict[str, tuple[int, ...]]
 """The shape of every parameter and buffer by name, without the counters that old files lack."""

@@ -7,9 +7,9 @@ from importlib.metadata import version
 import pytest
 import torchvision
 
-from bnsharp_cli.io import index
-from bnsharp_cli.io.skeleton import Slot, names_hash, read_off, shapes_hash, shapes_of, skeleton
-from tests.io.outlines import needs_timms_outlines, outline, with_channels
+from bnsharp_cli.io.networks import outline_index as index
+from bnsharp_cli.io.networks.outlines import Slot, names_hash, read_off, shapes_hash, shapes_of, skeleton
+from tests.io.networks.outlines import needs_timms_outlines, outline, with_channels
 from tools import index_architectures
 
 

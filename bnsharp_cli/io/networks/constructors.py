@@ -14,8 +14,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.factories import run_factory
 from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.networks.factories import run_factory
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
 OWN = {"lenet-bn": lenet_bn, "vgg11-bn": vgg11_bn}

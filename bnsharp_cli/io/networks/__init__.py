@@ -1,0 +1,1 @@
+"""Networks by name, and which one a checkpoint's weights belong to."""
