@@ -22,9 +22,9 @@ from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data import draw_batches, open_data
+from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
-from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions

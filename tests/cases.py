@@ -12,9 +12,9 @@ from torch.nn import functional
 from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.core.spheres import Rows
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data import draw_batches, open_data
+from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
-from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 

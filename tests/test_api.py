@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import bnsharp_cli
 from bnsharp_cli import api
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.data import Batches
+from bnsharp_cli.io.data.batches import Batches
 from tests.cases import mlp_bn, vectors
 
 

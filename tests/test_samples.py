@@ -9,9 +9,9 @@ import torch
 
 from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data import open_data
+from bnsharp_cli.io.data.batches import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
-from bnsharp_cli.io.preprocessing import Preprocessing
 from bnsharp_cli.training.examples import Resident
 from bnsharp_cli.training.loop import evaluate
 

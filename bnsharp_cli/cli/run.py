@@ -19,7 +19,7 @@ from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurab
 from bnsharp_cli.integrations.trackers import Tracker, open_tracker
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
-from bnsharp_cli.io.data import draw_batches
+from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
 from bnsharp_cli.measurement.surface.execution import Batch

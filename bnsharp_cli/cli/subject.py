@@ -22,12 +22,12 @@ from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
-from bnsharp_cli.io.criteria import Loss, open_loss
-from bnsharp_cli.io.data import Batches, draw_batches, naming, open_data
+from bnsharp_cli.io.data.batches import Batches, draw_batches, naming, open_data
+from bnsharp_cli.io.data.criteria import Loss, open_loss
+from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.architecture import GUESS, Identity, identify
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from bnsharp_cli.api import find_blocks
 from bnsharp_cli.cli.arguments import parse_options
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.criteria import Loss, open_loss
-from bnsharp_cli.io.data import Progress, channel_statistics, label_range, naming, open_data, silent
+from bnsharp_cli.io.data.batches import Progress, channel_statistics, label_range, naming, open_data, silent
+from bnsharp_cli.io.data.criteria import Loss, open_loss
+from bnsharp_cli.io.data.library_preprocessing import Override
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.splits import Split
+from bnsharp_cli.io.data.whole_split import WholeSplit, read_whole, share_of_memory
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.architecture import build_architecture
 from bnsharp_cli.io.networks.constructors import ARGUMENTS, family
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.splits import Split
-from bnsharp_cli.io.usual_preprocessing import Override
-from bnsharp_cli.io.whole import WholeSplit, read_whole, share_of_memory
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction

@@ -13,10 +13,10 @@ from torch.func import functional_call
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit
+from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.architecture import Identity, identify
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface

@@ -129,7 +129,7 @@ def test_what_the_users_code_prints_goes_to_stderr(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "print('importing')\n"
         "from bnsharp_cli.models import lenet_bn\n"
-        "from bnsharp_cli.io.sources import digits\n"
+        "from bnsharp_cli.io.data.sources import digits\n"
         "def net():\n"
         "    print('building')\n"
         "    network = lenet_bn(1, 10, 8)\n"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bnsharp_cli.io.data import draw_batches
+from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.training.augmentation import Augmentation
 
 PREPROCESSING = Preprocessing(None, (0.4, 0.5, 0.1), (0.2, 0.3, 0.7))

@@ -16,9 +16,9 @@ from torch import nn
 import bnsharp_cli
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data import draw_batches, open_data
+from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import identify
-from bnsharp_cli.io.preprocessing import Preprocessing
 from tests.cli.helpers import bnsharp
 from tests.io.checkpoints.huggingface import network, write
 

@@ -18,8 +18,8 @@ from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
 import bnsharp_cli
-from bnsharp_cli.io.data import draw_batches, open_data
-from bnsharp_cli.io.preprocessing import Preprocessing
+from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp
 from tests.io.checkpoints.families import BY_NAME, CLASSES, FAMILIES, build, images, normalised_rows

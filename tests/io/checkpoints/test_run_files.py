@@ -10,10 +10,10 @@ import torch
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.splits import ArraySplit
+from bnsharp_cli.io.data.whole_split import read_whole
 from bnsharp_cli.io.files.atomic_writing import append_at, remove_leftovers, require_writable, write_atomically
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.splits import ArraySplit
-from bnsharp_cli.io.whole import read_whole
 
 
 def test_what_is_appended_follows_what_counts(tmp_path: Path) -> None:

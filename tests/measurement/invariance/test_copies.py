@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
-from bnsharp_cli.io.data import Batches
+from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, Copy, restored_scales
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface

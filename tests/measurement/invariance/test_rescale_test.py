@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.io.data import Batches
+from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.invariance.rescale_test import rescale_test, self_test

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.point import inner, norm, scaled
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.io.data import Batches
+from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Status

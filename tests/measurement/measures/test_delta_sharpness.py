@@ -12,7 +12,7 @@ import torch
 from bnsharp_cli.core.ball import BoxMaximum, log_volume, maximise_in_box
 from bnsharp_cli.core.rescale import uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.io.data import Batches
+from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.copies import Copier
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement

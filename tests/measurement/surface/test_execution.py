@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.io.data import Batches
+from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.surface import execution
 from bnsharp_cli.measurement.surface.execution import Plan, Stream, in_order
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.io.data.splits import ArraySplit, DatasetSplit
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
 from bnsharp_cli.io.networks.factories import run_factory
-from bnsharp_cli.io.splits import ArraySplit, DatasetSplit
 
 TORCHVISION = {
     "cifar10": "CIFAR10",

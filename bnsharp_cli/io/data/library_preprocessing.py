@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Preprocessing
 from bnsharp_cli.io.networks.architecture import Identity
 from bnsharp_cli.io.networks.constructors import ARGUMENTS, COLOURS, family, in_outline
-from bnsharp_cli.io.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Preprocessing
 
 _CHANGE = "--image-size, --mean and --std change it"
 _SIZE_OPTIONS = ("image_size", "img_size")

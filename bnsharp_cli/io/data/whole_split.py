@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
-from bnsharp_cli.io.data import Progress, require_finite, silent
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.splits import DatasetSplit, Split
+from bnsharp_cli.io.data.batches import Progress, require_finite, silent
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.splits import DatasetSplit, Split
 from bnsharp_cli.measurement.surface.execution import Batch
 
 _PART = 256

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.io.data.labels import batch_shape, require_labels
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.labels import batch_shape, require_labels
 from bnsharp_cli.io.networks.factories import import_factory, run_factory
 from bnsharp_cli.measurement.surface.adapters import takes_tensor
 

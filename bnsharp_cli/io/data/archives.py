@@ -18,9 +18,9 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
 from bnsharp_cli.io.files.regular_files import Identity, identity, open_regular, reason
-from bnsharp_cli.io.splits import ArraySplit
 
 IN_MEMORY = 2**30
 """Bytes of an array that is read whole: to check its sum, or because it is compressed or in Fortran's order."""

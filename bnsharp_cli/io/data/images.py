@@ -16,10 +16,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.splits import pixels, require_room, stacked
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
 from bnsharp_cli.io.files.regular_files import open_regular, reason
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.splits import pixels, require_room, stacked
 from bnsharp_cli.measurement.surface.execution import Batch
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")

@@ -14,10 +14,10 @@ import torchvision
 from PIL import Image
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io import images as io_images
-from bnsharp_cli.io.data import draw_batches, naming, open_data
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.splits import ArraySplit
+from bnsharp_cli.io.data import images as io_images
+from bnsharp_cli.io.data.batches import draw_batches, naming, open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.measurement.surface.execution import Stream
 
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io import images, npz, sources
+from bnsharp_cli.io.data import archives as npz
+from bnsharp_cli.io.data import images, sources
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.printable_text import escaped
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.splits import Split
 from bnsharp_cli.measurement.surface.execution import Batch, Stream
 
 RESIDENT = 2**30

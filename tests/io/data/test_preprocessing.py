@@ -11,11 +11,11 @@ from torchvision import models
 from torchvision.transforms import functional as reference
 
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError
-from bnsharp_cli.io.data import channel_statistics, open_data
+from bnsharp_cli.io.data.batches import channel_statistics, open_data
+from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import Identity
 from bnsharp_cli.io.networks.constructors import in_outline
-from bnsharp_cli.io.preprocessing import Preprocessing
-from bnsharp_cli.io.usual_preprocessing import Override, choose_preprocessing
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
