@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.core.rescale import random_factors
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
@@ -20,6 +19,7 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.workflows.subject import embedded_checkpoint
 
 SAMPLE = "digits-small-batch"
 EPSILON = 1e-12

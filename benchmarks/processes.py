@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.networks.architecture import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -30,6 +29,7 @@ from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.processes import ALONE, join
+from bnsharp_cli.workflows.subject import embedded_checkpoint
 
 BATCH_SIZE = 128
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 import bnsharp_cli
-from bnsharp_cli.cli.trainee import Wanted, open_trainee
 from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.sgds import Sgds, Sharpness
+from bnsharp_cli.workflows.trainee import Wanted, open_trainee
 
 CPU = torch.device("cpu")
 

@@ -19,8 +19,6 @@ from pathlib import Path
 import torch
 
 from bnsharp_cli import api
-from bnsharp_cli.cli.cells import Experiment, Place, fixed_batches
-from bnsharp_cli.cli.progress import Display
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.files.atomic_writing import append_at
 from bnsharp_cli.report.json import render_line
@@ -29,6 +27,8 @@ from bnsharp_cli.training.entropy_sgd import Langevin
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.recipes import Cell, Spread
 from bnsharp_cli.training.sgds import Sharpness
+from bnsharp_cli.workflows.experiment import Experiment, Place, fixed_batches
+from bnsharp_cli.workflows.progress import Display
 
 SAMPLES, BATCH, EPOCHS = 2400, 400, 16
 DELTAS = (1e-3, 1e-2, 1e-1)

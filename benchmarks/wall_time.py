@@ -31,7 +31,7 @@ _MIB = 1024  # ru_maxrss counts KiB on Linux
 def side(arguments: argparse.Namespace) -> None:
     """One process: answers every line on stdin with the seconds, processor seconds and page faults of a run."""
     if arguments.side == "ours":
-        from bnsharp_cli.core.allocator import keep_freed_memory
+        from bnsharp_cli.workflows.allocator import keep_freed_memory
 
         keep_freed_memory()
     import torch

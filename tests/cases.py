@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.core.spheres import Rows
 from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data.batches import draw_batches, open_data
@@ -17,6 +16,7 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.workflows.subject import embedded_checkpoint
 
 NOTHING = ((torch.zeros(1, 1), torch.zeros(1)),)
 """One batch of data for losses that depend on the parameters alone."""

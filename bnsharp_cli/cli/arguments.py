@@ -14,8 +14,8 @@ import typer
 from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
+    from bnsharp_cli.workflows.subject import Subject
 
 Record = TypeVar("Record")
 

@@ -11,10 +11,10 @@ from bnsharp_cli.cli import arguments, results
 from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsharp_cli.cli.subject import Request, Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.bound.pac_bayes import BoundOptions, PacBayesBound
     from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.workflows.subject import Request, Subject
 
 EXAMPLE = "Example: bnsharp bound model.pt --kl 50 --confidence 0.95 --samples all"
 _LOSS = "cross-entropy"
@@ -72,9 +72,9 @@ def bound(
     since the theorem counts independent terms, and batch statistics make one of each batch.
     """
     given = dict(locals())
-    from bnsharp_cli.cli.subject import Request
     from bnsharp_cli.measurement.bound.pac_bayes import WHY_KL, BoundOptions
     from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.workflows.subject import Request
 
     arguments.require_all(split=split, bn=bn, seed=seed)
     if kl is None:
@@ -87,9 +87,9 @@ def bound(
 
 
 def _result(request: Request, options: MeasureOptions, wanted: BoundOptions) -> results.Result:
-    from bnsharp_cli.cli.subject import open_subject, progress
     from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
     from bnsharp_cli.measurement.bound.pac_bayes import pac_bayes_bound
+    from bnsharp_cli.workflows.subject import open_subject, progress
 
     began = time.monotonic()
     subject = open_subject(request)

@@ -11,10 +11,10 @@ import typer
 from bnsharp_cli.cli import arguments, results
 
 if TYPE_CHECKING:
-    from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.measures.measurement import Measurement
     from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.workflows.subject import Subject
 
 EXAMPLE = "Example: bnsharp check model.pt --max-loss 0.1 --min-accuracy 0.9 --max bn=4.5"
 
@@ -62,8 +62,8 @@ def check(
     Exit 0 if every check passes, 1 if one fails.
     """
     given, began = dict(locals()), time.monotonic()
-    from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.workflows.subject import Request, open_subject
 
     arguments.require_all(split=split, bn=bn, seed=seed)
     limits = _limits(limit)
@@ -122,10 +122,10 @@ def _run(
     min_accuracy: float | None,
     limits: dict[str, float],
 ) -> tuple[list[Check], dict[str, Measurement], Blocks]:
-    from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.errors import NotMeasurableError
     from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
     from bnsharp_cli.measurement.measures.registry import MEASURES
+    from bnsharp_cli.workflows.subject import progress
 
     checks: list[Check] = [("load", True, f"{subject.architecture}, {subject.parameters:,} parameters, all finite")]
     if max_loss is not None:

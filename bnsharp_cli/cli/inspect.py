@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from bnsharp_cli import __version__
-from bnsharp_cli.cli import arguments, processes, results
+from bnsharp_cli.cli import arguments, results
+from bnsharp_cli.workflows import torchrun as processes
 
 EXAMPLE = "Example: bnsharp inspect model.pt --all"
 
@@ -34,12 +35,12 @@ def inspect(
     Blocks are found on random images, which is enough for them. Nothing in the file is executed.
     """
     began = time.monotonic()
-    from bnsharp_cli.cli.subject import checkpoint_path
     from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-    from bnsharp_cli.io.inspection import inspect_checkpoint
     from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
     from bnsharp_cli.report.inspection import inspection_entries, print_inspection
     from bnsharp_cli.report.terminal import console
+    from bnsharp_cli.workflows.inspection import inspect_checkpoint
+    from bnsharp_cli.workflows.subject import checkpoint_path
 
     processes.require_alone("inspect")
     arguments.require_seed(seed)

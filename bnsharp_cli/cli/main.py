@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from bnsharp_cli import __version__
-from bnsharp_cli.cli import bound, check, inspect, measure, processes, reproduce, rescale_test, results, train
+from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
 from bnsharp_cli.errors import LostProcessError, UsageError, described
+from bnsharp_cli.workflows import torchrun as processes
 
 app = typer.Typer(
     name="bnsharp",
@@ -55,7 +56,7 @@ def options(
 
 def main() -> None:
     """Run the command; every failure is one line of reason, one of remedy, and an exit code."""
-    from bnsharp_cli.core.allocator import keep_freed_memory
+    from bnsharp_cli.workflows.allocator import keep_freed_memory
 
     os.environ.setdefault("OMP_WAIT_POLICY", _WAIT_POLICY)
     keep_freed_memory()

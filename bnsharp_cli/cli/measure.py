@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsharp_cli.cli import arguments, processes, results
-from bnsharp_cli.cli.shard import shard_of
+from bnsharp_cli.cli import arguments, results
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.workflows.shard import shard_of
 
 if TYPE_CHECKING:
-    from bnsharp_cli.cli.subject import Request, Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.measures.measurement import Measurement
     from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.workflows.subject import Request, Subject
 
 EXAMPLE = "Example: bnsharp measure model.pt --arch torchvision:resnet18 --data folder:images --delta 1e-3 --delta 1e-2"
 _CURVE_POINTS = 41
@@ -81,9 +82,9 @@ def measure(
     others.
     """
     given = dict(locals())
-    from bnsharp_cli.cli.subject import Request
     from bnsharp_cli.measurement.measures.options import MeasureOptions
     from bnsharp_cli.measurement.measures.registry import MEASURES
+    from bnsharp_cli.workflows.subject import Request
 
     arguments.require_all(split=split, bn=bn, seed=seed)
     names = _names(which, list(MEASURES))
@@ -111,7 +112,7 @@ def measure(
 def _result(
     request: Request, names: Sequence[str], runs: Sequence[MeasureOptions], plot: Path | None
 ) -> results.Result:
-    from bnsharp_cli.cli.subject import open_subject
+    from bnsharp_cli.workflows.subject import open_subject
 
     began = time.monotonic()
     subject = open_subject(request)
@@ -132,9 +133,9 @@ def _names(which: list[str] | None, known: list[str]) -> list[str]:
 def _measure(
     subject: Subject, names: Sequence[str], runs: Sequence[MeasureOptions]
 ) -> tuple[Blocks, dict[str, list[Measurement]]]:
-    from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
     from bnsharp_cli.measurement.measures.registry import MEASURES
+    from bnsharp_cli.workflows.subject import progress
 
     progress(subject.request, "finding the scale-invariant blocks")
     blocks = find_blocks(subject.surface, subject.point, runs[0].partition)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsharp_cli.cli import arguments, processes, results
-from bnsharp_cli.cli.progress import Display, duration
+from bnsharp_cli.cli import arguments, results
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.workflows.progress import Display, duration
 
 if TYPE_CHECKING:
-    from bnsharp_cli.cli.cells import Experiment
     from bnsharp_cli.report.reproduction import Row
     from bnsharp_cli.training.recipes import Cell
+    from bnsharp_cli.workflows.experiment import Experiment
 
 EXAMPLE = "Example: bnsharp reproduce figure-1 --budget smoke --output figure-1"
 
@@ -45,9 +46,9 @@ def reproduce(
 
     What is done is kept in the folder: the same command goes on where it was interrupted, and more --seeds add runs.
     """
-    from bnsharp_cli.cli.cells import Experiment, Place
-    from bnsharp_cli.cli.device import chosen_device
     from bnsharp_cli.training.recipes import BUDGETS, cells
+    from bnsharp_cli.workflows.device import chosen_device
+    from bnsharp_cli.workflows.experiment import Experiment, Place
 
     processes.require_alone("reproduce")
     wanted = _chosen(cells(experiment, budget), only)

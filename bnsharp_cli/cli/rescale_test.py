@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsharp_cli.cli import arguments, processes, results
+from bnsharp_cli.cli import arguments, results
+from bnsharp_cli.workflows import torchrun as processes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bnsharp_cli.cli.subject import Subject
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.invariance.copies import Copy
     from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
     from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.workflows.subject import Subject
 
 EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
 _BALL_SAMPLES = 16
@@ -77,9 +78,9 @@ def rescale_test(
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
     given, began = dict(locals()), time.monotonic()
-    from bnsharp_cli.cli.subject import Request, open_subject
     from bnsharp_cli.errors import UsageError
     from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.workflows.subject import Request, open_subject
 
     arguments.require_all(split=split, bn=bn, seed=seed)
     arguments.require(epsilon, "--epsilon", ("exact", "stored"))
@@ -103,9 +104,9 @@ def rescale_test(
 def _test(
     subject: Subject, options: MeasureOptions, stored: bool, tolerance: float | None
 ) -> tuple[Blocks, InvarianceReport]:
-    from bnsharp_cli.cli.subject import progress
     from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
     from bnsharp_cli.measurement.invariance import rescale_test as invariance
+    from bnsharp_cli.workflows.subject import progress
 
     progress(subject.request, "finding the scale-invariant blocks")
     blocks, extended = find_partitions(subject.surface, subject.point)
@@ -156,8 +157,8 @@ def _print(subject: Subject, blocks: Blocks, report: InvarianceReport) -> None:
 
 def _save(folder: Path, subject: Subject, report: InvarianceReport, stored: bool) -> None:
     """Write every copy: with ε per channel under our own key, or plain with ε as stored, labelled either way."""
-    from bnsharp_cli.cli.subject import notice
     from bnsharp_cli.errors import UsageError
+    from bnsharp_cli.workflows.subject import notice
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
-from bnsharp_cli.cli import processes
 from bnsharp_cli.errors import LostProcessError, UsageError, described
+from bnsharp_cli.workflows import torchrun as processes
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsharp_cli.cli import arguments, processes, results, rule_arguments
-from bnsharp_cli.cli.progress import Display
+from bnsharp_cli.cli import arguments, results, rule_arguments
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.workflows.progress import Display
 
 if TYPE_CHECKING:
     import torch
 
-    from bnsharp_cli.cli.run import Run, Settings
-    from bnsharp_cli.cli.trainee import Wanted
     from bnsharp_cli.training.loop import Figures
     from bnsharp_cli.training.options import TrainingOptions
+    from bnsharp_cli.workflows.trainee import Wanted
+    from bnsharp_cli.workflows.training_run import Run, Settings
 
 EXAMPLE = "Example: bnsharp train --arch lenet-bn --data digits --rule sgd --epochs 30 --output digits.pt"
 
@@ -84,10 +85,10 @@ def train(
     figures of each epoch, run.state what --resume needs.
     """
     given = dict(locals())
-    from bnsharp_cli.cli.device import chosen_device
-    from bnsharp_cli.cli.run import Settings
-    from bnsharp_cli.cli.trainee import Wanted
     from bnsharp_cli.training.options import TrainingOptions
+    from bnsharp_cli.workflows.device import chosen_device
+    from bnsharp_cli.workflows.trainee import Wanted
+    from bnsharp_cli.workflows.training_run import Settings
 
     arguments.require_seed(seed)
     own = rule_arguments.chosen_rule(rule, given, seed)
@@ -110,8 +111,8 @@ def _run(
     wanted: Wanted, options: TrainingOptions, settings: Settings, device: torch.device, quiet: bool
 ) -> tuple[Run, dict[str, Figures]]:
     """Train to the end."""
-    from bnsharp_cli.cli.run import Run
-    from bnsharp_cli.cli.trainee import open_trainee
+    from bnsharp_cli.workflows.trainee import open_trainee
+    from bnsharp_cli.workflows.training_run import Run
 
     shared = processes.current()
     display = Display(quiet, options.epochs)

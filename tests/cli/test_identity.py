@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsharp_cli.cli.subject import embedded_checkpoint
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.workflows.subject import embedded_checkpoint
 from tests.cli.helpers import bnsharp, one_error
 
 SMALL = ("--data", "digits", "--samples", 256, "--batch-size", 128)

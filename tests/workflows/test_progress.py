@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnsharp_cli.cli.progress import Display, duration
+from bnsharp_cli.workflows.progress import Display, duration
 
 FIGURES = {"loss": 0.51234, "accuracy": 0.9125, "bn": None}
 

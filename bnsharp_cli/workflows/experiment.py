@@ -12,9 +12,6 @@ from typing import Any
 import torch
 
 from bnsharp_cli import api
-from bnsharp_cli.cli.progress import Display
-from bnsharp_cli.cli.run import Run, Settings
-from bnsharp_cli.cli.trainee import Trainee, Wanted, open_trainee, with_seed
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line
@@ -23,6 +20,9 @@ from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident
 from bnsharp_cli.training.loop import evaluate
 from bnsharp_cli.training.recipes import Cell
+from bnsharp_cli.workflows.progress import Display
+from bnsharp_cli.workflows.trainee import Trainee, Wanted, open_trainee, with_seed
+from bnsharp_cli.workflows.training_run import Run, Settings
 
 _SUBSET_SEED = 0
 _MEASURED_BATCH = 256

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bnsharp_cli.core import allocator
+from bnsharp_cli.workflows import allocator
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
 
@@ -34,7 +34,7 @@ def python(code: str, **environment: str) -> list[float]:
 
 FREED = """
 import numpy
-from bnsharp_cli.core.allocator import keep_freed_memory, release_freed_memory
+from bnsharp_cli.workflows.allocator import keep_freed_memory, release_freed_memory
 told = keep_freed_memory()
 before = resident()
 for _ in range(5):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bnsharp_cli.cli.shard import shard_of
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.workflows.shard import shard_of
 from tests.cli.helpers import Finished, bnsharp, one_error
 
 SMALL, LARGE = "sample:digits-small-batch", "sample:digits-large-batch"

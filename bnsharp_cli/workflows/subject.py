@@ -15,10 +15,7 @@ import typer
 from torch import nn
 
 from bnsharp_cli import __version__
-from bnsharp_cli.cli import processes
 from bnsharp_cli.cli.arguments import parse_numbers, parse_options
-from bnsharp_cli.cli.device import chosen_device
-from bnsharp_cli.core.allocator import release_freed_memory
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
@@ -32,6 +29,9 @@ from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.workflows.allocator import release_freed_memory
+from bnsharp_cli.workflows.device import chosen_device
 
 EMBEDDED = "digits-small-batch"
 

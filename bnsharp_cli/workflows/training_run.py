@@ -11,10 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli import api
-from bnsharp_cli.cli import processes
-from bnsharp_cli.cli.progress import Display
-from bnsharp_cli.cli.sameness import changed, require_same, versions, what_decides
-from bnsharp_cli.cli.trainee import Trainee
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.integrations.trackers import Tracker, open_tracker
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
@@ -25,6 +21,10 @@ from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
 from bnsharp_cli.measurement.surface.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.loop import Figures, Training, evaluate
+from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.workflows.progress import Display
+from bnsharp_cli.workflows.run_identity import changed, require_same, versions, what_decides
+from bnsharp_cli.workflows.trainee import Trainee
 
 _MEASURED_BATCH = 256
 

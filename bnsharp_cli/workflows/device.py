@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from bnsharp_cli.cli import processes
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.workflows import torchrun as processes
 
 
 def chosen_device(name: str) -> torch.device:

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from bnsharp_cli.cli import processes
-from bnsharp_cli.cli.trainee import Trainee
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.training.loop import Training
+from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.workflows.trainee import Trainee
 
 _OPTIONS = {"milestones": "--milestone"}
 _LONGEST = 400

@@ -1,0 +1,1 @@
+"""What a command opens, runs and delivers, without a command line."""
