@@ -1,47 +1,124 @@
-"""The error family: every failure a user can cause is one line of reason and one of remedy."""
+"""The error family: what was wrong, as fields, and what the user can do about it.
+
+Every refusal is a :class:`BnsharpError` with the fields ``argument``, ``expected``, ``found`` and ``remedy`` and an
+exit code. Sentences name an argument through :func:`named`, so that Python prints ``batch_size`` where the command
+prints ``--batch-size``; only ``cli`` knows how an option is spelt.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+_OPENING, _CLOSING = (
+    "\ue000",
+    "\ue001",
+)  # private characters, which no text of a user reaches: printable_text escapes them
+_NAMED = re.compile(f"{_OPENING}(.*?){_CLOSING}")
+
+
+def named(argument: str) -> str:
+    """The name of an argument inside a sentence of an error.
+
+    >>> str(UsageError(f"{named('delta')} is too large.", "Lower it."))
+    'delta is too large. Lower it.'
+    """
+    return f"{_OPENING}{argument}{_CLOSING}"
+
+
+def spelt(sentence: str, spelling: Callable[[str], str] = str) -> str:
+    """``sentence`` with every argument in it, as :func:`named` marked them, spelt by ``spelling``.
+
+    >>> spelt(f"Lower {named('batch_size')}.", lambda argument: "--" + argument.replace("_", "-"))
+    'Lower --batch-size.'
+    """
+    return _NAMED.sub(lambda match: spelling(match[1]), sentence)
 
 
 class BnsharpError(Exception):
     """A failure with an exit code, a reason and a remedy.
 
+    Args:
+        reason: what is wrong, a sentence.
+        remedy: what the user can do about it, a sentence.
+        argument: the argument of the Python interface that it concerns, where there is one.
+        expected: what was expected of it.
+        found: what was found instead.
+
     Attributes:
         exit_code: what the command exits with.
-        reason: what was expected and what was found.
-        remedy: what the user can do about it.
     """
 
     exit_code: int = 4
+    default_argument: ClassVar[str | None] = None
+    default_expected: ClassVar[str] = "a result"
 
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(f"{reason} {remedy}")
-        self.reason = reason
-        self.remedy = remedy
+    def __init__(
+        self,
+        reason: str,
+        remedy: str,
+        *,
+        argument: str | None = None,
+        expected: str | None = None,
+        found: object = None,
+    ) -> None:
+        super().__init__(f"{spelt(reason)} {spelt(remedy)}")
+        self.marked_reason, self.marked_remedy = reason, remedy
+        self.argument = argument or self.default_argument
+        self.expected = expected or self.default_expected
+        self.found = self.reason if found is None else found
+
+    @classmethod
+    def of(cls, argument: str, expected: str, found: object, remedy: str, **more: Any) -> Self:
+        """The error of one argument, in the usual words.
+
+        >>> UsageError.of("delta", "a positive number", -1, "For example 1e-3.").reason
+        'delta: expected a positive number, found -1.'
+        """
+        shown = f"'{found}'" if isinstance(found, str) else found
+        reason = f"{named(argument)}: expected {expected}, found {shown}."
+        return cls(reason, remedy, argument=argument, expected=expected, found=found, **more)
+
+    @property
+    def reason(self) -> str:
+        """What is wrong; arguments by their names in Python."""
+        return spelt(self.marked_reason)
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do; arguments by their names in Python."""
+        return spelt(self.marked_remedy)
 
 
 class UsageError(BnsharpError):
-    """An option or argument that cannot be meant (exit 2)."""
+    """An argument that has no meaning here (exit 2)."""
 
     exit_code = 2
+    default_expected = "arguments that fit together"
 
 
 class CheckpointRefusedError(BnsharpError):
     """A checkpoint that cannot or must not be opened (exit 3)."""
 
     exit_code = 3
+    default_argument = "checkpoint"
+    default_expected = "finite weights of one network, saved as plain tensors"
 
 
 class DataRefusedError(BnsharpError):
     """A data set that cannot be used (exit 3)."""
 
     exit_code = 3
+    default_argument = "data"
+    default_expected = "examples that the network and the loss accept"
 
 
 class NotMeasurableError(BnsharpError):
     """A computed value is not finite, or below the rounding floor where more is needed (exit 4)."""
 
     exit_code = 4
+    default_expected = "a finite value above its rounding floor"
 
 
 class SharedError(BnsharpError):
@@ -56,6 +133,7 @@ class LostProcessError(BnsharpError):
     """One of several processes ended or stopped answering (exit 4)."""
 
     exit_code = 4
+    default_expected = "an answer from every process"
 
 
 class InternalError(BnsharpError):
@@ -69,6 +147,6 @@ def described(error: Exception) -> BnsharpError:
     if isinstance(error, BnsharpError):
         return error
     if isinstance(error, MemoryError):
-        return NotMeasurableError("Out of memory.", "Lower --batch-size or --samples.")
+        return NotMeasurableError("Out of memory.", f"Lower {named('batch_size')} or {named('samples')}.")
     first = (str(error).splitlines() or [""])[0]
     return InternalError(f"Internal error: {type(error).__name__}: {first}", "Run again with --debug and report it.")

@@ -1,9 +1,9 @@
 """Rebuilds the index of known networks that travels with the package.
 
 ``python -m tools.index_architectures`` builds every image classifier of torchvision and timm in outline and writes
-``bnsharp_cli/io/networks/architectures.json``; ``--only PATTERN`` prints the lines of some of them instead. Networks that share
-all names and shapes are then built for real, given the same random weights and compared on two images: those that
-compute the same function become one group.
+``bnsharp_cli/io/networks/architectures.json``; ``--only PATTERN`` prints the lines of some of them instead. Networks
+that share all names and shapes are then built for real, given the same random weights and compared on two images: those
+that compute the same function become one group.
 """
 
 from __future__ import annotations

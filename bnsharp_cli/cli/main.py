@@ -78,14 +78,14 @@ def _run(debug: bool) -> int:
         sys.exit(_INTERRUPTED)
     except LostProcessError as error:
         with redirect_stderr(sys.__stderr__):
-            results.fail(error.reason, error.remedy)
+            results.fail(error.marked_reason, error.marked_remedy)
             sys.stderr.flush()
         os._exit(error.exit_code)  # a regular exit may wait for the process that is gone
     except Exception as error:
         if debug:
             raise
         failure = described(error)
-        results.fail(failure.reason, failure.remedy)
+        results.fail(failure.marked_reason, failure.marked_remedy)
         return failure.exit_code
 
 

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
-from bnsharp_cli.errors import LostProcessError, UsageError, described
+from bnsharp_cli.errors import LostProcessError, UsageError, described, spelt
 from bnsharp_cli.workflows import torchrun as processes
 
 P = ParamSpec("P")
@@ -107,7 +107,7 @@ def deliver_each(
             raise
         except Exception as error:
             failure = described(error)
-            fail(f"{checkpoint}: {failure.reason.removeprefix(f'{checkpoint}: ')}", failure.remedy)
+            fail(f"{checkpoint}: {failure.marked_reason.removeprefix(f'{checkpoint}: ')}", failure.marked_remedy)
             worst = max(worst, failure.exit_code)
             continue
         line = render_line(document)
@@ -121,8 +121,13 @@ def fail(reason: str, remedy: str) -> None:
     """One line of reason and one of remedy on stderr."""
     from bnsharp_cli.io.files.printable_text import one_line
 
-    typer.echo(f"bnsharp: {one_line(reason, _LONGEST)}", err=True)
-    typer.echo(f"         {one_line(remedy, _LONGEST)}", err=True)
+    typer.echo(f"bnsharp: {one_line(spelt(reason, as_option), _LONGEST)}", err=True)
+    typer.echo(f"         {one_line(spelt(remedy, as_option), _LONGEST)}", err=True)
+
+
+def as_option(argument: str) -> str:
+    """An argument of the Python interface as the command line spells it."""
+    return f"--{argument.replace('_', '-')}"
 
 
 def _write(output: Path | None, text: str) -> None:

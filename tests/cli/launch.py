@@ -44,11 +44,16 @@ def launcher() -> Iterator[Launcher]:
         yield Launcher(server)
 
 
+def _module(path: Path) -> str:
+    parts = path.relative_to(Path(bnsharp_cli.__file__).parents[1]).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
 def _serve() -> None:
     for module in ("torch.distributed", "torchvision.models", "sklearn.datasets", "sklearn.model_selection"):
         importlib.import_module(module)
-    for path in Path(bnsharp_cli.__file__).parent.rglob("*.py"):
-        importlib.import_module(f"bnsharp_cli.{path.parent.name}.{path.stem}")
+    for path in Path(bnsharp_cli.__file__).parent.glob("*/**/*.py"):
+        importlib.import_module(_module(path))
     serve(lambda plan: _run(**plan))
 
 

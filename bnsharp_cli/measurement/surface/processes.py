@@ -135,7 +135,9 @@ class ProcessGroup(Processes):
         own = None if error is None else described(error)
         reports: list[tuple[str, str, int] | None] = [None] * self.count
         self._exchange(
-            lambda: dist.all_gather_object(reports, None if own is None else (own.reason, own.remedy, own.exit_code))
+            lambda: dist.all_gather_object(
+                reports, None if own is None else (own.marked_reason, own.marked_remedy, own.exit_code)
+            )
         )
         raise SharedError(*next(report for report in reports if report is not None)) from error
 

@@ -1,0 +1,158 @@
+"""Options are declared once: a frozen record whose fields carry their help, their range and how a command spells them.
+
+The Python interface, the commands, the JSON document and the configuration of ``check`` all read the same records. This
+module and the records import nothing heavy, so that ``--help`` and completion stay fast.
+
+>>> @dataclass(frozen=True)
+... class Radius(OptionRecord):
+...     delta: float = option(1e-3, "Radius.", expected="a positive number", accept=lambda delta: delta > 0)
+...     side: Literal["both", "one"] = option("both", "Which side.")
+>>> Radius(delta=0.1)
+Radius(delta=0.1, side='both')
+>>> Radius(delta=-1)
+Traceback (most recent call last):
+bnsharp_cli.errors.UsageError: delta: expected a positive number, found -1. Change delta.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from bnsharp_cli.errors import UsageError, named
+
+_KEY = "bnsharp"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a field of a record says beside its type and default.
+
+    Attributes:
+        help: one sentence, as ``--help`` shows it.
+        flag: the option's name on the command line, if it is not the field's: ``bn`` for ``--bn``.
+        short: a single letter, such as ``p``.
+        metavar: what the help shows for its value.
+        expected: the range in words, for the error.
+        accept: whether a value is in range.
+        example: what to do instead, for the error.
+        shown_default: the default in words, where the value itself says too little.
+        complete: values to offer in the shell, where the type does not list them.
+    """
+
+    help: str
+    flag: str | None = None
+    short: str | None = None
+    metavar: str | None = None
+    expected: str = ""
+    accept: Callable[[Any], bool] | None = None
+    example: str | None = None
+    shown_default: str | None = None
+    complete: Callable[[], tuple[str, ...]] | None = None
+
+
+def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's and argparse's word for it
+    """A field of an option record; ``MISSING`` is the default of a required one, ``more`` are fields of Declared."""
+    declared = Declared(help, **more)
+    if isinstance(default, list | dict | set):
+        raise TypeError("the default of an option must not change")
+    return field(default=default, metadata={_KEY: declared}, kw_only=default is MISSING)
+
+
+class OptionRecord:
+    """Checks every field against its declaration when a record is made."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not among the choices or not in range.
+
+        Raises:
+            UsageError: naming the first such argument.
+        """
+        for one in declared_fields(cast(Hashable, type(self))):
+            one.require(getattr(self, one.name))
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """One option: a field of a record with its type and declaration resolved."""
+
+    name: str
+    annotation: Any
+    default: Any
+    declared: Declared
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is MISSING
+
+    @property
+    def optional(self) -> bool:
+        """Whether None stands for "not given"."""
+        return type(None) in get_args(self.annotation)
+
+    @property
+    def item_type(self) -> Any:
+        """The type of the value, or of its items where it takes several; without None."""
+        bare = (
+            next((part for part in get_args(self.annotation) if part is not type(None)), self.annotation)
+            if self._union
+            else self.annotation
+        )
+        return get_args(bare)[0] if get_origin(bare) in {tuple, list} else bare
+
+    @property
+    def several(self) -> bool:
+        """Whether the option may be repeated."""
+        parts = get_args(self.annotation) if self._union else (self.annotation,)
+        return any(get_origin(part) in {tuple, list} for part in parts)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed words of a ``Literal``; empty for anything else."""
+        return get_args(self.item_type) if get_origin(self.item_type) is Literal else ()
+
+    def require(self, value: Any) -> None:
+        """Refuse a value that the declaration does not allow."""
+        if value is None and self.optional:
+            return
+        values = value if self.several else (value,)
+        for one in values:
+            if self.choices and one not in self.choices:
+                raise UsageError.of(self.name, _listed(self.choices), one, self._remedy(self.choices[0]))
+        if self.declared.accept is not None and not _accepts(self.declared.accept, value):
+            raise UsageError.of(self.name, self.declared.expected, value, self._remedy(None))
+
+    def _remedy(self, choice: str | None) -> str:
+        if self.declared.example is not None:
+            return self.declared.example
+        return f"For example {choice}." if choice else f"Change {named(self.name)}."
+
+    @property
+    def _union(self) -> bool:
+        return get_origin(self.annotation) in {Union, types.UnionType}
+
+
+@cache
+def declared_fields(record: type[Any]) -> tuple[OptionField, ...]:
+    """The options of a record, in their order; fields without a declaration are none."""
+    hints = get_type_hints(record)
+    return tuple(OptionField(one.name, hints[one.name], one.default, one.metadata[_KEY]) for one in _declared(record))
+
+
+def _declared(record: type) -> Iterator[Field[Any]]:
+    return (one for one in fields(cast(Any, record)) if _KEY in one.metadata)
+
+
+def _accepts(accept: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return bool(accept(value))
+    except TypeError:  # a value of another type, such as a text where a number belongs
+        return False
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return " or ".join(words) if len(words) == 2 else f"one of {', '.join(words)}"
