@@ -114,7 +114,6 @@ class Workshop:
 
     Attributes:
         plans: by precision.
-        stacks: points that go at once, by precision, where that was timed.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -122,7 +121,6 @@ class Workshop:
         self._idle: deque[nn.Module] = deque()
         self._shared = {id(t): t for t in (*module.parameters(), *module.buffers(), *_attributes(module))}
         self.plans: dict[torch.dtype, Plan] = {}
-        self.stacks: dict[torch.dtype, int] = {}
 
     @contextlib.contextmanager
     def module(self) -> Iterator[nn.Module]:

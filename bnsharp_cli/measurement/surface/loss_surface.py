@@ -28,7 +28,7 @@ from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.outputs import floating, row
 from bnsharp_cli.measurement.surface.passes import Criterion, Observer, Parameters, Passes, Total
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.measurement.surface.stacking import CHUNK, PointsAtOnce, faster
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 
 Result = TypeVar("Result")
 
@@ -145,8 +145,8 @@ class LossSurface:
         return [math.fsum(losses) / len(losses) for losses in self.batch_losses(points)]
 
     def batch_losses(self, points: Sequence[Parameters]) -> list[list[float]]:
-        """The loss of every batch at several points, one after the other or stacked: see ``points_at_once``."""
-        size = min(len(points), self.how_many_at_once(points))
+        """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
+        size = min(len(points), self.stack_size())
         own = self._stacked_losses(points, size) if size > 1 else None
         if own is None:
             own = torch.stack([self._losses(point) for point in points])
@@ -193,7 +193,7 @@ class LossSurface:
 
         Each gradient is the caller's to overwrite; those to come are computed when they are asked for.
         """
-        size = min(len(points), self.how_many_at_once(points))
+        size = min(len(points), self.stack_size())
         for first in range(0, len(points), size):
             group = points[first : first + size]
             stacked = self._stacked_gradients(group) if len(group) > 1 else None
@@ -215,6 +215,10 @@ class LossSurface:
             )
         return self.workshop.plans[self.dtype]
 
+    def stack_size(self) -> int:
+        """The most points that are evaluated at once; 1 for a loop over points."""
+        return self.points_at_once.most(self.plan(), self.device, self.dtype)
+
     @property
     def device(self) -> torch.device:
         """Where the network computes."""
@@ -224,17 +228,6 @@ class LossSurface:
         """``function`` of each of this process's batches, in their order."""
         own = self.processes.own(self.batches)
         return in_order(function, own, self.plan().batches_at_once(self.device, len(own)))
-
-    def how_many_at_once(self, points: Sequence[Parameters]) -> int:
-        """How many of ``points`` are stacked."""
-        if self.points_at_once.setting != "calibrate" or len(points) == 1:
-            return self.points_at_once.most(self.plan(), self.device, self.dtype)
-        if self.dtype not in self.workshop.stacks:
-            trial = replace(self, batches=self.batches[:1], processes=ALONE)
-            some = points[:CHUNK]
-            wins = faster(lambda: [trial._losses(point) for point in some], lambda: trial._stacked_losses(some, CHUNK))
-            self.workshop.stacks[self.dtype] = CHUNK if wins else 1
-        return self.workshop.stacks[self.dtype]
 
     def _passes(self, plan: Plan | None = None) -> Passes:
         return Passes(self.workshop, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
