@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.execution import Plan
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -34,6 +37,12 @@ def untrained() -> nn.Module:
     """A network whose loss is of the size of its logits, so that rounding is relative to it."""
     torch.manual_seed(4)
     return lenet_bn(1, 10, 8)
+
+
+@pytest.fixture
+def without_tf32() -> Iterator[None]:
+    with undisturbed(CUDA):
+        yield
 
 
 def around(point: dict[str, Tensor], count: int) -> list[dict[str, Tensor]]:
@@ -200,11 +209,8 @@ def test_cuda_agrees_with_the_cpu_within_rounding(
     digit_batches: Batches,
     dtype: torch.dtype,
     setting: str | int,
-    monkeypatch: pytest.MonkeyPatch,
+    without_tf32: None,
 ) -> None:
-    for products in (torch.backends.cudnn.conv, torch.backends.cuda.matmul):
-        monkeypatch.setattr(products, "fp32_precision", "ieee")
-
     def surface(device: str) -> LossSurface:
         return LossSurface.of(
             untrained,
