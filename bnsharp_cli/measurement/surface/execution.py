@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, get_args, overload
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.surface.layouts import IMAGES, Layout, channels_last, plain, right_channels_last
 
 Batch = tuple[Tensor, Tensor]
 Job = TypeVar("Job")
@@ -27,7 +28,6 @@ IN_FLIGHT = 128 * 2**20
 VECTOR = 8
 """float32 numbers in an AVX2 register: channels_last wins where the channels fill registers, and loses where not."""
 
-_CONVOLUTION = 4
 _TRIAL = 8
 
 
@@ -53,29 +53,33 @@ class Plan:
 
     def lay_out(self, tensor: Tensor) -> Tensor:
         """``tensor`` in this plan's memory layout."""
-        kernel = self.channels_last and tensor.ndim == _CONVOLUTION
-        return tensor.contiguous(memory_format=torch.channels_last) if kernel else tensor
+        return channels_last(tensor) if self.channels_last else plain(tensor)
 
 
 def candidates(device: torch.device, dtype: torch.dtype, parameters: Iterable[Tensor]) -> tuple[Plan, ...]:
     """Plans to try, the best first; a network that reshapes with ``view`` may refuse channels last."""
-    kernels = [tensor for tensor in parameters if tensor.ndim == _CONVOLUTION]
+    kernels = [tensor for tensor in parameters if tensor.ndim == IMAGES]
     fill = bool(kernels) and all(kernel.shape[0] % VECTOR == 0 for kernel in kernels)
     helps = fill and device.type == "cpu" and dtype == torch.float32
     return (Plan(channels_last=True), Plan()) if helps else (Plan(),)
 
 
-def settled(run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point) -> Plan:
+def settled(run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point, layout: Layout = "auto") -> Plan:
     """The first plan with which the network runs, tried with a gradient on a slice of a batch.
+
+    Channels last must also be known to be right, and give what the plain layout gives: ``right_channels_last``.
 
     Args:
         run: the network, from parameters and inputs.
         inputs: of the whole batch.
         point: parameters, in the precision and on the device of the computation.
+        layout: ``plain`` leaves no choice.
     """
     part = inputs[:_TRIAL]
     dtype = next(iter(point.values())).dtype
     for plan in candidates(inputs.device, dtype, point.values()):
+        if plan.channels_last and (layout == "plain" or not right_channels_last(run, point, part)):
+            continue
         leaves = {name: plan.lay_out(tensor).detach().requires_grad_() for name, tensor in point.items()}
         saved = SavedBytes([*leaves.values(), *point.values(), part])
         with contextlib.suppress(NotMeasurableError), torch.enable_grad():
@@ -113,10 +117,14 @@ class Workshop:
     """What all surfaces of one module share. The module itself never runs, so that it can be copied at any time.
 
     Attributes:
+        layout: ``auto`` or ``plain``: what plans may choose.
         plans: by precision.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, layout: Layout = "auto") -> None:
+        if layout not in get_args(Layout):
+            raise UsageError(f"layout: expected auto or plain, found {layout!r}.", "Use auto.")
+        self.layout = layout
         self._module = module
         self._idle: deque[nn.Module] = deque()
         self._shared = {id(t): t for t in (*module.parameters(), *module.buffers(), *_attributes(module))}

@@ -24,6 +24,7 @@ from bnsharp_cli.measurement.surface.execution import (
     resident,
     settled,
 )
+from bnsharp_cli.measurement.surface.layouts import Layout
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.outputs import floating, row
 from bnsharp_cli.measurement.surface.passes import Criterion, Observer, Parameters, Passes, Total
@@ -71,7 +72,7 @@ class LossSurface:
     share: float = 1.0
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913  one argument for each choice
         cls,
         module: nn.Module,
         batches: Iterable[Batch],
@@ -82,6 +83,7 @@ class LossSurface:
         device: torch.device | str = "cpu",
         points_at_once: PointsAtOnce | None = None,
         processes: Processes = ALONE,
+        layout: Layout = "auto",
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -94,16 +96,17 @@ class LossSurface:
             device: where to compute.
             points_at_once: how many points ``values`` stacks; None for the usual rule.
             processes: that share the batches, all of which each of them is given.
+            layout: of convolutions on the CPU; ``plain`` is torch's own, and safe where its library is not.
 
         Raises:
-            UsageError: fewer batches than processes.
+            UsageError: fewer batches than processes, or an unknown layout.
         """
         private = private_copy(module, device)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
-        shared = (Counter(), Workshop(private), settings, processes)
+        shared = (Counter(), Workshop(private, layout), settings, processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
@@ -212,6 +215,7 @@ class LossSurface:
                 lambda leaves, part: passes.run(leaves, part, fast=True),
                 self.batches[0][0],
                 {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
+                self.workshop.layout,
             )
         return self.workshop.plans[self.dtype]
 

@@ -12,6 +12,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.measurement.surface.execution import Batch, Plan, Workshop
+from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.measurement.surface.outputs import accepting, correct
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
@@ -95,7 +96,7 @@ class Passes:
             name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
             for name, buffer in self.buffers.items()
         }
-        local = inputs.to(self.dtype) if inputs.is_floating_point() else inputs
+        local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
         state = {**cast, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
