@@ -23,8 +23,9 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
-from bnsharp_cli.measurement.surface.execution import Batch, Stream, private_copy, unwrapped
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.module_pool import private_copy, unwrapped
 from bnsharp_cli.measurement.surface.outputs import converted
 
 Batches = Iterable[Any]

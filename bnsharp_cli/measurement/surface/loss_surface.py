@@ -14,22 +14,16 @@ from torch.nn import functional
 from bnsharp_cli.core.point import OnDemand, Point
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.cost import Cost, Counter
-from bnsharp_cli.measurement.surface.execution import (
-    Batch,
-    Plan,
-    Stream,
-    Workshop,
-    in_order,
-    private_copy,
-    resident,
-    settled,
-)
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.layouts import Layout
+from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.outputs import floating, row
 from bnsharp_cli.measurement.surface.passes import Criterion, Observer, Parameters, Passes, Total
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
+from bnsharp_cli.measurement.surface.threads import map_in_threads
 
 Result = TypeVar("Result")
 
@@ -53,7 +47,8 @@ class LossSurface:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         counter: of passes.
-        workshop: what all surfaces of one module share: copies of it to run on, and plans.
+        pool: copies of the module to run on.
+        plans: how batches are computed, by precision.
         points_at_once: how many points :meth:`values` stacks.
         processes: that share the batches; batch i belongs to number i mod their count.
         share: of all samples that the batches are; a pass over a part counts for that part.
@@ -66,7 +61,8 @@ class LossSurface:
     treatment: NormTreatment
     dtype: torch.dtype
     counter: Counter
-    workshop: Workshop
+    pool: ModulePool
+    plans: ExecutionPlans
     points_at_once: PointsAtOnce
     processes: Processes = ALONE
     share: float = 1.0
@@ -106,7 +102,7 @@ class LossSurface:
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
-        shared = (Counter(), Workshop(private, layout), settings, processes)
+        shared = (Counter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
@@ -205,19 +201,11 @@ class LossSurface:
     def outputs(self, point: Point, inputs: Tensor, observer: Observer | None = None) -> list[Tensor]:
         """The network's floating outputs for ``inputs``, differentiable in ``point``; for probes, not counted."""
         cast = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating(self._passes(Plan()).run(cast, inputs, observer))
+        return floating(self._passes(ExecutionPlan()).run(cast, inputs, observer))
 
-    def plan(self) -> Plan:
-        """How this surface runs its batches in this precision; settled once, on a slice of the first batch."""
-        if self.dtype not in self.workshop.plans:
-            passes = self._passes(Plan())
-            self.workshop.plans[self.dtype] = settled(
-                lambda leaves, part: passes.run(leaves, part, fast=True),
-                self.batches[0][0],
-                {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
-                self.workshop.layout,
-            )
-        return self.workshop.plans[self.dtype]
+    def plan(self) -> ExecutionPlan:
+        """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
+        return self.plans.of(self.dtype, self._chosen_plan)
 
     def stack_size(self) -> int:
         """The most points that are evaluated at once; 1 for a loop over points."""
@@ -228,13 +216,22 @@ class LossSurface:
         """Where the network computes."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
+    def _chosen_plan(self, layout: Layout) -> ExecutionPlan:
+        passes = self._passes(ExecutionPlan())
+        return choose_plan(
+            lambda leaves, part: passes.run(leaves, part, fast=True),
+            self.batches[0][0],
+            {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
+            layout,
+        )
+
     def _over_batches(self, function: Callable[[Batch], Result]) -> Iterator[Result]:
         """``function`` of each of this process's batches, in their order."""
         own = self.processes.own(self.batches)
-        return in_order(function, own, self.plan().batches_at_once(self.device, len(own)))
+        return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
-    def _passes(self, plan: Plan | None = None) -> Passes:
-        return Passes(self.workshop, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+    def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
+        return Passes(self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
 
     def _losses(self, point: Parameters) -> Tensor:
         """Those of this process's batches, on the CPU."""

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import torch
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.surface.execution import Plan
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 
 Result = TypeVar("Result")
 
@@ -47,7 +47,7 @@ class PointsAtOnce:
         if not known:
             raise UsageError.of("points_at_once", "auto, loop or a positive number", self.setting, "Use auto.")
 
-    def most(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> int:
+    def most(self, plan: ExecutionPlan, device: torch.device, dtype: torch.dtype) -> int:
         """The number of points to stack by setting or rule; 1 is a loop."""
         if isinstance(self.setting, int):
             return self.setting

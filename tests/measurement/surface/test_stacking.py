@@ -15,7 +15,7 @@ from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.cost import Cost
-from bnsharp_cli.measurement.surface.execution import Plan
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import (
     CPU_STACK,
@@ -141,14 +141,14 @@ def test_a_network_that_vmap_cannot_follow_falls_back_to_the_loop() -> None:
 
 def test_the_usual_rule_is_one_of_device_precision_and_size() -> None:
     auto = PointsAtOnce()
-    small, large = (Plan(held=CPU_STACK_BYTES + more, tried=True) for more in (0, 1))
+    small, large = (ExecutionPlan(held=CPU_STACK_BYTES + more, tried=True) for more in (0, 1))
     assert auto.most(small, CPU, torch.float32) == 1
     assert auto.most(small, CPU, torch.float64) == CPU_STACK
     assert auto.most(large, CPU, torch.float64) == 1
     assert auto.most(large, CUDA, torch.float32) == CUDA_STACK
-    assert auto.most(Plan(held=CUDA_STACK_BYTES, tried=True), CUDA, torch.float64) == CUDA_STACK
-    assert auto.most(Plan(held=CUDA_STACK_BYTES + 1, tried=True), CUDA, torch.float64) == 1
-    assert auto.most(Plan(), CUDA, torch.float32) == 1
+    assert auto.most(ExecutionPlan(held=CUDA_STACK_BYTES, tried=True), CUDA, torch.float64) == CUDA_STACK
+    assert auto.most(ExecutionPlan(held=CUDA_STACK_BYTES + 1, tried=True), CUDA, torch.float64) == 1
+    assert auto.most(ExecutionPlan(), CUDA, torch.float32) == 1
     assert PointsAtOnce("loop").most(small, CUDA, torch.float64) == 1
     assert PointsAtOnce(5).most(large, CPU, torch.float32) == 5
 
