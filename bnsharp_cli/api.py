@@ -21,12 +21,12 @@ from bnsharp_cli.measurement.invariance.invariance_report import InvarianceRepor
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import private_copy, unwrapped
-from bnsharp_cli.measurement.surface.outputs import converted
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors
 
 Batches = Iterable[Any]
 """Of (inputs, targets), or of mappings that hold the targets under one of ``LABELS``."""
@@ -165,7 +165,7 @@ def _surface(
         yield LossSurface.of(
             module,
             batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(criterion, f"'{named(criterion)}'", place),
+            CheckedCriterion(criterion, f"'{criterion_name(criterion)}'", place),
             batch_statistics=bn == "batch",
             dtype=torch.float64 if options.precision == "float64" else torch.float32,
             device=place,
@@ -235,9 +235,9 @@ def _pair(batch: Any) -> Batch:
 
 def _tensors(value: Any) -> Tensor:
     """A tensor that autograd may use, or tensors in containers that look like one."""
-    if isinstance(value, Nested):
+    if isinstance(value, TensorTree):
         return cast(Tensor, value)
     if isinstance(value, np.ndarray):
         return torch.as_tensor(value)
-    usable = converted(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
-    return usable if isinstance(usable, Tensor) else cast(Tensor, Nested.of(usable))
+    usable = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
+    return usable if isinstance(usable, Tensor) else cast(Tensor, TensorTree.of(usable))

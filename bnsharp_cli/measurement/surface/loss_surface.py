@@ -19,10 +19,10 @@ from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, Execut
 from bnsharp_cli.measurement.surface.layouts import Layout
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
 from bnsharp_cli.measurement.surface.norms import NormTreatment
-from bnsharp_cli.measurement.surface.outputs import floating, row
 from bnsharp_cli.measurement.surface.passes import Criterion, Observer, Parameters, Passes, Total
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
+from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 from bnsharp_cli.measurement.surface.threads import map_in_threads
 
 Result = TypeVar("Result")
@@ -183,7 +183,7 @@ class LossSurface:
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += Cost(forward=self.share, backward=self.share)
-        shared = self.processes.in_order(row(losses), self.count).tolist()
+        shared = self.processes.in_order(_vector(losses), self.count).tolist()
         gradient = self.processes.total(total.point())
         return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in gradient.items()}
 
@@ -201,7 +201,7 @@ class LossSurface:
     def outputs(self, point: Point, inputs: Tensor, observer: Observer | None = None) -> list[Tensor]:
         """The network's floating outputs for ``inputs``, differentiable in ``point``; for probes, not counted."""
         cast = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating(self._passes(ExecutionPlan()).run(cast, inputs, observer))
+        return floating_tensors(self._passes(ExecutionPlan()).run(cast, inputs, observer))
 
     def plan(self) -> ExecutionPlan:
         """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
@@ -237,7 +237,7 @@ class LossSurface:
         """Those of this process's batches, on the CPU."""
         passes = self._passes()
         cast = passes.cast(point)
-        return row([*self._over_batches(lambda batch: passes.loss(cast, batch))])
+        return _vector([*self._over_batches(lambda batch: passes.loss(cast, batch))])
 
     def _stacked_losses(self, points: Sequence[Parameters], chunk: int) -> Tensor | None:
         """The same at all points by ``vmap``, (points, batches), or None for a network that it cannot follow."""
@@ -269,3 +269,8 @@ class LossSurface:
             (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
             for i, each in enumerate(shared)
         ]
+
+
+def _vector(losses: Sequence[Tensor]) -> Tensor:
+    """Scalars as one float64 vector on the CPU, fetched at once."""
+    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)

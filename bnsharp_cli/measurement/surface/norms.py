@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from bnsharp_cli.measurement.surface.float64_promotion import Float64Promotion
 from bnsharp_cli.measurement.surface.norm_call import NormCall as NormCall
 from bnsharp_cli.measurement.surface.pooling import halving_max_pool
-from bnsharp_cli.measurement.surface.precision import Arithmetic
 
 _FUNCTIONAL: dict[Any, str] = {
     functional.batch_norm: "batch",
@@ -77,7 +77,7 @@ class NormInterception(TorchFunctionMode):
     ``names`` maps the identity of parameters and buffers to their names, so that a call knows whose it is.
     ``fast_pooling`` takes max pooling over too, where it can: the same bits, sooner, differentiable only once.
     With ε_c = s_c² ε, (x − μ)/√(σ² + s²ε) = (x/s − μ/s)/√(σ²/s² + ε): dividing the input by s gives the exact ε per
-    slot with the native kernels. In a float64 run everything is float64, see ``precision``.
+    slot with the native kernels. In a float64 run everything is float64: see :mod:`float64_promotion`.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class NormInterception(TorchFunctionMode):
         self._names = names or {}
         self._treatment = treatment
         self._observer = observer
-        self._arithmetic = Arithmetic()
+        self._promotion = Float64Promotion()
         self._calls = 0
 
     def __torch_function__(
@@ -105,7 +105,7 @@ class NormInterception(TorchFunctionMode):
     ) -> Any:
         """Divert the norms, pass everything else on."""
         del types
-        func, args, kwargs = self._arithmetic.adapted(func, args, kwargs or {})
+        func, args, kwargs = self._promotion.adapted(func, args, kwargs or {})
         if func is torch._weight_norm:
             return weight_norm(*args, **kwargs)
         if func in _OPERATORS:
@@ -116,7 +116,7 @@ class NormInterception(TorchFunctionMode):
         if func in _FUNCTIONAL:
             return self._norm(func, args, kwargs)
         pooled = halving_max_pool(func, args, kwargs) if self._fast_pooling else None
-        return self._arithmetic.result(func, kwargs, func(*args, **kwargs)) if pooled is None else pooled
+        return self._promotion.result(func, kwargs, func(*args, **kwargs)) if pooled is None else pooled
 
     def _norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         bound = _SIGNATURES[func].bind(*args, **kwargs)

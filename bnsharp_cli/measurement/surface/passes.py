@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point, Vector
+from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
+from bnsharp_cli.measurement.surface.foreign_errors import accepting
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
-from bnsharp_cli.measurement.surface.outputs import accepting, correct
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 
 _UNFIT = "Check that data, preprocessing and architecture belong together, or change --batch-size."
@@ -68,7 +69,7 @@ class Passes:
         """(3,): the batch's loss, its correct answers, and of how many."""
         with torch.no_grad():
             outputs = self.run(cast, batch[0], fast=True)
-            hits, labelled = correct(outputs, batch[1])
+            hits, labelled = count_correct(outputs, batch[1])
             return torch.stack([self._compared(outputs, batch[1]), hits.double(), labelled.double()])
 
     def gradient(self, cast: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
