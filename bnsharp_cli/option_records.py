@@ -36,7 +36,7 @@ class Declared:
         flag: the option's name on the command line, if it is not the field's: ``bn`` for ``--bn``.
         short: a single letter, such as ``p``.
         metavar: what the help shows for its value.
-        expected: the range in words, for the error.
+        expected: the range or the choices in words, for the error.
         accept: whether a value is in range.
         example: what to do instead, for the error.
         shown_default: the default in words, where the value itself says too little.
@@ -122,7 +122,8 @@ class OptionField:
         values = value if self.several else (value,)
         for one in values:
             if self.choices and one not in self.choices:
-                raise UsageError.of(self.name, _listed(self.choices), one, self._remedy(self.choices[0]))
+                expected = self.declared.expected or _listed(self.choices)
+                raise UsageError.of(self.name, expected, one, self._remedy(self.choices[0]))
         if self.declared.accept is not None and not _accepts(self.declared.accept, value):
             raise UsageError.of(self.name, self.declared.expected, value, self._remedy(None))
 
