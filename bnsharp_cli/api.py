@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -21,8 +21,10 @@ from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
-from bnsharp_cli.measurement.surface.execution import Batch, Stream, private_copy, unwrapped
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.module_pool import private_copy, unwrapped
 from bnsharp_cli.measurement.surface.outputs import converted
 
 Batches = Iterable[Any]
@@ -152,7 +154,7 @@ def _surface(
         raise UsageError(f"criterion: expected a function, found a {type(criterion).__name__}.", "Pass a loss.")
     bare = _bare(model)
     place = torch.device(device) if device is not None else _place(bare)
-    with _undisturbed(place):
+    with undisturbed(place):
         module = _copied(bare, place)
         adapt(module, takes_tensor(criterion))
         yield LossSurface.of(
@@ -191,34 +193,6 @@ def _copied(model: nn.Module, place: torch.device) -> nn.Module:
             f"The model cannot be copied: {(str(error).splitlines() or [''])[0]}",
             "Detach the tensors that it keeps, or pass the part of it that is the network.",
         ) from error
-
-
-@contextmanager
-def _undisturbed(place: torch.device) -> Iterator[None]:
-    """No inference mode, no autocast, no TF32, gradients on; torch's random state is put back."""
-    cuda = place.type == "cuda"
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.random.fork_rng(devices=[place] if cuda else []))
-        stack.enter_context(torch.autocast(place.type, enabled=False))
-        if cuda:
-            stack.enter_context(_ieee())
-        yield
-
-
-@contextmanager
-def _ieee() -> Iterator[None]:
-    """Full float32 in convolutions and products on CUDA."""
-    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]  # stubs lag behind
-    before = [setting.fp32_precision for setting in settings]
-    try:
-        for setting in settings:
-            setting.fp32_precision = "ieee"
-        yield
-    finally:
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision
 
 
 def fixed_batches(batches: Batches) -> list[Batch]:

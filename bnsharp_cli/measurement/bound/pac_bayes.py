@@ -16,7 +16,7 @@ from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.stacking import CHUNK
+from bnsharp_cli.measurement.surface.stacking import CPU_STACK
 
 _PROBED = 8
 _COUPLED = 1e-9
@@ -195,7 +195,7 @@ def _sampled_change(
     direction = sharpness.direction
     assert direction is not None
     loss = exact.value(point)
-    groups = [steps[first : first + CHUNK] for first in range(0, count, CHUNK)]
+    groups = [steps[first : first + CPU_STACK] for first in range(0, count, CPU_STACK)]
     values = [value for group in groups for value in exact.values([on_segment(point, direction, t) for t in group])]
     changes = torch.tensor(values, dtype=torch.float64).sub(loss).abs()
     error = max(float(changes.std()) / math.sqrt(count), 1 / (count * _sample_count(surface)))

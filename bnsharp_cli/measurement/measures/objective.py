@@ -81,7 +81,7 @@ class SegmentObjective:
     @property
     def searches_at_once(self) -> int:
         """How many searches the surface answers in one go."""
-        return max(1, self.surface.how_many_at_once([self.theta] * 2) // self.nodes)
+        return max(1, self.surface.stack_size() // self.nodes)
 
     def _values(self, coordinates: Sequence[Point]) -> list[Evaluation]:
         steps, weights = self._rule()
