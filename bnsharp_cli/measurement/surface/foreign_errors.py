@@ -29,7 +29,9 @@ def accepting(what: str, remedy: str) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except REFUSALS as error:
-        raise NotMeasurableError(f"{what}: {first_line(error)}", remedy) from error
+        found = first_line(error)
+        expected = "batches that the network and the criterion accept"
+        raise NotMeasurableError(f"{what}: {found}", remedy, expected=expected, found=found) from error
 
 
 def first_line(error: Exception) -> str:

@@ -37,6 +37,9 @@ _LOW_LEVEL: dict[str, tuple[Any, tuple[str, ...]]] = {
     "layer_norm": (functional.layer_norm, ("input", "normalized_shape", "weight", "bias", "eps", "cudnn_enable")),
     "rms_norm": (functional.rms_norm, ("input", "normalized_shape", "weight", "eps")),
 }
+NormObserver = Callable[[int, NormCall], None]
+"""Told of every norm of a forward pass, and of its number."""
+
 _SIGNATURES = {function: inspect.signature(function) for function in _FUNCTIONAL}
 
 
@@ -83,7 +86,7 @@ class NormInterception(TorchFunctionMode):
     def __init__(
         self,
         treatment: NormTreatment,
-        observer: Callable[[int, NormCall], None] | None = None,
+        observer: NormObserver | None = None,
         names: Mapping[int, str] | None = None,
         *,
         fast_pooling: bool = False,
@@ -152,7 +155,7 @@ def _divide(call: NormCall, arguments: dict[str, Any], scale: Tensor) -> None:
     if bool((scale == 1).all()):
         return
     local = scale.to(arguments["input"])
-    arguments["input"] = arguments["input"] / call.spread(local)
+    arguments["input"] = arguments["input"] / call.over_input(local)
     if arguments.get("running_mean") is not None:
         arguments["running_mean"] = arguments["running_mean"] / local.flatten()
         arguments["running_var"] = arguments["running_var"] / local.flatten().square()
