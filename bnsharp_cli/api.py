@@ -19,8 +19,7 @@ from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface import adapters
-from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, takes_tensor
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Stream
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
@@ -183,7 +182,7 @@ def _surface(
         yield LossSurface.of(
             module,
             batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(criterion, f"'{adapters.named(criterion)}'", place),
+            CheckedCriterion(criterion, f"'{criterion_name(criterion)}'", place),
             batch_statistics=bn == "batch",
             dtype=torch.float64 if options.precision == "float64" else torch.float32,
             device=place,

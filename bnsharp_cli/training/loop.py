@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.measurement.surface.outputs import as_double, converted, correct
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
 from bnsharp_cli.training.augmentation import Augmentation
 from bnsharp_cli.training.examples import Examples, in_parts
 from bnsharp_cli.training.mixed_precision import precision_of
@@ -138,7 +139,7 @@ class Training:
             "order": self._order.get_state(),
             "precision": self._precision.state_dict(),
         }
-        return {key: converted(lambda tensor: tensor.detach().cpu(), value) for key, value in state.items()}
+        return {key: map_tensors(lambda tensor: tensor.detach().cpu(), value) for key, value in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run of the same options was; what does not fit raises whatever it meets."""
@@ -272,8 +273,8 @@ def evaluate(
     with torch.no_grad():
         for batch in examples.batches(processes.own(parts)):
             inputs, targets = (tensor.to(device) for tensor in batch)
-            outputs = converted(as_double, module(inputs))
-            hits, labelled = correct(outputs, targets)
+            outputs = map_tensors(as_float64, module(inputs))
+            hits, labelled = count_correct(outputs, targets)
             own.append((float(criterion(outputs, targets)) * len(targets), int(hits), int(labelled)))
     every = processes.in_order(torch.tensor(own, dtype=torch.float64).reshape(-1, 3).T, len(parts))
     loss, right, counted = (math.fsum(row) for row in every.tolist())

@@ -16,10 +16,10 @@ from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import along
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.recomputation import refusing_recomputation, require_whole_graph
-from bnsharp_cli.measurement.surface.adapters import Nested
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree
 
 PROBE_EPSILON = 1e-24
 """What replaces the norms' ε, which is all that breaks exact invariance in float64."""
@@ -157,7 +157,7 @@ def _generic(point: Point, generator: torch.Generator) -> Point:
 
 def _noise(inputs: Any, generator: torch.Generator) -> Any:
     """Noise shaped as ``inputs``, a tensor or several; whole numbers, which may be indices, as they are."""
-    if isinstance(inputs, Nested):
+    if isinstance(inputs, TensorTree):
         return inputs.mapped(lambda tensor: _noise(tensor, generator))
     if not inputs.is_floating_point():
         return inputs

@@ -18,7 +18,7 @@ from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.probe import SAMPLES, Probe, norm_moments
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.norm_call import Moments, shared
+from bnsharp_cli.measurement.surface.norm_call import Moments, same_for_all_samples
 
 _GENTLE = math.log(2.0)
 """The factors are first tried as a power of themselves that lies within [½, 2]. The scale of a norm's input is then the
@@ -156,7 +156,7 @@ class Copier:
         scales = []
         buffers: dict[str, Tensor] = {}
         for before, moved, ratio in zip(self._before[0], after[0], ratios, strict=True):
-            common = shared(before.call, ratio)
+            common = same_for_all_samples(before.call, ratio)
             if common is None:
                 return None
             scales.append(common ** (1 / power))

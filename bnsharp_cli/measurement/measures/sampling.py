@@ -23,7 +23,7 @@ from bnsharp_cli.measurement.measures.objective import SegmentObjective, objecti
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.supremum import find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.passes import Total
+from bnsharp_cli.measurement.surface.passes import GradientSum
 from bnsharp_cli.measurement.surface.processes import Processes
 
 
@@ -68,13 +68,13 @@ class GradientSplit:
     def __init__(self, batches: int) -> None:
         """For ``batches`` batches on all processes."""
         self._batches = batches
-        self._parts: dict[int, Total] = {}
+        self._parts: dict[int, GradientSum] = {}
 
     def observe(self, index: int, _: float, gradient: Point) -> None:
         """Take the gradient of batch ``index``."""
         for size in {self._batches // 4, self._batches // 2}:
             if index < size:
-                self._parts.setdefault(size, Total(gradient)).add(gradient.values())
+                self._parts.setdefault(size, GradientSum(gradient)).add(gradient.values())
 
     def sampling(self, spheres: Spheres, gradient: Point, processes: Processes) -> Sampling | None:
         """Σ_i r_i‖∇_iL‖ as a function of the batches; the sums are freed.
@@ -105,7 +105,7 @@ class GradientSplit:
         return Sampling(math.fsum(crossed) / 2, tuple(sorted(means.items())))
 
     def _total(self, size: int, like: Point, processes: Processes) -> Point:
-        return processes.total(self._parts.pop(size, Total(like)).point())
+        return processes.total(self._parts.pop(size, GradientSum(like)).point())
 
 
 def objective_and_sampling(

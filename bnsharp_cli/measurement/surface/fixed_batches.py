@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.measurement.surface.adapters import Nested
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.measurement.surface.outputs import converted
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors
 
 BatchesLike = Iterable[Any]
 """Batches of (inputs, targets), or mappings that hold the targets under one of ``LABELS``."""
@@ -62,12 +61,12 @@ def _pair(batch: Any) -> Batch:
 
 def _tensors(value: Any) -> Tensor:
     """A tensor that autograd may use, or tensors in containers that look like one."""
-    if isinstance(value, Nested):
+    if isinstance(value, TensorTree):
         return cast(Tensor, value)
     if isinstance(value, np.ndarray):
         return _from_numpy(value)
-    usable = converted(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
-    return usable if isinstance(usable, Tensor) else cast(Tensor, Nested.of(usable))
+    usable = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
+    return usable if isinstance(usable, Tensor) else cast(Tensor, TensorTree.of(usable))
 
 
 def _from_numpy(array: np.ndarray[Any, Any]) -> Tensor:

@@ -59,7 +59,7 @@ class NormCall:
             return x.reshape(len(x), self.arguments["num_groups"], -1)
         return x.flatten(-len(self.arguments["normalized_shape"]))
 
-    def spread(self, per_slot: Tensor) -> Tensor:
+    def over_input(self, per_slot: Tensor) -> Tensor:
         """A number for each slot, shaped to be broadcast over the input."""
         x = self.input
         if self.kind == "batch":
@@ -84,9 +84,9 @@ class NormCall:
         is that without rounding errors divided by ε.
         """
         moments = self.moments()
-        centred = self.input if self.kind == "rms" else self.input - self.spread(moments.mean)
+        centred = self.input if self.kind == "rms" else self.input - self.over_input(moments.mean)
         silent = ~moments.resolved()
-        return centred.masked_fill(self.spread(silent), 0.0) if bool(silent.any()) else centred
+        return centred.masked_fill(self.over_input(silent), 0.0) if bool(silent.any()) else centred
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Moments:
         return self.size > _CONSTANT * self.mean.abs()
 
 
-def shared(call: NormCall, per_slot: Tensor) -> Tensor | None:
+def same_for_all_samples(call: NormCall, per_slot: Tensor) -> Tensor | None:
     """A number that is known for each slot on a few samples, as it holds for every sample; None if it does not.
 
     NaN is unknown, and taken for what the other samples say, or 1. Dimensions of a layer or rms norm's slots along
