@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
@@ -197,7 +197,8 @@ def _bare(model: nn.Module) -> nn.Module:
     parameters = list(model.parameters())
     if not parameters or any(parameter.is_meta for parameter in parameters):
         what = "has parameters without values" if parameters else "has no parameters"
-        raise UsageError(f"model: {type(model).__name__} {what}.", "Pass a network with weights.")
+        reason = f"{named('model')}: {type(model).__name__} {what}."
+        raise UsageError(reason, "Pass a network with weights.", argument="model", expected="weights", found=model)
     return model
 
 
