@@ -106,7 +106,7 @@ def _result(request: Request, options: MeasureOptions, wanted: BoundOptions) -> 
 def _document(
     subject: Subject, blocks: Blocks, options: MeasureOptions, found: PacBayesBound, seconds: float
 ) -> dict[str, Any]:
-    from bnsharp_cli.report.json import blocks_entry
+    from bnsharp_cli.report.json_document import blocks_entry
 
     return {
         **subject.document("bound"),

@@ -182,7 +182,7 @@ def _document(
     passed: bool,
     seconds: float,
 ) -> dict[str, Any]:
-    from bnsharp_cli.report.json import blocks_entry
+    from bnsharp_cli.report.json_document import blocks_entry
 
     cost = subject.surface.counter.cost
     outcomes = {True: "pass", False: "fail", None: "skip"}

@@ -155,7 +155,7 @@ def _document(
     measured: dict[str, list[Measurement]],
     seconds: float,
 ) -> dict[str, Any]:
-    from bnsharp_cli.report.json import blocks_entry
+    from bnsharp_cli.report.json_document import blocks_entry
 
     measures = {}
     for name, runs in measured.items():

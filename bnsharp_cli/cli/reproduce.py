@@ -16,7 +16,7 @@ from bnsharp_cli.workflows.progress import Display, duration
 
 if TYPE_CHECKING:
     from bnsharp_cli.report.reproduction import Row
-    from bnsharp_cli.training.recipes import Cell
+    from bnsharp_cli.training.paper_experiments import Cell
     from bnsharp_cli.workflows.experiment import Experiment
 
 EXAMPLE = "Example: bnsharp reproduce figure-1 --budget smoke --output figure-1"
@@ -46,7 +46,7 @@ def reproduce(
 
     What is done is kept in the folder: the same command goes on where it was interrupted, and more --seeds add runs.
     """
-    from bnsharp_cli.training.recipes import BUDGETS, cells
+    from bnsharp_cli.training.paper_experiments import BUDGETS, cells
     from bnsharp_cli.workflows.device import chosen_device
     from bnsharp_cli.workflows.experiment import Experiment, Place
 
@@ -92,7 +92,7 @@ def _execute(runs: Experiment, quiet: bool) -> None:
 
 
 def _deliver(runs: Experiment, experiment: str, budget: str, as_json: bool) -> None:
-    from bnsharp_cli.report.json import render
+    from bnsharp_cli.report.json_document import render
     from bnsharp_cli.report.reproduction import Row, plot_curves, print_reproduction
     from bnsharp_cli.report.terminal import console
 

@@ -132,7 +132,7 @@ def _document(
     epsilon: str,
     seconds: float,
 ) -> dict[str, Any]:
-    from bnsharp_cli.report.json import blocks_entry
+    from bnsharp_cli.report.json_document import blocks_entry
 
     cost = subject.surface.counter.cost
     return {

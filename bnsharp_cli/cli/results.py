@@ -81,7 +81,7 @@ def require_writable(output: Path | None, plot: Path | None = None, folder: Path
 
 def deliver(result: Result, as_json: bool, output: Path | None) -> None:
     """The result on stdout, as JSON or for a reader, and in a file if one was named."""
-    from bnsharp_cli.report.json import render
+    from bnsharp_cli.report.json_document import render
 
     document, show = result
     text = render(document)
@@ -97,7 +97,7 @@ def deliver_each(
     Returns:
         The highest exit code.
     """
-    from bnsharp_cli.report.json import render_line
+    from bnsharp_cli.report.json_document import render_line
 
     lines, worst = "", 0
     for checkpoint in checkpoints:

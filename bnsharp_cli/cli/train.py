@@ -15,7 +15,7 @@ from bnsharp_cli.workflows.progress import Display
 if TYPE_CHECKING:
     import torch
 
-    from bnsharp_cli.training.loop import Figures
+    from bnsharp_cli.training.evaluation import LossAndAccuracy
     from bnsharp_cli.training.options import TrainingOptions
     from bnsharp_cli.workflows.trainee import Wanted
     from bnsharp_cli.workflows.training_run import Run, Settings
@@ -109,7 +109,7 @@ def train(
 
 def _run(
     wanted: Wanted, options: TrainingOptions, settings: Settings, device: torch.device, quiet: bool
-) -> tuple[Run, dict[str, Figures]]:
+) -> tuple[Run, dict[str, LossAndAccuracy]]:
     """Train to the end."""
     from bnsharp_cli.workflows.trainee import open_trainee
     from bnsharp_cli.workflows.training_run import Run
@@ -127,7 +127,7 @@ def _run(
         raise
 
 
-def _report(run: Run, figures: dict[str, Figures]) -> None:
+def _report(run: Run, figures: dict[str, LossAndAccuracy]) -> None:
     with results.on_stdout():
         for name, part in figures.items():
             typer.echo(_line(name, part))
@@ -136,6 +136,6 @@ def _report(run: Run, figures: dict[str, Figures]) -> None:
             typer.echo(f"wrote {run.files.output} ({run.files.output.stat().st_size / 1000:.0f} kB)")
 
 
-def _line(name: str, figures: Figures) -> str:
+def _line(name: str, figures: LossAndAccuracy) -> str:
     accuracy = "" if figures.accuracy is None else f"  accuracy {figures.accuracy:.2%}"
     return f"{name:5}  loss {figures.loss:.4g}{accuracy}"

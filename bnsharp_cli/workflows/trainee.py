@@ -27,8 +27,9 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.training.examples import Examples, Resident, Streamed
-from bnsharp_cli.training.loop import Criterion, Training
+from bnsharp_cli.training.evaluation import LossFunction
+from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
+from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
 
 _SPLITS = ("train", "test")
@@ -106,7 +107,7 @@ class Trainee:
             processes=processes,
         )
 
-    def judge(self, device: torch.device) -> Criterion:
+    def judge(self, device: torch.device) -> LossFunction:
         """The same loss for outputs in float64, as figures are made with."""
         checked, tensor_only = _checked(self.criterion, device), self.criterion.tensor_only
         return lambda outputs, targets: checked(prediction(outputs) if tensor_only else outputs, targets)
@@ -139,8 +140,8 @@ def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress:
 
 def _examples(split: WholeSplit) -> Examples:
     if split.inputs is not None:
-        return Resident(split.inputs, split.targets)
-    return Streamed(split.read, len(split.targets), split.shape, ahead=split.repeatable)
+        return ExamplesInMemory(split.inputs, split.targets)
+    return StreamedExamples(split.read, len(split.targets), split.shape, ahead=split.repeatable)
 
 
 def _untrained(wanted: Wanted, split: WholeSplit) -> tuple[nn.Module, dict[str, object]]:

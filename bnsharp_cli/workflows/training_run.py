@@ -19,8 +19,9 @@ from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
 from bnsharp_cli.measurement.surface.execution import Batch
-from bnsharp_cli.report.json import render_line
-from bnsharp_cli.training.loop import Figures, Training, evaluate
+from bnsharp_cli.report.json_document import render_line
+from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
+from bnsharp_cli.training.loop import Training
 from bnsharp_cli.workflows import torchrun as processes
 from bnsharp_cli.workflows.progress import Display
 from bnsharp_cli.workflows.run_identity import changed, require_same, versions, what_decides
@@ -64,7 +65,7 @@ class Best:
     """
 
     epoch: int
-    figures: Figures
+    figures: LossAndAccuracy
 
 
 class Run:
@@ -98,7 +99,7 @@ class Run:
         processes.current().agree()
         self._continue()
 
-    def execute(self) -> dict[str, Figures]:
+    def execute(self) -> dict[str, LossAndAccuracy]:
         """Train the epochs that are left; the figures of the last network on each split.
 
         Raises:
@@ -144,7 +145,7 @@ class Run:
         shown = {"loss": loss, "test loss": test.loss, "accuracy": test.accuracy, "bn": sharpness}
         self._display.epoch(shown)
 
-    def _commit(self, figures: Mapping[str, Any], test: Figures) -> None:
+    def _commit(self, figures: Mapping[str, Any], test: LossAndAccuracy) -> None:
         """Make the epoch count."""
         best = Best(self._training.epoch, test)
         if self.best is not None and self.best.figures.merit >= test.merit:
@@ -154,7 +155,7 @@ class Run:
         self.best = best
         self.kept = self._training.epoch
 
-    def _write(self, figures: Mapping[str, Any], test: Figures, best: Best) -> None:
+    def _write(self, figures: Mapping[str, Any], test: LossAndAccuracy, best: Best) -> None:
         files = self.files
         if not self._metrics:
             files.begin()
@@ -173,7 +174,7 @@ class Run:
             }
         )
 
-    def _save(self, path: Path, figures: Mapping[str, Figures]) -> None:
+    def _save(self, path: Path, figures: Mapping[str, LossAndAccuracy]) -> None:
         if not processes.is_first():
             return
         training, trainee = self._training, self._trainee
@@ -227,7 +228,9 @@ class Run:
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
         kept = f" {self.files.output} holds epoch {self.kept}." if self.kept else ""
-        return NotMeasurableError(error.reason, f"{error.remedy}{kept}")
+        return NotMeasurableError(
+            error.marked_reason, f"{error.marked_remedy}{kept}", expected=error.expected, found=error.found
+        )
 
     def _continue(self) -> None:
         """Go on with what is there, if that is what the user wants.
@@ -264,7 +267,7 @@ class Run:
         self._training.load_state_dict(state)
         self.kept, self._metrics = done, int(state["metrics"])
         best = state["best"]
-        self.best = Best(int(best["epoch"]), Figures(best["loss"], best["accuracy"]))
+        self.best = Best(int(best["epoch"]), LossAndAccuracy(best["loss"], best["accuracy"]))
         self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
         if processes.is_first():
             atomic.append_at(self.files.metrics, self._metrics, "")
