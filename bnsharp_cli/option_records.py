@@ -41,6 +41,9 @@ class Declared:
         example: what to do instead, for the error.
         shown_default: the default in words, where the value itself says too little.
         complete: values to offer in the shell, where the type does not list them.
+        read: makes the value from the text on the command line, or from all texts of a ``repeatable`` option; for
+            values that are written otherwise than Python does, such as ``0.5,0.5``.
+        repeatable: whether an option with ``read`` may be given several times.
     """
 
     help: str
@@ -52,6 +55,8 @@ class Declared:
     example: str | None = None
     shown_default: str | None = None
     complete: Callable[[], tuple[str, ...]] | None = None
+    read: Callable[[Any], Any] | None = None
+    repeatable: bool = False
 
 
 def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's and argparse's word for it
@@ -114,6 +119,16 @@ class OptionField:
     def choices(self) -> tuple[str, ...]:
         """The allowed words of a ``Literal``; empty for anything else."""
         return get_args(self.item_type) if get_origin(self.item_type) is Literal else ()
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line, without dashes."""
+        return self.declared.flag or self.name.replace("_", "-")
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the command line may give it several times."""
+        return self.declared.repeatable if self.declared.read else self.several
 
     def require(self, value: Any) -> None:
         """Refuse a value that the declaration does not allow."""

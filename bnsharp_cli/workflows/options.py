@@ -1,0 +1,286 @@
+"""Options that workflows and commands take besides those of the measures and of training; nothing heavy is imported.
+
+>>> Data(samples=512).batch_size
+256
+>>> Data(batch_size=0)
+Traceback (most recent call last):
+bnsharp_cli.errors.UsageError: batch_size: expected at least 1, found 0. Change batch_size.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
+from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
+from bnsharp_cli.option_records import OptionRecord, option
+
+_SEED_BITS = 62  # a generator takes 64, and a few seeds are counted on from the one that is given
+
+
+
+def read_pairs(pairs: Sequence[str]) -> Mapping[str, object]:
+    """``KEY=VALUE`` pairs as a mapping; values are Python literals, or else texts.
+
+    >>> dict(read_pairs(["classes=100", "norm=batch"]))
+    {'classes': 100, 'norm': 'batch'}
+
+    Raises:
+        UsageError: a pair without an equals sign.
+    """
+    options: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError.of("arch_option", "KEY=VALUE", pair, "For example classes=100.")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def read_samples(text: str) -> int | None:
+    """The number of samples; None for ``all``.
+
+    Raises:
+        UsageError: neither a positive number nor ``all``.
+    """
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError.of("samples", "a positive number or all", text, "For example 2048.")
+    return int(text)
+
+
+def read_mean(text: str) -> tuple[float, ...]:
+    """The mean of each channel, with commas between."""
+    return _numbers("mean", text)
+
+
+def read_deviation(text: str) -> tuple[float, ...]:
+    """The standard deviation of each channel, with commas between."""
+    return _numbers("std", text)
+
+
+def _numbers(argument: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise UsageError.of(argument, "numbers", text, "For example 0.5,0.5,0.5.") from error
+
+
+def _seed(help: str) -> Any:  # noqa: A002 - as in option()
+    """A seed that every generator takes."""
+    return option(
+        0,
+        help,
+        expected=f"a number of at most {_SEED_BITS} bits",
+        accept=lambda seed: seed.bit_length() <= _SEED_BITS,
+        example="For example 0.",
+    )
+
+
+def _arch_option() -> Any:
+    return option(
+        None,
+        "Keyword of the network's constructor; repeatable.",
+        metavar="KEY=VALUE",
+        read=read_pairs,
+        repeatable=True,
+    )
+
+
+def _data_root() -> Any:
+    return option(None, "Folder of torchvision's data sets.")
+
+
+def _download() -> Any:
+    return option(False, "Let torchvision download missing data.")
+
+
+def _image_size() -> Any:
+    return option(
+        None,
+        "Resize images to this shorter side, keep the centre; 0 leaves their size alone.",
+        metavar="PIXELS",
+    )
+
+
+@dataclass(frozen=True)
+class CheckpointSource(OptionRecord):
+    """Which weights of a checkpoint are taken, and the network that they belong to.
+
+    Attributes:
+        key: path of the weights inside the file; None where it holds one set.
+        arch: the network; None for what the file says, or the only known one that fits.
+        arch_option: arguments of its constructor; None for none.
+    """
+
+    key: str | None = option(
+        None,
+        "Weights to take, if the file holds several: state_dict_ema, state_dict.student.",
+        metavar="PATH",
+    )
+    arch: str | None = option(
+        None, f"Network, if the file does not say: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES
+    )
+    arch_option: Mapping[str, object] | None = _arch_option()
+
+
+@dataclass(frozen=True)
+class Data(OptionRecord):
+    """The loss that is measured: the data, the fixed list of batches drawn from it, and what is computed on them.
+
+    Attributes:
+        data: the data set; None for what the checkpoint says.
+        split: of it.
+        data_root: folder of torchvision's data sets; None for torchvision's own.
+        download: whether torchvision may download what is missing.
+        loss: of a batch; None for the checkpoint's, or cross entropy.
+        samples: how many are drawn; None for the whole split, which is streamed where it must be.
+        batch_size: samples in a batch.
+        seed: of the draw.
+        image_size: of the shorter side; 0 for images of their own size, None for what the checkpoint says.
+        mean: of each channel of pixels in [0, 1]; None for what the checkpoint says.
+        std: standard deviation of each channel; None for what the checkpoint says.
+        bn: whether batch norm uses the statistics of the batch or running ones.
+    """
+
+    data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    split: Literal["train", "test"] = option("train", "Split of the data.")
+    data_root: Path | None = _data_root()
+    download: bool = _download()
+    loss: str | None = option(
+        None,
+        f"Loss: {LOSS_FORMS}.",
+        shown_default="the checkpoint's, or cross-entropy",
+        complete=lambda: LOSS_NAMES,
+    )
+    samples: int | None = option(
+        2048,
+        "Samples that are drawn; all streams the whole split if it must.",
+        metavar="INTEGER|all",
+        read=read_samples,
+        expected="a positive number or all",
+        accept=lambda samples: samples >= 1,
+        example="For example 2048.",
+    )
+    batch_size: int = option(
+        256,
+        "Samples in a batch; each batch is kept whole.",
+        expected="at least 1",
+        accept=lambda size: size >= 1,
+    )
+    seed: int = _seed("Seed of the batches and of everything random.")
+    image_size: int | None = _image_size()
+    mean: tuple[float, ...] | None = option(
+        None, "Mean of each channel in [0, 1], with commas: 0.5,0.5,0.5.", metavar="NUMBERS", read=read_mean
+    )
+    std: tuple[float, ...] | None = option(
+        None, "Standard deviation of each channel, with commas.", metavar="NUMBERS", read=read_deviation
+    )
+    bn: Literal["batch", "running"] = option(
+        "batch", "Batch norm uses the statistics of the batch (the paper's loss) or running ones."
+    )
+
+
+@dataclass(frozen=True)
+class Computing(OptionRecord):
+    """Where to compute.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+    """
+
+    device: str = option("auto", "Where to compute: auto, cpu or cuda.", complete=lambda: ("auto", "cpu", "cuda"))
+
+
+@dataclass(frozen=True)
+class Output(OptionRecord):
+    """What a command prints and writes.
+
+    Attributes:
+        json: print the JSON document instead of tables.
+        output: file of the document.
+        quiet: neither notices nor progress.
+    """
+
+    json: bool = option(False, "Print one JSON document instead of the table.")
+    output: Path | None = option(None, "Write the JSON document to this file.")
+    quiet: bool = option(False, "No notices and no progress.")
+
+
+@dataclass(frozen=True)
+class Picture(OptionRecord):
+    """The picture of a result.
+
+    Attributes:
+        plot: its file.
+    """
+
+    plot: Path | None = option(None, "Write a picture to this file (.png, .svg or .pdf).")
+
+
+@dataclass(frozen=True)
+class InspectionOptions(OptionRecord):
+    """How the blocks of a network are found without data.
+
+    Attributes:
+        image_size: height and width of the random images; None for the first that the network accepts.
+        seed: of the images.
+    """
+
+    image_size: int | None = option(
+        None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
+    )
+    seed: int = _seed("Seed of the random images.")
+
+
+@dataclass(frozen=True)
+class TrainingTask(OptionRecord):
+    """What is trained on what.
+
+    Attributes:
+        arch: the network.
+        arch_option: arguments of its constructor; None for none.
+        data: the data set, whose training split is learned and whose test split judges.
+        data_root: folder of torchvision's data sets; None for torchvision's own.
+        download: whether torchvision may download what is missing.
+        image_size: of the shorter side; 0 or None for images of their own size.
+        loss: of a batch.
+    """
+
+    arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)
+    arch_option: Mapping[str, object] | None = _arch_option()
+    data: str = option("digits", f"Data: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    data_root: Path | None = _data_root()
+    download: bool = _download()
+    image_size: int | None = _image_size()
+    loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", complete=lambda: LOSS_NAMES)
+
+
+@dataclass(frozen=True)
+class TrainingRunOptions(OptionRecord):
+    """What a training run does beside training; none of it changes a bit of the network.
+
+    Attributes:
+        output: checkpoint of the last network; the other files of the run go beside it.
+        measure_every: epochs between two measurements of BN-Sharpness; 0 for none.
+        measure_samples: samples that it is measured on.
+        track: see :func:`~bnsharp_cli.integrations.trackers.open_tracker`.
+        resume: go on with what is there.
+    """
+
+    output: Path = option(MISSING, "Where to write the checkpoint; other files of the run go beside it.")
+    measure_every: int = option(0, "Measure BN-Sharpness every so many epochs; 0 for never.", metavar="EPOCHS")
+    measure_samples: int = option(1024, "Samples that it is measured on.")
+    track: str | None = option(
+        None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE"
+    )
+    resume: bool = option(False, "Go on with the run that was interrupted, if there is one.")
