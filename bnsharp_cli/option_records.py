@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 
 from bnsharp_cli.errors import UsageError, named
 
@@ -76,6 +76,12 @@ def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's
     return field(default=default, metadata={_KEY: declared}, kw_only=default is MISSING)
 
 
+def same_option(record: type[OptionRecord], name: str) -> Any:
+    """A field that is declared as the field ``name`` of another record is."""
+    (own,) = (one for one in fields(cast(Any, record)) if one.name == name)
+    return field(default=own.default, metadata=own.metadata)
+
+
 class OptionRecord:
     """Checks every field against its declaration when a record is made."""
 
@@ -87,6 +93,16 @@ class OptionRecord:
         """
         for one in declared_fields(type(self)):
             one.require(getattr(self, one.name))
+
+    @classmethod
+    def flat_fields(cls) -> tuple[OptionField, ...]:
+        """All options by name, at one level; a record with options in a record of their own has more than fields."""
+        return declared_fields(cast(Hashable, cls))
+
+    @classmethod
+    def from_flat(cls, **flat: Any) -> Self:
+        """The record from the names of :meth:`flat_fields`."""
+        return cls(**flat)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import typer
 
 from bnsharp_cli.cli.spelling import as_option, speak
 from bnsharp_cli.errors import UsageError, named, spelt
-from bnsharp_cli.option_records import OptionField, OptionRecord, declared_fields
+from bnsharp_cli.option_records import OptionField, OptionRecord
 
 Command = Callable[..., None]
 _TYPES = {bool, int, float, str, Path}
@@ -40,7 +40,8 @@ def with_options(command: Command) -> Command:
     """
     hints = get_type_hints(command, include_extras=True)
     parts = {name: _part(hints[name]) for name in inspect.signature(command).parameters}
-    plain = [_parameter(name, hints[name]) for name, part in parts.items() if part is None]
+    own = inspect.signature(command).parameters
+    plain = [_parameter(name, hints[name], own[name].default) for name, part in parts.items() if part is None]
     flags = {parameter.name: parameter.name.upper() for parameter in plain}
     options: dict[str, inspect.Parameter] = {}
     for one, default in ((one, part.default(one)) for part in parts.values() if part for one in part.options):
@@ -71,7 +72,7 @@ class _Part:
     @property
     def options(self) -> Iterator[OptionField]:
         """What its user can give."""
-        return (one for one in declared_fields(self.record) if one.name not in self.fixed)
+        return (one for one in self.record.flat_fields() if one.name not in self.fixed)
 
     def made(self, given: Mapping[str, Any]) -> OptionRecord:
         """The record of what was given.
@@ -80,7 +81,7 @@ class _Part:
             UsageError: an option that is missing, or out of its range.
         """
         values = {one.name: _value(one, given[_key(one)], self.default(one)) for one in self.options}
-        return self.record(**{**values, **self.fixed})
+        return self.record.from_flat(**{**values, **self.fixed})
 
     def default(self, one: OptionField) -> Any:
         """The default in this command."""
@@ -94,7 +95,7 @@ def _part(hint: Any) -> _Part | None:
         return None
     defaults = next((one for one in said if isinstance(one, Defaults)), {})
     fixed = next((one for one in said if isinstance(one, Fixed)), {})
-    known = {one.name for one in declared_fields(record)}
+    known = {one.name for one in record.flat_fields()}
     assert known >= {*defaults, *fixed}, f"{record.__name__} has no such options"
     return _Part(record, defaults, fixed)
 
@@ -163,8 +164,14 @@ def _value(one: OptionField, given: Any, default: Any) -> Any:
         given = None
     if given is None:
         if default is MISSING:
-            raise UsageError(f"{named(one.name)} is missing.", one.declared.example or _WITHOUT_EXAMPLE)
+            raise _missing(one)
         return default
     if one.declared.read is not None:
         return one.declared.read(given)
     return tuple(given) if isinstance(given, Sequence) and one.several else given
+
+
+def _missing(one: OptionField) -> UsageError:
+    expected = one.declared.expected
+    reason = f"{named(one.name)} is missing" + (f": expected {expected}." if expected else ".")
+    return UsageError(reason, one.declared.example or _WITHOUT_EXAMPLE, argument=one.name, expected=expected or None)

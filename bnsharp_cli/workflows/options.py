@@ -13,15 +13,20 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
-from bnsharp_cli.option_records import OptionRecord, option
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.option_records import OptionRecord, option, same_option
 
-_SEED_BITS = 62  # a generator takes 64, and a few seeds are counted on from the one that is given
+RESCALED_DATA = MappingProxyType({"samples": 1024})
+"""What the invariance test takes unless it is given, where that differs from the default."""
 
+RESCALED_MEASURING = MappingProxyType({"precision": "float64", "ball_samples": 16})
+"""The same for the options of the measures."""
 
 
 def read_pairs(pairs: Sequence[str]) -> Mapping[str, object]:
@@ -73,17 +78,6 @@ def _numbers(argument: str, text: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(","))
     except ValueError as error:
         raise UsageError.of(argument, "numbers", text, "For example 0.5,0.5,0.5.") from error
-
-
-def _seed(help: str) -> Any:  # noqa: A002 - as in option()
-    """A seed that every generator takes."""
-    return option(
-        0,
-        help,
-        expected=f"a number of at most {_SEED_BITS} bits",
-        accept=lambda seed: seed.bit_length() <= _SEED_BITS,
-        example="For example 0.",
-    )
 
 
 def _arch_option() -> Any:
@@ -177,7 +171,7 @@ class Data(OptionRecord):
         expected="at least 1",
         accept=lambda size: size >= 1,
     )
-    seed: int = _seed("Seed of the batches and of everything random.")
+    seed: int = same_option(MeasureOptions, "seed")
     image_size: int | None = _image_size()
     mean: tuple[float, ...] | None = option(
         None, "Mean of each channel in [0, 1], with commas: 0.5,0.5,0.5.", metavar="NUMBERS", read=read_mean
@@ -228,18 +222,55 @@ class Picture(OptionRecord):
 
 
 @dataclass(frozen=True)
+class Sharding(OptionRecord):
+    """A share of many checkpoints.
+
+    Attributes:
+        shard: ``i/n`` for every n-th of the sorted checkpoints, from the i-th on; None for all.
+    """
+
+    shard: str | None = option(
+        None, "Measure only every N-th of the sorted checkpoints, from the I-th on.", metavar="I/N"
+    )
+
+
+@dataclass(frozen=True)
+class SavedCopies(OptionRecord):
+    """What becomes of rescaled copies.
+
+    Attributes:
+        save_copies: the folder that they are written to; None for none.
+    """
+
+    save_copies: Path | None = option(None, "Write the copies to this folder.")
+
+
+@dataclass(frozen=True)
 class InspectionOptions(OptionRecord):
     """How the blocks of a network are found without data.
 
     Attributes:
         image_size: height and width of the random images; None for the first that the network accepts.
+        partition: of the blocks.
         seed: of the images.
     """
 
     image_size: int | None = option(
         None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
     )
-    seed: int = _seed("Seed of the random images.")
+    partition: Literal["paper", "extended"] = same_option(MeasureOptions, "partition")
+    seed: int = same_option(MeasureOptions, "seed")
+
+
+@dataclass(frozen=True)
+class Listing(OptionRecord):
+    """How much of a checkpoint is listed.
+
+    Attributes:
+        every: all of it, instead of the first and the largest.
+    """
+
+    every: bool = option(False, "Every tensor, metadata entry and note.", flag="all")
 
 
 @dataclass(frozen=True)
@@ -278,8 +309,21 @@ class TrainingRunOptions(OptionRecord):
     """
 
     output: Path = option(MISSING, "Where to write the checkpoint; other files of the run go beside it.")
-    measure_every: int = option(0, "Measure BN-Sharpness every so many epochs; 0 for never.", metavar="EPOCHS")
-    measure_samples: int = option(1024, "Samples that it is measured on.")
+    measure_every: int = option(
+        0,
+        "Measure BN-Sharpness every so many epochs; 0 for never.",
+        metavar="EPOCHS",
+        expected="a number from 0 on",
+        accept=lambda epochs: epochs >= 0,
+        example="0 for never.",
+    )
+    measure_samples: int = option(
+        1024,
+        "Samples that it is measured on.",
+        expected="at least 2",
+        accept=lambda samples: samples >= 2,
+        example="For example 1024.",
+    )
     track: str | None = option(
         None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE"
     )
