@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, cast
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.option_records import OptionRecord, declared_fields
@@ -23,20 +24,25 @@ class RangedRecord(OptionRecord):
         Raises:
             UsageError: naming the first such argument.
         """
-        for one in declared_fields(cast(Hashable, type(self))):
-            value = getattr(self, one.name)
-            if one.item_type in {int, float} and (value is not None or not one.optional):
-                require_range(one.name, value, one.declared.expected, one.declared.accept or (lambda _: True))
-            else:
-                one.require(value)
+        for one in declared_fields(type(self)):
+            try:
+                one.require(getattr(self, one.name))
+            except UsageError as error:
+                if one.item_type not in {int, float}:
+                    raise
+                raise _out_of_range(one.name, error.expected, error.found) from error
 
 
 def require_range(argument: str, found: Any, expected: str, accept: Callable[[Any], bool]) -> None:
-    """Refuse a number that is not in its range.
+    """Refuse a number of a field without a declaration.
 
     Raises:
         UsageError: naming the argument, and the range in the remedy.
     """
-    if not accept(found):
-        reason = f"{named(argument)}: {found} is out of range."
-        raise UsageError(reason, f"Give {expected}.", argument=argument, expected=expected, found=found)
+    if isinstance(found, bool) or not isinstance(found, numbers.Real) or not accept(found):
+        raise _out_of_range(argument, expected, found)
+
+
+def _out_of_range(argument: str, expected: str, found: object) -> UsageError:
+    reason = f"{named(argument)}: {found} is out of range."
+    return UsageError(reason, f"Give {expected}.", argument=argument, expected=expected, found=found)

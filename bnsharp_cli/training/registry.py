@@ -1,16 +1,15 @@
-"""Every training rule once: its name, what it does, its options, and where its code is.
+"""Every training rule by its name: what it does, what it costs, its options, and where its class is.
 
-A new rule takes its own file and an entry in ``TRAINING_RULES``; its options, if it has any, are a record beside the
-entry. Commands read this table for their help, so nothing here imports torch: the code of a rule is loaded when a
-network is trained with it.
+A new rule is a class in a file of its own and its entry here, with a record of its options if it has any. Commands
+read this table for their help, so nothing here imports torch: a rule's class is imported when a network is trained.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, option
@@ -191,58 +190,80 @@ class SamOptions(RuleOptions):
 
 
 @dataclass(frozen=True)
-class RegisteredRule:
-    """A training rule that can be chosen by its name.
+class RuleEntry:
+    """A training rule, for lists and for whoever chooses it by its name.
 
     Attributes:
-        name: as users write it.
-        help: what it does, one line.
-        code: ``module:class`` of the :class:`~bnsharp_cli.training.rules.Rule`.
-        options: the record of its own options.
+        name: as the Python interface and the commands take it.
+        summary: what it does, one line.
+        cost: gradients of a step, in words; :attr:`RuleOptions.gradients_per_step` is their number.
+        source: where it was published.
+        load: ``module:class`` of the :class:`~bnsharp_cli.training.rules.Rule`; imported on first use.
+        options: the record of the options that only this rule has.
     """
 
     name: str
-    help: str
-    code: str
+    summary: str
+    cost: str
+    source: str
+    load: str
     options: type[RuleOptions] = RuleOptions
 
-    def load(self) -> type[Rule]:
-        """Import its code."""
-        module, _, name = self.code.partition(":")
-        loaded: type[Rule] = getattr(importlib.import_module(module), name)
-        return loaded
+    @property
+    def rule_class(self) -> type[Rule]:
+        """The rule's class."""
+        module, _, name = self.load.partition(":")
+        return cast("type[Rule]", getattr(import_module(module), name))
 
 
-TRAINING_RULES: dict[str, RegisteredRule] = {
-    rule.name: rule
-    for rule in (
-        RegisteredRule("sgd", "stochastic gradient descent with momentum", "bnsharp_cli.training.rules:Sgd"),
-        RegisteredRule(
-            "sgds",
-            "SGD on the loss and λ · BN-Sharpness^p (Yi et al., Algorithm 1)",
-            "bnsharp_cli.training.sgds:Sgds",
-            SgdsOptions,
-        ),
-        RegisteredRule(
-            "entropy-sgd",
-            "descent of the local entropy (Chaudhari et al.)",
-            "bnsharp_cli.training.entropy_sgd:EntropySgd",
-            EntropySgdOptions,
-        ),
-        RegisteredRule(
-            "sam", "sharpness-aware minimisation (Foret et al.)", "bnsharp_cli.training.sam:Sam", SamOptions
-        ),
-        RegisteredRule(
-            "asam",
-            "SAM with a radius relative to the weights (Kwon et al.)",
-            "bnsharp_cli.training.sam:Asam",
-            SamOptions,
-        ),
-    )
-}
+_HERE = "bnsharp_cli.training"
+
+_ENTRIES = (
+    RuleEntry(
+        name="sgd",
+        summary="stochastic gradient descent with momentum",
+        cost="1 gradient",
+        source="Robbins and Monro, 1951",
+        load=f"{_HERE}.rules:Sgd",
+    ),
+    RuleEntry(
+        name="sgds",
+        summary="SGD on the loss and λ · BN-Sharpness^p",
+        cost="3 gradients, and 2 more for each search step",
+        source="Yi et al., IJCAI 2019, Algorithm 1",
+        load=f"{_HERE}.sgds:Sgds",
+        options=SgdsOptions,
+    ),
+    RuleEntry(
+        name="entropy-sgd",
+        summary="descent of the local entropy, which is large in wide valleys",
+        cost="1 gradient for each inner step",
+        source="Chaudhari et al., ICLR 2017, Algorithm 1",
+        load=f"{_HERE}.entropy_sgd:EntropySgd",
+        options=EntropySgdOptions,
+    ),
+    RuleEntry(
+        name="sam",
+        summary="sharpness-aware minimisation: the gradient at the top of a ball",
+        cost="2 gradients",
+        source="Foret et al., ICLR 2021",
+        load=f"{_HERE}.sam:Sam",
+        options=SamOptions,
+    ),
+    RuleEntry(
+        name="asam",
+        summary="SAM with a radius relative to each weight",
+        cost="2 gradients",
+        source="Kwon et al., ICML 2021",
+        load=f"{_HERE}.sam:Asam",
+        options=SamOptions,
+    ),
+)
+
+TRAINING_RULES: dict[str, RuleEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
-def registered_rule(name: str) -> RegisteredRule:
+def registered_rule(name: str) -> RuleEntry:
     """The rule of that name.
 
     Raises:
