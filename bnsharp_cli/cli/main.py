@@ -13,11 +13,11 @@ import typer
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
-from bnsharp_cli.cli.signature import with_options
+from bnsharp_cli.cli.signature import Command, with_options
 from bnsharp_cli.errors import LostProcessError, UsageError, described
 from bnsharp_cli.workflows import torchrun
 
-COMMANDS = {
+COMMANDS: dict[Command, str] = {
     measure.measure: measure.EXAMPLE,
     rescale_test.rescale_test: rescale_test.EXAMPLE,
     check.check: check.EXAMPLE,

@@ -20,8 +20,7 @@ from bnsharp_cli.workflows.options import (
     Computing,
     Data,
     Output,
-    Picture,
-    SavedCopies,
+    RescaledFiles,
 )
 
 if TYPE_CHECKING:
@@ -35,9 +34,8 @@ def rescale_test(
     data: Annotated[Data, Defaults(RESCALED_DATA)],
     measuring: Annotated[MeasureOptions, Defaults(RESCALED_MEASURING), Fixed(partition="paper")],
     rescaling: RescaleOptions,
-    copies: SavedCopies,
+    files: RescaledFiles,
     computing: Computing,
-    picture: Picture,
     output: Output,
     checkpoint: OptionalCheckpoint = None,
 ) -> None:
@@ -45,7 +43,7 @@ def rescale_test(
 
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
-    results.require_writable(output.output, picture.plot, copies.save_copies)
+    results.require_writable(output.output, files.plot, files.save_copies)
     from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:
@@ -55,8 +53,7 @@ def rescale_test(
             data,
             measuring,
             rescaling,
-            copies=copies.save_copies,
-            plot=picture.plot,
+            files=files,
             computing=computing,
             reporter=reporter,
         )

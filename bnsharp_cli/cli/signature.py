@@ -30,7 +30,7 @@ class Defaults(dict[str, Any]):
 
 
 class Fixed(dict[str, Any]):
-    """Values that a command decides, so that its users have no such option: ``Annotated[Output, Fixed(output=None)]``."""
+    """Values that a command decides, so that it has no such options: ``Annotated[Output, Fixed(output=None)]``."""
 
 
 def with_options(command: Command) -> Command:
@@ -93,8 +93,8 @@ def _part(hint: Any) -> _Part | None:
     record, *said = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if not (isinstance(record, type) and issubclass(record, OptionRecord)):
         return None
-    defaults = next((one for one in said if isinstance(one, Defaults)), {})
-    fixed = next((one for one in said if isinstance(one, Fixed)), {})
+    defaults = next((one for one in said if isinstance(one, Defaults)), Defaults())
+    fixed = next((one for one in said if isinstance(one, Fixed)), Fixed())
     known = {one.name for one in record.flat_fields()}
     assert known >= {*defaults, *fixed}, f"{record.__name__} has no such options"
     return _Part(record, defaults, fixed)
@@ -141,9 +141,13 @@ def _as_typed(one: OptionField, plain: Any) -> Any:
 
 
 def _completion(one: OptionField) -> Callable[[str], list[str]] | None:
-    offered = one.declared.complete or ((lambda: one.choices) if one.choices else None)
-    if offered is None:
-        return None
+    if one.declared.complete is not None:
+        return starting(one.declared.complete)
+    return starting(lambda: one.choices) if one.choices else None
+
+
+def starting(offered: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """What completes a word in the shell: those on offer that begin with it."""
 
     def complete(incomplete: str) -> list[str]:
         return [word for word in offered() if word.startswith(incomplete)]
@@ -153,7 +157,7 @@ def _completion(one: OptionField) -> Callable[[str], list[str]] | None:
 
 def _written(one: OptionField, default: Any) -> Any:
     """The default as typer gets it and shows it."""
-    if default is MISSING or default is None or one.repeatable:
+    if default in (MISSING, None, ()) or one.repeatable:
         return None
     return str(default) if one.declared.read else default
 

@@ -10,7 +10,8 @@ from typing import Any
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.bound.pac_bayes import BoundOptions, PacBayesBound, pac_bayes_bound
+from bnsharp_cli.measurement.bound.options import BoundOptions
+from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound, pac_bayes_bound
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.workflows.device import computing_on

@@ -254,9 +254,7 @@ def _surface(
     with naming(data.spec):
         answers = _require_fit(surface, point, data.batches, data.criterion)
     if data.folders and data.criterion.of_classes and answers not in {0, data.folders}:
-        reporter.notice(
-            f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name"
-        )
+        reporter.notice(f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name")
     if opened.checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, opened.checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(bn == "batch", input_scales=scales))

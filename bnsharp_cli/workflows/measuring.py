@@ -96,9 +96,7 @@ def measure_checkpoint(
     """
     began, data = time.monotonic(), data or Data()
     with computing_on((computing or Computing()).device) as device:
-        network = open_network(
-            checkpoint, source or CheckpointSource(), data, runs[0].precision, device, reporter
-        )
+        network = open_network(checkpoint, source or CheckpointSource(), data, runs[0].precision, device, reporter)
         reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, runs[0].partition)
         measured: dict[str, list[Measurement]] = {}

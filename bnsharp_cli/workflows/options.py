@@ -21,11 +21,13 @@ from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOS
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.training.ranges import RangedRecord
+from bnsharp_cli.training.recipes import BUDGETS
 
-RESCALED_DATA = MappingProxyType({"samples": 1024})
+RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})
 """What the invariance test takes unless it is given, where that differs from the default."""
 
-RESCALED_MEASURING = MappingProxyType({"precision": "float64", "ball_samples": 16})
+RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
 """The same for the options of the measures."""
 
 
@@ -80,32 +82,6 @@ def _numbers(argument: str, text: str) -> tuple[float, ...]:
         raise UsageError.of(argument, "numbers", text, "For example 0.5,0.5,0.5.") from error
 
 
-def _arch_option() -> Any:
-    return option(
-        None,
-        "Keyword of the network's constructor; repeatable.",
-        metavar="KEY=VALUE",
-        read=read_pairs,
-        repeatable=True,
-    )
-
-
-def _data_root() -> Any:
-    return option(None, "Folder of torchvision's data sets.")
-
-
-def _download() -> Any:
-    return option(False, "Let torchvision download missing data.")
-
-
-def _image_size() -> Any:
-    return option(
-        None,
-        "Resize images to this shorter side, keep the centre; 0 leaves their size alone.",
-        metavar="PIXELS",
-    )
-
-
 @dataclass(frozen=True)
 class CheckpointSource(OptionRecord):
     """Which weights of a checkpoint are taken, and the network that they belong to.
@@ -124,7 +100,13 @@ class CheckpointSource(OptionRecord):
     arch: str | None = option(
         None, f"Network, if the file does not say: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES
     )
-    arch_option: Mapping[str, object] | None = _arch_option()
+    arch_option: Mapping[str, object] | None = option(
+        None,
+        "Keyword of the network's constructor; repeatable.",
+        metavar="KEY=VALUE",
+        read=read_pairs,
+        repeatable=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -148,8 +130,8 @@ class Data(OptionRecord):
 
     data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
     split: Literal["train", "test"] = option("train", "Split of the data.")
-    data_root: Path | None = _data_root()
-    download: bool = _download()
+    data_root: Path | None = option(None, "Folder of torchvision's data sets.")
+    download: bool = option(False, "Let torchvision download missing data.")
     loss: str | None = option(
         None,
         f"Loss: {LOSS_FORMS}.",
@@ -172,7 +154,9 @@ class Data(OptionRecord):
         accept=lambda size: size >= 1,
     )
     seed: int = same_option(MeasureOptions, "seed")
-    image_size: int | None = _image_size()
+    image_size: int | None = option(
+        None, "Resize images to this shorter side, keep the centre; 0 leaves their size alone.", metavar="PIXELS"
+    )
     mean: tuple[float, ...] | None = option(
         None, "Mean of each channel in [0, 1], with commas: 0.5,0.5,0.5.", metavar="NUMBERS", read=read_mean
     )
@@ -196,6 +180,17 @@ class Computing(OptionRecord):
 
 
 @dataclass(frozen=True)
+class Messages(OptionRecord):
+    """What a command says beside its result.
+
+    Attributes:
+        quiet: neither notices nor progress.
+    """
+
+    quiet: bool = option(False, "No notices and no progress.")
+
+
+@dataclass(frozen=True)
 class Output(OptionRecord):
     """What a command prints and writes.
 
@@ -207,7 +202,7 @@ class Output(OptionRecord):
 
     json: bool = option(False, "Print one JSON document instead of the table.")
     output: Path | None = option(None, "Write the JSON document to this file.")
-    quiet: bool = option(False, "No notices and no progress.")
+    quiet: bool = same_option(Messages, "quiet")
 
 
 @dataclass(frozen=True)
@@ -235,14 +230,16 @@ class Sharding(OptionRecord):
 
 
 @dataclass(frozen=True)
-class SavedCopies(OptionRecord):
-    """What becomes of rescaled copies.
+class RescaledFiles(OptionRecord):
+    """What the invariance test writes.
 
     Attributes:
-        save_copies: the folder that they are written to; None for none.
+        save_copies: folder of the copies; None for none.
+        plot: file of a picture; None for none.
     """
 
     save_copies: Path | None = option(None, "Write the copies to this folder.")
+    plot: Path | None = same_option(Picture, "plot")
 
 
 @dataclass(frozen=True)
@@ -288,16 +285,16 @@ class TrainingTask(OptionRecord):
     """
 
     arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)
-    arch_option: Mapping[str, object] | None = _arch_option()
+    arch_option: Mapping[str, object] | None = same_option(CheckpointSource, "arch_option")
     data: str = option("digits", f"Data: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
-    data_root: Path | None = _data_root()
-    download: bool = _download()
-    image_size: int | None = _image_size()
+    data_root: Path | None = same_option(Data, "data_root")
+    download: bool = same_option(Data, "download")
+    image_size: int | None = same_option(Data, "image_size")
     loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", complete=lambda: LOSS_NAMES)
 
 
 @dataclass(frozen=True)
-class TrainingRunOptions(OptionRecord):
+class TrainingRunOptions(RangedRecord):
     """What a training run does beside training; none of it changes a bit of the network.
 
     Attributes:
@@ -315,16 +312,48 @@ class TrainingRunOptions(OptionRecord):
         metavar="EPOCHS",
         expected="a number from 0 on",
         accept=lambda epochs: epochs >= 0,
-        example="0 for never.",
     )
     measure_samples: int = option(
         1024,
         "Samples that it is measured on.",
         expected="at least 2",
         accept=lambda samples: samples >= 2,
-        example="For example 1024.",
     )
-    track: str | None = option(
-        None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE"
-    )
+    track: str | None = option(None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE")
     resume: bool = option(False, "Go on with the run that was interrupted, if there is one.")
+
+
+@dataclass(frozen=True)
+class ReproductionOptions(OptionRecord):
+    """How an experiment of the paper is done again.
+
+    Attributes:
+        output: folder of the networks, the results and the picture.
+        budget: a name in :data:`~bnsharp_cli.training.recipes.BUDGETS`.
+        seeds: runs of each cell.
+        cifar10: where CIFAR-10 is.
+        cifar100: where CIFAR-100 is.
+        only: names of the cells that are run; none for all.
+        measured_samples: samples that final networks are measured on.
+        data_root: folder of torchvision's data sets; None for torchvision's own.
+        download: whether torchvision may download what is missing.
+    """
+
+    output: Path = option(MISSING, "Folder of the networks, the results and the picture.")
+    budget: str = option(
+        "smoke",
+        "smoke (embedded digits, two minutes), cpu (5,000 images, 20 epochs) or full (the paper's).",
+        complete=lambda: tuple(BUDGETS),
+    )
+    seeds: int = option(1, "Runs of each cell.", expected="at least 1", accept=lambda seeds: seeds >= 1)
+    cifar10: str = option("cifar10", f"Where CIFAR-10 is, as in {named('data')} of train.", metavar="DATA")
+    cifar100: str = option("cifar100", "Where CIFAR-100 is.", metavar="DATA")
+    only: tuple[str, ...] = option((), "Run this cell alone, such as SGDS-0; repeatable.", metavar="CELL")
+    measured_samples: int = option(
+        2048,
+        "Samples that final networks are measured on.",
+        expected="at least 2",
+        accept=lambda samples: samples >= 2,
+    )
+    data_root: Path | None = same_option(Data, "data_root")
+    download: bool = same_option(Data, "download")

@@ -19,8 +19,16 @@ from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.copies import save_copies
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork, open_network
-from bnsharp_cli.workflows.options import RESCALED_DATA, RESCALED_MEASURING, CheckpointSource, Computing, Data
+from bnsharp_cli.workflows.options import (
+    RESCALED_DATA,
+    RESCALED_MEASURING,
+    CheckpointSource,
+    Computing,
+    Data,
+    RescaledFiles,
+)
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
+
 
 @dataclass(frozen=True)
 class RescaledCheckpoint:
@@ -65,8 +73,7 @@ def rescale_checkpoint(
     options: MeasureOptions | None = None,
     rescaling: RescaleOptions | None = None,
     *,
-    copies: Path | None = None,
-    plot: Path | None = None,
+    files: RescaledFiles | None = None,
     computing: Computing | None = None,
     reporter: Reporter = SILENT,
 ) -> RescaledCheckpoint:
@@ -78,8 +85,7 @@ def rescale_checkpoint(
         data: the loss; None for 1,024 samples of what the checkpoint says.
         options: of the measures; None for float64.
         rescaling: of the verdict.
-        copies: folder that the copies are written to; None for none.
-        plot: file of a picture of the measures; None for none.
+        files: where copies and picture are written.
         computing: where to compute.
         reporter: told what the user should know.
 
@@ -91,11 +97,8 @@ def rescale_checkpoint(
     with computing_on((computing or Computing()).device) as device:
         network = open_network(checkpoint, source or CheckpointSource(), data, options.precision, device, reporter)
         blocks, report = _rescale(network, options, rescaling, reporter)
-        if copies is not None and torchrun.is_first():
-            save_copies(copies, network, report, rescaling.epsilon == "stored")
-            reporter.notice(f"wrote {len(report.kept)} copies to {copies}")
-        if plot is not None and torchrun.is_first():
-            plot_invariance(plot, report, f"{network.checkpoint.path.name}: one function, rescaled")
+        if files is not None and torchrun.is_first():
+            _write(files, network, report, rescaling.epsilon == "stored", reporter)
     return RescaledCheckpoint(network, blocks, options, rescaling, report, time.monotonic() - began)
 
 
@@ -116,3 +119,13 @@ def _rescale(
     )
     reporter.activity("")
     return blocks, report
+
+
+def _write(
+    files: RescaledFiles, network: MeasuredNetwork, report: InvarianceReport, stored: bool, reporter: Reporter
+) -> None:
+    if files.save_copies is not None:
+        save_copies(files.save_copies, network, report, stored)
+        reporter.notice(f"wrote {len(report.kept)} copies to {files.save_copies}")
+    if files.plot is not None:
+        plot_invariance(files.plot, report, f"{network.checkpoint.path.name}: one function, rescaled")

@@ -203,7 +203,9 @@ class TrainingRun:
         try:
             tracker.log(self._training.epoch, figures)
         except Exception as error:  # a tracker raises whatever its network gives it reason to; training goes on
-            self._reporter.notice(f"{named('track')}: epoch {self._training.epoch} was not sent: {kind_and_line(error)}")
+            self._reporter.notice(
+                f"{named('track')}: epoch {self._training.epoch} was not sent: {kind_and_line(error)}"
+            )
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
         kept = f" {self.files.output} holds epoch {self.kept}." if self.kept else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bnsharp_cli.workflows.progress import Display, duration
 
 FIGURES = {"loss": 0.51234, "accuracy": 0.9125, "bn": None}
