@@ -224,19 +224,15 @@ class Training:
 
 
 def _rule(module: nn.Module, options: TrainingOptions, blocks: Callable[[], Blocks]) -> Rule:
-    return (
-        registered_rule(options.rule)
-        .load()
-        .from_options(
-            module,
-            options.own_options,
-            blocks,
-            lr=options.learning_rate,
-            momentum=options.momentum,
-            weight_decay=options.weight_decay,
-            nesterov=options.nesterov,
-            clip_gradient=options.clip_gradient,
-        )
+    return registered_rule(options.rule).rule_class.from_options(
+        module,
+        options.own_options,
+        blocks,
+        lr=options.learning_rate,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        nesterov=options.nesterov,
+        clip_gradient=options.clip_gradient,
     )
 
 

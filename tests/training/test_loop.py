@@ -17,7 +17,7 @@ from bnsharp_cli.training import loop
 from bnsharp_cli.training.examples import Resident, Streamed, in_parts
 from bnsharp_cli.training.loop import Training, evaluate
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.registry import TRAINING_RULES, EntropySgdOptions, RegisteredRule, SgdsOptions
+from bnsharp_cli.training.registry import TRAINING_RULES, EntropySgdOptions, SgdsOptions
 from bnsharp_cli.training.rules import Closure, Sgd
 from tests.cases import images, mlp_bn, vectors
 
@@ -128,7 +128,7 @@ def test_a_rule_of_several_batches_gets_independent_ones_and_keeps_the_order_of_
     torch.manual_seed(0)
     module = nn.Linear(4, 3)
     usual = trained(copy.deepcopy(module), EXAMPLES, options)
-    monkeypatch.setitem(TRAINING_RULES, "sgd", RegisteredRule("sgd", "takes three batches", f"{__name__}:Greedy"))
+    monkeypatch.setitem(TRAINING_RULES, "sgd", replace(TRAINING_RULES["sgd"], load=f"{__name__}:Greedy"))
     training = Training(module, EXAMPLES, options)
     assert [training.run_epoch() for _ in range(2)] == usual
     seen = torch.tensor(training.rule.seen)

@@ -139,8 +139,8 @@ def test_the_declared_choices_are_those_that_there_are() -> None:
 def test_every_rule_says_what_it_does_and_where_its_code_is(name: str) -> None:
     entry = TRAINING_RULES[name]
     assert entry.name == name
-    assert issubclass(entry.load(), Rule)
-    assert 10 < len(entry.help) < 80
+    assert issubclass(entry.rule_class, Rule)
+    assert all(0 < len(text) < 80 for text in (entry.summary, entry.cost, entry.source))
     assert all(one.declared.help for one in declared_fields(entry.options))
 
 

@@ -53,7 +53,7 @@ def built(variant: str, module: nn.Module, **of_sgd: float) -> Rule:
 
 
 def made(variant: str, module: nn.Module, options: RuleOptions, blocks: Callable[[], Blocks], **of_sgd: float) -> Rule:
-    return registered_rule(variant.split()[0]).load().from_options(module, options, blocks, **of_sgd)
+    return registered_rule(variant.split()[0]).rule_class.from_options(module, options, blocks, **of_sgd)
 
 
 def closures(module: nn.Module, count: int, first: int = 0, size: int = 16) -> list[Callable[[], Tensor]]:
