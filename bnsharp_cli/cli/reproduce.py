@@ -12,7 +12,8 @@ from bnsharp_cli.cli.signature import Fixed, starting
 from bnsharp_cli.cli.spelling import as_option, for_the_command
 from bnsharp_cli.training.recipes import EXPERIMENTS
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.options import Computing, Output, ReproductionOptions
+from bnsharp_cli.workflows.options import Computing, Output
+from bnsharp_cli.workflows.training_options import ReproductionOptions
 
 if TYPE_CHECKING:
     from bnsharp_cli.workflows.reproducing import Reproduction

@@ -10,7 +10,8 @@ from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.options import Computing, Messages, TrainingRunOptions, TrainingTask
+from bnsharp_cli.workflows.options import Computing, Messages
+from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 
 if TYPE_CHECKING:
     from bnsharp_cli.training.loop import Figures

@@ -15,7 +15,8 @@ from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound, pac_bayes_bou
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.workflows.device import computing_on
-from bnsharp_cli.workflows.measured_network import MeasuredNetwork, open_network
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 

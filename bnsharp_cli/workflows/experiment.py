@@ -21,8 +21,8 @@ from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident
 from bnsharp_cli.training.loop import evaluate
 from bnsharp_cli.training.recipes import Cell
-from bnsharp_cli.workflows.options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
+from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_run import TrainingRun
 from bnsharp_cli.workflows.training_setup import TrainingSetup, open_setup, with_seed
 

@@ -18,7 +18,8 @@ from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.report.plots import plot_segments
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
-from bnsharp_cli.workflows.measured_network import MeasuredNetwork, open_network
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 

@@ -14,8 +14,9 @@ from bnsharp_cli.report.reproduction import Row, plot_curves
 from bnsharp_cli.training.recipes import BUDGETS, Cell, cells
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions
-from bnsharp_cli.workflows.options import Computing, ReproductionOptions
+from bnsharp_cli.workflows.options import Computing
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.training_options import ReproductionOptions
 
 
 @dataclass(frozen=True)

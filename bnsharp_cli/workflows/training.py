@@ -11,8 +11,9 @@ from bnsharp_cli.training.loop import Figures
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
-from bnsharp_cli.workflows.options import Computing, TrainingRunOptions, TrainingTask
+from bnsharp_cli.workflows.options import Computing
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_run import Best, TrainingRun
 from bnsharp_cli.workflows.training_setup import open_setup
 

@@ -22,9 +22,9 @@ from bnsharp_cli.measurement.surface.execution import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.loop import Figures, Training, evaluate
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.options import TrainingRunOptions
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
+from bnsharp_cli.workflows.training_options import TrainingRunOptions
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
 _MEASURED_BATCH = 256

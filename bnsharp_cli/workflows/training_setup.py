@@ -28,8 +28,8 @@ from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.training.examples import Examples, Resident, Streamed
 from bnsharp_cli.training.loop import Criterion, Training
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.workflows.options import TrainingTask
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.training_options import TrainingTask
 
 _SPLITS = ("train", "test")
 _FEW = 64
