@@ -17,7 +17,7 @@ from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
 from bnsharp_cli.io.data.batches import Batches, draw_batches, open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 from tests.cases import trained
 
 for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):

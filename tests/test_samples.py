@@ -13,7 +13,7 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
 from bnsharp_cli.training.evaluation import evaluate
 from bnsharp_cli.training.examples import ExamplesInMemory
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 STUDY = {"sgd": "sgd", "small-batch": "sgd", "sam": "sam", "sgds": "sgds", "sgds-printed": "sgds"}
 DIGITS = ["digits-small-batch", "digits-small-batch-decay", "digits-large-batch", "digits-large-batch-decay"]

@@ -15,9 +15,9 @@ from bnsharp_cli.io.checkpoints.checkpoint import FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, plain
 from bnsharp_cli.io.networks.architecture import GUESS, METADATA, OPTION, Identity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
+from bnsharp_cli.report.inspection_record import Anatomy, Inspection
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
-from bnsharp_cli.workflows.inspection import Anatomy, Inspection
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
 _NOTES = 8

@@ -14,6 +14,7 @@ from torch import Tensor
 from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.data import archives as npz
 from bnsharp_cli.io.data import images, sources
+from bnsharp_cli.io.data.forms import ALL_DATA_FORMS
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.printable_text import escaped
@@ -21,9 +22,6 @@ from bnsharp_cli.measurement.surface.execution import Batch, Stream
 
 RESIDENT = 2**30
 """Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""
-
-KINDS = "digits, cifar10, cifar100, mnist, fashionmnist, svhn, folder:DIR, npz:FILE, package.module:factory"
-
 
 _MOST_NUMBERS = 2**28
 """Of the images that channel statistics are taken over."""
@@ -88,7 +86,7 @@ def open_data(
     """Open a data set by its specification.
 
     Args:
-        spec: one of ``KINDS``.
+        spec: one of ``ALL_DATA_FORMS``.
         split: ``train`` or ``test``.
         root: where torchvision's data sets lie.
         download: allow torchvision to fetch a data set that is not there.
@@ -109,7 +107,7 @@ def open_data(
         return sources.torchvision_split(spec, split, root, download)
     if argument:
         return sources.factory(spec, split)
-    raise UsageError(f"Unknown data '{spec}'.", f"Use one of: {KINDS}.")
+    raise UsageError(f"Unknown data '{spec}'.", f"Use one of: {ALL_DATA_FORMS}.")
 
 
 def draw_batches(

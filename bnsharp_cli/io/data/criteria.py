@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, LOSS_FORMS, MEAN_SQUARED_ERROR
 from bnsharp_cli.io.data.labels import batch_shape, require_labels
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import import_factory, run_factory
 from bnsharp_cli.measurement.surface.adapters import takes_tensor
-
-CROSS_ENTROPY = "cross-entropy"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Loss:
     @property
     def of_classes(self) -> bool:
         """Whether right classes can be counted beside it."""
-        return self.name != "mse"
+        return self.name != MEAN_SQUARED_ERROR
 
     def require_targets(self, outputs: Tensor, targets: Tensor, span: tuple[int, int] | None) -> None:
         """Refuse targets that cannot belong to what a network answers.
@@ -53,7 +52,7 @@ class Loss:
         """
         if self.name == CROSS_ENTROPY and outputs.ndim > 1:
             require_labels(outputs, targets, span)
-        if self.name == "mse":
+        if self.name == MEAN_SQUARED_ERROR:
             _aligned(outputs[:1], targets[:1])
 
 
@@ -79,7 +78,7 @@ def open_loss(spec: str | None, stated: object = None) -> Loss:
         return Loss(spec, LOSSES[spec])
     if not spec.partition(":")[2]:
         raise UsageError(
-            f"--loss: expected {', '.join(LOSSES)}, package.module:function or file.py:function, found '{spec}'.",
+            f"--loss: expected {LOSS_FORMS}, found '{spec}'.",
             "Name a loss.",
         )
     function = import_factory(spec)
@@ -107,5 +106,5 @@ def _aligned(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     CROSS_ENTROPY: functional.cross_entropy,
-    "mse": mean_squared_error,
+    MEAN_SQUARED_ERROR: mean_squared_error,
 }

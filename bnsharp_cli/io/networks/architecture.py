@@ -20,7 +20,8 @@ from bnsharp_cli.io.checkpoints.weight_norm import composed, modern_names
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks import outline_index as index
 from bnsharp_cli.io.networks.constructor_arguments import completed, fits
-from bnsharp_cli.io.networks.constructors import FORMS, OWN, construct, family, in_outline, installed, to_be_loaded
+from bnsharp_cli.io.networks.constructors import OWN, construct, family, in_outline, installed, to_be_loaded
+from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.outlines import Shapes, outline, shapes_of
 from bnsharp_cli.io.networks.stated_architecture import require_bounded, require_known, stated_names
 
@@ -117,7 +118,7 @@ def build_architecture(spec: str, options: Mapping[str, Any]) -> nn.Module:
     """Build a network by name, with its initial weights.
 
     Args:
-        spec: one of ``FORMS``.
+        spec: one of ``ALL_ARCHITECTURE_FORMS``.
         options: keyword arguments of the constructor.
 
     Raises:
@@ -136,7 +137,7 @@ def identify(checkpoint: Checkpoint, arch: str | None = None, options: Mapping[s
 
     Args:
         checkpoint: verified weights.
-        arch: one of ``FORMS``, the user's word.
+        arch: one of ``ALL_ARCHITECTURE_FORMS``, the user's word.
         options: arguments of the constructor, the user's word.
 
     Raises:
@@ -165,7 +166,7 @@ def identify(checkpoint: Checkpoint, arch: str | None = None, options: Mapping[s
 def _told(spec: str, options: dict[str, Any], readings: list[Shapes], source: str) -> Identity:
     if not family(spec):
         if not spec.partition(":")[2]:
-            raise UsageError(f"Unknown architecture '{one_line(spec)}'.", f"Use one of: {FORMS}.")
+            raise UsageError(f"Unknown architecture '{one_line(spec)}'.", f"Use one of: {ALL_ARCHITECTURE_FORMS}.")
         return Identity(spec, options, source)
 
     def complete() -> dict[str, Any]:
@@ -249,5 +250,5 @@ def _attempt(spec: str, source: str, build: Callable[[], Result]) -> Result:
     except Exception as error:  # a constructor, perhaps the user's, raises whatever it likes
         reason = f"Cannot build '{one_line(spec)}': {one_line(error)}."
         if source == OPTION:
-            raise UsageError(reason, f"Use one of: {FORMS}; see --arch-option.") from error
+            raise UsageError(reason, f"Use one of: {ALL_ARCHITECTURE_FORMS}; see --arch-option.") from error
         raise CheckpointRefusedError(reason, "Name the right network with --arch.") from error

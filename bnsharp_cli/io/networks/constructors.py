@@ -16,11 +16,10 @@ from torch.overrides import TorchFunctionMode
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import run_factory
+from bnsharp_cli.io.networks.forms import LIBRARIES
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
 OWN = {"lenet-bn": lenet_bn, "vgg11-bn": vgg11_bn}
-LIBRARIES = ("torchvision", "timm")
-FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory, path/to/file.py:factory"
 COLOURS = 3
 """Input channels of the networks of torchvision and timm unless another number is asked for."""
 
@@ -57,7 +56,7 @@ def installed(spec: str) -> bool:
 
 
 def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
-    """The network ``spec``, one of ``FORMS``, with its initial weights.
+    """The network ``spec``, one of ``ALL_ARCHITECTURE_FORMS``, with its initial weights.
 
     Raises:
         UsageError: an unknown name or option. A constructor may raise anything else.

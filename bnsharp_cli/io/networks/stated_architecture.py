@@ -8,7 +8,8 @@ from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.files.printable_text import one_line, plain
-from bnsharp_cli.io.networks.constructors import LIBRARIES, OWN, family
+from bnsharp_cli.io.networks.constructors import OWN, family
+from bnsharp_cli.io.networks.forms import LIBRARIES
 
 _CONTAINERS = ("args", "hyper_parameters", "config", "pretrained_cfg", "hparams", "cfg", "opt")
 _ENTRIES = ("arch", "architecture", "model", "model_name", "model_arch", "backbone", "encoder", "net", "network")

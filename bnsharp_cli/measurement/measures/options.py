@@ -147,6 +147,11 @@ class MeasureOptions(OptionRecord):
             )
 
     @classmethod
+    def flat_fields(cls) -> tuple[OptionField, ...]:
+        """All options, those of single rules and measures last."""
+        return (*declared_fields(cls), *particular_fields())
+
+    @classmethod
     def from_flat(cls, **flat: Any) -> Self:
         """The options from all names at one level, as the Python interface and the commands have them.
 

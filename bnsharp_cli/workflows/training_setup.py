@@ -1,20 +1,18 @@
-"""What ``bnsharp train`` trains: data, network and loss, opened and held against each other."""
+"""What is trained: data, network and loss, opened and held against each other."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.api import find_blocks
-from bnsharp_cli.cli.arguments import parse_options
-from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.data.batches import Progress, channel_statistics, label_range, naming, open_data, silent
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.data.batches import channel_statistics, label_range, naming, open_data
 from bnsharp_cli.io.data.criteria import Loss, open_loss
 from bnsharp_cli.io.data.library_preprocessing import Override
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -31,31 +29,19 @@ from bnsharp_cli.training.evaluation import LossFunction
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.training_options import TrainingTask
 
 _SPLITS = ("train", "test")
 _FEW = 64
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked to be trained: see ``cli.train`` for each entry."""
-
-    arch: str
-    arch_option: Sequence[str] | None
-    data: str
-    data_root: Path | None
-    download: bool
-    image_size: int | None
-    loss: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Trainee:
+class TrainingSetup:
     """A network with its data and its loss.
 
     Attributes:
-        wanted: what was asked for.
+        task: what was asked for.
         module: with its initial weights.
         architecture_options: all arguments of its constructor.
         preprocessing: what is done to every image.
@@ -65,7 +51,7 @@ class Trainee:
         test: those that it is judged by.
     """
 
-    wanted: Wanted
+    task: TrainingTask
     module: nn.Module
     architecture_options: Mapping[str, object]
     preprocessing: Preprocessing
@@ -77,7 +63,7 @@ class Trainee:
     @property
     def data(self) -> str:
         """The kind of data, without the path of this machine."""
-        return self.wanted.data.partition(":")[0]
+        return self.task.data.partition(":")[0]
 
     @property
     def black(self) -> Tensor:
@@ -117,25 +103,34 @@ def _checked(criterion: Loss, device: torch.device) -> CheckedCriterion:
     return CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device)
 
 
-def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress: Progress = silent) -> Trainee:
+def open_setup(
+    task: TrainingTask, seed: int, device: torch.device, processes: int, reporter: Reporter = SILENT
+) -> TrainingSetup:
     """Open the data, build the network and evaluate it once.
+
+    Args:
+        task: what is trained on what.
+        seed: of the initial weights.
+        device: where it is trained.
+        processes: how many share the memory of this machine.
+        reporter: told how far the data is read.
 
     Raises:
         BnsharpError: whatever does not fit, with its remedy.
     """
-    criterion = open_loss(wanted.loss)
-    with naming(wanted.data), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(wanted.seed)
-        splits = [open_data(wanted.data, name, wanted.data_root, wanted.download, progress) for name in _SPLITS]
-        preprocessing = channel_statistics(splits[0], Override(wanted.image_size).apply(Preprocessing()))
+    criterion, progress = open_loss(task.loss), reporter.activity
+    with naming(task.data), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        splits = [open_data(task.data, name, task.data_root, task.download, progress) for name in _SPLITS]
+        preprocessing = channel_statistics(splits[0], Override(task.image_size).apply(Preprocessing()))
         budget = share_of_memory(processes)
         whole = [read_whole(split, preprocessing, budget, progress) for split in splits]
-        module, options = _untrained(wanted, whole[0])
+        module, options = _untrained(task, seed, whole[0])
         examples = [_examples(split) for split in whole]
-        _require_fit(wanted.arch, module, examples, [split.targets for split in whole], criterion)
+        _require_fit(task.arch, module, examples, [split.targets for split in whole], criterion)
     if isinstance(criterion.criterion, nn.Module):
         criterion.criterion.to(device)
-    return Trainee(wanted, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
+    return TrainingSetup(task, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
 
 
 def _examples(split: WholeSplit) -> Examples:
@@ -144,16 +139,16 @@ def _examples(split: WholeSplit) -> Examples:
     return StreamedExamples(split.read, len(split.targets), split.shape, ahead=split.repeatable)
 
 
-def _untrained(wanted: Wanted, split: WholeSplit) -> tuple[nn.Module, dict[str, object]]:
+def _untrained(task: TrainingTask, seed: int, split: WholeSplit) -> tuple[nn.Module, dict[str, object]]:
     """The network with weights from the seed, and its options with what the data decides."""
-    labels, resolved = split.targets, parse_options(wanted.arch_option)
-    known = ARGUMENTS.get(family(wanted.arch))
+    labels, resolved = split.targets, dict(task.arch_option or {})
+    known = ARGUMENTS.get(family(task.arch))
     if known is not None:
         classes = math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
         resolved = {known.channels: split.shape[0], known.classes: classes, **resolved}
-    if wanted.arch == "lenet-bn":
+    if task.arch == "lenet-bn":
         resolved = {"image_size": split.shape[-1], **resolved}
-    return _seeded(wanted.arch, resolved, wanted.seed), resolved
+    return _seeded(task.arch, resolved, seed), resolved
 
 
 def _seeded(arch: str, options: Mapping[str, object], seed: int) -> nn.Module:
@@ -172,17 +167,23 @@ def _require_fit(
     except Exception as error:  # a network raises whatever it stumbles over
         raise UsageError(
             f"{arch} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
-            "Choose another --arch, or its --arch-option.",
+            f"Choose another {named('arch')}, or its {named('arch_option')}.",
         ) from error
     answer = prediction(outputs)
     if criterion.tensor_only and (answer is None or answer.ndim == 1):
-        raise UsageError(f"{arch} does not answer with one tensor (N, classes).", "Choose another --arch or --loss.")
+        raise UsageError(
+            f"{arch} does not answer with one tensor (N, classes).",
+            f"Choose another {named('arch')} or {named('loss')}.",
+            argument="arch",
+            expected="a network that answers with one tensor",
+            found=arch,
+        )
     if answer is not None:
         span = label_range(torch.cat([*targets]))
         criterion.require_targets(answer.detach(), torch.cat([*targets]), span)
     _checked(criterion, torch.device("cpu"))(answer if criterion.tensor_only else outputs, labels)
 
 
-def with_seed(trainee: Trainee, seed: int) -> Trainee:
+def with_seed(setup: TrainingSetup, seed: int) -> TrainingSetup:
     """The same with other initial weights."""
-    return replace(trainee, module=_seeded(trainee.wanted.arch, trainee.architecture_options, seed))
+    return replace(setup, module=_seeded(setup.task.arch, setup.architecture_options, seed))
