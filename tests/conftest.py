@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.data.batches import Batches, draw_batches, open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.workflows.subject import embedded_checkpoint
 from tests.cases import trained
 
@@ -33,7 +34,7 @@ def sample_path() -> Path:
 def sample_network(sample_path: Path) -> nn.Module:
     checkpoint = load_checkpoint(sample_path)
     module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    fit(module, checkpoint)
+    load_weights(module, checkpoint)
     return module
 
 

@@ -18,13 +18,14 @@ from bnsharp_cli import __version__
 from bnsharp_cli.cli.arguments import parse_numbers, parse_options
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from bnsharp_cli.io.data.batches import Batches, draw_batches, naming, open_data
 from bnsharp_cli.io.data.criteria import Loss, open_loss
 from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.architecture import GUESS, Identity, identify
+from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -150,7 +151,7 @@ def open_subject(request: Request) -> Subject:
     device = chosen_device(request.device)
     checkpoint = load_checkpoint(checkpoint_path(request.checkpoint), request.key)
     module, identity = _network(request, checkpoint)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *fit(module, checkpoint)))
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
     for note in checkpoint.notes:
         notice(request, note)
     spec = _data_spec(request, checkpoint)

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.checkpoints.fitting import fit_weights
-from bnsharp_cli.io.checkpoints.model_directory import is_model_directory, read_model_directory, under_own_names
+from bnsharp_cli.io.checkpoints.model_directory import is_model_directory, read_model_directory
 from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, plain_entries
 from bnsharp_cli.io.containers.container import Container, read_container, verify_state_dict
 from bnsharp_cli.io.files.atomic_writing import write_atomically
@@ -86,21 +85,6 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], **entries: obj
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in state_dict.items()}
     content = {"format": FORMAT, "state_dict": tensors, **entries}
     write_atomically(path, lambda stream: torch.save(content, stream))
-
-
-def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Put the checkpoint's weights into ``module``, all of them and nothing else.
-
-    See :func:`~bnsharp_cli.io.checkpoints.fitting.fit_weights` for what is forgiven.
-
-    Returns:
-        What the user should know about it, a line each.
-
-    Raises:
-        CheckpointRefusedError: names or shapes that do not fit the architecture.
-    """
-    source = str(checkpoint.path)
-    return fit_weights(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
 
 
 def _format(container: Container) -> str:

@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
-from bnsharp_cli.io.checkpoints import model_directory as huggingface
 from bnsharp_cli.io.checkpoints.checkpoint import FORMAT, Checkpoint
-from bnsharp_cli.io.checkpoints.fitting import shared_prefixes
-from bnsharp_cli.io.checkpoints.state_dicts import below, some
-from bnsharp_cli.io.checkpoints.weight_norm import composed, modern_names
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
+from bnsharp_cli.io.checkpoints.state_dicts import below, shared_prefixes, some
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks import outline_index as index
 from bnsharp_cli.io.networks.constructor_arguments import completed, fits
 from bnsharp_cli.io.networks.constructors import OWN, construct, family, in_outline, installed, to_be_loaded
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
+from bnsharp_cli.io.networks.huggingface_networks import build_network
 from bnsharp_cli.io.networks.outlines import Shapes, outline, shapes_of
 from bnsharp_cli.io.networks.stated_architecture import require_bounded, require_known, stated_names
+from bnsharp_cli.io.networks.weight_norm import composed, modern_names
 
 Result = TypeVar("Result")
 
@@ -79,8 +79,8 @@ class Identity:
         if not self.spec:
             raise self.unknown(str(checkpoint.path))
         kind, _, directory = self.spec.partition(":")
-        if kind == huggingface.KIND:
-            return huggingface.build_network(Path(directory), checkpoint.state_dict)
+        if kind == HUGGINGFACE:
+            return build_network(Path(directory), checkpoint.state_dict)
         if family(self.spec):
             self._require_size(checkpoint)
         return _attempt(self.spec, self.source, lambda: to_be_loaded(self.spec, self.options))
@@ -152,7 +152,7 @@ def identify(checkpoint: Checkpoint, arch: str | None = None, options: Mapping[s
     if checkpoint.format == FORMAT and stated:
         bounded = require_bounded(checkpoint.metadata.get("architecture_options"))
         return _told(require_known(stated), {**bounded, **given}, readings, METADATA)
-    if checkpoint.format == huggingface.KIND and stated.startswith(f"{huggingface.KIND}:"):
+    if checkpoint.format == HUGGINGFACE and stated.startswith(f"{HUGGINGFACE}:"):
         return Identity(stated, given, METADATA)
     notes = []
     for name, meanings in islice(stated_names(checkpoint.metadata), _MOST_NAMES):

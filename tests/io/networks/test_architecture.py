@@ -10,10 +10,10 @@ import torchvision
 from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.checkpoints.checkpoint import fit
 from bnsharp_cli.io.networks import outline_index as index
 from bnsharp_cli.io.networks.architecture import build_architecture, identify
 from bnsharp_cli.io.networks.constructors import construct, in_outline, to_be_loaded
+from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.outlines import shapes_of
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 from tests.io.networks.outlines import FAMILIES, checkpoint, fitted, needs_timms_outlines, outline, with_channels
@@ -48,7 +48,7 @@ def test_what_is_found_takes_the_weights() -> None:
     file = checkpoint({f"module.model.{name}": tensor for name, tensor in module.items()})
     found = identify(file)
     network = found.build(file)
-    fit(network, file)
+    load_weights(network, file)
     assert all(torch.equal(tensor, module[name]) for name, tensor in network.state_dict().items())
     assert network(torch.zeros(2, 2, 32, 32)).shape == (2, 4)
 
