@@ -10,8 +10,8 @@ import torch
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.data.batches import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import build_architecture
 from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.training.examples import Resident
 from bnsharp_cli.training.loop import evaluate
 from bnsharp_cli.workflows.subject import embedded_checkpoint

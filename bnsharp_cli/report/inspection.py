@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bnsharp_cli.io.checkpoints.checkpoint import FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, plain
-from bnsharp_cli.io.networks.architecture import GUESS, METADATA, OPTION, Identity
+from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.report.tree import Branch, Leaf, Line, drawn, grow
@@ -107,7 +107,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
         yield "", f"and {len(entries) - len(shown)} more entries, see --all"
 
 
-def _network(identity: Identity) -> Iterator[tuple[str, str]]:
+def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
     if identity.spec:
         options = "".join(f", {name}={one_line(repr(value), 40)}" for name, value in identity.options.items())
         yield "network", f"{one_line(identity.spec)}{options} ({_SOURCES[identity.source]})"

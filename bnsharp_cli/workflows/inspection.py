@@ -16,8 +16,9 @@ from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.architecture import Identity, identify
+from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -76,7 +77,7 @@ class Inspection:
     """
 
     checkpoint: Checkpoint
-    identity: Identity
+    identity: NetworkIdentity
     preprocessing: Preprocessing | None
     anatomy: Anatomy | None
     notes: tuple[str, ...]

@@ -24,8 +24,9 @@ from bnsharp_cli.io.data.criteria import Loss, open_loss
 from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.io.networks.architecture import GUESS, Identity, identify
+from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -68,7 +69,7 @@ class Subject:
 
     request: Request
     checkpoint: Checkpoint
-    identity: Identity
+    identity: NetworkIdentity
     module: nn.Module
     data: str
     preprocessing: Preprocessing
@@ -228,14 +229,14 @@ def checkpoint_path(given: Path | None) -> Path:
     return embedded_checkpoint(name) if prefix == "sample" and colon else given
 
 
-def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, Identity]:
+def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, NetworkIdentity]:
     identity = identify(checkpoint, request.arch, parse_options(request.arch_option))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return identity.build(checkpoint), identity
 
 
-def _announce(request: Request, identity: Identity, accuracy: float | None) -> None:
+def _announce(request: Request, identity: NetworkIdentity, accuracy: float | None) -> None:
     """Say that the network is a guess, and what speaks for it."""
     if identity.source != GUESS:
         return

@@ -21,8 +21,8 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.data.whole_split import WholeSplit, read_whole, share_of_memory
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.io.networks.architecture import build_architecture
-from bnsharp_cli.io.networks.constructors import ARGUMENTS, family
+from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, family
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
@@ -146,7 +146,7 @@ def _examples(split: WholeSplit) -> Examples:
 def _untrained(wanted: Wanted, split: WholeSplit) -> tuple[nn.Module, dict[str, object]]:
     """The network with weights from the seed, and its options with what the data decides."""
     labels, resolved = split.targets, parse_options(wanted.arch_option)
-    known = ARGUMENTS.get(family(wanted.arch))
+    known = ARGUMENT_NAMES.get(family(wanted.arch))
     if known is not None:
         classes = math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
         resolved = {known.channels: split.shape[0], known.classes: classes, **resolved}

@@ -14,15 +14,15 @@ from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageEr
 from bnsharp_cli.io.data.batches import channel_statistics, open_data
 from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import Identity
-from bnsharp_cli.io.networks.constructors import in_outline
+from bnsharp_cli.io.networks.constructors import construct_on_meta
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def chosen(spec: str, metadata: dict[str, Any] | None = None, **options: Any) -> tuple[Preprocessing, str]:
-    module = in_outline(spec, options) if spec.startswith("timm:") else nn.Identity()
-    return choose_preprocessing(metadata or {}, Identity(spec, options, "option"), module, Override())
+    module = construct_on_meta(spec, options) if spec.startswith("timm:") else nn.Identity()
+    return choose_preprocessing(metadata or {}, NetworkIdentity(spec, options, "option"), module, Override())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b1", "vit_b_16", "vit_l_16"])
@@ -69,7 +69,7 @@ def test_the_files_own_entry_wins() -> None:
 def test_timms_networks_get_timms() -> None:
     data = pytest.importorskip("timm.data")
     for name in ("resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"):
-        module = in_outline(f"timm:{name}", {})
+        module = construct_on_meta(f"timm:{name}", {})
         preprocessing, said = chosen(f"timm:{name}")
         config = data.resolve_model_data_config(module)
         transform = data.create_transform(**config)
