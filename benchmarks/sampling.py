@@ -21,7 +21,8 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture

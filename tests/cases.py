@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from bnsharp_cli.core.spheres import Rows
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.io.data.batches import open_data
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.identify import identify
@@ -114,7 +114,7 @@ def inspect_checkpoint(
         torch.manual_seed(seed)
         module = identity.build(checkpoint)
     notes += load_weights(module, checkpoint)
-    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, Override())
+    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, PreprocessingOverride())
     notes += [origin] if origin else []
     shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
     if shape is None:

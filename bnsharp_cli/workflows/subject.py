@@ -19,9 +19,11 @@ from bnsharp_cli.cli.arguments import parse_numbers, parse_options
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from bnsharp_cli.io.data.batches import Batches, draw_batches, naming, open_data
-from bnsharp_cli.io.data.criteria import Loss, open_loss
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
+from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.naming import naming
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.identify import identify
@@ -73,8 +75,8 @@ class Subject:
     module: nn.Module
     data: str
     preprocessing: Preprocessing
-    criterion: Loss
-    batches: Batches
+    criterion: NamedCriterion
+    batches: DrawnBatches
     surface: LossSurface
     point: Point
     loss: float
@@ -156,11 +158,12 @@ def open_subject(request: Request) -> Subject:
     for note in checkpoint.notes:
         notice(request, note)
     spec = _data_spec(request, checkpoint)
-    override = Override(request.image_size, *map(parse_numbers, (request.mean, request.std), ("--mean", "--std")))
+    mean, std = map(parse_numbers, (request.mean, request.std), ("--mean", "--std"))
+    override = PreprocessingOverride(request.image_size, mean, std)
     preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, override)
     if origin:
         notice(request, origin)
-    criterion = open_loss(request.loss, _entries(checkpoint.metadata.get("training")).get("loss"))
+    criterion = open_criterion(request.loss, _entries(checkpoint.metadata.get("training")).get("loss"))
     adapt(module, criterion.tensor_only)
     told = partial(progress, request)
     with naming(spec):
@@ -263,7 +266,7 @@ def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion: Loss) -> int:
+def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, criterion: NamedCriterion) -> int:
     """Refuse images that the network does not accept and labels that it cannot be compared with.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bnsharp_cli.io.data.criteria import LOSSES
+from bnsharp_cli.io.data.criteria import CRITERIA
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.data.sources import TORCHVISION
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, OWN
@@ -16,7 +16,7 @@ HEAVY = ("torch", "numpy", "torchvision", "sklearn", "PIL")
 
 def test_the_names_are_those_that_are_opened() -> None:
     assert {*DATA_NAMES} == {"digits", *TORCHVISION}
-    assert tuple(LOSSES) == LOSS_NAMES
+    assert tuple(CRITERIA) == LOSS_NAMES
     assert tuple(OWN) == ARCHITECTURE_NAMES
     assert ARGUMENT_NAMES.keys() == {"own", *LIBRARIES}
 

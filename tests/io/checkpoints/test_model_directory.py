@@ -16,7 +16,8 @@ from torch import nn
 import bnsharp_cli
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
