@@ -19,7 +19,7 @@ from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io.checkpoints.fitting import BATCH_COUNT, Comparison, misfit, widest
 from bnsharp_cli.io.checkpoints.known_classifiers import KINDS, alone, declared
 from bnsharp_cli.io.containers.container import Container, read_container
-from bnsharp_cli.io.containers.open_file import opened
+from bnsharp_cli.io.containers.untrusted_files import open_untrusted
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.outline_limits import Bounded, TooLargeError
 
@@ -246,7 +246,7 @@ def _member(directory: Path, name: str) -> Path:
 
 
 def _json(directory: Path, name: str) -> dict[str, Any]:
-    with opened(_member(directory, name)) as file:
+    with open_untrusted(_member(directory, name)) as file:
         if file.size > _LARGEST_JSON:
             raise _refused(directory, f"{name} is larger than 8 MiB")
         text = file.read(0, file.size)

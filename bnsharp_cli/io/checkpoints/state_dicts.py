@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.containers.container import SAVE_WEIGHTS
+from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line
 
 TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module", "weights", "params")

@@ -13,13 +13,11 @@ from torch import Tensor
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.distributed import read_distributed
 from bnsharp_cli.io.containers.file_kinds import recognise
-from bnsharp_cli.io.containers.open_file import is_folder, opened
-from bnsharp_cli.io.containers.other_formats import SAVE_WEIGHTS
+from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.safetensors_files import read_safetensors
 from bnsharp_cli.io.containers.torch_files import read_torch_file
-from bnsharp_cli.io.files.printable_text import one_line
-
-__all__ = ["SAVE_WEIGHTS", "Container", "read_container", "verify_state_dict"]
+from bnsharp_cli.io.containers.untrusted_files import is_folder, open_untrusted, require_unchanged
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 _REFUSED_KINDS = "int8, float8, complex or quantised"
 
@@ -52,7 +50,7 @@ def read_container(path: Path) -> Container:
     if is_folder(path):
         stored, digest, notes = read_distributed(path)
         return Container("distributed", stored, digest, notes=notes)
-    with opened(path) as file:
+    with open_untrusted(path) as file:
         kind = recognise(file)
         metadata: dict[str, str] = {}
         if kind == "safetensors":
@@ -61,10 +59,10 @@ def read_container(path: Path) -> Container:
             content = read_torch_file(file, kind)
         if not isinstance(content, dict):
             raise CheckpointRefusedError(
-                f"{path} holds a {type(content).__name__}, expected a state_dict.", SAVE_WEIGHTS
+                f"{shown_path(path)} holds a {type(content).__name__}, expected a state_dict.", SAVE_WEIGHTS
             )
         sha256 = file.sha256()
-        file.require_unchanged()
+        require_unchanged(file)
     return Container(kind, content, sha256, metadata)
 
 
@@ -75,7 +73,7 @@ def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
         CheckpointRefusedError: naming the first such tensor.
     """
     for name, tensor in state_dict.items():
-        shown = f"{path}: '{one_line(name)}'"
+        shown = f"{shown_path(path)}: '{one_line(name)}'"
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
             raise CheckpointRefusedError(f"{shown} is not a plain dense tensor ({_REFUSED_KINDS}).", SAVE_WEIGHTS)
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line
 
-SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), FILE)."
 HEAD = 512
 
 _UNPACK = "Unpack it and name the checkpoint inside."
@@ -34,7 +34,7 @@ _BEGINNINGS = {
     b"7z\xbc\xaf\x27\x1c": Stranger("a 7z archive", _UNPACK),
     b"BZh": Stranger("a bzip2 archive", _UNPACK),
     b"Rar!\x1a\x07": Stranger("a RAR archive", _UNPACK),
-    b"PK\x05\x06": Stranger("an empty zip archive", "Copy or save the checkpoint again."),
+    b"PK\x05\x06": Stranger("an empty zip archive", COPY_AGAIN),
     b"GGUF": _GGUF,
     b"lmgg": _GGUF,
     b"tjgg": _GGUF,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.files.printable_text import one_line, plain
+from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.constructors import LIBRARIES, OWN, family
 
 _CONTAINERS = ("args", "hyper_parameters", "config", "pretrained_cfg", "hparams", "cfg", "opt")
@@ -74,7 +74,7 @@ def require_bounded(options: object) -> dict[str, Any]:
         number = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST.get(key, 0)
         if not number and not (key in _HARMLESS and isinstance(value, bool | float)):
             raise CheckpointRefusedError(
-                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(plain(value)), 40)}, "
+                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(printable(value)), 40)}, "
                 "which a file may not decide.",
                 "If you trust it, repeat it with --arch and --arch-option.",
             )
