@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io.checkpoints.fitting import BATCH_COUNT, Comparison, misfit, widest
 from bnsharp_cli.io.checkpoints.known_classifiers import KINDS, alone, declared
-from bnsharp_cli.io.containers.container import Container, read_container
+from bnsharp_cli.io.containers.read_container import Container, read_container
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.outline_limits import Bounded, TooLargeError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.other_formats import HEAD, stranger
+from bnsharp_cli.io.containers.other_formats import HEAD, other_format
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
@@ -26,7 +26,7 @@ def recognise(file: RegularFile) -> str:
     declared = int.from_bytes(head[:_LENGTH], "little")
     if brace and declared <= file.size - _LENGTH:
         return "safetensors"
-    known = stranger(head, tail)
+    known = other_format(head, tail)
     if known is not None:
         raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy)
     if head.startswith(_PICKLE_PROTOCOLS):

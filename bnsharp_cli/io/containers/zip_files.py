@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.other_formats import foreign_zip
+from bnsharp_cli.io.containers.other_formats import other_zip
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
@@ -47,7 +47,7 @@ def check_zip(file: RegularFile) -> ZipRecords:
     """
     directory, count = _directory(file)
     members = _members(file, count)
-    known = foreign_zip([member.orig_filename for member in members])
+    known = other_zip([member.orig_filename for member in members])
     if known is not None:
         raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy)
     problem = _odd_names(members) or _odd_members(members) or _odd_entries(members)
