@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnsharp_cli.io.checkpoints.checkpoint import FORMAT
-from bnsharp_cli.io.files.printable_text import one_line, plain
+from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.json import blocks_entry
@@ -64,11 +64,11 @@ def inspection_entries(inspection: Inspection) -> dict[str, Any]:
             "notes": list(inspection.notes),
             "architecture": identity.spec or None,
             "architecture_source": identity.source,
-            "architecture_options": plain(identity.options),
+            "architecture_options": printable(identity.options),
             "candidates": [vars(candidate) for candidate in identity.candidates],
             "parameters": None if anatomy is None else sum(tensor.numel() for tensor in anatomy.point.values()),
         },
-        "metadata": plain(checkpoint.metadata),
+        "metadata": printable(checkpoint.metadata),
         "preprocessing": inspection.preprocessing.to_dict() if inspection.preprocessing else None,
         "dtypes": dict(Counter(_dtype(tensor.dtype) for tensor in checkpoint.state_dict.values())),
         "tensors": [
@@ -197,7 +197,7 @@ def _dtype(dtype: object) -> str:
 
 
 def _brief(entry: object, every: bool) -> str:
-    bounded = plain(entry)
+    bounded = printable(entry)
     if isinstance(bounded, Mapping):
         text = ", ".join(f"{name}={_value(value)}" for name, value in bounded.items())
     elif isinstance(bounded, list):

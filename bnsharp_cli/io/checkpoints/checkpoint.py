@@ -12,8 +12,9 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.model_directory import is_model_directory, read_model_directory
+from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
 from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, plain_entries
-from bnsharp_cli.io.containers.container import Container, read_container, verify_state_dict
+from bnsharp_cli.io.containers.read_container import Container, read_container
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 
 FORMAT = "bnsharp/1"

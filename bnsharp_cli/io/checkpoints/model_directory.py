@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
-from bnsharp_cli.io.containers.container import Container, read_container
-from bnsharp_cli.io.containers.open_file import opened
+from bnsharp_cli.io.containers.read_container import Container, read_container
+from bnsharp_cli.io.containers.untrusted_files import open_untrusted
 from bnsharp_cli.io.files.printable_text import one_line
 
 HUGGINGFACE = "huggingface"
@@ -153,7 +153,7 @@ def _member(directory: Path, name: str) -> Path:
 
 
 def _json(directory: Path, name: str) -> dict[str, Any]:
-    with opened(_member(directory, name)) as file:
+    with open_untrusted(_member(directory, name)) as file:
         if file.size > _LARGEST_JSON:
             raise refusal(directory, f"{name} is larger than 8 MiB")
         text = file.read(0, file.size)

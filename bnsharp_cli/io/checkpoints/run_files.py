@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.containers.container import read_container
+from bnsharp_cli.io.containers.read_container import read_container
 from bnsharp_cli.io.files import atomic_writing as atomic
 
 FORMAT = "bnsharp-run/1"

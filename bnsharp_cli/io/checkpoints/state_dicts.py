@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
-from bnsharp_cli.io.containers.container import SAVE_WEIGHTS
+from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line
 
 NamedTensors = Mapping[str, Tensor]

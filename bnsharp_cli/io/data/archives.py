@@ -20,7 +20,7 @@ from torch import Tensor
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
-from bnsharp_cli.io.files.regular_files import Identity, identity, open_regular, reason
+from bnsharp_cli.io.files.regular_files import FileIdentity, RegularFile, open_regular, reason_of
 
 IN_MEMORY = 2**30
 """Bytes of an array that is read whole: to check its sum, or because it is compressed or in Fortran's order."""
@@ -63,7 +63,7 @@ class StoredRows:
     """
 
     path: Path
-    known: Identity
+    known: FileIdentity
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -80,12 +80,12 @@ class StoredRows:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         rows = np.empty((len(indices), size), np.uint8)
         try:
-            with open_regular(self.path) as stream:
-                sound = identity(stream) == self.known
+            with open_regular(self.path) as file:
+                sound = file.identity == self.known
                 for row, index in zip(rows, indices.tolist(), strict=True):
-                    sound = sound and os.preadv(stream.fileno(), [row.data], self.offset + index * size) == size
+                    sound = sound and file.read_into(row.data, self.offset + index * size) == size
         except OSError as error:
-            raise NamedDataError(f"Cannot read {escaped(self.path)}: {reason(error)}.", "Check the file.") from error
+            raise NamedDataError(f"Cannot read {escaped(self.path)}: {reason_of(error)}.", "Check the file.") from error
         if not sound:
             raise NamedDataError(f"{escaped(self.path)} changed while it was read.", "Measure a copy of it.")
         return _tensor(rows.view(self.dtype).reshape(len(indices), *self.shape[1:]))
@@ -116,19 +116,19 @@ def open_archive(path: Path, split: str) -> ArraySplit:
     """
     names = ("x", "y") if split == "train" else ("x_test", "y_test")
     try:
-        with _BoundedReader(open_regular(path)) as raw, zipfile.ZipFile(raw) as archive:
-            x, y = (_array(path, raw, archive, name) for name in names)
+        with open_regular(path) as file, _BoundedReader(file.stream) as raw, zipfile.ZipFile(raw) as archive:
+            x, y = (_array(file, archive, name) for name in names)
             _require(len(x) == len(y), f"{names[0]} has {len(x)} rows, {names[1]} {len(y)}")
     except Exception as error:  # zipfile and numpy raise a dozen kinds over bytes that are no archive
         plain = isinstance(error, OSError | _UnsoundError)
-        why = reason(error) if plain else kind_and_line(error)
+        why = reason_of(error) if plain else kind_and_line(error)
         raise NamedDataError(f"Cannot read {', '.join(names)} from {escaped(path)}: {why}.", _REMEDY) from error
     return ArraySplit(x, y, f"npz:{escaped(path)}")
 
 
-def _array(path: Path, raw: _BoundedReader, archive: zipfile.ZipFile, name: str) -> Tensor | StoredRows:
+def _array(file: RegularFile, archive: zipfile.ZipFile, name: str) -> Tensor | StoredRows:
     """One array of the archive, checked, as far as possible left where it is."""
-    member = _member(archive, name, os.fstat(raw.fileno()).st_size)
+    member = _member(archive, name, file.size)
     with archive.open(member) as stream:
         header = _header(name, stream, member)
         if member.compress_type != zipfile.ZIP_STORED or header.fortran:
@@ -136,7 +136,7 @@ def _array(path: Path, raw: _BoundedReader, archive: zipfile.ZipFile, name: str)
             return _in_memory(stream, header)
         while header.size <= IN_MEMORY and stream.read(_CHUNK):  # to its end, where zipfile compares the sums
             pass
-    return _in_place(path, raw, member, header)
+    return _in_place(file, member, header)
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> zipfile.ZipInfo:
@@ -175,11 +175,11 @@ def _header(name: str, stream: Any, member: zipfile.ZipInfo) -> _Header:
     return header
 
 
-def _in_place(path: Path, raw: _BoundedReader, member: zipfile.ZipInfo, header: _Header) -> StoredRows:
-    local = os.pread(raw.fileno(), _LOCAL_HEADER.size, member.header_offset)
+def _in_place(file: RegularFile, member: zipfile.ZipInfo, header: _Header) -> StoredRows:
+    local = file.read(member.header_offset, _LOCAL_HEADER.size)
     start = member.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(local)) + header.length
-    _require(start + header.size <= os.fstat(raw.fileno()).st_size, "it ends early")
-    return StoredRows(path, identity(raw), start, header.shape, header.dtype)
+    _require(start + header.size <= file.size, "it ends early")
+    return StoredRows(file.path, file.identity, start, header.shape, header.dtype)
 
 
 def _in_memory(stream: Any, header: _Header) -> Tensor:

@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import pixels, require_room, stacked
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
-from bnsharp_cli.io.files.regular_files import open_regular, reason
+from bnsharp_cli.io.files.regular_files import RegularFile, open_regular, reason_of
 from bnsharp_cli.measurement.surface.execution import Batch
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
@@ -110,7 +110,7 @@ def open_image_folder(root: Path, split: str, progress: ReadingProgress = silent
             files += found
             labels += [number] * len(found)
     except OSError as error:
-        raise NamedDataError(f"Cannot read {escaped(error.filename or root)}: {reason(error)}.", _LAYOUT) from error
+        raise NamedDataError(f"Cannot read {escaped(error.filename or root)}: {reason_of(error)}.", _LAYOUT) from error
     return ImageFolder(classes, tuple(files), torch.tensor(labels))
 
 
@@ -176,10 +176,10 @@ def _reading(path: Path) -> Iterator[None]:
     """What Pillow says to a file that it cannot read, as our error."""
     try:
         yield
-    except NamedDataError:
+    except DataRefusedError:
         raise
     except Exception as error:  # Pillow's readers raise whatever they stumble over
-        why = reason(error) if isinstance(error, OSError) else kind_and_line(error)
+        why = reason_of(error) if isinstance(error, OSError) else kind_and_line(error)
         if isinstance(error, UnidentifiedImageError):
             why = f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
         elif isinstance(error, Image.DecompressionBombError):
@@ -190,18 +190,18 @@ def _reading(path: Path) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image, its header read and found harmless, nothing decoded yet."""
-    with io.BufferedReader(open_regular(path)) as stream, warnings.catch_warnings():
+    with open_regular(path) as file, io.BufferedReader(file.stream) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow warns of is refused here, or harmless
         with Image.open(stream, formats=FORMATS) as image:
-            problem = _problem(image, stream)
+            problem = _problem(image, file)
             if problem:
                 _refuse(f"Cannot read {escaped(path)}: it {problem}.", "Replace or remove it.")
             yield image
 
 
-def _problem(image: Image.Image, stream: BinaryIO) -> str:
+def _problem(image: Image.Image, file: RegularFile) -> str:
     """Why an image is not decoded, or an empty string."""
-    area, size = image.width * image.height, os.fstat(stream.fileno()).st_size
+    area, size = image.width * image.height, file.size
     tags = getattr(image, "tag_v2", {})
     width, height = (int(tags.get(tag, 1)) for tag in _TILE_TAGS)
     if area > LARGEST_IMAGE:
@@ -212,7 +212,7 @@ def _problem(image: Image.Image, stream: BinaryIO) -> str:
         return f"has tiles of {width} × {height} pixels"
     if image.mode in _DEEP:
         return f"has more than 8 bits a channel (mode {image.mode}); npz:FILE takes such images"
-    if image.format in {"JPEG", "MPO"} and os.pread(stream.fileno(), size, 0).count(_SCAN) * area > _MOST_WORK:
+    if image.format in {"JPEG", "MPO"} and file.read(0, size).count(_SCAN) * area > _MOST_WORK:
         return "has too many scans"
     return ""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
-from bnsharp_cli.io.files.printable_text import one_line, plain
+from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.constructors import OWN, family
 from bnsharp_cli.io.networks.forms import LIBRARIES
 
@@ -75,7 +75,7 @@ def bounded_options(options: object) -> dict[str, Any]:
         number = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST.get(key, 0)
         if not number and not (key in _HARMLESS and isinstance(value, bool | float)):
             raise CheckpointRefusedError(
-                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(plain(value)), 40)}, "
+                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(printable(value)), 40)}, "
                 "which a file may not decide.",
                 f"If you trust it, repeat it with {named('arch')} and {named('arch_option')}.",
             )
