@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.io.checkpoints.checkpoint import FORMAT
+from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
@@ -84,7 +84,7 @@ def inspection_entries(inspection: Inspection) -> dict[str, Any]:
 def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     checkpoint, anatomy = inspection.checkpoint, inspection.anatomy
     yield "checkpoint", one_line(checkpoint.path.name)
-    inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != FORMAT else ""
+    inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != OWN_FORMAT else ""
     yield "format", f"{checkpoint.format}{inside}, sha256 {checkpoint.sha256[:12]}…"
     yield from _network(inspection.identity)
     tensors = checkpoint.state_dict
@@ -98,7 +98,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
         yield from _anatomy(anatomy)
     if inspection.preprocessing is not None:
         yield "images", str(inspection.preprocessing)
-    told = _TOLD if checkpoint.format == FORMAT else ("format",)
+    told = _TOLD if checkpoint.format == OWN_FORMAT else ("format",)
     entries = {name: entry for name, entry in checkpoint.metadata.items() if name not in told}
     shown = list(entries.items()) if every else list(entries.items())[:_ENTRIES]
     for number, (name, entry) in enumerate(shown):

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
-from bnsharp_cli.io.containers.read_container import Container, read_container
+from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
+from bnsharp_cli.io.containers.read_container import read_container
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 HUGGINGFACE = "huggingface"
 """The format, and what the names of networks that transformers builds begin with."""
@@ -34,17 +35,19 @@ _INSTEAD = (
 )
 
 
-def is_model_directory(path: Path) -> bool:
-    """Whether ``path`` is a directory with a ``config.json``."""
+def is_model_directory(source: Source) -> bool:
+    """Whether it is a directory with a ``config.json``."""
+    path = source.path
     return os.path.isdir(path) and os.path.lexists(path / _CONFIG)  # noqa: PTH112 - Path.is_dir raises where it may not look
 
 
-def read_model_directory(directory: Path) -> tuple[Container, dict[str, Any]]:
+def read_model_directory(source: Source) -> CheckpointContent:
     """The weights of a directory, and what it says of the network: ``architecture``, ``config``, ``preprocessing``.
 
     Raises:
         CheckpointRefusedError: it asks for code of its own, names files elsewhere or lacks some.
     """
+    directory = source.path
     config = read_configuration(directory)
     described = json.dumps(config, sort_keys=True).encode()
     stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(directory, config)}
@@ -58,7 +61,7 @@ def read_model_directory(directory: Path) -> tuple[Container, dict[str, Any]]:
         tensors |= container.content
         notes |= dict.fromkeys(container.notes)
         digest.update(f"{name} {container.sha256}\n".encode())
-    return Container(HUGGINGFACE, tensors, digest.hexdigest(), notes=tuple(notes)), stated
+    return CheckpointContent(tensors, digest.hexdigest(), stated, notes=tuple(notes))
 
 
 def read_configuration(directory: Path) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def read_configuration(directory: Path) -> dict[str, Any]:
 
 def refusal(directory: Path, reason: str) -> CheckpointRefusedError:
     """The refusal of a directory for a reason that follows "is not read: "."""
-    return CheckpointRefusedError(f"{directory} is not read: {reason}.", _INSTEAD)
+    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD)
 
 
 def _architecture(directory: Path, config: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 NamedTensors = Mapping[str, Tensor]
 """Parameters and buffers by name."""
@@ -76,11 +76,11 @@ def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = Non
     ranked = sorted(found, key=_rank)
     if len(found) > 1 and _rank(ranked[0]) == _rank(ranked[1]):
         raise CheckpointRefusedError(
-            f"{path} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
+            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
         )
     chosen = ranked[0]
     notes = (
-        (f"{path.name} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken, see --key",)
+        (f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken, see --key",)
         if len(found) > 1
         else ()
     )
@@ -184,7 +184,7 @@ def _named(path: Path, found: Mapping[str, NamedTensors], key: str) -> NamedTens
     parts = {f"{holder}.{name.partition('.')[0]}".removeprefix(".") for holder in found for name in found[holder]}
     known = some([holder for holder in sorted(found, key=_rank) if holder] or sorted(parts))
     raise UsageError(
-        f"{named('key')}: {path} has no weights at '{one_line(key)}'; it has {known}.",
+        f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'; it has {known}.",
         "Name one of these.",
         argument="key",
         expected=f"one of {known}",
@@ -202,9 +202,13 @@ def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedErro
             if not isinstance(name, str) or not isinstance(value, Tensor):
                 full = f"{key}.{name}".removeprefix(".") if isinstance(name, str) else "an entry without name"
                 found = f"'{one_line(full)}' is a {type(value).__name__}"
-                return CheckpointRefusedError(f"{path}: {found}, expected a tensor of a state_dict.", SAVE_WEIGHTS)
+                return CheckpointRefusedError(
+                    f"{shown_path(path)}: {found}, expected a tensor of a state_dict.", SAVE_WEIGHTS
+                )
     entries = some(name for name in content if isinstance(name, str))
-    return CheckpointRefusedError(f"{path} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS)
+    return CheckpointRefusedError(
+        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS
+    )
 
 
 def _is_state_dict(mapping: Mapping[Any, Any]) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.checkpoints.checkpoint import FORMAT, Checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
+from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.checkpoints.state_dicts import below, shared_prefixes, some
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.architecture_from_metadata import bounded_options, names_in, require_no_code
@@ -54,7 +55,7 @@ def identify(
     if arch is not None:
         return _named(arch, given, readings, OPTION)
     stated = str(checkpoint.metadata.get("architecture", ""))
-    if checkpoint.format == FORMAT and stated:
+    if checkpoint.format == OWN_FORMAT and stated:
         bounded = bounded_options(checkpoint.metadata.get("architecture_options"))
         return _named(require_no_code(stated), {**bounded, **given}, readings, METADATA)
     if checkpoint.format == HUGGINGFACE and stated.startswith(f"{HUGGINGFACE}:"):

@@ -18,7 +18,7 @@ from bnsharp_cli.io.checkpoints.state_dicts import (
     widest_precision,
     without_wrappers,
 )
-from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.huggingface_networks import under_own_names
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
@@ -83,7 +83,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     Raises:
         CheckpointRefusedError: names or shapes do not fit the network.
     """
-    source = str(checkpoint.path)
+    source = shown_path(checkpoint.path)
     return load_tensors(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
 
 

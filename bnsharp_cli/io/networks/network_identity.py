@@ -13,7 +13,7 @@ from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError,
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
 from bnsharp_cli.io.checkpoints.state_dicts import some
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.huggingface_networks import build_network
@@ -75,7 +75,7 @@ class NetworkIdentity:
             CheckpointRefusedError: the weights are of a far smaller network.
         """
         if not self.spec:
-            raise self.unknown(str(checkpoint.path))
+            raise self.unknown(checkpoint.path)
         library, _, directory = self.spec.partition(":")
         if library == HUGGINGFACE:
             return build_network(Path(directory), checkpoint.state_dict)
@@ -88,11 +88,11 @@ class NetworkIdentity:
         needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (whole, checkpoint.state_dict))
         if needed > 2 * held + _SPARE_NUMBERS:
             raise CheckpointRefusedError(
-                f"{checkpoint.path} holds {held:,} numbers, {self.spec} would need {needed:,}.",
+                f"{shown_path(checkpoint.path)} holds {held:,} numbers, {self.spec} would need {needed:,}.",
                 f"Name the right network with {named('arch')} (and {named('arch_option')}).",
             )
 
-    def unknown(self, path: str) -> UsageError:
+    def unknown(self, path: Path) -> UsageError:
         """Why no network can be built for the checkpoint at ``path``, and which ones are likely."""
         fitting = [candidate.spec for candidate in self.candidates if candidate.fits]
         if fitting:
@@ -100,8 +100,8 @@ class NetworkIdentity:
         said = "".join(f" {note}." for note in self.notes)
         near = f" Nearest: {some(map(str, self.candidates), _SHOWN)}." if self.candidates else ""
         return UsageError(
-            f"{path} does not say which network its weights belong to, and none known here has its names and shapes."
-            f"{said}{near}",
+            f"{shown_path(path)} does not say which network its weights belong to, and none known here has its names "
+            f"and shapes.{said}{near}",
             f"Name it with {named('arch')}, for example {named('arch')} torchvision:resnet18 or {named('arch')} "
             "file.py:factory.",
             argument="arch",
@@ -159,12 +159,13 @@ def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
         raise UsageError(reason, remedy, argument="arch", expected=ALL_ARCHITECTURE_FORMS, found=spec) from error
 
 
-def _ambiguous(path: str, fitting: list[str]) -> UsageError:
+def _ambiguous(path: Path, fitting: list[str]) -> UsageError:
     """The weights fit several networks, or only some of a library that is not installed."""
     if not any(map(installed, fitting)):
-        return UsageError(f"{path} fits {some(fitting, 5)}, but timm is not installed.", "pip install timm")
+        return UsageError(f"{shown_path(path)} fits {some(fitting, 5)}, but timm is not installed.", "pip install timm")
     return UsageError(
-        f"{path} does not say which network its weights belong to, and several fit them: {some(fitting, 8)}.",
+        f"{shown_path(path)} does not say which network its weights belong to, and several fit them: "
+        f"{some(fitting, 8)}.",
         f"Say which, for example {named('arch')} {fitting[0]}.",
         argument="arch",
         expected=f"one of {some(fitting, 8)}",
