@@ -66,7 +66,7 @@ class BnsharpError(Exception):
         super().__init__(f"{spelt(reason)} {spelt(remedy)}")
         self.marked_reason, self.marked_remedy = reason, remedy
         self.argument = argument or self.default_argument
-        self.expected = expected or self.default_expected
+        self.expected = spelt(expected or self.default_expected)
         self.found = self.reason if found is None else found
 
     @classmethod
@@ -79,6 +79,16 @@ class BnsharpError(Exception):
         shown = f"'{found}'" if isinstance(found, str) else found
         reason = f"{named(argument)}: expected {expected}, found {shown}."
         return cls(reason, remedy, argument=argument, expected=expected, found=found, **more)
+
+    @classmethod
+    def of_type(cls, argument: str, expected: str, found: object, remedy: str) -> Self:
+        """The error of an argument of another type, which is named instead of the value.
+
+        >>> UsageError.of_type("model", "a torch.nn.Module", None, "Pass a network.").reason
+        'model: expected a torch.nn.Module, found a NoneType.'
+        """
+        reason = f"{named(argument)}: expected {expected}, found a {type(found).__name__}."
+        return cls(reason, remedy, argument=argument, expected=expected, found=found)
 
     @property
     def reason(self) -> str:

@@ -15,7 +15,7 @@ from bnsharp_cli import api
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident
 from bnsharp_cli.training.loop import evaluate
@@ -92,7 +92,7 @@ class Experiment:
     def gradients(self, samples: int) -> int:
         """Gradients of single samples that the runs left cost, with so many training samples."""
         return sum(
-            options.epochs * (samples // size) * size * options.rule_options.gradients_per_step(options.rule)
+            options.epochs * (samples // size) * size * options.own_options.gradients_per_step
             for options in [cell.options for cell, _ in self.left()]
             for size in [min(options.batch_size, samples)]
         )

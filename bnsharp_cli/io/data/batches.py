@@ -14,7 +14,7 @@ from bnsharp_cli.io.data.labels import label_range
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import Split, require_finite
-from bnsharp_cli.measurement.surface.execution import Batch, Stream
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 
 RESIDENT = 2**30
 """Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""

@@ -16,7 +16,7 @@ from bnsharp_cli.errors import named
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 
 
 class Split(Protocol):

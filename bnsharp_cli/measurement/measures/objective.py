@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from bnsharp_cli.core.ascent import Evaluation, Question
-from bnsharp_cli.core.point import Point, add_scaled, inner, on_segment, scaled
+from bnsharp_cli.core.point import Point, on_segment
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import BatchObserver, LossSurface
@@ -47,14 +48,20 @@ class SegmentObjective:
     nodes: int = 2
 
     def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
-        """Several questions, their points on all segments handed to the surface together."""
-        kinds = {"value": self._values, "gradient": self._gradients, "printed": self._printed}
+        """Several questions; the points of all that ask for the same are handed to the surface together."""
         found: dict[int, Evaluation] = {}
-        for wanted, answer in kinds.items():
+        for wanted, answer in (("value", self._values), ("gradient", self._gradients)):
             asked = [index for index, question in enumerate(questions) if question.wanted == wanted]
             if asked:
                 found.update(zip(asked, answer([questions[index].coordinates for index in asked]), strict=True))
+        for index, question in enumerate(questions):
+            if callable(question.wanted):
+                found[index] = question.wanted(self, question.coordinates)
         return [found[index] for index in range(len(questions))]
+
+    def loss_gradient(self, direction: Point, step: float) -> Point:
+        """∇L(θ + step · v)."""
+        return self.surface.value_and_gradient(on_segment(self.theta, direction, step))[1]
 
     def value(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p}."""
@@ -64,10 +71,17 @@ class SegmentObjective:
         """F(r u)^{1/p} and its gradient in u."""
         return self._gradients([coordinates])[0]
 
+    @cached_property
+    def limit(self) -> float:
+        """What the supremum tends to for δ → 0: (2/(p+1))^{1/p} (Σ_i ‖∇_iL‖‖θ_i‖ + ‖∇_*L‖)."""
+        p, spheres = self.power, self.spheres
+        slope = float(spheres.norms(spheres.to_coordinates_gradient(self.gradient)).sum())
+        return slope if math.isinf(p) else float((2 / (p + 1)) ** (1 / p) * slope)
+
     @property
     def searches_at_once(self) -> int:
         """How many searches the surface answers in one go."""
-        return max(1, self.surface.how_many_at_once([self.theta] * 2) // self.nodes)
+        return max(1, self.surface.stack_size() // self.nodes)
 
     def _values(self, coordinates: Sequence[Point]) -> list[Evaluation]:
         steps, weights = self._rule()
@@ -95,19 +109,6 @@ class SegmentObjective:
             found.append(Evaluation(mean, changes, gradient))
         return found
 
-    def _printed(self, coordinates: Sequence[Point]) -> list[Evaluation]:
-        return [Evaluation(gradient=self.printed_gradient(self.spheres.to_direction(u))) for u in coordinates]
-
-    def printed_gradient(self, direction: Point) -> Point:
-        """Eq. (16): p/(p+1) (∇L·v)^{p−1} [∇L(θ + rδv) + ∇L(θ − rδv)], r = (p+1)/(p+2), for every p > 1."""
-        p = self.power
-        slope = inner(self.gradient, direction)
-        radius = (p + 1) / (p + 2) * self.delta
-        _, ahead = self.surface.value_and_gradient(on_segment(self.theta, direction, radius))
-        _, behind = self.surface.value_and_gradient(on_segment(self.theta, direction, -radius))
-        factor = p / (p + 1) * math.copysign(abs(slope) ** (p - 1), slope)
-        return scaled(add_scaled(ahead, behind, 1.0), factor)
-
     def _rule(self) -> tuple[list[float], list[float]]:
         """Nodes t in (−δ, δ) and their weights."""
         fractions, weights = gradient_nodes(self.power, self.nodes)
@@ -117,7 +118,7 @@ class SegmentObjective:
         """F^{1/p} from the secant slopes ΔL/t."""
         if not all(math.isfinite(slope) for slope in slopes):
             raise NotMeasurableError(
-                f"The loss is not finite within δ = {self.delta:g} of the network.", "Lower --delta."
+                f"The loss is not finite within δ = {self.delta:g} of the network.", f"Lower {named('delta')}."
             )
         if math.isinf(self.power):
             return max(abs(slope) for slope in slopes)
@@ -171,7 +172,7 @@ def objective_at(
     if not finite:
         raise NotMeasurableError(
             f"The loss ({loss:g}) or its gradient is not finite at the network itself.",
-            "Check the data, or use --precision float64.",
+            f"Check the data, or use {named('precision')} float64.",
         )
     spheres = blocks.spheres(point)
     return SegmentObjective(surface, point, spheres, loss, gradient, options.delta, options.power, options.search_nodes)

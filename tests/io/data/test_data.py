@@ -21,7 +21,7 @@ from bnsharp_cli.io.data.naming import NamedDataError, naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import ArraySplit
-from bnsharp_cli.measurement.surface.execution import Stream
+from bnsharp_cli.measurement.surface.data_stream import Stream
 
 
 def image_folder(root: Path, sizes: tuple[int, ...] = (8, 8, 8, 8)) -> Path:
