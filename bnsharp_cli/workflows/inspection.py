@@ -15,10 +15,11 @@ from torch.func import functional_call
 
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.architecture import identify
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
@@ -116,8 +117,8 @@ def inspect_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = identity.build(checkpoint)
-    notes += fit(module, checkpoint)
-    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, Override())
+    notes += load_weights(module, checkpoint)
+    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, PreprocessingOverride())
     notes += [origin] if origin else []
     shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
     if shape is None:

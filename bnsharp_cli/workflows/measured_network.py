@@ -12,10 +12,10 @@ from torch import nn
 from bnsharp_cli import __version__
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.data.batches import Batches
-from bnsharp_cli.io.data.criteria import Loss
+from bnsharp_cli.io.data.batches import DrawnBatches
+from bnsharp_cli.io.data.criteria import NamedCriterion
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import GUESS, Identity
+from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.workflows.options import Data
@@ -32,7 +32,7 @@ class CheckpointNetwork:
     """
 
     checkpoint: Checkpoint
-    identity: Identity
+    identity: NetworkIdentity
     module: nn.Module
 
 
@@ -49,9 +49,9 @@ class LossOnData:
     """
 
     spec: str
-    batches: Batches
+    batches: DrawnBatches
     preprocessing: Preprocessing
-    criterion: Loss
+    criterion: NamedCriterion
     folders: int
 
 

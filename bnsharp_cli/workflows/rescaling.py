@@ -11,7 +11,7 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
-from bnsharp_cli.measurement.invariance.rescale_test import rescale_test
+from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.report.plots import plot_invariance
@@ -62,7 +62,7 @@ class RescaledCheckpoint:
             "measures": {name: measured.to_dict() for name, measured in report.reference.measures.items()},
             "copies": [copy.to_dict() for copy in report.copies],
             "gamma_beta": None if report.gamma_beta is None else report.gamma_beta.to_dict(),
-            "verdict": {"invariant": report.invariant, "sentence": report.verdict},
+            "verdict": {"invariant": report.invariant, "sentence": report.marked_verdict},
             "cost": self.network.cost(self.seconds),
         }
 
@@ -108,7 +108,7 @@ def _rescale(
 ) -> tuple[Blocks, InvarianceReport]:
     reporter.activity("finding the scale-invariant blocks")
     blocks, extended = find_partitions(network.surface, network.point)
-    report = rescale_test(
+    report = measure_copies(
         network.surface,
         network.point,
         blocks,
