@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
@@ -52,8 +53,8 @@ def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
         out.print(Text(f"and {len(inspection.notes) - len(notes)} more notes, see --all"))
 
 
-def inspection_entries(inspection: Inspection) -> dict[str, Any]:
-    """The document's entries from ``checkpoint`` on."""
+def inspection_entries(inspection: Inspection, spelling: Callable[[str], str] = str) -> dict[str, Any]:
+    """The document's entries from ``checkpoint`` on; notes name arguments by ``spelling``."""
     checkpoint, identity, anatomy = inspection.checkpoint, inspection.identity, inspection.anatomy
     return {
         "checkpoint": {
@@ -61,7 +62,7 @@ def inspection_entries(inspection: Inspection) -> dict[str, Any]:
             "sha256": checkpoint.sha256,
             "format": checkpoint.format,
             "key": checkpoint.key,
-            "notes": list(inspection.notes),
+            "notes": [spelt(note, spelling) for note in inspection.notes],
             "architecture": identity.spec or None,
             "architecture_source": identity.source,
             "architecture_options": printable(identity.options),

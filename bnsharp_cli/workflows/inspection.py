@@ -25,6 +25,7 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.report.inspection import inspection_entries
 from bnsharp_cli.report.inspection_record import Anatomy, Inspection, Norms
+from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
 from bnsharp_cli.workflows.samples import checkpoint_path
 
@@ -48,14 +49,14 @@ class InspectedCheckpoint:
     options: InspectionOptions
     seconds: float
 
-    def document(self) -> dict[str, Any]:
-        """Plain containers, in the JSON schema ``bnsharp/1``."""
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         options = self.options
         return {
             "schema": "bnsharp/1",
             "command": "inspect",
             "version": __version__,
-            **inspection_entries(self.inspection),
+            **inspection_entries(self.inspection, spelling),
             "options": {"partition": options.partition, "seed": options.seed, "image_size": options.image_size},
             "cost": {"seconds": self.seconds},
         }
