@@ -21,9 +21,10 @@ import torch
 from bnsharp_cli import api
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.files.atomic_writing import append_at
-from bnsharp_cli.report.json import render_line
+from bnsharp_cli.report.json_document import render_line
+from bnsharp_cli.report.reproduction import MeanAndError
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.recipes import Cell, Spread
+from bnsharp_cli.training.paper_experiments import Cell
 from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
 from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions, fixed_batches
 from bnsharp_cli.workflows.reporter import Reporter
@@ -139,7 +140,7 @@ _HEADINGS = [f"BN, δ = {delta:g}" for delta in DELTAS]
 def _spread(values: list[float], digits: int) -> str:
     if not values:
         return "-"
-    spread = Spread.of(values)
+    spread = MeanAndError.of(values)
     return f"{spread.mean:.{digits}f}" + ("" if spread.error is None else f" ± {spread.error:.{digits}f}")
 
 

@@ -10,7 +10,7 @@ from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed, starting
 from bnsharp_cli.cli.spelling import as_option
-from bnsharp_cli.training.recipes import EXPERIMENTS
+from bnsharp_cli.training.paper_experiments import EXPERIMENTS
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Computing, Output
 from bnsharp_cli.workflows.training_options import ReproductionOptions
@@ -48,7 +48,7 @@ def reproduce(
 
 
 def _print(reproduction: Reproduction, as_json: bool) -> None:
-    from bnsharp_cli.report.json import render
+    from bnsharp_cli.report.json_document import render
     from bnsharp_cli.report.reproduction import print_reproduction
     from bnsharp_cli.report.terminal import console
 

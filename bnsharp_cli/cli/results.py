@@ -92,7 +92,7 @@ def require_writable(output: Path | None, plot: Path | None = None, folder: Path
 
 def deliver(finding: Finding, output: Output) -> None:
     """The result on stdout, as JSON or for a reader, and in a file if one was named."""
-    from bnsharp_cli.report.json import render
+    from bnsharp_cli.report.json_document import render
 
     text = render(finding.document)
     _write(output.output, text)
@@ -105,7 +105,7 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], Finding]
     Returns:
         The highest exit code.
     """
-    from bnsharp_cli.report.json import render_line
+    from bnsharp_cli.report.json_document import render_line
 
     lines, worst = "", 0
     for checkpoint in checkpoints:

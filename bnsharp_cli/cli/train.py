@@ -14,7 +14,7 @@ from bnsharp_cli.workflows.options import Computing, Messages
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 
 if TYPE_CHECKING:
-    from bnsharp_cli.training.loop import Figures
+    from bnsharp_cli.training.evaluation import LossAndAccuracy
     from bnsharp_cli.workflows.training import TrainedNetwork
 
 EXAMPLE = "Example: bnsharp train --arch lenet-bn --data digits --rule sgd --epochs 30 --output digits.pt"
@@ -50,6 +50,6 @@ def _print(trained: TrainedNetwork) -> None:
         typer.echo(f"wrote {files.output} ({files.output.stat().st_size / 1000:.0f} kB)")
 
 
-def _line(name: str, figures: Figures) -> str:
+def _line(name: str, figures: LossAndAccuracy) -> str:
     accuracy = "" if figures.accuracy is None else f"  accuracy {figures.accuracy:.2%}"
     return f"{name:5}  loss {figures.loss:.4g}{accuracy}"

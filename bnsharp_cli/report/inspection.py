@@ -17,8 +17,8 @@ from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.inspection_record import Anatomy, Inspection
-from bnsharp_cli.report.json import blocks_entry
-from bnsharp_cli.report.tree import Branch, Leaf, Line, drawn, grow
+from bnsharp_cli.report.json_document import blocks_entry
+from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
 _NOTES = 8
@@ -146,7 +146,7 @@ def _tree(inspection: Inspection, every: bool) -> Table:
     if known:
         table.add_column("blocks", justify="right", no_wrap=True)
         table.add_column("normalised by", no_wrap=True, overflow="ellipsis")
-    for line in drawn(_grown(inspection), every):
+    for line in tree_lines(_grown(inspection), every):
         kind = _sizes(line.leaves[0].shape) if line.simple else line.kind
         numbers = sum(leaf.numbers for leaf in line.leaves)
         cells = [Text(line.guides + one_line(line.name)), Text(one_line(kind, _KIND_LENGTH)), Text(f"{numbers:,}")]
@@ -154,20 +154,20 @@ def _tree(inspection: Inspection, every: bool) -> Table:
     return table
 
 
-def _grown(inspection: Inspection) -> Branch:
+def _grown(inspection: Inspection) -> ModuleNode:
     anatomy = inspection.anatomy
     if anatomy is None:
         tensors = inspection.checkpoint.state_dict
-        return grow({name: Leaf(name, tuple(tensor.shape)) for name, tensor in tensors.items()}, {})
+        return module_tree({name: TensorLeaf(name, tuple(tensor.shape)) for name, tensor in tensors.items()}, {})
     found = {entry.name: entry for entry in anatomy.blocks.tensors}
     leaves = {
-        name: Leaf(name, tuple(tensor.shape), found[name].invariant, found[name].reason)
+        name: TensorLeaf(name, tuple(tensor.shape), found[name].invariant, found[name].reason)
         for name, tensor in anatomy.point.items()
     }
-    return grow(leaves, {name: type(module).__name__ for name, module in anatomy.module.named_modules()})
+    return module_tree(leaves, {name: type(module).__name__ for name, module in anatomy.module.named_modules()})
 
 
-def _block_cells(line: Line) -> tuple[Text, Text]:
+def _block_cells(line: TreeLine) -> tuple[Text, Text]:
     """How many blocks, and which norm makes them, or how many do."""
     blocks = sum(leaf.blocks or 0 for leaf in line.leaves)
     reasons = {leaf.reason for leaf in line.leaves if leaf.blocks}

@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound, pac_bayes_bound
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.report.json import blocks_entry
+from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network

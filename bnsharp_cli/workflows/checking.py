@@ -15,7 +15,7 @@ from bnsharp_cli.measurement.invariance.rescale_test import self_test
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.report.json import blocks_entry
+from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network

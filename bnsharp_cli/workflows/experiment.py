@@ -17,10 +17,10 @@ from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError,
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.report.json import render_line
-from bnsharp_cli.training.examples import Examples, Resident
-from bnsharp_cli.training.loop import evaluate
-from bnsharp_cli.training.recipes import Cell
+from bnsharp_cli.report.json_document import render_line
+from bnsharp_cli.training.evaluation import evaluate
+from bnsharp_cli.training.examples import Examples, ExamplesInMemory
+from bnsharp_cli.training.paper_experiments import Cell
 from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_run import TrainingRun
@@ -243,7 +243,7 @@ def _part(examples: Examples, samples: int | None) -> Examples:
         return examples
     chosen = torch.randperm(len(examples), generator=torch.Generator().manual_seed(_SUBSET_SEED))[:samples]
     ((inputs, targets),) = examples.batches([chosen.sort().values])
-    return Resident(inputs, targets)
+    return ExamplesInMemory(inputs, targets)
 
 
 def fixed_batches(examples: Examples, samples: int) -> list[Batch]:

@@ -14,7 +14,7 @@ from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.report.json import blocks_entry
+from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.plots import plot_segments
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on

@@ -11,7 +11,7 @@ from typing import Any
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.report.reproduction import Row, plot_curves
-from bnsharp_cli.training.recipes import BUDGETS, Cell, cells
+from bnsharp_cli.training.paper_experiments import BUDGETS, Cell, cells
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions
 from bnsharp_cli.workflows.options import Computing
@@ -85,7 +85,7 @@ def reproduce_experiment(
     """Do what is left of an experiment; what is done is kept in the folder.
 
     Args:
-        experiment: a name in :data:`~bnsharp_cli.training.recipes.EXPERIMENTS`.
+        experiment: a name in :data:`~bnsharp_cli.training.paper_experiments.EXPERIMENTS`.
         options: how, and where to.
         computing: where to compute.
         reporter: told what it costs and how far it is.

@@ -14,7 +14,7 @@ from bnsharp_cli.measurement.invariance.invariance_report import InvarianceRepor
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.report.json import blocks_entry
+from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.plots import plot_invariance
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.copies import save_copies

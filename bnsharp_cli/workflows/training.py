@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
-from bnsharp_cli.training.loop import Figures
+from bnsharp_cli.training.evaluation import LossAndAccuracy
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
@@ -29,7 +29,7 @@ class TrainedNetwork:
     """
 
     files: RunFiles
-    figures: Mapping[str, Figures]
+    figures: Mapping[str, LossAndAccuracy]
     best: Best | None
 
 

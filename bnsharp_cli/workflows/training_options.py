@@ -10,8 +10,8 @@ from bnsharp_cli.errors import named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
 from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.training.paper_experiments import BUDGETS
 from bnsharp_cli.training.ranges import RangedRecord
-from bnsharp_cli.training.recipes import BUDGETS
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 
 
@@ -74,7 +74,7 @@ class ReproductionOptions(OptionRecord):
 
     Attributes:
         output: folder of the networks, the results and the picture.
-        budget: a name in :data:`~bnsharp_cli.training.recipes.BUDGETS`.
+        budget: a name in :data:`~bnsharp_cli.training.paper_experiments.BUDGETS`.
         seeds: runs of each cell.
         cifar10: where CIFAR-10 is.
         cifar100: where CIFAR-100 is.

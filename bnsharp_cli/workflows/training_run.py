@@ -19,8 +19,9 @@ from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.report.json import render_line
-from bnsharp_cli.training.loop import Figures, Training, evaluate
+from bnsharp_cli.report.json_document import render_line
+from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
+from bnsharp_cli.training.loop import Training
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
@@ -40,7 +41,7 @@ class Best:
     """
 
     epoch: int
-    figures: Figures
+    figures: LossAndAccuracy
 
 
 class TrainingRun:
@@ -76,7 +77,7 @@ class TrainingRun:
         torchrun.current().agree()
         self._continue()
 
-    def execute(self) -> dict[str, Figures]:
+    def execute(self) -> dict[str, LossAndAccuracy]:
         """Train the epochs that are left; the figures of the last network on each split.
 
         Raises:
@@ -124,7 +125,7 @@ class TrainingRun:
         shown = {"loss": loss, "test loss": test.loss, "accuracy": test.accuracy, "bn": sharpness}
         self._reporter.epoch(shown)
 
-    def _commit(self, figures: Mapping[str, Any], test: Figures) -> None:
+    def _commit(self, figures: Mapping[str, Any], test: LossAndAccuracy) -> None:
         """Make the epoch count."""
         best = Best(self._training.epoch, test)
         if self.best is not None and self.best.figures.merit >= test.merit:
@@ -134,7 +135,7 @@ class TrainingRun:
         self.best = best
         self.kept = self._training.epoch
 
-    def _write(self, figures: Mapping[str, Any], test: Figures, best: Best) -> None:
+    def _write(self, figures: Mapping[str, Any], test: LossAndAccuracy, best: Best) -> None:
         files = self.files
         if not self._metrics:
             files.begin()
@@ -153,7 +154,7 @@ class TrainingRun:
             }
         )
 
-    def _save(self, path: Path, figures: Mapping[str, Figures]) -> None:
+    def _save(self, path: Path, figures: Mapping[str, LossAndAccuracy]) -> None:
         if not torchrun.is_first():
             return
         training, setup = self._training, self._setup
@@ -252,7 +253,7 @@ class TrainingRun:
         self._training.load_state_dict(state)
         self.kept, self._metrics = done, int(state["metrics"])
         best = state["best"]
-        self.best = Best(int(best["epoch"]), Figures(best["loss"], best["accuracy"]))
+        self.best = Best(int(best["epoch"]), LossAndAccuracy(best["loss"], best["accuracy"]))
         self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
         if torchrun.is_first():
             atomic.append_at(self.files.metrics, self._metrics, "")

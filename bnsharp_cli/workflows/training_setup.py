@@ -28,8 +28,9 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.training.examples import Examples, Resident, Streamed
-from bnsharp_cli.training.loop import Criterion, Training
+from bnsharp_cli.training.evaluation import LossFunction
+from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
+from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.training_options import TrainingTask
@@ -95,7 +96,7 @@ class TrainingSetup:
             processes=processes,
         )
 
-    def judge(self, device: torch.device) -> Criterion:
+    def judge(self, device: torch.device) -> LossFunction:
         """The same loss for outputs in float64, as figures are made with."""
         checked, tensor_only = _checked(self.criterion, device), self.criterion.tensor_only
         return lambda outputs, targets: checked(prediction(outputs) if tensor_only else outputs, targets)
@@ -137,8 +138,8 @@ def open_setup(
 
 def _examples(split: CheckedSplit) -> Examples:
     if split.inputs is not None:
-        return Resident(split.inputs, split.targets)
-    return Streamed(split.read, len(split.targets), split.shape, ahead=split.repeatable)
+        return ExamplesInMemory(split.inputs, split.targets)
+    return StreamedExamples(split.read, len(split.targets), split.shape, ahead=split.repeatable)
 
 
 def _untrained(task: TrainingTask, seed: int, split: CheckedSplit) -> tuple[nn.Module, dict[str, object]]:

@@ -13,7 +13,7 @@ from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.report.json import render
+from bnsharp_cli.report.json_document import render
 from bnsharp_cli.workflows.bounding import bound_checkpoint
 from bnsharp_cli.workflows.checking import check_checkpoint
 from bnsharp_cli.workflows.measuring import measure_checkpoint
