@@ -26,6 +26,6 @@ def inspect(
 
     inspected = inspect_file(checkpoint, source, inspecting)
     finding = results.Finding(
-        inspected.document(), lambda: print_inspection(console(as_option), inspected.inspection, listing.every)
+        inspected.document(as_option), lambda: print_inspection(console(as_option), inspected.inspection, listing.every)
     )
     results.deliver(finding, output)

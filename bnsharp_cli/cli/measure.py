@@ -52,7 +52,7 @@ def measure(
             measured = measure_checkpoint(
                 path, source, data, selection.names, runs, plot=picture.plot, computing=computing, reporter=reporter
             )
-        return results.Finding(measured.document(), lambda: _print(measured))
+        return results.Finding(measured.document(as_option), lambda: _print(measured))
 
     if several:
         raise typer.Exit(results.deliver_each(chosen, finding, output))

@@ -9,7 +9,7 @@ import typer
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed, starting
-from bnsharp_cli.cli.spelling import as_option, for_the_command
+from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.training.paper_experiments import EXPERIMENTS
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Computing, Output
@@ -53,7 +53,7 @@ def _print(reproduction: Reproduction, as_json: bool) -> None:
     from bnsharp_cli.report.terminal import console
 
     if as_json:
-        typer.echo(for_the_command(render(reproduction.document())))
+        typer.echo(render(reproduction.document()))
         return
     print_reproduction(console(as_option), reproduction.rows, reproduction.notes())
     typer.echo(f"wrote {reproduction.results} and {reproduction.picture}")

@@ -94,7 +94,7 @@ def deliver(finding: Finding, output: Output) -> None:
     """The result on stdout, as JSON or for a reader, and in a file if one was named."""
     from bnsharp_cli.report.json_document import render
 
-    text = for_the_command(render(finding.document))
+    text = render(finding.document)
     _write(output.output, text)
     _print(text if output.json else None, finding.show)
 
@@ -119,7 +119,7 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], Finding]
             fail(f"{checkpoint}: {failure.marked_reason.removeprefix(f'{checkpoint}: ')}", failure.marked_remedy)
             worst = max(worst, failure.exit_code)
             continue
-        line = for_the_command(render_line(finding.document))
+        line = render_line(finding.document)
         lines += line
         _write(output.output, lines)
         _print(line if output.json else None, finding.show)

@@ -13,8 +13,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 from torch.nn import functional
 
-from bnsharp_cli.api import fixed_batches, measure, resolved_options
+from bnsharp_cli.api import measure
 from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
 
 
 class BNSharpnessCallback(Callback):
@@ -67,7 +69,7 @@ class BNSharpnessCallback(Callback):
                     expected="at least 1",
                     found=count,
                 )
-        resolved_options(options)
+        MeasureOptions.from_flat(**options)
         self._source = batches
         self._criterion = criterion
         self._network = network

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import Identity
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 
 
@@ -60,7 +60,7 @@ class Inspection:
     """
 
     checkpoint: Checkpoint
-    identity: Identity
+    identity: NetworkIdentity
     preprocessing: Preprocessing | None
     anatomy: Anatomy | None
     notes: tuple[str, ...]

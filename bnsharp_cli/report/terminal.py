@@ -96,7 +96,7 @@ def print_measurements(out: ResultConsole, measurements: Sequence[Measurement], 
     for name in dict.fromkeys(measurement.name for measurement in measurements):
         out.say(f"{name}: {MEANINGS[name]}")
     for status in dict.fromkeys(measurement.status for measurement in measurements):
-        out.say(f"{status.value}: {status.meaning}")
+        out.say(f"{status.value}: {status.marked_meaning}")
     for measurement in measurements:
         if measurement.name.startswith("bn"):
             sentences = [regime(measurement), spread(measurement), "" if every_sample else sampled(measurement)]
@@ -163,7 +163,7 @@ def print_invariance(out: ResultConsole, report: InvarianceReport) -> None:
         out.print()
         out.say(gamma_beta_sentence(report.gamma_beta, report.reference))
     out.print()
-    out.print(out.sentence(report.verdict, "bold green" if report.invariant else "bold red"))
+    out.print(out.sentence(report.marked_verdict, "bold green" if report.invariant else "bold red"))
 
 
 def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.outputs import converted
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.training.augmentation import Augmentation

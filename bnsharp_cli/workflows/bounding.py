@@ -15,7 +15,7 @@ from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound, pac_bayes_bou
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.workflows.device import computing_on
-from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -39,11 +39,11 @@ class BoundedCheckpoint:
     bound: PacBayesBound
     seconds: float
 
-    def document(self) -> dict[str, Any]:
-        """Plain containers, in the JSON schema ``bnsharp/1``."""
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         sharpness = self.bound.sharpness
         return {
-            **self.network.document("bound", {**self.options.to_dict(), **vars(self.bound.options)}),
+            **self.network.document("bound", {**self.options.to_dict(), **vars(self.bound.options)}, spelling),
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": {sharpness.name: sharpness.to_dict()},
             "bound": self.bound.to_dict(),

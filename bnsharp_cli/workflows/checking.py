@@ -17,7 +17,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.workflows.device import computing_on
-from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -72,10 +72,10 @@ class CheckedCheckpoint:
         ran = sum(check.passed is not None for check in self.checks)
         return f"FAILED: {', '.join(failed)}" if failed else f"PASSED: all {ran} checks"
 
-    def document(self) -> dict[str, Any]:
-        """Plain containers, in the JSON schema ``bnsharp/1``."""
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         return {
-            **self.network.document("check", self.options.to_dict()),
+            **self.network.document("check", self.options.to_dict(), spelling),
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": {name: measurement.to_dict() for name, measurement in self.measured.items()},
             "checks": [

@@ -7,8 +7,8 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from bnsharp_cli.api import _undisturbed as undisturbed
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.workflows import torchrun
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import torch
 
 from bnsharp_cli import api
-from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError, named
-from bnsharp_cli.io.files import atomic_writing as atomic
-from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.errors import BnsharpError
+from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.training.evaluation import evaluate
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory
 from bnsharp_cli.training.paper_experiments import Cell
+from bnsharp_cli.workflows.experiment_results import ResultsFile, result_key
 from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_run import TrainingRun
@@ -29,9 +28,6 @@ from bnsharp_cli.workflows.training_setup import TrainingSetup, open_setup, with
 _SUBSET_SEED = 0
 _MEASURED_BATCH = 256
 MEASURES = ("bn", "delta-linf")
-
-ResultKey = tuple[str, str, int]
-"""Name of the cell, data and seed."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class Experiment:
             self._reporter.notice(f"run {number + 1}/{len(left)}: {cell.name} on {cell.data}, seed {seed}")
             result = self._run(cell, seed)
             self.results.append(result)
-            self.done[_key(result)] = result
+            self.done[result_key(result)] = result
             yield result
             to_do = self.gradients(samples)
             if to_do:
@@ -165,65 +161,6 @@ class Experiment:
                 document = measured.to_dict()
                 found[name] = {key: document[key] for key in ("value", "status", "uncertainty")}
         return found
-
-
-class ResultsFile:
-    """The results of an experiment, one JSON document a line, whole whenever somebody looks.
-
-    Args:
-        path: of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._end = path, 0
-
-    def append(self, result: Mapping[str, Any]) -> None:
-        """Add a result."""
-        self._end = atomic.append_at(self.path, self._end, render_line(result))
-
-    def read(self, identities: Sequence[Mapping[str, Any]]) -> dict[ResultKey, Mapping[str, Any]]:
-        """What is done; half a line that a killed process left is written over.
-
-        Args:
-            identities: what the results of an experiment belong to.
-
-        Raises:
-            UsageError: results that belong to other options.
-            CheckpointRefusedError: a file that holds something else.
-        """
-        done = self._records()
-        for identity in identities:
-            known = done.get(_key(identity))
-            if known is not None and any(known.get(name) != value for name, value in identity.items()):
-                raise UsageError(
-                    f"{self.path} has {identity['name']} with other options.",
-                    f"Name another folder with {named('output')}.",
-                    argument="output",
-                    expected="a folder without results of other options",
-                    found=str(self.path.parent),
-                )
-        return done
-
-    def _records(self) -> dict[ResultKey, Mapping[str, Any]]:
-        try:
-            text = self.path.read_text()
-        except FileNotFoundError:
-            return {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._refused(f"cannot be read: {kind_and_line(error)}") from error
-        whole = text[: text.rfind("\n") + 1]
-        self._end = len(whole.encode())
-        try:
-            return {_key(record): record for record in map(json.loads, whole.splitlines())}
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._refused("does not hold results of this command") from error
-
-    def _refused(self, why: str) -> CheckpointRefusedError:
-        return CheckpointRefusedError(f"{self.path} {why}.", "Name another folder.")
-
-
-def _key(result: Mapping[str, Any]) -> ResultKey:
-    return result["name"], result["data"], result["seed"]
 
 
 def _identity(cell: Cell, seed: int) -> dict[str, Any]:

@@ -15,15 +15,17 @@ from torch.func import functional_call
 
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.architecture import identify
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.report.inspection import inspection_entries
 from bnsharp_cli.report.inspection_record import Anatomy, Inspection, Norms
+from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
 from bnsharp_cli.workflows.samples import checkpoint_path
 
@@ -47,14 +49,14 @@ class InspectedCheckpoint:
     options: InspectionOptions
     seconds: float
 
-    def document(self) -> dict[str, Any]:
-        """Plain containers, in the JSON schema ``bnsharp/1``."""
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         options = self.options
         return {
             "schema": "bnsharp/1",
             "command": "inspect",
             "version": __version__,
-            **inspection_entries(self.inspection),
+            **inspection_entries(self.inspection, spelling),
             "options": {"partition": options.partition, "seed": options.seed, "image_size": options.image_size},
             "cost": {"seconds": self.seconds},
         }
@@ -116,8 +118,8 @@ def inspect_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = identity.build(checkpoint)
-    notes += fit(module, checkpoint)
-    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, Override())
+    notes += load_weights(module, checkpoint)
+    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, PreprocessingOverride())
     notes += [origin] if origin else []
     shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
     if shape is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,18 @@ from torch import nn
 
 from bnsharp_cli import __version__
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.data.batches import Batches
-from bnsharp_cli.io.data.criteria import Loss
+from bnsharp_cli.io.data.batches import DrawnBatches
+from bnsharp_cli.io.data.criteria import NamedCriterion
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import GUESS, Identity
+from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.workflows.options import Data
+
+Spelling = Callable[[str], str]
+"""How an argument that a sentence names is written: ``str`` leaves its name in Python."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class CheckpointNetwork:
     """
 
     checkpoint: Checkpoint
-    identity: Identity
+    identity: NetworkIdentity
     module: nn.Module
 
 
@@ -49,9 +53,9 @@ class LossOnData:
     """
 
     spec: str
-    batches: Batches
+    batches: DrawnBatches
     preprocessing: Preprocessing
-    criterion: Loss
+    criterion: NamedCriterion
     folders: int
 
 
@@ -109,13 +113,19 @@ class MeasuredNetwork:
             f"{blocks.free_parameters(self.point):,} free parameters",
         ]
 
-    def document(self, command: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of the JSON document that all commands share."""
+    def document(self, command: str, options: Mapping[str, Any], spelling: Spelling) -> dict[str, Any]:
+        """The part of the JSON document that all commands share.
+
+        Args:
+            command: that measures.
+            options: of the measures.
+            spelling: of the arguments that sentences name.
+        """
         return {
             "schema": "bnsharp/1",
             "command": command,
             "version": __version__,
-            "checkpoint": self._checkpoint_entry(),
+            "checkpoint": self._checkpoint_entry(spelling),
             "data": self._data_entry(),
             "environment": {
                 "torch": torch.__version__,
@@ -133,13 +143,13 @@ class MeasuredNetwork:
         """All passes so far, and the time."""
         return {**vars(self.surface.counter.cost), "seconds": seconds}
 
-    def _checkpoint_entry(self) -> dict[str, Any]:
+    def _checkpoint_entry(self, spelling: Spelling) -> dict[str, Any]:
         return {
             "path": str(self.checkpoint.path),
             "sha256": self.checkpoint.sha256,
             "format": self.checkpoint.format,
             "key": self.checkpoint.key,
-            "notes": list(self.checkpoint.notes),
+            "notes": [spelt(note, spelling) for note in self.checkpoint.notes],
             "architecture": self.architecture,
             "architecture_source": self.opened.identity.source,
             "parameters": self.parameters,

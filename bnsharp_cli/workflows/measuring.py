@@ -18,7 +18,7 @@ from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.plots import plot_segments
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
-from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -54,15 +54,15 @@ class MeasuredCheckpoint:
         """Whether the whole split was used, so that more samples are no question."""
         return self.network.told.samples is None
 
-    def document(self) -> dict[str, Any]:
-        """Plain containers, in the JSON schema ``bnsharp/1``."""
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         measures = {}
         for name, profile in self.measured.items():
             measures[name] = profile[0].to_dict()
             if len(profile) > 1:
                 measures[name]["profile"] = [one.to_dict() for one in profile]
         return {
-            **self.network.document("measure", self.options.to_dict()),
+            **self.network.document("measure", self.options.to_dict(), spelling),
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": measures,
             "cost": self.network.cost(self.seconds),

@@ -12,12 +12,16 @@ import torch
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError, named
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
-from bnsharp_cli.io.data.batches import Batches, draw_batches, naming, open_data
-from bnsharp_cli.io.data.criteria import Loss, open_loss
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
+from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.naming import naming
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.io.networks.architecture import GUESS, Identity, identify
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -72,7 +76,7 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = identity.build(checkpoint)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *fit(module, checkpoint)))
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
     for note in checkpoint.notes:
         reporter.notice(note)
     return CheckpointNetwork(checkpoint, identity, module)
@@ -81,11 +85,11 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
 def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> LossOnData:
     """The batches as the network gets them, with their loss."""
     spec, metadata = _data_spec(data.data, opened.checkpoint), opened.checkpoint.metadata
-    override = Override(data.image_size, data.mean, data.std)
+    override = PreprocessingOverride(data.image_size, data.mean, data.std)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
     if origin:
         reporter.notice(origin)
-    criterion = open_loss(data.loss, _entries(metadata.get("training")).get("loss"))
+    criterion = open_criterion(data.loss, _entries(metadata.get("training")).get("loss"))
     adapt(opened.module, criterion.tensor_only)
     with naming(spec):
         split = open_data(spec, data.split, data.data_root, data.download, reporter.activity)
@@ -121,7 +125,7 @@ def _surface(
     return surface, point
 
 
-def _announce_guess(identity: Identity, accuracy: float | None, reporter: Reporter) -> None:
+def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter: Reporter) -> None:
     """Say that the network is a guess, and what speaks for it."""
     if identity.source != GUESS:
         return
@@ -150,7 +154,7 @@ def _data_spec(given: str | None, checkpoint: Checkpoint) -> str:
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion: Loss) -> int:
+def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, criterion: NamedCriterion) -> int:
     """Refuse images that the network does not accept and labels that it cannot be compared with.
 
     Returns:

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
-from bnsharp_cli.measurement.invariance.rescale_test import rescale_test
+from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.plots import plot_invariance
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.copies import save_copies
 from bnsharp_cli.workflows.device import computing_on
-from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,
@@ -51,10 +52,10 @@ class RescaledCheckpoint:
     report: InvarianceReport
     seconds: float
 
-    def document(self) -> dict[str, Any]:
-        """Plain containers, in the JSON schema ``bnsharp/1``."""
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         report = self.report
-        shared = self.network.document("rescale-test", self.options.to_dict())
+        shared = self.network.document("rescale-test", self.options.to_dict(), spelling)
         return {
             **shared,
             "options": {**shared["options"], "epsilon": self.rescaling.epsilon},
@@ -62,7 +63,7 @@ class RescaledCheckpoint:
             "measures": {name: measured.to_dict() for name, measured in report.reference.measures.items()},
             "copies": [copy.to_dict() for copy in report.copies],
             "gamma_beta": None if report.gamma_beta is None else report.gamma_beta.to_dict(),
-            "verdict": {"invariant": report.invariant, "sentence": report.verdict},
+            "verdict": {"invariant": report.invariant, "sentence": spelt(report.marked_verdict, spelling)},
             "cost": self.network.cost(self.seconds),
         }
 
@@ -108,7 +109,7 @@ def _rescale(
 ) -> tuple[Blocks, InvarianceReport]:
     reporter.activity("finding the scale-invariant blocks")
     blocks, extended = find_partitions(network.surface, network.point)
-    report = rescale_test(
+    report = measure_copies(
         network.surface,
         network.point,
         blocks,

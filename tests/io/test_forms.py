@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bnsharp_cli.io.data.criteria import LOSSES
+from bnsharp_cli.io.data.criteria import CRITERIA
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.data.sources import TORCHVISION
-from bnsharp_cli.io.networks.constructors import ARGUMENTS, OWN
+from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, OWN
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES, LIBRARIES
 
 HEAVY = ("torch", "numpy", "torchvision", "sklearn", "PIL")
@@ -16,9 +16,9 @@ HEAVY = ("torch", "numpy", "torchvision", "sklearn", "PIL")
 
 def test_the_names_are_those_that_are_opened() -> None:
     assert {*DATA_NAMES} == {"digits", *TORCHVISION}
-    assert tuple(LOSSES) == LOSS_NAMES
+    assert tuple(CRITERIA) == LOSS_NAMES
     assert tuple(OWN) == ARCHITECTURE_NAMES
-    assert ARGUMENTS.keys() == {"own", *LIBRARIES}
+    assert ARGUMENT_NAMES.keys() == {"own", *LIBRARIES}
 
 
 def test_the_help_is_in_one_voice() -> None:

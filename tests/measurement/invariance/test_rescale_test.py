@@ -10,28 +10,28 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
-from bnsharp_cli.measurement.invariance.rescale_test import rescale_test, self_test
+from bnsharp_cli.measurement.invariance.rescale_test import measure_copies, self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import images, mlp_bn, vectors
 from tests.measurement.networks import HeadNorms, NormedEmbedding, OneNormTwice, OwnNorm, sentences, sequences
 
 
-def report_of(module: nn.Module, batches: Batches, dtype: torch.dtype, **options: object) -> InvarianceReport:
+def report_of(module: nn.Module, batches: DrawnBatches, dtype: torch.dtype, **options: object) -> InvarianceReport:
     surface = LossSurface.of(module, batches.batches, dtype=dtype)
     point = surface.point()
     blocks, extended = find_partitions(surface, point)
     precision = "float64" if dtype == torch.float64 else "float32"
     resolved = MeasureOptions.from_flat(**{"ball_samples": 4, "precision": precision, **options})
     stored = bool(resolved.search == "gradient")
-    return rescale_test(surface, point, blocks, extended, resolved, stored_epsilon=stored)
+    return measure_copies(surface, point, blocks, extended, resolved, stored_epsilon=stored)
 
 
 def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
-    sample_network: nn.Module, digit_batches: Batches
+    sample_network: nn.Module, digit_batches: DrawnBatches
 ) -> None:
     report = report_of(sample_network, digit_batches, torch.float64)
     assert report.invariant
@@ -48,7 +48,7 @@ def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
 
 
 def test_gamma_and_beta_move_the_published_measure_but_not_the_extended_one(
-    sample_network: nn.Module, digit_batches: Batches
+    sample_network: nn.Module, digit_batches: DrawnBatches
 ) -> None:
     copy = report_of(sample_network, digit_batches, torch.float64).gamma_beta
     assert copy.loss_drift < 1e-15
@@ -57,7 +57,7 @@ def test_gamma_and_beta_move_the_published_measure_but_not_the_extended_one(
     assert abs(extended - 1) <= 1e-9
 
 
-def test_float32_is_invariant_below_its_stated_rounding(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_float32_is_invariant_below_its_stated_rounding(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     report = report_of(sample_network, digit_batches, torch.float32)
     assert report.invariant
     for copy in report.copies:
@@ -67,7 +67,7 @@ def test_float32_is_invariant_below_its_stated_rounding(sample_network: nn.Modul
 
 
 def test_the_printed_search_is_not_invariant_and_the_verdict_says_why(
-    sample_network: nn.Module, digit_batches: Batches
+    sample_network: nn.Module, digit_batches: DrawnBatches
 ) -> None:
     report = report_of(sample_network, digit_batches, torch.float64, search="paper", iterations=5, delta=0.1)
     assert not report.invariant
@@ -77,7 +77,7 @@ def test_the_printed_search_is_not_invariant_and_the_verdict_says_why(
     assert "Eq. (17) as printed steps in v" in report.verdict
 
 
-def test_stored_epsilon_breaks_the_invariance(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_stored_epsilon_breaks_the_invariance(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     report = report_of(sample_network, digit_batches, torch.float64, search="gradient")
     assert not report.invariant
     assert report.copies[0].loss_drift_stored_epsilon > 0.1
@@ -86,7 +86,7 @@ def test_stored_epsilon_breaks_the_invariance(sample_network: nn.Module, digit_b
 @pytest.mark.parametrize("statistics", [True, False], ids=["batch", "running"])
 @pytest.mark.parametrize("delta", [1e-3, 1e-2])
 def test_self_test_in_both_modes_and_precisions(
-    sample_network: nn.Module, digit_batches: Batches, statistics: bool, delta: float
+    sample_network: nn.Module, digit_batches: DrawnBatches, statistics: bool, delta: float
 ) -> None:
     for dtype, most in ((torch.float32, 2e-4), (torch.float64, 1e-9)):
         surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=statistics, dtype=dtype)
@@ -107,7 +107,7 @@ def test_a_bias_before_a_norm_breaks_the_invariance_in_running_mode_only() -> No
         point = surface.point()
         blocks = find_blocks(surface, point)
         options = MeasureOptions.from_flat(precision="float64", ball_samples=2)
-        verdicts[statistics] = rescale_test(surface, point, blocks, blocks, options)
+        verdicts[statistics] = measure_copies(surface, point, blocks, blocks, options)
     assert verdicts[True].invariant
     assert all(copy.loss_drift < 1e-12 for copy in verdicts[False].copies)
     assert not verdicts[False].invariant
@@ -118,7 +118,7 @@ def quick_report(module: nn.Module, batches: object, *, statistics: bool = True)
     surface = LossSurface.of(module, batches, batch_statistics=statistics, dtype=torch.float64)
     point = surface.point()
     blocks = find_blocks(surface, point)
-    return rescale_test(surface, point, blocks, blocks, MeasureOptions.from_flat(precision="float64", ball_samples=2))
+    return measure_copies(surface, point, blocks, blocks, MeasureOptions.from_flat(precision="float64", ball_samples=2))
 
 
 def test_norms_of_heads_are_invariant() -> None:
@@ -177,7 +177,7 @@ def test_nothing_to_rescale_is_said() -> None:
     point = surface.point()
     blocks = find_blocks(surface, point)
     with pytest.raises(NotMeasurableError, match="no scale-invariant weights"):
-        rescale_test(surface, point, blocks, blocks, MeasureOptions())
+        measure_copies(surface, point, blocks, blocks, MeasureOptions())
 
 
 def test_a_value_below_resolution_is_no_verdict() -> None:
@@ -188,7 +188,7 @@ def test_a_value_below_resolution_is_no_verdict() -> None:
         self_test(surface, point, blocks, MeasureOptions())
 
 
-def test_the_record_is_plain_and_complete(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_the_record_is_plain_and_complete(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     report = report_of(sample_network, digit_batches, torch.float32)
     record = report.copies[0].to_dict()
     assert record["scale"] == 1e-3
