@@ -18,12 +18,20 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.file_kinds import recognise
-from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, Global, PickleRefusedError, require_key
-from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
+from bnsharp_cli.io.containers.pickle_reader import (
+    LARGEST_PICKLE,
+    ForeignGlobalsError,
+    PickledGlobal,
+    PickleRefusedError,
+    read_pickle,
+    require_key,
+)
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, Record
-from bnsharp_cli.io.containers.tensor_plans import DTYPES, plain_size
+from bnsharp_cli.io.containers.tensor_layouts import plain_size
+from bnsharp_cli.io.containers.tensor_plans import DTYPES
 from bnsharp_cli.io.containers.torch_files import read_torch_file
+from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged, unsound
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted, require_unchanged
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
@@ -63,8 +71,8 @@ _MEMORY_FORMAT = f"{_METADATA}._MEM_FORMAT_ENCODING"
 
 def _member(holder: object, _name: object) -> None:
     """A memory format, which reading needs nothing of: Python 3.11.0 to 3.11.3 write enumerations as ``getattr``."""
-    if not isinstance(holder, Global) or holder.name != _MEMORY_FORMAT:
-        raise PickleRefusedError("takes an attribute of something else than a memory format")
+    if not isinstance(holder, PickledGlobal) or holder.name != _MEMORY_FORMAT:
+        raise UnsoundContentError("takes an attribute of something else than a memory format")
 
 
 _STAND_INS: Mapping[str, Any] = {
@@ -106,19 +114,19 @@ def read_distributed(folder: Path) -> tuple[dict[str, Any], str, tuple[str, ...]
             "nothing in it was executed.",
             f"If you trust it: {_CONVERT}",
         ) from error
-    except PickleRefusedError as error:
+    except (PickleRefusedError, UnsoundContentError) as error:
         raise CheckpointRefusedError(
-            f"{shown_path(folder)}: its table of contents {one_line(error)}.", COPY_AGAIN
+            f"{shown_path(folder)}: its table of contents {one_line(unsound(error).finding)}.", COPY_AGAIN
         ) from error
 
 
 def _table(file: RegularFile) -> Record:
     if file.size > LARGEST_PICKLE:
-        raise PickleRefusedError(f"has more than {LARGEST_PICKLE // 2**20} MiB")
+        raise UnsoundContentError(f"has more than {LARGEST_PICKLE // 2**20} MiB")
     stream = io.BytesIO(file.read(0, file.size))
-    table = read_pickle(stream, _STAND_INS, Budget(), protocols=range(2, 6))
+    table = read_pickle(stream, _STAND_INS)
     if not isinstance(table, Record):
-        raise PickleRefusedError("is not one of torch.distributed.checkpoint")
+        raise UnsoundContentError("is not one of torch.distributed.checkpoint")
     return table
 
 
@@ -138,19 +146,19 @@ class _Shards:
             else (None, None, None)
         )
         if not isinstance(name, str) or type(offset) is not int or type(length) is not int or min(offset, length) < 0:
-            raise PickleRefusedError("is damaged (a piece without a place)")
+            raise damaged("a piece without a place")
         if name != Path(name).name or name in {"", ".", ".."} or not name.isprintable() or "\\" in name:
-            raise PickleRefusedError("names a file outside the folder")
+            raise UnsoundContentError("names a file outside the folder")
         if name not in self._files:
             self._files[name] = self._stack.enter_context(open_untrusted(self._folder / name))
             self._left[name] = self._files[name].size
         self._left[name] -= length
         if offset + length > self._files[name].size or self._left[name] < 0:
-            raise PickleRefusedError("is damaged (a piece reaches beyond its file)")
+            raise damaged("a piece reaches beyond its file")
         part = self._files[name].part(offset, length)
         kind = recognise(part)
         if kind == "safetensors":
-            raise PickleRefusedError("speaks of pieces in safetensors format, which is not read here")
+            raise UnsoundContentError("speaks of pieces in safetensors format, which is not read here")
         return read_torch_file(part, kind)
 
     def sha256(self, table: RegularFile) -> str:
@@ -165,7 +173,7 @@ class _Shards:
 def _content(table: Record, shards: _Shards) -> tuple[dict[str, Any], tuple[str, ...]]:
     entries, places, paths = (table.get(name) for name in ("state_dict_metadata", "storage_data", "planner_data"))
     if not isinstance(entries, dict) or not isinstance(places, dict):
-        raise PickleRefusedError("is damaged (it lists no tensors)")
+        raise damaged("it lists no tensors")
     stored = dict(_stored(places))
     content: dict[str, Any] = {}
     skipped = False
@@ -184,7 +192,7 @@ def _content(table: Record, shards: _Shards) -> tuple[dict[str, Any], tuple[str,
 def _stored(places: Mapping[Any, Any]) -> Iterator[tuple[tuple[Any, Any], Any]]:
     for index, place in places.items():
         if not isinstance(index, _Index) or not isinstance(index.get("fqn"), str):
-            raise PickleRefusedError("is damaged (a piece without a name)")
+            raise damaged("a piece without a name")
         offset = index.get("offset")
         yield (index.get("fqn"), None if offset is None else _sizes(offset)), place
 
@@ -192,13 +200,13 @@ def _stored(places: Mapping[Any, Any]) -> Iterator[tuple[tuple[Any, Any], Any]]:
 def _assembled(name: object, entry: _TensorEntry, stored: Mapping[Any, Any], shards: _Shards) -> Tensor:
     size, chunks = _sizes(entry.get("size")), entry.get("chunks")
     if not isinstance(chunks, list) or not chunks or not all(isinstance(chunk, Record) for chunk in chunks):
-        raise PickleRefusedError("is damaged (a tensor without pieces)")
+        raise damaged("a tensor without pieces")
     pieces = []
     for chunk in chunks:
         offsets, sizes = _sizes(chunk.get("offsets")), _sizes(chunk.get("sizes"))
         piece = shards.load(stored.get((name, offsets)))
         if not isinstance(piece, Tensor) or tuple(piece.shape) != sizes or len(offsets) != len(sizes):
-            raise PickleRefusedError("is damaged (a piece of another shape)")
+            raise damaged("a piece of another shape")
         box = tuple(slice(begin, begin + length) for begin, length in zip(offsets, sizes, strict=True))
         pieces.append((box, piece))
     return pieces[0][1] if pieces[0][1].shape == size else _joined(size, pieces)
@@ -207,14 +215,14 @@ def _assembled(name: object, entry: _TensorEntry, stored: Mapping[Any, Any], sha
 def _joined(size: tuple[int, ...], pieces: list[tuple[tuple[slice, ...], Tensor]]) -> Tensor:
     inside = all(len(box) == len(size) and all(map(_fits, box, size)) for box, _piece in pieces)
     if not inside or sum(piece.numel() for _box, piece in pieces) != math.prod(size):
-        raise PickleRefusedError("is damaged (a tensor whose pieces do not make the whole)")
+        raise damaged("a tensor whose pieces do not make the whole")
     whole = torch.zeros(size, dtype=pieces[0][1].dtype)
     covered = torch.zeros(size, dtype=torch.bool)
     for box, piece in pieces:
         whole[box] = piece
         covered[box] = True
     if not bool(covered.all()):
-        raise PickleRefusedError("is damaged (a tensor whose pieces overlap)")
+        raise damaged("a tensor whose pieces overlap")
     return whole
 
 
@@ -229,7 +237,7 @@ def _put(content: dict[str, Any], path: tuple[Any, ...], value: object) -> None:
     for key in folders:
         content = content.setdefault(key, {})
         if not isinstance(content, dict):
-            raise PickleRefusedError("is damaged (a name inside something that is no folder)")
+            raise damaged("a name inside something that is no folder")
     content[last] = value
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.other_formats import other_zip
-from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE
+from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
