@@ -1,4 +1,8 @@
-"""The format of ``torch.save`` before PyTorch 1.6: five pickles in a row, then the storages they speak of."""
+"""The format of ``torch.save`` before PyTorch 1.6, accounted for to the last byte.
+
+A file is five pickles in a row: a magic number, a version, the machine, the content, the keys of its storages. Then
+come the storages, each as the number of its items and the items.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,12 @@ from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 from bnsharp_cli.io.files.regular_files import RegularFile
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_LARGEST_MAGIC_PICKLE = 64
 _PROTOCOL = 1001
 _COUNT = struct.Struct("<q")
 
 
-def check_legacy(file: RegularFile) -> Any:
-    """Hold a legacy file against what ``torch.save`` wrote; the content with plans in place of tensors.
+def check_legacy(file: RegularFile) -> None:
+    """Refuse a legacy file that differs from what ``torch.save`` wrote.
 
     Raises:
         PickleRefusedError: a pickle in it is damaged, or does what no saved weights do.
@@ -36,14 +39,13 @@ def check_legacy(file: RegularFile) -> Any:
     system = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise UnsoundContentError("was written on a machine of another byte order")
-    content = read_pickle(stream, stand_ins, budget, plans.storage, TORCH_PROTOCOLS)
+    read_pickle(stream, stand_ins, budget, plans.storage, TORCH_PROTOCOLS)
     keys = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
     _check_storages(file, stream.tell(), keys, plans)
-    return content
 
 
 def _begins_with_magic(stream: io.BytesIO) -> bool:
-    """Whether the first pickle is PyTorch's magic number, a ``LONG1`` of ten bytes."""
+    """Whether the first pickle is PyTorch's magic number; the stream is left behind it, or where it was."""
     magic = b"\x80\x02\x8a\x0a" + _MAGIC.to_bytes(10, "little") + b"."
     found = stream.read(len(magic)) == magic
     if not found:
@@ -52,6 +54,7 @@ def _begins_with_magic(stream: io.BytesIO) -> bool:
 
 
 def _check_storages(file: RegularFile, position: int, keys: Any, plans: TensorPlans) -> None:
+    """Refuse a file whose storages, from ``position`` on, are not those that its content speaks of."""
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(plans.storages):
         raise UnsoundContentError("does not hold the storages that it speaks of")
     for key in keys:

@@ -1,4 +1,7 @@
-"""What torch has read, made plain: a bounded walk without recursion that meets every object once."""
+"""What torch has read, made plain: a bounded walk without recursion that visits every object once.
+
+The last check of a file of ``torch.save``. It relies on none of the checks before it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def plain_content(root: object) -> Any:
-    """The same content in dicts, lists, tuples, sets, plain values and dense tensors, shared where it was shared.
+    """Copy content into dicts, lists, tuples, sets, plain values and dense tensors; what was shared stays shared.
 
     Raises:
         UnsoundContentError: anything else, a cycle, or too much of it.
@@ -49,7 +52,7 @@ def plain_content(root: object) -> Any:
 
 
 def _children(value: Any) -> list[Any]:
-    """What ``value`` holds, without the plain values, of which there may be many."""
+    """What ``value`` holds, without plain values: there may be many, and nothing has to be done for them."""
     kind = type(value)
     held = kind.values(value) if kind in _MAPPINGS else value if kind in _SEQUENCES else ()
     return [child for child in held if type(child) not in _ATOMS]

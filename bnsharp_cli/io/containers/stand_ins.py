@@ -1,7 +1,7 @@
-"""Harmless stand-ins for the few classes that training scripts leave in a checkpoint beside its weights.
+"""Stand-ins for the classes that training scripts leave in a checkpoint beside its weights.
 
-No class of a checkpoint is imported or called. What its pickle says goes to a function of ours of the same name, which
-makes plain data of it: a namespace becomes a dict, a path a string, a NumPy scalar a number.
+No class that a checkpoint names is imported or called. A stand-in of ours is called instead and makes plain data: a
+namespace becomes a dict, a path a text, a NumPy scalar a number. First the pickle reader calls it, then torch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MOST_DIMENSIONS = 64
 
 
 class Record(dict[str, Any], PickledObject):
-    """An object of a class that only holds attributes, as a dict of them."""
+    """An object that only holds attributes, as a dict of them."""
 
     depth = 1
 
@@ -60,15 +60,15 @@ class Record(dict[str, Any], PickledObject):
 
 
 class PlainDict:
-    """A subclass of dict that holds nothing but entries, as a dict."""
+    """A subclass of dict that holds only entries, as a dict."""
 
-    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]  # what stands for it is no object of it
-        """An empty dict, which the pickle fills."""
+    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]  # it makes dicts, no objects of its own
+        """Make an empty dict, which the pickle fills."""
         return {}
 
 
 def plain_path(*parts: object) -> str:
-    """A path of pathlib as text."""
+    """Make a text of the parts of a pathlib path."""
     if not all(isinstance(part, str) for part in parts):
         raise UnsoundContentError("holds a path of something else than text")
     texts = [str(part) for part in parts]
@@ -76,12 +76,12 @@ def plain_path(*parts: object) -> str:
 
 
 def default_dict(*_: object) -> dict[Any, Any]:
-    """A defaultdict without its default."""
+    """Make a dict of a defaultdict, without its default."""
     return {}
 
 
 def no_bytes(*contents: object) -> bytes:
-    """The empty ``bytes``, which protocol 2 writes as a call."""
+    """Make empty bytes, which protocol 2 writes as a call of ``bytes``."""
     if contents:
         raise UnsoundContentError("makes bytes of something else than a text")
     return b""
@@ -89,7 +89,7 @@ def no_bytes(*contents: object) -> bytes:
 
 @dataclass
 class NumpyType(PickledObject):
-    """A dtype of NumPy by its code: numbers only, no objects, texts or fields."""
+    """A dtype of NumPy, by its code such as ``f4``: numbers in little-endian order, no objects, texts or fields."""
 
     code: str
     align: object = False
@@ -105,18 +105,18 @@ class NumpyType(PickledObject):
 
     @property
     def size(self) -> int:
-        """Bytes of one number."""
+        """How many bytes one number takes."""
         return int(self.code[1:])
 
     @property
     def torch_name(self) -> str:
-        """What torch calls it."""
+        """The name of the same type in torch, such as ``float32``."""
         return _TORCH_NAMES[self.code]
 
 
 @dataclass
 class NumpyArray(PickledObject):
-    """A NumPy array: shape, type and bytes."""
+    """A NumPy array as the shape, type and bytes that the pickle states; they agree with each other."""
 
     shape: tuple[int, ...] = ()
     type: NumpyType = field(default_factory=lambda: NumpyType("f8"))
@@ -140,12 +140,12 @@ class NumpyArray(PickledObject):
 
 
 def empty_array(*_: object) -> NumpyArray:
-    """The array that its state is put into."""
+    """Make the array whose state follows."""
     return NumpyArray()
 
 
 def plain_number(kind: object, data: object = b"") -> bool | int | float:
-    """A scalar of NumPy as Python's."""
+    """Make a Python number of the bytes of a NumPy scalar."""
     if not isinstance(kind, NumpyType) or kind.code not in _STRUCT_CODES or not isinstance(data, bytes):
         raise UnsoundContentError("holds a NumPy scalar that is no number")
     try:
@@ -187,4 +187,4 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
         for name, stand_in in (("scalar", plain_number), ("_reconstruct", empty_array))
     },
 }
-"""What is read as plain data, by the full name that a pickle gives it: a class, a function or a value of ours."""
+"""A class, function or value of ours by the full name of what it stands for."""

@@ -1,4 +1,8 @@
-"""Files of ``torch.save``: read once by calling only functions of our own, then by torch, as weights only."""
+"""Files of ``torch.save``, read twice: first by calling only functions of our own, then by torch as weights only.
+
+The first reading refuses whatever calls anything, is too large, or speaks of values that the file does not have. The
+second builds the tensors.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS
 from bnsharp_cli.io.containers.tensor_plans import TORCH_PROTOCOLS, TensorPlans
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged, unsound
-from bnsharp_cli.io.containers.zip_files import check_zip, data_pickle
+from bnsharp_cli.io.containers.zip_files import data_pickle, sound_members
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
 
@@ -36,31 +40,32 @@ def read_torch_file(file: RegularFile, kind: str) -> Any:
     """
     try:
         if kind == "zip":
-            _check_zipped(file)
+            _check_zip(file)
         else:
             check_legacy(file)
         return plain_content(_load(file))
     except ForeignGlobalsError as error:
+        names = _shown(error.names)
         raise CheckpointRefusedError(
-            f"{shown_path(file.path)} holds Python objects ({_shown(error.names)}), not weights alone; "
-            "nothing in it was executed.",
+            f"{shown_path(file.path)} holds Python objects ({names}), not weights alone; nothing in it was executed.",
             SAVE_WEIGHTS,
+            expected="weights alone",
+            found=names,
         ) from error
     except (PickleRefusedError, UnsoundContentError) as error:
         content = unsound(error)
-        raise CheckpointRefusedError(
-            f"{shown_path(file.path)} {one_line(content.finding)}.", COPY_AGAIN if content.damaged else SAVE_WEIGHTS
-        ) from error
+        finding, remedy = one_line(content.finding), COPY_AGAIN if content.damaged else SAVE_WEIGHTS
+        raise CheckpointRefusedError(f"{shown_path(file.path)} {finding}.", remedy, found=finding) from error
 
 
-def _check_zipped(file: RegularFile) -> None:
-    archive = check_zip(file)
-    order = file.read(*archive.records.get("byteorder", (0, 0)))
+def _check_zip(file: RegularFile) -> None:
+    members = sound_members(file)
+    order = file.read(*members.places.get("byteorder", (0, 0)))
     if order and order not in _BYTE_ORDERS:
         raise damaged("its byte order is neither little nor big")
     budget = Budget()
-    plans = TensorPlans(archive.storage_size, budget)
-    read_pickle(data_pickle(file, archive), plans.stand_ins(), budget, plans.storage, TORCH_PROTOCOLS)
+    plans = TensorPlans(members.storage_size, budget)
+    read_pickle(data_pickle(file, members), plans.stand_ins(), budget, plans.storage, TORCH_PROTOCOLS)
 
 
 def _load(file: RegularFile) -> Any:

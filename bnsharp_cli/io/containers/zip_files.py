@@ -1,4 +1,8 @@
-"""A zip file as ``torch.save`` writes it and in no other way, so that every reader sees the same members in it."""
+"""Zip files exactly as ``torch.save`` writes them, so that every reader sees the same members in them.
+
+The reader in torch looks members up regardless of case, ignores checksums and trusts the local headers. Python's trusts
+the directory. Where all of these agree, there is one reading only.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +30,27 @@ _LARGEST_DIRECTORY = 8 * 2**20
 _LARGEST_RECORD = 2**20
 _WIDE = b"\1\0"
 _ALL_BITS = (0xFFFF, 0xFFFFFFFF)
+_UNREADABLE = (zipfile.BadZipFile, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+"""What zipfile raises over bytes that are no zip archive."""
 
 
 @dataclass(frozen=True)
-class ZipRecords:
-    """The records of an archive by their names without its own, as (offset, size) in the file."""
+class ZipMembers:
+    """Where the members of a sound archive lie.
 
-    records: Mapping[str, tuple[int, int]]
+    Attributes:
+        places: (offset, size) in the file, by the members' names inside the archive's one folder.
+    """
+
+    places: Mapping[str, tuple[int, int]]
 
     def storage_size(self, key: str) -> int | None:
-        """The bytes of a storage, ``None`` where there is none of that name."""
-        return self.records[f"data/{key}"][1] if f"data/{key}" in self.records else None
+        """How many bytes the storage of a key has; ``None`` if there is none."""
+        return self.places[f"data/{key}"][1] if f"data/{key}" in self.places else None
 
 
-def check_zip(file: RegularFile) -> ZipRecords:
-    """Hold a zip file against what ``torch.save`` writes, checksums included.
+def sound_members(file: RegularFile) -> ZipMembers:
+    """The members of a zip file that is as ``torch.save`` writes it, checksums included.
 
     Raises:
         CheckpointRefusedError: no PyTorch weights, damaged, or written by something else.
@@ -49,13 +59,13 @@ def check_zip(file: RegularFile) -> ZipRecords:
     members = _members(file, count)
     known = other_zip([member.orig_filename for member in members])
     if known is not None:
-        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy)
-    problem = _odd_names(members) or _odd_members(members) or _odd_entries(members)
+        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind)
+    problem = _problem_of_names(members) or _problem_of_sizes(members) or _problem_of_entries(members)
     if problem:
-        raise CheckpointRefusedError(f"{shown_path(file.path)} {problem}.", SAVE_WEIGHTS)
+        raise CheckpointRefusedError(f"{shown_path(file.path)} {problem}.", SAVE_WEIGHTS, found=problem)
     members.sort(key=lambda member: member.header_offset)
     ends = [*(member.header_offset for member in members[1:]), directory]
-    return ZipRecords(
+    return ZipMembers(
         {
             member.orig_filename.partition("/")[2]: (_checked_start(file, member, end), member.file_size)
             for member, end in zip(members, ends, strict=True)
@@ -64,7 +74,7 @@ def check_zip(file: RegularFile) -> ZipRecords:
 
 
 def _directory(file: RegularFile) -> tuple[int, int]:
-    """Where the central directory begins, and how many members it has, if the file ends right after it as it must."""
+    """Where the central directory begins, and how many members the end of the file counts; it ends right after it."""
     tail = file.read(max(0, file.size - _END.size), _END.size)
     if len(tail) < _END.size or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
         raise _damaged(file, "it does not end as a zip file does")
@@ -87,26 +97,19 @@ def _directory(file: RegularFile) -> tuple[int, int]:
 
 
 def _members(file: RegularFile, count: int) -> list[zipfile.ZipInfo]:
-    """What the directory lists; some readers go by its length, others by the ``count`` at the end."""
+    """What the directory lists. Some readers go by its length, others by the ``count`` at the end: both must agree."""
     try:
         with zipfile.ZipFile(file.window()) as archive:
             members = archive.infolist()
-    except (
-        zipfile.BadZipFile,
-        struct.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except _UNREADABLE as error:
         raise _damaged(file, one_line(error)) from error
     if len(members) != count:
         raise _damaged(file, f"its end counts {count} members, its directory has {len(members)}")
     return members
 
 
-def _odd_names(members: list[zipfile.ZipInfo]) -> str:
+def _problem_of_names(members: list[zipfile.ZipInfo]) -> str:
+    """What is wrong with the names of the members, as a predicate; empty if nothing is."""
     names = [member.orig_filename for member in members]
     folders = {name.partition("/")[0] for name in names}
     if len({name.casefold() for name in names}) != len(names):
@@ -120,7 +123,8 @@ def _odd_names(members: list[zipfile.ZipInfo]) -> str:
     return ""
 
 
-def _odd_members(members: list[zipfile.ZipInfo]) -> str:
+def _problem_of_sizes(members: list[zipfile.ZipInfo]) -> str:
+    """What is wrong with how the members are stored, and how large they are."""
     for member in members:
         name = member.orig_filename.partition("/")[2]
         if member.flag_bits & _ENCRYPTED:
@@ -136,8 +140,8 @@ def _odd_members(members: list[zipfile.ZipInfo]) -> str:
     return ""
 
 
-def _odd_entries(members: list[zipfile.ZipInfo]) -> str:
-    """What the directory says of a member beside its bytes: torch leaves one that is called a folder unread."""
+def _problem_of_entries(members: list[zipfile.ZipInfo]) -> str:
+    """What is wrong with the rest of the directory: torch does not read a member that is marked as a folder."""
     for member in members:
         shown = one_line(member.orig_filename)
         if member.external_attr:
@@ -149,7 +153,7 @@ def _odd_entries(members: list[zipfile.ZipInfo]) -> str:
 
 
 def _checked_start(file: RegularFile, member: zipfile.ZipInfo, end: int) -> int:
-    """Where the bytes of a member begin; its local header and its checksum agree with the directory."""
+    """Where the bytes of a member begin, if its local header and its checksum agree with the directory."""
     shown = one_line(member.orig_filename)
     header = file.read(member.header_offset, _LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
@@ -177,10 +181,15 @@ def _checked_start(file: RegularFile, member: zipfile.ZipInfo, end: int) -> int:
     return start
 
 
-def data_pickle(file: RegularFile, records: ZipRecords) -> io.BytesIO:
+def data_pickle(file: RegularFile, members: ZipMembers) -> io.BytesIO:
     """The bytes of ``data.pkl``."""
-    return io.BytesIO(file.read(*records.records["data.pkl"]))
+    return io.BytesIO(file.read(*members.places["data.pkl"]))
 
 
 def _damaged(file: RegularFile, what: str) -> CheckpointRefusedError:
-    return CheckpointRefusedError(f"{shown_path(file.path)} is a damaged or truncated zip file: {what}.", COPY_AGAIN)
+    return CheckpointRefusedError(
+        f"{shown_path(file.path)} is a damaged or truncated zip file: {what}.",
+        COPY_AGAIN,
+        expected="a zip file as torch.save writes it",
+        found=what,
+    )
