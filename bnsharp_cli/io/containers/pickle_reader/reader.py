@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
-import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from bnsharp_cli.io.containers.pickle_reader.limits import LARGEST_PICKLE, MOST_OPCODES, Budget
@@ -14,6 +13,7 @@ from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, ForeignGloba
 from bnsharp_cli.io.containers.pickle_reader.values import current_name
 
 _LONGEST_NAME, _MOST_NAMES = 256, 64
+_BY_CODE = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _CAUSED_BY_DAMAGE = (IndexError, KeyError, TypeError, AttributeError, OverflowError, UnicodeError)
 
 
@@ -40,18 +40,16 @@ def read_pickle(
     if len(stream.getbuffer()) > LARGEST_PICKLE:
         raise PickleRefusedError(Fault.LIMIT, f"has more than {LARGEST_PICKLE // 2**20} MiB")
     machine = Machine(stand_ins, Budget() if budget is None else budget, persistent_load, protocols)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # texts with a backslash that escapes nothing
-        return _run(stream, machine, stand_ins)
+    return _run(stream, machine, stand_ins)
 
 
 def _run(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) -> Any:
     start = stream.tell()
     try:
-        for opcode, argument, _position in pickletools.genops(stream):
-            if opcode.name == "STOP":
+        for name, argument in _opcodes(stream):
+            if name == "STOP":
                 return machine.result()
-            machine.step(opcode.name, argument)
+            machine.step(name, argument)
     except ForeignGlobalsError as error:
         stream.seek(start)
         raise ForeignGlobalsError(_foreign_names(stream, stand_ins, error.names)) from None
@@ -61,6 +59,31 @@ def _run(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) -> 
     except ValueError as error:
         raise PickleRefusedError(Fault.DAMAGED, f"is damaged or truncated ({error})") from error
     raise PickleRefusedError(Fault.DAMAGED, "is truncated")
+
+
+def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
+    """The opcodes of a pickle up to its STOP, by their names, and their arguments.
+
+    As :func:`pickletools.genops`, which would decode the text of a STRING, an opcode that is refused anyway, with a
+    warning for odd escapes; warnings can be turned off only for the whole process.
+
+    Raises:
+        ValueError: an unknown opcode, an argument that is none, or no STOP.
+    """
+    while True:
+        position, code = stream.tell(), stream.read(1)
+        opcode = _BY_CODE.get(code)
+        if opcode is None:
+            unknown = f"at position {position}, opcode {code!r} unknown"
+            raise ValueError(unknown if code else "pickle exhausted before seeing STOP")
+        argument = None
+        if opcode.name == "STRING":
+            stream.readline()
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(stream)
+        yield opcode.name, argument
+        if opcode.name == "STOP":
+            return
 
 
 def _foreign_names(stream: io.BytesIO, stand_ins: Mapping[str, Any], met: Sequence[str]) -> list[str]:
@@ -74,16 +97,16 @@ def _foreign_names(stream: io.BytesIO, stand_ins: Mapping[str, Any], met: Sequen
     memo: dict[int, str] = {}
     left = MOST_OPCODES
     try:
-        for opcode, argument, _position in pickletools.genops(stream):
+        for opcode, argument in _opcodes(stream):
             left -= 1
             name = None
-            if opcode.name in {"GLOBAL", "INST"} and isinstance(argument, str):
+            if opcode in {"GLOBAL", "INST"} and isinstance(argument, str):
                 name = argument[: 2 * _LONGEST_NAME].replace(" ", ".", 1)
-            elif opcode.name == "STACK_GLOBAL":
+            elif opcode == "STACK_GLOBAL":
                 name = ".".join(texts)
-            elif opcode.name in {"BINPUT", "LONG_BINPUT", "MEMOIZE"}:
+            elif opcode in {"BINPUT", "LONG_BINPUT", "MEMOIZE"}:
                 memo[len(memo) if argument is None else argument] = texts[1]
-            elif opcode.name in {"BINGET", "LONG_BINGET"} and isinstance(argument, int):
+            elif opcode in {"BINGET", "LONG_BINGET"} and isinstance(argument, int):
                 texts = [texts[1], memo.get(argument, "")]
             elif isinstance(argument, str):
                 texts = [texts[1], argument[:_LONGEST_NAME]]

@@ -7,8 +7,10 @@ import doctest
 import io
 import os
 import pickle
+import pickletools
 import struct
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +31,7 @@ from bnsharp_cli.io.containers.pickle_reader import (
     read_pickle,
     require_key,
 )
+from bnsharp_cli.io.containers.pickle_reader.reader import _opcodes
 
 FOLDER = Path(pickle_reader.__file__).parent
 START = b"\x80\x02"
@@ -191,6 +194,28 @@ def test_an_exception_of_a_function_passes_through_and_a_type_error_is_damage() 
     with pytest.raises(MineError):
         read(START + b"cmine\nfunction\n)R.", {"mine.function": refuse})
     assert refused(START + b"cmine\nfunction\nN\x85R.", {"mine.function": refuse}).fault is Fault.DAMAGED
+
+
+def test_the_opcodes_are_those_of_the_standard_library() -> None:
+    for content in (pickle.dumps({"a": [1, 2.5, Plain, (None,)]}, protocol) for protocol in range(6)):
+        expected = [(opcode.name, argument) for opcode, argument, _position in pickletools.genops(content)]
+        assert [*_opcodes(io.BytesIO(content))] == expected
+    for content in (b"", b"\x80\x02", b"\x80\x02\xff."):
+        with pytest.raises(ValueError, match=r".") as expected_error:
+            [*pickletools.genops(io.BytesIO(content))]
+        with pytest.raises(ValueError, match=r".") as error:
+            [*_opcodes(io.BytesIO(content))]
+        assert str(error.value) == str(expected_error.value)
+
+
+def test_a_text_with_odd_escapes_warns_nobody() -> None:
+    filters = [*warnings.filters]
+    content = START + rb"S'\q'" + b"\n."
+    with pytest.warns(DeprecationWarning, match="escape"):
+        [*pickletools.genops(content)]
+    assert refused(content).found == "STRING"
+    assert isinstance(refused(b"\x80\x02cos\nsystem\n" + content[2:]), ForeignGlobalsError)
+    assert warnings.filters == filters
 
 
 def test_a_persistent_id_is_the_callers() -> None:
