@@ -187,4 +187,4 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
         for name, stand_in in (("scalar", plain_number), ("_reconstruct", empty_array))
     },
 }
-"""A class, function or value of ours by the full name of what it stands for."""
+"""A class, function or value, by the full name of what it stands for."""

@@ -58,7 +58,7 @@ _OVERLAP_ALLOWANCE = 64 * 2**20
 
 
 class TensorPlans:
-    """What a pickle asks for, and the functions of ours by which it asks.
+    """The storages that a pickle speaks of, and the functions that it calls to build tensors of them.
 
     Args:
         stored: the bytes that a storage of a key has in the file; ``None`` for a legacy file, where storages follow.

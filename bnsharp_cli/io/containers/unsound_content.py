@@ -27,7 +27,7 @@ class UnsoundContentError(Exception):
 
 
 def unsound(error: UnsoundContentError | PickleRefusedError) -> UnsoundContentError:
-    """A refusal of the pickle reader in the words of checkpoints; one of ours as it is."""
+    """A refusal of the pickle reader in the words of checkpoints; one that is in them already as it is."""
     if isinstance(error, UnsoundContentError):
         return error
     words = _OF_CHECKPOINTS.get(error.fault)

@@ -7,6 +7,7 @@ import decimal
 import io
 import pathlib
 import pickle
+import struct
 from collections import Counter, OrderedDict, defaultdict
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,7 @@ from bnsharp_cli.io.containers.plain_content import plain_content
 from bnsharp_cli.io.containers.read_container import read_container
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted, require_unchanged
+from tests.hostile.forge import pickled, tensor, zipped
 
 BOTH = pytest.mark.parametrize("legacy", [False, True])
 
@@ -245,3 +247,22 @@ def test_the_walk_stands_alone() -> None:
     while copy:
         copy, depth = copy[0], depth + 1
     assert depth == 100_000
+
+
+@pytest.mark.parametrize(("field", "value"), [(None, 0), (32, 3), (40, 1), (48, 1), (24, 3)])
+def test_the_wide_end_of_a_large_archive_is_read_and_must_agree(tmp_path: Path, field: int | None, value: int) -> None:
+    """As torch.save writes it beyond 4 GiB: the narrow end says that the wide one knows."""
+    content = bytearray(zipped(pickled({"w": tensor()})))
+    count, size, start = struct.unpack("<H2I", content[-12:-2])
+    wide = bytearray(struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start))
+    if field is not None:
+        struct.pack_into("<Q", wide, field, value)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(content) - 22, 1)
+    narrow = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, 0xFFFF, size, 0xFFFFFFFF, 0)
+    path = tmp_path / "net.pt"
+    path.write_bytes(content[:-22] + wide + locator + narrow)
+    if field is None:
+        assert torch.equal(read_container(path).content["w"], torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    else:
+        with pytest.raises(CheckpointRefusedError, match=r"two ends contradict|not where it should be"):
+            read_container(path)
