@@ -95,6 +95,11 @@ def test_plain_values_come_back_equal(protocol: int) -> None:
     assert read(pickle.dumps(value, protocol)) == value
 
 
+def test_pickles_that_declare_no_protocol_are_read_as_far_as_their_opcodes_are_known() -> None:
+    assert read(pickle.dumps([1], 1)) == [1]
+    assert refused(pickle.dumps([1], 0)).fault is Fault.OPCODE
+
+
 def test_the_stream_is_left_behind_the_stop() -> None:
     stream = io.BytesIO(pickle.dumps([1], 2) + pickle.dumps({"a": (2,)}, 2) + b"rest")
     assert [read_pickle(stream, {}), read_pickle(stream, {}), stream.read()] == [[1], {"a": (2,)}, b"rest"]
