@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound
 from bnsharp_cli.measurement.measures.measurement import Status
 from bnsharp_cli.report.terminal import number
@@ -39,7 +40,8 @@ def notes(bound: PacBayesBound) -> list[str]:
 
 def _says(bound: PacBayesBound) -> str:
     if bound.vacuous:
-        return "Vacuous: no loss in [0, 1] exceeds 1. It takes a smaller KL, or more samples (--samples all)."
+        more = f"more samples ({named('samples')} all)"
+        return f"Vacuous: no loss in [0, 1] exceeds 1. It takes a smaller KL, or {more}."
     estimate = ", as far as its sampled term is right" if bound.options.loss_range == "zero-one" else ""
     return (
         f"With probability {bound.options.confidence:g} over the draw of these {bound.terms:,} {bound.term}, the mean "
@@ -52,7 +54,7 @@ def _terms(bound: PacBayesBound) -> str:
         return f"m = {bound.terms:,} samples, each judged without regard to the others."
     return (
         f"m = {bound.terms:,} batches, not samples: the samples of a batch change each other's answers, so that only "
-        "batches are independent; --bn running parts them."
+        f"batches are independent; {named('bn')} running parts them."
     )
 
 

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.errors import spelt
+from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
@@ -19,6 +18,7 @@ from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.inspection_record import Anatomy, Inspection
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
+from bnsharp_cli.report.terminal import SpellingConsole
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
 _NOTES = 8
@@ -28,7 +28,7 @@ _NORMALISED = "normalised by "
 _SOURCES = {OPTION: "as you say", METADATA: "as the file says", GUESS: "a guess from names and shapes"}
 
 
-def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
+def print_inspection(out: SpellingConsole, inspection: Inspection, every: bool) -> None:
     """The facts, one a line; the tree of modules; the notes.
 
     Args:
@@ -40,7 +40,7 @@ def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in _facts(inspection, every):
-        facts.add_row(name, Text(text))
+        facts.add_row(name, out.text(text))
     out.print(facts)
     out.print()
     out.print(_tree(inspection, every))
@@ -50,7 +50,7 @@ def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
     for note in notes:
         out.print(Text(f"note: {note}"))
     if len(notes) < len(inspection.notes):
-        out.print(Text(f"and {len(inspection.notes) - len(notes)} more notes, see --all"))
+        out.print(Text(f"and {len(inspection.notes) - len(notes)} more notes, see {named('every')}"))
 
 
 def inspection_entries(inspection: Inspection, spelling: Callable[[str], str] = str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     for number, (name, entry) in enumerate(shown):
         yield "metadata" if number == 0 else "", f"{one_line(name, 40)}: {_brief(entry, every)}"
     if len(shown) < len(entries):
-        yield "", f"and {len(entries) - len(shown)} more entries, see --all"
+        yield "", f"and {len(entries) - len(shown)} more entries, see {named('every')}"
 
 
 def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
@@ -114,7 +114,7 @@ def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
         yield "network", f"{one_line(identity.spec)}{options} ({_SOURCES[identity.source]})"
         return
     fitting = any(candidate.shared == candidate.tensors for candidate in identity.candidates)
-    yield "network", "unknown: name it with --arch to see its blocks"
+    yield "network", f"unknown: name it with {named('arch')} to see its blocks"
     for candidate in identity.candidates:
         yield "fits" if fitting else "nearest", str(candidate)
 

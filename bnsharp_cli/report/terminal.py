@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.errors import spelt
+from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.surface.cost import Cost
@@ -29,13 +29,19 @@ MEANINGS = {
 }
 
 
-class _Console(Console):
+class SpellingConsole(Console):
+    """A console that writes an argument as its user knows it."""
+
     def __init__(self, spelling: Callable[[str], str]) -> None:
         super().__init__(highlight=False, markup=False, soft_wrap=False)
         self._spelling = spelling
 
+    def text(self, sentence: str) -> Text:
+        """A sentence for a table; arguments in it, as :func:`~bnsharp_cli.errors.named` marks them, are spelt."""
+        return Text(spelt(sentence, self._spelling))
+
     def print(self, *objects: Any, **how: Any) -> None:
-        """As rich does; arguments in texts, as :func:`~bnsharp_cli.errors.named` marks them, are spelt."""
+        """As rich does; arguments in texts are spelt as in :meth:`text`."""
         for text in objects:
             if isinstance(text, Text):
                 text.plain = spelt(text.plain, self._spelling)
@@ -46,13 +52,13 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def console(spelling: Callable[[str], str] = str) -> Console:
+def console(spelling: Callable[[str], str] = str) -> SpellingConsole:
     """A console on stdout that leaves user strings alone.
 
     Args:
         spelling: how an argument is written; by its name in Python if this is left out.
     """
-    return _Console(spelling)
+    return SpellingConsole(spelling)
 
 
 def print_subject(out: Console, lines: Sequence[str]) -> None:
@@ -127,14 +133,14 @@ def sampled(measurement: Measurement) -> str:
     """One line on what more samples would change."""
     sampling, delta = measurement.details["sampling"], measurement.details["delta"]
     if sampling is None or measurement.status is Status.BELOW_RESOLUTION:
-        return f"δ = {delta:g}: what more samples would change was not judged; --uncertainty full does"
+        return f"δ = {delta:g}: what more samples would change was not judged; {named('uncertainty')} full does"
     ends = sorted((sampling["cross_fitted"], measurement.value))
     hull = f"δ = {delta:g}: more samples would give between {ends[0]:.3g} and {ends[1]:.3g}"
     if sampling["exponent"] is None or sampling["exponent"] > _SAMPLE_BOUND:
         return hull
     return (
         f"{hull}; the value falls like samples^{sampling['exponent']:.2f}: "
-        "it measures the sample as much as the network; use --samples all"
+        f"it measures the sample as much as the network; use {named('samples')} all"
     )
 
 
@@ -166,8 +172,8 @@ def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
     extended = copy.measures["bn-extended"].value / copy.measures["bn-extended-original"].value - 1
     return (
         f"Not covered by T_a: (γ, β) scaled by {copy.scale:g} where the next norm undoes it (loss drift "
-        f"{copy.loss_drift:.1e}) multiplies BN-Sharpness as published by {paper:.3g}; with --partition extended, "
-        f"which is this tool's addition to the paper, it changes by {extended:.1e}."
+        f"{copy.loss_drift:.1e}) multiplies BN-Sharpness as published by {paper:.3g}; with "
+        f"{named('partition')} extended, which is this tool's addition to the paper, it changes by {extended:.1e}."
     )
 
 
