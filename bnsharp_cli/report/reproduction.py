@@ -8,39 +8,64 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.report.plots import save
-from bnsharp_cli.training.recipes import Cell, Spread
+from bnsharp_cli.report.plots import new_axes, save
+from bnsharp_cli.report.terminal import ResultConsole
+from bnsharp_cli.training.paper_experiments import Cell
 
-Curve = Sequence[float]
+AccuracyCurve = Sequence[float]
+"""Test accuracy in percent after each epoch."""
+
+
+@dataclass(frozen=True)
+class MeanAndError:
+    """The mean over seeds with its standard error.
+
+    Attributes:
+        mean: of the values.
+        error: standard error of the mean; None for a single value.
+
+    >>> MeanAndError.of([1.0, 3.0])
+    MeanAndError(mean=2.0, error=1.0)
+    """
+
+    mean: float
+    error: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> MeanAndError:
+        """Of at least one value."""
+        mean = math.fsum(values) / len(values)
+        if len(values) < 2:
+            return cls(mean, None)
+        variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+        return cls(mean, math.sqrt(variance / len(values)))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell with the results of its seeds.
+    """A cell of an experiment with the results of its seeds.
 
     Attributes:
-        cell: what was run.
-        results: of each seed that is done.
+        cell: the training and the paper's number.
+        results: one for each seed that is done.
     """
 
     cell: Cell
     results: Sequence[Mapping[str, Any]]
 
     @property
-    def accuracy(self) -> Spread | None:
+    def accuracy(self) -> MeanAndError | None:
         """Test accuracy of the last networks in percent."""
-        return Spread.of([100 * result["test_accuracy"] for result in self.results]) if self.results else None
+        return MeanAndError.of([100 * result["test_accuracy"] for result in self.results]) if self.results else None
 
-    def measured(self, name: str) -> Spread | None:
+    def measured(self, name: str) -> MeanAndError | None:
         """A measure of the last networks, where it has a value for each."""
         values = [result["measures"][name].get("value") for result in self.results]
-        return Spread.of(values) if values and all(value is not None for value in values) else None
+        return MeanAndError.of(values) if values and all(value is not None for value in values) else None
 
     def unresolved(self, name: str) -> bool:
         """Whether a value is below its rounding floor, or a lower bound that was still rising."""
@@ -55,8 +80,8 @@ class Row:
 _WEAK = {"below-resolution", "iteration-limit"}
 
 
-def print_reproduction(out: Console, rows: Sequence[Row], notes: Sequence[str]) -> None:
-    """A row a cell: mean ± standard error over the seeds, and the paper's number."""
+def print_reproduction(out: ResultConsole, rows: Sequence[Row], notes: Sequence[str]) -> None:
+    """Print a row for each cell, with mean ± standard error over the seeds and the paper's number, then the notes."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     several = len({row.cell.data for row in rows}) > 1
     for heading in ("", *(["data"] if several else [])):
@@ -79,17 +104,17 @@ def print_reproduction(out: Console, rows: Sequence[Row], notes: Sequence[str]) 
     out.print(table)
     out.print()
     for note in notes:
-        out.print(Text(note))
+        out.say(note)
 
 
-def _spread(spread: Spread | None, digits: int) -> str:
+def _spread(spread: MeanAndError | None, digits: int) -> str:
     if spread is None:
         return "-"
     error = "" if spread.error is None else f" ± {spread.error:.{digits}f}"
     return f"{spread.mean:.{digits}f}{error}"
 
 
-def _values(spread: Spread | None) -> str:
+def _values(spread: MeanAndError | None) -> str:
     if spread is None:
         return "-"
     error = "" if spread.error is None else f" ± {spread.error:.1g}"
@@ -104,16 +129,18 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def plot_curves(path: Path, curves: Mapping[str, Curve], title: str) -> None:
-    """Test accuracy in percent after each epoch, a line a cell."""
-    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+def plot_curves(path: Path, curves: Mapping[str, AccuracyCurve], title: str) -> None:
+    """Draw the test accuracy of each cell, epoch by epoch.
+
+    Args:
+        path: where to write the picture.
+        curves: by the names of the cells.
+        title: above the picture.
+    """
+    figure, axes = new_axes(title)
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, label=name, lw=1.4)
     axes.set(xlabel="epoch", ylabel="test accuracy, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(title, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
     save(figure, path)

@@ -89,7 +89,7 @@ class Copier:
         self._surface = surface
         self._point = point
         self._probe = Probe.of(surface, point)
-        self._before = [self._probe.moments(place) for place in self._probe.places]
+        self._before = [self._probe.moments(location) for location in self._probe.locations]
         self._outputs = self._precisely(surface, point)
         self._blocks = blocks
 
@@ -148,7 +148,7 @@ class Copier:
         """What undoes ``factors``; None if neither one ε for all samples nor running statistics can."""
         power = min(1.0, _GENTLE / max(float(factors.log().abs().max()), _GENTLE))
         gentle = partial(self._scale, factors=factors**power)
-        after = [self._probe.moments(place, gentle) for place in self._probe.places]
+        after = [self._probe.moments(location, gentle) for location in self._probe.locations]
         ratios = _ratios(self._before[0], after[0])
         if [entry.shape for entry in ratios] == [moments.size.shape for moments in self._before[-1]]:
             elsewhere = _ratios(self._before[-1], after[-1])
@@ -200,7 +200,7 @@ class Copier:
 
     def _precisely(self, surface: LossSurface, point: Point) -> list[Tensor]:
         with torch.no_grad():
-            return surface.in_precision(torch.float64).outputs(point, self._probe.places[0].inputs)
+            return surface.in_precision(torch.float64).outputs(point, self._probe.locations[0].inputs)
 
 
 def _ratios(before: list[Moments], after: list[Moments]) -> list[Tensor]:

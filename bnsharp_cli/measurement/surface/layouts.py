@@ -29,7 +29,7 @@ Answers = tuple[list[Tensor], list[Tensor]]
 IMAGES = 4
 """Dimensions of a kernel of images, and of images: (N, C, H, W)."""
 
-ENOUGH = 32
+ENOUGH_CHANNELS = 32
 """Channels that a strided 1 × 1 kernel must see. Below 16 torch 2.15 is wrong; twice that is the margin."""
 
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-4
@@ -66,10 +66,10 @@ class Convolution:
         memory, which kills the process at once or later.
         """
         strided_dot = set(self.kernel) == {1} and set(self.stride) != {1}
-        return not self.transposed and (not strided_dot or self.channels >= ENOUGH)
+        return not self.transposed and (not strided_dot or self.channels >= ENOUGH_CHANNELS)
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every convolution of images that torch computes, by whatever function the network asks for it.
 
     Attributes:
@@ -121,7 +121,7 @@ def right_channels_last(run: Callable[[Point, Tensor], object], point: Point, in
     """
     own = {name: plain(tensor) for name, tensor in point.items()}
     try:
-        with Watch() as watch:
+        with ConvolutionWatch() as watch:
             expected = _answers(run, own, inputs)
         if not all(convolution.safe for convolution in watch.seen):
             return False

@@ -45,13 +45,13 @@ class LossSurface:
         batches: inputs and targets, on ``device``, or a stream that brings them there.
         buffers: running statistics and the like, as handed to every pass.
         treatment: how norms are computed.
-        dtype: of the network's arithmetic.
-        counter: of passes.
+        dtype: the precision in which the network computes.
+        counter: counts the passes.
         pool: copies of the module to run on.
         plans: how batches are computed, by precision.
         points_at_once: how many points :meth:`values` stacks.
-        processes: that share the batches; batch i belongs to number i mod their count.
-        share: of all samples that the batches are; a pass over a part counts for that part.
+        processes: the processes that share the batches; batch i belongs to number i mod their count.
+        share: the part of all samples that the batches hold, as which a pass over them counts.
     """
 
     module: nn.Module
@@ -86,13 +86,14 @@ class LossSurface:
         Args:
             module: a network from inputs to outputs.
             batches: pairs of inputs and targets, each kept whole; a stream stays one.
-            criterion: see ``BatchLoss``.
-            batch_statistics: norms use the batch's statistics (the paper's L), or else the running ones.
+            criterion: the loss of one batch, from outputs and targets.
+            batch_statistics: whether norms use the batch's statistics (the paper's L) or the running ones.
             dtype: float32 or float64.
             device: where to compute.
             points_at_once: how many points ``values`` stacks; None for the usual rule.
-            processes: that share the batches, all of which each of them is given.
-            layout: of convolutions on the CPU; ``plain`` is torch's own, and safe where its library is not.
+            processes: the processes that share the batches; each is given all of them.
+            layout: the memory layout of convolutions on the CPU; ``plain`` is torch's own, ``auto`` may take channels
+                last where that is known to be right.
 
         Raises:
             UsageError: fewer batches than processes, or an unknown layout.
@@ -106,7 +107,7 @@ class LossSurface:
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
-        """The module's own parameters, cast to float64 where they are asked for: they must not move meanwhile."""
+        """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
         parameters = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
         return OnDemand(parameters, lambda name: parameters[name].double())
 
@@ -122,7 +123,7 @@ class LossSurface:
         return len(self.batches)
 
     def activations(self) -> int:
-        """Numbers that all batches keep for a backward pass, about; 0 where the network does not run on a slice."""
+        """About how many numbers all batches keep for a backward pass; 0 where the network does not run on a slice."""
         parameters = sum(parameter.numel() for parameter in self.module.parameters())
         return self.count * max(0, self.plan().held // self.dtype.itemsize - parameters)
 
@@ -199,7 +200,7 @@ class LossSurface:
             yield from stacked or map(self.value_and_gradient, group)
 
     def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
-        """The network's floating outputs for ``inputs``, differentiable in ``point``; for probes, not counted."""
+        """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted."""
         parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
         return floating_tensors(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
 

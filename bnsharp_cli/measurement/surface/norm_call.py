@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 _CONSTANT = 1e-5
-"""A spread below this share of the mean says nothing: 1e-16 / 1e-5 is too near the 1e-10 that the probe resolves."""
+"""A size below this share of the mean is rounding: 1e-16 / 1e-5 is too near the 1e-10 that the probe resolves."""
 
 _SAME = 1e-9
 
@@ -26,8 +26,8 @@ class NormCall:
     Attributes:
         kind: batch, instance, group, layer or rms.
         arguments: by the names of ``torch.nn.functional``.
-        running_mean: the name of the buffer, or an empty string.
-        running_var: likewise.
+        running_mean: the name of the buffer of running means, or an empty string.
+        running_var: the name of that buffer, or an empty string.
         owner: the module whose parameters or buffers the norm uses, or an empty string.
     """
 
@@ -91,10 +91,10 @@ class NormCall:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the input of a norm, slot by slot.
+    """Mean and size of each slot of a norm's input.
 
     Attributes:
-        call: of the norm.
+        call: the call of the norm.
         mean: zero for an rms norm, which does not remove it.
         size: standard deviation, or root mean square for an rms norm.
     """
@@ -109,10 +109,10 @@ class Moments:
 
 
 def same_for_all_samples(call: NormCall, per_slot: Tensor) -> Tensor | None:
-    """A number that is known for each slot on a few samples, as it holds for every sample; None if it does not.
+    """A number for each slot, known on a few samples, as one for every sample; None if it differs between samples.
 
-    NaN is unknown, and taken for what the other samples say, or 1. Dimensions of a layer or rms norm's slots along
-    which the number is the same have length one in the answer, so that it fits sequences of any length.
+    NaN means unknown: the other samples decide, and where all are unknown it is 1. Dimensions of a layer or rms norm's
+    slots along which the number is the same have length one in the answer, so that it fits sequences of any length.
     """
     if call.kind == "batch":
         return per_slot.nan_to_num(1.0)

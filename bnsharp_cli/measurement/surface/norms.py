@@ -1,4 +1,4 @@
-"""One interception of every norm, module, functional or low-level: statistics, ε, and what the norms saw."""
+"""The one interception of every norm, as module, function or operator: statistics, ε, and what each norm saw."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class NormTreatment:
 
 
 class NormInterception(TorchFunctionMode):
-    """While active, every norm follows ``treatment``, and ``observer`` is told of each call and its number.
+    """While it is active, every norm follows ``treatment``, and ``observer`` is told of each call and its number.
 
-    ``names`` maps the identity of parameters and buffers to their names, so that a call knows whose it is.
+    ``names`` maps the ``id`` of parameters and buffers to their names, so that a call knows its module.
     ``fast_pooling`` takes max pooling over too, where it can: the same bits, sooner, differentiable only once.
     With ε_c = s_c² ε, (x − μ)/√(σ² + s²ε) = (x/s − μ/s)/√(σ²/s² + ε): dividing the input by s gives the exact ε per
     slot with the native kernels. In a float64 run everything is float64: see :mod:`float64_promotion`.
@@ -151,7 +151,7 @@ class NormInterception(TorchFunctionMode):
 
 
 def _divide(call: NormCall, arguments: dict[str, Any], scale: Tensor) -> None:
-    """Input and running statistics by s and s²."""
+    """Divide input and running mean by s, and the running variance by s²."""
     if bool((scale == 1).all()):
         return
     local = scale.to(arguments["input"])
@@ -162,7 +162,7 @@ def _divide(call: NormCall, arguments: dict[str, Any], scale: Tensor) -> None:
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
-    """The weight g v/‖v‖, norms taken over all dimensions but ``dim``, or over all for −1.
+    """The weight g v/‖v‖; norms are taken over all dimensions but ``dim``, or over all for −1.
 
     torch's own kernel has no rule for several points at once.
     """

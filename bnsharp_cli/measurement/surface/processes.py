@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Processes:
-    """One process that computes everything, and what several have to offer instead.
+    """The processes that share a surface's batches. This class is a single process, which computes everything.
 
     Attributes:
         rank: the number of this process.

@@ -1,0 +1,117 @@
+"""What a training run says while it works, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from bnsharp_cli.cli.reporter import TerminalReporter
+from bnsharp_cli.errors import named
+from bnsharp_cli.workflows.reporter import SILENT, duration
+
+FIGURES = {"loss": 0.51234, "accuracy": 0.9125, "bn": None}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watched(clock: Clock, epochs: int = 3, steps: int = 10, seconds: float = 20.0, quiet: bool = False) -> None:
+    """Two epochs of a run, every step of which takes so many seconds."""
+    display = TerminalReporter(quiet, clock)
+    display.begin(0, epochs, steps, 2, 32)
+    for _ in range(2):
+        for step in range(steps):
+            clock.now += seconds
+            display.step(step + 1, 0.5)
+        display.epoch(FIGURES)
+
+
+def test_the_cost_is_said_first_and_the_time_after_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    watched(Clock())
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "bnsharp: 60 gradients of 32 samples (3 epochs of 10 steps)"
+    assert second == "bnsharp: about 8:20 to go, by the first 5 steps"  # 25 steps of 20 s
+
+
+def test_a_short_run_and_a_quiet_one_say_less(capsys: pytest.CaptureFixture[str]) -> None:
+    watched(Clock(), seconds=0.1)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    watched(Clock(), quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_sees_every_epoch_and_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    watched(Clock())
+    said = capsys.readouterr().err
+    assert "\x1b[2Kepoch 1/3  step 10/10  loss 0.5  6:40 left" in said  # 20 steps of 20 s
+    assert "\x1b[2Kepoch 1/3  loss 0.5123  accuracy 91.25%  6:40 left\n" in said
+    assert "epoch 2/3  loss 0.5123  accuracy 91.25%  3:20 left\n" in said
+
+
+def test_a_resumed_run_counts_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    display = TerminalReporter(False, clock)
+    display.begin(3, 5, 10, 1, 64)
+    assert capsys.readouterr().err == "bnsharp: 20 gradients of 64 samples after epoch 3 (2 epochs of 10 steps)\n"
+
+
+def test_a_log_gets_every_tenth_epoch_if_it_asks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNSHARP_PROGRESS", "1")
+    display = TerminalReporter(False, Clock())
+    display.begin(0, 25, 1, 1, 32)
+    for _ in range(25):
+        display.epoch(FIGURES)
+    lines = capsys.readouterr().err.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == ["10/25", "20/25"]
+
+
+def test_the_line_of_progress_is_gone_once_something_else_is_said_or_the_work_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    hidden, shown, erased = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
+    reporter = TerminalReporter(False)
+    with suppress(RuntimeError), reporter:
+        reporter.activity("reading [1/2]")
+        assert capsys.readouterr().err == f"{hidden} \r{erased}reading [1/2]"
+        reporter.notice(f"see {named('batch_size')}")
+        said = capsys.readouterr().err
+        assert shown in said
+        assert said.endswith("bnsharp: see --batch-size\n")
+        assert erased in said
+        reporter.activity("measuring")
+        raise RuntimeError
+    assert shown in capsys.readouterr().err
+    reporter.activity("")
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_for_terminals_and_python_hears_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for reporter in (TerminalReporter(False), SILENT):
+        reporter.activity("reading")
+        reporter.step(1, 0.5)
+    SILENT.notice("something")
+    SILENT.begin(0, 1, 1, 1, 1)
+    SILENT.epoch(FIGURES)
+    assert capsys.readouterr().err == ""
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 3600, 90_061)] == [
+        "0:00",
+        "1:00",
+        "59:59",
+        "1:00:00",
+        "25:01:01",
+    ]
