@@ -8,12 +8,12 @@ from rich.text import Text
 from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound
 from bnsharp_cli.measurement.measures.measurement import Status
-from bnsharp_cli.report.terminal import ResultConsole, number
+from bnsharp_cli.report.terminal import SpellingConsole, number
 
 _FACTOR = "2^(−1/p) δ ‖L̂‖"
 
 
-def print_bound(out: ResultConsole, bound: PacBayesBound) -> None:
+def print_bound(out: SpellingConsole, bound: PacBayesBound) -> None:
     """Print a row for each term, their sum, then a note on each of them."""
     sampled = bound.options.loss_range == "zero-one"
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -29,7 +29,7 @@ _MEANINGS = {
 }
 
 
-class ResultConsole(Console):
+class SpellingConsole(Console):
     """A console on stdout that prints user strings as they are, and spells the arguments that sentences name.
 
     Args:
@@ -40,36 +40,36 @@ class ResultConsole(Console):
         super().__init__(highlight=False, markup=False, soft_wrap=False)
         self._spelling = spelling
 
-    def sentence(self, words: str, style: str = "") -> Text:
+    def text(self, words: str, style: str = "") -> Text:
         """The words as a text, with every argument in them, as :func:`~bnsharp_cli.errors.named` marks it, spelt."""
         return Text(spelt(words, self._spelling), style)
 
     def say(self, words: str) -> None:
         """Print a sentence on lines of its own."""
-        self.print(self.sentence(words))
+        self.print(self.text(words))
 
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the caller, who knows the exit code."""
         raise BrokenPipeError
 
 
-def console(spelling: Callable[[str], str] = str) -> ResultConsole:
+def console(spelling: Callable[[str], str] = str) -> SpellingConsole:
     """A console on stdout.
 
     Args:
         spelling: how an argument is written; by its name in Python if this is left out.
     """
-    return ResultConsole(spelling)
+    return SpellingConsole(spelling)
 
 
-def print_subject(out: ResultConsole, lines: Sequence[str]) -> None:
+def print_subject(out: SpellingConsole, lines: Sequence[str]) -> None:
     """Print what was measured, a line for each fact."""
     for line in lines:
         out.say(line)
     out.print()
 
 
-def print_measurements(out: ResultConsole, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
+def print_measurements(out: SpellingConsole, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
     """Print a row for each measurement, then what each means and how it was found.
 
     Args:
@@ -150,7 +150,7 @@ def sampled(measurement: Measurement) -> str:
     )
 
 
-def print_invariance(out: ResultConsole, report: InvarianceReport) -> None:
+def print_invariance(out: SpellingConsole, report: InvarianceReport) -> None:
     """Print a row for each copy, a sentence on the copy with (γ, β) scaled, and the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("copy")
@@ -169,7 +169,7 @@ def print_invariance(out: ResultConsole, report: InvarianceReport) -> None:
         out.print()
         out.say(gamma_beta_sentence(report.gamma_beta, report.reference))
     out.print()
-    out.print(out.sentence(report.marked_verdict, "bold green" if report.invariant else "bold red"))
+    out.print(out.text(report.marked_verdict, "bold green" if report.invariant else "bold red"))
 
 
 def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
@@ -184,7 +184,7 @@ def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
 
 
 def print_checks(
-    out: ResultConsole, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool
+    out: SpellingConsole, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool
 ) -> None:
     """Print a line for each check, then the verdict.
 
@@ -201,8 +201,8 @@ def print_checks(
     }
     for name, outcome, sentence in checks:
         word, style = styles[outcome]
-        out.print(Text.assemble((word, style), out.sentence(f"  {name:<11} {sentence}")))
-    out.print(out.sentence(verdict, "bold green" if passed else "bold red"))
+        out.print(Text.assemble((word, style), out.text(f"  {name:<11} {sentence}")))
+    out.print(out.text(verdict, "bold green" if passed else "bold red"))
 
 
 def number(value: float) -> str:
