@@ -100,7 +100,7 @@ def compare(
     blocks = find_blocks(surface, point)
     below, ratios = 0, []
     for delta in radii:
-        options = MeasureOptions(delta=delta, precision="float64", ball_samples=4)
+        options = MeasureOptions.from_flat(delta=delta, precision="float64", ball_samples=4)
         floors, errors = [], []
         for index, drawn in enumerate(draws(surface, trials // len(radii))):
             measured, reference, mode = against(arithmetic, drawn, index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
 from typing import Any, cast
 
 import numpy as np
@@ -124,7 +123,7 @@ def find_blocks(
     Raises:
         UsageError: batches that cannot be meant.
     """
-    with _surface(model, batches, criterion, "batch", None, MeasureOptions(partition=partition)) as surface:
+    with _surface(model, batches, criterion, "batch", None, MeasureOptions.from_flat(partition=partition)) as surface:
         return _found(surface, surface.point(), partition)
 
 
@@ -134,11 +133,7 @@ def resolved_options(given: Mapping[str, Any]) -> MeasureOptions:
     Raises:
         UsageError: an unknown one, or a value that cannot be meant.
     """
-    known = [field.name for field in fields(MeasureOptions)]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise UsageError(f"There is no option {', '.join(unknown)}.", f"Options: {', '.join(known)}.")
-    return MeasureOptions(**given)
+    return MeasureOptions.from_flat(**given)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class BnsharpError(Exception):
         super().__init__(f"{spelt(reason)} {spelt(remedy)}")
         self.marked_reason, self.marked_remedy = reason, remedy
         self.argument = argument or self.default_argument
-        self.expected = expected or self.default_expected
+        self.expected = spelt(expected or self.default_expected)
         self.found = self.reason if found is None else found
 
     @classmethod

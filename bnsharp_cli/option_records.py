@@ -16,6 +16,7 @@ bnsharp_cli.errors.UsageError: delta: expected a positive number, found -1. Chan
 
 from __future__ import annotations
 
+import numbers
 import types
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -26,13 +27,21 @@ from bnsharp_cli.errors import UsageError, named
 
 _KEY = "bnsharp"
 
+_TYPES: dict[Any, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "a text"),
+}
+"""What counts as a value of a type, numpy's scalars included, and how an error calls it."""
+
 
 @dataclass(frozen=True)
 class Declared:
     """What a field of a record says beside its type and default.
 
     Attributes:
-        help: one sentence, as ``--help`` shows it.
+        help: one sentence, as ``--help`` shows it; other options in it are marked by ``errors.named``.
         flag: the option's name on the command line, if it is not the field's: ``bn`` for ``--bn``.
         short: a single letter, such as ``p``.
         metavar: what the help shows for its value.
@@ -71,7 +80,7 @@ class OptionRecord:
         Raises:
             UsageError: naming the first such argument.
         """
-        for one in declared_fields(cast(Hashable, type(self))):
+        for one in declared_fields(type(self)):
             one.require(getattr(self, one.name))
 
 
@@ -119,12 +128,22 @@ class OptionField:
         """Refuse a value that the declaration does not allow."""
         if value is None and self.optional:
             return
-        values = value if self.several else (value,)
-        for one in values:
-            if self.choices and one not in self.choices:
-                raise UsageError.of(self.name, _listed(self.choices), one, self._remedy(self.choices[0]))
+        if self.several and not isinstance(value, tuple | list):
+            raise UsageError.of(self.name, "a tuple", value, self._remedy(None))
+        for one in value if self.several else (value,):
+            self._require_type(one)
         if self.declared.accept is not None and not _accepts(self.declared.accept, value):
             raise UsageError.of(self.name, self.declared.expected, value, self._remedy(None))
+
+    def _require_type(self, value: Any) -> None:
+        """Refuse what is none of the choices, or of another type."""
+        if self.choices:
+            if not any(value is choice or value == choice for choice in self.choices):
+                raise UsageError.of(self.name, _listed(self.choices), value, self._remedy(self.choices[0]))
+            return
+        kind, words = _TYPES.get(self.item_type, (object, ""))
+        if not isinstance(value, kind) or (isinstance(value, bool) and self.item_type in {int, float}):
+            raise UsageError.of(self.name, self.declared.expected or words, value, self._remedy(None))
 
     def _remedy(self, choice: str | None) -> str:
         if self.declared.example is not None:
@@ -136,9 +155,13 @@ class OptionField:
         return get_origin(self.annotation) in {Union, types.UnionType}
 
 
-@cache
 def declared_fields(record: type[Any]) -> tuple[OptionField, ...]:
     """The options of a record, in their order; fields without a declaration are none."""
+    return _resolved(cast(Hashable, record))
+
+
+@cache
+def _resolved(record: type[Any]) -> tuple[OptionField, ...]:
     hints = get_type_hints(record)
     return tuple(OptionField(one.name, hints[one.name], one.default, one.metadata[_KEY]) for one in _declared(record))
 

@@ -54,7 +54,11 @@ def test_rescale_test_gives_the_verdict() -> None:
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"name": "flatness"}, "name: expected one of"), ({"bn": "x"}, "bn: expected batch"), ({"delta": 0}, "--delta")],
+    [
+        ({"name": "flatness"}, "name: expected one of"),
+        ({"bn": "x"}, "bn: expected batch"),
+        ({"delta": 0}, "delta: expected"),
+    ],
 )
 def test_arguments_that_cannot_be_meant(options: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):

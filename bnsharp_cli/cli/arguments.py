@@ -108,6 +108,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No notices and no progress
 
 def chosen(record: type[Record], given: Mapping[str, Any], **changes: Any) -> Record:
     """A record from the arguments of a command that have its fields' names, with some changed."""
+    from bnsharp_cli.measurement.measures.options import MeasureOptions, option_names
+
+    if record is MeasureOptions:
+        flat = {name: given[name] for name in option_names() if name in given}
+        return cast(Record, MeasureOptions.from_flat(**{**flat, **changes}))
     names = {field.name for field in fields(cast(Any, record))}
     return record(**{**{name: value for name, value in given.items() if name in names}, **changes})
 

@@ -12,7 +12,8 @@ from bnsharp_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from bnsharp_cli.measurement.blocks.blocks import Blocks
-    from bnsharp_cli.measurement.bound.pac_bayes import BoundOptions, PacBayesBound
+    from bnsharp_cli.measurement.bound.options import BoundOptions
+    from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound
     from bnsharp_cli.measurement.measures.options import MeasureOptions
     from bnsharp_cli.workflows.subject import Request, Subject
 
@@ -72,7 +73,7 @@ def bound(
     since the theorem counts independent terms, and batch statistics make one of each batch.
     """
     given = dict(locals())
-    from bnsharp_cli.measurement.bound.pac_bayes import WHY_KL, BoundOptions
+    from bnsharp_cli.measurement.bound.options import WHY_KL, BoundOptions
     from bnsharp_cli.measurement.measures.options import MeasureOptions
     from bnsharp_cli.workflows.subject import Request
 

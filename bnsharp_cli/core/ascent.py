@@ -7,12 +7,16 @@ one go.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.option_records import OptionRecord
+
+if TYPE_CHECKING:
+    from bnsharp_cli.core.spheres import Spheres
 
 CONVERGED = 1e-4
 """The gap below which a search stops."""
@@ -22,19 +26,6 @@ CONTRACTION = 0.1
 
 PATIENCE = 10
 """Steps over which a search must gain something."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a search wants to know of the objective.
-
-    Attributes:
-        wanted: ``value`` of F^{1/p} at u, its ``gradient`` in u beside it, or Eq. (16) as ``printed``, in v.
-        coordinates: u.
-    """
-
-    wanted: Literal["value", "gradient", "printed"]
-    coordinates: Point
 
 
 @dataclass(frozen=True)
@@ -50,6 +41,42 @@ class Evaluation:
     value: float = math.nan
     changes: Mapping[float, float] = field(default_factory=dict)
     gradient: Point = field(default_factory=dict)
+
+
+class Landscape(Protocol):
+    """The loss around θ, for a rule that evaluates something of its own instead of F^{1/p}."""
+
+    @property
+    def spheres(self) -> Spheres:
+        """φ(θ)."""
+
+    @property
+    def gradient(self) -> Point:
+        """∇L(θ)."""
+
+    @property
+    def delta(self) -> float:
+        """δ, the radius."""
+
+    @property
+    def power(self) -> float:
+        """The p of the p-mean."""
+
+    def loss_gradient(self, direction: Point, step: float) -> Point:
+        """∇L(θ + step · v)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a search wants to know at u.
+
+    Attributes:
+        wanted: the ``value`` of F^{1/p}; its ``gradient`` in u with the value; or a function of the rule's own.
+        coordinates: u.
+    """
+
+    wanted: Literal["value", "gradient"] | Callable[[Landscape, Point], Evaluation]
+    coordinates: Point
 
 
 class Objective(Protocol):
@@ -126,13 +153,32 @@ Step = Generator[Question, Evaluation, SearchState]
 """One step of a search: asks, is told, and returns the next state."""
 
 
-class SearchRule(Protocol):
-    """``monotone`` rules return the best u they saw, others the last."""
+class SearchRule(OptionRecord, ABC):
+    """A rule that takes a search from one state to the next; its fields are its own options.
 
-    @property
-    def monotone(self) -> bool:
-        """Whether the best u is the answer, or the last."""
+    A monotone rule answers with the best u that it saw, any other with its last u.
 
+    Attributes:
+        name: the rule's name among the options.
+        summary: one line for a list of rules.
+        iterations: the number of steps, unless the user gives another.
+        restart_iterations: the same where there are several starts; None for ``iterations``.
+        monotone: whether the answer is the best u, or the last.
+        adaptive: whether the search ends once further steps no longer matter; not if the user gives a number of steps.
+        finite_power_only: whether p = ∞ has no meaning for it.
+        copy_dependence: why its answer differs between copies T_a(θ) of a network; empty where it does not.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    iterations: ClassVar[int]
+    restart_iterations: ClassVar[int | None] = None
+    monotone: ClassVar[bool]
+    adaptive: ClassVar[bool] = False
+    finite_power_only: ClassVar[bool] = False
+    copy_dependence: ClassVar[str] = ""
+
+    @abstractmethod
     def step(self, state: SearchState, spheres: Spheres) -> Step:
         """From one state to the next."""
 

@@ -1,19 +1,24 @@
-"""Points and directions in parameter space: one float64 tensor per parameter name."""
+"""Points and directions in parameter space: one float64 tensor per parameter name.
+
+Importing this module does not import torch, so that search rules can be listed without it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-Point = Mapping[str, Tensor]
-Vector = dict[str, Tensor]
+Point = Mapping[str, "Tensor"]
+Vector = dict[str, "Tensor"]
 """A point or direction that holds its tensors."""
 
 
-class OnDemand(Mapping[str, Tensor]):
+class OnDemand(Mapping[str, "Tensor"]):
     """A point whose tensors are computed when they are asked for, each time anew: it takes no memory of its own."""
 
     def __init__(self, names: Mapping[str, Tensor], compute: Callable[[str], Tensor]) -> None:
@@ -34,7 +39,7 @@ class OnDemand(Mapping[str, Tensor]):
 
 def on_segment(point: Point, direction: Point, step: float) -> OnDemand:
     """``point + step · direction``, tensor by tensor."""
-    return OnDemand(point, lambda name: torch.add(point[name], direction[name], alpha=step))
+    return OnDemand(point, lambda name: point[name].add(direction[name], alpha=step))
 
 
 def add_scaled(point: Point, direction: Point, step: float) -> Vector:
@@ -44,7 +49,7 @@ def add_scaled(point: Point, direction: Point, step: float) -> Vector:
 
 def inner(first: Point, second: Point) -> float:
     """The Euclidean inner product ⟨first, second⟩, in float64."""
-    return math.fsum(float(torch.sum(first[name] * second[name])) for name in first)
+    return math.fsum(float((first[name] * second[name]).sum()) for name in first)
 
 
 def norm(vector: Point) -> float:
@@ -59,6 +64,8 @@ def scaled(vector: Point, factor: float) -> Vector:
 
 def random_normal(like: Mapping[str, Tensor], generator: torch.Generator) -> Vector:
     """Independent standard normal entries, drawn on the CPU so that every device sees the same numbers."""
+    import torch
+
     return {
         name: torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
         for name, tensor in like.items()

@@ -17,7 +17,7 @@ from torch.nn import functional
 import bnsharp_cli
 from bnsharp_cli.core.ascent import search
 from bnsharp_cli.core.point import Point, norm
-from bnsharp_cli.core.search_rules import Power
+from bnsharp_cli.core.search_rules import PowerMethod
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.measures.objective import objective_at
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -185,7 +185,7 @@ def test_the_search_is_the_meters(steps: int, power: int) -> None:
     surface = LossSurface.of(module, [(X, Y)], dtype=torch.float64)
     objective = objective_at(surface, surface.point(), blocks, MeasureOptions(delta=delta, power=power))
     start = objective.spheres.normalise(objective.gradient)
-    (state,) = search(Power(), objective, [start], steps, enough=0.0)
+    (state,) = search(PowerMethod(), objective, [start], steps, enough=0.0)
     assert list(state.values) == sorted(state.values), "the safeguard acted"
     expected = objective.spheres.to_direction(state.coordinates)
 

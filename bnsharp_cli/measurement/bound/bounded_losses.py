@@ -10,11 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-
-LOSS_RANGES = ("clipped", "zero-one")
-
-CLIP = 11.5
-"""Cross entropy of a class with probability 1e-5, which Pérez-Ortiz et al. (JMLR 2021) take for the smallest."""
+from bnsharp_cli.measurement.bound.options import CLIP
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class ClippedCrossEntropy:
 
     def __post_init__(self) -> None:
         if not 0 < self.clip < math.inf:
-            raise UsageError(f"--clip: expected a positive number, found {self.clip:g}.", "For example 11.5.")
+            raise UsageError.of("clip", "a positive number", self.clip, "For example 11.5.")
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Of outputs (N, classes) and class numbers (N,).

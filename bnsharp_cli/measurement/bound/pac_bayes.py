@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from bnsharp_cli.core.point import Point, on_segment
-from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.bound.bounded_losses import CLIP, LOSS_RANGES, ClippedCrossEntropy, zero_one
+from bnsharp_cli.measurement.bound.bounded_losses import ClippedCrossEntropy, zero_one
+from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -21,44 +21,6 @@ from bnsharp_cli.measurement.surface.stacking import CHUNK
 _PROBED = 8
 _COUPLED = 1e-9
 """Relative difference of float64 outputs; rounding makes 1e-13, a statistic of the batch 1e-3 and more."""
-
-WHY_KL = "On a segment it is infinite against every density, so it is not computed: give that of your own u and prior."
-
-
-@dataclass(frozen=True)
-class BoundOptions:
-    """What decides a bound besides its measurement.
-
-    Attributes:
-        kl: KL(θ + u ‖ P) in nats, finite and not negative.
-        confidence: 1 − ε, the probability that the bound holds, in (0, 1).
-        loss_range: ``clipped`` or ``zero-one``.
-        clip: cross entropy at which ``clipped`` is 1.
-        segment_samples: losses from which the mean change of ``zero-one`` is estimated.
-
-    Raises:
-        UsageError: out of range.
-    """
-
-    kl: float
-    confidence: float = 0.95
-    loss_range: str = "clipped"
-    clip: float = CLIP
-    segment_samples: int = 64
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.kl < math.inf:
-            raise UsageError(f"--kl: expected a finite number of at least 0, found {self.kl:g}.", WHY_KL)
-        if not 0 < self.confidence < 1:
-            found = f"{self.confidence:g}"
-            raise UsageError(f"--confidence: expected a number in (0, 1), found {found}.", "For example 0.95.")
-        if self.loss_range not in LOSS_RANGES:
-            expected = " or ".join(LOSS_RANGES)
-            raise UsageError(f"--loss-range: expected {expected}, found '{self.loss_range}'.", "See --help.")
-        if self.segment_samples < 2:
-            found = f"{self.segment_samples}"
-            raise UsageError(f"--segment-samples: expected at least 2, found {found}.", "For example 64.")
-        ClippedCrossEntropy(self.clip)
 
 
 @dataclass(frozen=True)

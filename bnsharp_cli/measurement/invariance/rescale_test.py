@@ -15,6 +15,7 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, Copy
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
+from bnsharp_cli.measurement.invariance.options import SMALLEST_TOLERANCE
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
@@ -25,7 +26,6 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 DECADES = (-3, -2, -1, 0, 1, 2, 3)
 RANDOM_COPIES = 3
 GAMMA_BETA_SCALE = 1e-2
-SMALLEST_TOLERANCE = 1e-9
 
 _COARSEST = 1e-2
 """A rounding floor above this share of the value would let any deviation pass."""
@@ -183,9 +183,9 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
     candidates = [] if bound is None else [vanishing_displacement(copy.point, setting.blocks, bound[0])]
     measures = {
         "bn": bn_sharpness(surface, copy.point, setting.blocks, setting.options),
-        "delta-l2": delta_lp(classical, copy.point, replace(setting.options, power=2.0)),
+        "delta-l2": delta_lp(classical, copy.point, setting.blocks, replace(setting.options, power=2.0)),
         "delta-linf": delta_linf(
-            classical, copy.point, replace(setting.options, iterations=None, restarts=0), candidates
+            classical, copy.point, setting.blocks, replace(setting.options, iterations=None, restarts=0), candidates
         ),
     }
     loss = copy.exact.value(copy.point)

@@ -14,7 +14,7 @@ from bnsharp_cli.measurement.measures.objective import SegmentObjective, objecti
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.rounding import direction_rounding
 from bnsharp_cli.measurement.measures.sampling import LINEAR, GradientSplit, Sampling, measured_sampling
-from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum, integrate, integrate_best, search_rule
+from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum, integrate, integrate_best
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 
@@ -104,7 +104,7 @@ def _sampling_error(value: float, sampling: Sampling | None) -> float | None:
 def _status(value: float, floor: float, found: Supremum, options: MeasureOptions) -> Status:
     if value <= floor or value == 0:
         return Status.BELOW_RESOLUTION
-    if not search_rule(options).monotone or options.steps == 0:
+    if not options.rule.monotone or options.steps == 0:
         return Status.AS_PRESCRIBED
     if found.best.settled:
         return Status.CONVERGED

@@ -10,8 +10,10 @@ import torch
 from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, maximise_in_box, random_in_ball
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import BallOptions
 from bnsharp_cli.measurement.measures.rounding import by_turning, loss_rounding
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -21,7 +23,7 @@ _ROUNDING_FACTOR, _BOX_TURNS = 5.0, 10.0
 """From ``benchmarks/rounding.py``; in a box rounding decides too which bounds are active, and the answer turns more."""
 
 
-def delta_lp(surface: LossSurface, point: Point, options: MeasureOptions) -> Measurement:
+def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:
     r"""δ-L^p sharpness, Eq. (1), without the volume of the ball.
 
     .. math:: \left(E_{θ' ∼ U(B(θ, δ))} |L(θ') - L(θ)|^p\right)^{1/p} / (1 + L(θ))
@@ -32,12 +34,13 @@ def delta_lp(surface: LossSurface, point: Point, options: MeasureOptions) -> Mea
     Raises:
         NotMeasurableError: p = ∞ (use δ-L∞), or a loss in the ball is not finite.
     """
+    del blocks
     if math.isinf(options.power):
         raise NotMeasurableError("delta-lp needs a finite p.", "Use --measure delta-linf for p = inf.")
     before = surface.counter.cost
     generator = torch.Generator().manual_seed(options.seed)
     loss = surface.value(point)
-    count = options.ball_samples
+    count = options.of(BallOptions).ball_samples
     changes = []
     highest = point
     for _ in range(count):
@@ -66,7 +69,7 @@ def delta_lp(surface: LossSurface, point: Point, options: MeasureOptions) -> Mea
 
 
 def delta_linf(
-    surface: LossSurface, point: Point, options: MeasureOptions, candidates: Sequence[Point] = ()
+    surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions, candidates: Sequence[Point] = ()
 ) -> Measurement:
     r"""δ-L∞ sharpness: max |L(θ') − L(θ)| over the ball of radius δ, divided by 1 + L(θ).
 
@@ -75,9 +78,11 @@ def delta_linf(
     Args:
         surface: L.
         point: θ.
+        blocks: not used; the ball is the same for every partition.
         options: δ, restarts and seed.
         candidates: displacements of norm at most δ that must not do better, such as Theorem 3.1's vanishing layer.
     """
+    del blocks
     before = surface.counter.cost
     generator = torch.Generator().manual_seed(options.seed)
     loss, gradient = surface.value_and_gradient(point)
@@ -105,11 +110,12 @@ def delta_linf(
     )
 
 
-def keskar(surface: LossSurface, point: Point, options: MeasureOptions) -> Measurement:
+def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:
     """Keskar et al. (2017): 100 · (max L − L(θ)) / (1 + L(θ)) over the box |z_i| ≤ δ(|θ_i| + 1), by L-BFGS-B.
 
     The best point that the solver met is the answer, a lower bound.
     """
+    del blocks
     before = surface.counter.cost
     loss = surface.value(point)
     best = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)

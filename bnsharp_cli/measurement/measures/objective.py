@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from bnsharp_cli.core.ascent import Evaluation, Question
-from bnsharp_cli.core.point import Point, add_scaled, inner, on_segment, scaled
+from bnsharp_cli.core.point import Point, on_segment
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError
@@ -47,14 +47,20 @@ class SegmentObjective:
     nodes: int = 2
 
     def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
-        """Several questions, their points on all segments handed to the surface together."""
-        kinds = {"value": self._values, "gradient": self._gradients, "printed": self._printed}
+        """Several questions; the points of all that ask for the same are handed to the surface together."""
         found: dict[int, Evaluation] = {}
-        for wanted, answer in kinds.items():
+        for wanted, answer in (("value", self._values), ("gradient", self._gradients)):
             asked = [index for index, question in enumerate(questions) if question.wanted == wanted]
             if asked:
                 found.update(zip(asked, answer([questions[index].coordinates for index in asked]), strict=True))
+        for index, question in enumerate(questions):
+            if callable(question.wanted):
+                found[index] = question.wanted(self, question.coordinates)
         return [found[index] for index in range(len(questions))]
+
+    def loss_gradient(self, direction: Point, step: float) -> Point:
+        """∇L(θ + step · v)."""
+        return self.surface.value_and_gradient(on_segment(self.theta, direction, step))[1]
 
     def value(self, coordinates: Point) -> Evaluation:
         """F(r u)^{1/p}."""
@@ -94,19 +100,6 @@ class SegmentObjective:
             gradient = self.spheres.to_coordinates_gradient(total.gradient(mean))
             found.append(Evaluation(mean, changes, gradient))
         return found
-
-    def _printed(self, coordinates: Sequence[Point]) -> list[Evaluation]:
-        return [Evaluation(gradient=self.printed_gradient(self.spheres.to_direction(u))) for u in coordinates]
-
-    def printed_gradient(self, direction: Point) -> Point:
-        """Eq. (16): p/(p+1) (∇L·v)^{p−1} [∇L(θ + rδv) + ∇L(θ − rδv)], r = (p+1)/(p+2), for every p > 1."""
-        p = self.power
-        slope = inner(self.gradient, direction)
-        radius = (p + 1) / (p + 2) * self.delta
-        _, ahead = self.surface.value_and_gradient(on_segment(self.theta, direction, radius))
-        _, behind = self.surface.value_and_gradient(on_segment(self.theta, direction, -radius))
-        factor = p / (p + 1) * math.copysign(abs(slope) ** (p - 1), slope)
-        return scaled(add_scaled(ahead, behind, 1.0), factor)
 
     def _rule(self) -> tuple[list[float], list[float]]:
         """Nodes t in (−δ, δ) and their weights."""

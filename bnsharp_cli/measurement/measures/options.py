@@ -1,39 +1,55 @@
-"""Options of the measures, frozen and validated once."""
+"""Options of the measures, declared once for the Python interface, the commands and the JSON document.
+
+Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypeVar
 
-from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED
+from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
-from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.option_records import OptionField, OptionRecord, declared_fields, option
 
-DEFAULT_ITERATIONS = {"gradient": 0, "power": 2, "ascent": 10, "paper": 5}
-UNCERTAINTIES = ("cheap", "full")
-RESTART_ITERATIONS = 100
-"""Steps of ``power`` from each start where there are several: whoever asks for restarts means a large radius."""
+Record = TypeVar("Record", bound=OptionRecord)
 
-PRECISIONS = ("auto", "float32", "float64")
+DEFAULT_RULE = "power"
 
 LARGEST_POWER = 1000
 """From here on the p-mean is within 1 % of p = ∞."""
 
+SEED_BITS = 62
+"""A generator takes 64 bits, and some seeds are counted on from the one given."""
+
+_RULE_NAMES = (DEFAULT_RULE, *(name for name in RULES if name != DEFAULT_RULE))
+
+
+def _default_steps() -> str:
+    """The default number of steps of every rule that takes any, in words."""
+    phrases = []
+    for rule in (RULES[name] for name in _RULE_NAMES):
+        restarts = rule.restart_iterations
+        some = f"{rule.name} {'at most ' if rule.adaptive else ''}{rule.iterations}"
+        phrases.append(f"{some}, or {restarts} with {named('restarts')}; " if restarts else f"{some}, ")
+    return "".join(phrase for phrase, name in zip(phrases, _RULE_NAMES, strict=True) if RULES[name].iterations)[:-2]
+
 
 @dataclass(frozen=True)
-class MeasureOptions:
+class MeasureOptions(OptionRecord):
     """Everything that decides a value besides the network, its batches and the batch-norm policy.
 
     Attributes:
         delta: δ, the radius; relative to ‖θ_i‖ for invariant blocks, where it must be below 1.
         power: p ≥ 1 or ∞.
         search: a name in ``core.search_rules.RULES``.
-        iterations: K₁ steps of the search from each start; None means the rule's default, of which ``power`` takes
-            only as many as can change the value by more than ``rtol``.
+        iterations: K₁ steps of the search from each start; None means the rule's default, of which an adaptive rule
+            takes only as many as can change the value by more than ``rtol``.
         restarts: random starts besides the gradient.
-        step_size: of ``--search paper``.
         search_nodes: quadrature nodes of the search's objective, even; two suffice for small δ.
         rtol: wanted relative error of the quadrature.
         partition: ``paper`` or ``extended``.
@@ -41,49 +57,132 @@ class MeasureOptions:
             rounding exceeds ``rtol``.
         uncertainty: of the samples: ``cheap`` from the gradients of single batches, at no further pass, where the
             value is nearly a gradient norm; ``full`` from measuring on parts of the batches.
-        ball_samples: Monte-Carlo points of ``delta-lp``.
         seed: of everything random.
+        particular: options of single search rules and measures by name, as far as they were given; see :meth:`of`.
+
+    Raises:
+        UsageError: an option that is unknown, of another type or out of range, or p = ∞ for a rule without it.
     """
 
-    delta: float = 1e-3
-    power: float = 2.0
-    search: str = "power"
-    iterations: int | None = None
-    restarts: int = 0
-    step_size: float = 1.0
-    search_nodes: int = 2
-    rtol: float = 1e-3
-    partition: str = "paper"
-    precision: str = "auto"
-    uncertainty: str = "cheap"
-    ball_samples: int = 32
-    seed: int = 0
+    delta: float = option(
+        1e-3,
+        "Radius.",
+        expected="a positive number",
+        accept=lambda delta: 0 < delta < math.inf,
+        example="For example 1e-3.",
+    )
+    power: float = option(
+        2.0,
+        "p of the p-mean, at least 1, or inf.",
+        short="p",
+        expected=f"a number from 1 to {LARGEST_POWER}, or inf",
+        accept=lambda power: 1 <= power <= LARGEST_POWER or power == math.inf,
+        example="For example 2.",
+    )
+    search: str = option(
+        DEFAULT_RULE,
+        f"Search for the sharpest direction: {', '.join(_RULE_NAMES[:-1])} or {_RULE_NAMES[-1]}.",
+        expected=f"one of {', '.join(RULES)}",
+        accept=lambda name: name in RULES,
+        example=f"For example {DEFAULT_RULE}.",
+        complete=lambda: _RULE_NAMES,
+    )
+    iterations: int | None = option(
+        None,
+        f"Steps of the search [default: {_default_steps()}].",
+        expected="at least 0",
+        accept=lambda steps: steps >= 0,
+        example="For example 10.",
+    )
+    restarts: int = option(
+        0,
+        "Random starts of the search besides the gradient.",
+        expected="at least 0",
+        accept=lambda restarts: restarts >= 0,
+        example="For example 8.",
+    )
+    search_nodes: int = option(
+        2,
+        "Quadrature nodes of the search, even; more for large radii.",
+        expected="an even number of at least 2",
+        accept=lambda nodes: nodes >= 2 and nodes % 2 == 0,
+        example="For example 6.",
+    )
+    rtol: float = option(
+        1e-3,
+        "Wanted relative error of the quadrature.",
+        expected="a number in (0, 1)",
+        accept=lambda rtol: 0 < rtol < 1,
+        example="For example 1e-3.",
+    )
+    partition: Literal["paper", "extended"] = option(
+        "paper", "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta)."
+    )
+    precision: Literal["auto", "float32", "float64"] = option(
+        "auto", "Arithmetic of the network: auto, float32 or float64."
+    )
+    uncertainty: Literal["cheap", "full"] = option(
+        "cheap", "What more samples would change: cheap, at no cost, or full, from parts of the batches."
+    )
+    seed: int = option(
+        0,
+        "Seed of the batches and of everything random.",
+        expected=f"a number of at most {SEED_BITS} bits",
+        accept=lambda seed: int(seed).bit_length() <= SEED_BITS,
+        example="For example 0.",
+    )
+    particular: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        self._require(0 < self.delta < math.inf, "delta", self.delta, "a positive number")
-        in_range = 1 <= self.power <= LARGEST_POWER or math.isinf(self.power)
-        self._require(in_range, "power", self.power, f"a number from 1 to {LARGEST_POWER}, or inf")
-        self._require(self.search in RULES, "search", self.search, f"one of {', '.join(RULES)}")
-        printed = self.search == "paper" and math.isinf(self.power)
-        self._require(not printed, "power", self.power, "a finite number with --search paper (Eq. 16)")
-        self._require(self.iterations is None or self.iterations >= 0, "iterations", self.iterations, "at least 0")
-        self._require(self.restarts >= 0, "restarts", self.restarts, "at least 0")
-        self._require(0 < self.step_size < math.inf, "step-size", self.step_size, "a positive number")
-        paired = self.search_nodes >= 2 and self.search_nodes % 2 == 0
-        self._require(paired, "search-nodes", self.search_nodes, "an even number of at least 2")
-        self._require(0 < self.rtol < 1, "rtol", self.rtol, "a number in (0, 1)")
-        self._require(self.partition in PARTITIONS, "partition", self.partition, f"one of {', '.join(PARTITIONS)}")
-        self._require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
-        known = self.uncertainty in UNCERTAINTIES
-        self._require(known, "uncertainty", self.uncertainty, f"one of {', '.join(UNCERTAINTIES)}")
-        self._require(self.ball_samples > 1, "ball-samples", self.ball_samples, "at least 2")
+        super().__post_init__()
+        _require_known(self.particular, [one.name for one in particular_fields()])
+        for record in _particular_records():
+            self.of(record)
+        if math.isinf(self.power) and RULES[self.search].finite_power_only:
+            raise UsageError.of(
+                "power",
+                f"a finite number with {named('search')} {self.search} (Eq. 16)",
+                self.power,
+                f"For p = inf choose {named('search')} {DEFAULT_RULE}.",
+            )
+
+    @classmethod
+    def from_flat(cls, **flat: Any) -> Self:
+        """The options from all names at one level, as the Python interface and the commands have them.
+
+        >>> MeasureOptions.from_flat(delta=0.01, ball_samples=4).to_dict()["ball_samples"]
+        4
+
+        Raises:
+            UsageError: an unknown name, or a value that is not allowed.
+        """
+        own = {one.name for one in declared_fields(cls)}
+        _require_known(flat, option_names())
+        particular = {name: value for name, value in flat.items() if name not in own}
+        return cls(**{name: value for name, value in flat.items() if name in own}, particular=particular)
+
+    def of(self, record: type[Record]) -> Record:
+        """The options of a single rule or measure, as far as they were given, and else its defaults.
+
+        >>> from bnsharp_cli.measurement.measures.registry import BallOptions
+        >>> MeasureOptions.from_flat(ball_samples=4).of(BallOptions)
+        BallOptions(ball_samples=4)
+        """
+        names = [one.name for one in declared_fields(record)]
+        return record(**{name: self.particular[name] for name in names if name in self.particular})
+
+    @property
+    def rule(self) -> SearchRule:
+        """The search rule, with its own options."""
+        return self.of(RULES[self.search])
 
     @property
     def steps(self) -> int:
         """K₁ as resolved."""
         if self.iterations is not None:
             return self.iterations
-        return RESTART_ITERATIONS if self.search == "power" and self.restarts else DEFAULT_ITERATIONS[self.search]
+        rule = RULES[self.search]
+        return rule.restart_iterations if self.restarts and rule.restart_iterations else rule.iterations
 
     @property
     def enough(self) -> float:
@@ -97,17 +196,41 @@ class MeasureOptions:
 
     @property
     def _adaptive(self) -> bool:
-        return self.search == "power" and self.iterations is None
+        return RULES[self.search].adaptive and self.iterations is None
 
     def to_dict(self) -> dict[str, Any]:
-        """Every option as resolved."""
+        """Every option as resolved, at one level."""
+        records = (self, *(self.of(record) for record in _particular_records()))
         return {
-            **asdict(self),
+            **{one.name: getattr(record, one.name) for record in records for one in declared_fields(type(record))},
             "iterations": self.steps,
             "power": "inf" if math.isinf(self.power) else self.power,
         }
 
-    @staticmethod
-    def _require(sound: bool, name: str, found: object, expected: str) -> None:
-        if not sound:
-            raise UsageError(f"--{name}: expected {expected}, found {found}.", "See --help.")
+
+def particular_fields() -> tuple[OptionField, ...]:
+    """The options of all single rules and measures, each name once."""
+    every = (one for record in _particular_records() for one in declared_fields(record))
+    return tuple({one.name: one for one in every}.values())
+
+
+def option_names() -> list[str]:
+    """The names of all options, those of single rules and measures last."""
+    return [one.name for one in (*declared_fields(MeasureOptions), *particular_fields())]
+
+
+def _particular_records() -> Iterator[type[OptionRecord]]:
+    yield from (rule for rule in RULES.values() if declared_fields(rule))
+    yield from (entry.options for entry in MEASURES.values() if entry.options is not None)
+
+
+def _require_known(given: Mapping[str, Any], known: list[str]) -> None:
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise UsageError(
+            f"There is no option {', '.join(map(str, unknown))}.",
+            f"Options: {', '.join(known)}.",
+            argument=str(unknown[0]),
+            expected="the name of an option",
+            found=unknown[0],
+        )

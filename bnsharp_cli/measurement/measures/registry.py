@@ -1,22 +1,124 @@
-"""Every measure by its name: plain functions of surface, point, blocks and options."""
+"""Every measure by its name: what it is, what it costs, and where its function is.
+
+A new measure is a function ``(surface, point, blocks, options) -> Measurement`` in a file of its own, and its entry
+here. Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
-from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
-from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp, keskar
-from bnsharp_cli.measurement.measures.measurement import Measurement
-from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.option_records import OptionRecord, option
 
-Measure = Callable[[LossSurface, Point, Blocks, MeasureOptions], Measurement]
+if TYPE_CHECKING:
+    from bnsharp_cli.core.point import Point
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
+    from bnsharp_cli.measurement.measures.measurement import Measurement
+    from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
-MEASURES: dict[str, Measure] = {
-    "bn": bn_sharpness,
-    "delta-lp": lambda surface, point, _, options: delta_lp(surface, point, options),
-    "delta-linf": lambda surface, point, _, options: delta_linf(surface, point, options),
-    "keskar": lambda surface, point, _, options: keskar(surface, point, options),
-}
+
+@dataclass(frozen=True)
+class BallOptions(OptionRecord):
+    """Options of ``delta-lp``.
+
+    Attributes:
+        ball_samples: Monte-Carlo points in the ball, at least 2.
+    """
+
+    ball_samples: int = option(
+        32,
+        "Monte-Carlo points of delta-lp.",
+        expected="at least 2",
+        accept=lambda samples: samples > 1,
+        example="For example 32.",
+    )
+
+
+@dataclass(frozen=True)
+class MeasureEntry:
+    """A measure, for lists and for whoever calls it by its name.
+
+    Attributes:
+        name: as the Python interface and the commands take it.
+        summary: what it measures, one line.
+        formula: its definition.
+        cost: passes over all samples, with the default options.
+        source: where it was defined.
+        invariance: whether rescaling the network by T_a changes it.
+        load: ``module:function``; the module is imported on first use.
+        options: the record of the options that only this measure has.
+    """
+
+    name: str
+    summary: str
+    formula: str
+    cost: str
+    source: str
+    invariance: str
+    load: str
+    options: type[OptionRecord] | None = None
+
+    def __call__(self, surface: LossSurface, point: Point, blocks: Blocks, options: OptionRecord) -> Measurement:
+        """Measure.
+
+        Args:
+            surface: L.
+            point: θ.
+            blocks: which rows scale together.
+            options: the :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`.
+        """
+        return self.function(surface, point, blocks, options)
+
+    @property
+    def function(self) -> Callable[..., Measurement]:
+        """The measure's function."""
+        module, _, function = self.load.partition(":")
+        return cast("Callable[..., Measurement]", getattr(import_module(module), function))
+
+
+_HERE = "bnsharp_cli.measurement.measures"
+
+_ENTRIES = (
+    MeasureEntry(
+        name="bn",
+        summary="BN-Sharpness: the sharpest direction on the product of spheres around the network",
+        formula="sup over v in φ(θ) of (δ⁻¹ ∫ |(L(θ + tv) − L(θ))/δ|^p dt)^(1/p), t from −δ to δ",
+        cost="at most 21 forwards and 5 backwards",
+        source="Yi et al., IJCAI 2019, Definition 3.1",
+        invariance="invariant under T_a",
+        load=f"{_HERE}.bn_sharpness:bn_sharpness",
+    ),
+    MeasureEntry(
+        name="delta-lp",
+        summary="δ-L^p sharpness: the p-mean of |ΔL| over a ball, relative to 1 + L",
+        formula="(E |L(θ′) − L(θ)|^p)^(1/p) / (1 + L(θ)), θ′ uniform in the ball of radius δ",
+        cost="3 forwards, and one for each of ball_samples",
+        source="Yi et al., IJCAI 2019, Definition 2.1 and Eq. (1)",
+        invariance="changes under T_a",
+        load=f"{_HERE}.delta_sharpness:delta_lp",
+        options=BallOptions,
+    ),
+    MeasureEntry(
+        name="delta-linf",
+        summary="δ-L∞ sharpness: the largest |ΔL| in a ball, relative to 1 + L",
+        formula="max |L(θ′) − L(θ)| / (1 + L(θ)), θ′ in the ball of radius δ",
+        cost="8 forwards and 6 backwards",
+        source="Yi et al., IJCAI 2019, Definition 2.1 with p = ∞",
+        invariance="changes under T_a",
+        load=f"{_HERE}.delta_sharpness:delta_linf",
+    ),
+    MeasureEntry(
+        name="keskar",
+        summary="Keskar's sharpness: the largest rise of L in a box, in percent of 1 + L",
+        formula="100 (max L(θ + z) − L(θ)) / (1 + L(θ)), |z_i| ≤ δ(|θ_i| + 1)",
+        cost="about 15 forwards and 12 backwards",
+        source="Keskar et al., ICLR 2017",
+        invariance="changes under T_a",
+        load=f"{_HERE}.delta_sharpness:keskar",
+    ),
+)
+
+MEASURES: dict[str, MeasureEntry] = {entry.name: entry for entry in _ENTRIES}

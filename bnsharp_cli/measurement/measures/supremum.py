@@ -9,10 +9,9 @@ from itertools import chain, islice
 
 import torch
 
-from bnsharp_cli.core.ascent import SearchRule, SearchState, search
+from bnsharp_cli.core.ascent import SearchState, search
 from bnsharp_cli.core.point import Point, inner, on_segment
 from bnsharp_cli.core.quadrature import MAX_NODES, SegmentMean, segment_mean
-from bnsharp_cli.core.search_rules import RULES, Printed
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -52,7 +51,7 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
     start found goes on with more of them, and with more still it is seen which one reached highest: what climbs few
     nodes climbs their error too.
     """
-    rule, counter = search_rule(options), objective.surface.counter
+    rule, counter = options.rule, objective.surface.counter
     before = counter.cost
 
     def climbed(starts: Iterator[Point], by: SegmentObjective) -> Iterator[SearchState]:
@@ -78,11 +77,6 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
     forwards = (counter.cost - before).forward / objective.surface.share
     ranked = tuple(sorted(values, reverse=True))
     return Supremum(ranked, best, objective.spheres.to_direction(best.best), forwards)
-
-
-def search_rule(options: MeasureOptions) -> SearchRule:
-    """The rule that ``options`` name."""
-    return Printed(options.step_size) if options.search == "paper" else RULES[options.search]()
 
 
 def _starts(objective: SegmentObjective, options: MeasureOptions) -> Iterator[Point]:

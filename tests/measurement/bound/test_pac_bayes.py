@@ -19,8 +19,8 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.bound.bounded_losses import ClippedCrossEntropy
+from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.bound.pac_bayes import (
-    BoundOptions,
     complexity,
     coupled,
     pac_bayes_bound,
@@ -267,16 +267,16 @@ def test_samples_that_change_each_others_answers_are_found(
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"kl": -1e-9}, "--kl: expected a finite number of at least 0, found -1e-09"),
-        ({"kl": math.nan}, "--kl: expected a finite number"),
+        ({"kl": -1e-9}, "kl: expected a finite number of at least 0, found -1e-09"),
+        ({"kl": math.nan}, "kl: expected a finite number"),
         ({"kl": math.inf}, "infinite against every density"),
-        ({"confidence": 0.0}, r"--confidence: expected a number in \(0, 1\), found 0"),
-        ({"confidence": 1.0}, "--confidence"),
-        ({"confidence": math.nan}, "--confidence"),
-        ({"loss_range": "mse"}, "--loss-range: expected clipped or zero-one, found 'mse'"),
-        ({"clip": 0.0}, "--clip: expected a positive number"),
-        ({"clip": math.inf}, "--clip: expected a positive number"),
-        ({"segment_samples": 1}, "--segment-samples: expected at least 2"),
+        ({"confidence": 0.0}, r"confidence: expected a number in \(0, 1\), found 0"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"confidence": math.nan}, "confidence"),
+        ({"loss_range": "mse"}, "loss_range: expected clipped or zero-one, found 'mse'"),
+        ({"clip": 0.0}, "clip: expected a positive number"),
+        ({"clip": math.inf}, "clip: expected a positive number"),
+        ({"segment_samples": 1}, "segment_samples: expected at least 2"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(wrong: dict[str, float], says: str) -> None:

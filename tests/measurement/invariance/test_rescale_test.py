@@ -25,7 +25,7 @@ def report_of(module: nn.Module, batches: Batches, dtype: torch.dtype, **options
     point = surface.point()
     blocks, extended = find_partitions(surface, point)
     precision = "float64" if dtype == torch.float64 else "float32"
-    resolved = MeasureOptions(**{"ball_samples": 4, "precision": precision, **options})
+    resolved = MeasureOptions.from_flat(**{"ball_samples": 4, "precision": precision, **options})
     stored = bool(resolved.search == "gradient")
     return rescale_test(surface, point, blocks, extended, resolved, stored_epsilon=stored)
 
@@ -106,7 +106,7 @@ def test_a_bias_before_a_norm_breaks_the_invariance_in_running_mode_only() -> No
         surface = LossSurface.of(module, vectors(), batch_statistics=statistics, dtype=torch.float64)
         point = surface.point()
         blocks = find_blocks(surface, point)
-        options = MeasureOptions(precision="float64", ball_samples=2)
+        options = MeasureOptions.from_flat(precision="float64", ball_samples=2)
         verdicts[statistics] = rescale_test(surface, point, blocks, blocks, options)
     assert verdicts[True].invariant
     assert all(copy.loss_drift < 1e-12 for copy in verdicts[False].copies)
@@ -118,7 +118,7 @@ def quick_report(module: nn.Module, batches: object, *, statistics: bool = True)
     surface = LossSurface.of(module, batches, batch_statistics=statistics, dtype=torch.float64)
     point = surface.point()
     blocks = find_blocks(surface, point)
-    return rescale_test(surface, point, blocks, blocks, MeasureOptions(precision="float64", ball_samples=2))
+    return rescale_test(surface, point, blocks, blocks, MeasureOptions.from_flat(precision="float64", ball_samples=2))
 
 
 def test_norms_of_heads_are_invariant() -> None:

@@ -22,7 +22,10 @@ from bnsharp_cli.measurement.measures.measurement import Status
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.rounding import by_turning
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from tests.cases import Quadratic
+from tests.cases import Quadratic, blocks_by_hand
+
+ONE_BLOCK = blocks_by_hand({"x": (0,)}, invariant=0)
+"""These measures do not look at the blocks."""
 
 
 def linear(dimension: int, constant: float = 0.0) -> Quadratic:
@@ -44,7 +47,9 @@ def test_lp_of_a_linear_loss_lies_within_its_standard_errors(dimension: int, pow
     problem = linear(dimension, constant=0.5)
     surface = problem.surface()
     delta = 0.3
-    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=delta, power=power, ball_samples=2000))
+    measured = delta_lp(
+        surface, surface.point(), ONE_BLOCK, MeasureOptions.from_flat(delta=delta, power=power, ball_samples=2000)
+    )
     mean = moment(dimension, power)
     expected = delta * float(problem.slope.norm()) * mean ** (1 / power) / 1.5
     assert abs(measured.value - expected) <= 4 * measured.uncertainty.sampling
@@ -55,7 +60,9 @@ def test_lp_of_a_linear_loss_lies_within_its_standard_errors(dimension: int, pow
 
 def test_the_logarithm_of_equation_1_adds_the_volume() -> None:
     surface = linear(300).surface()
-    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=1e-3, power=2.0, ball_samples=16))
+    measured = delta_lp(
+        surface, surface.point(), ONE_BLOCK, MeasureOptions.from_flat(delta=1e-3, power=2.0, ball_samples=16)
+    )
     expected = (log_volume(300, 1e-3) / 2 + math.log(measured.value)) / math.log(10)
     assert measured.details["log10_integral"] == pytest.approx(expected, rel=1e-12)
     assert measured.details["log10_integral"] < -500
@@ -67,7 +74,9 @@ def test_the_integral_of_a_linear_loss_over_an_interval(power: float) -> None:
     problem = linear(1)
     surface = problem.surface()
     delta, slope = 1e-4, abs(float(problem.slope))
-    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=delta, power=power, ball_samples=2000))
+    measured = delta_lp(
+        surface, surface.point(), ONE_BLOCK, MeasureOptions.from_flat(delta=delta, power=power, ball_samples=2000)
+    )
     expected = math.log10(2 * slope**power * delta ** (power + 1) / (power + 1)) / power
     relative_error = measured.uncertainty.sampling / measured.value
     assert abs(measured.details["log10_integral"] - expected) <= 4 * relative_error / math.log(10) < 0.1
@@ -84,17 +93,17 @@ def test_a_million_parameters_neither_overflow_nor_underflow() -> None:
 
     batch = (torch.zeros(1, 1), torch.zeros(1))
     surface = LossSurface.of(Mean(), [batch], lambda output, _: output, dtype=torch.float64)
-    measured = delta_lp(surface, surface.point(), MeasureOptions(delta=1e-3, ball_samples=64))
+    measured = delta_lp(surface, surface.point(), ONE_BLOCK, MeasureOptions.from_flat(delta=1e-3, ball_samples=64))
     expected = 1e-3 * 1e3 / math.sqrt(10**6 + 2)
     assert abs(measured.value - expected) <= 4 * measured.uncertainty.sampling
     assert math.isfinite(measured.details["log10_integral"])
-    assert delta_linf(surface, surface.point(), MeasureOptions()).value == pytest.approx(1.0, rel=1e-9)
+    assert delta_linf(surface, surface.point(), ONE_BLOCK, MeasureOptions()).value == pytest.approx(1.0, rel=1e-9)
 
 
 def test_linf_of_a_linear_loss_is_the_gradient_norm() -> None:
     problem = linear(7, constant=0.5)
     surface = problem.surface()
-    measured = delta_linf(surface, surface.point(), MeasureOptions(delta=0.01))
+    measured = delta_linf(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=0.01))
     assert measured.value == pytest.approx(0.01 * float(problem.slope.norm()) / 1.5, rel=1e-9)
     assert measured.status is Status.CONVERGED
 
@@ -103,14 +112,14 @@ def test_linf_at_a_critical_point_is_the_largest_curvature(generator: torch.Gene
     basis, _ = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))
     hessian = basis @ torch.diag(torch.tensor([7.0, 2.0, 1.0, -1.0, -3.0], dtype=torch.float64)) @ basis.T
     surface = Quadratic({"x": torch.zeros(5)}, torch.zeros(5, dtype=torch.float64), hessian, 1.0).surface()
-    measured = delta_linf(surface, surface.point(), MeasureOptions(delta=0.1, iterations=50, restarts=2))
+    measured = delta_linf(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=0.1, iterations=50, restarts=2))
     assert measured.value == pytest.approx(0.1**2 * 7 / 2 / 2, rel=1e-9)
 
 
 def test_keskar_of_a_linear_loss_in_percent() -> None:
     problem = linear(5, constant=0.25)
     surface = problem.surface()
-    measured = keskar(surface, surface.point(), MeasureOptions(delta=1e-3))
+    measured = keskar(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=1e-3))
     loss = 0.25
     expected = 100 * 1e-3 * 2 * float(problem.slope.abs().sum()) / (1 + loss)
     assert measured.value == pytest.approx(expected, rel=1e-9)
@@ -120,7 +129,7 @@ def test_keskar_of_a_convex_quadratic_is_attained_at_a_corner() -> None:
     hessian = torch.diag(torch.tensor([4.0, 1.0, 2.0], dtype=torch.float64))
     slope = torch.tensor([0.1, -0.2, 0.05], dtype=torch.float64)
     surface = Quadratic({"x": torch.zeros(3)}, slope, hessian, 1.0).surface()
-    measured = keskar(surface, surface.point(), MeasureOptions(delta=0.5))
+    measured = keskar(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=0.5))
     expected = 0.5 * float(slope.abs().sum()) + 0.25 * 7 / 2
     assert measured.value == pytest.approx(100 * expected / 2, rel=1e-9)
 
@@ -129,7 +138,7 @@ def test_a_constant_loss_is_below_resolution() -> None:
     flat = Quadratic({"x": torch.ones(3)}, torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3).double(), 2.0)
     surface = flat.surface()
     for measure in (delta_lp, delta_linf, keskar):
-        measured = measure(surface, surface.point(), MeasureOptions())
+        measured = measure(surface, surface.point(), ONE_BLOCK, MeasureOptions())
         assert measured.value == 0
         assert measured.status is Status.BELOW_RESOLUTION
 
@@ -137,7 +146,7 @@ def test_a_constant_loss_is_below_resolution() -> None:
 def test_infinite_power_belongs_to_linf() -> None:
     surface = linear(3).surface()
     with pytest.raises(NotMeasurableError, match="delta-lp needs a finite p"):
-        delta_lp(surface, surface.point(), MeasureOptions(power=math.inf))
+        delta_lp(surface, surface.point(), ONE_BLOCK, MeasureOptions(power=math.inf))
 
 
 def test_theorem_3_1_the_ball_around_a_small_copy_holds_a_vanishing_layer(
@@ -154,8 +163,8 @@ def test_theorem_3_1_the_ball_around_a_small_copy_holds_a_vanishing_layer(
     assert bound == max(changes.values()) > 0.5
     vanished = vanishing_displacement(copy.point, blocks, layer)
     assert not (copy.point[layer] + vanished[layer]).any()
-    assert delta_linf(copy.exact, copy.point, MeasureOptions(), [vanished]).value >= bound * (1 - 1e-3)
-    assert delta_linf(surface, point, MeasureOptions()).value < 1e-4
+    assert delta_linf(copy.exact, copy.point, blocks, MeasureOptions(), [vanished]).value >= bound * (1 - 1e-3)
+    assert delta_linf(surface, point, blocks, MeasureOptions()).value < 1e-4
 
 
 def test_a_direction_that_is_not_the_steepest_rounds() -> None:
@@ -166,7 +175,7 @@ def test_a_direction_that_is_not_the_steepest_rounds() -> None:
     step = 0.1 * slope / slope.norm()
     gradient = slope + hessian @ step
     gap = 1 - float(gradient @ step / gradient.norm() / 0.1)
-    measured = delta_linf(surface, surface.point(), MeasureOptions(delta=0.1, iterations=1))
+    measured = delta_linf(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=0.1, iterations=1))
     turned = by_turning(measured.value, gap, torch.float64)
     assert turned > 10 * torch.finfo(torch.float64).eps * measured.value
     assert turned <= measured.uncertainty.rounding < 3 * turned
@@ -181,7 +190,7 @@ def test_a_box_that_is_not_left_at_its_corner_rounds(monkeypatch: pytest.MonkeyP
             return replace(maximise_in_box(*arguments), gap=gap)
 
         monkeypatch.setattr(delta_sharpness, "maximise_in_box", left)
-        by_gap[gap] = keskar(surface, surface.point(), MeasureOptions(delta=0.1))
+        by_gap[gap] = keskar(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=0.1))
     value, turned = by_gap[0.0].value, by_gap[0.5].uncertainty.rounding - by_gap[0.0].uncertainty.rounding
     assert by_gap[0.5].value == value
     assert turned >= by_turning(value, 0.5, torch.float64) > 0

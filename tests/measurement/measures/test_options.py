@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import subprocess
+import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
-from bnsharp_cli.errors import BnsharpError, UsageError
+from bnsharp_cli.core.search_rules import RULES, Printed
+from bnsharp_cli.errors import BnsharpError, UsageError, spelt
+from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
-from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import MeasureOptions, option_names, particular_fields
+from bnsharp_cli.measurement.measures.registry import MEASURES, BallOptions
 from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.option_records import declared_fields
 from bnsharp_cli.report.json import render
 
 
@@ -34,8 +44,8 @@ from bnsharp_cli.report.json import render
     ],
 )
 def test_options_out_of_range_name_themselves(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="--" + next(iter(wrong)).replace("_", "-") + ": expected"):
-        MeasureOptions(**wrong)
+    with pytest.raises(UsageError, match=next(iter(wrong)) + ": expected"):
+        MeasureOptions.from_flat(**wrong)
 
 
 def test_defaults_are_the_papers() -> None:
@@ -43,6 +53,101 @@ def test_defaults_are_the_papers() -> None:
     assert (options.delta, options.power) == (1e-3, 2.0)
     assert options.to_dict()["iterations"] == 2
     assert MeasureOptions(power=math.inf).to_dict()["power"] == "inf"
+
+
+FLAT_KEYS = {
+    "delta", "power", "search", "iterations", "restarts", "step_size", "search_nodes", "rtol", "partition", "precision",
+    "uncertainty", "ball_samples", "seed",
+}  # fmt: skip
+
+
+def test_the_record_has_every_option_at_one_level() -> None:
+    record = MeasureOptions.from_flat(search="paper", step_size=2.0, ball_samples=4, seed=7).to_dict()
+    assert set(record) == FLAT_KEYS == {*option_names()}
+    assert record["iterations"] == 5
+    assert (record["step_size"], record["ball_samples"], record["seed"]) == (2.0, 4, 7)
+
+
+def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
+    options = MeasureOptions.from_flat(step_size=2.0)
+    assert options.particular == {"step_size": 2.0}
+    assert options.of(Printed).step_size == 2.0
+    assert options.of(BallOptions) == BallOptions(ball_samples=32)
+    assert replace(options, search="paper").rule == Printed(2.0)
+    assert {one.name for one in particular_fields()} == {"step_size", "ball_samples"}
+
+
+def test_no_option_of_a_rule_or_a_measure_has_the_name_of_a_general_one() -> None:
+    general = [one.name for one in declared_fields(MeasureOptions)]
+    assert len({*option_names()}) == len(option_names()) == len(general) + len(particular_fields())
+
+
+@pytest.mark.parametrize("unknown", [{"delt": 1.0}, {"particular": {"delt": 1.0}}, {"particular": {}}])
+def test_unknown_names_are_refused(unknown: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"There is no option (delt|particular)"):
+        MeasureOptions.from_flat(**unknown)
+    with pytest.raises(UsageError, match="There is no option step"):
+        MeasureOptions(particular={"step": 1.0})
+
+
+@pytest.mark.parametrize("name", [*option_names()])
+@pytest.mark.parametrize("value", ["x", [1.0], object(), b"1"])
+def test_values_of_another_type_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: expected") as refused:
+        MeasureOptions.from_flat(**{name: value})
+    assert refused.value.argument == name
+    assert refused.value.found is value
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    options = MeasureOptions(delta=np.float64(0.1), restarts=np.int64(2))
+    assert (options.delta, options.restarts) == (0.1, 2)
+    with pytest.raises(UsageError, match="restarts: expected"):
+        MeasureOptions(restarts=True)
+
+
+@pytest.mark.parametrize("seed", [2**62, -(2**62)])
+def test_seeds_are_those_a_generator_takes(seed: int) -> None:
+    with pytest.raises(UsageError, match="seed: expected a number of at most 62 bits"):
+        MeasureOptions(seed=seed)
+    torch.Generator().manual_seed(MeasureOptions(seed=seed - (1 if seed > 0 else -1)).seed)
+
+
+def test_what_a_rule_says_of_itself_decides_its_defaults() -> None:
+    assert {name: MeasureOptions(search=name).steps for name in RULES} == {
+        "gradient": 0, "power": 2, "ascent": 10, "paper": 5,
+    }  # fmt: skip
+    assert MeasureOptions(restarts=1).steps == 100
+    assert MeasureOptions(restarts=1, search="ascent").steps == 10
+    assert MeasureOptions(restarts=1, iterations=3).steps == 3
+    helps = {one.name: spelt(one.declared.help, lambda name: f"--{name}") for one in declared_fields(MeasureOptions)}
+    assert helps["search"] == "Search for the sharpest direction: power, gradient, ascent or paper."
+    assert helps["iterations"] == (
+        "Steps of the search [default: power at most 2, or 100 with --restarts; ascent 10, paper 5]."
+    )
+
+
+def test_the_choices_are_those_of_the_code() -> None:
+    (partition,) = (one for one in declared_fields(MeasureOptions) if one.name == "partition")
+    assert partition.choices == PARTITIONS
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_entry_loads_a_function_with_the_usual_arguments(name: str) -> None:
+    entry = MEASURES[name]
+    assert entry.name == name
+    arguments = [*inspect.signature(entry.function).parameters]
+    assert arguments[:4] == ["surface", "point", "blocks", "options"]
+
+
+def test_lists_of_options_rules_and_measures_do_not_import_torch() -> None:
+    modules = (
+        "measurement.measures.options", "measurement.measures.registry", "core.search_rules",
+        "measurement.bound.options", "measurement.invariance.options",
+    )  # fmt: skip
+    for name in modules:
+        code = f"import sys, bnsharp_cli.{name}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, name
 
 
 def test_a_measurement_survives_json() -> None:

@@ -63,7 +63,7 @@ def test_no_measure_touches_the_module(
     surface = LossSurface.of(module, small, batch_statistics=statistics)
     point = surface.point()
     blocks = find_blocks(surface, point)
-    options = MeasureOptions(ball_samples=2)
+    options = MeasureOptions.from_flat(ball_samples=2)
     if name == "invariance":
         self_test(surface, point, blocks, options)
     else:

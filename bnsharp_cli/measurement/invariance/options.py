@@ -1,0 +1,34 @@
+"""Options of the invariance test. Importing this module does not import torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bnsharp_cli.option_records import OptionRecord, option
+
+SMALLEST_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class RescaleOptions(OptionRecord):
+    """What decides the verdict besides the measurements.
+
+    Attributes:
+        tolerance: allowed relative deviation; None for the stated rounding floor, never below ``SMALLEST_TOLERANCE``.
+        epsilon: measure the copies with ``exact`` ε per channel, or with ε as ``stored``; then T_a is not exact.
+
+    Raises:
+        UsageError: a value that is not allowed.
+    """
+
+    tolerance: float | None = option(
+        None,
+        "Allowed relative deviation [default: the rounding floor, at least 1e-9].",
+        expected="a positive number",
+        accept=lambda tolerance: tolerance > 0,
+        example="For example 1e-6.",
+    )
+    epsilon: Literal["exact", "stored"] = option(
+        "exact", "Measure the copies with exact epsilon per channel, or as stored."
+    )
