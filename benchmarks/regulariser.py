@@ -21,7 +21,8 @@ from torch.nn import functional
 import bnsharp_cli
 from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.sgds import Sgds, Sharpness
+from bnsharp_cli.training.registry import SgdsOptions
+from bnsharp_cli.training.sgds import Sgds
 from bnsharp_cli.workflows.trainee import Wanted, open_trainee
 
 CPU = torch.device("cpu")
@@ -63,8 +64,8 @@ def main() -> None:
                     functools.partial(lambda x, y: functional.cross_entropy(module(x), y), *batch) for batch in triple
                 ]
                 own, *others = (flat(list(torch.autograd.grad(closure(), parameters))) for closure in closures)
-                sharpness = Sharpness(form=form, batches=which, clip=math.inf)
-                rule = Sgds(module, blocks, 1e-30, sharpness=sharpness)
+                of_rule = SgdsOptions(regulariser_gradient=form, regulariser_batches=which, regulariser_clip=math.inf)
+                rule = Sgds(module, blocks, 1e-30, options=of_rule)
                 rule.step(*closures)
                 added = flat([parameter.grad for parameter in parameters if parameter.grad is not None]) - own
                 norms.append(float(added.norm()))

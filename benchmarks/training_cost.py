@@ -20,9 +20,10 @@ from torch.nn import functional
 
 import bnsharp_cli
 from bnsharp_cli.models.lenet import lenet_bn
+from bnsharp_cli.training.registry import SgdsOptions
 from bnsharp_cli.training.rules import Rule, Sgd
 from bnsharp_cli.training.sam import Sam
-from bnsharp_cli.training.sgds import Sgds, Sharpness
+from bnsharp_cli.training.sgds import Sgds
 
 STEPS = (0, 1, 2, 5)
 
@@ -37,8 +38,8 @@ def rules(batch_size: int) -> dict[str, functools.partial[object]]:
         module = lenet_bn()
         if name.startswith("sgds"):
             blocks = bnsharp_cli.find_blocks(module, [(inputs[:64], targets[:64])])
-            sharpness = Sharpness(search_steps=int(name.rpartition("=")[2]))
-            found[name] = Sgds(module, blocks, 0.01, momentum=0.9, sharpness=sharpness)
+            options = SgdsOptions(search_steps=int(name.rpartition("=")[2]))
+            found[name] = Sgds(module, blocks, 0.01, momentum=0.9, options=options)
         else:
             found[name] = (Sgd if name == "sgd" else Sam)(module, 0.01, momentum=0.9)
 

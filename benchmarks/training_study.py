@@ -22,11 +22,9 @@ from bnsharp_cli import api
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.files.atomic_writing import append_at
 from bnsharp_cli.report.json import render_line
-from bnsharp_cli.training.catalogue import RuleOptions
-from bnsharp_cli.training.entropy_sgd import Langevin
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.recipes import Cell, Spread
-from bnsharp_cli.training.sgds import Sharpness
+from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
 from bnsharp_cli.workflows.experiment import Experiment, Place, fixed_batches
 from bnsharp_cli.workflows.progress import Display
 
@@ -34,7 +32,9 @@ SAMPLES, BATCH, EPOCHS = 2400, 400, 16
 DELTAS = (1e-3, 1e-2, 1e-1)
 
 
-def _options(rule: str, options: RuleOptions, epochs: int = EPOCHS, batch: int = BATCH) -> TrainingOptions:
+def _options(
+    rule: str, options: RuleOptions | None = None, epochs: int = EPOCHS, batch: int = BATCH
+) -> TrainingOptions:
     return TrainingOptions(
         rule=rule,
         epochs=epochs,
@@ -48,22 +48,21 @@ def _options(rule: str, options: RuleOptions, epochs: int = EPOCHS, batch: int =
 
 def cells() -> list[Cell]:
     """The rules at equal epochs, cheap ones first, and the controls."""
-    plain = RuleOptions()
     found = {
-        "sgd": _options("sgd", plain),
-        "sgd, batch / 10": _options("sgd", plain, batch=BATCH // 10),
-        "sgd, batch x 3": _options("sgd", plain, batch=3 * BATCH),
-        "sgd, batch x 3, as many steps": _options("sgd", plain, epochs=3 * EPOCHS, batch=3 * BATCH),
-        "sgd, epochs x 3": _options("sgd", plain, epochs=3 * EPOCHS),
-        "sam": _options("sam", plain),
-        "asam": _options("asam", plain),
-        "entropy-sgd": _options("entropy-sgd", RuleOptions(langevin=Langevin(steps=5))),
+        "sgd": _options("sgd"),
+        "sgd, batch / 10": _options("sgd", batch=BATCH // 10),
+        "sgd, batch x 3": _options("sgd", batch=3 * BATCH),
+        "sgd, batch x 3, as many steps": _options("sgd", epochs=3 * EPOCHS, batch=3 * BATCH),
+        "sgd, epochs x 3": _options("sgd", epochs=3 * EPOCHS),
+        "sam": _options("sam"),
+        "asam": _options("asam"),
+        "entropy-sgd": _options("entropy-sgd", EntropySgdOptions(langevin_steps=5)),
     }
     for steps in (0, 5):
         for form in ("corrected", "printed"):
             for batches in ("same", "independent"):
-                sharpness = Sharpness(search_steps=steps, form=form, batches=batches)
-                found[f"sgds-{steps} {form} {batches}"] = _options("sgds", RuleOptions(sharpness))
+                options = SgdsOptions(search_steps=steps, regulariser_gradient=form, regulariser_batches=batches)
+                found[f"sgds-{steps} {form} {batches}"] = _options("sgds", options)
     return [Cell("study", name, "cifar10", "lenet-bn", options, math.nan) for name, options in found.items()]
 
 

@@ -45,7 +45,7 @@ class Declared:
         flag: the option's name on the command line, if it is not the field's: ``bn`` for ``--bn``.
         short: a single letter, such as ``p``.
         metavar: what the help shows for its value.
-        expected: the range in words, for the error.
+        expected: the range or the choices in words, for the error.
         accept: whether a value is in range.
         example: what to do instead, for the error.
         shown_default: the default in words, where the value itself says too little.
@@ -139,7 +139,8 @@ class OptionField:
         """Refuse what is none of the choices, or of another type."""
         if self.choices:
             if not any(value is choice or value == choice for choice in self.choices):
-                raise UsageError.of(self.name, _listed(self.choices), value, self._remedy(self.choices[0]))
+                expected = self.declared.expected or _listed(self.choices)
+                raise UsageError.of(self.name, expected, value, self._remedy(self.choices[0]))
             return
         kind, words = _TYPES.get(self.item_type, (object, ""))
         if not isinstance(value, kind) or (isinstance(value, bool) and self.item_type in {int, float}):

@@ -21,6 +21,7 @@ R = TypeVar("R")
 Result = tuple[Mapping[str, Any], Callable[[], None]]
 """The document, and what prints it for a reader."""
 
+_FLAGS = {"milestones": "milestone", "coefficient": "lambda", "growth": "lambda-growth"}
 _LONGEST = 1000
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
 
@@ -127,7 +128,7 @@ def fail(reason: str, remedy: str) -> None:
 
 def as_option(argument: str) -> str:
     """An argument of the Python interface as the command line spells it."""
-    return f"--{argument.replace('_', '-')}"
+    return f"--{_FLAGS.get(argument, argument).replace('_', '-')}"
 
 
 def _write(output: Path | None, text: str) -> None:

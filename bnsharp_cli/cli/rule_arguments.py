@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 
 if TYPE_CHECKING:
-    from bnsharp_cli.training.catalogue import RuleOptions
+    from bnsharp_cli.training.registry import RuleOptions
 
 _SGDS, _ENTROPY, _SAM = "sgds", "entropy-sgd", "sam, asam"
 
@@ -43,52 +43,38 @@ LangevinSteps = Annotated[int | None, _of(_ENTROPY, "inner steps L, each with a 
 Scope = Annotated[float | None, _of(_ENTROPY, "γ of the first step [default: 0.03].")]
 Scoping = Annotated[float | None, _of(_ENTROPY, "growth of γ at each step [default: 0].")]
 
-_SHARPNESS = {
-    "delta": "delta",
-    "power": "power",
-    "coefficient": "coefficient",
-    "growth": "growth",
-    "search_steps": "search_steps",
-    "regulariser_clip": "clip",
-    "regulariser_gradient": "form",
-    "regulariser_batches": "batches",
-}
-_LANGEVIN = {"langevin_steps": "steps", "scope": "scope", "scoping": "scoping"}
-_ATTRIBUTES = {**_SHARPNESS, **_LANGEVIN, "rho": "rho"}
-_RULES = {
-    **dict.fromkeys(_SHARPNESS, ("sgds",)),
-    **dict.fromkeys(_LANGEVIN, ("entropy-sgd",)),
-    "rho": ("sam", "asam"),
+_NAMES = {
+    "sgds": (
+        "delta",
+        "power",
+        "coefficient",
+        "growth",
+        "search_steps",
+        "regulariser_clip",
+        "regulariser_gradient",
+        "regulariser_batches",
+    ),
+    "entropy-sgd": ("langevin_steps", "scope", "scoping"),
+    "sam": ("rho",),
+    "asam": ("rho",),
 }
 
 
-def chosen_rule(rule: str, given: Mapping[str, Any], seed: int) -> RuleOptions:
-    """The options of the rules among ``given``.
+def chosen_rule(rule: str, given: Mapping[str, Any], seed: int) -> RuleOptions | None:
+    """The options of ``rule`` among ``given``; None for a rule that there is not.
 
     Raises:
-        UsageError: one that belongs to another rule, or cannot be meant.
+        UsageError: one that belongs to another rule, or that is out of range.
     """
-    from bnsharp_cli.training.catalogue import RULES, RuleOptions
-    from bnsharp_cli.training.entropy_sgd import Langevin
-    from bnsharp_cli.training.sgds import Sharpness
+    from bnsharp_cli.training.registry import TRAINING_RULES
 
-    present = {name: value for name in _RULES if (value := given.get(name)) is not None}
+    if rule not in TRAINING_RULES:
+        return None
+    names = dict.fromkeys(name for own in _NAMES.values() for name in own)
+    present = {name: value for name in names if (value := given.get(name)) is not None}
     for name in present:
-        if rule in RULES and rule not in _RULES[name]:
-            of = ", ".join(_RULES[name])
-            raise UsageError(f"{_option(name)}: --rule {rule} has no such option.", f"It is of {of}.")
-    try:
-        return RuleOptions(
-            Sharpness(**{_SHARPNESS[name]: value for name, value in present.items() if name in _SHARPNESS}),
-            Langevin(**{_LANGEVIN[name]: value for name, value in present.items() if name in _LANGEVIN}, seed=seed),
-            present.get("rho"),
-        )
-    except UsageError as error:
-        attribute, colon, rest = error.reason.partition(":")
-        options = [_option(name) for name in present if _ATTRIBUTES[name] == attribute]
-        raise UsageError(f"{options[0] if options else attribute}{colon}{rest}", error.remedy) from error
-
-
-def _option(name: str) -> str:
-    """As the user writes it."""
-    return {"coefficient": "--lambda", "growth": "--lambda-growth"}.get(name, f"--{name.replace('_', '-')}")
+        if name not in _NAMES.get(rule, ()):
+            of = ", ".join(other for other, own in _NAMES.items() if name in own)
+            raise UsageError(f"{named(name)}: {named('rule')} {rule} has no such option.", f"It is of {of}.")
+    seeds = {"langevin_seed": seed} if rule == "entropy-sgd" else {}
+    return TRAINING_RULES[rule].options(**present, **seeds)

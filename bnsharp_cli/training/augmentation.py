@@ -9,7 +9,6 @@ from torch import Tensor
 
 from bnsharp_cli.errors import UsageError
 
-AUGMENTATIONS = ("crop", "flip")
 PADDING = 4
 """Pixels of black on each side, from which a crop of the old size is taken."""
 
@@ -19,8 +18,8 @@ class Augmentation:
     """What is done to a batch before a step.
 
     Attributes:
-        names: of ``AUGMENTATIONS``; ``crop`` pads with black and cuts out a window at a random place, ``flip`` mirrors
-            half of the images left to right.
+        names: ``crop``, which pads with black and cuts out a window at a random place, or ``flip``, which mirrors half
+            of the images left to right, or both.
         black: (1, C, 1, 1), what a black pixel has become by normalisation.
     """
 

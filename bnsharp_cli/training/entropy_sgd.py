@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.detour import Detour
+from bnsharp_cli.training.registry import EntropySgdOptions
 from bnsharp_cli.training.rules import Closure, Rule
 
 _SEEDS = 2**31
-
-
-@dataclass(frozen=True)
-class Langevin:
-    """The inner steps of :class:`EntropySgd`.
-
-    Attributes:
-        steps: L, each with a batch of its own.
-        scope: γ at the start.
-        scoping: γ grows by the factor 1 + scoping at every step. The widespread code never advances its count of
-            steps, so its scoping is inert, as 0 is here.
-        noise: ε.
-        lr: η'.
-        averaging: α.
-        seed: of the noise; every process of several has the same.
-    """
-
-    steps: int = 20
-    scope: float = 0.03
-    scoping: float = 0.0
-    noise: float = 1e-4
-    lr: float = 0.1
-    averaging: float = 0.75
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, sound in {
-            "steps": self.steps >= 1,
-            "scope": 0 <= self.scope < math.inf,
-            "scoping": 0 <= self.scoping < math.inf,
-            "noise": 0 <= self.noise < math.inf,
-            "lr": 0 < self.lr < math.inf,
-            "averaging": 0 <= self.averaging < 1,
-        }.items():
-            if not sound:
-                raise UsageError(f"{name}: {getattr(self, name)} is out of range.", "Change it.")
 
 
 class EntropySgd(Rule):
@@ -65,16 +30,26 @@ class EntropySgd(Rule):
     Args:
         module: what to train.
         lr: of the outer step.
-        langevin: the inner steps.
+        options: of the inner steps.
         **of_sgd: momentum, weight_decay, nesterov; the momentum is that of the outer step.
     """
 
     refreshes_statistics = True
 
-    def __init__(self, module: nn.Module, lr: float, *, langevin: Langevin | None = None, **of_sgd: Any) -> None:
+    def __init__(
+        self, module: nn.Module, lr: float, *, options: EntropySgdOptions | None = None, **of_sgd: Any
+    ) -> None:
         super().__init__(module, lr, **of_sgd)
-        self.langevin = langevin or Langevin()
-        self.gradients_per_step = self.batches_per_step = self.langevin.steps
+        self.options = options or EntropySgdOptions()
+        self.gradients_per_step = self.batches_per_step = self.options.langevin_steps
+
+    @classmethod
+    def from_options(
+        cls, module: nn.Module, options: EntropySgdOptions, blocks: Callable[[], Blocks], **of_sgd: Any
+    ) -> Self:
+        """See :meth:`Rule.from_options`."""
+        del blocks
+        return cls(module, options=options, **of_sgd)
 
     def _step(self, closures: list[Closure]) -> Tensor:
         with torch.no_grad():
@@ -93,7 +68,7 @@ class EntropySgd(Rule):
     @property
     def coefficient(self) -> float:
         """γ at the present step."""
-        return self.langevin.scope * (1 + self.langevin.scoping) ** self.steps
+        return self.options.scope * (1 + self.options.scoping) ** self.steps
 
     def _trained(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
@@ -101,14 +76,15 @@ class EntropySgd(Rule):
     @torch.no_grad()
     def _move(self, origin: Point, mean: list[Tensor], generators: dict[torch.device, torch.Generator]) -> None:
         """One step of Langevin dynamics, and of the running mean."""
-        inner, gamma, decay = self.langevin, self.coefficient, self.param_groups[0]["weight_decay"]
+        inner, gamma, decay = self.options, self.coefficient, self.param_groups[0]["weight_decay"]
+        rate, kick = inner.langevin_lr, math.sqrt(inner.langevin_lr) * inner.langevin_noise
         for parameter, theta, average in zip(self._trained(), origin.values(), mean, strict=True):
             force = gamma * (parameter - theta) + decay * parameter
             if parameter.grad is not None:
                 force += parameter.grad
-            kicks = torch.empty_like(parameter).normal_(generator=self._generator(parameter.device, generators))
-            parameter.add_(force, alpha=-inner.lr).add_(kicks, alpha=math.sqrt(inner.lr) * inner.noise)
-            average.lerp_(parameter, 1 - inner.averaging)
+            noise = torch.empty_like(parameter).normal_(generator=self._generator(parameter.device, generators))
+            parameter.add_(force, alpha=-rate).add_(noise, alpha=kick)
+            average.lerp_(parameter, 1 - inner.langevin_averaging)
 
     def _towards(self, mean: list[Tensor]) -> None:
         """The outer step, without weight decay."""
@@ -125,5 +101,5 @@ class EntropySgd(Rule):
     def _generator(self, device: torch.device, known: dict[torch.device, torch.Generator]) -> torch.Generator:
         """Of the noise of this step, so that a resumed run draws the same."""
         if device not in known:
-            known[device] = torch.Generator(device).manual_seed((self.langevin.seed + 1) * _SEEDS + self.steps)
+            known[device] = torch.Generator(device).manual_seed((self.options.langevin_seed + 1) * _SEEDS + self.steps)
         return known[device]

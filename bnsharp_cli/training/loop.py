@@ -19,10 +19,10 @@ from bnsharp_cli.measurement.surface.execution import Batch
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, correct
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.training.augmentation import Augmentation
-from bnsharp_cli.training.catalogue import rule
 from bnsharp_cli.training.examples import Examples, in_parts
 from bnsharp_cli.training.mixed_precision import precision_of
 from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.training.registry import registered_rule
 from bnsharp_cli.training.rules import Closure, Rule, Weight, with_graph
 from bnsharp_cli.training.schedules import SCHEDULES
 
@@ -224,11 +224,10 @@ class Training:
 
 
 def _rule(module: nn.Module, options: TrainingOptions, blocks: Callable[[], Blocks]) -> Rule:
-    return rule(
-        options.rule,
+    return registered_rule(options.rule).rule_class.from_options(
         module,
+        options.own_options,
         blocks,
-        options.rule_options,
         lr=options.learning_rate,
         momentum=options.momentum,
         weight_decay=options.weight_decay,

@@ -1,88 +1,154 @@
-"""Everything that decides the outcome of a training run besides data and architecture, validated once."""
+"""Everything that decides the outcome of a training run besides data and architecture, declared once.
+
+Imports nothing heavy: commands read the declarations for their help.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from typing import Literal
 
-from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.augmentation import AUGMENTATIONS
-from bnsharp_cli.training.catalogue import RULES, RuleOptions
-from bnsharp_cli.training.mixed_precision import FORMATS
-from bnsharp_cli.training.schedules import SCHEDULES
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.option_records import option
+from bnsharp_cli.training.ranges import FROM_ZERO, POSITIVE, RangedRecord
+from bnsharp_cli.training.registry import TRAINING_RULES, RuleOptions, registered_rule
+
+_NAMES = tuple(TRAINING_RULES)
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
+class TrainingOptions(RangedRecord):
     """How a network is trained.
 
     Attributes:
-        rule: a name in ``RULES``.
+        rule: a name in ``TRAINING_RULES``.
         epochs: passes over the training data, at least 1.
         batch_size: samples in a batch, over all processes; an incomplete last batch of an epoch is left out.
         learning_rate: of the first epoch.
         momentum: in [0, 1).
+        nesterov: Nesterov's momentum, which needs a momentum above 0.
         weight_decay: factor of the L2 penalty.
-        nesterov: Nesterov's momentum.
-        schedule: a name in ``SCHEDULES``.
-        milestones: epochs (from 0) at whose start the learning rate is multiplied by ``decay``; for ``step``.
-        decay: factor at each milestone.
         clip_gradient: the longest gradient that is not shortened; None for any.
-        augment: names in ``AUGMENTATIONS``.
-        amp: ``bf16`` or ``fp16`` for mixed precision, which needs CUDA; None for full precision.
+        schedule: of the learning rate over the epochs.
+        milestones: epochs (from 0) at whose start the learning rate is multiplied by ``decay``; for ``step``.
+        decay: factor at each milestone, in (0, 1].
+        augment: what is done to every batch of images.
+        amp: mixed precision, which needs CUDA; None for full precision.
         seed: of the initial weights, of the batches and of everything else that is random.
-        rule_options: what single rules take.
+        rule_options: those of the rule alone; None for its defaults.
+
+    Raises:
+        UsageError: a value out of range, or values that do not fit together.
+
+    >>> TrainingOptions(epochs=0)
+    Traceback (most recent call last):
+    bnsharp_cli.errors.UsageError: epochs: 0 is out of range. Give a whole number from 1 on.
     """
 
-    rule: str = "sgd"
-    epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    nesterov: bool = False
-    schedule: str = "step"
-    milestones: tuple[int, ...] = ()
-    decay: float = 0.1
-    clip_gradient: float | None = None
-    augment: tuple[str, ...] = ()
-    amp: str | None = None
-    seed: int = 0
-    rule_options: RuleOptions = field(default_factory=RuleOptions)
+    rule: str = option(
+        "sgd",
+        f"Training rule: {', '.join(_NAMES[:-1])} or {_NAMES[-1]}.",
+        expected=f"one of {', '.join(_NAMES)}",
+        accept=lambda name: name in TRAINING_RULES,
+        example="For example sgd.",
+        complete=lambda: tuple(TRAINING_RULES),
+    )
+    epochs: int = option(
+        20,
+        "Passes over the training data.",
+        expected="a whole number from 1 on",
+        accept=lambda epochs: epochs >= 1,
+    )
+    batch_size: int = option(
+        128,
+        "Samples in a batch, over all processes.",
+        expected="a whole number from 2 on",
+        accept=lambda samples: samples >= 2,
+    )
+    learning_rate: float = option(0.1, "Learning rate of the first epoch.", **POSITIVE)
+    momentum: float = option(
+        0.9,
+        "Momentum, in [0, 1).",
+        expected="a number in [0, 1)",
+        accept=lambda momentum: 0 <= momentum < 1,
+    )
+    weight_decay: float = option(0.0, "Factor of the L2 penalty.", **FROM_ZERO)
+    nesterov: bool = option(False, "Use Nesterov's momentum.")
+    schedule: Literal["step", "cosine"] = option(
+        "step",
+        f"Learning rate over the epochs: step (at each {named('milestones')}) or cosine (to 0).",
+        expected="one of step, cosine",
+    )
+    milestones: tuple[int, ...] = option(
+        (),
+        "Epoch at which the learning rate is decayed; repeatable.",
+        flag="milestone",
+        expected="epochs, counted from 0",
+        accept=lambda epochs: all(epoch >= 0 for epoch in epochs),
+    )
+    decay: float = option(
+        0.1,
+        "Factor of the learning rate at each milestone.",
+        expected="a number in (0, 1]",
+        accept=lambda decay: 0 < decay <= 1,
+    )
+    clip_gradient: float | None = option(
+        None,
+        "Shorten gradients that are longer than this.",
+        metavar="NORM",
+        expected="a positive number",
+        accept=lambda norm: norm > 0,
+    )
+    augment: tuple[Literal["crop", "flip"], ...] = option(
+        (),
+        "Random crop, flip, or crop,flip of every batch of images.",
+        metavar="NAMES",
+        expected="one of crop, flip",
+    )
+    amp: Literal["bf16", "fp16"] | None = option(
+        None,
+        "Mixed precision on CUDA: bf16 or fp16.",
+        metavar="FORMAT",
+        expected="one of bf16, fp16",
+    )
+    seed: int = option(0, "Seed of the initial weights and the batches.")
+    rule_options: RuleOptions | None = None
 
     def __post_init__(self) -> None:
-        _require_known("--rule", self.rule, RULES)
-        _require_known("--schedule", self.schedule, SCHEDULES)
-        for name in self.augment:
-            _require_known("--augment", name, AUGMENTATIONS)
-        if self.amp is not None:
-            _require_known("--amp", self.amp, FORMATS)
-        bounds = {
-            "--epochs": self.epochs >= 1,
-            "--batch-size": self.batch_size >= 2,
-            "--learning-rate": 0 < self.learning_rate < math.inf,
-            "--momentum": 0 <= self.momentum < 1,
-            "--weight-decay": 0 <= self.weight_decay < math.inf,
-            "--milestone": all(milestone >= 0 for milestone in self.milestones),
-            "--nesterov": not self.nesterov or self.momentum > 0,
-            "--decay": 0 < self.decay <= 1,
-            "--clip-gradient": self.clip_gradient is None or self.clip_gradient > 0,
-        }
-        for name, sound in bounds.items():
-            if not sound:
-                found = self.milestones if name == "--milestone" else getattr(self, name[2:].replace("-", "_"))
-                raise UsageError(f"{name}: {found} is out of range.", "See `bnsharp train --help`.")
+        """Refuse what is out of range, and what does not fit together.
+
+        Raises:
+            UsageError: naming the argument.
+        """
+        super().__post_init__()
+        if self.nesterov and not self.momentum:
+            raise UsageError(
+                f"{named('nesterov')}: True is out of range.",
+                f"Give a {named('momentum')} above 0.",
+                argument="nesterov",
+                expected="a momentum above 0",
+                found=True,
+            )
         if self.milestones and self.schedule != "step":
-            raise UsageError(f"--milestone: --schedule {self.schedule} has none.", "Leave one of them out.")
+            raise UsageError(
+                f"{named('milestones')}: {named('schedule')} {self.schedule} has none.",
+                "Leave one of them out.",
+                argument="milestones",
+                expected="none",
+                found=self.milestones,
+            )
+        own = registered_rule(self.rule).options
+        if self.rule_options is not None and type(self.rule_options) is not own:
+            found = type(self.rule_options).__name__
+            raise UsageError.of("rule_options", own.__name__, found, f"They belong to {named('rule')} {self.rule}.")
+
+    @property
+    def own_options(self) -> RuleOptions:
+        """Those of the rule alone, its defaults where none were given."""
+        return registered_rule(self.rule).options() if self.rule_options is None else self.rule_options
 
     def to_dict(self) -> dict[str, object]:
-        """Plain containers, for the checkpoint; the options of the rule, and of no other, stand among the others."""
-        own = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "rule_options"}
-        every = {**own, **self.rule_options.of(self.rule)}
+        """Plain containers, for the checkpoint; the options of the rule stand among the others."""
+        common = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "rule_options"}
+        every = {**common, **self.own_options.to_dict()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in every.items()}
-
-
-def _require_known(option: str, found: str, known: Collection[str]) -> None:
-    if found not in known:
-        raise UsageError(f"{option}: expected one of {', '.join(known)}, found '{found}'.", "See --help.")

@@ -11,10 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.catalogue import RuleOptions
-from bnsharp_cli.training.entropy_sgd import Langevin
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.sgds import Sharpness
+from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
 
 _MILESTONES = (60, 120, 160)
 _EPOCHS = 200
@@ -64,7 +62,9 @@ class Budget:
 
     def scaled(self, cell: Cell) -> Cell:
         """The cell within this budget."""
-        options, rule = cell.options, cell.options.rule_options
+        options, rule = cell.options, cell.options.own_options
+        if isinstance(rule, EntropySgdOptions):
+            rule = replace(rule, langevin_steps=self.langevin_steps)
         share = self.epochs / _EPOCHS
         options = replace(
             options,
@@ -72,7 +72,7 @@ class Budget:
             milestones=tuple(round(milestone * share) for milestone in _MILESTONES),
             batch_size=min(options.batch_size, self.batch or options.batch_size),
             augment=() if self.data else options.augment,
-            rule_options=replace(rule, langevin=replace(rule.langevin, steps=self.langevin_steps)),
+            rule_options=rule,
         )
         return replace(cell, options=options, arch=self.arch or cell.arch, data=self.data or cell.data)
 
@@ -131,29 +131,32 @@ def _same(cell: Cell, other: Cell) -> bool:
 def _published(experiment: str) -> Iterator[Cell]:
     if experiment == "figure-1":
         for name, accuracy in _FIGURE_1.items():
-            sharpness = _sharpness(name, 1e-3)
-            options = _options(name, 10_000, 0.2, _DECAY, sharpness)
+            options = _options(name, 10_000, 0.2, _DECAY, 1e-3)
             yield Cell(experiment, name, "cifar10", "lenet-bn", options, accuracy)
         return
     for data, row in _TABLES[experiment].items():
         for name, accuracy in row.items():
-            sharpness = _sharpness(name, 5e-4 if data == "cifar10" else 1e-3)
+            delta = 5e-4 if data == "cifar10" else 1e-3
             decay = _DECAY if name.endswith("5e-4") else 0.0
             rate = 0.2 if name.startswith("SGDS") else 0.1
             if name.startswith("E-SGD") and experiment == "table-1":
                 rate = 0.01
-            options = replace(_options(name, _BATCH[experiment], rate, decay, sharpness), augment=("crop", "flip"))
+            options = replace(_options(name, _BATCH[experiment], rate, decay, delta), augment=("crop", "flip"))
             yield Cell(experiment, name, data, "vgg11-bn", options, accuracy)
 
 
-def _sharpness(name: str, delta: float) -> Sharpness:
-    """The paper's own recipe: Eq. (15) as printed, its two gradients on batches of their own (Sec. 5)."""
-    steps = int(name.split("-")[1]) if name.startswith("SGDS") else 0
-    return Sharpness(delta=delta, search_steps=steps, form="printed", batches="independent")
+def _rule(name: str, delta: float) -> tuple[str, RuleOptions]:
+    """The paper's own recipe for SGDS: Eq. (15) as printed, its two gradients on batches of their own (Sec. 5)."""
+    if name.startswith("SGDS"):
+        steps = int(name.split("-")[1])
+        return "sgds", SgdsOptions(
+            delta=delta, search_steps=steps, regulariser_gradient="printed", regulariser_batches="independent"
+        )
+    return ("entropy-sgd", EntropySgdOptions()) if name.startswith("E-") else ("sgd", RuleOptions())
 
 
-def _options(name: str, batch: int, rate: float, decay: float, sharpness: Sharpness) -> TrainingOptions:
-    rule = "sgds" if name.startswith("SGDS") else "entropy-sgd" if name.startswith("E-") else "sgd"
+def _options(name: str, batch: int, rate: float, decay: float, delta: float) -> TrainingOptions:
+    rule, rule_options = _rule(name, delta)
     return TrainingOptions(
         rule=rule,
         epochs=_EPOCHS,
@@ -162,7 +165,7 @@ def _options(name: str, batch: int, rate: float, decay: float, sharpness: Sharpn
         momentum=0.9,
         weight_decay=decay,
         milestones=_MILESTONES,
-        rule_options=RuleOptions(sharpness, Langevin()),
+        rule_options=rule_options,
     )
 
 

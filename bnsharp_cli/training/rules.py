@@ -11,12 +11,13 @@ zero and computed by the rule, which may need several, at several places.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 
 Closure = Callable[[], Tensor]
 Weight = Callable[[float], float]
@@ -65,6 +66,19 @@ class Rule(torch.optim.SGD):
         self.module, self.clip_gradient = module, clip_gradient
         self.differentiate: Differentiate = differentiate
         self.param_groups[0].update(steps=0, epochs=0)
+
+    @classmethod
+    def from_options(cls, module: nn.Module, options: Any, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
+        """How a loop makes the rule from the record of its own options; a rule that has some overrides this.
+
+        Args:
+            module: what to train.
+            options: the record that the rule is registered with.
+            blocks: finds the scale-invariant rows; only called by a rule that needs them.
+            **of_sgd: lr, momentum, weight_decay, nesterov, clip_gradient.
+        """
+        del options, blocks
+        return cls(module, **of_sgd)
 
     @property
     def steps(self) -> int:

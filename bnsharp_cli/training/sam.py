@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.core.point import OnDemand, Point, norm
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.detour import Detour, RandomState
+from bnsharp_cli.training.registry import SamOptions
 from bnsharp_cli.training.rules import Closure, Rule
 
 
@@ -28,6 +30,13 @@ class Sam(Rule):
     def __init__(self, module: nn.Module, lr: float, *, rho: float = 0.05, **of_sgd: Any) -> None:
         super().__init__(module, lr, **of_sgd)
         self.rho = rho
+
+    @classmethod
+    def from_options(cls, module: nn.Module, options: SamOptions, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
+        """See :meth:`Rule.from_options`."""
+        del blocks
+        radius = {} if options.rho is None else {"rho": options.rho}
+        return cls(module, **radius, **of_sgd)
 
     def _step(self, closures: list[Closure]) -> Tensor:
         start = RandomState(self.module)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,68 +15,8 @@ from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.detour import Detour, RandomState, trainable
+from bnsharp_cli.training.registry import SgdsOptions
 from bnsharp_cli.training.rules import Closure, Rule
-
-FORMS = ("corrected", "printed", "exact", "exact-total")
-BATCHES = ("same", "independent")
-
-
-@dataclass(frozen=True)
-class Sharpness:
-    """The regulariser λ · BN-Sharpness^p and how its gradient is computed.
-
-    Attributes:
-        delta: δ, the radius along v ∈ φ(θ).
-        power: p, even.
-        coefficient: λ of the first epoch.
-        growth: factor of λ at the end of every epoch.
-        search_steps: K₁, power steps towards the sharpest direction; 0 takes Eq. (6), the gradient's.
-        clip: largest norm of the regulariser's gradient, λ included; it is shortened to that.
-        form: ``corrected`` is Eq. (15) with the sign that makes it a gradient, ``printed`` is Eq. (15) as printed,
-            ``exact`` the gradient of the integral at fixed v, ``exact-total`` that with v ∈ φ(θ) moving with θ.
-        batches: ``same`` for all gradients of a step, or ``independent`` ones for the two of Eq. (15) (Sec. 5).
-        nodes: Gauss nodes of the exact forms.
-    """
-
-    delta: float = 1e-3
-    power: int = 2
-    coefficient: float = 1e-4
-    growth: float = 1.02
-    search_steps: int = 0
-    clip: float = 0.1
-    form: str = "corrected"
-    batches: str = "same"
-    nodes: int = 8
-
-    def __post_init__(self) -> None:
-        sound = {
-            "delta": (0 < self.delta < 1, "a number in (0, 1)"),
-            "power": (self.power >= 2 and self.power % 2 == 0, "an even number (Algorithm 1)"),
-            "coefficient": (0 <= self.coefficient < math.inf, "a number from 0 on"),
-            "growth": (0 < self.growth < math.inf, "a positive number"),
-            "search_steps": (self.search_steps >= 0, "a number from 0 on"),
-            "clip": (self.clip > 0, "a positive number"),
-            "form": (self.form in FORMS, f"one of {', '.join(FORMS)}"),
-            "batches": (self.batches in BATCHES, f"one of {', '.join(BATCHES)}"),
-            "nodes": (self.nodes >= 2, "2 or more"),
-        }
-        for name, (holds, expected) in sound.items():
-            if not holds:
-                raise UsageError(f"{name}: expected {expected}, found {getattr(self, name)}.", "Change it.")
-        if self.batches == "independent" and self.exact:
-            raise UsageError(
-                f"The form {self.form} compares losses on one batch.", "Use the same batches, or the form corrected."
-            )
-
-    @property
-    def exact(self) -> bool:
-        """Whether the integral is used instead of Eq. (15)."""
-        return self.form.startswith("exact")
-
-    @property
-    def gradients(self) -> int:
-        """What a step costs: the plain one, two for each search step, and those of the regulariser."""
-        return 1 + 2 * self.search_steps + (self.nodes if self.exact else 2)
 
 
 class Sgds(Rule):
@@ -90,7 +28,7 @@ class Sgds(Rule):
         module: what to train.
         blocks: which rows are scale-invariant, by the names of ``module``'s parameters.
         lr: the step size.
-        sharpness: the regulariser.
+        options: of the regulariser.
         **of_sgd: momentum, weight_decay, nesterov.
 
     Raises:
@@ -98,21 +36,26 @@ class Sgds(Rule):
     """
 
     def __init__(
-        self, module: nn.Module, blocks: Blocks, lr: float, *, sharpness: Sharpness | None = None, **of_sgd: Any
+        self, module: nn.Module, blocks: Blocks, lr: float, *, options: SgdsOptions | None = None, **of_sgd: Any
     ) -> None:
         super().__init__(module, lr, **of_sgd)
-        self.sharpness = options = sharpness or Sharpness()
-        self.batches_per_step = 3 if options.batches == "independent" else 1
-        self.gradients_per_step = options.gradients
+        self.options = options or SgdsOptions()
+        self.batches_per_step = 3 if self.options.regulariser_batches == "independent" else 1
+        self.gradients_per_step = self.options.gradients_per_step
         unknown = [name for name in trainable(module) if name not in blocks.rows]
         if unknown:
             raise UsageError(f"blocks: nothing is known of {unknown[0]}.", "Find the blocks of the same network.")
         self._blocks = blocks
 
+    @classmethod
+    def from_options(cls, module: nn.Module, options: SgdsOptions, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
+        """See :meth:`Rule.from_options`."""
+        return cls(module, blocks(), options=options, **of_sgd)
+
     @property
     def coefficient(self) -> float:
         """λ of the present epoch."""
-        return self.sharpness.coefficient * self.sharpness.growth**self.epochs
+        return self.options.coefficient * self.options.growth**self.epochs
 
     def _step(self, closures: list[Closure]) -> Tensor:
         if not self.coefficient:
@@ -123,11 +66,11 @@ class Sgds(Rule):
             gradient = detour.take_gradient()
             rows = {name: self._blocks.rows[name] for name in gradient}
             spheres = Spheres.around(detour.origin, rows, self._blocks.invariant)
-            segment = _Segment(detour, spheres, gradient, float(loss), self.sharpness)
+            segment = _Segment(detour, spheres, gradient, float(loss), self.options)
             segment.search(closures[0])
-            if self.sharpness.exact:
+            if self.options.exact:
                 regulariser = segment.gradient_of_integral(closures[0])
-            elif self.sharpness.batches == "independent":
+            elif self.options.regulariser_batches == "independent":
                 detour.draw_anew()
                 regulariser = segment.equation_15(*closures[1:])
             else:
@@ -140,7 +83,7 @@ class Sgds(Rule):
     def _clip(self, regulariser: Point) -> None:
         """λ times it, shortened to ``clip``."""
         length = self.coefficient * norm(regulariser)
-        factor = self.coefficient * min(1.0, self.sharpness.clip / length if length else 1.0)
+        factor = self.coefficient * min(1.0, self.options.regulariser_clip / length if length else 1.0)
         for tensor in regulariser.values():
             tensor.mul_(factor)
 
@@ -151,7 +94,7 @@ class _Segment:
     v is kept as the vector whose blocks point along it, and let go while passes run: at θ + d the parameters know.
     """
 
-    def __init__(self, detour: Detour, spheres: Spheres, gradient: Point, loss: float, options: Sharpness) -> None:
+    def __init__(self, detour: Detour, spheres: Spheres, gradient: Point, loss: float, options: SgdsOptions) -> None:
         self._detour, self._spheres, self._gradient, self._loss, self._options = (
             detour, spheres, gradient, loss, options
         )  # fmt: skip
@@ -175,7 +118,7 @@ class _Segment:
             float(torch.dot(self._gradient[name].flatten(), v.flatten())) for name, v in self._direction.items()
         )
         factor = slope ** (power - 1) / self._options.delta
-        printed = self._options.form == "printed"
+        printed = self._options.regulariser_gradient == "printed"
         self._leave(power / (power + 1))
         self._detour.add_gradient(ahead, lambda _: factor)
         self._detour.mirror()
@@ -201,7 +144,7 @@ class _Segment:
         found = self._detour.take_gradient()
         for name, tensor in found.items():
             tensor.add_(self._gradient[name], alpha=-total)
-        if self._options.form == "exact-total":
+        if self._options.regulariser_gradient == "exact-total":
             for name, tensor in self._moving(radial).items():
                 found[name] += tensor
         return found

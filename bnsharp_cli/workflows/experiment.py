@@ -92,7 +92,7 @@ class Experiment:
     def gradients(self, samples: int) -> int:
         """Gradients of single samples that the runs left cost, with so many training samples."""
         return sum(
-            options.epochs * (samples // size) * size * options.rule_options.gradients_per_step(options.rule)
+            options.epochs * (samples // size) * size * options.own_options.gradients_per_step
             for options in [cell.options for cell, _ in self.left()]
             for size in [min(options.batch_size, samples)]
         )

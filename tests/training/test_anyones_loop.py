@@ -16,10 +16,11 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 import bnsharp_cli
-from bnsharp_cli.training.entropy_sgd import EntropySgd, Langevin
+from bnsharp_cli.training.entropy_sgd import EntropySgd
+from bnsharp_cli.training.registry import EntropySgdOptions, SgdsOptions
 from bnsharp_cli.training.rules import Rule
 from bnsharp_cli.training.sam import Asam, Sam
-from bnsharp_cli.training.sgds import Sgds, Sharpness
+from bnsharp_cli.training.sgds import Sgds
 from tests.training.test_rules import VARIANTS, X, Y, built, closures, network
 
 
@@ -96,8 +97,8 @@ def test_autocast_may_be_around_the_step_as_well_as_in_the_closure(kind: type[Ru
         options = {
             Sam: {"rho": 1.0},
             Asam: {"rho": 1.0},
-            Sgds: {"sharpness": Sharpness(delta=0.1, coefficient=1.0, clip=10.0, search_steps=1)},
-            EntropySgd: {"langevin": Langevin(steps=3)},
+            Sgds: {"options": SgdsOptions(delta=0.1, coefficient=1.0, regulariser_clip=10.0, search_steps=1)},
+            EntropySgd: {"options": EntropySgdOptions(langevin_steps=3)},
         }[kind]
         blocks = [bnsharp_cli.find_blocks(module, [(X, Y)])] if kind is Sgds else []
         rule = kind(module, *blocks, lr=0.1, **options)

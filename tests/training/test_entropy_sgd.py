@@ -9,14 +9,17 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.entropy_sgd import EntropySgd, Langevin
+from bnsharp_cli.training.entropy_sgd import EntropySgd
+from bnsharp_cli.training.registry import EntropySgdOptions
 from tests.training.test_rules import closures, network
 
 
 def test_a_step_without_noise_is_algorithm_1_of_chaudhari() -> None:
     module, reference = network(), network()
-    options = Langevin(steps=4, scope=0.5, noise=0.0, lr=0.2, averaging=0.6)
-    EntropySgd(module, 0.7, weight_decay=0.01, langevin=options).step(*closures(module, 4))
+    options = EntropySgdOptions(
+        langevin_steps=4, scope=0.5, langevin_noise=0.0, langevin_lr=0.2, langevin_averaging=0.6
+    )
+    EntropySgd(module, 0.7, weight_decay=0.01, options=options).step(*closures(module, 4))
 
     parameters = [*reference.parameters()]
     theta = [p.detach().clone() for p in parameters]
@@ -36,7 +39,16 @@ def test_the_noise_has_its_size_and_belongs_to_the_step() -> None:
         module = nn.Linear(200, 100, bias=False)
         nn.init.zeros_(module.weight)
         rule = EntropySgd(
-            module, 1.0, langevin=Langevin(steps=1, scope=0, noise=0.1, lr=0.25, averaging=0.0, seed=seed)
+            module,
+            1.0,
+            options=EntropySgdOptions(
+                langevin_steps=1,
+                scope=0,
+                langevin_noise=0.1,
+                langevin_lr=0.25,
+                langevin_averaging=0.0,
+                langevin_seed=seed,
+            ),
         )
         for _ in range(steps):
             rule.step(lambda: 0 * module.weight.sum())
@@ -52,7 +64,7 @@ def test_the_noise_has_its_size_and_belongs_to_the_step() -> None:
 @pytest.mark.parametrize("scoping", [0.0, 0.1])
 def test_scoping_advances(scoping: float) -> None:
     module = network()
-    rule = EntropySgd(module, 1.0, langevin=Langevin(steps=1, scope=0.03, scoping=scoping))
+    rule = EntropySgd(module, 1.0, options=EntropySgdOptions(langevin_steps=1, scope=0.03, scoping=scoping))
     for step in range(3):
         assert rule.coefficient == pytest.approx(0.03 * (1 + scoping) ** step)
         rule.step(*closures(module, 1, step))
@@ -60,22 +72,22 @@ def test_scoping_advances(scoping: float) -> None:
 
 def test_what_cannot_be_meant() -> None:
     for wrong in (
-        {"steps": 0},
-        {"averaging": 1.0},
-        {"lr": 0.0},
+        {"langevin_steps": 0},
+        {"langevin_averaging": 1.0},
+        {"langevin_lr": 0.0},
         {"scope": -1.0},
         {"scope": math.inf},
         {"scoping": math.inf},
     ):
         with pytest.raises(UsageError, match="out of range"):
-            Langevin(**wrong)
+            EntropySgdOptions(**wrong)
 
 
 def test_weight_decay_acts_in_every_step_and_in_the_inner_ones_alone() -> None:
     module = nn.Linear(3, 2, bias=False).double()
     start = module.weight.detach().clone()
-    inner = Langevin(steps=1, scope=0.0, noise=0.0, lr=0.2, averaging=0.0)
-    rule = EntropySgd(module, 1.0, weight_decay=0.5, langevin=inner)
+    inner = EntropySgdOptions(langevin_steps=1, scope=0.0, langevin_noise=0.0, langevin_lr=0.2, langevin_averaging=0.0)
+    rule = EntropySgd(module, 1.0, weight_decay=0.5, options=inner)
     for _ in range(3):
         rule.step(lambda: 0 * module.weight.sum())
     torch.testing.assert_close(module.weight, start * (1 - 0.2 * 0.5) ** 3)

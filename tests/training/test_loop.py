@@ -14,13 +14,11 @@ from torch.nn import functional
 from bnsharp_cli.api import find_blocks
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.training import loop
-from bnsharp_cli.training.catalogue import RULES, RuleOptions
-from bnsharp_cli.training.entropy_sgd import Langevin
 from bnsharp_cli.training.examples import Resident, Streamed, in_parts
 from bnsharp_cli.training.loop import Training, evaluate
 from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.training.registry import TRAINING_RULES, EntropySgdOptions, SgdsOptions
 from bnsharp_cli.training.rules import Closure, Sgd
-from bnsharp_cli.training.sgds import Sharpness
 from tests.cases import images, mlp_bn, vectors
 
 EXAMPLES = Resident(*vectors(96)[0])
@@ -130,7 +128,7 @@ def test_a_rule_of_several_batches_gets_independent_ones_and_keeps_the_order_of_
     torch.manual_seed(0)
     module = nn.Linear(4, 3)
     usual = trained(copy.deepcopy(module), EXAMPLES, options)
-    monkeypatch.setattr("bnsharp_cli.training.catalogue.Sgd", Greedy)
+    monkeypatch.setitem(TRAINING_RULES, "sgd", replace(TRAINING_RULES["sgd"], load=f"{__name__}:Greedy"))
     training = Training(module, EXAMPLES, options)
     assert [training.run_epoch() for _ in range(2)] == usual
     seen = torch.tensor(training.rule.seen)
@@ -155,10 +153,13 @@ def test_gradients_longer_than_allowed_are_shortened() -> None:
         assert float(moved.detach().norm()) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", list(RULES))
+@pytest.mark.parametrize("name", list(TRAINING_RULES))
 def test_every_rule_costs_what_it_says_and_goes_on_from_a_state(name: str) -> None:
-    rule_options = RuleOptions(langevin=Langevin(steps=3), sharpness=Sharpness(batches="independent", search_steps=1))
-    options = TrainingOptions(rule=name, epochs=3, batch_size=32, rule_options=rule_options)
+    own = {
+        "entropy-sgd": EntropySgdOptions(langevin_steps=3),
+        "sgds": SgdsOptions(regulariser_batches="independent", search_steps=1),
+    }
+    options = TrainingOptions(rule=name, epochs=3, batch_size=32, rule_options=own.get(name))
     blocks = functools.partial(find_blocks, mlp_bn(), [vectors(24)[0]])
 
     def fresh() -> Training:
@@ -246,10 +247,10 @@ def test_a_weight_that_is_not_finite_stops_although_the_loss_was() -> None:
     ],
 )
 def test_options_are_validated_once(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="--" + next(iter(wrong)).replace("_", "-")):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
         TrainingOptions(**wrong)
 
 
 def test_milestones_belong_to_the_step_schedule() -> None:
-    with pytest.raises(UsageError, match="--milestone: --schedule cosine has none"):
+    with pytest.raises(UsageError, match="milestones: schedule cosine has none"):
         TrainingOptions(schedule="cosine", milestones=(3,))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import bnsharp_cli
-from bnsharp_cli.training.sgds import Sgds, Sharpness
+from bnsharp_cli.training.registry import SgdsOptions
+from bnsharp_cli.training.sgds import Sgds
 
 
 @pytest.mark.parametrize("steps", [0, 3])
@@ -23,8 +24,8 @@ def test_it_holds_two_copies_of_the_parameters_more_than_sgd(steps: int) -> None
     size = sum(parameter.nbytes for parameter in module.parameters())
     peaks = []
     for coefficient in (0.0, 0.1):
-        sharpness = Sharpness(coefficient=coefficient, search_steps=steps)
-        rule = Sgds(module, blocks, 0.1, momentum=0.9, sharpness=sharpness)
+        options = SgdsOptions(coefficient=coefficient, search_steps=steps)
+        rule = Sgds(module, blocks, 0.1, momentum=0.9, options=options)
         step = functools.partial(rule.step, lambda: functional.cross_entropy(module(inputs), targets))
         step()
         rule.zero_grad()

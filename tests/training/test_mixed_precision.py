@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from bnsharp_cli.api import find_blocks
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.training.catalogue import RULES
 from bnsharp_cli.training.examples import Resident
 from bnsharp_cli.training.loop import Training, evaluate
 from bnsharp_cli.training.mixed_precision import MixedPrecision
 from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.training.registry import TRAINING_RULES
 from bnsharp_cli.training.rules import Sgd
 from tests.cases import images, mlp_bn, vectors
 
@@ -100,7 +100,7 @@ def test_a_gradient_is_added_to_what_is_there() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", [None, "bf16", "fp16"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", TRAINING_RULES)
 @pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS, but there was no current CUDA context")
 def test_every_rule_learns_on_a_gpu(rule: str, name: str | None) -> None:
     torch.manual_seed(0)

@@ -24,10 +24,10 @@ def test_figure_1_is_lenet_with_batches_of_10000() -> None:
         assert cell.arch == "lenet-bn"
         assert (options.batch_size, options.epochs, options.milestones) == (10_000, 200, (60, 120, 160))
         assert (options.learning_rate, options.momentum, options.weight_decay, options.decay) == (0.2, 0.9, 5e-4, 0.1)
-    sharpness = named("figure-1", "SGDS-5").options.rule_options.sharpness
-    assert (sharpness.delta, sharpness.power, sharpness.clip, sharpness.search_steps) == (1e-3, 2, 0.1, 5)
-    assert (sharpness.coefficient, sharpness.growth) == (1e-4, 1.02)
-    assert (sharpness.form, sharpness.batches) == ("printed", "independent")
+    own = named("figure-1", "SGDS-5").options.own_options
+    assert (own.delta, own.power, own.regulariser_clip, own.search_steps) == (1e-3, 2, 0.1, 5)
+    assert (own.coefficient, own.growth) == (1e-4, 1.02)
+    assert (own.regulariser_gradient, own.regulariser_batches) == ("printed", "independent")
 
 
 def test_the_tables_are_vgg_with_and_without_weight_decay() -> None:
@@ -43,12 +43,12 @@ def test_the_tables_are_vgg_with_and_without_weight_decay() -> None:
     assert named("figure-1", "SGD").options.augment == ()
     assert named("table-1", "SGD").published == 90.5
     assert named("table-2", "SGDS-0-5e-4", "cifar100").published == 65.31
-    assert named("table-1", "SGDS-0-0").options.rule_options.sharpness.delta == 5e-4
-    assert named("table-1", "SGDS-0-0", "cifar100").options.rule_options.sharpness.delta == 1e-3
+    assert named("table-1", "SGDS-0-0").options.own_options.delta == 5e-4
+    assert named("table-1", "SGDS-0-0", "cifar100").options.own_options.delta == 1e-3
     rates = {name: named("table-1", name).options.learning_rate for name in ("SGD", "SGDS-0-0", "E-SGD-0")}
     assert rates == {"SGD": 0.1, "SGDS-0-0": 0.2, "E-SGD-0": 0.01}
     assert named("table-2", "E-SGD-0").options.learning_rate == 0.1
-    assert named("table-2", "E-SGD-0").options.rule_options.langevin.scoping == 0, "the paper left it off"
+    assert named("table-2", "E-SGD-0").options.own_options.scoping == 0, "the paper left it off"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

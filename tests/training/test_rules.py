@@ -13,23 +13,31 @@ from torch.nn import functional
 
 import bnsharp_cli
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.catalogue import RULES, RuleOptions, rule
-from bnsharp_cli.training.entropy_sgd import Langevin
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.training.registry import (
+    TRAINING_RULES,
+    EntropySgdOptions,
+    RuleOptions,
+    SamOptions,
+    SgdsOptions,
+    registered_rule,
+)
 from bnsharp_cli.training.rules import Rule, Sgd
 from bnsharp_cli.training.sam import Asam, Sam
-from bnsharp_cli.training.sgds import Sgds, Sharpness
+from bnsharp_cli.training.sgds import Sgds
 from tests.cases import mlp_bn, vectors
 
 X, Y = vectors(48)[0]
-SMALL = RuleOptions(langevin=Langevin(steps=3))
-VARIANTS = {
-    **{name: RuleOptions(Sharpness(coefficient=0.1), Langevin(steps=3)) for name in RULES},
+VARIANTS: dict[str, RuleOptions] = {
+    **{name: entry.options() for name, entry in TRAINING_RULES.items()},
+    "sgds": SgdsOptions(coefficient=0.1),
+    "entropy-sgd": EntropySgdOptions(langevin_steps=3),
     **{
-        f"sgds {form} {steps}": RuleOptions(Sharpness(coefficient=0.1, form=form, search_steps=steps, nodes=4))
+        f"sgds {form} {steps}": SgdsOptions(coefficient=0.1, regulariser_gradient=form, search_steps=steps, nodes=4)
         for form in ("printed", "exact", "exact-total", "corrected")
         for steps in (0, 2)
     },
-    "sgds independent": RuleOptions(Sharpness(coefficient=0.1, batches="independent", search_steps=1)),
+    "sgds independent": SgdsOptions(coefficient=0.1, regulariser_batches="independent", search_steps=1),
 }
 
 
@@ -41,7 +49,11 @@ def network(norm: bool = True) -> nn.Sequential:
 
 def built(variant: str, module: nn.Module, **of_sgd: float) -> Rule:
     blocks = functools.partial(bnsharp_cli.find_blocks, module, [(X, Y)])
-    return rule(variant.split()[0], module, blocks, VARIANTS[variant], **{"lr": 0.1, **of_sgd})
+    return made(variant, module, VARIANTS[variant], blocks, **{"lr": 0.1, **of_sgd})
+
+
+def made(variant: str, module: nn.Module, options: RuleOptions, blocks: Callable[[], Blocks], **of_sgd: float) -> Rule:
+    return registered_rule(variant.split()[0]).rule_class.from_options(module, options, blocks, **of_sgd)
 
 
 def closures(module: nn.Module, count: int, first: int = 0, size: int = 16) -> list[Callable[[], Tensor]]:
@@ -66,7 +78,7 @@ def test_a_step_costs_what_it_says(variant: str) -> None:
     counted = [lambda c=c: calls.append(1) or c() for c in closures(module, trained.batches_per_step)]
     trained.step(*counted)
     assert len(calls) == trained.gradients_per_step
-    assert len(calls) == VARIANTS[variant].gradients_per_step(variant.split()[0])
+    assert len(calls) == VARIANTS[variant].gradients_per_step
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -160,8 +172,11 @@ def test_every_rule_finds_the_minimum_of_a_convex_loss() -> None:
     for variant in VARIANTS:
         found = module()
         blocks = functools.partial(bnsharp_cli.find_blocks, found, [(X.double(), Y)])
-        options = RuleOptions(VARIANTS[variant].sharpness, Langevin(steps=5, noise=1e-5, lr=0.5), rho=1e-3)
-        trained = rule(variant.split()[0], found, blocks, options, lr=0.5)
+        small = {
+            "entropy-sgd": EntropySgdOptions(langevin_steps=5, langevin_noise=1e-5, langevin_lr=0.5),
+            **dict.fromkeys(("sam", "asam"), SamOptions(rho=1e-3)),
+        }
+        trained = made(variant, found, small.get(variant, VARIANTS[variant]), blocks, lr=0.5)
         closure = functools.partial(loss, found)
         for _ in range(60):
             trained.step(*[closure] * trained.batches_per_step)
@@ -193,7 +208,7 @@ def test_long_gradients_are_shortened() -> None:
 def test_no_weight_on_sharpness_is_sgd() -> None:
     module, reference = network(), network()
     blocks = bnsharp_cli.find_blocks(module, [(X, Y)])
-    run(Sgds(module, blocks, 0.1, sharpness=Sharpness(coefficient=0)), range(3))
+    run(Sgds(module, blocks, 0.1, options=SgdsOptions(coefficient=0)), range(3))
     run(Sgd(reference, 0.1), range(3))
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, reference.state_dict()[name]), name
@@ -245,4 +260,4 @@ def test_closures_that_are_none() -> None:
     with pytest.raises(UsageError, match="expected 3 closures, found 1"):
         built("sgds independent", module).step(good)
     with pytest.raises(UsageError, match="one of sgd, sgds, entropy-sgd, sam, asam, found 'adam'"):
-        rule("adam", module, lambda: pytest.fail("not needed"), RuleOptions(), lr=0.1)
+        registered_rule("adam")

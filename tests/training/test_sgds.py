@@ -23,12 +23,13 @@ from bnsharp_cli.measurement.measures.objective import objective_at
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.training.detour import Detour
+from bnsharp_cli.training.registry import SgdsOptions
 from bnsharp_cli.training.rules import Closure, Sgd
-from bnsharp_cli.training.sgds import Sgds, Sharpness, _Segment
+from bnsharp_cli.training.sgds import Sgds, _Segment
 from tests.cases import vectors
 
 X, Y = (part.double() if part.is_floating_point() else part for part in vectors(48)[0])
-UNCLIPPED = {"coefficient": 1.0, "growth": 1.0, "clip": math.inf}
+UNCLIPPED = {"coefficient": 1.0, "growth": 1.0, "regulariser_clip": math.inf}
 
 
 def smooth() -> nn.Sequential:
@@ -50,7 +51,7 @@ def regulariser(**options: object) -> Point:
     module = smooth()
     blocks = bnsharp_cli.find_blocks(module, [(X, Y)])
     plain = torch.autograd.grad(loss_of(module), [*module.parameters()])
-    rule = Sgds(module, blocks, 1.0, sharpness=Sharpness(**{**UNCLIPPED, **options}))
+    rule = Sgds(module, blocks, 1.0, options=SgdsOptions(**{**UNCLIPPED, **options}))
     rule.step(*[functools.partial(loss_of, module)] * rule.batches_per_step)
     return {name: p.grad - g for (name, p), g in zip(module.named_parameters(), plain, strict=True)}
 
@@ -105,14 +106,14 @@ def exact_gradient(delta: float, power: int, *, total: bool) -> Point:
 @pytest.mark.parametrize("form", ["exact", "exact-total"])
 def test_the_exact_forms_are_the_gradient_of_the_integral(power: int, form: str) -> None:
     expected = exact_gradient(1e-2, power, total=form == "exact-total")
-    assert distance(regulariser(delta=1e-2, power=power, form=form), expected) < 1e-7
+    assert distance(regulariser(delta=1e-2, power=power, regulariser_gradient=form), expected) < 1e-7
 
 
 def test_exact_total_agrees_with_finite_differences_of_equation_11() -> None:
     written = Written(1e-2)
     unit = written.unit(written.gradient(written.theta))
     generator = torch.Generator().manual_seed(3)
-    found = regulariser(delta=1e-2, form="exact-total")
+    found = regulariser(delta=1e-2, regulariser_gradient="exact-total")
     for _ in range(3):
         towards = {n: torch.randn(t.shape, generator=generator, dtype=t.dtype) for n, t in written.theta.items()}
         ahead, behind = (
@@ -129,7 +130,10 @@ def test_equation_15_with_the_right_sign_is_of_second_order_and_as_printed_of_no
     deltas = (4e-2, 2e-2, 1e-2, 5e-3)
     errors = {
         form: [
-            distance(regulariser(delta=delta, power=power, form=form), exact_gradient(delta, power, total=False))
+            distance(
+                regulariser(delta=delta, power=power, regulariser_gradient=form),
+                exact_gradient(delta, power, total=False),
+            )
             for delta in deltas
         ]
         for form in ("corrected", "printed")
@@ -158,8 +162,8 @@ def test_independent_batches_are_those_of_the_two_gradients() -> None:
             outputs = functional_call(copy.deepcopy(module), moved, X[rows])
             gradients.append(torch.autograd.grad(functional.cross_entropy(outputs, Y[rows]), leaves))
         slope = sum(float((v[name] * g).sum()) for name, g in zip(blocks.rows, here, strict=True))
-        sharpness = Sharpness(**UNCLIPPED, delta=delta, form=form, batches="independent")
-        rule = Sgds(module, blocks, 1.0, sharpness=sharpness)
+        options = SgdsOptions(**UNCLIPPED, delta=delta, regulariser_gradient=form, regulariser_batches="independent")
+        rule = Sgds(module, blocks, 1.0, options=options)
         rule.step(*(functools.partial(loss_of, module, rows) for rows in slices))
         for parameter, g, ahead, behind in zip(module.parameters(), here, *gradients, strict=True):
             added = slope / delta * (ahead + sign * behind - (2 * g if form == "printed" else 0))
@@ -170,7 +174,7 @@ def test_further_batches_are_none_of_the_same_batchs_business() -> None:
     gradients = []
     for count in (1, 3):
         module = smooth()
-        rule = Sgds(module, bnsharp_cli.find_blocks(module, [(X, Y)]), 1.0, sharpness=Sharpness(**UNCLIPPED))
+        rule = Sgds(module, bnsharp_cli.find_blocks(module, [(X, Y)]), 1.0, options=SgdsOptions(**UNCLIPPED))
         rows = [slice(0, 16), slice(16, 32), slice(32, 48)][:count]
         rule.step(*(functools.partial(loss_of, module, part) for part in rows))
         gradients.append([parameter.grad for parameter in module.parameters()])
@@ -194,7 +198,7 @@ def test_the_search_is_the_meters(steps: int, power: int) -> None:
     loss.backward()
     with Detour(Sgd(module, 0.1)) as detour:
         gradient = detour.take_gradient()
-        options = Sharpness(delta=delta, power=power, search_steps=steps)
+        options = SgdsOptions(delta=delta, power=power, search_steps=steps)
         segment = _Segment(detour, blocks.spheres(detour.origin), gradient, loss.item(), options)
         segment.search(closure)
         found = {name: v.clone() for name, v in segment._direction.items()}
@@ -203,10 +207,10 @@ def test_the_search_is_the_meters(steps: int, power: int) -> None:
 
 def test_the_gradient_of_the_regulariser_is_clipped_with_its_coefficient() -> None:
     whole = regulariser(delta=1e-2)
-    clipped = regulariser(delta=1e-2, clip=norm(whole) / 3, coefficient=1.0)
+    clipped = regulariser(delta=1e-2, regulariser_clip=norm(whole) / 3, coefficient=1.0)
     assert norm(clipped) == pytest.approx(norm(whole) / 3)
     assert distance({n: 3 * t for n, t in clipped.items()}, whole) < 1e-12
-    small = regulariser(delta=1e-2, clip=norm(whole) / 3, coefficient=0.25)
+    small = regulariser(delta=1e-2, regulariser_clip=norm(whole) / 3, coefficient=0.25)
     assert distance({n: 4 * t for n, t in small.items()}, whole) < 1e-12
 
 
@@ -224,8 +228,8 @@ def test_the_objective_of_equation_11_goes_down(form: str) -> None:
     written = Written(1e-2)
     module = smooth()
     blocks = bnsharp_cli.find_blocks(module, [(X, Y)])
-    sharpness = Sharpness(delta=1e-2, coefficient=0.3, growth=1.0, clip=math.inf, form=form)
-    rule = Sgds(module, blocks, 0.02, sharpness=sharpness)
+    options = SgdsOptions(delta=1e-2, coefficient=0.3, growth=1.0, regulariser_clip=math.inf, regulariser_gradient=form)
+    rule = Sgds(module, blocks, 0.02, options=options)
 
     def objective() -> tuple[float, float]:
         point = {name: p.detach().clone() for name, p in module.named_parameters()}
@@ -257,8 +261,10 @@ def test_minima_of_the_loss_stay_minima_as_delta_vanishes() -> None:
 
         ones = torch.ones(2, 1, dtype=torch.float64)
         blocks = bnsharp_cli.find_blocks(module, [(ones, ones)], functional.mse_loss)
-        sharpness = Sharpness(delta=delta, coefficient=0.5, growth=1.0, clip=math.inf, form="exact-total")
-        rule = Sgds(module, blocks, 0.3, sharpness=sharpness)
+        options = SgdsOptions(
+            delta=delta, coefficient=0.5, growth=1.0, regulariser_clip=math.inf, regulariser_gradient="exact-total"
+        )
+        rule = Sgds(module, blocks, 0.3, options=options)
         for _ in range(60):
             rule.step(loss)
         return module.weight.item()
@@ -271,12 +277,12 @@ def test_what_cannot_be_meant() -> None:
     for wrong, says in (
         ({"power": 3}, "an even number"),
         ({"delta": 1.5}, r"in \(0, 1\)"),
-        ({"form": "right"}, "one of corrected, printed, exact, exact-total, found right"),
-        ({"form": "exact", "batches": "independent"}, "compares losses on one batch"),
-        ({"clip": 0.0}, "a positive number"),
+        ({"regulariser_gradient": "right"}, "one of corrected, printed, exact, exact-total, found 'right'"),
+        ({"regulariser_gradient": "exact", "regulariser_batches": "independent"}, "compares losses on one batch"),
+        ({"regulariser_clip": 0.0}, "a positive number"),
     ):
         with pytest.raises(UsageError, match=says):
-            Sharpness(**wrong)
+            SgdsOptions(**wrong)
     module = smooth()
     blocks = bnsharp_cli.find_blocks(module, [(X, Y)])
     with pytest.raises(UsageError, match="nothing is known of weight"):

@@ -1,0 +1,48 @@
+"""Ranges of the numbers that training takes, with the words that an error has for them."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.option_records import OptionRecord, declared_fields
+
+POSITIVE: Mapping[str, Any] = {"expected": "a positive number", "accept": lambda number: 0 < number < math.inf}
+FROM_ZERO: Mapping[str, Any] = {"expected": "a number from 0 on", "accept": lambda number: 0 <= number < math.inf}
+"""Arguments of :func:`~bnsharp_cli.option_records.option`."""
+
+
+class RangedRecord(OptionRecord):
+    """An option record that says ``0 is out of range`` of a number, and in the remedy what the range is."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not among the choices or not in range.
+
+        Raises:
+            UsageError: naming the first such argument.
+        """
+        for one in declared_fields(type(self)):
+            try:
+                one.require(getattr(self, one.name))
+            except UsageError as error:
+                if one.item_type not in {int, float}:
+                    raise
+                raise _out_of_range(one.name, error.expected, error.found) from error
+
+
+def require_range(argument: str, found: Any, expected: str, accept: Callable[[Any], bool]) -> None:
+    """Refuse a number of a field without a declaration.
+
+    Raises:
+        UsageError: naming the argument, and the range in the remedy.
+    """
+    if isinstance(found, bool) or not isinstance(found, numbers.Real) or not accept(found):
+        raise _out_of_range(argument, expected, found)
+
+
+def _out_of_range(argument: str, expected: str, found: object) -> UsageError:
+    reason = f"{named(argument)}: {found} is out of range."
+    return UsageError(reason, f"Give {expected}.", argument=argument, expected=expected, found=found)
