@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -61,6 +62,17 @@ def test_the_output_in_the_readme_is_the_commands_own(tmp_path: Path) -> None:
     ]
     shown, measured = (float(re.search(r"^bn +\S+ +(\S+)", text, re.MULTILINE)[1]) for text in (block[2], printed))
     assert shown == pytest.approx(measured, rel=1e-3)
+
+
+def test_the_two_networks_in_the_readme_have_the_values_that_it_quotes(tmp_path: Path) -> None:
+    paragraph = " ".join(re.search(r"For example, `bnsharp (.*?flatter)", README.read_text(), re.DOTALL)[1].split())
+    command, quoted = paragraph.split("`", 1)
+    printed = bnsharp(*command.split(), "--json", folder=tmp_path).stdout.splitlines()
+    measured = [json.loads(line)["measures"]["bn"] for line in printed]
+    ends = [number for bn in measured for number in (bn["value"] - bn["uncertainty"]["sampling"], bn["value"])]
+    expected = [*(bn["value"] for bn in measured), *ends]
+    found = [float(number) for number in re.findall(r"\d\.\d+", quoted)]
+    assert found == pytest.approx(expected, abs=6e-5)
 
 
 def _without_digits(line: str) -> str:

@@ -1,14 +1,22 @@
-"""The Python examples of the documents run."""
+"""The Python examples of the documents run, those of docs/contributing.md as the files and entries that they are."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import re
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import bnsharp_cli
+from bnsharp_cli.core import search_rules
+from bnsharp_cli.measurement.measures import registry as measures
+from bnsharp_cli.training import registry as training
 from tests.documents import ROOT, Document
 
 PAGES = ("README.md", "docs/python.md", "docs/training.md")
@@ -17,6 +25,35 @@ EXAMPLES = [
     for page in PAGES
     for number, code in enumerate(Document(ROOT / page).fences("python"), 1)
 ]
+LONGEST = 30
+"""Lines that a measure needs."""
+
+
+def written(example: str) -> str:
+    """An example of docs/contributing.md."""
+    text = (ROOT / "docs" / "contributing.md").read_text()
+    found = re.search(rf"<!-- example: {example}\b.*? -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert found, example
+    return found[1]
+
+
+def as_module(monkeypatch: pytest.MonkeyPatch, name: str, code: str) -> None:
+    """``code`` as the file of the module ``name``."""
+    module = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(compile(code, name, "exec"), vars(module))
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
+
+
+@pytest.fixture
+def loader() -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(TensorDataset(torch.randn(16, 3, 8, 8, generator=generator), torch.arange(16) % 4), batch_size=8)
 
 
 def test_there_are_examples() -> None:
@@ -24,15 +61,10 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
-@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")
-def test_an_example_runs(code: str) -> None:
+def test_an_example_runs(code: str, model: nn.Module, loader: DataLoader[Any]) -> None:
     """With the model, the data and the names that its page takes for granted."""
     if "lightning" in code:
         pytest.importorskip("lightning")
-    torch.manual_seed(0)
-    data = TensorDataset(torch.randn(16, 3, 8, 8), torch.arange(16) % 4)
-    loader = DataLoader(data, batch_size=8)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
     given = {
         "torch": torch,
         "model": model,
@@ -43,3 +75,58 @@ def test_an_example_runs(code: str) -> None:
         "Trainer": SimpleNamespace,
     }
     exec(compile(code, "example", "exec"), given)
+
+
+def test_the_measure_of_the_example_is_one_file_and_one_entry(
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any]
+) -> None:
+    code = written("measure in")
+    assert len(code.splitlines()) <= LONGEST
+    as_module(monkeypatch, "bnsharp_cli.measurement.measures.mean_change", code)
+    entry = eval(written("measure entry"), vars(measures))
+    monkeypatch.setitem(measures.MEASURES, entry.name, entry)
+
+    def measured() -> Any:
+        return bnsharp_cli.measure(model, loader, name=entry.name, delta=1e-2, precision="float64")
+
+    plain = measured()
+    assert 0 < plain.uncertainty.sampling < plain.value
+    assert plain.value < bnsharp_cli.measure(model, loader, delta=1e-2, power=torch.inf, precision="float64").value
+    assert entry.cost == f"{plain.cost.forward:g} forwards"
+    with torch.no_grad():
+        model[0].weight *= 2  # what the entry says of T_a, up to the ε of the norm
+    assert measured().value == pytest.approx(plain.value, rel=1e-3)
+
+
+def test_the_search_rule_of_the_example_is_one_class(
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any]
+) -> None:
+    names = vars(search_rules)
+    before = dict(names)
+    exec(compile(written("search rule"), search_rules.__file__, "exec"), names)
+    rule = names["HalfPower"]
+    for name in {*names} - {*before}:
+        monkeypatch.delitem(names, name)
+    monkeypatch.setitem(search_rules.RULES, rule.name, rule)
+    found, best = (bnsharp_cli.measure(model, loader, search=search, delta=1e-2) for search in (rule.name, "power"))
+    assert found.search.rule == rule.name
+    assert found.value == pytest.approx(best.value, rel=1e-2)
+    assert found.value > bnsharp_cli.measure(model, loader, search="gradient", delta=1e-2).value
+
+
+def test_the_training_rule_of_the_example_is_one_file_and_one_entry(
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any]
+) -> None:
+    as_module(monkeypatch, "bnsharp_cli.training.sign_sgd", written("training rule in"))
+    entry = eval(written("training rule entry"), vars(training))
+    rule = entry.rule_class(model, lr=0.01)
+    before = nn.utils.parameters_to_vector(model.parameters()).detach()
+    losses = [rule.step(_closure(model, inputs, targets)) for inputs, targets in list(loader)[:1] * 5]
+    moved = (nn.utils.parameters_to_vector(model.parameters()).detach() - before).abs()
+    assert rule.steps == 5
+    assert moved.max() == pytest.approx(5 * 0.01, rel=1e-3)
+    assert losses[-1] < losses[0]
+
+
+def _closure(model: nn.Module, inputs: Tensor, targets: Tensor) -> Callable[[], Tensor]:
+    return lambda: nn.functional.cross_entropy(model(inputs), targets)
