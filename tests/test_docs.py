@@ -36,6 +36,11 @@ def test_the_help_in_the_documents_is_the_commands_own(command: str) -> None:
     assert all(len(line) <= 80 for line in written[command].splitlines())
 
 
+def test_every_environment_variable_is_documented() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "bnsharp_cli").rglob("*.py"))
+    assert set(re.findall(r"BNSHARP_[A-Z_]+", text)) == set(re.findall(r"BNSHARP_[A-Z_]+", HELP.read_text()))
+
+
 def test_the_two_commands_stand_in_the_readme() -> None:
     lines = README.read_text().splitlines()
     found = [line for line in lines if re.match(r"^pip install .*&& (bnsharp rescale-test|pytest)$", line)]
