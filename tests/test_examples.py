@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import typer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bnsharp_cli
+from bnsharp_cli.cli import results
+from bnsharp_cli.cli.signature import with_options
 from bnsharp_cli.core import search_rules
 from bnsharp_cli.measurement.measures import registry as measures
 from bnsharp_cli.training import registry as training
@@ -37,11 +42,12 @@ def written(example: str) -> str:
     return found[1]
 
 
-def as_module(monkeypatch: pytest.MonkeyPatch, name: str, code: str) -> None:
+def as_module(monkeypatch: pytest.MonkeyPatch, name: str, code: str) -> ModuleType:
     """``code`` as the file of the module ``name``."""
     module = ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)
     exec(compile(code, name, "exec"), vars(module))
+    return module
 
 
 @pytest.fixture
@@ -126,6 +132,19 @@ def test_the_training_rule_of_the_example_is_one_file_and_one_entry(
     assert rule.steps == 5
     assert moved.max() == pytest.approx(5 * 0.01, rel=1e-3)
     assert losses[-1] < losses[0]
+
+
+def test_the_command_of_the_example_is_one_file_and_one_entry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = as_module(monkeypatch, "bnsharp_cli.cli.weights", written("command in"))
+    ((function, example),) = eval("{" + written("command entry") + "}", {"weights": command}).items()
+    app = typer.Typer()
+    app.command(epilog=example)(results.kept_apart(with_options(function)))
+    output = tmp_path / "weights.json"
+    app(["sample:digits-small-batch", "--output", str(output)], standalone_mode=False)
+    assert "conv1.weight 6 1 5 5\n" in capsys.readouterr().out
+    assert json.loads(output.read_text())["weights"]["conv1.weight"] == [6, 1, 5, 5]
 
 
 def _closure(model: nn.Module, inputs: Tensor, targets: Tensor) -> Callable[[], Tensor]:

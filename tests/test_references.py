@@ -22,7 +22,7 @@ from tests.documents import (
 )
 
 DOCUMENTS = documents()
-PLACEHOLDERS = {"file.py", "path/to/file.py"}
+PLACEHOLDERS = {"file.py", "path/to/file.py", "bnsharp_cli/cli/NAME.py"}
 """Files of the reader's, in examples."""
 FOREIGN_OPTIONS = {"--nproc-per-node", "--check"}
 """torchrun's and ruff's."""
