@@ -13,7 +13,6 @@ batches on the device, has TF32 switched off as ours has, and does the same forw
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import platform
 import subprocess
@@ -33,6 +32,7 @@ from benchmarks.methods import METHODS
 from benchmarks.networks import Problem, lenet, problem
 from bnsharp_cli import models
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 
@@ -213,14 +213,6 @@ def _points(bench: Bench, name: str, module: nn.Module, batches: Batches) -> Non
         bench.write(f"| {setting} | {seconds:.4f} s | {peak:.0f} |")
 
 
-@contextlib.contextmanager
-def _ieee() -> object:
-    """Full float32 for both sides."""
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    yield
-
-
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -242,7 +234,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
     write(f"# On a GPU\n\n{name}, torch {torch.__version__}, Python {platform.python_version()}.\n")
     bench = Bench(device, SMOKE if arguments.smoke else Scale(), write)
-    with _ieee():
+    with undisturbed(device):
         for step in STEPS:
             if arguments.steps and step.__name__ not in arguments.steps:
                 continue

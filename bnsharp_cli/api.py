@@ -2,96 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.blocks.find_blocks import find_blocks as _found
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
-from bnsharp_cli.measurement.invariance import rescale_test as invariance
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
+from bnsharp_cli.measurement.invariance.options import RescaleOptions
+from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, Nested, adapt, named, takes_tensor
-from bnsharp_cli.measurement.surface.execution import Batch, Stream, private_copy, unwrapped
+from bnsharp_cli.measurement.surface import adapters
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, takes_tensor
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
+from bnsharp_cli.measurement.surface.data_stream import Stream
+from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.outputs import converted
+from bnsharp_cli.measurement.surface.module_pool import private_copy, unwrapped
 
-Batches = Iterable[Any]
-"""Of (inputs, targets), or of mappings that hold the targets under one of ``LABELS``."""
+CriterionLike = Callable[[Any, Any], Any]
+"""A function from what the network returns and the targets of a batch to their mean loss."""
 
-Criterion = Callable[[Any, Any], Any]
-"""From what the network returns and the targets of a batch to their mean loss."""
+DeviceLike = torch.device | str
 
-LABELS = ("labels", "label", "targets", "target")
+_DEVICES = ("cpu", "cuda")
+"""Where there is float64."""
 
 
 def measure(
     model: nn.Module,
-    batches: Batches,
-    criterion: Criterion = functional.cross_entropy,
+    batches: BatchesLike,
+    criterion: CriterionLike = functional.cross_entropy,
     name: str = "bn",
     *,
     bn: str = "batch",
-    device: torch.device | str | None = None,
+    device: DeviceLike | None = None,
     **options: Any,
 ) -> Measurement:
     """Measure the sharpness of ``model``, which is left exactly as it is.
 
-    Neither the model's mode and device nor gradient modes and autocast around the call make a difference, and torch's
-    random state is afterwards what it was.
+    The model's mode and device, gradient modes and autocast around the call make no difference. torch's random state
+    is the same before and after the call.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh())
+    >>> batches = [(torch.randn(32, 4), torch.randint(8, (32,))) for _ in range(2)]
+    >>> result = measure(model, batches, delta=1e-2)
+    >>> result.status.value
+    'converged'
+    >>> 0.99 < result.details["limit_ratio"] < 1.01
+    True
 
     Args:
-        model: a network; where it is, is where it is measured, unless ``device`` says otherwise.
-        batches: a fixed list of (inputs, targets), each kept whole; a loader is read once, into memory. Inputs are a
-            tensor, a tuple (arguments of the network) or a mapping (keywords). A batch that is a mapping itself, as
-            Hugging Face's are, holds its targets under ``labels``.
-        criterion: mean loss of a batch. torch's own are given the network's prediction: its tensor, or what it calls
+        model: a network. It is measured on the device of its first parameter, unless ``device`` names another.
+        batches: a fixed list of (inputs, targets); each batch is kept whole. A loader is read once, into memory. Inputs
+            are a tensor, a tuple (arguments of the network) or a mapping (keywords). A batch that is itself a mapping,
+            as Hugging Face's are, holds its targets under ``labels``.
+        criterion: the mean loss of a batch. torch's own are given the network's prediction: its tensor, or its
             ``logits`` or ``out``. Any other function is given all that the network returns. Floating tensors are
             float64 in both.
         name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf`` or ``keskar``.
         bn: ``batch`` for batch statistics (the paper's loss), ``running`` for eval mode.
-        device: where to compute.
-        **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`: delta, power, search, …
+        device: the CPU or a CUDA device.
+        **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`, and of single search rules and
+            measures: delta, power, search, step_size, …
 
     Raises:
-        UsageError: an unknown name or option, batches or a criterion that cannot be meant.
+        UsageError: an argument of another type or out of range, or an unknown option.
         NotMeasurableError: a value that is not finite, or a network that does not take the batches.
     """
-    if name not in MEASURES:
-        raise UsageError(f"name: expected one of {', '.join(MEASURES)}, found '{name}'.", "Name a measure.")
-    resolved = resolved_options(options)
+    _require_choice("name", name, tuple(MEASURES))
+    resolved = MeasureOptions.from_flat(**options)
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
-        return MEASURES[name](surface, point, _found(surface, point, resolved.partition), resolved)
+        (blocks,) = find_partitions(surface, point, (resolved.partition,))
+        return MEASURES[name](surface, point, blocks, resolved)
 
 
 def rescale_test(
     model: nn.Module,
-    batches: Batches,
-    criterion: Criterion = functional.cross_entropy,
+    batches: BatchesLike,
+    criterion: CriterionLike = functional.cross_entropy,
     *,
     bn: str = "batch",
     tolerance: float | None = None,
-    device: torch.device | str | None = None,
+    device: DeviceLike | None = None,
     **options: Any,
 ) -> InvarianceReport:
-    """Measure copies of ``model`` that compute the same function; see ``bnsharp rescale-test``.
+    """Measure copies of ``model`` that compute the same function, and judge whether BN-Sharpness stays the same.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh())
+    >>> report = rescale_test(model, [(torch.randn(32, 4), torch.randint(8, (32,)))], ball_samples=2)
+    >>> report.invariant
+    True
+    >>> len(report.copies)
+    11
 
     Args:
         model: as for :func:`measure`.
         batches: as for :func:`measure`.
         criterion: as for :func:`measure`.
         bn: as for :func:`measure`.
-        tolerance: allowed relative deviation; None for the stated rounding floor, never below 1e-9.
+        tolerance: allowed relative deviation, positive; None for the stated rounding floor, never below 1e-9.
         device: as for :func:`measure`.
         **options: as for :func:`measure`; precision defaults to float64 here.
 
@@ -99,20 +121,30 @@ def rescale_test(
         UsageError: as for :func:`measure`.
         NotMeasurableError: nothing is scale-invariant, or the value is below its rounding floor.
     """
-    resolved = resolved_options({"precision": "float64", **options})
+    resolved = MeasureOptions.from_flat(**{"precision": "float64", **options})
+    wanted = RescaleOptions(tolerance=tolerance)
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
-        blocks, extended = find_partitions(surface, point)
-        return invariance.rescale_test(surface, point, blocks, extended, resolved, tolerance=tolerance)
+        blocks, extended = find_partitions(surface, point, ("paper", "extended"))
+        return measure_copies(surface, point, blocks, extended, resolved, tolerance=wanted.tolerance)
 
 
 def find_blocks(
     model: nn.Module,
-    batches: Batches,
-    criterion: Criterion = functional.cross_entropy,
+    batches: BatchesLike,
+    criterion: CriterionLike = functional.cross_entropy,
     partition: str = "paper",
 ) -> Blocks:
     """The scale-invariant rows of ``model``, for :class:`~bnsharp_cli.training.sgds.Sgds`; the model stays as it is.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh())
+    >>> blocks = find_blocks(model, [(torch.randn(32, 4), torch.randint(8, (32,)))])
+    >>> blocks.invariant
+    8
+    >>> [(tensor.name, tensor.invariant) for tensor in blocks.tensors]
+    [('0.weight', 8), ('0.bias', 0), ('1.weight', 0), ('1.bias', 0)]
 
     Args:
         model: as for :func:`measure`.
@@ -121,44 +153,37 @@ def find_blocks(
         partition: ``paper`` or ``extended``.
 
     Raises:
-        UsageError: batches that cannot be meant.
+        UsageError: an argument of another type, or an unknown partition.
+        NotMeasurableError: a network that does not take the batches.
     """
-    with _surface(model, batches, criterion, "batch", None, MeasureOptions.from_flat(partition=partition)) as surface:
-        return _found(surface, surface.point(), partition)
-
-
-def resolved_options(given: Mapping[str, Any]) -> MeasureOptions:
-    """Options of the measures by name.
-
-    Raises:
-        UsageError: an unknown one, or a value that cannot be meant.
-    """
-    return MeasureOptions.from_flat(**given)
+    options = MeasureOptions.from_flat(partition=partition)
+    with _surface(model, batches, criterion, "batch", None, options) as surface:
+        (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
+        return blocks
 
 
 @contextmanager
 def _surface(
     model: nn.Module,
-    batches: Batches,
-    criterion: Criterion,
+    batches: BatchesLike,
+    criterion: CriterionLike,
     bn: str,
-    device: torch.device | str | None,
+    device: DeviceLike | None,
     options: MeasureOptions,
 ) -> Iterator[LossSurface]:
     """The surface of a private copy, while nothing around the call has a say in how it is computed."""
-    if bn not in {"batch", "running"}:
-        raise UsageError(f"bn: expected batch or running, found '{bn}'.", "Name a batch-norm policy.")
+    _require_choice("bn", bn, ("batch", "running"))
     if not callable(criterion):
-        raise UsageError(f"criterion: expected a function, found a {type(criterion).__name__}.", "Pass a loss.")
+        raise UsageError.of_type("criterion", "a function", criterion, "Pass a loss.")
     bare = _bare(model)
-    place = torch.device(device) if device is not None else _place(bare)
-    with _undisturbed(place):
+    place = _default_device(bare) if device is None else _usable_device(device)
+    with undisturbed(place):
         module = _copied(bare, place)
         adapt(module, takes_tensor(criterion))
         yield LossSurface.of(
             module,
             batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(criterion, f"'{named(criterion)}'", place),
+            CheckedCriterion(criterion, f"'{adapters.named(criterion)}'", place),
             batch_statistics=bn == "batch",
             dtype=torch.float64 if options.precision == "float64" else torch.float32,
             device=place,
@@ -168,7 +193,7 @@ def _surface(
 def _bare(model: nn.Module) -> nn.Module:
     """The network itself, checked."""
     if not isinstance(model, nn.Module):
-        raise UsageError(f"model: expected a torch.nn.Module, found a {type(model).__name__}.", "Pass a network.")
+        raise UsageError.of_type("model", "a torch.nn.Module", model, "Pass a network.")
     model = unwrapped(model)
     parameters = list(model.parameters())
     if not parameters or any(parameter.is_meta for parameter in parameters):
@@ -177,10 +202,28 @@ def _bare(model: nn.Module) -> nn.Module:
     return model
 
 
-def _place(model: nn.Module) -> torch.device:
-    """Where its first parameter is; the CPU for devices that have no float64."""
+def _default_device(model: nn.Module) -> torch.device:
+    """The device of its first parameter, or the CPU if that device has no float64."""
     device = next(model.parameters()).device
-    return device if device.type in {"cpu", "cuda"} else torch.device("cpu")
+    return device if device.type in _DEVICES else torch.device("cpu")
+
+
+def _usable_device(device: Any) -> torch.device:
+    """The device that the caller names.
+
+    Raises:
+        UsageError: it is no device, has no float64, or is not there.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):  # torch raises any of these for what is no device
+        found = None
+    if found is None or isinstance(device, int) or found.type not in _DEVICES:
+        raise UsageError.of("device", "cpu or a CUDA device", device, "For example cuda.")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        many = torch.cuda.device_count()
+        raise UsageError.of("device", "a device of this machine", device, f"torch finds {many} CUDA devices.")
+    return found
 
 
 def _copied(model: nn.Module, place: torch.device) -> nn.Module:
@@ -190,75 +233,12 @@ def _copied(model: nn.Module, place: torch.device) -> nn.Module:
         raise UsageError(
             f"The model cannot be copied: {(str(error).splitlines() or [''])[0]}",
             "Detach the tensors that it keeps, or pass the part of it that is the network.",
+            argument="model",
+            expected="a network that can be copied",
         ) from error
 
 
-@contextmanager
-def _undisturbed(place: torch.device) -> Iterator[None]:
-    """No inference mode, no autocast, no TF32, gradients on; torch's random state is put back."""
-    cuda = place.type == "cuda"
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.random.fork_rng(devices=[place] if cuda else []))
-        stack.enter_context(torch.autocast(place.type, enabled=False))
-        if cuda:
-            stack.enter_context(_ieee())
-        yield
-
-
-@contextmanager
-def _ieee() -> Iterator[None]:
-    """Full float32 in convolutions and products on CUDA."""
-    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]  # stubs lag behind
-    before = [setting.fp32_precision for setting in settings]
-    try:
-        for setting in settings:
-            setting.fp32_precision = "ieee"
-        yield
-    finally:
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision
-
-
-def fixed_batches(batches: Batches) -> list[Batch]:
-    """All batches, read once.
-
-    Raises:
-        UsageError: none, or not pairs of inputs and targets.
-    """
-    if isinstance(batches, Mapping | Tensor) or not isinstance(batches, Iterable):
-        raise UsageError(f"batches: expected a list or a loader, found a {type(batches).__name__}.", _PAIRS)
-    fixed = [_pair(batch) for batch in batches]
-    if not fixed:
-        raise UsageError("batches: expected at least one (inputs, targets) pair, found none.", "Pass a list.")
-    return fixed
-
-
-_PAIRS = "Pass a list of (inputs, targets), such as [(inputs, targets)]."
-
-
-def _pair(batch: Any) -> Batch:
-    if isinstance(batch, Mapping):
-        label = next((name for name in LABELS if name in batch), None)
-        if label is None:
-            names = ", ".join(map(str, batch))
-            raise UsageError(f"batches: no targets in {{{names}}}, expected one of {', '.join(LABELS)}.", _PAIRS)
-        batch = ({key: value for key, value in batch.items() if key != label}, batch[label])
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        found = f"{len(batch)} entries" if isinstance(batch, list | tuple) else f"a {type(batch).__name__}"
-        raise UsageError(f"batches: expected (inputs, targets) in each batch, found {found}.", _PAIRS)
-    inputs, targets = (_tensors(part) for part in batch)
-    if not inputs.shape or not targets.shape:
-        raise UsageError("batches: found a single number, expected a batch of examples.", _PAIRS)
-    return inputs, targets
-
-
-def _tensors(value: Any) -> Tensor:
-    """A tensor that autograd may use, or tensors in containers that look like one."""
-    if isinstance(value, Nested):
-        return cast(Tensor, value)
-    if isinstance(value, np.ndarray):
-        return torch.as_tensor(value)
-    usable = converted(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
-    return usable if isinstance(usable, Tensor) else cast(Tensor, Nested.of(usable))
+def _require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:
+    if found not in choices:
+        words = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+        raise UsageError.of(argument, words, found, f"For example {choices[0]}.")

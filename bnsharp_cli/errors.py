@@ -80,6 +80,16 @@ class BnsharpError(Exception):
         reason = f"{named(argument)}: expected {expected}, found {shown}."
         return cls(reason, remedy, argument=argument, expected=expected, found=found, **more)
 
+    @classmethod
+    def of_type(cls, argument: str, expected: str, found: object, remedy: str) -> Self:
+        """The error of an argument of another type, which is named instead of the value.
+
+        >>> UsageError.of_type("model", "a torch.nn.Module", None, "Pass a network.").reason
+        'model: expected a torch.nn.Module, found a NoneType.'
+        """
+        reason = f"{named(argument)}: expected {expected}, found a {type(found).__name__}."
+        return cls(reason, remedy, argument=argument, expected=expected, found=found)
+
     @property
     def reason(self) -> str:
         """What is wrong; arguments by their names in Python."""

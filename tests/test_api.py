@@ -16,7 +16,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bnsharp_cli
-from bnsharp_cli import api
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.batches import Batches
 from tests.cases import mlp_bn, vectors
@@ -196,14 +195,6 @@ def test_wrappers_are_taken_off() -> None:
     expected = bnsharp_cli.measure(Model(), [inputs_and_targets()])
     for wrapped in (torch.compile(Model()), nn.DataParallel(Model())):
         assert bnsharp_cli.measure(wrapped, [inputs_and_targets()]).value == expected.value
-
-
-def test_full_precision_on_cuda_lasts_as_long_as_the_call() -> None:
-    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before = convolutions.fp32_precision, products.fp32_precision
-    with api._ieee():
-        assert (convolutions.fp32_precision, products.fp32_precision) == ("ieee", "ieee")
-    assert (convolutions.fp32_precision, products.fp32_precision) == before
 
 
 X, Y = inputs_and_targets()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnsharp_cli.cli import arguments, results
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.workflows import torchrun as processes
 
 if TYPE_CHECKING:
@@ -105,12 +106,12 @@ def _test(
     subject: Subject, options: MeasureOptions, stored: bool, tolerance: float | None
 ) -> tuple[Blocks, InvarianceReport]:
     from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
-    from bnsharp_cli.measurement.invariance import rescale_test as invariance
+    from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
     from bnsharp_cli.workflows.subject import progress
 
     progress(subject.request, "finding the scale-invariant blocks")
     blocks, extended = find_partitions(subject.surface, subject.point)
-    report = invariance.rescale_test(
+    report = measure_copies(
         subject.surface,
         subject.point,
         blocks,
@@ -142,7 +143,7 @@ def _document(
         "measures": {name: measured.to_dict() for name, measured in report.reference.measures.items()},
         "copies": [copy.to_dict() for copy in report.copies],
         "gamma_beta": None if report.gamma_beta is None else report.gamma_beta.to_dict(),
-        "verdict": {"invariant": report.invariant, "sentence": report.verdict},
+        "verdict": {"invariant": report.invariant, "sentence": spelt(report.marked_verdict, results.as_option)},
         "cost": {**vars(cost), "seconds": seconds},
     }
 

@@ -12,8 +12,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.nn import functional
 
-from bnsharp_cli.api import fixed_batches, measure, resolved_options
+from bnsharp_cli.api import measure
 from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
 
 
 class BNSharpnessCallback(Callback):
@@ -53,7 +55,7 @@ class BNSharpnessCallback(Callback):
         super().__init__()
         if every_n_epochs < 1 or (limit_batches is not None and limit_batches < 1):
             raise UsageError("every_n_epochs and limit_batches: expected at least 1.", "For example 1 and 8.")
-        resolved_options(options)
+        MeasureOptions.from_flat(**options)
         self._source = batches
         self._criterion = criterion
         self._network = network

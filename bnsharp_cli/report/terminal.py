@@ -73,7 +73,7 @@ def print_measurements(out: Console, measurements: Sequence[Measurement], every_
     for name in dict.fromkeys(measurement.name for measurement in measurements):
         out.print(Text(f"{name}: {MEANINGS[name]}"))
     for status in dict.fromkeys(measurement.status for measurement in measurements):
-        out.print(Text(f"{status.value}: {status.meaning}"))
+        out.print(Text(f"{status.value}: {status.marked_meaning}"))
     for measurement in measurements:
         if measurement.name.startswith("bn"):
             sentences = [regime(measurement), spread(measurement), "" if every_sample else sampled(measurement)]
@@ -140,7 +140,7 @@ def print_invariance(out: Console, report: InvarianceReport) -> None:
         out.print()
         out.print(Text(gamma_beta_sentence(report.gamma_beta, report.reference)))
     out.print()
-    out.print(Text(report.verdict, style="bold green" if report.invariant else "bold red"))
+    out.print(Text(report.marked_verdict, style="bold green" if report.invariant else "bold red"))
 
 
 def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point, Vector
-from bnsharp_cli.measurement.surface.execution import unwrapped
+from bnsharp_cli.measurement.surface.module_pool import unwrapped
 from bnsharp_cli.training.rules import Closure, Rule, Weight
 
 

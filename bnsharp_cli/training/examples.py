@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bnsharp_cli.measurement.surface.execution import Batch, Stream
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 
 _LARGEST_PART = 1000
 _MOST_NUMBERS = 2**24

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, correct
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.training.augmentation import Augmentation

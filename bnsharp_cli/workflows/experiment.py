@@ -15,7 +15,7 @@ from bnsharp_cli import api
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.examples import Examples, Resident
 from bnsharp_cli.training.loop import evaluate

@@ -18,7 +18,7 @@ from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json import render_line
 from bnsharp_cli.training.loop import Figures, Training, evaluate
 from bnsharp_cli.workflows import torchrun as processes

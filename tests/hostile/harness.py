@@ -68,6 +68,7 @@ def harness() -> Iterator[Harness]:
 def _serve() -> None:
     import safetensors.torch  # noqa: F401  # imported before the fork, so that no case pays for it
     import torch
+    import torchvision.datasets  # noqa: F401  # nor for this
 
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):

@@ -17,7 +17,7 @@ from bnsharp_cli.io.data import images, sources
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.printable_text import escaped
-from bnsharp_cli.measurement.surface.execution import Batch, Stream
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 
 RESIDENT = 2**30
 """Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""

@@ -20,7 +20,7 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import pixels, require_room, stacked
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
 from bnsharp_cli.io.files.regular_files import open_regular, reason
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """By content, whatever the name says: plain rasters, no animations, no documents, nothing that is a program."""

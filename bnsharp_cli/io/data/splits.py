@@ -15,7 +15,7 @@ from torch import Tensor
 from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 
 
 class Split(Protocol):

@@ -14,7 +14,7 @@ from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.io.data.batches import Progress, require_finite, silent
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import DatasetSplit, Split
-from bnsharp_cli.measurement.surface.execution import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch
 
 _PART = 256
 

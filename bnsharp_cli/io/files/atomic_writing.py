@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import stat
-import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -21,9 +22,11 @@ def require_writable(path: Path) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written to, or ``path`` is something else than a file.
     """
-    descriptor, temporary = _temporary_beside(path)
-    os.close(descriptor)
-    temporary.unlink()
+    temporary = _name_beside(path)
+    try:
+        os.close(_create(path, temporary))
+    finally:
+        _remove(temporary)
 
 
 def require_writable_folder(folder: Path) -> None:
@@ -44,19 +47,19 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written to, or ``path`` is a link or no regular file.
     """
-    descriptor, temporary = _temporary_beside(path)
+    temporary = _name_beside(path)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with os.fdopen(_create(path, temporary), "wb") as stream:
             write(cast(BinaryIO, stream))
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise UsageError(f"Cannot write {path}: {error.strerror}.", "Check the path and the free space.") from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
 
 
@@ -106,18 +109,28 @@ def _open_in_place(path: Path, create: bool) -> int:
     raise UsageError(f"Cannot write {path}: it is not a regular file of this name alone.", f"Remove {path}.")
 
 
-def _temporary_beside(path: Path) -> tuple[int, Path]:
+def _name_beside(path: Path) -> Path:
+    """Of a temporary file; known before there is one, so that an interruption at any moment finds it to remove."""
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}"
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # such as that of a folder that is none, in which there is nothing to remove
+        temporary.unlink()
+
+
+def _create(path: Path, temporary: Path) -> int:
+    """A descriptor of the new, empty file ``temporary`` that is to become ``path``."""
+    _require_no_link(path)
     try:
-        _require_no_link(path)
         if path.exists() and not path.is_file():
             raise UsageError(f"Cannot write {path}: it is not a regular file.", "Name a file.")
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UsageError(
             f"Cannot write {path}: {error.strerror}.",
             "Name a file in an existing folder that you may write to.",
         ) from error
-    return descriptor, Path(temporary)
 
 
 def _require_no_link(path: Path) -> None:

@@ -16,27 +16,31 @@ from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.stacking import CHUNK
+from bnsharp_cli.measurement.surface.stacking import CPU_STACK
 
 _PROBED = 8
+"""Samples that are given to the network to see whether they change each other's answers."""
+
 _COUPLED = 1e-9
-"""Relative difference of float64 outputs; rounding makes 1e-13, a statistic of the batch 1e-3 and more."""
+"""The relative difference of float64 outputs from which samples are coupled. Rounding makes 1e-13; a statistic of the
+batch makes 1e-3 and more."""
 
 
 @dataclass(frozen=True)
 class PacBayesBound:
-    """An upper bound on E_u L(θ + u), L the expected loss, in its three terms.
+    """An upper bound on E_u L(θ + u), where L is the expected loss, as the sum of three terms.
 
     Attributes:
-        options: what the user supplied.
+        options: the options that the user supplied.
         empirical_loss: L̂(θ), in [0, 1].
-        perturbation: of E_u|L̂(θ + u) − L̂(θ)|: an upper bound from BN-Sharpness, or for ``zero-one`` its estimate.
-        error: of ``perturbation``: quadrature and rounding, or for ``zero-one`` a standard error.
-        complexity: as printed in Eq. (10).
-        tighter_complexity: the same by Maurer (2004).
-        terms: m, how many independent terms L̂ is a mean of.
-        term: what each is: ``samples``, or ``batches`` where the samples of a batch change each other's answers.
-        sharpness: BN-Sharpness of the clipped loss, whose direction u follows.
+        perturbation: an upper bound on E_u|L̂(θ + u) − L̂(θ)| from BN-Sharpness; for ``zero-one`` an estimate of it.
+        error: the error of ``perturbation`` by quadrature and rounding; for ``zero-one`` its standard error.
+        complexity: the complexity term as Eq. (10) prints it.
+        tighter_complexity: the complexity term by Maurer (2004).
+        terms: m, the number of independent terms that L̂ is the mean of.
+        term: the kind of these terms: ``samples``, or ``batches`` where the samples of a batch change each other's
+            answers.
+        sharpness: BN-Sharpness of the clipped loss; u follows its direction.
     """
 
     options: BoundOptions
@@ -61,7 +65,7 @@ class PacBayesBound:
 
     @property
     def vacuous(self) -> bool:
-        """Whether even the tighter sum says nothing of a loss that never exceeds 1."""
+        """Whether even the tighter sum reaches 1, which the loss never exceeds anyway."""
         return self.tighter_value >= 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,16 +83,17 @@ class PacBayesBound:
 def pac_bayes_bound(
     surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions, wanted: BoundOptions
 ) -> PacBayesBound:
-    r"""Theorem 3.3, Eq. (10), with the factor that holds.
+    r"""The bound of Theorem 3.3, Eq. (10), with the corrected factor of :func:`perturbation_factor`.
 
     .. math:: E_u L(θ+u) ≤ \hat L(θ) + 2^{-1/p} δ \|\hat L\| + 4 \sqrt{(KL(θ+u\|P) + \log(2m/ε)) / m}
 
-    with probability 1 − ε over the m samples, for u = t v, t uniform on [−δ, δ] and v the sharpest direction that was
-    found. The sharpness is that of L̂, which PAC-Bayes compares with L at θ + u, not at θ. The 0-1 loss is piecewise
-    constant and has no direction of its own: u follows that of the clipped loss, and its E_u|ΔL̂| is sampled.
+    It holds with probability 1 − ε over the m samples, for u = t v with t uniform on [−δ, δ] and v the sharpest
+    direction that the search found. PAC-Bayes compares L̂ and L at θ + u, so the sharpness is that of L̂. The 0-1 loss
+    is piecewise constant and has no sharpest direction: there u follows the direction of the clipped loss, and
+    E_u|ΔL̂| is estimated from samples of t.
 
     Args:
-        surface: of any criterion; its network, batches and batch-norm policy are used.
+        surface: gives the network, the batches and the batch-norm policy; its criterion is not used.
         point: θ.
         blocks: which rows scale together.
         options: δ, p, search and precision.
@@ -104,31 +109,28 @@ def pac_bayes_bound(
     if wanted.loss_range == "zero-one":
         empirical, perturbation, error = _sampled_change(surface, point, sharpness, options, wanted.segment_samples)
     else:
-        empirical, factor = clipped.value(point), perturbation_factor(options.delta, options.power)
-        uncertainty = sharpness.uncertainty
-        perturbation = factor * sharpness.value
-        error = factor * ((uncertainty.quadrature or 0.0) + (uncertainty.rounding or 0.0))
+        empirical, perturbation, error = _bounded_change(clipped, point, sharpness, options)
     term = "batches" if coupled(surface, point) else "samples"
     terms = surface.count if term == "batches" else _sample_count(surface)
-    arguments = (wanted.kl, terms, wanted.confidence)
     return PacBayesBound(
-        wanted,
-        empirical,
-        perturbation,
-        error,
-        complexity(*arguments),
-        tighter_complexity(*arguments),
-        terms,
-        term,
-        sharpness,
+        options=wanted,
+        empirical_loss=empirical,
+        perturbation=perturbation,
+        error=error,
+        complexity=complexity(wanted.kl, terms, wanted.confidence),
+        tighter_complexity=tighter_complexity(wanted.kl, terms, wanted.confidence),
+        terms=terms,
+        term=term,
+        sharpness=sharpness,
     )
 
 
 def perturbation_factor(delta: float, power: float) -> float:
     """2^{−1/p} δ: E_u|ΔL| ≤ 2^{−1/p} δ F(v)^{1/p} for u uniform on the segment from −δv to δv.
 
-    The density on the segment is 1/(2δ), so δ⁻¹∫|ΔL/δ|^p dt is 2 E_u|ΔL/δ|^p, and a p-mean is at least the mean; for
-    p = 1 it is the mean. Eq. (10) prints δ^{1+1/p}, which a linear loss exceeds for δ < (p+1)/2^{p+1}.
+    The density on the segment is 1/(2δ), so δ⁻¹∫|ΔL/δ|^p dt equals 2 E_u|ΔL/δ|^p. A p-mean is at least as large as the
+    mean, and equal to it for p = 1. Eq. (10) prints δ^{1+1/p} instead; a linear loss exceeds that for
+    δ < (p+1)/2^{p+1}.
 
     Args:
         delta: δ.
@@ -162,10 +164,14 @@ def tighter_complexity(kl: float, terms: int, confidence: float) -> float:
 
 
 def coupled(surface: LossSurface, point: Point) -> bool:
-    """Whether the samples of a batch change each other's answers, as by batch statistics.
+    """Whether the samples of a batch change each other's answers, as they do through batch statistics.
 
-    PAC-Bayes counts independent terms: then these are the batches. Found by giving the network the first samples with
-    and without some of the others, in float64; batches too small for that count as coupled.
+    If they do, the independent terms that PAC-Bayes counts are the batches. The test gives the network the first
+    samples with and without some of the others, in float64. A batch of two or three samples counts as coupled.
+
+    Args:
+        surface: gives the network and the batches.
+        point: θ.
     """
     inputs = surface.batches[0][0]
     size = min(_PROBED, len(inputs))
@@ -180,13 +186,22 @@ def coupled(surface: LossSurface, point: Point) -> bool:
     )
 
 
+def _bounded_change(
+    surface: LossSurface, point: Point, sharpness: Measurement, options: MeasureOptions
+) -> tuple[float, float, float]:
+    """L̂(θ), the upper bound on E_u|L̂(θ + u) − L̂(θ)| from BN-Sharpness, and the error of that bound."""
+    factor, uncertainty = perturbation_factor(options.delta, options.power), sharpness.uncertainty
+    error = factor * ((uncertainty.quadrature or 0.0) + (uncertainty.rounding or 0.0))
+    return surface.value(point), factor * sharpness.value, error
+
+
 def _sampled_change(
     surface: LossSurface, point: Point, sharpness: Measurement, options: MeasureOptions, count: int
 ) -> tuple[float, float, float]:
     """L̂(θ), E_u|L̂(θ + u) − L̂(θ)| of the 0-1 loss, and the standard error of that mean.
 
-    The segment is cut into equal parts, and a t is drawn from each. The error is that of independent draws, which is no
-    smaller, and at least what one sample in one of the draws would change.
+    The segment is cut into ``count`` equal parts, and one t is drawn from each. The standard error is that of
+    independent draws, which is not smaller than the true one. It is at least the change by one sample in one draw.
     """
     exact = replace(surface, criterion=zero_one)
     generator = torch.Generator().manual_seed(options.seed)
@@ -195,7 +210,7 @@ def _sampled_change(
     direction = sharpness.direction
     assert direction is not None
     loss = exact.value(point)
-    groups = [steps[first : first + CHUNK] for first in range(0, count, CHUNK)]
+    groups = [steps[first : first + CPU_STACK] for first in range(0, count, CPU_STACK)]
     values = [value for group in groups for value in exact.values([on_segment(point, direction, t) for t in group])]
     changes = torch.tensor(values, dtype=torch.float64).sub(loss).abs()
     error = max(float(changes.std()) / math.sqrt(count), 1 / (count * _sample_count(surface)))

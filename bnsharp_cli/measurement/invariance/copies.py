@@ -14,19 +14,24 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.rescale import rescaled_mean, rescaled_variance
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
+from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.probe import SAMPLES, Probe, norm_moments
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments, shared
 
 _GENTLE = math.log(2.0)
-"""Factors are probed as powers within [½, 2]: what a norm's input was scaled by is the same power, and no mean or bias
-drowns it."""
+"""The factors are first tried as a power of themselves that lies within [½, 2]. The scale of a norm's input is then the
+same power of the wanted scale, and is not lost beside the input's mean or bias."""
 
 _SAME = 1e-9
+"""Running statistics that differ by less, relative to the largest, are the same."""
+
 _EXACT = 1e-10
+"""Outputs in float64 that differ by less are the same, whatever rounding does."""
+
 _ROUNDINGS = 100.0
+"""So many times the effect of a last bit still counts as rounding."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +39,16 @@ class Copy:
     """T_a of a network.
 
     Attributes:
-        name: which a.
+        name: names a.
         point: T_a(θ).
-        exact: the surface with transformed running statistics and ε per slot, on which T_a changes nothing.
-        stored: the same with ε as stored in the modules, as a plain state_dict can hold it.
-        norm_epsilon: ε of the slots of each norm call, a² ε.
-        tied: the tensors whose rows could not be scaled each by its own a, since no ε and no running statistics undo
-            that; they share the smallest a, or keep their scale where that is not undone either.
-        is_exact: whether the outputs on ``exact`` are those of the original but for rounding. They are not where a norm
-            is not one of torch's, so that its ε cannot be replaced.
+        exact: the surface with transformed running statistics and one ε per slot; there T_a does not change the loss.
+        stored: the surface with transformed running statistics and ε as the modules store it. A plain state_dict
+            cannot say more.
+        norm_epsilon: a² ε for every slot of each norm call.
+        tied: tensors whose rows do not have each its own a, because no ε and no running statistics would undo that.
+            They share the smallest of their factors, or keep their scale if that cannot be undone either.
+        is_exact: whether the outputs on ``exact`` are those of the original up to rounding. They are not if the
+            network has a norm of its own, whose ε cannot be replaced.
     """
 
     name: str
@@ -56,17 +62,27 @@ class Copy:
 
 @dataclass(frozen=True)
 class _Norms:
-    """What T_a does to the norms: s for each call, and the running statistics."""
+    """The effect of T_a on the norms.
+
+    Attributes:
+        scales: the scale s of the input of each norm call.
+        buffers: the transformed running statistics by name.
+    """
 
     scales: tuple[Tensor, ...]
     buffers: Mapping[str, Tensor]
 
 
 class Copier:
-    """Makes copies of one network; needs no knowledge of its structure.
+    """Makes copies of one network without knowing its structure.
 
-    What a norm's input is scaled by is read off its moments before and after T_a, in float64 without ε: their ratio is
-    the scale s of the slot, and (mean after − s · mean before) / (1 − s) is b, the bias before the norm.
+    The moments of a norm's input before and after T_a, in float64 and without ε, tell its scale: the ratio of their
+    sizes is the scale s of the slot, and (mean after − s · mean before) / (1 − s) is b, the bias before the norm.
+
+    Args:
+        surface: L.
+        point: θ.
+        blocks: which rows scale together.
     """
 
     def __init__(self, surface: LossSurface, point: Point, blocks: Blocks) -> None:
@@ -84,7 +100,7 @@ class Copier:
         return other
 
     def copy(self, name: str, factors: Tensor) -> Copy:
-        """T_a with ``factors``, (blocks + 1,), or as much of it as can be exact: see ``Copy.tied``.
+        """T_a by ``factors``, (blocks + 1,), as far as it can be exact; see ``Copy.tied``.
 
         Raises:
             NotMeasurableError: the network does not give the same outputs twice.
@@ -107,7 +123,7 @@ class Copier:
         return Spheres(self._blocks.rows, torch.ones_like(factors)).scale(point, factors)
 
     def _feasible(self, factors: Tensor) -> tuple[Tensor, _Norms, tuple[str, ...]]:
-        """The factors themselves; or with one for all layers that cannot be undone; or with those left as they are."""
+        """The factors; or one factor for all layers whose own ones cannot be undone; or none for these layers."""
         norms = self._norms(factors)
         if norms is not None:
             return factors, norms, ()
@@ -129,7 +145,7 @@ class Copier:
         return {**self._blocks.layers(), **joint}
 
     def _norms(self, factors: Tensor) -> _Norms | None:
-        """What undoes ``factors``; None if no ε that is the same for all samples and no running statistics do."""
+        """What undoes ``factors``; None if neither one ε for all samples nor running statistics can."""
         power = min(1.0, _GENTLE / max(float(factors.log().abs().max()), _GENTLE))
         gentle = partial(self._scale, factors=factors**power)
         after = [self._probe.moments(place, gentle) for place in self._probe.places]
@@ -151,7 +167,14 @@ class Copier:
         return _Norms(tuple(scales), buffers)
 
     def _running(self, before: Moments, after: Moments, ratio: Tensor, scale: Tensor) -> dict[str, Tensor]:
-        """Mean and variance by name; ``ratio`` lies between ``before`` and ``after``, ``scale`` is wanted."""
+        """The running mean and variance of a norm, by name.
+
+        Args:
+            before: moments of its input.
+            after: moments of its input when the factors were tried gently.
+            ratio: the scale between the two.
+            scale: the wanted scale.
+        """
         call = before.call
         if not call.running_mean or not call.running_var:
             return {}
@@ -165,7 +188,7 @@ class Copier:
         }
 
     def _agrees(self, exact: LossSurface, point: Point) -> bool:
-        """Whether the copy's outputs are the original's, but for what moving each parameter by its last bit changes."""
+        """Whether the outputs are the original's, up to a multiple of what a last bit in each parameter changes."""
         after = self._precisely(exact, point)
         deviation = _deviation(self._outputs, after)
         if deviation <= _EXACT:
@@ -181,7 +204,7 @@ class Copier:
 
 
 def _ratios(before: list[Moments], after: list[Moments]) -> list[Tensor]:
-    """What each slot of each norm was scaled by; NaN where it is constant."""
+    """The scale of each slot of each norm; NaN where the slot is constant."""
     return [
         torch.where(own.resolved(), scaled.size / own.size, math.nan) for own, scaled in zip(before, after, strict=True)
     ]
@@ -194,7 +217,7 @@ def _only(factors: Tensor, blocks: Tensor) -> Tensor:
 
 
 def _contradict(running: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
-    """Whether one norm, used twice, would need two running statistics."""
+    """Whether a norm that is called twice would need two different running statistics."""
     return any(
         bool(((tensor - others[name]).abs() > _SAME * tensor.abs().max()).any())
         for name, tensor in running.items()
@@ -203,7 +226,7 @@ def _contradict(running: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> 
 
 
 def _deviation(before: list[Tensor], after: list[Tensor]) -> float:
-    """The largest difference of any output, relative to the output's largest number."""
+    """The largest difference, relative to the largest number of its output."""
     sizes = (
         float((new - old).abs().max() / old.abs().max().clamp_min(torch.finfo(old.dtype).tiny))
         for old, new in zip(before, after, strict=True)
@@ -223,7 +246,7 @@ def restored_scales(surface: LossSurface, point: Point, epsilon: tuple[Tensor, .
     ):
         raise CheckpointRefusedError(
             f"The copy's 'norm_epsilon' has {len(epsilon)} entries that do not fit the network's {len(norms)} norms.",
-            "Write the copy again with `bnsharp rescale-test --save-copies`.",
+            f"Write the copy again with `bnsharp rescale-test {named('save_copies')}`.",
         )
     return tuple((entry.double() / moments.call.epsilon).sqrt() for entry, moments in zip(epsilon, norms, strict=True))
 

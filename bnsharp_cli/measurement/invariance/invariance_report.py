@@ -1,4 +1,4 @@
-"""What the invariance test found: a record for each copy, and the verdict."""
+"""The records of the invariance test: one for each copy, and one for the verdict."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.measurement.invariance.copies import Copy
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -14,21 +15,22 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 
 @dataclass(frozen=True)
 class CopyReport:
-    """What was measured on one copy.
+    """The measurements of one copy.
 
     Attributes:
-        name: which copy: ``a = 0.01``, ``random 1``, ``a0``, ``gamma-beta``.
+        name: the copy: ``a = 0.01``, ``random 1``, ``a0`` or ``gamma-beta``.
         scale: a, or None where it differs from row to row.
-        loss: L of the copy, ε per channel.
-        loss_drift: |L(T_a θ) − L(θ)|, ε per channel.
-        loss_drift_stored_epsilon: the same, ε as stored.
-        measures: by name.
-        lower_bound: Theorem 3.1's bound on δ-L∞ for the layer that fits into the ball, if one does.
-        deviation: BN-Sharpness relative to the original, minus one.
-        tolerance: what ``deviation`` may be.
-        floor: what rounding alone may make of ``deviation``.
-        tied: tensors whose rows had to share one a, see ``Copy.tied``.
-        judged: whether the copy computes the same function, so that its deviation belongs to the verdict.
+        loss: L of the copy, with ε per channel.
+        loss_drift: |L(T_a θ) − L(θ)|, with ε per channel.
+        loss_drift_stored_epsilon: the same with ε as stored in the modules.
+        measures: the measurements by name.
+        lower_bound: a layer that fits into the ball, and Theorem 3.1's lower bound on δ-L∞ for it; None if no layer
+            fits.
+        deviation: BN-Sharpness of the copy divided by that of the original, minus one.
+        tolerance: the largest ``deviation`` that passes.
+        floor: the largest ``deviation`` that rounding alone can explain.
+        tied: tensors whose rows had to share one a; see ``Copy.tied``.
+        judged: whether the copy computes the same function; if not, the verdict leaves it out.
     """
 
     name: str
@@ -45,7 +47,7 @@ class CopyReport:
     judged: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers."""
+        """Plain containers, as in the JSON schema ``bnsharp/1``."""
         bound = None if self.lower_bound is None else {"layer": self.lower_bound[0], "value": self.lower_bound[1]}
         return {
             **{key: value for key, value in vars(self).items() if key not in {"measures", "lower_bound", "tied"}},
@@ -57,43 +59,69 @@ class CopyReport:
 
 @dataclass(frozen=True)
 class InvarianceReport:
-    """The copies under T_a, the copy with (γ, β) scaled, and the verdict."""
+    """The result of the invariance test.
+
+    Attributes:
+        copies: the copies under T_a.
+        gamma_beta: the copy with (γ, β) scaled, which does not count for the verdict; None if the network has no such
+            pairs.
+        reference: the original.
+        invariant: whether BN-Sharpness deviates on no judged copy by more than is allowed.
+        marked_verdict: the verdict in sentences, with arguments marked by :func:`~bnsharp_cli.errors.named`.
+        kept: the copies themselves, for whoever saves them.
+    """
 
     copies: tuple[CopyReport, ...]
     gamma_beta: CopyReport | None
     reference: CopyReport
     invariant: bool
-    verdict: str
+    marked_verdict: str
     kept: tuple[Copy, ...] = field(default=(), repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in sentences; arguments by their names in Python."""
+        return spelt(self.marked_verdict)
 
 
 def verdict_sentences(
     copies: Sequence[CopyReport], invariant: bool, options: MeasureOptions, swallowed_bias: bool
 ) -> str:
-    """What the copies say, and what they cannot say."""
-    reports = [copy for copy in copies if copy.judged]
-    worst = max(reports, key=lambda report: abs(report.deviation) / report.tolerance)
-    linf = [report.measures["delta-linf"].value for report in reports]
-    spread = max(linf) / min(linf) if min(linf) > 0 else math.inf
-    moved = f"δ-L∞ of the same function changes by a factor {spread:.3g}."
+    """The verdict, its reason if it is negative, and what it does not cover; arguments are marked.
+
+    Args:
+        copies: the copies under T_a.
+        invariant: the verdict.
+        options: of the measurements.
+        swallowed_bias: whether a bias before a norm acts, as it does with running statistics.
+    """
+    judged = [copy for copy in copies if copy.judged]
+    worst = max(judged, key=lambda copy: abs(copy.deviation) / copy.tolerance)
     if invariant:
         return (
             f"BN-Sharpness is invariant: it deviates by at most {abs(worst.deviation):.1e} "
-            f"(allowed {worst.tolerance:.1e}), while {moved}{_limits(copies)}"
+            f"(allowed {worst.tolerance:.1e}), while {_classical_spread(judged)}{_limits(copies)}"
         )
-    factor = worst.deviation + 1
     why = ""
-    if options.search == "paper":
-        why = " Eq. (17) as printed steps in v, whose length belongs to the copy; --search power is invariant."
+    if options.rule.copy_dependence:
+        why = f" {options.rule.copy_dependence}"
     elif swallowed_bias:
         why = " With running statistics a bias before a norm acts, and its displacement does not scale with its row."
     return (
-        f"BN-Sharpness as computed is NOT invariant: {worst.name} gives {factor:.3g} times the original "
+        f"BN-Sharpness as computed is NOT invariant: {worst.name} gives {worst.deviation + 1:.3g} times the original "
         f"(allowed deviation {worst.tolerance:.1e}).{why}{_limits(copies)}"
     )
 
 
+def _classical_spread(judged: Sequence[CopyReport]) -> str:
+    """By how much δ-L∞ differs between copies that compute the same function."""
+    values = [copy.measures["delta-linf"].value for copy in judged]
+    factor = max(values) / min(values) if min(values) > 0 else math.inf
+    return f"δ-L∞ of the same function changes by a factor {factor:.3g}."
+
+
 def _limits(copies: Sequence[CopyReport]) -> str:
+    """The rows that share a scale, and the copies that were not judged."""
     tied = dict.fromkeys(name for copy in copies for name in copy.tied)
     unjudged = [copy.name for copy in copies if not copy.judged]
     said = ""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, Copy
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
@@ -30,11 +30,15 @@ GAMMA_BETA_SCALE = 1e-2
 _COARSEST = 1e-2
 """A rounding floor above this share of the value would let any deviation pass."""
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class _Setting:
+    """What all copies are measured with.
+
+    Attributes:
+        vanishing: how much the loss changes without a layer, by layer; see :func:`vanishing_changes`.
+    """
+
     surface: LossSurface
     point: Point
     blocks: Blocks
@@ -44,7 +48,7 @@ class _Setting:
     vanishing: Mapping[str, float]
 
 
-def rescale_test(
+def measure_copies(
     surface: LossSurface,
     point: Point,
     blocks: Blocks,
@@ -53,12 +57,12 @@ def rescale_test(
     *,
     tolerance: float | None = None,
     stored_epsilon: bool = False,
-    progress: Progress = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> InvarianceReport:
-    """Measure copies of a network that compute the same function.
+    """Measure copies of a network that compute the same function, and judge whether BN-Sharpness stays the same.
 
-    Copies: a = 10⁻³ … 10³ in decades, three random a per row, Eq. (4)'s a₀ for the layer whose loss matters most, and,
-    outside the verdict, (γ, β) scaled by 10⁻² where that changes nothing.
+    Copies: a = 10⁻³ … 10³ in decades, three random a per row, Eq. (4)'s a₀ for the layer without which the loss
+    changes most, and, outside the verdict, (γ, β) scaled by 10⁻² where that changes nothing.
 
     Args:
         surface: L.
@@ -68,44 +72,74 @@ def rescale_test(
         options: of the measures.
         tolerance: allowed relative deviation; None means the stated rounding floor, never below 1e-9.
         stored_epsilon: measure the copies with ε as stored; then T_a is not exact.
-        progress: told the name of each copy.
+        progress: called with the name of each copy before it is measured.
 
     Raises:
         NotMeasurableError: no invariant block, no copy that computes the same function, BN-Sharpness below its rounding
             floor, or a deviation that is above ``tolerance`` but no more than rounding.
     """
-    if not blocks.invariant:
-        raise NotMeasurableError(
-            "The network has no scale-invariant weights, so there is nothing to rescale.",
-            "Measure it with `bnsharp measure`.",
-        )
+    _require_invariant_blocks(blocks)
     vanishing = vanishing_changes(surface, point, blocks)
     setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, vanishing)
     copier = Copier(surface, point, blocks)
-    original = copier.copy("a = 1", uniform_factors(blocks.invariant, 1.0))
+
+    reference = _reference(setting, copier, progress)
+    reports, kept = _measure_all(setting, copier, reference, progress)
+    gamma_beta = None
+    if extended.joint:
+        progress("gamma-beta")
+        gamma_beta, copy = _gamma_beta(setting, copier.by(extended), extended, reference)
+        kept.append(copy)
+
+    invariant = _judge(reports, reference)
+    sentences = verdict_sentences(reports, invariant, options, _has_swallowed_bias(setting))
+    return InvarianceReport(tuple(reports), gamma_beta, reference, invariant, sentences, tuple(kept))
+
+
+def _reference(setting: _Setting, copier: Copier, progress: Callable[[str], None]) -> CopyReport:
+    """The original, measured as the copies are.
+
+    Raises:
+        NotMeasurableError: BN-Sharpness is not far enough above its rounding floor.
+    """
+    original = copier.copy("a = 1", uniform_factors(setting.blocks.invariant, 1.0))
     progress(original.name)
     reference = _measured(setting, original, 1.0, None)
     _require_resolved(reference.measures["bn"])
+    return reference
+
+
+def _measure_all(
+    setting: _Setting, copier: Copier, reference: CopyReport, progress: Callable[[str], None]
+) -> tuple[list[CopyReport], list[Copy]]:
+    """Every copy under T_a, and what was measured on it."""
     reports, kept = [], []
     for name, scale, factors in _plan(setting):
         progress(name)
         copy = copier.copy(name, factors)
         kept.append(copy)
         reports.append(reference if scale == 1.0 else _measured(setting, copy, scale, reference))
-    gamma_beta = None
-    if extended.joint:
-        progress("gamma-beta")
-        gamma_beta, copy = _gamma_beta(setting, copier.by(extended), extended, reference)
-        kept.append(copy)
-    silent = any(tensor.reason == NO_EFFECT for tensor in blocks.tensors)
-    swallowed = silent and not surface.treatment.batch_statistics
+    return reports, kept
+
+
+def _judge(reports: Sequence[CopyReport], reference: CopyReport) -> bool:
+    """Whether BN-Sharpness is the same on all copies that compute the same function.
+
+    Raises:
+        NotMeasurableError: there is no such copy, or a deviation above the tolerance is no more than rounding.
+    """
     judged = [report for report in reports if report.judged]
     _require_copies([report for report in judged if report is not reference])
     invariant = all(abs(report.deviation) <= max(report.tolerance, report.floor) for report in judged)
     if invariant:
         _require_measurable(judged)
-    verdict = verdict_sentences(reports, invariant, options, swallowed)
-    return InvarianceReport(tuple(reports), gamma_beta, reference, invariant, verdict, tuple(kept))
+    return invariant
+
+
+def _has_swallowed_bias(setting: _Setting) -> bool:
+    """Whether a bias that batch statistics swallow acts here, since running statistics do not."""
+    silent = any(tensor.reason == NO_EFFECT for tensor in setting.blocks.tensors)
+    return silent and not setting.surface.treatment.batch_statistics
 
 
 def self_test(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> tuple[float, float]:
@@ -126,11 +160,19 @@ def self_test(surface: LossSurface, point: Point, blocks: Blocks, options: Measu
     return max(((abs(deviation), allowed) for deviation, allowed in found), key=lambda pair: pair[0] / pair[1])
 
 
+def _require_invariant_blocks(blocks: Blocks) -> None:
+    if not blocks.invariant:
+        raise NotMeasurableError(
+            "The network has no scale-invariant weights, so there is nothing to rescale.",
+            "Measure it with `bnsharp measure`.",
+        )
+
+
 def _require_copies(copies: Sequence[object]) -> None:
     if not copies:
         raise NotMeasurableError(
             "No rescaled copy computes the same function: a norm of the network is none of torch's, and its ε stays.",
-            "Use torch.nn.functional's norms in the network, or --epsilon stored to see what its ε does.",
+            f"Use torch.nn.functional's norms in the network, or {named('epsilon')} stored to see what its ε does.",
         )
 
 
@@ -139,7 +181,7 @@ def _require_resolved(original: Measurement) -> None:
     if original.status is Status.BELOW_RESOLUTION or floor > _COARSEST * original.value:
         raise NotMeasurableError(
             f"BN-Sharpness {original.value:.3g} is not above its rounding floor {floor:.3g} by enough for a verdict.",
-            "Use --precision float64, a larger --delta or more --samples.",
+            f"Use {named('precision')} float64, a larger {named('delta')} or more {named('samples')}.",
         )
 
 
@@ -149,7 +191,8 @@ def _require_measurable(reports: list[CopyReport]) -> None:
         raise NotMeasurableError(
             f"{worst.name} deviates by {abs(worst.deviation):.1e}, which is no more than rounding ({worst.floor:.1e}): "
             f"a tolerance of {worst.tolerance:.1e} cannot be measured to.",
-            "Raise --tolerance, or use --precision float64 or a larger --delta.",
+            f"Raise {named('tolerance')}, or use {named('precision')} float64 or a larger {named('delta')}.",
+            argument="tolerance",
         )
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-
-import torch
+from typing import Any
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
-from bnsharp_cli.measurement.measures.objective import SegmentObjective, objective_at
+from bnsharp_cli.measurement.measures.bn_errors import Errors, estimate_errors
+from bnsharp_cli.measurement.measures.integral import Integral, integrate_to_precision
+from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status
+from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.rounding import direction_rounding
-from bnsharp_cli.measurement.measures.sampling import LINEAR, GradientSplit, Sampling, measured_sampling
-from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum, integrate, integrate_best
+from bnsharp_cli.measurement.measures.sampling import objective_and_sampling
+from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 
@@ -37,76 +37,58 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         UsageError: δ ≥ 1 with invariant blocks.
         NotMeasurableError: L or its gradient is not finite within δ.
     """
-    if blocks.invariant and options.delta >= 1:
-        raise UsageError(
-            f"--delta: expected less than 1 where weights are scale-invariant, found {options.delta:g}.",
-            "At δ = 1 a direction reaches −θ_i; use a smaller radius.",
-        )
+    _require_radius(blocks, options)
     before = surface.counter.cost
-    split = GradientSplit(surface.count)
-    objective = objective_at(surface, point, blocks, options, split.observe)
-    by_gradients = split.sampling(objective.spheres, objective.gradient, surface.processes)
-    found = find_supremum(objective, options)
-    integral = integrate_best(objective, found, options)
-    spent = integral.floor_cost
-    coarse = options.precision == "auto" and integral.floor > options.rtol * integral.mean.value
-    precise = surface.in_precision(torch.float64) if coarse else surface
-    if precise.dtype != surface.dtype:
-        integral = integrate(precise, point, precise.value(point), found.direction, options)
-        spent = spent + integral.floor_cost
-    value, limit = integral.mean.value, _limit(objective)
-    floor = integral.floor + direction_rounding(integral.mean, found.best.gap, surface, options)
-    before_sampling = surface.counter.cost
-    if options.uncertainty == "full":
-        sampling = measured_sampling(precise, point, blocks, options, value)
-    else:
-        sampling = by_gradients.in_proportion(value) if by_gradients and _linear(value, limit) else None
-    spent = spent + (surface.counter.cost - before_sampling)
+    objective, by_gradients = objective_and_sampling(surface, point, blocks, options)
+
+    supremum = find_supremum(objective, options)
+    integral = integrate_to_precision(objective, supremum, options)
+    errors = estimate_errors(objective, blocks, supremum, integral, by_gradients, options)
+
     return Measurement(
         name="bn" if blocks.partition == "paper" else "bn-extended",
-        value=value,
-        status=_status(value, floor, found, options),
-        uncertainty=Uncertainty(integral.mean.error, floor, _sampling_error(value, sampling)),
+        value=integral.value,
+        status=_status(integral, errors, supremum, options),
+        uncertainty=errors.uncertainty,
         cost=surface.counter.cost - before,
-        uncertainty_cost=spent,
-        search=Search(options.search, len(found.values), options.steps, found.values),
-        details={
-            "delta": options.delta,
-            "power": "inf" if math.isinf(options.power) else options.power,
-            "limit": limit,
-            "limit_ratio": limit / value if value else None,
-            "gap": found.best.gap if math.isfinite(found.best.gap) else None,
-            "precision": str(precise.dtype).removeprefix("torch."),
-            "sampling": sampling and sampling.to_dict(),
-        },
-        direction=found.direction,
+        uncertainty_cost=errors.cost,
+        search=Search(options.search, len(supremum.values), options.steps, supremum.values),
+        details=_details(objective, supremum, integral, errors),
+        direction=supremum.direction,
         segment=integral.mean.nodes,
     )
 
 
-def _limit(objective: SegmentObjective) -> float:
-    """(2/(p+1))^{1/p} (Σ_i ‖∇_iL‖‖θ_i‖ + ‖∇_*L‖)."""
-    p, spheres = objective.power, objective.spheres
-    slope = float(spheres.norms(spheres.to_coordinates_gradient(objective.gradient)).sum())
-    return slope if math.isinf(p) else float((2 / (p + 1)) ** (1 / p) * slope)
+def _require_radius(blocks: Blocks, options: MeasureOptions) -> None:
+    if blocks.invariant and options.delta >= 1:
+        raise UsageError.of(
+            "delta",
+            "less than 1 where weights are scale-invariant",
+            options.delta,
+            "At δ = 1 a direction reaches −θ_i; use a smaller radius.",
+        )
 
 
-def _linear(value: float, limit: float) -> bool:
-    """Whether gradients alone tell how the value depends on the samples."""
-    return value != 0 and abs(limit / value - 1) <= LINEAR
-
-
-def _sampling_error(value: float, sampling: Sampling | None) -> float | None:
-    """How far the other end of the hull [cross-fitted, in-sample] lies."""
-    return None if sampling is None else abs(value - sampling.cross_fitted)
-
-
-def _status(value: float, floor: float, found: Supremum, options: MeasureOptions) -> Status:
-    if value <= floor or value == 0:
+def _status(integral: Integral, errors: Errors, supremum: Supremum, options: MeasureOptions) -> Status:
+    if integral.value <= errors.floor or integral.value == 0:
         return Status.BELOW_RESOLUTION
     if not options.rule.monotone or options.steps == 0:
         return Status.AS_PRESCRIBED
-    if found.best.settled:
+    if supremum.best.settled:
         return Status.CONVERGED
-    close = found.best.expected_gain() <= options.rtol * found.best.best_value
+    close = supremum.best.expected_gain() <= options.rtol * supremum.best.best_value
     return Status.WITHIN_TOLERANCE if close else Status.ITERATION_LIMIT
+
+
+def _details(objective: SegmentObjective, supremum: Supremum, integral: Integral, errors: Errors) -> dict[str, Any]:
+    """What only this measure reports."""
+    limit, gap = objective.limit, supremum.best.gap
+    return {
+        "delta": objective.delta,
+        "power": "inf" if math.isinf(objective.power) else objective.power,
+        "limit": limit,
+        "limit_ratio": limit / integral.value if integral.value else None,
+        "gap": gap if math.isfinite(gap) else None,
+        "precision": str(integral.surface.dtype).removeprefix("torch."),
+        "sampling": errors.sampling and errors.sampling.to_dict(),
+    }

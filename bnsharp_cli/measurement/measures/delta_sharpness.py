@@ -9,7 +9,7 @@ import torch
 
 from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, maximise_in_box, random_in_ball
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -36,7 +36,9 @@ def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: Measur
     """
     del blocks
     if math.isinf(options.power):
-        raise NotMeasurableError("delta-lp needs a finite p.", "Use --measure delta-linf for p = inf.")
+        raise NotMeasurableError(
+            "delta-lp needs a finite p.", f"Use {named('measure')} delta-linf for p = inf.", argument="power"
+        )
     before = surface.counter.cost
     generator = torch.Generator().manual_seed(options.seed)
     loss = surface.value(point)
@@ -163,5 +165,5 @@ def _require_finite(values: Sequence[float], delta: float) -> None:
     if not all(math.isfinite(value) for value in values):
         raise NotMeasurableError(
             f"The loss is not finite in the ball or box of δ = {delta:g}.",
-            "Lower --delta, or use --precision float64.",
+            f"Lower {named('delta')}, or use {named('precision')} float64.",
         )

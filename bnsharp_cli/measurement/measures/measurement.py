@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.measurement.surface.cost import Cost
 
 
@@ -24,17 +25,24 @@ class Status(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One line for a reader, with the remedy where there is one."""
+        """One line for a reader, with the remedy where there is one; arguments by their names in Python."""
+        return spelt(self.marked_meaning)
+
+    @property
+    def marked_meaning(self) -> str:
+        """The same with arguments marked by :func:`~bnsharp_cli.errors.named`."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
     Status.CONVERGED: "the search ended at a vanishing Riemannian gradient: a local supremum",
-    Status.WITHIN_TOLERANCE: "a lower bound: by its steps so far the search would gain less than --rtol",
-    Status.ITERATION_LIMIT: "a lower bound: the search was still climbing; raise --iterations or --restarts",
+    Status.WITHIN_TOLERANCE: f"a lower bound: by its steps so far the search would gain less than {named('rtol')}",
+    Status.ITERATION_LIMIT: (
+        f"a lower bound: the search was still climbing; raise {named('iterations')} or {named('restarts')}"
+    ),
     Status.AS_PRESCRIBED: "a lower bound: the direction is what the rule prescribes",
     Status.SAMPLED: "a Monte-Carlo mean with its standard error",
-    Status.BELOW_RESOLUTION: "no more than rounding: use --precision float64 or a larger --delta",
+    Status.BELOW_RESOLUTION: f"no more than rounding: use {named('precision')} float64 or a larger {named('delta')}",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -12,7 +13,7 @@ from bnsharp_cli.core.ascent import Evaluation, Question
 from bnsharp_cli.core.point import Point, on_segment
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import BatchObserver, LossSurface
@@ -70,10 +71,17 @@ class SegmentObjective:
         """F(r u)^{1/p} and its gradient in u."""
         return self._gradients([coordinates])[0]
 
+    @cached_property
+    def limit(self) -> float:
+        """What the supremum tends to for δ → 0: (2/(p+1))^{1/p} (Σ_i ‖∇_iL‖‖θ_i‖ + ‖∇_*L‖)."""
+        p, spheres = self.power, self.spheres
+        slope = float(spheres.norms(spheres.to_coordinates_gradient(self.gradient)).sum())
+        return slope if math.isinf(p) else float((2 / (p + 1)) ** (1 / p) * slope)
+
     @property
     def searches_at_once(self) -> int:
         """How many searches the surface answers in one go."""
-        return max(1, self.surface.how_many_at_once([self.theta] * 2) // self.nodes)
+        return max(1, self.surface.stack_size() // self.nodes)
 
     def _values(self, coordinates: Sequence[Point]) -> list[Evaluation]:
         steps, weights = self._rule()
@@ -110,7 +118,7 @@ class SegmentObjective:
         """F^{1/p} from the secant slopes ΔL/t."""
         if not all(math.isfinite(slope) for slope in slopes):
             raise NotMeasurableError(
-                f"The loss is not finite within δ = {self.delta:g} of the network.", "Lower --delta."
+                f"The loss is not finite within δ = {self.delta:g} of the network.", f"Lower {named('delta')}."
             )
         if math.isinf(self.power):
             return max(abs(slope) for slope in slopes)
@@ -164,7 +172,7 @@ def objective_at(
     if not finite:
         raise NotMeasurableError(
             f"The loss ({loss:g}) or its gradient is not finite at the network itself.",
-            "Check the data, or use --precision float64.",
+            f"Check the data, or use {named('precision')} float64.",
         )
     spheres = blocks.spheres(point)
     return SegmentObjective(surface, point, spheres, loss, gradient, options.delta, options.power, options.search_nodes)

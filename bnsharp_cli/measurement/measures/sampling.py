@@ -17,15 +17,13 @@ import torch
 from bnsharp_cli.core.point import Point, scaled
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.measures.objective import objective_at
+from bnsharp_cli.measurement.measures.integral import integrate, integrate_best
+from bnsharp_cli.measurement.measures.objective import SegmentObjective, objective_at
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.supremum import find_supremum, integrate, integrate_best
+from bnsharp_cli.measurement.measures.supremum import find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.passes import Total
 from bnsharp_cli.measurement.surface.processes import Processes
-
-LINEAR = 0.1
-"""Where limit/value is within this of one, gradients alone tell how the value depends on the samples."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +105,19 @@ class GradientSplit:
 
     def _total(self, size: int, like: Point, processes: Processes) -> Point:
         return processes.total(self._parts.pop(size, Total(like)).point())
+
+
+def objective_and_sampling(
+    surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions
+) -> tuple[SegmentObjective, Sampling | None]:
+    """The objective at ``point``, and how Σ_i r_i‖∇_iL‖ depends on the samples, from the same pass.
+
+    Raises:
+        NotMeasurableError: the loss or its gradient is not finite.
+    """
+    split = GradientSplit(surface.count)
+    objective = objective_at(surface, point, blocks, options, split.observe)
+    return objective, split.sampling(objective.spheres, objective.gradient, surface.processes)
 
 
 def measured_sampling(

@@ -1,30 +1,26 @@
-"""The sharpest direction and the integral along it: the two halves of Definition 3.1."""
+"""The sharpest direction: the supremum of Definition 3.1, searched from one start or several."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import torch
 
 from bnsharp_cli.core.ascent import SearchState, search
-from bnsharp_cli.core.point import Point, inner, on_segment
-from bnsharp_cli.core.quadrature import MAX_NODES, SegmentMean, segment_mean
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.rounding import loss_rounding, passes_for_rounding, rounding_floor
-from bnsharp_cli.measurement.surface.cost import Cost
-from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _GRADIENT_NOISE = 16.0
+"""A block is silent whose gradient is this many units in the last place of the largest, or less."""
+
 _FINE_NODES, _JUDGING_NODES = 6, 24
-_FORWARDS = 21
-"""Of a measure from one start with the default number of steps."""
-_LEAST_NODES = 8
-_PATIENT_NODES = 20
+
+_Judge = Callable[[SearchState], float]
+"""From what a start found to the value that it is ranked by."""
 
 
 @dataclass(frozen=True)
@@ -47,40 +43,19 @@ class Supremum:
 def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supremum:
     """Search sup F(v) from the gradient, Eq. (6), and from ``options.restarts`` random starts.
 
-    Restarts are for radii at which two nodes may no longer be F. Where the first start shows a difference, what every
-    start found goes on with more of them, and with more still it is seen which one reached highest: what climbs few
-    nodes climbs their error too.
+    What every start reaches is made when it is asked for, so that only the best and the present one take memory.
     """
-    rule, counter = options.rule, objective.surface.counter
+    counter = objective.surface.counter
     before = counter.cost
-
-    def climbed(starts: Iterator[Point], by: SegmentObjective) -> Iterator[SearchState]:
-        size = by.searches_at_once if options.restarts else 1
-        while some := search(rule, by, islice(starts, size), options.steps, options.enough, options.least):
-            yield from some
-            some.clear()
-
-    outcomes, judge = climbed(_starts(objective, options), objective), None
-    if options.restarts and rule.monotone and objective.nodes < _FINE_NODES and math.isfinite(options.power):
-        first = next(outcomes)
-        outcomes, fine = chain([first], outcomes), replace(objective, nodes=_FINE_NODES)
-        value = fine.value(first.best).value
-        if abs(value - first.best_value) > options.rtol * value:
-            outcomes, judge = climbed((outcome.best for outcome in outcomes), fine), replace(fine, nodes=_JUDGING_NODES)
-        del first
-    values: list[float] = []
-    for outcome in outcomes:
-        value = judge.value(outcome.best).value if judge else outcome.best_value
-        if not values or value > max(values):
-            best = outcome
-        values.append(value)
+    climbed = climb_all(starts(objective, options), objective, options)
+    refined, judge = refine(climbed, objective, options)
+    values, best = highest(refined, judge)
     forwards = (counter.cost - before).forward / objective.surface.share
-    ranked = tuple(sorted(values, reverse=True))
-    return Supremum(ranked, best, objective.spheres.to_direction(best.best), forwards)
+    return Supremum(values, best, objective.spheres.to_direction(best.best), forwards)
 
 
-def _starts(objective: SegmentObjective, options: MeasureOptions) -> Iterator[Point]:
-    """Eq. (6), then random restarts; each is made when it is asked for."""
+def starts(objective: SegmentObjective, options: MeasureOptions) -> Iterator[Point]:
+    """Eq. (6), then random starts; each is made when it is asked for."""
     generator = torch.Generator().manual_seed(options.seed)
     yield _steepest(objective, generator)
     for _ in range(options.restarts):
@@ -95,85 +70,51 @@ def _steepest(objective: SegmentObjective, generator: torch.Generator) -> Point:
     return spheres.normalise(spheres.to_coordinates_gradient(objective.gradient), seeded, noise)
 
 
-@dataclass(frozen=True)
-class Integral:
-    """The p-mean along θ + tv, its rounding floor, and what the floor cost."""
-
-    mean: SegmentMean
-    floor: float
-    floor_cost: Cost
-
-
-def integrate_best(objective: SegmentObjective, found: Supremum, options: MeasureOptions) -> Integral:
-    """F(v)^{1/p} along what a search found, with what it knows of ΔL already: some values, and the slope at θ."""
-    return integrate(
-        objective.surface,
-        objective.theta,
-        objective.loss,
-        found.direction,
-        options,
-        known=found.best.changes,
-        slope=inner(objective.gradient, found.direction),
-        max_nodes=_affordable_nodes(objective, found, options),
-    )
+def climb_all(
+    starting_points: Iterator[Point], objective: SegmentObjective, options: MeasureOptions
+) -> Iterator[SearchState]:
+    """What the search reaches from each start, as many side by side as the surface answers in one go."""
+    size = objective.searches_at_once if options.restarts else 1
+    while some := search(
+        options.rule, objective, islice(starting_points, size), options.steps, options.enough, options.least
+    ):
+        yield from some
+        some.clear()
 
 
-def _affordable_nodes(objective: SegmentObjective, found: Supremum, options: MeasureOptions) -> int:
-    """Losses for the integral: what one start leaves of ``_FORWARDS``, the one at θ and the floor's taken off."""
-    if options.restarts or options.iterations is not None:
-        return _most_nodes(options)
-    left = _FORWARDS - 1 - round(found.forwards) - passes_for_rounding(objective.surface.count)
-    return min(MAX_NODES, max(_LEAST_NODES, len(found.best.changes) + left // 2 * 2))
+def refine(
+    climbed: Iterator[SearchState], objective: SegmentObjective, options: MeasureOptions
+) -> tuple[Iterator[SearchState], _Judge]:
+    """Climb on with more nodes where few of them are no longer F, and say by which value to rank the starts.
 
-
-def integrate(
-    surface: LossSurface,
-    point: Point,
-    loss: float,
-    v: Point,
-    options: MeasureOptions,
-    *,
-    known: Mapping[float, float] | None = None,
-    slope: float | None = None,
-    max_nodes: int | None = None,
-) -> Integral:
-    """F(v)^{1/p} by the losses along θ + tv.
-
-    Args:
-        surface: L.
-        point: θ.
-        loss: L(θ).
-        v: the direction.
-        options: δ, p and the wanted error.
-        known: ΔL by t, where it was evaluated before.
-        slope: ∇L · v, where it is known.
-        max_nodes: the most losses; 12 by default, and 20 after restarts, which take thousands of passes.
-
-    Raises:
-        NotMeasurableError: a loss on the segment is not finite.
+    Restarts are for radii at which two nodes may no longer be F. Where the first start shows a difference, what every
+    start found goes on with more of them, and with more still it is seen which one reached highest: what climbs few
+    nodes climbs their error too.
     """
-    batches: dict[float, list[float]] = {}
-
-    def differences(steps: Sequence[float]) -> list[float]:
-        batches.update(zip(steps, surface.batch_losses([on_segment(point, v, t) for t in steps]), strict=True))
-        changes = [math.fsum(batches[t]) / len(batches[t]) - loss for t in steps]
-        if not all(math.isfinite(change) for change in changes):
-            raise NotMeasurableError(
-                f"The loss is not finite within δ = {options.delta:g} of the network.", "Lower --delta."
-            )
-        return changes
-
-    mean = segment_mean(
-        differences, options.delta, options.power, options.rtol, max_nodes or _most_nodes(options), known, slope
-    )
-    before = surface.counter.cost
-    highest = max(batches, key=lambda t: math.fsum(batches[t]), default=options.delta)
-    if not batches:
-        differences([highest])
-    error = loss_rounding(surface, on_segment(point, v, highest), batches[highest], options.seed)
-    floor = rounding_floor(error, options.delta, options.power, mean.value, surface.dtype)
-    return Integral(mean, floor, surface.counter.cost - before)
+    several = options.restarts and options.rule.monotone
+    if not several or objective.nodes >= _FINE_NODES or math.isinf(options.power):
+        return climbed, _best_value
+    first = next(climbed)
+    fine = replace(objective, nodes=_FINE_NODES)
+    value = fine.value(first.best).value
+    every = chain([first], climbed)
+    if not abs(value - first.best_value) > options.rtol * value:
+        return every, _best_value
+    finest = replace(objective, nodes=_JUDGING_NODES)
+    higher = climb_all((outcome.best for outcome in every), fine, options)
+    return higher, lambda outcome: finest.value(outcome.best).value
 
 
-def _most_nodes(options: MeasureOptions) -> int:
-    return _PATIENT_NODES if options.restarts else MAX_NODES
+def highest(outcomes: Iterator[SearchState], judge: _Judge) -> tuple[tuple[float, ...], SearchState]:
+    """The values of all starts, the largest first, and the start that reached it."""
+    values: list[float] = []
+    for outcome in outcomes:
+        value = judge(outcome)
+        if not values or value > max(values):
+            best = outcome
+        values.append(value)
+    return tuple(sorted(values, reverse=True)), best
+
+
+def _best_value(outcome: SearchState) -> float:
+    return outcome.best_value

@@ -14,21 +14,16 @@ from torch.nn import functional
 from bnsharp_cli.core.point import OnDemand, Point
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.cost import Cost, Counter
-from bnsharp_cli.measurement.surface.execution import (
-    Batch,
-    Plan,
-    Stream,
-    Workshop,
-    in_order,
-    private_copy,
-    resident,
-    settled,
-)
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
+from bnsharp_cli.measurement.surface.layouts import Layout
+from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.outputs import floating, row
 from bnsharp_cli.measurement.surface.passes import Criterion, Observer, Parameters, Passes, Total
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.measurement.surface.stacking import CHUNK, PointsAtOnce, faster
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
+from bnsharp_cli.measurement.surface.threads import map_in_threads
 
 Result = TypeVar("Result")
 
@@ -52,7 +47,8 @@ class LossSurface:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         counter: of passes.
-        workshop: what all surfaces of one module share: copies of it to run on, and plans.
+        pool: copies of the module to run on.
+        plans: how batches are computed, by precision.
         points_at_once: how many points :meth:`values` stacks.
         processes: that share the batches; batch i belongs to number i mod their count.
         share: of all samples that the batches are; a pass over a part counts for that part.
@@ -65,13 +61,14 @@ class LossSurface:
     treatment: NormTreatment
     dtype: torch.dtype
     counter: Counter
-    workshop: Workshop
+    pool: ModulePool
+    plans: ExecutionPlans
     points_at_once: PointsAtOnce
     processes: Processes = ALONE
     share: float = 1.0
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913  one argument for each choice
         cls,
         module: nn.Module,
         batches: Iterable[Batch],
@@ -82,6 +79,7 @@ class LossSurface:
         device: torch.device | str = "cpu",
         points_at_once: PointsAtOnce | None = None,
         processes: Processes = ALONE,
+        layout: Layout = "auto",
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -94,16 +92,17 @@ class LossSurface:
             device: where to compute.
             points_at_once: how many points ``values`` stacks; None for the usual rule.
             processes: that share the batches, all of which each of them is given.
+            layout: of convolutions on the CPU; ``plain`` is torch's own, and safe where its library is not.
 
         Raises:
-            UsageError: fewer batches than processes.
+            UsageError: fewer batches than processes, or an unknown layout.
         """
         private = private_copy(module, device)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
-        shared = (Counter(), Workshop(private), settings, processes)
+        shared = (Counter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
@@ -145,8 +144,8 @@ class LossSurface:
         return [math.fsum(losses) / len(losses) for losses in self.batch_losses(points)]
 
     def batch_losses(self, points: Sequence[Parameters]) -> list[list[float]]:
-        """The loss of every batch at several points, one after the other or stacked: see ``points_at_once``."""
-        size = min(len(points), self.how_many_at_once(points))
+        """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
+        size = min(len(points), self.stack_size())
         own = self._stacked_losses(points, size) if size > 1 else None
         if own is None:
             own = torch.stack([self._losses(point) for point in points])
@@ -193,7 +192,7 @@ class LossSurface:
 
         Each gradient is the caller's to overwrite; those to come are computed when they are asked for.
         """
-        size = min(len(points), self.how_many_at_once(points))
+        size = min(len(points), self.stack_size())
         for first in range(0, len(points), size):
             group = points[first : first + size]
             stacked = self._stacked_gradients(group) if len(group) > 1 else None
@@ -202,42 +201,37 @@ class LossSurface:
     def outputs(self, point: Point, inputs: Tensor, observer: Observer | None = None) -> list[Tensor]:
         """The network's floating outputs for ``inputs``, differentiable in ``point``; for probes, not counted."""
         cast = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating(self._passes(Plan()).run(cast, inputs, observer))
+        return floating(self._passes(ExecutionPlan()).run(cast, inputs, observer))
 
-    def plan(self) -> Plan:
-        """How this surface runs its batches in this precision; settled once, on a slice of the first batch."""
-        if self.dtype not in self.workshop.plans:
-            passes = self._passes(Plan())
-            self.workshop.plans[self.dtype] = settled(
-                lambda leaves, part: passes.run(leaves, part, fast=True),
-                self.batches[0][0],
-                {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
-            )
-        return self.workshop.plans[self.dtype]
+    def plan(self) -> ExecutionPlan:
+        """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
+        return self.plans.of(self.dtype, self._chosen_plan)
+
+    def stack_size(self) -> int:
+        """The most points that are evaluated at once; 1 for a loop over points."""
+        return self.points_at_once.most(self.plan(), self.device, self.dtype)
 
     @property
     def device(self) -> torch.device:
         """Where the network computes."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
+    def _chosen_plan(self, layout: Layout) -> ExecutionPlan:
+        passes = self._passes(ExecutionPlan())
+        return choose_plan(
+            lambda leaves, part: passes.run(leaves, part, fast=True),
+            self.batches[0][0],
+            {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
+            layout,
+        )
+
     def _over_batches(self, function: Callable[[Batch], Result]) -> Iterator[Result]:
         """``function`` of each of this process's batches, in their order."""
         own = self.processes.own(self.batches)
-        return in_order(function, own, self.plan().batches_at_once(self.device, len(own)))
+        return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
-    def how_many_at_once(self, points: Sequence[Parameters]) -> int:
-        """How many of ``points`` are stacked."""
-        if self.points_at_once.setting != "calibrate" or len(points) == 1:
-            return self.points_at_once.most(self.plan(), self.device, self.dtype)
-        if self.dtype not in self.workshop.stacks:
-            trial = replace(self, batches=self.batches[:1], processes=ALONE)
-            some = points[:CHUNK]
-            wins = faster(lambda: [trial._losses(point) for point in some], lambda: trial._stacked_losses(some, CHUNK))
-            self.workshop.stacks[self.dtype] = CHUNK if wins else 1
-        return self.workshop.stacks[self.dtype]
-
-    def _passes(self, plan: Plan | None = None) -> Passes:
-        return Passes(self.workshop, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+    def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
+        return Passes(self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
 
     def _losses(self, point: Parameters) -> Tensor:
         """Those of this process's batches, on the CPU."""

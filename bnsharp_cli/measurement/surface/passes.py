@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point, Vector
-from bnsharp_cli.measurement.surface.execution import Batch, Plan, Workshop
+from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
+from bnsharp_cli.measurement.surface.layouts import plain
+from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.measurement.surface.outputs import accepting, correct
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
@@ -33,7 +36,7 @@ class Passes:
     """A network, computed in ``dtype`` at parameters that :meth:`cast` or :meth:`stack` prepared.
 
     Attributes:
-        workshop: copies of the module to run on.
+        pool: copies of the module to run on.
         criterion: the loss of one batch.
         buffers: running statistics and the like, cloned for every pass.
         treatment: how norms are computed.
@@ -41,12 +44,12 @@ class Passes:
         plan: memory layout.
     """
 
-    workshop: Workshop
+    pool: ModulePool
     criterion: Criterion
     buffers: Mapping[str, Tensor]
     treatment: NormTreatment
     dtype: torch.dtype
-    plan: Plan
+    plan: ExecutionPlan
 
     def cast(self, point: Parameters) -> Point:
         """A copy of ``point`` in the network's arithmetic and layout."""
@@ -95,11 +98,11 @@ class Passes:
             name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
             for name, buffer in self.buffers.items()
         }
-        local = inputs.to(self.dtype) if inputs.is_floating_point() else inputs
+        local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
         state = {**cast, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
-            self.workshop.module() as module,
+            self.pool.module() as module,
             NormInterception(self.treatment, observer, names, fast_pooling=fast),
             accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
         ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -10,23 +9,23 @@ from typing import Literal, TypeVar
 import torch
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.surface.execution import Plan
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 
 Result = TypeVar("Result")
 
-SMALL = 16 * 2**20
-"""Bytes a float64 batch on the CPU may hold for stacked points to be the faster ones: see benchmarks/WALL_TIME.md."""
+CPU_STACK = 8
+"""Points that are stacked on the CPU; more points take more memory and are no faster."""
 
-CHUNK = 8
-"""Points that go at once on the CPU; beyond it more memory and no more speed."""
+CPU_STACK_BYTES = 16 * 2**20
+"""A float64 batch on the CPU that holds more bytes is faster in a loop over points: see benchmarks/WALL_TIME.md."""
 
-CUDA_CHUNK = 32
-"""Points tried at once on CUDA; halved when memory runs out."""
+CUDA_STACK = 32
+"""Points that are stacked on CUDA; halved when memory runs out."""
 
-CUDA_SMALL = 256 * 2**20
-"""Bytes a batch on CUDA may hold for stacked points to be the faster ones: see benchmarks/RESULTS-cuda.md."""
+CUDA_STACK_BYTES = 256 * 2**20
+"""A batch on CUDA that holds more bytes is faster in a loop over points: see benchmarks/RESULTS-cuda.md."""
 
-Setting = Literal["auto", "loop", "calibrate"] | int
+StackSize = Literal["auto", "loop"] | int
 
 
 @dataclass(frozen=True)
@@ -34,42 +33,29 @@ class PointsAtOnce:
     """How many points are stacked.
 
     Attributes:
-        setting: ``loop`` for none; a number of points; ``auto`` for a rule of device, precision and size, so that two
-            runs compute the same bits; ``calibrate`` for whichever a short timing finds faster, which may differ
-            between two runs in the last bits.
+        setting: ``loop`` evaluates points one after the other; a number stacks that many; ``auto`` decides by device,
+            precision and size alone, so that two runs compute the same bits.
+
+    Raises:
+        UsageError: another word, or a number below 1.
     """
 
-    setting: Setting = "auto"
+    setting: StackSize = "auto"
 
     def __post_init__(self) -> None:
-        known = self.setting in ("auto", "loop", "calibrate") if isinstance(self.setting, str) else self.setting >= 1
+        known = self.setting in ("auto", "loop") if isinstance(self.setting, str) else self.setting >= 1
         if not known:
-            raise UsageError(
-                f"points_at_once: expected auto, loop, calibrate or a positive number, found {self.setting!r}.",
-                "Use auto.",
-            )
+            raise UsageError.of("points_at_once", "auto, loop or a positive number", self.setting, "Use auto.")
 
-    def most(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> int:
+    def most(self, plan: ExecutionPlan, device: torch.device, dtype: torch.dtype) -> int:
         """The number of points to stack by setting or rule; 1 is a loop."""
         if isinstance(self.setting, int):
             return self.setting
         if self.setting == "loop" or not plan.tried:
             return 1
         if device.type == "cuda":
-            return CUDA_CHUNK if plan.held <= CUDA_SMALL else 1
-        return CHUNK if dtype == torch.float64 and plan.held <= SMALL else 1
-
-
-def faster(looped: Callable[[], object], stacked: Callable[[], object], repeats: int = 3) -> bool:
-    """Whether ``stacked`` is the faster one, by the best of a few interleaved runs after one to warm up."""
-    best = [float("inf"), float("inf")]
-    for _ in range(repeats + 1):
-        for index, run in enumerate((looped, stacked)):
-            began = time.perf_counter()
-            run()
-            if _:
-                best[index] = min(best[index], time.perf_counter() - began)
-    return best[1] < best[0]
+            return CUDA_STACK if plan.held <= CUDA_STACK_BYTES else 1
+        return CPU_STACK if dtype == torch.float64 and plan.held <= CPU_STACK_BYTES else 1
 
 
 def smaller_on_out_of_memory(evaluate: Callable[[int], Result], size: int) -> Result:

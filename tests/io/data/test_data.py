@@ -18,7 +18,7 @@ from bnsharp_cli.io.data import images as io_images
 from bnsharp_cli.io.data.batches import draw_batches, naming, open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import ArraySplit
-from bnsharp_cli.measurement.surface.execution import Stream
+from bnsharp_cli.measurement.surface.data_stream import Stream
 
 
 def image_folder(root: Path, sizes: tuple[int, ...] = (8, 8, 8, 8)) -> Path:

@@ -28,8 +28,8 @@ from bnsharp_cli.measurement.bound.pac_bayes import (
     tighter_complexity,
 )
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.integral import integrate
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.supremum import integrate
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests import cases
 from tests.cases import Quadratic, blocks_by_hand, images, mlp_bn, sample_surface, trained, vectors

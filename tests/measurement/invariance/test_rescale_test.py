@@ -13,7 +13,7 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
-from bnsharp_cli.measurement.invariance.rescale_test import rescale_test, self_test
+from bnsharp_cli.measurement.invariance.rescale_test import measure_copies, self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import images, mlp_bn, vectors
@@ -27,7 +27,7 @@ def report_of(module: nn.Module, batches: Batches, dtype: torch.dtype, **options
     precision = "float64" if dtype == torch.float64 else "float32"
     resolved = MeasureOptions.from_flat(**{"ball_samples": 4, "precision": precision, **options})
     stored = bool(resolved.search == "gradient")
-    return rescale_test(surface, point, blocks, extended, resolved, stored_epsilon=stored)
+    return measure_copies(surface, point, blocks, extended, resolved, stored_epsilon=stored)
 
 
 def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
@@ -107,7 +107,7 @@ def test_a_bias_before_a_norm_breaks_the_invariance_in_running_mode_only() -> No
         point = surface.point()
         blocks = find_blocks(surface, point)
         options = MeasureOptions.from_flat(precision="float64", ball_samples=2)
-        verdicts[statistics] = rescale_test(surface, point, blocks, blocks, options)
+        verdicts[statistics] = measure_copies(surface, point, blocks, blocks, options)
     assert verdicts[True].invariant
     assert all(copy.loss_drift < 1e-12 for copy in verdicts[False].copies)
     assert not verdicts[False].invariant
@@ -118,7 +118,7 @@ def quick_report(module: nn.Module, batches: object, *, statistics: bool = True)
     surface = LossSurface.of(module, batches, batch_statistics=statistics, dtype=torch.float64)
     point = surface.point()
     blocks = find_blocks(surface, point)
-    return rescale_test(surface, point, blocks, blocks, MeasureOptions.from_flat(precision="float64", ball_samples=2))
+    return measure_copies(surface, point, blocks, blocks, MeasureOptions.from_flat(precision="float64", ball_samples=2))
 
 
 def test_norms_of_heads_are_invariant() -> None:
@@ -177,7 +177,7 @@ def test_nothing_to_rescale_is_said() -> None:
     point = surface.point()
     blocks = find_blocks(surface, point)
     with pytest.raises(NotMeasurableError, match="no scale-invariant weights"):
-        rescale_test(surface, point, blocks, blocks, MeasureOptions())
+        measure_copies(surface, point, blocks, blocks, MeasureOptions())
 
 
 def test_a_value_below_resolution_is_no_verdict() -> None:

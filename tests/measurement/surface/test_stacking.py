@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,14 +13,15 @@ from bnsharp_cli.io.data.batches import Batches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.cost import Cost
-from bnsharp_cli.measurement.surface.execution import Plan
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import (
-    CHUNK,
-    CUDA_CHUNK,
-    CUDA_SMALL,
-    SMALL,
+    CPU_STACK,
+    CPU_STACK_BYTES,
+    CUDA_STACK,
+    CUDA_STACK_BYTES,
     PointsAtOnce,
     smaller_on_out_of_memory,
 )
@@ -34,6 +37,12 @@ def untrained() -> nn.Module:
     """A network whose loss is of the size of its logits, so that rounding is relative to it."""
     torch.manual_seed(4)
     return lenet_bn(1, 10, 8)
+
+
+@pytest.fixture
+def without_tf32() -> Iterator[None]:
+    with undisturbed(CUDA):
+        yield
 
 
 def around(point: dict[str, Tensor], count: int) -> list[dict[str, Tensor]]:
@@ -131,35 +140,17 @@ def test_a_network_that_vmap_cannot_follow_falls_back_to_the_loop() -> None:
 
 
 def test_the_usual_rule_is_one_of_device_precision_and_size() -> None:
-    auto, small, large = PointsAtOnce(), Plan(held=SMALL, tried=True), Plan(held=SMALL + 1, tried=True)
+    auto = PointsAtOnce()
+    small, large = (ExecutionPlan(held=CPU_STACK_BYTES + more, tried=True) for more in (0, 1))
     assert auto.most(small, CPU, torch.float32) == 1
-    assert auto.most(small, CPU, torch.float64) == CHUNK
+    assert auto.most(small, CPU, torch.float64) == CPU_STACK
     assert auto.most(large, CPU, torch.float64) == 1
-    assert auto.most(large, CUDA, torch.float32) == CUDA_CHUNK
-    assert auto.most(Plan(held=CUDA_SMALL, tried=True), CUDA, torch.float64) == CUDA_CHUNK
-    assert auto.most(Plan(held=CUDA_SMALL + 1, tried=True), CUDA, torch.float64) == 1
-    assert auto.most(Plan(), CUDA, torch.float32) == 1
+    assert auto.most(large, CUDA, torch.float32) == CUDA_STACK
+    assert auto.most(ExecutionPlan(held=CUDA_STACK_BYTES, tried=True), CUDA, torch.float64) == CUDA_STACK
+    assert auto.most(ExecutionPlan(held=CUDA_STACK_BYTES + 1, tried=True), CUDA, torch.float64) == 1
+    assert auto.most(ExecutionPlan(), CUDA, torch.float32) == 1
     assert PointsAtOnce("loop").most(small, CUDA, torch.float64) == 1
     assert PointsAtOnce(5).most(large, CPU, torch.float32) == 5
-
-
-def test_a_calibration_is_made_once_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def stacked_wins(looped, stacked) -> bool:
-        looped()
-        stacked()
-        asked.append(True)
-        return True
-
-    monkeypatch.setattr("bnsharp_cli.measurement.surface.loss_surface.faster", stacked_wins)
-    surface = LossSurface.of(mlp_bn(), vectors(), points_at_once=PointsAtOnce("calibrate"))
-    points = around(surface.point(), 4)
-    first, again = surface.values(points), surface.values(points)
-    assert first == again
-    assert asked == [True]
-    assert surface.workshop.stacks == {torch.float32: CHUNK}
-    assert surface.counter.cost == Cost(forward=8)
 
 
 def test_out_of_memory_is_tried_again_with_half_as_many() -> None:
@@ -202,7 +193,7 @@ def test_a_network_out_of_memory_gets_smaller_stacks_not_a_wrong_remedy(monkeypa
     assert sizes == [8, 4, 2]
 
 
-@pytest.mark.parametrize("setting", ["fast", 0, -1])
+@pytest.mark.parametrize("setting", ["fast", "calibrate", 0, -1])
 def test_unknown_settings_are_refused(setting: object) -> None:
     with pytest.raises(UsageError, match=f"points_at_once: .* found {setting!r}"):
         PointsAtOnce(setting)
@@ -218,11 +209,8 @@ def test_cuda_agrees_with_the_cpu_within_rounding(
     digit_batches: Batches,
     dtype: torch.dtype,
     setting: str | int,
-    monkeypatch: pytest.MonkeyPatch,
+    without_tf32: None,
 ) -> None:
-    for products in (torch.backends.cudnn.conv, torch.backends.cuda.matmul):
-        monkeypatch.setattr(products, "fp32_precision", "ieee")
-
     def surface(device: str) -> LossSurface:
         return LossSurface.of(
             untrained,

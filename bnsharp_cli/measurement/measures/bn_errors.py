@@ -1,0 +1,80 @@
+"""How far a value of BN-Sharpness may be off: by its integral, by rounding, and by the choice of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.integral import Integral
+from bnsharp_cli.measurement.measures.measurement import Uncertainty
+from bnsharp_cli.measurement.measures.objective import SegmentObjective
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.rounding import direction_rounding
+from bnsharp_cli.measurement.measures.sampling import Sampling, measured_sampling
+from bnsharp_cli.measurement.measures.supremum import Supremum
+from bnsharp_cli.measurement.surface.cost import Cost
+
+_NEARLY_LINEAR = 0.1
+"""Where limit/value is within this of one, gradients alone tell how the value depends on the samples."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The errors of one value.
+
+    Attributes:
+        quadrature: of the integral.
+        floor: what rounding alone can have contributed, through the losses and through the direction.
+        sampling: how the value depends on the samples, if that was estimated.
+        sampling_error: the distance to the cross-fitted value, the other end of the hull.
+        cost: the passes that only the errors needed.
+    """
+
+    quadrature: float
+    floor: float
+    sampling: Sampling | None
+    sampling_error: float | None
+    cost: Cost
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """As a measurement has them."""
+        return Uncertainty(self.quadrature, self.floor, self.sampling_error)
+
+
+def estimate_errors(
+    objective: SegmentObjective,
+    blocks: Blocks,
+    supremum: Supremum,
+    integral: Integral,
+    by_gradients: Sampling | None,
+    options: MeasureOptions,
+) -> Errors:
+    """The errors of F(v)^{1/p}.
+
+    Args:
+        objective: F^{1/p}.
+        blocks: which rows scale together.
+        supremum: where v was found.
+        integral: F(v)^{1/p}.
+        by_gradients: how Σ_i r_i‖∇_iL‖ depends on the samples.
+        options: δ, the wanted error, and whether the samples' part may cost passes.
+    """
+    counter, value = objective.surface.counter, integral.value
+    by_direction = direction_rounding(integral.mean, supremum.best.gap, objective.surface, options)
+    before = counter.cost
+    if options.uncertainty == "full":
+        sampling = measured_sampling(integral.surface, objective.theta, blocks, options, value)
+    else:
+        sampling = by_gradients.in_proportion(value) if by_gradients and _nearly_linear(objective, value) else None
+    return Errors(
+        quadrature=integral.mean.error,
+        floor=integral.floor + by_direction,
+        sampling=sampling,
+        sampling_error=None if sampling is None else abs(value - sampling.cross_fitted),
+        cost=integral.floor_cost + (counter.cost - before),
+    )
+
+
+def _nearly_linear(objective: SegmentObjective, value: float) -> bool:
+    return value != 0 and abs(objective.limit / value - 1) <= _NEARLY_LINEAR

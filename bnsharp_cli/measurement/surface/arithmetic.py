@@ -1,0 +1,50 @@
+"""The arithmetic that surroundings cannot change: whatever modes and switches a program has set, the numbers agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Compute as if nothing around had been set, and leave everything around as it was.
+
+    Inside, inference mode and autocast are off, gradients are on, and on CUDA convolutions and matrix products use full
+    float32 instead of TF32. Afterwards the modes, both switches and torch's random state are what they were.
+
+    Args:
+        device: where to compute.
+
+    >>> with torch.no_grad(), undisturbed(torch.device("cpu")):
+    ...     torch.is_grad_enabled()
+    True
+    """
+    on_cuda = device.type == "cuda"
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.random.fork_rng(devices=[device] if on_cuda else []))
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        if on_cuda:
+            stack.enter_context(_without_tf32())
+        yield
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Full float32 in convolutions and matrix products on CUDA.
+
+    These switches are the only ones touched: torch refuses to read its older ``allow_tf32`` once they are set.
+    """
+    switches = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]  # stubs lag behind
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision

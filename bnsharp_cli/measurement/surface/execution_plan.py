@@ -1,0 +1,142 @@
+"""How batches are computed: in which memory layout, and how many side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.surface.layouts import IMAGES, Layout, channels_last, plain, right_channels_last
+
+IN_FLIGHT_BYTES = 128 * 2**20
+"""What batches that run beside the first may hold; it keeps peak memory near that of one training step."""
+
+REGISTER = 8
+"""float32 numbers in an AVX2 register: channels last wins where the channels fill registers, and loses where not."""
+
+_TRIAL_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """How a surface computes its batches.
+
+    It follows from shapes, sizes and the precision alone, so that the same command always computes the same bits.
+
+    Attributes:
+        channels_last: the memory layout of kernels of images, which that of convolutions' outputs follows.
+        held: bytes that a batch keeps for its backward pass, gradient included.
+        tried: whether the network was run on a slice of a batch, so that ``held`` is known.
+    """
+
+    channels_last: bool = False
+    held: int = 0
+    tried: bool = False
+
+    def batches_at_once(self, device: torch.device, batches: int) -> int:
+        """How many of ``batches`` run side by side, sharing torch's threads between them."""
+        if not self.tried or device.type != "cpu" or "OpenMP" not in torch.__config__.parallel_info():
+            return 1
+        return max(1, min(torch.get_num_threads(), batches, 1 + IN_FLIGHT_BYTES // max(1, self.held)))
+
+    def lay_out(self, tensor: Tensor) -> Tensor:
+        """``tensor`` in this plan's memory layout."""
+        return channels_last(tensor) if self.channels_last else plain(tensor)
+
+
+class ExecutionPlans:
+    """The plan for each precision of one network, chosen when it is first asked for.
+
+    Raises:
+        UsageError: an unknown layout.
+    """
+
+    def __init__(self, layout: Layout = "auto") -> None:
+        if layout not in get_args(Layout):
+            raise UsageError.of("layout", "auto or plain", layout, "Use auto.")
+        self._layout = layout
+        self._chosen: dict[torch.dtype, ExecutionPlan] = {}
+
+    def of(self, dtype: torch.dtype, choose: Callable[[Layout], ExecutionPlan]) -> ExecutionPlan:
+        """The plan for ``dtype``; ``choose`` is asked for it once, and told which layouts it may choose from."""
+        if dtype not in self._chosen:
+            self._chosen[dtype] = choose(self._layout)
+        return self._chosen[dtype]
+
+
+def choose_plan(
+    run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point, layout: Layout = "auto"
+) -> ExecutionPlan:
+    """The best plan with which the network runs, tried with a gradient on a slice of a batch.
+
+    Channels last is chosen only where torch's convolutions are known to be right in it and the network computes the
+    same as in the plain layout: see :func:`right_channels_last`. A network that reshapes with ``view`` may refuse it.
+
+    Args:
+        run: the network, from parameters and inputs.
+        inputs: those of a whole batch.
+        point: parameters, in the precision and on the device of the computation.
+        layout: ``plain`` excludes channels last.
+
+    Returns:
+        An untried plan where the network does not run on the slice.
+    """
+    part = inputs[:_TRIAL_SAMPLES]
+    for plan in _candidates(inputs.device, point):
+        if plan.channels_last and (layout == "plain" or not right_channels_last(run, point, part)):
+            continue
+        leaves = {name: plan.lay_out(tensor).detach().requires_grad_() for name, tensor in point.items()}
+        saved = SavedBytes([*leaves.values(), *point.values(), part])
+        with contextlib.suppress(NotMeasurableError), torch.enable_grad():
+            with saved_tensors_hooks(saved, _nothing_back):
+                run(leaves, part)
+            gradient = sum(leaf.nbytes for leaf in leaves.values())
+            return replace(plan, held=gradient + saved.total * len(inputs) // len(part), tried=True)
+    return ExecutionPlan()
+
+
+def _candidates(device: torch.device, point: Point) -> tuple[ExecutionPlan, ...]:
+    """Plans to try, the fastest first."""
+    kernels = [tensor for tensor in point.values() if tensor.ndim == IMAGES]
+    filled = bool(kernels) and all(kernel.shape[0] % REGISTER == 0 for kernel in kernels)
+    faster = filled and device.type == "cpu" and kernels[0].dtype == torch.float32
+    return (ExecutionPlan(channels_last=True), ExecutionPlan()) if faster else (ExecutionPlan(),)
+
+
+class SavedBytes:
+    """Counts the bytes that autograd keeps for a backward pass, each storage once; used as a hook for saved tensors.
+
+    It holds the storages itself for as long as it lives and hands nothing back to autograd: a hook that returned an
+    output of its own node would make a cycle that is never freed.
+
+    Args:
+        known: tensors whose storages do not count.
+    """
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        self._storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in known}
+        self._known = self._bytes()
+
+    @property
+    def total(self) -> int:
+        """Bytes that were saved, without what was known."""
+        return self._bytes() - self._known
+
+    def __call__(self, tensor: Tensor) -> None:
+        """Count ``tensor``."""
+        storage = tensor.untyped_storage()
+        self._storages[storage.data_ptr()] = storage
+
+    def _bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self._storages.values())
+
+
+def _nothing_back(_: None) -> Tensor:
+    raise RuntimeError("a trial run has no backward pass")

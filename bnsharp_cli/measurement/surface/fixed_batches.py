@@ -1,0 +1,73 @@
+"""Batches as people have them, read once into a list of (inputs, targets)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.surface.adapters import Nested
+from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.outputs import converted
+
+BatchesLike = Iterable[Any]
+"""Batches of (inputs, targets), or mappings that hold the targets under one of ``LABELS``."""
+
+LABELS = ("labels", "label", "targets", "target")
+
+_PAIRS = "Pass a list of (inputs, targets), such as [(inputs, targets)]."
+
+
+def fixed_batches(batches: BatchesLike) -> list[Batch]:
+    """All batches, read once.
+
+    Raises:
+        UsageError: none, or not pairs of inputs and targets.
+    """
+    if isinstance(batches, Mapping | Tensor) or not isinstance(batches, Iterable):
+        raise UsageError.of_type("batches", "a list or a loader", batches, _PAIRS)
+    fixed = [_pair(batch) for batch in batches]
+    if not fixed:
+        raise _unexpected("at least one (inputs, targets) pair", "none", "Pass a list.")
+    return fixed
+
+
+def _pair(batch: Any) -> Batch:
+    if isinstance(batch, Mapping):
+        label = next((name for name in LABELS if name in batch), None)
+        if label is None:
+            names = ", ".join(map(str, batch))
+            raise UsageError(
+                f"{named('batches')}: no targets in {{{names}}}, expected one of {', '.join(LABELS)}.",
+                _PAIRS,
+                argument="batches",
+                expected="targets",
+                found=list(batch),
+            )
+        batch = ({key: value for key, value in batch.items() if key != label}, batch[label])
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        found = f"{len(batch)} entries" if isinstance(batch, list | tuple) else f"a {type(batch).__name__}"
+        raise _unexpected("(inputs, targets) in each batch", found, _PAIRS)
+    inputs, targets = (_tensors(part) for part in batch)
+    if not inputs.shape or not targets.shape:
+        raise _unexpected("a batch of examples", "a single number", _PAIRS)
+    return inputs, targets
+
+
+def _tensors(value: Any) -> Tensor:
+    """A tensor that autograd may use, or tensors in containers that look like one."""
+    if isinstance(value, Nested):
+        return cast(Tensor, value)
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value)
+    usable = converted(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
+    return usable if isinstance(usable, Tensor) else cast(Tensor, Nested.of(usable))
+
+
+def _unexpected(expected: str, found: str, remedy: str) -> UsageError:
+    reason = f"{named('batches')}: expected {expected}, found {found}."
+    return UsageError(reason, remedy, argument="batches", expected=expected, found=found)
