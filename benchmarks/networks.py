@@ -13,10 +13,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnsharp_cli.core.rescale import random_factors
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.workflows.subject import embedded_checkpoint
@@ -69,7 +71,7 @@ def lenet(samples: int, batch_size: int) -> Problem:
     checkpoint = load_checkpoint(embedded_checkpoint(SAMPLE))
     metadata = checkpoint.metadata
     module = build_architecture(metadata["architecture"], metadata["architecture_options"])
-    fit(module, checkpoint)
+    load_weights(module, checkpoint)
     preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
     return Problem(_plain(module), draw_batches(open_data("digits"), samples, batch_size, 0, preprocessing).batches)
 

@@ -22,8 +22,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -38,7 +39,7 @@ def lenet(samples: int) -> LossSurface:
     """The sample network on random images: how long a pass takes does not depend on what they show."""
     checkpoint = load_checkpoint(embedded_checkpoint("cifar10-lenet"))
     module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    fit(module, checkpoint)
+    load_weights(module, checkpoint)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(samples, 3, 32, 32, generator=generator)
     labels = torch.randint(10, (samples,), generator=generator)

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -65,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     checkpoint = load_checkpoint(embedded_checkpoint("cifar10-lenet"))
     network = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    fit(network, checkpoint)
+    load_weights(network, checkpoint)
     data, preprocessing = open_data(arguments.cifar), Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
     options = MeasureOptions(uncertainty=arguments.uncertainty)
 

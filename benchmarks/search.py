@@ -24,10 +24,12 @@ from torch.nn import functional
 from torchvision.models import resnet18
 
 from bnsharp_cli.core.point import Point, add_scaled, scaled
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
@@ -91,7 +93,7 @@ def cifar_lenet(data: str) -> Subject:
     """The sample checkpoint on 128 CIFAR-10 images."""
     checkpoint = load_checkpoint(embedded_checkpoint("cifar10-lenet"))
     network = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    fit(network, checkpoint)
+    load_weights(network, checkpoint)
     preprocessing = Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
     return _subject(LossSurface.of(network, draw_batches(open_data(data), 128, 128, 0, preprocessing).batches))
 

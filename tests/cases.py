@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.core.spheres import Rows
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.workflows.subject import embedded_checkpoint
@@ -150,6 +152,6 @@ def sample_surface(name: str, samples: int = 2048, batch_size: int = 256, seed: 
     """A digits network that travels with the package, on its training images."""
     checkpoint = load_checkpoint(embedded_checkpoint(name))
     module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    fit(module, checkpoint)
+    load_weights(module, checkpoint)
     preprocessing = Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
     return LossSurface.of(module, draw_batches(open_data("digits"), samples, batch_size, seed, preprocessing).batches)

@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data.batches import Batches, draw_batches, open_data
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.workflows.subject import embedded_checkpoint
 from tests.cases import trained
 
@@ -33,12 +35,12 @@ def sample_path() -> Path:
 def sample_network(sample_path: Path) -> nn.Module:
     checkpoint = load_checkpoint(sample_path)
     module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    fit(module, checkpoint)
+    load_weights(module, checkpoint)
     return module
 
 
 @pytest.fixture(scope="session")
-def digit_batches(sample_path: Path) -> Batches:
+def digit_batches(sample_path: Path) -> DrawnBatches:
     preprocessing = Preprocessing.from_dict(load_checkpoint(sample_path).metadata["preprocessing"])
     return draw_batches(open_data("digits"), 512, 256, 0, preprocessing)
 

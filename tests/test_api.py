@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import bnsharp_cli
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from tests.cases import mlp_bn, vectors
 
 
-def test_measure_is_what_the_command_measures(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_measure_is_what_the_command_measures(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     result = bnsharp_cli.measure(sample_network, digit_batches.batches)
     assert result.name == "bn"
     assert result.value == pytest.approx(result.details["limit"], rel=0.05)
@@ -268,7 +268,7 @@ def test_the_package_itself_is_light() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS, but there was no current CUDA context")
-def test_cuda_agrees_with_the_cpu_within_rounding(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_cuda_agrees_with_the_cpu_within_rounding(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, and torch sees none")
     on_cpu = bnsharp_cli.measure(sample_network, digit_batches.batches, precision="float64")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data.batches import open_data
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import build_architecture
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.training.examples import Resident
 from bnsharp_cli.training.loop import evaluate
 from bnsharp_cli.workflows.subject import embedded_checkpoint
@@ -33,7 +34,7 @@ def test_small_and_without_a_bias_before_a_norm(name: str) -> None:
 def test_the_recorded_figures_are_those_of_the_weights(name: str) -> None:
     checkpoint = load_checkpoint(embedded_checkpoint(name))
     module = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    fit(module, checkpoint)
+    load_weights(module, checkpoint)
     record = checkpoint.metadata["training"]
     preprocessing = Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
     for split in ("train", "test"):

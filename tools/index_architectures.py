@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 import bnsharp_cli.io.networks
-from bnsharp_cli.io.networks import outline_index as index
-from bnsharp_cli.io.networks.constructors import ARGUMENTS, family, to_be_loaded
-from bnsharp_cli.io.networks.outlines import Skeleton, skeleton
+from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, construct_for_loading, family
+from bnsharp_cli.io.networks.outline_index import index_entry, index_text
+from bnsharp_cli.io.networks.outlines import Outline, outline_of
 
 TARGET = Path(bnsharp_cli.io.networks.__file__).parent / "architectures.json"
 _WITH_AND_WITHOUT = ({"aux_logits": True}, {"aux_logits": False})
@@ -50,17 +50,17 @@ def known_specs() -> list[str]:
 
 def lines(specs: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The lines of the index for ``specs``, in their order; networks without a classifier are left out."""
-    found: dict[tuple[object, ...], tuple[Skeleton, list[Constructor]]] = {}
+    found: dict[tuple[object, ...], tuple[Outline, list[Constructor]]] = {}
     for number, spec in enumerate(specs):
         _progress(f"outline {number + 1}: {spec}")
         for options in VARIANTS.get(spec, ({},)):
-            built = skeleton(spec, options)
-            line = index.entry(built, ())
+            built = outline_of(spec, options)
+            line = index_entry(built, ())
             key = (line["names"], line["shapes"], built.classes, built.channels)
             found.setdefault(key, (built, []))[1].append((spec, options))
     for built, constructors in found.values():
         if built.classes:
-            yield index.entry(built, same_functions(constructors))
+            yield index_entry(built, same_functions(constructors))
 
 
 def same_functions(constructors: Sequence[Constructor]) -> list[list[str]]:
@@ -81,7 +81,7 @@ def same_functions(constructors: Sequence[Constructor]) -> list[list[str]]:
 
 def _answer(spec: str, options: Mapping[str, Any]) -> Tensor | None:
     """What the network with fixed random weights says of two fixed images, in float64; None if it is too large."""
-    module = to_be_loaded(spec, {ARGUMENTS[family(spec)].classes: _CLASSES, **options})
+    module = construct_for_loading(spec, {ARGUMENT_NAMES[family(spec)].classes: _CLASSES, **options})
     if sum(parameter.numel() for parameter in module.parameters()) > _LARGEST:
         return None
     module = module.double().eval()
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = parser.parse_args(arguments).only
     specs = [spec for spec in known_specs() if only is None or fnmatch(spec, only)]
     versions = {library: version(library).partition("+")[0] for library in ("torchvision", "timm")}
-    text = index.write(lines(specs), versions)
+    text = index_text(lines(specs), versions)
     if only is None:
         TARGET.write_text(text, encoding="utf-8")
     else:

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.io.checkpoints.checkpoint import FORMAT
-from bnsharp_cli.io.files.printable_text import one_line, plain
-from bnsharp_cli.io.networks.architecture import GUESS, METADATA, OPTION, Identity
+from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
+from bnsharp_cli.io.files.printable_text import one_line, printable
+from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.json import blocks_entry
 from bnsharp_cli.report.tree import Branch, Leaf, Line, drawn, grow
@@ -64,11 +64,11 @@ def inspection_entries(inspection: Inspection) -> dict[str, Any]:
             "notes": list(inspection.notes),
             "architecture": identity.spec or None,
             "architecture_source": identity.source,
-            "architecture_options": plain(identity.options),
+            "architecture_options": printable(identity.options),
             "candidates": [vars(candidate) for candidate in identity.candidates],
             "parameters": None if anatomy is None else sum(tensor.numel() for tensor in anatomy.point.values()),
         },
-        "metadata": plain(checkpoint.metadata),
+        "metadata": printable(checkpoint.metadata),
         "preprocessing": inspection.preprocessing.to_dict() if inspection.preprocessing else None,
         "dtypes": dict(Counter(_dtype(tensor.dtype) for tensor in checkpoint.state_dict.values())),
         "tensors": [
@@ -84,7 +84,7 @@ def inspection_entries(inspection: Inspection) -> dict[str, Any]:
 def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     checkpoint, anatomy = inspection.checkpoint, inspection.anatomy
     yield "checkpoint", one_line(checkpoint.path.name)
-    inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != FORMAT else ""
+    inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != OWN_FORMAT else ""
     yield "format", f"{checkpoint.format}{inside}, sha256 {checkpoint.sha256[:12]}…"
     yield from _network(inspection.identity)
     tensors = checkpoint.state_dict
@@ -98,7 +98,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
         yield from _anatomy(anatomy)
     if inspection.preprocessing is not None:
         yield "images", str(inspection.preprocessing)
-    told = _TOLD if checkpoint.format == FORMAT else ("format",)
+    told = _TOLD if checkpoint.format == OWN_FORMAT else ("format",)
     entries = {name: entry for name, entry in checkpoint.metadata.items() if name not in told}
     shown = list(entries.items()) if every else list(entries.items())[:_ENTRIES]
     for number, (name, entry) in enumerate(shown):
@@ -107,7 +107,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
         yield "", f"and {len(entries) - len(shown)} more entries, see --all"
 
 
-def _network(identity: Identity) -> Iterator[tuple[str, str]]:
+def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
     if identity.spec:
         options = "".join(f", {name}={one_line(repr(value), 40)}" for name, value in identity.options.items())
         yield "network", f"{one_line(identity.spec)}{options} ({_SOURCES[identity.source]})"
@@ -197,7 +197,7 @@ def _dtype(dtype: object) -> str:
 
 
 def _brief(entry: object, every: bool) -> str:
-    bounded = plain(entry)
+    bounded = printable(entry)
     if isinstance(bounded, Mapping):
         text = ", ".join(f"{name}={_value(value)}" for name, value in bounded.items())
     elif isinstance(bounded, list):

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.architecture import Identity, identify
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -75,7 +77,7 @@ class Inspection:
     """
 
     checkpoint: Checkpoint
-    identity: Identity
+    identity: NetworkIdentity
     preprocessing: Preprocessing | None
     anatomy: Anatomy | None
     notes: tuple[str, ...]
@@ -111,8 +113,8 @@ def inspect_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = identity.build(checkpoint)
-    notes += fit(module, checkpoint)
-    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, Override())
+    notes += load_weights(module, checkpoint)
+    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, PreprocessingOverride())
     notes += [origin] if origin else []
     shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
     if shape is None:

@@ -18,13 +18,17 @@ from bnsharp_cli import __version__
 from bnsharp_cli.cli.arguments import parse_numbers, parse_options
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, fit, load_checkpoint
-from bnsharp_cli.io.data.batches import Batches, draw_batches, naming, open_data
-from bnsharp_cli.io.data.criteria import Loss, open_loss
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
+from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.naming import naming
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.io.networks.architecture import GUESS, Identity, identify
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -67,12 +71,12 @@ class Subject:
 
     request: Request
     checkpoint: Checkpoint
-    identity: Identity
+    identity: NetworkIdentity
     module: nn.Module
     data: str
     preprocessing: Preprocessing
-    criterion: Loss
-    batches: Batches
+    criterion: NamedCriterion
+    batches: DrawnBatches
     surface: LossSurface
     point: Point
     loss: float
@@ -150,15 +154,16 @@ def open_subject(request: Request) -> Subject:
     device = chosen_device(request.device)
     checkpoint = load_checkpoint(checkpoint_path(request.checkpoint), request.key)
     module, identity = _network(request, checkpoint)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *fit(module, checkpoint)))
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
     for note in checkpoint.notes:
         notice(request, note)
     spec = _data_spec(request, checkpoint)
-    override = Override(request.image_size, *map(parse_numbers, (request.mean, request.std), ("--mean", "--std")))
+    mean, std = map(parse_numbers, (request.mean, request.std), ("--mean", "--std"))
+    override = PreprocessingOverride(request.image_size, mean, std)
     preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, override)
     if origin:
         notice(request, origin)
-    criterion = open_loss(request.loss, _entries(checkpoint.metadata.get("training")).get("loss"))
+    criterion = open_criterion(request.loss, _entries(checkpoint.metadata.get("training")).get("loss"))
     adapt(module, criterion.tensor_only)
     told = partial(progress, request)
     with naming(spec):
@@ -227,14 +232,14 @@ def checkpoint_path(given: Path | None) -> Path:
     return embedded_checkpoint(name) if prefix == "sample" and colon else given
 
 
-def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, Identity]:
+def _network(request: Request, checkpoint: Checkpoint) -> tuple[nn.Module, NetworkIdentity]:
     identity = identify(checkpoint, request.arch, parse_options(request.arch_option))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return identity.build(checkpoint), identity
 
 
-def _announce(request: Request, identity: Identity, accuracy: float | None) -> None:
+def _announce(request: Request, identity: NetworkIdentity, accuracy: float | None) -> None:
     """Say that the network is a guess, and what speaks for it."""
     if identity.source != GUESS:
         return
@@ -261,7 +266,7 @@ def _data_spec(request: Request, checkpoint: Checkpoint) -> str:
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: Batches, criterion: Loss) -> int:
+def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, criterion: NamedCriterion) -> int:
     """Refuse images that the network does not accept and labels that it cannot be compared with.
 
     Returns:

@@ -14,15 +14,19 @@ from torch import Tensor, nn
 from bnsharp_cli.api import find_blocks
 from bnsharp_cli.cli.arguments import parse_options
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.data.batches import Progress, channel_statistics, label_range, naming, open_data, silent
-from bnsharp_cli.io.data.criteria import Loss, open_loss
-from bnsharp_cli.io.data.library_preprocessing import Override
+from bnsharp_cli.io.data.channel_statistics import channel_statistics
+from bnsharp_cli.io.data.checked_split import CheckedSplit, read_checked, share_of_memory
+from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
+from bnsharp_cli.io.data.labels import label_range
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride
+from bnsharp_cli.io.data.naming import naming
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import Split
-from bnsharp_cli.io.data.whole_split import WholeSplit, read_whole, share_of_memory
 from bnsharp_cli.io.files.printable_text import kind_and_line
-from bnsharp_cli.io.networks.architecture import build_architecture
-from bnsharp_cli.io.networks.constructors import ARGUMENTS, family
+from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, family
+from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
@@ -68,7 +72,7 @@ class Trainee:
     module: nn.Module
     architecture_options: Mapping[str, object]
     preprocessing: Preprocessing
-    criterion: Loss
+    criterion: NamedCriterion
     split: Split
     train: Examples
     test: Examples
@@ -112,23 +116,23 @@ class Trainee:
         return lambda outputs, targets: checked(prediction(outputs) if tensor_only else outputs, targets)
 
 
-def _checked(criterion: Loss, device: torch.device) -> CheckedCriterion:
+def _checked(criterion: NamedCriterion, device: torch.device) -> CheckedCriterion:
     return CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device)
 
 
-def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress: Progress = silent) -> Trainee:
+def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress: ReadingProgress = silent) -> Trainee:
     """Open the data, build the network and evaluate it once.
 
     Raises:
         BnsharpError: whatever does not fit, with its remedy.
     """
-    criterion = open_loss(wanted.loss)
+    criterion = open_criterion(wanted.loss)
     with naming(wanted.data), torch.random.fork_rng(devices=[]):
         torch.manual_seed(wanted.seed)
         splits = [open_data(wanted.data, name, wanted.data_root, wanted.download, progress) for name in _SPLITS]
-        preprocessing = channel_statistics(splits[0], Override(wanted.image_size).apply(Preprocessing()))
+        preprocessing = channel_statistics(splits[0], PreprocessingOverride(wanted.image_size).apply(Preprocessing()))
         budget = share_of_memory(processes)
-        whole = [read_whole(split, preprocessing, budget, progress) for split in splits]
+        whole = [read_checked(split, preprocessing, budget, progress) for split in splits]
         module, options = _untrained(wanted, whole[0])
         examples = [_examples(split) for split in whole]
         _require_fit(wanted.arch, module, examples, [split.targets for split in whole], criterion)
@@ -137,16 +141,16 @@ def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress:
     return Trainee(wanted, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
 
 
-def _examples(split: WholeSplit) -> Examples:
+def _examples(split: CheckedSplit) -> Examples:
     if split.inputs is not None:
         return Resident(split.inputs, split.targets)
     return Streamed(split.read, len(split.targets), split.shape, ahead=split.repeatable)
 
 
-def _untrained(wanted: Wanted, split: WholeSplit) -> tuple[nn.Module, dict[str, object]]:
+def _untrained(wanted: Wanted, split: CheckedSplit) -> tuple[nn.Module, dict[str, object]]:
     """The network with weights from the seed, and its options with what the data decides."""
     labels, resolved = split.targets, parse_options(wanted.arch_option)
-    known = ARGUMENTS.get(family(wanted.arch))
+    known = ARGUMENT_NAMES.get(family(wanted.arch))
     if known is not None:
         classes = math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
         resolved = {known.channels: split.shape[0], known.classes: classes, **resolved}
@@ -162,7 +166,7 @@ def _seeded(arch: str, options: Mapping[str, object], seed: int) -> nn.Module:
 
 
 def _require_fit(
-    arch: str, module: nn.Module, examples: Sequence[Examples], targets: Sequence[Tensor], criterion: Loss
+    arch: str, module: nn.Module, examples: Sequence[Examples], targets: Sequence[Tensor], criterion: NamedCriterion
 ) -> None:
     """Refuse a network that does not accept the images, and labels that it cannot be compared with."""
     images, labels = next(examples[0].batches([torch.arange(min(2, len(examples[0])))]))

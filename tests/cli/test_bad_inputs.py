@@ -129,7 +129,7 @@ def test_what_the_users_code_prints_goes_to_stderr(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "print('importing')\n"
         "from bnsharp_cli.models import lenet_bn\n"
-        "from bnsharp_cli.io.data.sources import digits\n"
+        "from bnsharp_cli.io.data.sources import open_digits\n"
         "def net():\n"
         "    print('building')\n"
         "    network = lenet_bn(1, 10, 8)\n"
@@ -137,7 +137,7 @@ def test_what_the_users_code_prints_goes_to_stderr(tmp_path: Path) -> None:
         "    return network\n"
         "def data(split):\n"
         "    print('opening')\n"
-        "    whole = digits(split)\n"
+        "    whole = open_digits(split)\n"
         "    return list(zip(whole.images, whole.labels))\n"
     )
     arguments = ("--arch", "mine.py:net", "--data", "mine.py:data", *FAST, "--json")

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, seed, settings
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.io.containers.container import read_container
+from bnsharp_cli.io.containers.read_container import read_container
 from tests.hostile.mutations import SPOILED, distributed, spoiled_tables
 
 MOST_SECONDS = 5

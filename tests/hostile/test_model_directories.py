@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnsharp_cli.io.checkpoints.known_classifiers import KINDS, alone, declared
+from bnsharp_cli.io.networks.known_classifiers import KINDS, alone, declared
 from tests.hostile.forge import MARKER
 from tests.hostile.harness import Harness, harness
 from tests.hostile.model_cases import CASES, write

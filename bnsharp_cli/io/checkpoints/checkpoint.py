@@ -1,4 +1,4 @@
-"""Checkpoints in and out: only tensors and plain containers, always ``weights_only=True``."""
+"""Checkpoints in and out, whatever their format: nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.checkpoints.fitting import fit_weights
-from bnsharp_cli.io.checkpoints.model_directory import is_model_directory, read_model_directory, under_own_names
-from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, plain_entries
-from bnsharp_cli.io.containers.container import Container, read_container, verify_state_dict
+from bnsharp_cli.io.checkpoints.common_formats import (
+    is_distributed,
+    is_from_torch_save,
+    is_lightning,
+    is_safetensors,
+    read_common,
+)
+from bnsharp_cli.io.checkpoints.formats import CheckpointFormat, Source
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, is_model_directory, read_model_directory
+from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT, is_own, own_content, read_own
+from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, choose_weights
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 
-FORMAT = "bnsharp/1"
-_OWN_ENTRIES = ("architecture", "architecture_options", "data", "preprocessing", "training")
-_TENSOR_ENTRIES = ("state_dict", "norm_epsilon")
+FORMATS = (
+    CheckpointFormat(HUGGINGFACE, "Directory of save_pretrained.", is_model_directory, read_model_directory),
+    CheckpointFormat(OWN_FORMAT, "File of bnsharp's own.", is_own, read_own),
+    CheckpointFormat("lightning", "File of Lightning's Trainer.", is_lightning, read_common),
+    CheckpointFormat("distributed", "Folder of torch.distributed.checkpoint.", is_distributed, read_common),
+    CheckpointFormat("safetensors", "File of safetensors.", is_safetensors, read_common),
+    CheckpointFormat("state_dict", "File of torch.save with weights in it.", is_from_torch_save, read_common),
+)
+"""Every format, in the order in which a source is held against them: the first that recognises it reads it.
+
+A new format is a module with its recogniser and its reader, and a line here. Formats that a path alone tells come
+before those that ask for ``source.container``, which refuses what it does not know.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +46,7 @@ class Checkpoint:
     Attributes:
         path: the file or directory.
         sha256: of its bytes.
-        format: ``bnsharp/1``, ``state_dict``, ``safetensors``, ``lightning``, ``distributed`` or ``huggingface``.
+        format: the name of one of ``FORMATS``.
         state_dict: parameters and buffers by name, without the marks of DDP and ``torch.compile``.
         metadata: plain entries beside the weights. Our own format has architecture, data, preprocessing, training, …;
             others what they hold under other names than these (``epoch``, ``arch``, ``hyper_parameters``, …).
@@ -41,7 +58,7 @@ class Checkpoint:
     path: Path
     sha256: str
     format: str
-    state_dict: Mapping[str, Tensor]
+    state_dict: NamedTensors
     metadata: Mapping[str, Any] = field(default_factory=dict)
     norm_epsilon: tuple[Tensor, ...] = ()
     key: str = ""
@@ -60,77 +77,37 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         CheckpointRefusedError: with one line of reason and one of remedy.
         UsageError: ``key`` names no weights.
     """
-    stated: dict[str, Any] = {}
-    if is_model_directory(path):
-        container, stated = read_model_directory(path)
-    else:
-        container = read_container(path)
-    content = container.content
-    weights = choose_weights(path, content, key)
+    source = Source(path)
+    known = next(one for one in FORMATS if one.recognises(source))
+    content = known.read(source)
+    weights = choose_weights(path, content.entries, key)
     verify_state_dict(path, weights.tensors)
-    known = _format(container)
     return Checkpoint(
         path=path,
-        sha256=container.sha256,
-        format=known,
+        sha256=content.sha256,
+        format=known.name,
         state_dict=weights.tensors,
-        metadata=_own_metadata(content) if known == FORMAT else {**_metadata(container, weights.key), **stated},
-        norm_epsilon=_norm_epsilon(path, content) if known == FORMAT else (),
+        metadata=content.metadata,
+        norm_epsilon=content.norm_epsilon,
         key=weights.key,
-        notes=(*container.notes, *weights.notes, *_precision_notes(weights.tensors)),
+        notes=(*content.notes, *weights.notes, *_precision_notes(weights.tensors)),
     )
 
 
-def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], **entries: object) -> None:
-    """Write our own format atomically; ``entries`` are plain containers, strings, numbers and tensors."""
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state_dict.items()}
-    content = {"format": FORMAT, "state_dict": tensors, **entries}
+def save_checkpoint(path: Path, state_dict: NamedTensors, **entries: object) -> None:
+    """Write a checkpoint of our own format, whole or not at all.
+
+    Args:
+        path: of the file.
+        state_dict: parameters and buffers by name.
+        **entries: plain containers, strings, numbers and tensors to keep beside them, such as ``architecture``.
+    """
+    content = own_content(state_dict, entries)
     write_atomically(path, lambda stream: torch.save(content, stream))
 
 
-def fit(module: torch.nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Put the checkpoint's weights into ``module``, all of them and nothing else.
-
-    See :func:`~bnsharp_cli.io.checkpoints.fitting.fit_weights` for what is forgiven.
-
-    Returns:
-        What the user should know about it, a line each.
-
-    Raises:
-        CheckpointRefusedError: names or shapes that do not fit the architecture.
-    """
-    source = str(checkpoint.path)
-    return fit_weights(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
-
-
-def _format(container: Container) -> str:
-    if container.content.get("format") == FORMAT:
-        return FORMAT
-    if "pytorch-lightning_version" in container.content:
-        return "lightning"
-    return "state_dict" if container.kind in {"zip", "pickle"} else container.kind
-
-
-def _precision_notes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+def _precision_notes(tensors: NamedTensors) -> tuple[str, ...]:
     halves = {
         str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype in (torch.float16, torch.bfloat16)
     }
     return (f"weights stored as {' and '.join(sorted(halves))} are taken as float32",) if halves else ()
-
-
-def _own_metadata(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: entry for name, entry in content.items() if name not in _TENSOR_ENTRIES}
-
-
-def _metadata(container: Container, key: str) -> dict[str, Any]:
-    """What a stranger's file says; nothing under the names that mean something in our own format."""
-    entries = {**container.metadata, **(plain_entries(container.content) if key else {})}
-    return {name: entry for name, entry in entries.items() if name not in _OWN_ENTRIES}
-
-
-def _norm_epsilon(path: Path, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    epsilon = content.get("norm_epsilon", [])
-    if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
-        raise CheckpointRefusedError(f"{path}: 'norm_epsilon' is not a list of tensors.", "Write the copy again.")
-    verify_state_dict(path, {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)})
-    return tuple(epsilon)

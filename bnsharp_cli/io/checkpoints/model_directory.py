@@ -6,24 +6,18 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from bnsharp_cli.errors import CheckpointRefusedError, named
+from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
+from bnsharp_cli.io.containers.read_container import read_container
+from bnsharp_cli.io.containers.untrusted_files import open_untrusted
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
-from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.checkpoints.fitting import BATCH_COUNT, Comparison, misfit, widest
-from bnsharp_cli.io.checkpoints.known_classifiers import KINDS, alone, declared
-from bnsharp_cli.io.containers.container import Container, read_container
-from bnsharp_cli.io.containers.open_file import opened
-from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.outline_limits import Bounded, TooLargeError
-
-KIND = "huggingface"
+HUGGINGFACE = "huggingface"
+"""The format, and what the names of networks that transformers builds begin with."""
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -36,21 +30,25 @@ _NEVER = {
     "attribute_map": "it gives its settings other names (attribute_map), which transformers never writes",
     "quantization_config": "its weights are quantised",
 }
-_INSTEAD = "Write the directory with model.save_pretrained, or name its weights file with --arch file.py:factory."
+_INSTEAD = (
+    f"Write the directory with model.save_pretrained, or name its weights file with {named('arch')} file.py:factory."
+)
 
 
-def is_model_directory(path: Path) -> bool:
-    """Whether ``path`` is a directory with a ``config.json``."""
+def is_model_directory(source: Source) -> bool:
+    """Whether it is a directory with a ``config.json``."""
+    path = source.path
     return os.path.isdir(path) and os.path.lexists(path / _CONFIG)  # noqa: PTH112 - Path.is_dir raises where it may not look
 
 
-def read_model_directory(directory: Path) -> tuple[Container, dict[str, Any]]:
+def read_model_directory(source: Source) -> CheckpointContent:
     """The weights of a directory, and what it says of the network: ``architecture``, ``config``, ``preprocessing``.
 
     Raises:
         CheckpointRefusedError: it asks for code of its own, names files elsewhere or lacks some.
     """
-    config = _read_config(directory)
+    directory = source.path
+    config = read_configuration(directory)
     described = json.dumps(config, sort_keys=True).encode()
     stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(directory, config)}
     tensors: dict[str, Any] = {}
@@ -59,135 +57,47 @@ def read_model_directory(directory: Path) -> tuple[Container, dict[str, Any]]:
     for name, expected in _weight_files(directory):
         container = read_container(_member(directory, name))
         if expected is not None and set(container.content) != expected:
-            raise _refused(directory, f"{one_line(name)} does not hold the tensors that the index promises")
+            raise refusal(directory, f"{one_line(name)} does not hold the tensors that the index promises")
         tensors |= container.content
         notes |= dict.fromkeys(container.notes)
         digest.update(f"{name} {container.sha256}\n".encode())
-    return Container(KIND, tensors, digest.hexdigest(), notes=tuple(notes)), stated
+    return CheckpointContent(tensors, digest.hexdigest(), stated, notes=tuple(notes))
 
 
-def build_network(directory: Path, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network that ``config.json`` describes, built by transformers alone; it returns its logits.
-
-    Args:
-        directory: that has the ``config.json``.
-        weights: for it; a configuration of a far larger network is refused before any memory is taken.
+def read_configuration(directory: Path) -> dict[str, Any]:
+    """``config.json``, if it describes a network of the library itself with floating weights.
 
     Raises:
-        UsageError: transformers is not installed.
-        CheckpointRefusedError: no image classifier that transformers builds by itself, or not one of these weights.
+        CheckpointRefusedError: it asks for code, for another network's weights, or for a network of no sensible size.
     """
-    config = _read_config(directory)
-    kind = config["model_type"]
-    if kind not in KINDS:
-        raise _refused(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")
-    try:
-        import transformers
-    except ImportError as error:
-        raise UsageError("transformers is not installed.", "Install it: pip install 'bnsharp[huggingface]'.") from error
-    try:
-        with alone():
-            with torch.device("meta"), Bounded(weights.values()) as bounded:
-                outline = _constructed(transformers, config)
-                bounded.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
-            module = _constructed(transformers, config)
-    except TooLargeError as error:
-        raise _refused(directory, f"its configuration is not of a network of these weights: {error}") from error
-    except Exception as error:  # transformers raises whatever a configuration makes it stumble over
-        raise _refused(directory, f"its configuration cannot be built: {one_line(error)}") from error
-    module.register_forward_hook(_logits)
-    return module
-
-
-def _constructed(transformers: Any, config: Mapping[str, Any]) -> nn.Module:
-    """The network of a configuration, with none of its settings that its class does not declare."""
-    kind = transformers.CONFIG_MAPPING[config["model_type"]]
-    module: nn.Module = transformers.AutoModelForImageClassification.from_config(
-        kind.from_dict(declared(kind, config)), attn_implementation="eager", trust_remote_code=False
-    )
-    return module
-
-
-def under_own_names(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
-    """Weights as ``module`` names them: transformers keeps the names that earlier versions of a network had in files.
-
-    Args:
-        module: any network; those that transformers does not have are given their tensors as they are.
-        tensors: as the file names them.
-        source: the file, for the messages.
-
-    Raises:
-        CheckpointRefusedError: they are not the weights of ``module``.
-    """
-    transformers = sys.modules.get("transformers")
-    known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
-    if transformers is None or not known or set(tensors) == set(module.state_dict()):
-        return tensors
-    with alone(), _silent(transformers.logging), torch.random.fork_rng(devices=[]):
-        loaded, report = type(module).from_pretrained(  # type: ignore[attr-defined]  # it is transformers'
-            None,
-            config=module.config,
-            state_dict=dict(tensors),
-            dtype=widest(tensors.values()),
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    missing = [name for name in sorted(report["missing_keys"]) if not name.endswith(BATCH_COUNT)]
-    misshapen = [
-        f"{one_line(name)} is {tuple(found)}, expected {tuple(wanted)}"
-        for name, found, wanted in report["mismatched_keys"]
-    ]
-    comparison = Comparison(tuple(missing), tuple(sorted(report["unexpected_keys"])), tuple(sorted(misshapen)))
-    if comparison.differences:
-        raise misfit(source, comparison)
-    named: dict[str, Tensor] = loaded.state_dict()
-    return named
-
-
-@contextmanager
-def _silent(logging: Any) -> Iterator[None]:
-    """Without the reports and the progress bar of transformers, which says on stderr what we say in one line."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
-
-
-def _logits(_module: nn.Module, _inputs: object, outputs: Any) -> Tensor:
-    logits: Tensor = outputs.logits
-    return logits
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    """``config.json``, if it describes a network of the library itself with floating weights."""
     config = _json(directory, _CONFIG)
     for key, value in _entries(config):
         if key in _NEVER:
-            raise _refused(directory, _NEVER[key])
+            raise refusal(directory, _NEVER[key])
         if key == "use_pretrained_backbone" and value:
-            raise _refused(directory, "it asks for another network's weights (use_pretrained_backbone)")
+            raise refusal(directory, "it asks for another network's weights (use_pretrained_backbone)")
     layers = [value for key, value in _entries(config) if _LAYERS.search(key)]
     depths = [value for entry in layers for value in (entry if isinstance(entry, list) else [entry])]
     if sum(value for value in depths if isinstance(value, int)) > _MOST_LAYERS:
-        raise _refused(directory, f"its configuration is of more than {_MOST_LAYERS} layers")
+        raise refusal(directory, f"its configuration is of more than {_MOST_LAYERS} layers")
     if any(isinstance(value, int) and value > _LARGEST_NUMBER for level in _levels(config) for value in level):
-        raise _refused(directory, f"its configuration has a number above {_LARGEST_NUMBER:,}")
+        raise refusal(directory, f"its configuration has a number above {_LARGEST_NUMBER:,}")
     return config
+
+
+def refusal(directory: Path, reason: str) -> CheckpointRefusedError:
+    """The refusal of a directory for a reason that follows "is not read: "."""
+    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD)
 
 
 def _architecture(directory: Path, config: Mapping[str, Any]) -> str:
     """What builds the network: transformers, or timm for the directories that timm writes."""
     kind, name = config.get("model_type"), config.get("architecture")
     if isinstance(kind, str) and kind != "timm_wrapper":
-        return f"{KIND}:{directory.resolve()}"
+        return f"{HUGGINGFACE}:{directory.resolve()}"
     if isinstance(name, str):
         return f"timm:{name}"
-    raise _refused(directory, "its config.json names no model_type")
+    raise refusal(directory, "its config.json names no model_type")
 
 
 def _preprocessing(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,18 +124,18 @@ def _weight_files(directory: Path) -> Iterator[tuple[str, set[str] | None]]:
     """Each file of weights, and for shards the names of the tensors that the index says it holds."""
     there = next((name for name in _WEIGHTS if os.path.lexists(directory / name)), None)
     if there is None:
-        raise _refused(directory, f"it has none of {', '.join(_WEIGHTS)}")
+        raise refusal(directory, f"it has none of {', '.join(_WEIGHTS)}")
     if not there.endswith(".index.json"):
         yield there, None
         return
     listed = _json(directory, there).get("weight_map")
     if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
-        raise _refused(directory, f"{there} has no weight_map from tensors to files")
+        raise refusal(directory, f"{there} has no weight_map from tensors to files")
     shards: dict[str, set[str]] = {}
     for tensor, name in listed.items():
         shards.setdefault(name, set()).add(tensor)
     if len(shards) > _MOST_SHARDS:
-        raise _refused(directory, f"{there} names more than {_MOST_SHARDS} files")
+        raise refusal(directory, f"{there} names more than {_MOST_SHARDS} files")
     yield from shards.items()
 
 
@@ -233,29 +143,29 @@ def _member(directory: Path, name: str) -> Path:
     """The path of a file directly in the directory, or where a Hugging Face cache keeps the files of its snapshots."""
     shown = one_line(name)
     if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
-        raise _refused(directory, f"it names '{shown}', which is no file of the directory itself")
+        raise refusal(directory, f"it names '{shown}', which is no file of the directory itself")
     try:
         root = directory.resolve(strict=True)
         target = (directory / name).resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        raise _refused(directory, f"it lacks '{shown}'") from error
+        raise refusal(directory, f"it lacks '{shown}'") from error
     roots = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
     if target.parent not in roots:
-        raise _refused(directory, f"'{shown}' leads out of it")
+        raise refusal(directory, f"'{shown}' leads out of it")
     return target
 
 
 def _json(directory: Path, name: str) -> dict[str, Any]:
-    with opened(_member(directory, name)) as file:
+    with open_untrusted(_member(directory, name)) as file:
         if file.size > _LARGEST_JSON:
-            raise _refused(directory, f"{name} is larger than 8 MiB")
+            raise refusal(directory, f"{name} is larger than 8 MiB")
         text = file.read(0, file.size)
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _refused(directory, f"{name} is not JSON: {one_line(error)}") from error
+        raise refusal(directory, f"{name} is not JSON: {one_line(error)}") from error
     if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
-        raise _refused(directory, f"{name} is no table of settings")
+        raise refusal(directory, f"{name} is no table of settings")
     return entries
 
 
@@ -281,7 +191,3 @@ def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for entry in level:
             if isinstance(entry, dict):
                 yield from entry.items()
-
-
-def _refused(directory: Path, reason: str) -> CheckpointRefusedError:
-    return CheckpointRefusedError(f"{directory} is not read: {reason}.", _INSTEAD)

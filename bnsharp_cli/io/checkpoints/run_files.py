@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.containers.container import read_container
-from bnsharp_cli.io.files import atomic_writing as atomic
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.io.containers.read_container import read_container
+from bnsharp_cli.io.files.atomic_writing import remove_leftovers, require_writable, write_atomically
+from bnsharp_cli.io.files.printable_text import shown_path
 
-FORMAT = "bnsharp-run/1"
+_RUN_FORMAT = "bnsharp-run/1"
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class RunFiles:
             UsageError: what cannot be written, and why.
         """
         if self.output in (self.state, self.metrics):
-            raise UsageError(f"--output: {self.output} would be two files of this run.", "For example run.pt.")
+            raise UsageError(
+                f"{named('output')}: {shown_path(self.output)} would be two files of this run.",
+                "For example run.pt.",
+                argument="output",
+                expected="a name for the last network",
+                found=str(self.output),
+            )
         for path in (self.output, self.best, self.metrics, self.state):
-            atomic.require_writable(path)
-            atomic.remove_leftovers(path)
+            require_writable(path)
+            remove_leftovers(path)
 
     def load_state(self) -> Mapping[str, Any] | None:
         """What :meth:`save_state` wrote, or None if there is no such file. Nothing in it is executed.
@@ -62,13 +69,15 @@ class RunFiles:
         if not self.state.exists():
             return None
         content = read_container(self.state).content
-        if content.get("format") != FORMAT:
-            raise CheckpointRefusedError(f"{self.state} is not the state of a training run.", "Name another --output.")
+        if content.get("format") != _RUN_FORMAT:
+            raise CheckpointRefusedError(
+                f"{shown_path(self.state)} is not the state of a training run.", f"Name another {named('output')}."
+            )
         return content
 
     def save_state(self, content: Mapping[str, Any]) -> None:
         """Write plain containers, numbers and tensors, whole or not at all."""
-        atomic.write_atomically(self.state, lambda stream: torch.save({"format": FORMAT, **content}, stream))
+        write_atomically(self.state, lambda stream: torch.save({"format": _RUN_FORMAT, **content}, stream))
 
     def begin(self) -> None:
         """Forget an earlier run: its state first, so that no moment has the state of one and the figures of another."""

@@ -9,11 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.containers.container import SAVE_WEIGHTS
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
+
+NamedTensors = Mapping[str, Tensor]
+"""Parameters and buffers by name."""
 
 TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module", "weights", "params")
 """Keys of the weights that an optimiser trained, in the order in which one is taken."""
@@ -21,14 +25,16 @@ TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module"
 AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "swa_model", "swa")
 """Keys of averages of them, taken where nothing else is there."""
 
-MOST_WRAPPERS = 8
-"""How many wrappers around a network are looked through."""
-
 _STATES = re.compile(r"(?i)optim|.*sched|.*scaler|amp$|callbacks$|loops$|rng|random")
 _NO_NETWORK = re.compile(rf"{_STATES.pattern}|hyper_parameters$|criterion|loss")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _AVERAGES = "n_averaged"
+_MOST_WRAPPERS = 8
+"""How many wrappers around a network are looked through."""
+
 _DEPTH = 2
+"""How many levels of entries below a file's own are searched for weights."""
+
 _MOST_MAPPINGS = 256
 
 
@@ -43,7 +49,7 @@ class Weights:
     """
 
     key: str
-    tensors: Mapping[str, Tensor]
+    tensors: NamedTensors
     notes: tuple[str, ...] = ()
 
 
@@ -69,23 +75,25 @@ def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = Non
         return _stripped(key, _named(path, found, key))
     ranked = sorted(found, key=_rank)
     if len(found) > 1 and _rank(ranked[0]) == _rank(ranked[1]):
-        raise CheckpointRefusedError(f"{path} holds several state_dicts: {some(ranked)}.", "Choose one with --key.")
+        raise CheckpointRefusedError(
+            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
+        )
     chosen = ranked[0]
     notes = (
-        (f"{path.name} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken, see --key",)
+        (f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken, see --key",)
         if len(found) > 1
         else ()
     )
     return _stripped(chosen, found[chosen], notes)
 
 
-def find_state_dicts(content: Mapping[str, Any]) -> dict[str, Mapping[str, Tensor]]:
+def find_state_dicts(content: Mapping[str, Any]) -> dict[str, NamedTensors]:
     """All state dicts among ``content`` and two levels of its entries, by their dotted paths.
 
     A state dict is a mapping from names to tensors, one of which at least is no single number; what optimisers,
     schedulers and the like keep is left out, and so is what follows after some hundred entries.
     """
-    found: dict[str, Mapping[str, Tensor]] = {}
+    found: dict[str, NamedTensors] = {}
     level: dict[str, Any] = {"": content}
     for _ in range(_DEPTH + 1):
         found |= {key: mapping for key, mapping in level.items() if _is_state_dict(mapping)}
@@ -112,28 +120,47 @@ def without_wrappers(names: Iterable[str]) -> dict[str, str]:
     ``module.`` goes where every name begins with it, the others wherever they stand.
     """
     plain = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
-    for _ in range(MOST_WRAPPERS):
+    for _ in range(_MOST_WRAPPERS):
         if not all(name.startswith("module.") for name in plain.values()):
             break
         plain = {name: shorter.removeprefix("module.") for name, shorter in plain.items()}
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}
 
 
-def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def shared_prefixes(names: Iterable[str]) -> list[str]:
+    """Nothing, and the first part of the names if all of them share it, and their first two parts, and so on."""
+    rest, prefixes = list(names), [""]
+    while (
+        len(prefixes) <= _MOST_WRAPPERS
+        and rest
+        and all("." in name for name in rest)
+        and len({name.partition(".")[0] for name in rest}) == 1
+    ):
+        prefixes.append(f"{prefixes[-1]}{rest[0].partition('.')[0]}.")
+        rest = [name.partition(".")[2] for name in rest]
+    return prefixes
+
+
+def below(tensors: NamedTensors, prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with ``prefix``, by what follows."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def some(names: Iterable[str], shown: int = 10) -> str:
-    """The first names, fit to print, and how many more there are."""
+def some(names: Iterable[str], shown: int = 10, *, before: str = "") -> str:
+    """The first names, fit to print, each with ``before`` in front of it, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(one_line(name) for name in names[:shown]) + more
+    return ", ".join(f"{before}{one_line(name)}" for name in names[:shown]) + more
 
 
-def _stripped(key: str, tensors: Mapping[str, Tensor], notes: tuple[str, ...] = ()) -> Weights:
+def widest_precision(tensors: Iterable[Tensor]) -> torch.dtype:
+    """float64 if one of the tensors has it, else float32: the precision of a network that takes all of them."""
+    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+
+
+def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> Weights:
     """Weights without wrappers; the count that ``AveragedModel`` keeps beside them becomes a note."""
-    for _ in range(MOST_WRAPPERS):
+    for _ in range(_MOST_WRAPPERS):
         tensors = {name: tensors[longer] for longer, name in without_wrappers(tensors).items()}
         others = {name: tensor for name, tensor in tensors.items() if name != _AVERAGES}
         if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
@@ -145,7 +172,7 @@ def _stripped(key: str, tensors: Mapping[str, Tensor], notes: tuple[str, ...] = 
     return Weights(key, tensors, notes)
 
 
-def _named(path: Path, found: Mapping[str, Mapping[str, Tensor]], key: str) -> Mapping[str, Tensor]:
+def _named(path: Path, found: Mapping[str, NamedTensors], key: str) -> NamedTensors:
     if key in found:
         return found[key]
     for holder in sorted(found, key=len, reverse=True):
@@ -156,7 +183,13 @@ def _named(path: Path, found: Mapping[str, Mapping[str, Tensor]], key: str) -> M
             return part
     parts = {f"{holder}.{name.partition('.')[0]}".removeprefix(".") for holder in found for name in found[holder]}
     known = some([holder for holder in sorted(found, key=_rank) if holder] or sorted(parts))
-    raise UsageError(f"--key: {path} has no weights at '{one_line(key)}'; it has {known}.", "Name one of these.")
+    raise UsageError(
+        f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'; it has {known}.",
+        "Name one of these.",
+        argument="key",
+        expected=f"one of {known}",
+        found=key,
+    )
 
 
 def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedError:
@@ -169,9 +202,13 @@ def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedErro
             if not isinstance(name, str) or not isinstance(value, Tensor):
                 full = f"{key}.{name}".removeprefix(".") if isinstance(name, str) else "an entry without name"
                 found = f"'{one_line(full)}' is a {type(value).__name__}"
-                return CheckpointRefusedError(f"{path}: {found}, expected a tensor of a state_dict.", SAVE_WEIGHTS)
+                return CheckpointRefusedError(
+                    f"{shown_path(path)}: {found}, expected a tensor of a state_dict.", SAVE_WEIGHTS
+                )
     entries = some(name for name in content if isinstance(name, str))
-    return CheckpointRefusedError(f"{path} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS)
+    return CheckpointRefusedError(
+        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS
+    )
 
 
 def _is_state_dict(mapping: Mapping[Any, Any]) -> bool:

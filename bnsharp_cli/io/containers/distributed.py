@@ -18,13 +18,15 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.file_kinds import recognise
-from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile, opened
 from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, Global, PickleRefusedError, require_key
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, Record
 from bnsharp_cli.io.containers.tensor_plans import DTYPES, plain_size
 from bnsharp_cli.io.containers.torch_files import read_torch_file
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.containers.untrusted_files import open_untrusted, require_unchanged
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
+from bnsharp_cli.io.files.regular_files import RegularFile
 
 TABLE = ".metadata"
 _CONVERT = "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE."
@@ -91,24 +93,26 @@ def read_distributed(folder: Path) -> tuple[dict[str, Any], str, tuple[str, ...]
     """
     if not (folder / TABLE).exists():
         kind = "a TensorFlow model" if (folder / "saved_model.pb").exists() else "a folder"
-        raise CheckpointRefusedError(f"{folder} is {kind}.", "Name a checkpoint file.")
+        raise CheckpointRefusedError(f"{shown_path(folder)} is {kind}.", "Name a checkpoint file.")
     try:
-        with opened(folder / TABLE) as file, contextlib.ExitStack() as stack:
+        with open_untrusted(folder / TABLE) as file, contextlib.ExitStack() as stack:
             table = _table(file)
             shards = _Shards(folder, stack)
             content, skipped = _content(table, shards)
             return content, shards.sha256(file), skipped
     except ForeignGlobalsError as error:
         raise CheckpointRefusedError(
-            f"{folder / TABLE} holds Python objects ({one_line(', '.join(error.names[:4]))}); "
+            f"{shown_path(folder / TABLE)} holds Python objects ({one_line(', '.join(error.names[:4]))}); "
             "nothing in it was executed.",
             f"If you trust it: {_CONVERT}",
         ) from error
     except PickleRefusedError as error:
-        raise CheckpointRefusedError(f"{folder}: its table of contents {one_line(error)}.", COPY_AGAIN) from error
+        raise CheckpointRefusedError(
+            f"{shown_path(folder)}: its table of contents {one_line(error)}.", COPY_AGAIN
+        ) from error
 
 
-def _table(file: OpenFile) -> Record:
+def _table(file: RegularFile) -> Record:
     if file.size > LARGEST_PICKLE:
         raise PickleRefusedError(f"has more than {LARGEST_PICKLE // 2**20} MiB")
     stream = io.BytesIO(file.read(0, file.size))
@@ -123,7 +127,7 @@ class _Shards:
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self._folder, self._stack = folder, stack
-        self._files: dict[str, OpenFile] = {}
+        self._files: dict[str, RegularFile] = {}
         self._left: dict[str, int] = {}
 
     def load(self, place: object) -> Any:
@@ -138,7 +142,7 @@ class _Shards:
         if name != Path(name).name or name in {"", ".", ".."} or not name.isprintable() or "\\" in name:
             raise PickleRefusedError("names a file outside the folder")
         if name not in self._files:
-            self._files[name] = self._stack.enter_context(opened(self._folder / name))
+            self._files[name] = self._stack.enter_context(open_untrusted(self._folder / name))
             self._left[name] = self._files[name].size
         self._left[name] -= length
         if offset + length > self._files[name].size or self._left[name] < 0:
@@ -149,12 +153,12 @@ class _Shards:
             raise PickleRefusedError("speaks of pieces in safetensors format, which is not read here")
         return read_torch_file(part, kind)
 
-    def sha256(self, table: OpenFile) -> str:
+    def sha256(self, table: RegularFile) -> str:
         """The digest of the digests of all files by name."""
         digests = [f"{TABLE} {table.sha256()}"]
         for name, file in sorted(self._files.items()):
             digests.append(f"{name} {file.sha256()}")
-            file.require_unchanged()
+            require_unchanged(file)
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 

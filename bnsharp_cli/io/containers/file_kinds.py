@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
-from bnsharp_cli.io.containers.other_formats import HEAD, SAVE_WEIGHTS, stranger
+from bnsharp_cli.io.containers.other_formats import HEAD, other_format
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
+from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.io.files.regular_files import RegularFile
 
 _ZIP = b"PK\x03\x04"
 _LENGTH = 8
 _PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
-def recognise(file: OpenFile) -> str:
+def recognise(file: RegularFile) -> str:
     """The format of a checkpoint by its content: ``zip``, ``pickle`` or ``safetensors``.
 
     Raises:
@@ -24,13 +26,13 @@ def recognise(file: OpenFile) -> str:
     declared = int.from_bytes(head[:_LENGTH], "little")
     if brace and declared <= file.size - _LENGTH:
         return "safetensors"
-    known = stranger(head, tail)
+    known = other_format(head, tail)
     if known is not None:
-        raise CheckpointRefusedError(f"{file.path} is {known.kind}.", known.remedy)
+        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy)
     if head.startswith(_PICKLE_PROTOCOLS):
         return "pickle"
     raise CheckpointRefusedError(
-        f"{file.path} is not a PyTorch checkpoint or a whole safetensors file"
+        f"{shown_path(file.path)} is not a PyTorch checkpoint or a whole safetensors file"
         + (f": it declares a header of {declared} bytes and has {file.size - _LENGTH}." if brace else "."),
         COPY_AGAIN if brace else SAVE_WEIGHTS,
     )

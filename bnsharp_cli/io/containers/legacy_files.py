@@ -6,10 +6,10 @@ import io
 import struct
 from typing import Any
 
-from bnsharp_cli.io.containers.open_file import OpenFile
 from bnsharp_cli.io.containers.pickle_values import Budget, PickleRefusedError
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
 from bnsharp_cli.io.containers.tensor_plans import TensorPlans
+from bnsharp_cli.io.files.regular_files import RegularFile
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_MAGIC_PICKLE = 64
@@ -17,7 +17,7 @@ _PROTOCOL = 1001
 _COUNT = struct.Struct("<q")
 
 
-def check_legacy(file: OpenFile) -> Any:
+def check_legacy(file: RegularFile) -> Any:
     """Hold a legacy file against what ``torch.save`` wrote; the content with plans in place of tensors.
 
     Raises:
@@ -50,7 +50,7 @@ def _begins_with_magic(stream: io.BytesIO) -> bool:
     return found
 
 
-def _check_storages(file: OpenFile, position: int, keys: Any, plans: TensorPlans) -> None:
+def _check_storages(file: RegularFile, position: int, keys: Any, plans: TensorPlans) -> None:
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(plans.storages):
         raise PickleRefusedError("does not hold the storages that it speaks of")
     for key in keys:

@@ -1,13 +1,17 @@
-"""Files that hold no weights for torch, told by their first bytes, and what to do with each."""
+"""Formats that hold no weights for torch, recognised by a few bytes or by the names in a zip archive.
+
+Nothing of such a file is read any further: it is refused by name, with what the user can do instead.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line
 
-SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), FILE)."
 HEAD = 512
+"""Bytes at the beginning and at the end of a file by which its format is recognised."""
 
 _UNPACK = "Unpack it and name the checkpoint inside."
 _FETCH = "The download failed: fetch the file itself."
@@ -15,42 +19,47 @@ _FROM_ELSEWHERE = "Load it in the framework that wrote it, and save the weights 
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """What a file is, as in "FILE is …", and the remedy."""
+class OtherFormat:
+    """A format that is not read.
+
+    Attributes:
+        kind: as in "FILE is a web page".
+        remedy: what to do instead.
+    """
 
     kind: str
     remedy: str
 
 
-_GGUF = Stranger("a GGUF or GGML file of quantised weights", "Use the checkpoint that it was converted from.")
-_ONNX = Stranger("an ONNX graph, not a checkpoint", "Use the checkpoint that it was exported from.")
-_TENSORFLOW = Stranger("a TensorFlow file", _FROM_ELSEWHERE)
-_WEB_PAGE = Stranger("a web page, not a checkpoint", _FETCH)
+_GGUF = OtherFormat("a GGUF or GGML file of quantised weights", "Use the checkpoint that it was converted from.")
+_ONNX = OtherFormat("an ONNX graph, not a checkpoint", "Use the checkpoint that it was exported from.")
+_TENSORFLOW = OtherFormat("a TensorFlow file", _FROM_ELSEWHERE)
+_WEB_PAGE = OtherFormat("a web page, not a checkpoint", _FETCH)
 
 _BEGINNINGS = {
-    b"\x1f\x8b": Stranger("a gzip archive", _UNPACK),
-    b"\xfd7zXZ\x00": Stranger("an xz archive", _UNPACK),
-    b"\x28\xb5\x2f\xfd": Stranger("a zstd archive", _UNPACK),
-    b"7z\xbc\xaf\x27\x1c": Stranger("a 7z archive", _UNPACK),
-    b"BZh": Stranger("a bzip2 archive", _UNPACK),
-    b"Rar!\x1a\x07": Stranger("a RAR archive", _UNPACK),
-    b"PK\x05\x06": Stranger("an empty zip archive", "Copy or save the checkpoint again."),
+    b"\x1f\x8b": OtherFormat("a gzip archive", _UNPACK),
+    b"\xfd7zXZ\x00": OtherFormat("an xz archive", _UNPACK),
+    b"\x28\xb5\x2f\xfd": OtherFormat("a zstd archive", _UNPACK),
+    b"7z\xbc\xaf\x27\x1c": OtherFormat("a 7z archive", _UNPACK),
+    b"BZh": OtherFormat("a bzip2 archive", _UNPACK),
+    b"Rar!\x1a\x07": OtherFormat("a RAR archive", _UNPACK),
+    b"PK\x05\x06": OtherFormat("an empty zip archive", COPY_AGAIN),
     b"GGUF": _GGUF,
     b"lmgg": _GGUF,
     b"tjgg": _GGUF,
-    b"\x89HDF\r\n\x1a\n": Stranger("an HDF5 file (Keras?)", _FROM_ELSEWHERE),
-    b"\x93NUMPY": Stranger("a NumPy array, not a checkpoint", SAVE_WEIGHTS),
+    b"\x89HDF\r\n\x1a\n": OtherFormat("an HDF5 file (Keras?)", _FROM_ELSEWHERE),
+    b"\x93NUMPY": OtherFormat("a NumPy array, not a checkpoint", SAVE_WEIGHTS),
     b"model_checkpoint_path:": _TENSORFLOW,
 }
 _TEXTS = {
-    b"version https://git-lfs": Stranger(
+    b"version https://git-lfs": OtherFormat(
         "a Git-LFS pointer, not the checkpoint", "Run `git lfs pull` to fetch the file itself."
     ),
     b"<!doctype": _WEB_PAGE,
     b"<html": _WEB_PAGE,
     b"<head": _WEB_PAGE,
     b"<?xml": _WEB_PAGE,
-    b"{": Stranger("a JSON text, not weights", "Name the weights themselves, or the folder that holds them."),
+    b"{": OtherFormat("a JSON text, not weights", "Name the weights themselves, or the folder that holds them."),
 }
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 _TAR_TYPE = slice(257, 262)
@@ -60,8 +69,8 @@ _LARGEST_ONNX_VERSION = 32
 _EXPORTED = {"archive_format", "serialized_exported_program.json"}
 
 
-def stranger(head: bytes, tail: bytes) -> Stranger | None:
-    """What a file is if its first and last bytes say that it holds no weights for torch."""
+def other_format(head: bytes, tail: bytes) -> OtherFormat | None:
+    """The format of a file by its first and last ``HEAD`` bytes; ``None`` if torch may be able to read it."""
     for beginning, found in _BEGINNINGS.items():
         if head.startswith(beginning):
             return found
@@ -78,27 +87,27 @@ def stranger(head: bytes, tail: bytes) -> Stranger | None:
     return None
 
 
-def _tar(head: bytes) -> Stranger:
+def _tar(head: bytes) -> OtherFormat:
     if head.startswith(_LEGACY_TAR_MEMBERS):
-        return Stranger(
+        return OtherFormat(
             "a tar archive in the format that PyTorch wrote before 0.1.10, which cannot be read without running code",
             "Save the weights again with a newer PyTorch.",
         )
-    return Stranger("a tar archive", _UNPACK)
+    return OtherFormat("a tar archive", _UNPACK)
 
 
-def foreign_zip(names: list[str]) -> Stranger | None:
-    """What a zip archive is if the names in it say that it holds no weights for torch."""
+def other_zip(names: list[str]) -> OtherFormat | None:
+    """The format of a zip archive by the names in it; ``None`` if torch may be able to read it."""
     base_names = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in base_names:
-        return Stranger("a TorchScript program, not weights", SAVE_WEIGHTS)
+        return OtherFormat("a TorchScript program, not weights", SAVE_WEIGHTS)
     if base_names & _EXPORTED or any("models/" in name and name.endswith(".json") for name in names):
-        return Stranger("an exported program (.pt2), not weights", SAVE_WEIGHTS)
+        return OtherFormat("an exported program (.pt2), not weights", SAVE_WEIGHTS)
     if "data.pkl" in base_names:
         return None
     if names and all(name.endswith(".npy") for name in names):
-        return Stranger("a NumPy archive (npz), not a checkpoint", SAVE_WEIGHTS)
+        return OtherFormat("a NumPy archive (npz), not a checkpoint", SAVE_WEIGHTS)
     if "model.weights.h5" in base_names:
-        return Stranger("a Keras model", _FROM_ELSEWHERE)
+        return OtherFormat("a Keras model", _FROM_ELSEWHERE)
     inside = f" (it begins with {one_line(names[0], 60)})" if names else ""
-    return Stranger(f"a zip archive without PyTorch weights{inside}", _UNPACK)
+    return OtherFormat(f"a zip archive without PyTorch weights{inside}", _UNPACK)

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
+from bnsharp_cli.io.files.regular_files import RegularFile
 
 _LENGTH = 8
 _LARGEST_HEADER = 16 * 2**20
@@ -27,7 +28,7 @@ _ITEM_SIZES = {
 }
 
 
-def read_safetensors(file: OpenFile) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(file: RegularFile) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a file by name, and its metadata.
 
     Raises:
@@ -44,15 +45,15 @@ def read_safetensors(file: OpenFile) -> tuple[dict[str, Tensor], dict[str, str]]
         return dict(load_file(file.descriptor_path())), metadata
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise CheckpointRefusedError(
-            f"{file.path} is a damaged safetensors file: {one_line(error)}.", COPY_AGAIN
+            f"{shown_path(file.path)} is a damaged safetensors file: {one_line(error)}.", COPY_AGAIN
         ) from error
 
 
-def _header_length(file: OpenFile) -> int:
+def _header_length(file: RegularFile) -> int:
     return int.from_bytes(file.read(0, _LENGTH), "little")
 
 
-def _header(file: OpenFile) -> dict[str, Any]:
+def _header(file: RegularFile) -> dict[str, Any]:
     length = _header_length(file)
     if length > _LARGEST_HEADER:
         raise ValueError(f"its header has {length} bytes, more than {_LARGEST_HEADER // 2**20} MiB")

@@ -12,21 +12,21 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.legacy_files import check_legacy
-from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
-from bnsharp_cli.io.containers.other_formats import SAVE_WEIGHTS
 from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.pickles import read_pickle
 from bnsharp_cli.io.containers.plain_content import plain
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS
 from bnsharp_cli.io.containers.tensor_plans import TensorPlans
 from bnsharp_cli.io.containers.zip_files import check_zip, data_pickle
-from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
+from bnsharp_cli.io.files.regular_files import RegularFile
 
 _NAMES_SHOWN = 4
 _BYTE_ORDERS = {b"little", b"big"}
 
 
-def read_torch_file(file: OpenFile, kind: str) -> Any:
+def read_torch_file(file: RegularFile, kind: str) -> Any:
     """The content of a ``zip`` or ``pickle`` (legacy) file in plain containers, values and dense tensors.
 
     Raises:
@@ -40,17 +40,18 @@ def read_torch_file(file: OpenFile, kind: str) -> Any:
         return plain(_load(file))
     except ForeignGlobalsError as error:
         raise CheckpointRefusedError(
-            f"{file.path} holds Python objects ({_shown(error.names)}), not weights alone; nothing in it was executed.",
+            f"{shown_path(file.path)} holds Python objects ({_shown(error.names)}), not weights alone; "
+            "nothing in it was executed.",
             SAVE_WEIGHTS,
         ) from error
     except PickleRefusedError as error:
         damaged = "damaged" in str(error) or "truncated" in str(error)
         raise CheckpointRefusedError(
-            f"{file.path} {one_line(error)}.", COPY_AGAIN if damaged else SAVE_WEIGHTS
+            f"{shown_path(file.path)} {one_line(error)}.", COPY_AGAIN if damaged else SAVE_WEIGHTS
         ) from error
 
 
-def _check_zipped(file: OpenFile) -> None:
+def _check_zipped(file: RegularFile) -> None:
     archive = check_zip(file)
     order = file.read(*archive.records.get("byteorder", (0, 0)))
     if order and order not in _BYTE_ORDERS:
@@ -60,7 +61,7 @@ def _check_zipped(file: OpenFile) -> None:
     read_pickle(data_pickle(file, archive), plans.stand_ins(), budget, plans.storage)
 
 
-def _load(file: OpenFile) -> Any:
+def _load(file: RegularFile) -> Any:
     try:
         with _only(PLAIN_STAND_INS):
             return torch.load(file.window(), map_location="cpu", weights_only=True)

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.open_file import COPY_AGAIN, OpenFile
-from bnsharp_cli.io.containers.other_formats import SAVE_WEIGHTS, foreign_zip
+from bnsharp_cli.io.containers.other_formats import other_zip
 from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
+from bnsharp_cli.io.files.regular_files import RegularFile
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _END = struct.Struct("<4s4H2IH")
@@ -38,7 +39,7 @@ class ZipRecords:
         return self.records[f"data/{key}"][1] if f"data/{key}" in self.records else None
 
 
-def check_zip(file: OpenFile) -> ZipRecords:
+def check_zip(file: RegularFile) -> ZipRecords:
     """Hold a zip file against what ``torch.save`` writes, checksums included.
 
     Raises:
@@ -46,12 +47,12 @@ def check_zip(file: OpenFile) -> ZipRecords:
     """
     directory, count = _directory(file)
     members = _members(file, count)
-    known = foreign_zip([member.orig_filename for member in members])
+    known = other_zip([member.orig_filename for member in members])
     if known is not None:
-        raise CheckpointRefusedError(f"{file.path} is {known.kind}.", known.remedy)
+        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy)
     problem = _odd_names(members) or _odd_members(members) or _odd_entries(members)
     if problem:
-        raise CheckpointRefusedError(f"{file.path} {problem}.", SAVE_WEIGHTS)
+        raise CheckpointRefusedError(f"{shown_path(file.path)} {problem}.", SAVE_WEIGHTS)
     members.sort(key=lambda member: member.header_offset)
     ends = [*(member.header_offset for member in members[1:]), directory]
     return ZipRecords(
@@ -62,7 +63,7 @@ def check_zip(file: OpenFile) -> ZipRecords:
     )
 
 
-def _directory(file: OpenFile) -> tuple[int, int]:
+def _directory(file: RegularFile) -> tuple[int, int]:
     """Where the central directory begins, and how many members it has, if the file ends right after it as it must."""
     tail = file.read(max(0, file.size - _END.size), _END.size)
     if len(tail) < _END.size or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
@@ -81,11 +82,11 @@ def _directory(file: OpenFile) -> tuple[int, int]:
     if start + size != end:
         raise _damaged(file, "its directory is not where it should be")
     if count > _MOST_MEMBERS or size > _LARGEST_DIRECTORY:
-        raise CheckpointRefusedError(f"{file.path} has more than {_MOST_MEMBERS} members.", SAVE_WEIGHTS)
+        raise CheckpointRefusedError(f"{shown_path(file.path)} has more than {_MOST_MEMBERS} members.", SAVE_WEIGHTS)
     return int(start), int(count)
 
 
-def _members(file: OpenFile, count: int) -> list[zipfile.ZipInfo]:
+def _members(file: RegularFile, count: int) -> list[zipfile.ZipInfo]:
     """What the directory lists; some readers go by its length, others by the ``count`` at the end."""
     try:
         with zipfile.ZipFile(file.window()) as archive:
@@ -147,7 +148,7 @@ def _odd_entries(members: list[zipfile.ZipInfo]) -> str:
     return ""
 
 
-def _checked_start(file: OpenFile, member: zipfile.ZipInfo, end: int) -> int:
+def _checked_start(file: RegularFile, member: zipfile.ZipInfo, end: int) -> int:
     """Where the bytes of a member begin; its local header and its checksum agree with the directory."""
     shown = one_line(member.orig_filename)
     header = file.read(member.header_offset, _LOCAL.size)
@@ -176,10 +177,10 @@ def _checked_start(file: OpenFile, member: zipfile.ZipInfo, end: int) -> int:
     return start
 
 
-def data_pickle(file: OpenFile, records: ZipRecords) -> io.BytesIO:
+def data_pickle(file: RegularFile, records: ZipRecords) -> io.BytesIO:
     """The bytes of ``data.pkl``."""
     return io.BytesIO(file.read(*records.records["data.pkl"]))
 
 
-def _damaged(file: OpenFile, what: str) -> CheckpointRefusedError:
-    return CheckpointRefusedError(f"{file.path} is a damaged or truncated zip file: {what}.", COPY_AGAIN)
+def _damaged(file: RegularFile, what: str) -> CheckpointRefusedError:
+    return CheckpointRefusedError(f"{shown_path(file.path)} is a damaged or truncated zip file: {what}.", COPY_AGAIN)

@@ -17,10 +17,10 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
-from bnsharp_cli.io.files.regular_files import Identity, identity, open_regular, reason
+from bnsharp_cli.io.files.regular_files import FileIdentity, RegularFile, open_regular, reason_of
 
 IN_MEMORY = 2**30
 """Bytes of an array that is read whole: to check its sum, or because it is compressed or in Fortran's order."""
@@ -40,8 +40,8 @@ class _UnsoundError(Exception):
     """What is wrong with an archive."""
 
 
-class _Careful(io.BufferedReader):
-    """A zip archive whose directory is no larger than a zip of arrays can have."""
+class _BoundedReader(io.BufferedReader):
+    """A zip file of which no part is read at once that is larger than the directory of any set of arrays."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
@@ -63,7 +63,7 @@ class StoredRows:
     """
 
     path: Path
-    known: Identity
+    known: FileIdentity
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -75,19 +75,19 @@ class StoredRows:
         """The rows at ``indices``.
 
         Raises:
-            DataRefusedError: the file is no longer what it was.
+            NamedDataError: the file is no longer what it was.
         """
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         rows = np.empty((len(indices), size), np.uint8)
         try:
-            with open_regular(self.path) as stream:
-                sound = identity(stream) == self.known
+            with open_regular(self.path) as file:
+                sound = file.identity == self.known
                 for row, index in zip(rows, indices.tolist(), strict=True):
-                    sound = sound and os.preadv(stream.fileno(), [row.data], self.offset + index * size) == size
+                    sound = sound and file.read_into(row.data, self.offset + index * size) == size
         except OSError as error:
-            raise DataRefusedError(f"Cannot read {escaped(self.path)}: {reason(error)}.", "Check the file.") from error
+            raise NamedDataError(f"Cannot read {escaped(self.path)}: {reason_of(error)}.", "Check the file.") from error
         if not sound:
-            raise DataRefusedError(f"{escaped(self.path)} changed while it was read.", "Measure a copy of it.")
+            raise NamedDataError(f"{escaped(self.path)} changed while it was read.", "Measure a copy of it.")
         return _tensor(rows.view(self.dtype).reshape(len(indices), *self.shape[1:]))
 
 
@@ -106,29 +106,29 @@ class _Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def npz(path: Path, split: str) -> ArraySplit:
+def open_archive(path: Path, split: str) -> ArraySplit:
     """Arrays ``x`` (N, C, H, W) and ``y`` (N, …) of a NumPy archive; ``x_test``, ``y_test`` for the test split.
 
     Uncompressed arrays stay in the file, however large, and are read row by row. Their sum is checked up to 1 GiB.
 
     Raises:
-        DataRefusedError: no such file or arrays, wrong shapes, Python objects, or sizes that are not what they say.
+        NamedDataError: no such file or arrays, wrong shapes, Python objects, or sizes that are not what they say.
     """
     names = ("x", "y") if split == "train" else ("x_test", "y_test")
     try:
-        with _Careful(open_regular(path)) as raw, zipfile.ZipFile(raw) as archive:
-            x, y = (_array(path, raw, archive, name) for name in names)
+        with open_regular(path) as file, _BoundedReader(file.stream) as raw, zipfile.ZipFile(raw) as archive:
+            x, y = (_array(file, archive, name) for name in names)
             _require(len(x) == len(y), f"{names[0]} has {len(x)} rows, {names[1]} {len(y)}")
     except Exception as error:  # zipfile and numpy raise a dozen kinds over bytes that are no archive
         plain = isinstance(error, OSError | _UnsoundError)
-        why = reason(error) if plain else kind_and_line(error)
-        raise DataRefusedError(f"Cannot read {', '.join(names)} from {escaped(path)}: {why}.", _REMEDY) from error
+        why = reason_of(error) if plain else kind_and_line(error)
+        raise NamedDataError(f"Cannot read {', '.join(names)} from {escaped(path)}: {why}.", _REMEDY) from error
     return ArraySplit(x, y, f"npz:{escaped(path)}")
 
 
-def _array(path: Path, raw: _Careful, archive: zipfile.ZipFile, name: str) -> Tensor | StoredRows:
+def _array(file: RegularFile, archive: zipfile.ZipFile, name: str) -> Tensor | StoredRows:
     """One array of the archive, checked, as far as possible left where it is."""
-    member = _member(archive, name, os.fstat(raw.fileno()).st_size)
+    member = _member(archive, name, file.size)
     with archive.open(member) as stream:
         header = _header(name, stream, member)
         if member.compress_type != zipfile.ZIP_STORED or header.fortran:
@@ -136,7 +136,7 @@ def _array(path: Path, raw: _Careful, archive: zipfile.ZipFile, name: str) -> Te
             return _in_memory(stream, header)
         while header.size <= IN_MEMORY and stream.read(_CHUNK):  # to its end, where zipfile compares the sums
             pass
-    return _in_place(path, raw, member, header)
+    return _in_place(file, member, header)
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> zipfile.ZipInfo:
@@ -175,11 +175,11 @@ def _header(name: str, stream: Any, member: zipfile.ZipInfo) -> _Header:
     return header
 
 
-def _in_place(path: Path, raw: _Careful, member: zipfile.ZipInfo, header: _Header) -> StoredRows:
-    local = os.pread(raw.fileno(), _LOCAL_HEADER.size, member.header_offset)
+def _in_place(file: RegularFile, member: zipfile.ZipInfo, header: _Header) -> StoredRows:
+    local = file.read(member.header_offset, _LOCAL_HEADER.size)
     start = member.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(local)) + header.length
-    _require(start + header.size <= os.fstat(raw.fileno()).st_size, "it ends early")
-    return StoredRows(path, identity(raw), start, header.shape, header.dtype)
+    _require(start + header.size <= file.size, "it ends early")
+    return StoredRows(file.path, file.identity, start, header.shape, header.dtype)
 
 
 def _in_memory(stream: Any, header: _Header) -> Tensor:

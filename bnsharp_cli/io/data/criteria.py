@@ -9,17 +9,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.errors import DataRefusedError, UsageError, named
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, LOSS_FORMS, MEAN_SQUARED_ERROR
 from bnsharp_cli.io.data.labels import batch_shape, require_labels
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import import_factory, run_factory
 from bnsharp_cli.measurement.surface.adapters import takes_tensor
 
-CROSS_ENTROPY = "cross-entropy"
-
 
 @dataclass(frozen=True)
-class Loss:
+class NamedCriterion:
     """A criterion with its name.
 
     Attributes:
@@ -33,12 +32,12 @@ class Loss:
     @property
     def tensor_only(self) -> bool:
         """Whether it takes a network's prediction, rather than all that a network returns."""
-        return self.name in LOSSES or takes_tensor(self.criterion)
+        return self.name in CRITERIA or takes_tensor(self.criterion)
 
     @property
     def of_classes(self) -> bool:
         """Whether right classes can be counted beside it."""
-        return self.name != "mse"
+        return self.name != MEAN_SQUARED_ERROR
 
     def require_targets(self, outputs: Tensor, targets: Tensor, span: tuple[int, int] | None) -> None:
         """Refuse targets that cannot belong to what a network answers.
@@ -53,11 +52,11 @@ class Loss:
         """
         if self.name == CROSS_ENTROPY and outputs.ndim > 1:
             require_labels(outputs, targets, span)
-        if self.name == "mse":
+        if self.name == MEAN_SQUARED_ERROR:
             _aligned(outputs[:1], targets[:1])
 
 
-def open_loss(spec: str | None, stated: object = None) -> Loss:
+def open_criterion(spec: str | None, stated: object = None) -> NamedCriterion:
     """The loss that the user names, or else the one that a checkpoint states, or else cross entropy.
 
     Args:
@@ -68,22 +67,23 @@ def open_loss(spec: str | None, stated: object = None) -> Loss:
         UsageError: an unknown name, or a function that cannot be imported.
     """
     if spec is None:
-        known = stated is None or (isinstance(stated, str) and stated in LOSSES)
+        known = stated is None or (isinstance(stated, str) and stated in CRITERIA)
         if not known:
             raise UsageError(
                 f"The checkpoint was trained with the loss '{one_line(stated)}', which is code of yours.",
-                "Name it, or another, with --loss.",
+                f"Name it, or another, with {named('loss')}.",
+                argument="loss",
+                expected=LOSS_FORMS,
+                found=stated,
             )
         spec = str(stated or CROSS_ENTROPY)
-    if spec in LOSSES:
-        return Loss(spec, LOSSES[spec])
+    if spec in CRITERIA:
+        return NamedCriterion(spec, CRITERIA[spec])
     if not spec.partition(":")[2]:
-        raise UsageError(
-            f"--loss: expected {', '.join(LOSSES)}, package.module:function or file.py:function, found '{spec}'.",
-            "Name a loss.",
-        )
+        raise UsageError.of("loss", LOSS_FORMS, spec, "Name a loss.")
     function = import_factory(spec)
-    return Loss(spec, run_factory(spec) if isinstance(function, type) and issubclass(function, nn.Module) else function)
+    is_module = isinstance(function, type) and issubclass(function, nn.Module)
+    return NamedCriterion(spec, run_factory(spec) if is_module else function)
 
 
 def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -100,12 +100,12 @@ def _aligned(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if outputs.shape not in {targets.shape, (*targets.shape, 1)} and (*outputs.shape, 1) != targets.shape:
         raise DataRefusedError(
             f"The labels are of shape {batch_shape(targets.shape[1:])}, expected {batch_shape(outputs.shape[1:])}.",
-            "Give y that shape, or use --loss cross-entropy for class numbers.",
+            f"Give y that shape, or use {named('loss')} {CROSS_ENTROPY} for class numbers.",
         )
     return outputs, targets.to(outputs.dtype).reshape(outputs.shape)
 
 
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     CROSS_ENTROPY: functional.cross_entropy,
-    "mse": mean_squared_error,
+    MEAN_SQUARED_ERROR: mean_squared_error,
 }

@@ -5,21 +5,22 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import pixels, require_room, stacked
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
-from bnsharp_cli.io.files.regular_files import open_regular, reason
+from bnsharp_cli.io.files.regular_files import RegularFile, open_regular, reason_of
 from bnsharp_cli.measurement.surface.data_stream import Batch
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
@@ -41,8 +42,6 @@ _SCAN = b"\xff\xda"
 _EVERY = 20_000
 _DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _LAYOUT = "Lay it out as DIR/[train|test]/CLASS/IMAGE."
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class ImageFolder:
         """The images at ``indices`` as RGB, or as greyscale where the preprocessing is for one channel.
 
         Raises:
-            DataRefusedError: an image that cannot be read, is too large, or is of another size than the first.
+            NamedDataError: an image that cannot be read, is too large, or is of another size than the first.
         """
         numbers = indices.tolist()
         channels = 1 if len(preprocessing.mean) == 1 else 3
@@ -86,7 +85,7 @@ class ImageFolder:
         return escaped(self.files[index])
 
 
-def folder(root: Path, split: str, progress: Progress = lambda _: None) -> ImageFolder:
+def open_image_folder(root: Path, split: str, progress: ReadingProgress = silent) -> ImageFolder:
     """A folder of class folders of images, or one that has ``train`` and ``test`` folders of that form.
 
     Links to images and to class folders are followed, wherever they lead; other links to folders are refused.
@@ -97,7 +96,7 @@ def folder(root: Path, split: str, progress: Progress = lambda _: None) -> Image
         progress: told from time to time how many images were found.
 
     Raises:
-        DataRefusedError: no such folder, split, class or image, other classes in one split than in the other, or
+        NamedDataError: no such folder, split, class or image, other classes in one split than in the other, or
             something in it that is no image and no folder.
     """
     try:
@@ -111,7 +110,7 @@ def folder(root: Path, split: str, progress: Progress = lambda _: None) -> Image
             files += found
             labels += [number] * len(found)
     except OSError as error:
-        raise DataRefusedError(f"Cannot read {escaped(error.filename or root)}: {reason(error)}.", _LAYOUT) from error
+        raise NamedDataError(f"Cannot read {escaped(error.filename or root)}: {reason_of(error)}.", _LAYOUT) from error
     return ImageFolder(classes, tuple(files), torch.tensor(labels))
 
 
@@ -141,7 +140,7 @@ def _classes(path: Path) -> tuple[str, ...]:
         return tuple(sorted(entry.name for entry in entries if entry.is_dir()))
 
 
-def _images(top: Path, progress: Progress) -> list[str]:
+def _images(top: Path, progress: ReadingProgress) -> list[str]:
     """The images in a class folder and below, by the names of their folders and then by their own."""
     if Path(os.path.realpath(top)) in [parent := Path(os.path.realpath(top.parent)), *parent.parents]:
         _refuse(f"The link {escaped(top)} leads back to a folder it lies in.")
@@ -180,29 +179,29 @@ def _reading(path: Path) -> Iterator[None]:
     except DataRefusedError:
         raise
     except Exception as error:  # Pillow's readers raise whatever they stumble over
-        why = reason(error) if isinstance(error, OSError) else kind_and_line(error)
+        why = reason_of(error) if isinstance(error, OSError) else kind_and_line(error)
         if isinstance(error, UnidentifiedImageError):
             why = f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
         elif isinstance(error, Image.DecompressionBombError):
             why = f"it has more than {LARGEST_IMAGE / 1e6:.0f} million pixels"
-        raise DataRefusedError(f"Cannot read {escaped(path)}: {one_line(why)}.", "Replace or remove it.") from error
+        raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", "Replace or remove it.") from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image, its header read and found harmless, nothing decoded yet."""
-    with io.BufferedReader(open_regular(path)) as stream, warnings.catch_warnings():
+    with open_regular(path) as file, io.BufferedReader(file.stream) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow warns of is refused here, or harmless
         with Image.open(stream, formats=FORMATS) as image:
-            problem = _problem(image, stream)
+            problem = _problem(image, file)
             if problem:
                 _refuse(f"Cannot read {escaped(path)}: it {problem}.", "Replace or remove it.")
             yield image
 
 
-def _problem(image: Image.Image, stream: BinaryIO) -> str:
+def _problem(image: Image.Image, file: RegularFile) -> str:
     """Why an image is not decoded, or an empty string."""
-    area, size = image.width * image.height, os.fstat(stream.fileno()).st_size
+    area, size = image.width * image.height, file.size
     tags = getattr(image, "tag_v2", {})
     width, height = (int(tags.get(tag, 1)) for tag in _TILE_TAGS)
     if area > LARGEST_IMAGE:
@@ -213,7 +212,7 @@ def _problem(image: Image.Image, stream: BinaryIO) -> str:
         return f"has tiles of {width} × {height} pixels"
     if image.mode in _DEEP:
         return f"has more than 8 bits a channel (mode {image.mode}); npz:FILE takes such images"
-    if image.format in {"JPEG", "MPO"} and os.pread(stream.fileno(), size, 0).count(_SCAN) * area > _MOST_WORK:
+    if image.format in {"JPEG", "MPO"} and file.read(0, size).count(_SCAN) * area > _MOST_WORK:
         return "has too many scans"
     return ""
 
@@ -224,4 +223,4 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _refuse(problem: str, remedy: str = _LAYOUT) -> None:
-    raise DataRefusedError(problem, remedy)
+    raise NamedDataError(problem, remedy)

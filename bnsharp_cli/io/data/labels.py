@@ -6,13 +6,28 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.errors import DataRefusedError, named
 
 _REMEDY = (
-    "Use the data the network was trained on, y one class number for each image (or pixel), or name another --loss: "
+    f"Use the data the network was trained on, y one class number for each image (or pixel), or name another "
+    f"{named('loss')}: "
     "mse compares numbers."
 )
 _AGREES = 1e-3
+
+IGNORED = -100
+"""The label of pixels that torch's cross entropy leaves out."""
+
+
+def label_range(labels: Tensor) -> tuple[int, int] | None:
+    """The smallest and the largest class number, or None where labels are none.
+
+    >>> import torch
+    >>> label_range(torch.tensor([[3, IGNORED], [0, 7]]))
+    (0, 7)
+    """
+    counted = labels[labels != IGNORED]
+    return None if labels.is_floating_point() or not len(counted) else (int(counted.min()), int(counted.max()))
 
 
 def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None) -> None:

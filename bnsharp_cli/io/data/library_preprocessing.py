@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Preprocessing
-from bnsharp_cli.io.networks.architecture import Identity
-from bnsharp_cli.io.networks.constructors import ARGUMENTS, COLOURS, family, in_outline
+from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
 _CHANGE = "--image-size, --mean and --std change it"
 _SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
+_CHANNELS = "one finite number per channel, std positive"
 
 
 @dataclass(frozen=True)
-class Override:
+class PreprocessingOverride:
     """The user's word: what is None is left as it is; an ``image_size`` of 0 leaves the size of the images alone."""
 
     image_size: int | None = None
@@ -38,7 +39,7 @@ class Override:
         size = self.image_size
         if size is not None:
             if not 0 <= size <= LARGEST_SIZE:
-                raise UsageError(f"--image-size: expected 0 to {LARGEST_SIZE}, found {size}.", "For example 224.")
+                raise UsageError.of("image_size", f"0 to {LARGEST_SIZE}", size, "For example 224.")
             preprocessing = replace(preprocessing, image_size=size or None, shorter_side=size or None)
         if self.mean is None and self.std is None:
             return preprocessing
@@ -46,14 +47,17 @@ class Override:
         mean, std = mean or (0.0,) * len(std), std or (1.0,) * len(mean)
         if len(mean) != len(std) or not all(map(math.isfinite, (*mean, *std))) or min(std, default=1.0) <= 0:
             raise UsageError(
-                "--mean and --std: expected one finite number per channel, std positive.",
-                "For example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5.",
+                f"{named('mean')} and {named('std')}: expected {_CHANNELS}.",
+                f"For example {named('mean')} 0.5,0.5,0.5 {named('std')} 0.5,0.5,0.5.",
+                argument="std" if self.mean is None else "mean",
+                expected=_CHANNELS,
+                found=(self.mean, self.std),
             )
         return replace(preprocessing, mean=mean, std=std)
 
 
 def choose_preprocessing(
-    metadata: Mapping[str, Any], identity: Identity, module: nn.Module, override: Override
+    metadata: Mapping[str, Any], identity: NetworkIdentity, module: nn.Module, override: PreprocessingOverride
 ) -> tuple[Preprocessing, str]:
     """What is done to the images, and one line on where it comes from if nobody stated all of it.
 
@@ -79,9 +83,9 @@ def choose_preprocessing(
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
 
 
-def _suited(usual: Preprocessing, classes: int, identity: Identity, trained: bool) -> tuple[Preprocessing, str]:
+def _suited(usual: Preprocessing, classes: int, identity: NetworkIdentity, trained: bool) -> tuple[Preprocessing, str]:
     """The part of a library's preprocessing that suits a network of other classes or channels, and why."""
-    names, options = ARGUMENTS[family(identity.spec)], identity.options
+    names, options = ARGUMENT_NAMES[family(identity.spec)], identity.options
     own_classes, channels = options.get(names.classes, classes), options.get(names.channels, COLOURS)
     reasons = []
     if channels != len(usual.mean):
@@ -99,7 +103,7 @@ def _suited(usual: Preprocessing, classes: int, identity: Identity, trained: boo
     return usual, f" without {' and '.join(reasons)}" if reasons else ""
 
 
-def _torchvisions(identity: Identity) -> tuple[Preprocessing, int]:
+def _torchvisions(identity: NetworkIdentity) -> tuple[Preprocessing, int]:
     """Of the weights that torchvision ships for a network, without fetching them; and how many classes they have."""
     from torchvision.models import get_model_weights
 
@@ -155,8 +159,8 @@ def _are_numbers(entry: object, key: str) -> bool:
     return all(isinstance(v, float) and math.isfinite(v) and (key == "mean" or v > 0) for v in entry)
 
 
-def _takes_no_other_size(identity: Identity, channels: int, size: int) -> bool:
-    network = in_outline(identity.spec, identity.options).eval()
+def _takes_no_other_size(identity: NetworkIdentity, channels: int, size: int) -> bool:
+    network = construct_on_meta(identity.spec, identity.options).eval()
 
     def takes(side: int) -> bool:
         try:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnsharp_cli.errors import DataRefusedError, UsageError
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit, DatasetSplit
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
 from bnsharp_cli.io.networks.factories import run_factory
@@ -23,7 +24,7 @@ TORCHVISION = {
 _DIGITS_TEST_FRACTION = 0.2
 
 
-def digits(split: str) -> ArraySplit:
+def open_digits(split: str) -> ArraySplit:
     """scikit-learn's 1,797 handwritten 8 × 8 digits, a fixed stratified fifth of them for testing."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -37,32 +38,43 @@ def digits(split: str) -> ArraySplit:
     return ArraySplit(images, torch.from_numpy(labels[chosen].astype(np.int64)), "digits")
 
 
-def torchvision_split(name: str, split: str, root: Path | None, download: bool) -> DatasetSplit:
+def open_torchvision(name: str, split: str, root: Path | None, download: bool) -> DatasetSplit:
     """One of torchvision's data sets, from ``root``.
 
     Raises:
         UsageError: no root was given.
-        DataRefusedError: the data is not there and must not be downloaded.
+        NamedDataError: the data is not there and must not be downloaded.
     """
     from torchvision import datasets
 
     if root is None:
-        raise UsageError(f"--data {name} needs a folder.", "Name the folder that holds it with --data-root DIR.")
+        raise UsageError(
+            f"{named('data')} {name} needs a folder.",
+            f"Name the folder that holds it with {named('data_root')} DIR.",
+            argument="data_root",
+            expected="the folder of torchvision's data sets",
+        )
     which: dict[str, Any] = {"split": split} if name == "svhn" else {"train": split == "train"}
     try:
         dataset = getattr(datasets, TORCHVISION[name])(str(root), download=download, **which)
     except Exception as error:  # damaged files end in whatever torchvision's readers stumble over
-        raise DataRefusedError(
-            f"{name} is not in {escaped(root)}: {kind_and_line(error)}", "Check --data-root, or add --download."
+        raise NamedDataError(
+            f"{name} is not in {escaped(root)}: {kind_and_line(error)}",
+            f"Check {named('data_root')}, or add {named('download')}.",
         ) from error
     return DatasetSplit(dataset, lambda index: f"{name} example {index}")
 
 
-def factory(spec: str, split: str) -> DatasetSplit:
-    """A data set that the user's own ``package.module:factory`` or ``file.py:factory`` returns for ``split``."""
+def open_factory(spec: str, split: str) -> DatasetSplit:
+    """A data set that the user's own ``package.module:factory`` or ``file.py:factory`` returns for ``split``.
+
+    Raises:
+        UsageError: the function cannot be imported, or fails.
+        NamedDataError: it returns something else.
+    """
     dataset = run_factory(spec, split)
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise DataRefusedError(
+        raise NamedDataError(
             f"{spec}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
             "Return an object with __len__ and __getitem__ giving (image, label).",
         )

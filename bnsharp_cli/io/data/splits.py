@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.errors import named
+from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.measurement.surface.data_stream import Batch
@@ -31,7 +32,7 @@ class Split(Protocol):
         """What to call example ``index`` in an error message."""
 
 
-class Rows(Protocol):
+class ArrayRows(Protocol):
     """The rows of an array, in memory or in a file: as much of a tensor as a split needs."""
 
     @property
@@ -55,8 +56,8 @@ class ArraySplit:
         name: of the data set.
     """
 
-    images: Tensor | Rows
-    labels: Tensor | Rows
+    images: Tensor | ArrayRows
+    labels: Tensor | ArrayRows
     name: str = "the data"
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class ArraySplit:
         """Floating images at ``indices``, uint8 scaled to [0, 1].
 
         Raises:
-            DataRefusedError: they do not fit into memory, or the file has changed.
+            NamedDataError: they do not fit into memory, or the file has changed.
         """
         channels, *sides = self.images.shape[1:]
         size = preprocessing.image_size
@@ -86,11 +87,11 @@ class DatasetSplit:
 
     Attributes:
         dataset: anything with ``__len__`` and ``__getitem__``; images are tensors (C, H, W) or PIL images.
-        named: what to call example i in an error message.
+        example_name: what to call example i in an error message.
     """
 
     dataset: Any
-    named: Callable[[int], str]
+    example_name: Callable[[int], str]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -99,7 +100,7 @@ class DatasetSplit:
         """Floating images at ``indices``, stacked.
 
         Raises:
-            DataRefusedError: an image that cannot be read or is of another size than the first, or too much for memory.
+            NamedDataError: an image that cannot be read or is of another size than the first, or too much for memory.
         """
         numbers = indices.tolist()
         first = self._example(numbers[0], preprocessing)
@@ -108,14 +109,14 @@ class DatasetSplit:
 
     def name_of(self, index: int) -> str:
         """As the data set calls example ``index``."""
-        return self.named(index)
+        return self.example_name(index)
 
     def _example(self, index: int, preprocessing: Preprocessing) -> Batch:
         try:
             image, label = self.dataset[index]
             return preprocessing.resize(pixels(image)), torch.as_tensor(label)
         except (Exception, SystemExit) as error:  # the data set may be the user's own, which raises whatever it likes
-            raise DataRefusedError(
+            raise NamedDataError(
                 f"Cannot read {self.name_of(index)}: {kind_and_line(error)}.", "Replace or remove it."
             ) from error
 
@@ -124,17 +125,17 @@ def stacked(examples: list[Batch], numbers: list[int], name_of: Callable[[int], 
     """Examples as one batch.
 
     Raises:
-        DataRefusedError: an image or a label of another shape than the first.
+        NamedDataError: an image or a label of another shape than the first.
     """
     shape, label_shape = (part.shape for part in examples[0])
     for number, (image, label) in zip(numbers, examples, strict=True):
         if label.shape != label_shape:
-            raise DataRefusedError(
+            raise NamedDataError(
                 f"The label of {name_of(number)} is {tuple(label.shape)}, the first {tuple(label_shape)}.",
                 "Give every example a label of one shape.",
             )
         if image.shape != shape:
-            raise DataRefusedError(
+            raise NamedDataError(
                 f"{name_of(number)} is {tuple(image.shape)}, the first image {tuple(shape)}.",
                 "Give all images one size, or a checkpoint whose preprocessing resizes them.",
             )
@@ -151,14 +152,31 @@ def require_room(count: int, numbers: int, name: str) -> None:
         name: of the data.
 
     Raises:
-        DataRefusedError: with what is needed and what there is.
+        NamedDataError: with what is needed and what there is.
     """
     needed, memory = 4 * count * numbers, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > memory // 2:
-        raise DataRefusedError(
+        raise NamedDataError(
             f"{name}: {count} images at once take {needed / 2**30:.0f} GiB, this machine has {memory / 2**30:.0f}.",
-            "Lower --batch-size, or use smaller images.",
+            f"Lower {named('batch_size')}, or use smaller images.",
         )
+
+
+def require_finite(split: Split, indices: Tensor, tensor: Tensor) -> None:
+    """Refuse values that are not finite.
+
+    Args:
+        split: where from.
+        indices: of the examples.
+        tensor: their inputs or targets.
+
+    Raises:
+        NamedDataError: naming the first such example.
+    """
+    finite = torch.isfinite(tensor).reshape(len(tensor), -1).all(1)
+    if not bool(finite.all()):
+        culprit = int(indices[int(finite.int().argmin())])
+        raise NamedDataError(f"{split.name_of(culprit)} has values that are NaN or infinite.", "Clean the data set.")
 
 
 def pixels(image: Any) -> Tensor:

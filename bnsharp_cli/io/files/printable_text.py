@@ -1,4 +1,9 @@
-"""Text from strangers, made fit to print."""
+"""Untrusted text, made fit to print.
+
+Whatever these functions return is printable in the sense of :meth:`str.isprintable`. So it holds no line ends, no
+terminal escapes, and none of the private characters by which :func:`bnsharp_cli.errors.named` marks an argument: no
+file name and no entry of a file can pass for an option in the sentence of an error.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,16 @@ from typing import Any
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")
 _LONGEST = 200
+_LONGEST_PATH = 4096
 _DEEPEST, _MOST, _LONG_ENTRY, _BITS = 8, 1000, 1000, 64
 
 
 def one_line(text: object, longest: int = _LONGEST) -> str:
-    """The first line of ``text`` without terminal escapes or control characters, at most ``longest`` characters."""
+    r"""The first line of ``text``, at most ``longest`` characters, with ``?`` for each that cannot be printed.
+
+    >>> one_line("conv1.weight\x1b[31m\x07 of 7\nand more")
+    'conv1.weight? of 7'
+    """
     plain = _ESCAPES.sub("", str(text)).strip()
     first = plain.splitlines()[0] if plain else ""
     cleaned = "".join(character if character.isprintable() else "?" for character in first)
@@ -20,14 +30,19 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
 
 
 def kind_and_line(error: BaseException) -> str:
-    """A stranger's exception in one line: ``KeyError: 'images'``."""
+    """An exception of other people's code in one line.
+
+    >>> kind_and_line(KeyError("images"))
+    "KeyError: 'images'"
+    """
     return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
 def escaped(text: object, longest: int = _LONGEST) -> str:
-    """``text`` with every character that a terminal would act upon written out; of a long one the end.
+    r"""``text`` with an escape sequence for each character that cannot be printed; of a long one the end.
 
-    For paths: what a stranger called a file may hold line ends, terminal escapes and bytes that are no text.
+    >>> escaped("digits\n2.png")
+    'digits\\n2.png'
     """
     written = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
@@ -35,8 +50,21 @@ def escaped(text: object, longest: int = _LONGEST) -> str:
     return written if len(written) <= longest else "…" + written[1 - longest :]
 
 
-def plain(entry: object, depth: int = _DEEPEST) -> Any:
-    """A stranger's entry as bounded plain containers that JSON can hold and a terminal can show."""
+def shown_path(path: object) -> str:
+    r"""A whole path, fit to stand in a sentence: a file's name may hold line ends, escapes and bytes that are no text.
+
+    >>> shown_path("folder/net\x1b.pt")
+    'folder/net\\x1b.pt'
+    """
+    return escaped(path, _LONGEST_PATH)
+
+
+def printable(entry: object, depth: int = _DEEPEST) -> Any:
+    r"""An untrusted entry as bounded plain containers that JSON can hold and a terminal can show.
+
+    >>> printable({"epoch": 3, "notes": ("a\x07", object())})
+    {'epoch': 3, 'notes': ['a?', '(object)']}
+    """
     if isinstance(entry, int) and entry.bit_length() > _BITS:
         return f"(a number of {entry.bit_length()} bits)"
     if entry is None or isinstance(entry, bool | int | float):
@@ -44,7 +72,7 @@ def plain(entry: object, depth: int = _DEEPEST) -> Any:
     if isinstance(entry, str):
         return one_line(entry, _LONG_ENTRY)
     if depth and isinstance(entry, Mapping):
-        return {one_line(key): plain(value, depth - 1) for key, value in list(entry.items())[:_MOST]}
+        return {one_line(key): printable(value, depth - 1) for key, value in list(entry.items())[:_MOST]}
     if depth and isinstance(entry, list | tuple):
-        return [plain(value, depth - 1) for value in entry[:_MOST]]
+        return [printable(value, depth - 1) for value in entry[:_MOST]]
     return f"({type(entry).__name__})"

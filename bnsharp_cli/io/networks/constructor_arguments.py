@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bnsharp_cli.io.networks.constructors import ARGUMENTS, COLOURS, family
-from bnsharp_cli.io.networks.outlines import Shapes, outline, read_off, skeleton
+from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, family
+from bnsharp_cli.io.networks.outlines import Shapes, outline_of, read_off, shapes_of_network
 
 _AUXILIARY = {"torchvision:googlenet": "aux1.", "torchvision:inception_v3": "AuxLogits."}
 
@@ -21,18 +21,18 @@ def completed(spec: str, options: Mapping[str, Any], shapes: Shapes) -> dict[str
         shapes: of the weights.
     """
     implied = {**_implied(spec, shapes), **options}
-    if fits(spec, implied, shapes):
+    if has_shapes(spec, implied, shapes):
         return implied
-    names = ARGUMENTS[family(spec)]
-    found = skeleton(spec, {key: value for key, value in implied.items() if key not in vars(names).values()})
+    names = ARGUMENT_NAMES[family(spec)]
+    found = outline_of(spec, {key: value for key, value in implied.items() if key not in vars(names).values()})
     classes, channels = read_off(found.classes, shapes), read_off(found.channels, shapes)
     read = {names.classes: classes, names.channels: None if channels == COLOURS else channels}
     return {**{key: value for key, value in read.items() if value is not None}, **implied}
 
 
-def fits(spec: str, options: Mapping[str, Any], shapes: Shapes) -> bool:
+def has_shapes(spec: str, options: Mapping[str, Any], shapes: Shapes) -> bool:
     """Whether the network has exactly these names and shapes."""
-    return outline(spec, options) == shapes
+    return shapes_of_network(spec, options) == shapes
 
 
 def _implied(spec: str, shapes: Shapes) -> dict[str, Any]:

@@ -13,14 +13,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import run_factory
+from bnsharp_cli.io.networks.forms import LIBRARIES
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
 OWN = {"lenet-bn": lenet_bn, "vgg11-bn": vgg11_bn}
-LIBRARIES = ("torchvision", "timm")
-FORMS = "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory, path/to/file.py:factory"
 COLOURS = 3
 """Input channels of the networks of torchvision and timm unless another number is asked for."""
 
@@ -29,17 +28,17 @@ _DRAWING = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_
 
 
 @dataclass(frozen=True)
-class Arguments:
+class ArgumentNames:
     """What a family of constructors calls the number of classes and of input channels."""
 
     classes: str
     channels: str
 
 
-ARGUMENTS = {
-    "own": Arguments("classes", "in_channels"),
-    "torchvision": Arguments("num_classes", "in_channels"),
-    "timm": Arguments("num_classes", "in_chans"),
+ARGUMENT_NAMES = {
+    "own": ArgumentNames("classes", "in_channels"),
+    "torchvision": ArgumentNames("num_classes", "in_channels"),
+    "timm": ArgumentNames("num_classes", "in_chans"),
 }
 
 
@@ -57,7 +56,7 @@ def installed(spec: str) -> bool:
 
 
 def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
-    """The network ``spec``, one of ``FORMS``, with its initial weights.
+    """The network ``spec``, one of ``ALL_ARCHITECTURE_FORMS``, with its initial weights.
 
     Raises:
         UsageError: an unknown name or option. A constructor may raise anything else.
@@ -65,13 +64,13 @@ def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
     return _BUILDERS[family(spec)](spec, dict(options))
 
 
-def in_outline(spec: str, options: Mapping[str, Any]) -> nn.Module:
+def construct_on_meta(spec: str, options: Mapping[str, Any]) -> nn.Module:
     """The network on the meta device: names and shapes without a byte of weights. Raises as :func:`construct`."""
     with torch.device("meta"), _RealRanges() if family(spec) == "torchvision" else contextlib.nullcontext():
         return construct(spec, _undrawn(spec, options))
 
 
-def to_be_loaded(spec: str, options: Mapping[str, Any]) -> nn.Module:
+def construct_for_loading(spec: str, options: Mapping[str, Any]) -> nn.Module:
     """The network with memory for its weights, but none drawn where a library would. Raises as :func:`construct`."""
     with _NothingDrawn() if family(spec) in LIBRARIES else contextlib.nullcontext():
         return construct(spec, _undrawn(spec, options))
@@ -81,7 +80,13 @@ def _own(spec: str, options: dict[str, Any]) -> nn.Module:
     """One of the paper's networks."""
     unknown = set(options) - set(inspect.signature(OWN[spec]).parameters)
     if unknown:
-        raise UsageError(f"{spec} has no option {', '.join(sorted(unknown))}.", "See --arch-option in --help.")
+        raise UsageError(
+            f"{spec} has no option {', '.join(sorted(unknown))}.",
+            f"See {named('arch_option')} in {named('help')}.",
+            argument="arch_option",
+            expected=f"options of {spec}",
+            found=", ".join(sorted(unknown)),
+        )
     return OWN[spec](**options)
 
 
@@ -91,7 +96,7 @@ def _torchvision(spec: str, options: dict[str, Any]) -> nn.Module:
     name = spec.partition(":")[2]
     if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
         raise UsageError(f"torchvision has no image classifier '{one_line(name)}'.", "Name one of its classifiers.")
-    channels = options.pop(ARGUMENTS["torchvision"].channels, COLOURS)
+    channels = options.pop(ARGUMENT_NAMES["torchvision"].channels, COLOURS)
     module: nn.Module = models.get_model(name, weights=None, **options)
     if channels != COLOURS:
         _replace_first_convolution(module, channels)

@@ -15,10 +15,9 @@ from importlib.resources import files
 from typing import Any
 
 from bnsharp_cli.io.networks.outlines import (
+    OpenDimension,
+    Outline,
     Shapes,
-    Skeleton,
-    Slot,
-    Slots,
     digest,
     lines,
     names_hash,
@@ -32,12 +31,12 @@ _SKETCH_DIGITS = 8
 
 
 @dataclass(frozen=True)
-class Known:
-    """One outline, and the constructors that give it.
+class KnownOutline:
+    """One outline of the index, and the constructors that give it.
 
     Attributes:
         names: hash of the names of its tensors.
-        shapes: hash of names and shapes without what the slots decide.
+        shapes: hash of names and shapes without the sizes of the dimensions below.
         classes: the dimensions that the number of classes decides.
         channels: the dimensions that the number of input channels decides.
         sketch: the smallest hashes of its (name, shape) pairs, by which two outlines are compared.
@@ -47,31 +46,31 @@ class Known:
 
     names: str
     shapes: str
-    classes: Slots
-    channels: Slots
+    classes: tuple[OpenDimension, ...]
+    channels: tuple[OpenDimension, ...]
     sketch: frozenset[str]
     functions: tuple[tuple[str, ...], ...]
 
-    def has_outline(self, shapes: Shapes) -> bool:
+    def matches(self, shapes: Shapes) -> bool:
         """Whether tensors of these names and shapes are this network's, for some number of classes and channels."""
         if shapes_hash(shapes, self.classes + self.channels) != self.shapes:
             return False
-        return all(not slots or read_off(slots, shapes) is not None for slots in (self.classes, self.channels))
+        return all(not open_ or read_off(open_, shapes) is not None for open_ in (self.classes, self.channels))
 
 
-def entry(skeleton: Skeleton, functions: Iterable[Iterable[str]]) -> dict[str, Any]:
+def index_entry(outline: Outline, functions: Iterable[Iterable[str]]) -> dict[str, Any]:
     """A line of the index, as plain containers."""
     return {
-        "names": names_hash(skeleton.shapes),
-        "shapes": shapes_hash(skeleton.shapes, skeleton.classes + skeleton.channels),
-        "classes": [slot.brief() for slot in skeleton.classes],
-        "channels": [slot.brief() for slot in skeleton.channels],
-        "sketch": "".join(sorted(_sketch(skeleton.shapes))),
+        "names": names_hash(outline.shapes),
+        "shapes": shapes_hash(outline.shapes, outline.classes + outline.channels),
+        "classes": [dimension.to_list() for dimension in outline.classes],
+        "channels": [dimension.to_list() for dimension in outline.channels],
+        "sketch": "".join(sorted(_sketch(outline.shapes))),
         "functions": [list(group) for group in functions],
     }
 
 
-def write(entries: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
+def index_text(entries: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
     """The text of the index: a line per outline."""
     head = json.dumps(dict(versions))[1:-1]
     body = ",\n".join(json.dumps(line, separators=(",", ":")) for line in entries)
@@ -79,48 +78,48 @@ def write(entries: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> 
 
 
 @functools.cache
-def known() -> tuple[Known, ...]:
+def known_outlines() -> tuple[KnownOutline, ...]:
     """Every outline of the shipped index."""
-    return tuple(_known(line) for line in contents()["networks"])
+    return tuple(_from_line(line) for line in index_contents()["networks"])
 
 
 @functools.cache
-def contents() -> dict[str, Any]:
+def index_contents() -> dict[str, Any]:
     """The shipped index as it is written: versions, and ``networks``."""
     text = (files("bnsharp_cli.io.networks") / _FILE).read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
 
 
-def matches(shapes: Shapes) -> list[Known]:
+def matching_outlines(shapes: Shapes) -> list[KnownOutline]:
     """The outlines that tensors of these names and shapes have: none, one, or in rare cases more."""
     names = names_hash(shapes)
-    return [known_one for known_one in known() if known_one.names == names and known_one.has_outline(shapes)]
+    return [known for known in known_outlines() if known.names == names and known.matches(shapes)]
 
 
-def nearest(shapes: Shapes, count: int) -> list[Known]:
-    """The outlines that seem to share most (name, shape) pairs, by their sketches; such that share none are left out.
+def nearest_outlines(shapes: Shapes, count: int) -> list[KnownOutline]:
+    """The outlines that share most (name, shape) pairs, as their sketches tell; those that share none are left out.
 
-    The smallest of the hashes of a set are a random sample of it, and those of two sets tell what they share
-    (Broder 1997).
+    The smallest hashes of a set are a random sample of it; those of two sets estimate what the sets share (Broder
+    1997).
     """
     sketch = _sketch(shapes)
 
-    def likeness(known_one: Known) -> float:
-        union = set(heapq.nsmallest(_SKETCH, sketch | known_one.sketch))
-        return len(union & sketch & known_one.sketch) / max(1, len(union))
+    def likeness(known: KnownOutline) -> float:
+        union = set(heapq.nsmallest(_SKETCH, sketch | known.sketch))
+        return len(union & sketch & known.sketch) / max(1, len(union))
 
-    alike = [(likeness(known_one), known_one) for known_one in known()]
+    alike = [(likeness(known), known) for known in known_outlines()]
     best = heapq.nlargest(count, (pair for pair in alike if pair[0] > 0), key=lambda pair: pair[0])
-    return [known_one for _, known_one in best]
+    return [known for _, known in best]
 
 
-def _known(line: Mapping[str, Any]) -> Known:
-    classes, channels = (tuple(Slot(*slot) for slot in line[key]) for key in ("classes", "channels"))
+def _from_line(line: Mapping[str, Any]) -> KnownOutline:
+    classes, channels = (tuple(OpenDimension(*entries) for entries in line[key]) for key in ("classes", "channels"))
     text = line["sketch"]
     sketch = frozenset(text[start : start + _SKETCH_DIGITS] for start in range(0, len(text), _SKETCH_DIGITS))
     functions = tuple(tuple(group) for group in line["functions"])
-    return Known(line["names"], line["shapes"], classes, channels, sketch, functions)
+    return KnownOutline(line["names"], line["shapes"], classes, channels, sketch, functions)
 
 
 def _sketch(shapes: Shapes) -> frozenset[str]:

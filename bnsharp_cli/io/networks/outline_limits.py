@@ -1,4 +1,4 @@
-"""Building what a stranger describes, in outline and within bounds."""
+"""A limit on what a stranger's description of a network may build in outline, on the meta device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class TooLargeError(ValueError):
     """A network that takes more to build than one of so many weights can need."""
 
 
-class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types here
-    """Stops what makes a larger tensor, or takes more steps, than a network of the ``weights`` that are there needs.
+class OutlineLimits(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types here
+    """While it is entered, building stops at tensors and at numbers of steps that no network of these weights needs.
 
-    Meant for the meta device, where a tensor of any size is made without memory.
+    On the meta device a tensor of any size takes no memory, so nothing else would stop it.
 
     Args:
         weights: of the network, as a file has them.
@@ -42,10 +42,10 @@ class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says
         return result
 
     def require(self, numbers: int) -> None:
-        """Refuse what keeps so many numbers.
+        """Refuse a network, or a part of one, that consists of so many numbers.
 
         Raises:
-            TooLargeError: more than a network of the weights can need.
+            TooLargeError: these are more than a network of the weights can need.
         """
         if numbers > self._largest:
             raise TooLargeError(f"it needs {numbers:,} numbers, which it does not hold")

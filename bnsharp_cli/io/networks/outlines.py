@@ -1,4 +1,4 @@
-"""A network in outline: the names and shapes of its tensors, and which dimensions the user's data decides."""
+"""The outline of a network: the names and shapes of its tensors, and which dimensions the user's data decides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bnsharp_cli.io.networks.constructors import ARGUMENTS, COLOURS, family, in_outline
+from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 
 Shapes = dict[str, tuple[int, ...]]
 """The shape of every parameter and buffer by name, without the counters that old files lack."""
@@ -20,8 +20,12 @@ _DIGITS = 16
 
 
 @dataclass(frozen=True, order=True)
-class Slot:
-    """A dimension that an argument of the constructor decides: size = factor · argument + offset."""
+class OpenDimension:
+    """A dimension that an argument of the constructor decides: size = factor · argument + offset.
+
+    >>> OpenDimension("fc.weight", 0, factor=2).argument({"fc.weight": (20, 512)})
+    10
+    """
 
     tensor: str
     dimension: int
@@ -36,17 +40,14 @@ class Slot:
         argument, remainder = divmod(shape[self.dimension] - self.offset, self.factor)
         return argument if remainder == 0 and argument > 0 else None
 
-    def brief(self) -> list[str | int]:
+    def to_list(self) -> list[str | int]:
         """Its entries as the index has them, without the usual factor and offset."""
-        brief: list[str | int] = [self.tensor, self.dimension]
-        return brief if (self.factor, self.offset) == (1, 0) else [*brief, self.factor, self.offset]
-
-
-Slots = tuple[Slot, ...]
+        entries: list[str | int] = [self.tensor, self.dimension]
+        return entries if (self.factor, self.offset) == (1, 0) else [*entries, self.factor, self.offset]
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class Outline:
     """Names and shapes of a constructor's network, whatever its number of classes and of input channels.
 
     Attributes:
@@ -56,8 +57,8 @@ class Skeleton:
     """
 
     shapes: Shapes
-    classes: Slots
-    channels: Slots
+    classes: tuple[OpenDimension, ...]
+    channels: tuple[OpenDimension, ...]
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
@@ -65,43 +66,43 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.endswith(COUNTER)}
 
 
-def outline(spec: str, options: Mapping[str, Any]) -> Shapes:
+def shapes_of_network(spec: str, options: Mapping[str, Any]) -> Shapes:
     """Names and shapes of the network that a constructor gives. Raises whatever the constructor raises."""
-    return shapes_of(in_outline(spec, options).state_dict())
+    return shapes_of(construct_on_meta(spec, options).state_dict())
 
 
-def skeleton(spec: str, options: Mapping[str, Any] | None = None) -> Skeleton:
-    """Build a network three times on the meta device and see which dimensions move.
+def outline_of(spec: str, options: Mapping[str, Any] | None = None) -> Outline:
+    """Build a network three times on the meta device and see which dimensions change.
 
     Args:
         spec: a network of torchvision's or timm's.
         options: further arguments of its constructor.
     """
-    names = ARGUMENTS[family(spec)]
+    names = ARGUMENT_NAMES[family(spec)]
     given = {names.classes: _CLASSES, **(options or {})}
-    shapes = outline(spec, given)
-    classes = _moved(shapes, outline(spec, {**given, names.classes: _CLASSES + 1}), _CLASSES)
+    shapes = shapes_of_network(spec, given)
+    classes = _changed(shapes, shapes_of_network(spec, {**given, names.classes: _CLASSES + 1}), _CLASSES)
     try:
-        channels = _moved(shapes, outline(spec, {**given, names.channels: COLOURS + 1}), COLOURS)
+        channels = _changed(shapes, shapes_of_network(spec, {**given, names.channels: COLOURS + 1}), COLOURS)
     except Exception:  # not every constructor takes another number of channels
         channels = ()
-    return Skeleton(shapes, classes, channels)
+    return Outline(shapes, classes, channels)
 
 
-def _moved(shapes: Shapes, others: Shapes, argument: int) -> Slots:
-    """The dimensions that differ between a network for ``argument`` and one for one more."""
-    slots = []
+def _changed(shapes: Shapes, others: Shapes, argument: int) -> tuple[OpenDimension, ...]:
+    """The dimensions that differ between a network for ``argument`` and one for ``argument + 1``."""
+    found = []
     for name, shape in shapes.items():
         for dimension, (size, other) in enumerate(zip(shape, others[name], strict=True)):
             if size != other:
                 factor = other - size
-                slots.append(Slot(name, dimension, factor, size - factor * argument))
-    return tuple(sorted(slots))
+                found.append(OpenDimension(name, dimension, factor, size - factor * argument))
+    return tuple(sorted(found))
 
 
-def read_off(slots: Iterable[Slot], shapes: Shapes) -> int | None:
-    """The argument that all ``slots`` agree on; None where there are none, or where they do not agree."""
-    found = {slot.argument(shapes) for slot in slots}
+def read_off(dimensions: Iterable[OpenDimension], shapes: Shapes) -> int | None:
+    """The argument that all ``dimensions`` agree on; None where there are none, or where they do not agree."""
+    found = {dimension.argument(shapes) for dimension in dimensions}
     return found.pop() if len(found) == 1 else None
 
 
@@ -110,14 +111,18 @@ def names_hash(shapes: Shapes) -> str:
     return digest(sorted(shapes))
 
 
-def shapes_hash(shapes: Shapes, masked: Iterable[Slot] = ()) -> str:
+def shapes_hash(shapes: Shapes, masked: Iterable[OpenDimension] = ()) -> str:
     """A digest of names and shapes, the ``masked`` dimensions left out."""
     return digest(lines(shapes, masked))
 
 
-def lines(shapes: Shapes, masked: Iterable[Slot] = ()) -> list[str]:
-    """``name d1 d2 …`` for every tensor, sorted by name, with an asterisk for each ``masked`` dimension."""
-    hidden = {(slot.tensor, slot.dimension) for slot in masked}
+def lines(shapes: Shapes, masked: Iterable[OpenDimension] = ()) -> list[str]:
+    """``name d1 d2 …`` for every tensor, sorted by name, with an asterisk for each ``masked`` dimension.
+
+    >>> lines({"fc.weight": (10, 512), "fc.bias": (10,)}, [OpenDimension("fc.bias", 0)])
+    ['fc.bias *', 'fc.weight 10 512']
+    """
+    hidden = {(one.tensor, one.dimension) for one in masked}
     return [
         " ".join([name, *("*" if (name, axis) in hidden else str(size) for axis, size in enumerate(shape))])
         for name, shape in sorted(shapes.items())

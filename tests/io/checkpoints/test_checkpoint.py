@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint, save_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.models import lenet_bn
 
 
@@ -77,7 +78,7 @@ def test_float64_weights_stay_float64(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({name: t.double() if t.is_floating_point() else t for name, t in weights().items()}, path)
     module = lenet_bn(1, 10, 8)
-    fit(module, load_checkpoint(path))
+    load_weights(module, load_checkpoint(path))
     assert module.conv1.weight.dtype == torch.float64
 
 
@@ -222,14 +223,14 @@ def test_names_and_shapes_must_fit(tmp_path: Path) -> None:
     torch.save(weights(), path)
     checkpoint = load_checkpoint(path)
     with pytest.raises(CheckpointRefusedError, match=r"conv1.weight is \(6, 1, 5, 5\), expected \(6, 3, 5, 5\)"):
-        fit(lenet_bn(3, 10, 8), checkpoint)
+        load_weights(lenet_bn(3, 10, 8), checkpoint)
     with pytest.raises(CheckpointRefusedError, match=r"lacks weight.*has unknown conv1\.weight"):
-        fit(nn.Linear(2, 2), checkpoint)
+        load_weights(nn.Linear(2, 2), checkpoint)
 
 
 def test_old_files_without_batch_counts_fit(tmp_path: Path) -> None:
     content = {name: tensor for name, tensor in weights().items() if "num_batches" not in name}
     torch.save(content, tmp_path / "net.pt")
     module = lenet_bn(1, 10, 8)
-    fit(module, load_checkpoint(tmp_path / "net.pt"))
+    load_weights(module, load_checkpoint(tmp_path / "net.pt"))
     assert torch.equal(module.conv1.weight, content["conv1.weight"])

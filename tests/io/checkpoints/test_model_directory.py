@@ -15,10 +15,12 @@ from torch import nn
 
 import bnsharp_cli
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.checkpoints.checkpoint import fit, load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import identify
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
 from tests.cli.helpers import bnsharp
 from tests.io.checkpoints.huggingface import network, write
 
@@ -105,7 +107,7 @@ def test_the_forms_that_a_directory_has(directory: Path, tmp_path: Path, form: s
     found = load_checkpoint(directory)
     assert found.state_dict.keys() == expected.state_dict.keys()
     assert all(torch.equal(found.state_dict[name], tensor) for name, tensor in expected.state_dict.items())
-    fit(identify(found).build(found), found)
+    load_weights(identify(found).build(found), found)
 
 
 @pytest.mark.parametrize("name", ["../net.safetensors", "/etc/hostname", "..", "", "a/b", "a\\b", "a\0b", "\x1b[31m"])
@@ -187,7 +189,7 @@ def test_settings_of_no_network_for_these_weights(directory: Path, entries: dict
     change(directory / "config.json", **entries)
     checkpoint = load_checkpoint(directory)
     with pytest.raises(CheckpointRefusedError) as caught:
-        fit(identify(checkpoint).build(checkpoint), checkpoint)
+        load_weights(identify(checkpoint).build(checkpoint), checkpoint)
     assert says in caught.value.reason
     assert "\x1b" not in caught.value.reason
 
@@ -216,7 +218,7 @@ def test_settings_that_are_costly_before_there_is_a_network(
     transformers.logging.disable_progress_bar()
     transformers.AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path)
     checkpoint = load_checkpoint(tmp_path)
-    assert fit(identify(checkpoint).build(checkpoint), checkpoint) == ()
+    assert load_weights(identify(checkpoint).build(checkpoint), checkpoint) == ()
     change(tmp_path / "config.json", **large)
     checkpoint = load_checkpoint(tmp_path)
     with pytest.raises(CheckpointRefusedError) as caught:

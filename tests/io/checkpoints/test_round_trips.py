@@ -18,7 +18,8 @@ from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
 import bnsharp_cli
-from bnsharp_cli.io.data.batches import draw_batches, open_data
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import decimal
 import io
-import os
 import pathlib
 import pickle
 from collections import Counter, OrderedDict, defaultdict
@@ -19,11 +18,11 @@ from torch import nn
 from torch.distributed import checkpoint as distributed
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.container import read_container, verify_state_dict
-from bnsharp_cli.io.containers.open_file import opened
 from bnsharp_cli.io.containers.pickle_values import Budget, ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.pickles import read_pickle
 from bnsharp_cli.io.containers.plain_content import plain
+from bnsharp_cli.io.containers.read_container import read_container
+from bnsharp_cli.io.containers.untrusted_files import open_untrusted, require_unchanged
 
 _NAMES = (b"os", b"system", b"collections", b"OrderedDict")
 BOTH = pytest.mark.parametrize("legacy", [False, True])
@@ -118,14 +117,6 @@ def test_what_others_call_safe_is_neither_used_nor_forgotten(tmp_path: Path) -> 
             read_container(tmp_path / "net.pt")
         assert content_of(tmp_path / "net.pt", {"a": 1}) == {"a": 1}
         assert set(torch.serialization.get_safe_globals()) == before
-
-
-def test_unused_tensors_need_not_be_weights(tmp_path: Path) -> None:
-    torch.save({"moments": torch.ones(3, dtype=torch.int8), "bad": torch.tensor([float("nan")])}, tmp_path / "net.pt")
-    content = read_container(tmp_path / "net.pt").content
-    for name, says in (("moments", "int8"), ("bad", "NaN")):
-        with pytest.raises(CheckpointRefusedError, match=says):
-            verify_state_dict(tmp_path / "net.pt", {name: content[name]})
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -224,33 +215,22 @@ def _write_pieces(folder: Path, whole: torch.Tensor, pieces: list[tuple[int, ...
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(b"before")
-    with opened(path) as file:
-        file.require_unchanged()
+    with open_untrusted(path) as file:
+        require_unchanged(file)
         path.write_bytes(b"longer than before")
         with pytest.raises(CheckpointRefusedError, match="changed while it was read"):
-            file.require_unchanged()
+            require_unchanged(file)
 
 
 def test_a_file_that_is_exchanged_is_still_the_one_that_was_opened(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(b"first")
     (tmp_path / "other.pt").write_bytes(b"second")
-    with opened(path) as file:
+    with open_untrusted(path) as file:
         (tmp_path / "other.pt").replace(path)
         assert file.read(0, 99) == b"first"
         assert file.part(1, 3).read(1, 99) == b"rs"
         assert file.descriptor_path().read_bytes() == b"first"
-
-
-def test_a_window_is_a_file_without_a_descriptor(tmp_path: Path) -> None:
-    path = tmp_path / "net.pt"
-    path.write_bytes(bytes(range(100)))
-    with opened(path) as file:
-        window = file.window(10, 20)
-        assert window.seek(-5, os.SEEK_END) == 15
-        assert window.read() == bytes(range(25, 30))
-        with pytest.raises(io.UnsupportedOperation):
-            window.fileno()
 
 
 def test_the_machine_leaves_the_stream_behind_the_stop() -> None:

@@ -13,9 +13,12 @@ import torch
 import torchvision
 from PIL import Image
 
-from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io.data import images as io_images
-from bnsharp_cli.io.data.batches import draw_batches, naming, open_data
+from bnsharp_cli.errors import DataRefusedError, UsageError, spelt
+from bnsharp_cli.io.data import images as image_folders
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.images import open_image_folder
+from bnsharp_cli.io.data.naming import NamedDataError, naming
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.measurement.surface.data_stream import Stream
@@ -170,7 +173,7 @@ def test_values_that_are_not_finite_are_refused() -> None:
 def test_unknown_specifications_and_missing_roots(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Unknown data 'mnits'"):
         open_data("mnits")
-    with pytest.raises(UsageError, match="--data cifar10 needs a folder"):
+    with pytest.raises(UsageError, match="data cifar10 needs a folder"):
         open_data("cifar10")
     with pytest.raises(DataRefusedError, match="cifar10 is not in"):
         open_data("cifar10", root=tmp_path)
@@ -225,7 +228,7 @@ def test_a_folder_is_read_in_the_order_of_torchvisions(tmp_path: Path) -> None:
         for name in ("z.PNG", "a.png", "note.txt"):
             shutil.copy(root / "cat" / "0.png", root / nested / name)
     theirs = torchvision.datasets.ImageFolder(str(root))
-    ours = io_images.folder(root, "train")
+    ours = open_image_folder(root, "train")
     assert list(zip(ours.files, ours.labels.tolist(), strict=True)) == theirs.samples
     assert list(ours.classes) == theirs.classes
     assert len(ours) == 14
@@ -234,7 +237,7 @@ def test_a_folder_is_read_in_the_order_of_torchvisions(tmp_path: Path) -> None:
 def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
     root = image_folder(tmp_path) / "train"
     (root / "dog").rename(root / "train")
-    assert io_images.folder(root, "train").classes == ("cat", "train")
+    assert open_image_folder(root, "train").classes == ("cat", "train")
 
 
 def test_images_are_grey_where_the_preprocessing_is_for_one_channel(tmp_path: Path) -> None:
@@ -245,7 +248,7 @@ def test_images_are_grey_where_the_preprocessing_is_for_one_channel(tmp_path: Pa
 
 
 def test_a_long_search_and_reading_report_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(io_images, "_EVERY", 3)
+    monkeypatch.setattr(image_folders, "_EVERY", 3)
     said: list[str] = []
     split = open_data(f"folder:{image_folder(tmp_path)}", progress=said.append)
     assert said == [f"3 files found in {tmp_path}/train/{name}" for name in ("cat", "dog")]
@@ -284,4 +287,18 @@ def test_what_is_refused_names_its_data_once() -> None:
     with pytest.raises(DataRefusedError, match=r"^npz:a\.npz: They are odd\. Even them\.$"), naming("npz:a.npz"):
         raise DataRefusedError("They are odd.", "Even them.")
     with pytest.raises(DataRefusedError, match=r"^Cannot read a\.npz\. Mend it\.$"), naming("npz:a.npz"):
-        raise DataRefusedError("Cannot read a.npz.", "Mend it.")
+        raise NamedDataError("Cannot read a.npz.", "Mend it.")
+
+
+def test_a_reason_that_holds_the_name_by_accident_is_given_it_all_the_same() -> None:
+    with pytest.raises(DataRefusedError, match=r"^folder:\.: They are odd\."), naming("folder:."):
+        raise DataRefusedError("They are odd.", "Even them.")
+
+
+def test_naming_carries_the_fields_and_the_marks_of_what_it_names() -> None:
+    with pytest.raises(DataRefusedError) as caught, naming("digits"):
+        draw_batches(open_data("digits"), 20, 32, seed=0)
+    error = caught.value
+    assert (error.argument, error.expected, error.found) == ("data", "at least 32 samples", 20)
+    assert error.reason == "digits: 20 samples do not fill one batch of 32."
+    assert spelt(error.marked_remedy, "<{}>".format) == "Lower <batch_size>, raise <samples>, or use more data."

@@ -11,18 +11,22 @@ from torchvision import models
 from torchvision.transforms import functional as reference
 
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError
-from bnsharp_cli.io.data.batches import channel_statistics, open_data
-from bnsharp_cli.io.data.library_preprocessing import Override, choose_preprocessing
+from bnsharp_cli.io.data.channel_statistics import channel_statistics
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.architecture import Identity
-from bnsharp_cli.io.networks.constructors import in_outline
+from bnsharp_cli.io.networks.constructors import construct_on_meta
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
+MEAN_AND_STD = "mean and std: expected one finite number per channel, std positive"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def chosen(spec: str, metadata: dict[str, Any] | None = None, **options: Any) -> tuple[Preprocessing, str]:
-    module = in_outline(spec, options) if spec.startswith("timm:") else nn.Identity()
-    return choose_preprocessing(metadata or {}, Identity(spec, options, "option"), module, Override())
+    module = construct_on_meta(spec, options) if spec.startswith("timm:") else nn.Identity()
+    return choose_preprocessing(
+        metadata or {}, NetworkIdentity(spec, options, "option"), module, PreprocessingOverride()
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b1", "vit_b_16", "vit_l_16"])
@@ -69,7 +73,7 @@ def test_the_files_own_entry_wins() -> None:
 def test_timms_networks_get_timms() -> None:
     data = pytest.importorskip("timm.data")
     for name in ("resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"):
-        module = in_outline(f"timm:{name}", {})
+        module = construct_on_meta(f"timm:{name}", {})
         preprocessing, said = chosen(f"timm:{name}")
         config = data.resolve_model_data_config(module)
         transform = data.create_transform(**config)
@@ -94,28 +98,34 @@ def test_what_timms_training_script_was_told_is_done() -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        (Override(), Preprocessing(224, *IMAGENET, shorter_side=256)),
-        (Override(image_size=0), Preprocessing(None, *IMAGENET)),
-        (Override(image_size=64), Preprocessing(64, *IMAGENET, shorter_side=64)),
-        (Override(mean=(0.5,)), Preprocessing(224, (0.5,), (1.0,), shorter_side=256)),
-        (Override(std=(2.0, 3.0)), Preprocessing(224, (0.0, 0.0), (2.0, 3.0), shorter_side=256)),
+        (PreprocessingOverride(), Preprocessing(224, *IMAGENET, shorter_side=256)),
+        (PreprocessingOverride(image_size=0), Preprocessing(None, *IMAGENET)),
+        (PreprocessingOverride(image_size=64), Preprocessing(64, *IMAGENET, shorter_side=64)),
+        (PreprocessingOverride(mean=(0.5,)), Preprocessing(224, (0.5,), (1.0,), shorter_side=256)),
+        (PreprocessingOverride(std=(2.0, 3.0)), Preprocessing(224, (0.0, 0.0), (2.0, 3.0), shorter_side=256)),
     ],
 )
-def test_the_users_word_wins(override: Override, expected: Preprocessing) -> None:
+def test_the_users_word_wins(override: PreprocessingOverride, expected: Preprocessing) -> None:
     assert override.apply(Preprocessing(224, *IMAGENET, shorter_side=256)) == expected
 
 
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        (Override(image_size=-1), "--image-size: expected 0 to 4096, found -1"),
-        (Override(image_size=10**6), "--image-size: expected 0 to 4096"),
-        (Override(mean=(0.1, 0.2), std=(1.0,)), "--mean and --std"),
-        (Override(mean=(float("nan"),)), "--mean and --std"),
-        (Override(std=(0.0,)), "--mean and --std"),
+        (PreprocessingOverride(image_size=-1), "image_size: expected 0 to 4096, found -1"),
+        (PreprocessingOverride(image_size=10**6), "image_size: expected 0 to 4096"),
+        (
+            PreprocessingOverride(mean=(0.1, 0.2), std=(1.0,)),
+            MEAN_AND_STD,
+        ),
+        (
+            PreprocessingOverride(mean=(float("nan"),)),
+            MEAN_AND_STD,
+        ),
+        (PreprocessingOverride(std=(0.0,)), MEAN_AND_STD),
     ],
 )
-def test_what_the_user_cannot_mean(override: Override, says: str) -> None:
+def test_what_the_user_cannot_mean(override: PreprocessingOverride, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         override.apply(Preprocessing())
 

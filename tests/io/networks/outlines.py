@@ -10,12 +10,12 @@ import pytest
 from torch import Tensor
 
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.networks import outline_index as index
-from bnsharp_cli.io.networks.architecture import Identity
-from bnsharp_cli.io.networks.constructors import in_outline
+from bnsharp_cli.io.networks.constructors import construct_on_meta
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
+from bnsharp_cli.io.networks.outline_index import known_outlines
 from bnsharp_cli.io.networks.outlines import shapes_of
 
-KNOWN = {spec for known in index.known() for group in known.functions for spec in group}
+KNOWN = {spec for known in known_outlines() for group in known.functions for spec in group}
 needs_timms_outlines = pytest.mark.skipif(
     not any(spec.startswith("timm:") for spec in KNOWN),
     reason="the shipped index holds no network of timm's: python -m tools.index_architectures adds them",
@@ -48,7 +48,7 @@ def checkpoint(tensors: Mapping[str, Tensor], format_: str = "state_dict", **met
 
 def outline(name: str, **options: Any) -> dict[str, Tensor]:
     """The state dict of one of torchvision's networks, without a byte of weights."""
-    return in_outline(f"torchvision:{name}", options).state_dict()
+    return construct_on_meta(f"torchvision:{name}", options).state_dict()
 
 
 def with_channels(tensors: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
@@ -57,5 +57,5 @@ def with_channels(tensors: dict[str, Tensor], channels: int) -> dict[str, Tensor
     return {**tensors, name: tensors[name][:, :1].expand(-1, channels, -1, -1)}
 
 
-def fitted(identity: Identity, tensors: Mapping[str, Tensor]) -> bool:
-    return shapes_of(in_outline(identity.spec, identity.options).state_dict()) == shapes_of(tensors)
+def fitted(identity: NetworkIdentity, tensors: Mapping[str, Tensor]) -> bool:
+    return shapes_of(construct_on_meta(identity.spec, identity.options).state_dict()) == shapes_of(tensors)

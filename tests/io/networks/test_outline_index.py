@@ -7,25 +7,25 @@ from importlib.metadata import version
 import pytest
 import torchvision
 
-from bnsharp_cli.io.networks import outline_index as index
-from bnsharp_cli.io.networks.outlines import Slot, names_hash, read_off, shapes_hash, shapes_of, skeleton
+from bnsharp_cli.io.networks.outline_index import index_contents, index_text, known_outlines
+from bnsharp_cli.io.networks.outlines import OpenDimension, names_hash, outline_of, read_off, shapes_hash, shapes_of
 from tests.io.networks.outlines import needs_timms_outlines, outline, with_channels
 from tools import index_architectures
 
 
-def test_slots_follow_a_constructor() -> None:
-    found = skeleton("torchvision:resnet18")
-    assert found.classes == (Slot("fc.bias", 0), Slot("fc.weight", 0))
-    assert found.channels == (Slot("conv1.weight", 1),)
-    fourfold = Slot("stem.weight", 1, 4, 2)
+def test_open_dimensions_follow_a_constructor() -> None:
+    found = outline_of("torchvision:resnet18")
+    assert found.classes == (OpenDimension("fc.bias", 0), OpenDimension("fc.weight", 0))
+    assert found.channels == (OpenDimension("conv1.weight", 1),)
+    fourfold = OpenDimension("stem.weight", 1, 4, 2)
     assert read_off([fourfold], {"stem.weight": (8, 14)}) == 3
     assert read_off([fourfold], {"stem.weight": (8, 15)}) is None
-    assert read_off([fourfold, Slot("a", 0)], {"stem.weight": (8, 14), "a": (4,)}) is None
+    assert read_off([fourfold, OpenDimension("a", 0)], {"stem.weight": (8, 14), "a": (4,)}) is None
     assert read_off([], {}) is None
 
 
-def test_hashes_leave_out_what_the_slots_decide_and_nothing_else() -> None:
-    found = skeleton("torchvision:resnet18")
+def test_hashes_leave_out_the_open_dimensions_and_nothing_else() -> None:
+    found = outline_of("torchvision:resnet18")
     masked = (*found.classes, *found.channels)
     other = shapes_of(with_channels(outline("resnet18", num_classes=77), 9))
     assert shapes_hash(found.shapes, masked) == shapes_hash(other, masked)
@@ -36,20 +36,20 @@ def test_hashes_leave_out_what_the_slots_decide_and_nothing_else() -> None:
 
 
 def test_the_index_lists_every_classifier_of_torchvision() -> None:
-    if version("torchvision").partition("+")[0] != index.contents()["torchvision"]:
+    if version("torchvision").partition("+")[0] != index_contents()["torchvision"]:
         pytest.skip("another torchvision than the index was built with")
-    listed = {spec for known in index.known() for group in known.functions for spec in group}
+    listed = {spec for known in known_outlines() for group in known.functions for spec in group}
     names = torchvision.models.list_models(module=torchvision.models)
     assert {f"torchvision:{name}" for name in names} <= listed
 
 
 def rebuilt(specs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for library, built_with in ((name, index.contents()[name]) for name in ("torchvision", "timm")):
+    for library, built_with in ((name, index_contents()[name]) for name in ("torchvision", "timm")):
         if version(library).partition("+")[0] != built_with:
             pytest.skip(f"another {library} than the index was built with")
-    shipped = [line for line in index.contents()["networks"] if any(set(g) & set(specs) for g in line["functions"])]
-    text = index.write(index_architectures.lines(specs), {})
-    assert text == index.write(shipped, {})
+    shipped = [line for line in index_contents()["networks"] if any(set(g) & set(specs) for g in line["functions"])]
+    text = index_text(index_architectures.lines(specs), {})
+    assert text == index_text(shipped, {})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, Copy, restored_scales
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -165,7 +165,7 @@ def test_a_network_that_draws_numbers_cannot_be_copied() -> None:
         Copier(noisy, noisy.point(), blocks).copy("copy", uniform_factors(blocks.invariant, 0.1))
 
 
-def test_weights_alone_are_not_invariant_in_eval_mode(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_weights_alone_are_not_invariant_in_eval_mode(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=False, dtype=torch.float64)
     point = surface.point()
     blocks = find_blocks(surface, point)
@@ -173,7 +173,7 @@ def test_weights_alone_are_not_invariant_in_eval_mode(sample_network: nn.Module,
     assert abs(surface.value(scaled) - surface.value(point)) > 0.1
 
 
-def test_stored_epsilon_shows_from_small_scales_on(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_stored_epsilon_shows_from_small_scales_on(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches, dtype=torch.float64)
     point = surface.point()
     blocks = find_blocks(surface, point)
@@ -183,7 +183,7 @@ def test_stored_epsilon_shows_from_small_scales_on(sample_network: nn.Module, di
     assert abs(copy.exact.value(copy.point) - loss) < 1e-15
 
 
-def test_copies_of_copies_compose(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_copies_of_copies_compose(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=False, dtype=torch.float64)
     point = surface.point()
     blocks = find_blocks(surface, point)
@@ -192,7 +192,7 @@ def test_copies_of_copies_compose(sample_network: nn.Module, digit_batches: Batc
     assert abs(second.exact.value(second.point) - surface.value(point)) < 1e-14
 
 
-def test_a_copy_survives_being_saved_with_its_epsilon(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_a_copy_survives_being_saved_with_its_epsilon(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches, dtype=torch.float64)
     point = surface.point()
     blocks = find_blocks(surface, point)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies, self_test
@@ -20,7 +20,7 @@ from tests.cases import images, mlp_bn, vectors
 from tests.measurement.networks import HeadNorms, NormedEmbedding, OneNormTwice, OwnNorm, sentences, sequences
 
 
-def report_of(module: nn.Module, batches: Batches, dtype: torch.dtype, **options: object) -> InvarianceReport:
+def report_of(module: nn.Module, batches: DrawnBatches, dtype: torch.dtype, **options: object) -> InvarianceReport:
     surface = LossSurface.of(module, batches.batches, dtype=dtype)
     point = surface.point()
     blocks, extended = find_partitions(surface, point)
@@ -31,7 +31,7 @@ def report_of(module: nn.Module, batches: Batches, dtype: torch.dtype, **options
 
 
 def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
-    sample_network: nn.Module, digit_batches: Batches
+    sample_network: nn.Module, digit_batches: DrawnBatches
 ) -> None:
     report = report_of(sample_network, digit_batches, torch.float64)
     assert report.invariant
@@ -48,7 +48,7 @@ def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
 
 
 def test_gamma_and_beta_move_the_published_measure_but_not_the_extended_one(
-    sample_network: nn.Module, digit_batches: Batches
+    sample_network: nn.Module, digit_batches: DrawnBatches
 ) -> None:
     copy = report_of(sample_network, digit_batches, torch.float64).gamma_beta
     assert copy.loss_drift < 1e-15
@@ -57,7 +57,7 @@ def test_gamma_and_beta_move_the_published_measure_but_not_the_extended_one(
     assert abs(extended - 1) <= 1e-9
 
 
-def test_float32_is_invariant_below_its_stated_rounding(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_float32_is_invariant_below_its_stated_rounding(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     report = report_of(sample_network, digit_batches, torch.float32)
     assert report.invariant
     for copy in report.copies:
@@ -67,7 +67,7 @@ def test_float32_is_invariant_below_its_stated_rounding(sample_network: nn.Modul
 
 
 def test_the_printed_search_is_not_invariant_and_the_verdict_says_why(
-    sample_network: nn.Module, digit_batches: Batches
+    sample_network: nn.Module, digit_batches: DrawnBatches
 ) -> None:
     report = report_of(sample_network, digit_batches, torch.float64, search="paper", iterations=5, delta=0.1)
     assert not report.invariant
@@ -77,7 +77,7 @@ def test_the_printed_search_is_not_invariant_and_the_verdict_says_why(
     assert "Eq. (17) as printed steps in v" in report.verdict
 
 
-def test_stored_epsilon_breaks_the_invariance(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_stored_epsilon_breaks_the_invariance(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     report = report_of(sample_network, digit_batches, torch.float64, search="gradient")
     assert not report.invariant
     assert report.copies[0].loss_drift_stored_epsilon > 0.1
@@ -86,7 +86,7 @@ def test_stored_epsilon_breaks_the_invariance(sample_network: nn.Module, digit_b
 @pytest.mark.parametrize("statistics", [True, False], ids=["batch", "running"])
 @pytest.mark.parametrize("delta", [1e-3, 1e-2])
 def test_self_test_in_both_modes_and_precisions(
-    sample_network: nn.Module, digit_batches: Batches, statistics: bool, delta: float
+    sample_network: nn.Module, digit_batches: DrawnBatches, statistics: bool, delta: float
 ) -> None:
     for dtype, most in ((torch.float32, 2e-4), (torch.float64, 1e-9)):
         surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=statistics, dtype=dtype)
@@ -188,7 +188,7 @@ def test_a_value_below_resolution_is_no_verdict() -> None:
         self_test(surface, point, blocks, MeasureOptions())
 
 
-def test_the_record_is_plain_and_complete(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_the_record_is_plain_and_complete(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     report = report_of(sample_network, digit_batches, torch.float32)
     record = report.copies[0].to_dict()
     assert record["scale"] == 1e-3

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import inner, norm, scaled
 from bnsharp_cli.core.search_rules import equation_16
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Status
@@ -175,7 +175,7 @@ def test_the_linear_regime_costs_at_most_10_forwards_and_3_backwards(name: str) 
 
 
 def test_float32_agrees_with_float64_within_the_stated_rounding(
-    sample_network: nn.Module, digit_batches: Batches
+    sample_network: nn.Module, digit_batches: DrawnBatches
 ) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches)
     point = surface.point()
@@ -270,7 +270,7 @@ def test_scaled_is_linear() -> None:
     assert torch.equal(scaled({"x": torch.ones(2)}, 3.0)["x"], torch.full((2,), 3.0))
 
 
-def test_repeats_are_bit_identical(sample_network: nn.Module, digit_batches: Batches) -> None:
+def test_repeats_are_bit_identical(sample_network: nn.Module, digit_batches: DrawnBatches) -> None:
     values = []
     for _ in range(2):
         surface = LossSurface.of(sample_network, digit_batches.batches)

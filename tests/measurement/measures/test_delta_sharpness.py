@@ -12,7 +12,7 @@ import torch
 from bnsharp_cli.core.ball import BoxMaximum, log_volume, maximise_in_box
 from bnsharp_cli.core.rescale import uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.copies import Copier
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
@@ -150,7 +150,7 @@ def test_infinite_power_belongs_to_linf() -> None:
 
 
 def test_theorem_3_1_the_ball_around_a_small_copy_holds_a_vanishing_layer(
-    sample_network: torch.nn.Module, digit_batches: Batches
+    sample_network: torch.nn.Module, digit_batches: DrawnBatches
 ) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches)
     point = surface.point()

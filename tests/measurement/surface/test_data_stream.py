@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.surface.data_stream import Stream
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -18,7 +18,7 @@ def gradients_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool
 
 
 def test_a_stream_gives_the_numbers_of_resident_batches(
-    sample_network: nn.Module, digit_batches: Batches, threads
+    sample_network: nn.Module, digit_batches: DrawnBatches, threads
 ) -> None:
     read = []
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.rescale_test import self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -52,7 +52,7 @@ def assert_same(first: dict[str, object], second: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", [*MEASURES, "invariance"])
 @pytest.mark.parametrize("statistics", [True, False])
 def test_no_measure_touches_the_module(
-    sample_network: nn.Module, digit_batches: Batches, name: str, statistics: bool
+    sample_network: nn.Module, digit_batches: DrawnBatches, name: str, statistics: bool
 ) -> None:
     module = nn.Sequential(sample_network, nn.Dropout(0.5)).train()
     module[0].norm2.eval()
@@ -71,7 +71,7 @@ def test_no_measure_touches_the_module(
     assert_same(before, snapshot(module))
 
 
-def test_value_and_gradient_agree_with_a_plain_loop(digit_batches: Batches, sample_network: nn.Module) -> None:
+def test_value_and_gradient_agree_with_a_plain_loop(digit_batches: DrawnBatches, sample_network: nn.Module) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches, dtype=torch.float64)
     reference = copy.deepcopy(sample_network).double().train()
     loss = sum(functional.cross_entropy(reference(x.double()), y) for x, y in digit_batches.batches)
@@ -94,7 +94,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_every_batch_gradient_is_seen_once(digit_batches: Batches, sample_network: nn.Module) -> None:
+def test_every_batch_gradient_is_seen_once(digit_batches: DrawnBatches, sample_network: nn.Module) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches)
     point = surface.point()
     seen = []
@@ -112,7 +112,7 @@ def test_every_batch_gradient_is_seen_once(digit_batches: Batches, sample_networ
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_batch_leaves_no_gradient_behind_for_the_next(digit_batches: Batches, sample_network: nn.Module) -> None:
+def test_a_batch_leaves_no_gradient_behind_for_the_next(digit_batches: DrawnBatches, sample_network: nn.Module) -> None:
     """Of a large network that would be a second copy of it."""
     halves = [(x[part], y[part]) for x, y in digit_batches.batches for part in (slice(128), slice(128, 256))]
     surface = LossSurface.of(sample_network, halves)
@@ -126,7 +126,7 @@ def test_a_batch_leaves_no_gradient_behind_for_the_next(digit_batches: Batches, 
     assert len(earlier) == len(halves) * len(surface.point()) > len(surface.point())
 
 
-def test_running_statistics_are_eval_mode(digit_batches: Batches, sample_network: nn.Module) -> None:
+def test_running_statistics_are_eval_mode(digit_batches: DrawnBatches, sample_network: nn.Module) -> None:
     surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=False, dtype=torch.float64)
     reference = copy.deepcopy(sample_network).double().eval()
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -52,7 +52,7 @@ def around(point: dict[str, Tensor], count: int) -> list[dict[str, Tensor]]:
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("statistics", [True, False])
 def test_vmap_agrees_with_the_loop_within_rounding(
-    untrained: nn.Module, digit_batches: Batches, dtype: torch.dtype, statistics: bool
+    untrained: nn.Module, digit_batches: DrawnBatches, dtype: torch.dtype, statistics: bool
 ) -> None:
     def surface(setting: str | int) -> LossSurface:
         return LossSurface.of(
@@ -74,7 +74,7 @@ def test_vmap_agrees_with_the_loop_within_rounding(
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 def test_stacked_gradients_agree_with_the_loop_within_rounding(
-    untrained: nn.Module, digit_batches: Batches, dtype: torch.dtype
+    untrained: nn.Module, digit_batches: DrawnBatches, dtype: torch.dtype
 ) -> None:
     loop, stacked = (
         LossSurface.of(untrained, digit_batches.batches, dtype=dtype, points_at_once=PointsAtOnce(setting))
@@ -206,7 +206,7 @@ def test_unknown_settings_are_refused(setting: object) -> None:
 @pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS, but there was no current CUDA context")
 def test_cuda_agrees_with_the_cpu_within_rounding(
     untrained: nn.Module,
-    digit_batches: Batches,
+    digit_batches: DrawnBatches,
     dtype: torch.dtype,
     setting: str | int,
     without_tf32: None,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.io.data.batches import Batches
+from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.threads import map_in_threads
 from bnsharp_cli.models import lenet_bn
@@ -22,7 +22,7 @@ def gradients_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_two_runs_are_bit_identical(sample_network: nn.Module, digit_batches: Batches, threads) -> None:
+def test_two_runs_are_bit_identical(sample_network: nn.Module, digit_batches: DrawnBatches, threads) -> None:
     for count in (1, 2):
         threads(count)
         runs = []
@@ -34,7 +34,7 @@ def test_two_runs_are_bit_identical(sample_network: nn.Module, digit_batches: Ba
 
 
 def test_batches_side_by_side_compute_what_one_thread_computes(
-    sample_network: nn.Module, digit_batches: Batches, threads
+    sample_network: nn.Module, digit_batches: DrawnBatches, threads
 ) -> None:
     results = []
     for count in (1, 2):
@@ -46,7 +46,7 @@ def test_batches_side_by_side_compute_what_one_thread_computes(
     assert gradients_equal(results[0][1][1], results[1][1][1])
 
 
-def test_one_batch_on_two_threads_agrees_within_the_rounding(digit_batches: Batches, threads) -> None:
+def test_one_batch_on_two_threads_agrees_within_the_rounding(digit_batches: DrawnBatches, threads) -> None:
     torch.manual_seed(4)
     network, losses = lenet_bn(1, 10, 8), []
     for count in (1, 2):
@@ -56,7 +56,9 @@ def test_one_batch_on_two_threads_agrees_within_the_rounding(digit_batches: Batc
     assert losses[0] == pytest.approx(losses[1], rel=FLOAT32_FLOOR)
 
 
-def test_the_users_threads_are_left_as_they_were(sample_network: nn.Module, digit_batches: Batches, threads) -> None:
+def test_the_users_threads_are_left_as_they_were(
+    sample_network: nn.Module, digit_batches: DrawnBatches, threads
+) -> None:
     threads(2)
     surface = LossSurface.of(sample_network, digit_batches.batches)
     surface.value_and_gradient(surface.point())

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.networks import outlines as skeletons
-from bnsharp_cli.io.networks.architecture import identify
-from bnsharp_cli.io.networks.constructors import in_outline
+from bnsharp_cli.io.networks import outlines
+from bnsharp_cli.io.networks.constructors import construct_on_meta
+from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.models import lenet_bn
 from tests.io.networks.outlines import FAMILIES, checkpoint, fitted, outline
 
@@ -62,7 +63,12 @@ def test_a_word_that_does_not_fit_is_noted_and_not_followed(word: str, monkeypat
 
 def test_a_file_that_names_many_networks_has_few_of_them_built(monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
-    monkeypatch.setattr(skeletons, "in_outline", lambda spec, options: built.append(spec) or in_outline(spec, options))
+
+    def counted(spec: str, options: Any) -> nn.Module:
+        built.append(spec)
+        return construct_on_meta(spec, options)
+
+    monkeypatch.setattr(outlines, "construct_on_meta", counted)
     stated = {
         container: {key: f"torchvision:{name}" for key, name in zip(("arch", "model", "backbone"), names, strict=True)}
         for container, names in zip(("args", "config", "opt"), zip(*[iter(FAMILIES)] * 3, strict=False), strict=False)

@@ -1,4 +1,4 @@
-"""A whole split, read once and checked: kept where it fits into memory, or read again batch by batch."""
+"""A split that was read once as a whole and checked: kept where it fits into memory, else read again by batches."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError
-from bnsharp_cli.io.data.batches import Progress, require_finite, silent
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.data.splits import DatasetSplit, Split
+from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
+from bnsharp_cli.io.data.splits import DatasetSplit, Split, require_finite
 from bnsharp_cli.measurement.surface.data_stream import Batch
 
 _PART = 256
 
 
 @dataclass(frozen=True)
-class WholeSplit:
-    """All examples of a split.
+class CheckedSplit:
+    """A split of which every example was read and found finite.
 
     Attributes:
         targets: (N, …).
@@ -43,8 +43,10 @@ def share_of_memory(processes: int) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (4 * processes)
 
 
-def read_whole(split: Split, preprocessing: Preprocessing, resident: int, progress: Progress = silent) -> WholeSplit:
-    """Read all of a split.
+def read_checked(
+    split: Split, preprocessing: Preprocessing, resident: int, progress: ReadingProgress = silent
+) -> CheckedSplit:
+    """Read all of a split and check it.
 
     Args:
         split: where from.
@@ -63,13 +65,13 @@ def read_whole(split: Split, preprocessing: Preprocessing, resident: int, progre
     every = torch.arange(len(split))
     if first.nbytes * len(split) <= resident:
         inputs, targets = read(every)
-        return WholeSplit(targets, tuple(first.shape[1:]), inputs, read, repeatable)
+        return CheckedSplit(targets, tuple(first.shape[1:]), inputs, read, repeatable)
     labels = []
     for part in torch.split(every, _PART):
         progress(f"reading example {int(part[0]):,} of {len(split):,}")
         labels.append(read(part)[1])
     progress("")
-    return WholeSplit(torch.cat(labels), tuple(first.shape[1:]), None, read, repeatable)
+    return CheckedSplit(torch.cat(labels), tuple(first.shape[1:]), None, read, repeatable)
 
 
 def _read(split: Split, preprocessing: Preprocessing, numbers: Tensor) -> Batch:

@@ -7,8 +7,9 @@ import torch
 from torch.nn.utils import parametrizations
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.checkpoints.fitting import fit_weights
-from tests.io.checkpoints.test_weights import net, prefixed, same, weights
+from bnsharp_cli.io.networks.load_weights import load_tensors
+from tests.io.checkpoints.test_weights import net, prefixed, weights
+from tests.io.networks.test_load_weights import same
 
 
 @pytest.mark.parametrize("dim", [0, 1, 3, None])
@@ -16,7 +17,7 @@ def test_weight_norm_finds_its_dimension(dim: int | None) -> None:
     normed = net()
     parametrizations.weight_norm(normed[0], dim=dim)
     module = net()
-    fit_weights(module, prefixed("model.", normed.state_dict()), "net.pt")
+    load_tensors(module, prefixed("model.", normed.state_dict()), "net.pt")
     images = torch.randn(2, 3, 4, 4)
     assert torch.equal(module(images), normed(images))
     assert same(module, normed.state_dict())
@@ -28,10 +29,10 @@ def test_weight_norm_of_no_dimension_and_what_is_parametrised_otherwise() -> Non
     parametrizations.spectral_norm(spectral[0])
     damaged = {**normed.state_dict(), "0.parametrizations.weight.original0": torch.ones(2, 2)}
     with pytest.raises(CheckpointRefusedError, match=r"'0.weight' has lengths of \(2, 2\), which fit no dimension"):
-        fit_weights(net(), damaged, "net.pt")
+        load_tensors(net(), damaged, "net.pt")
     with pytest.raises(CheckpointRefusedError, match="parametrised or pruned: build that network yourself"):
-        fit_weights(net(), spectral.state_dict(), "net.pt")
+        load_tensors(net(), spectral.state_dict(), "net.pt")
     with pytest.raises(
         CheckpointRefusedError, match=r"lacks 0.parametrizations.weight.original0.*has unknown 0.weight"
     ):
-        fit_weights(normed, weights(), "net.pt")
+        load_tensors(normed, weights(), "net.pt")

@@ -10,11 +10,12 @@ import torchvision
 from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.checkpoints.checkpoint import fit
-from bnsharp_cli.io.networks import outline_index as index
-from bnsharp_cli.io.networks.architecture import build_architecture, identify
-from bnsharp_cli.io.networks.constructors import construct, in_outline, to_be_loaded
-from bnsharp_cli.io.networks.outlines import shapes_of
+from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import build_architecture
+from bnsharp_cli.io.networks.outline_index import known_outlines
+from bnsharp_cli.io.networks.outlines import shapes_of, shapes_of_network
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 from tests.io.networks.outlines import FAMILIES, checkpoint, fitted, needs_timms_outlines, outline, with_channels
 
@@ -48,7 +49,7 @@ def test_what_is_found_takes_the_weights() -> None:
     file = checkpoint({f"module.model.{name}": tensor for name, tensor in module.items()})
     found = identify(file)
     network = found.build(file)
-    fit(network, file)
+    load_weights(network, file)
     assert all(torch.equal(tensor, module[name]) for name, tensor in network.state_dict().items())
     assert network(torch.zeros(2, 2, 32, 32)).shape == (2, 4)
 
@@ -72,7 +73,7 @@ def test_nothing_is_near_a_network_that_shares_no_name() -> None:
     assert found.candidates == ()
     with pytest.raises(UsageError, match="none known here has its names and shapes") as caught:
         found.build(checkpoint({"strange": torch.ones(3)}))
-    assert "--arch" in caught.value.remedy
+    assert "Name it with arch" in caught.value.remedy
 
 
 def test_two_sizes_that_disagree_are_no_match() -> None:
@@ -84,13 +85,13 @@ def test_two_sizes_that_disagree_are_no_match() -> None:
 @needs_timms_outlines
 def test_networks_that_compute_different_functions_with_one_outline_are_listed() -> None:
     pytest.importorskip("timm", reason="timm's networks share outlines, torchvision's do not")
-    tensors = in_outline("timm:efficientnet_b0", {"num_classes": 10}).state_dict()
+    tensors = construct_on_meta("timm:efficientnet_b0", {"num_classes": 10}).state_dict()
     found = identify(checkpoint(tensors))
     assert found.source == "unknown"
     assert {"timm:efficientnet_b0", "timm:tf_efficientnet_b0"} <= {candidate.spec for candidate in found.candidates}
     with pytest.raises(UsageError, match=r"several fit them: .*timm:efficientnet_b0") as caught:
         found.build(checkpoint(tensors))
-    assert caught.value.remedy.startswith("Say which, for example --arch timm:")
+    assert caught.value.remedy.startswith("Say which, for example arch timm:")
     said = identify(checkpoint(tensors, args={"model": "tf_efficientnet_b0"}))
     assert (said.spec, said.source) == ("timm:tf_efficientnet_b0", "metadata")
     assert fitted(said, tensors)
@@ -99,7 +100,7 @@ def test_networks_that_compute_different_functions_with_one_outline_are_listed()
 @needs_timms_outlines
 def test_torchvisions_own_is_taken_where_timm_has_variants_of_it_and_they_are_named() -> None:
     pytest.importorskip("timm", reason="the variants are timm's")
-    tensors = in_outline("torchvision:resnet18", {"num_classes": 10}).state_dict()
+    tensors = construct_on_meta("torchvision:resnet18", {"num_classes": 10}).state_dict()
     found = identify(checkpoint(tensors))
     assert (found.spec, found.source) == ("torchvision:resnet18", "guess")
     assert "timm:resnet18 computes the same" in found.notes
@@ -110,10 +111,10 @@ def test_torchvisions_own_is_taken_where_timm_has_variants_of_it_and_they_are_na
 def test_timms_networks_are_found_with_other_classes_and_channels() -> None:
     pytest.importorskip("timm")
     for name in ("convnext_atto", "resnet10t", "vit_tiny_patch16_224", "mobilenetv3_small_050"):
-        tensors = in_outline(f"timm:{name}", {"num_classes": 3, "in_chans": 1}).state_dict()
+        tensors = construct_on_meta(f"timm:{name}", {"num_classes": 3, "in_chans": 1}).state_dict()
         found = identify(checkpoint(tensors))
         specs = {found.spec, *(candidate.spec for candidate in found.candidates)}
-        group = next(group for known in index.known() for group in known.functions if f"timm:{name}" in group)
+        group = next(group for known in known_outlines() for group in known.functions if f"timm:{name}" in group)
         assert specs & set(group)
         if found.spec:
             assert fitted(found, tensors)
@@ -122,7 +123,7 @@ def test_timms_networks_are_found_with_other_classes_and_channels() -> None:
 @needs_timms_outlines
 def test_where_timm_is_not_installed_its_networks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
-    tensors = in_outline("timm:convnext_atto", {"num_classes": 3}).state_dict()
+    tensors = construct_on_meta("timm:convnext_atto", {"num_classes": 3}).state_dict()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="fits timm:convnext_atto, but timm is not installed") as caught:
         identify(checkpoint(tensors)).build(checkpoint(tensors))
@@ -144,9 +145,10 @@ def test_a_network_to_be_loaded_is_the_real_one_but_for_its_weights(name: str) -
     """The same function once both have the same weights: nothing but initial values was left out."""
     options = {"init_weights": False} if name == "googlenet" else {}
     real, quick = (
-        build(f"torchvision:{name}", {"num_classes": 3, **options}).eval() for build in (construct, to_be_loaded)
+        build(f"torchvision:{name}", {"num_classes": 3, **options}).eval()
+        for build in (construct, construct_for_loading)
     )
-    assert shapes_of(in_outline(f"torchvision:{name}", {"num_classes": 3}).state_dict()) == shapes_of(real.state_dict())
+    assert shapes_of_network(f"torchvision:{name}", {"num_classes": 3}) == shapes_of(real.state_dict())
     quick.load_state_dict(real.state_dict())
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(real(image), quick(image))

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.files.printable_text import one_line, plain
-from bnsharp_cli.io.networks.constructors import LIBRARIES, OWN, family
+from bnsharp_cli.errors import CheckpointRefusedError, named
+from bnsharp_cli.io.files.printable_text import one_line, printable
+from bnsharp_cli.io.networks.constructors import OWN, family
+from bnsharp_cli.io.networks.forms import LIBRARIES
 
 _CONTAINERS = ("args", "hyper_parameters", "config", "pretrained_cfg", "hparams", "cfg", "opt")
 _ENTRIES = ("arch", "architecture", "model", "model_name", "model_arch", "backbone", "encoder", "net", "network")
@@ -25,7 +26,7 @@ _LARGEST = {
 _HARMLESS = {"aux_logits", "dropout", "drop_rate", "drop_path_rate", "stochastic_depth_prob", "zero_init_residual"}
 
 
-def stated_names(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Each name that the entries of a checkpoint give its network, with the networks it may stand for.
 
     Looks at the entries themselves, timm's ``args``, Lightning's ``hyper_parameters`` and a ``config``. A bare name is
@@ -43,7 +44,7 @@ def stated_names(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]
                 yield name, _meanings(name, container in _TIMMS_OWN)
 
 
-def require_known(spec: str) -> str:
+def require_no_code(spec: str) -> str:
     """``spec`` as the architecture of a checkpoint of our own format.
 
     Raises:
@@ -53,11 +54,11 @@ def require_known(spec: str) -> str:
         return spec
     raise CheckpointRefusedError(
         f"The checkpoint asks for the network '{one_line(spec)}', which would import code.",
-        f"If that code is yours, say so with --arch {one_line(spec)}.",
+        f"If that code is yours, say so with {named('arch')} {one_line(spec)}.",
     )
 
 
-def require_bounded(options: object) -> dict[str, Any]:
+def bounded_options(options: object) -> dict[str, Any]:
     """Arguments of a constructor as a checkpoint of our own format states them.
 
     Raises:
@@ -68,15 +69,15 @@ def require_bounded(options: object) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         raise CheckpointRefusedError(
             f"The checkpoint's 'architecture_options' are a {type(options).__name__}, expected names and numbers.",
-            "Name the network with --arch and --arch-option.",
+            f"Name the network with {named('arch')} and {named('arch_option')}.",
         )
     for key, value in options.items():
         number = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST.get(key, 0)
         if not number and not (key in _HARMLESS and isinstance(value, bool | float)):
             raise CheckpointRefusedError(
-                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(plain(value)), 40)}, "
+                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(printable(value)), 40)}, "
                 "which a file may not decide.",
-                "If you trust it, repeat it with --arch and --arch-option.",
+                f"If you trust it, repeat it with {named('arch')} and {named('arch_option')}.",
             )
     return dict(options)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, remove_weight_norm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors
 from bnsharp_cli.io.files.printable_text import one_line
 
-Named = Mapping[str, Tensor]
 
-
-def modern_names(tensors: Named) -> dict[str, Tensor]:
+def modern_names(tensors: NamedTensors) -> dict[str, Tensor]:
     """The tensors with ``weight_g`` and ``weight_v``, as hooks name them, named as torch's parametrisation does."""
     renamed: dict[str, str] = {}
     for name in tensors:
@@ -24,7 +21,7 @@ def modern_names(tensors: Named) -> dict[str, Tensor]:
     return {renamed.get(name, name): tensor for name, tensor in tensors.items()}
 
 
-def composed(tensors: Named) -> dict[str, Tensor]:
+def composed(tensors: NamedTensors) -> dict[str, Tensor]:
     """The tensors with each length and direction replaced by the direction, under the name of the weight itself."""
     weights = weights_with_norm(tensors)
     halves = {half for weight in weights for half in _halves(weight)}
@@ -32,7 +29,7 @@ def composed(tensors: Named) -> dict[str, Tensor]:
     return plain | {weight: tensors[_halves(weight)[1]] for weight in weights}
 
 
-def weights_with_norm(tensors: Named) -> list[str]:
+def weights_with_norm(tensors: NamedTensors) -> list[str]:
     """The weights that ``tensors`` hold as a length and a direction, by the names that they have without."""
     found = []
     for name in tensors:
@@ -54,7 +51,7 @@ def modernise(module: nn.Module) -> None:
             parametrizations.weight_norm(part, hook.name, hook.dim)
 
 
-def apply_weight_norm(module: nn.Module, weight: str, own_name: str, tensors: Named) -> None:
+def apply_weight_norm(module: nn.Module, weight: str, own_name: str, tensors: NamedTensors) -> None:
     """Let ``module`` keep a weight as length and direction, along the dimension that their shapes tell.
 
     Args:

@@ -1,0 +1,56 @@
+"""The checkpoints that bnsharp writes: ``torch.save`` of plain containers, strings, numbers and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
+from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
+from bnsharp_cli.io.files.printable_text import shown_path
+
+OWN_FORMAT = "bnsharp/1"
+
+OWN_ENTRIES = frozenset({"architecture", "architecture_options", "data", "preprocessing", "training"})
+"""Entries beside the weights that mean something here; of an untrusted file they are not believed."""
+
+_TENSOR_ENTRIES = ("state_dict", "norm_epsilon")
+
+
+def is_own(source: Source) -> bool:
+    """Whether the file says that it is of this format."""
+    return bool(source.container.content.get("format") == OWN_FORMAT)
+
+
+def read_own(source: Source) -> CheckpointContent:
+    """The content of such a file.
+
+    Raises:
+        CheckpointRefusedError: its ``norm_epsilon`` is no list of sound tensors.
+    """
+    container = source.container
+    metadata = {name: entry for name, entry in container.content.items() if name not in _TENSOR_ENTRIES}
+    epsilon = _norm_epsilon(source.path, container.content)
+    return CheckpointContent(container.content, container.sha256, metadata, epsilon, container.notes)
+
+
+def own_content(state_dict: Mapping[str, Tensor], entries: Mapping[str, object]) -> dict[str, object]:
+    """What is saved: copies of the tensors on the CPU, and ``entries`` beside them."""
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state_dict.items()}
+    return {"format": OWN_FORMAT, "state_dict": tensors, **entries}
+
+
+def _norm_epsilon(path: Path, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    epsilon = content.get("norm_epsilon", [])
+    if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
+        raise CheckpointRefusedError(
+            f"{shown_path(path)}: 'norm_epsilon' is not a list of tensors.",
+            "Write the copy again.",
+            expected="a list of tensors under norm_epsilon",
+        )
+    verify_state_dict(path, {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)})
+    return tuple(epsilon)

@@ -1,0 +1,77 @@
+"""Which tensors can be weights: dense, floating, finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
+
+_REFUSED_KINDS = "int8, float8, complex or quantised"
+_COUNTS = (torch.int64, torch.int32, torch.bool)
+"""Types of the buffers beside the weights, such as how many batches a norm has seen."""
+
+_FEWEST_BYTES = 2
+
+
+def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are no weights: not dense, not of a plain floating type, not finite, a negative variance.
+
+    Args:
+        path: of the file, for the message.
+        state_dict: parameters and buffers by name.
+
+    Raises:
+        CheckpointRefusedError: naming the first such tensor.
+
+    >>> verify_state_dict(Path("net.pt"), {"0.weight": torch.tensor([0.5, torch.nan])})
+    Traceback (most recent call last):
+    bnsharp_cli.errors.CheckpointRefusedError: net.pt: '0.weight' has 1 NaN or infinite of 2 values. Use a checkpoint \
+from before training diverged.
+    """
+    for name, tensor in state_dict.items():
+        shown = f"{shown_path(path)}: '{one_line(name)}'"
+        _require_plain(shown, tensor)
+        if tensor.is_floating_point():
+            _require_sound_values(shown, name, tensor)
+
+
+def _require_plain(shown: str, tensor: Tensor) -> None:
+    """Refuse what is not dense, has fewer bytes than it declares, or is of a type that no weight or count has."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+        found = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}"
+        raise _refused(f"{shown} is not a plain dense tensor ({_REFUSED_KINDS}).", "a plain dense tensor", found)
+    declared, owned = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+    if declared > owned:
+        raise _refused(f"{shown} declares more values than the file holds.", f"{declared} bytes", f"{owned} bytes")
+    if not tensor.is_floating_point() and tensor.dtype not in _COUNTS:
+        raise _refused(f"{shown} is {tensor.dtype}, expected floating weights.", "floating weights", tensor.dtype)
+    if tensor.is_floating_point() and tensor.element_size() < _FEWEST_BYTES:
+        raise _refused(f"{shown} is {tensor.dtype}, expected 16 bits or more.", "16 bits or more", tensor.dtype)
+
+
+def _require_sound_values(shown: str, name: str, tensor: Tensor) -> None:
+    broken = int((~torch.isfinite(tensor)).sum())
+    if broken:
+        raise CheckpointRefusedError(
+            f"{shown} has {broken} NaN or infinite of {tensor.numel()} values.",
+            "Use a checkpoint from before training diverged.",
+            expected="finite values",
+            found=f"{broken} NaN or infinite values",
+        )
+    if name.endswith("running_var") and bool((tensor < 0).any()):
+        raise CheckpointRefusedError(
+            f"{shown} has a negative variance.",
+            "Use an undamaged checkpoint.",
+            expected="variances of at least 0",
+            found=float(tensor.min()),
+        )
+
+
+def _refused(reason: str, expected: str, found: object) -> CheckpointRefusedError:
+    return CheckpointRefusedError(reason, SAVE_WEIGHTS, expected=expected, found=found)

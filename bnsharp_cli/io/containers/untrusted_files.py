@@ -1,0 +1,100 @@
+"""The door: an untrusted path becomes an open regular file of bearable size, or a refusal."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN
+from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.io.files.regular_files import NotRegularFileError, RegularFile, open_regular, reason_of
+
+_LARGEST_FILE = 64 * 2**30
+
+
+@contextmanager
+def open_untrusted(path: Path) -> Iterator[RegularFile]:
+    """Open a regular file; the path may lead anywhere.
+
+    Raises:
+        CheckpointRefusedError: missing, unreadable, empty, too large or not a regular file.
+    """
+    try:
+        opened = open_regular(path)
+    except NotRegularFileError as error:
+        raise CheckpointRefusedError(
+            f"{shown_path(path)} is not a regular file.",
+            "Name a checkpoint file.",
+            expected="a regular file",
+            found="something else",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _cannot_open(path, error) from error
+    with opened as file:
+        _require_bearable_size(file)
+        yield file
+
+
+def require_unchanged(file: RegularFile) -> None:
+    """Refuse a file that was written to since it was opened.
+
+    Raises:
+        CheckpointRefusedError: size or time of modification differ.
+    """
+    if not file.is_unchanged():
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} changed while it was read.",
+            "Wait until it is written.",
+            expected="a file that nobody writes to",
+            found="another size or time of modification",
+        )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path names a folder.
+
+    Raises:
+        CheckpointRefusedError: it names nothing, or nothing that can be looked at.
+    """
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError) as error:
+        raise _cannot_open(path, error) from error
+
+
+def _cannot_open(path: Path, error: OSError | ValueError) -> CheckpointRefusedError:
+    why = reason_of(error)
+    return CheckpointRefusedError(
+        f"Cannot open {shown_path(path)}: {why}.",
+        "Check the path and its permissions.",
+        expected="a file that can be read",
+        found=why,
+    )
+
+
+def _require_bearable_size(file: RegularFile) -> None:
+    if file.size == 0:
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} is empty.", COPY_AGAIN, expected="a checkpoint", found="0 bytes"
+        )
+    limit = min(_LARGEST_FILE, _memory())
+    if file.size > limit:
+        most = f"{limit / 2**30:.0f} GiB"
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} has {file.size / 2**30:.1f} GiB, more than the {most} that can be read.",
+            "Save the weights alone.",
+            expected=f"at most {most}",
+            found=f"{file.size} bytes",
+        )
+
+
+def _memory() -> int:
+    """Bytes of memory that the machine has, where it tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return _LARGEST_FILE

@@ -1,0 +1,56 @@
+"""Opening a split of a data set by the specification that a user writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.data.archives import open_archive
+from bnsharp_cli.io.data.forms import ALL_DATA_FORMS
+from bnsharp_cli.io.data.images import open_image_folder
+from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
+from bnsharp_cli.io.data.sources import TORCHVISION, open_digits, open_factory, open_torchvision
+from bnsharp_cli.io.data.splits import Split
+
+
+def open_data(
+    spec: str,
+    split: str = "train",
+    root: Path | None = None,
+    download: bool = False,
+    progress: ReadingProgress = silent,
+) -> Split:
+    """Open a data set by its specification.
+
+    Args:
+        spec: one of ``ALL_DATA_FORMS``.
+        split: ``train`` or ``test``.
+        root: the folder of torchvision's data sets.
+        download: allow torchvision to fetch a data set that is not there.
+        progress: told now and then how far the search of a large folder is.
+
+    Raises:
+        UsageError: an unknown specification.
+        DataRefusedError: data that cannot be read.
+
+    >>> len(open_data("digits", "test"))
+    360
+    """
+    kind, _, argument = spec.partition(":")
+    if spec == "digits":
+        return open_digits(split)
+    if kind == "folder" and argument:
+        return open_image_folder(Path(argument), split, progress)
+    if kind == "npz" and argument:
+        return open_archive(Path(argument), split)
+    if spec in TORCHVISION:
+        return open_torchvision(spec, split, root, download)
+    if argument:
+        return open_factory(spec, split)
+    raise UsageError(
+        f"Unknown data '{spec}'.",
+        f"Use one of: {ALL_DATA_FORMS}.",
+        argument="data",
+        expected=ALL_DATA_FORMS,
+        found=spec,
+    )

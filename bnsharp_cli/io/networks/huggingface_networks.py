@@ -1,0 +1,116 @@
+"""Networks that transformers builds from a directory's ``config.json``: offline, and only kinds on an allow-list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.checkpoints.model_directory import read_configuration, refusal
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
+from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.networks.known_classifiers import KINDS, alone, declared
+from bnsharp_cli.io.networks.outline_limits import OutlineLimits, TooLargeError
+from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
+
+
+def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
+    """The network that ``config.json`` describes, built by transformers alone; it returns its logits.
+
+    Args:
+        directory: that has the ``config.json``.
+        weights: for it; a configuration of a far larger network is refused before any memory is taken.
+
+    Raises:
+        UsageError: transformers is not installed.
+        CheckpointRefusedError: no image classifier that transformers builds by itself, or not one of these weights.
+    """
+    configuration = read_configuration(directory)
+    kind = configuration["model_type"]
+    if kind not in KINDS:
+        raise refusal(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")
+    try:
+        import transformers
+    except ImportError as error:
+        raise UsageError("transformers is not installed.", "Install it: pip install 'bnsharp[huggingface]'.") from error
+    try:
+        with alone():
+            with torch.device("meta"), OutlineLimits(weights.values()) as limits:
+                outline = _constructed(transformers, configuration)
+                limits.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
+            module = _constructed(transformers, configuration)
+    except TooLargeError as error:
+        raise refusal(directory, f"its configuration is not of a network of these weights: {error}") from error
+    except Exception as error:  # transformers raises whatever a configuration makes it stumble over
+        raise refusal(directory, f"its configuration cannot be built: {one_line(error)}") from error
+    module.register_forward_hook(_logits)
+    return module
+
+
+def under_own_names(module: nn.Module, tensors: NamedTensors, source: str) -> NamedTensors:
+    """Weights as ``module`` names them: transformers keeps the names that earlier versions of a network had in files.
+
+    Args:
+        module: any network; the weights of one that transformers does not have come back as they are.
+        tensors: as the file names them.
+        source: the file, for the messages.
+
+    Raises:
+        CheckpointRefusedError: they are not the weights of ``module``.
+    """
+    transformers = sys.modules.get("transformers")
+    known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
+    if transformers is None or not known or set(tensors) == set(module.state_dict()):
+        return tensors
+    with alone(), _silent(transformers.logging), torch.random.fork_rng(devices=[]):
+        loaded, report = type(module).from_pretrained(  # type: ignore[attr-defined]  # it is transformers'
+            None,
+            config=module.config,
+            state_dict=dict(tensors),
+            dtype=widest_precision(tensors.values()),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    comparison = WeightsComparison(
+        tuple(name for name in sorted(report["missing_keys"]) if not name.endswith(BATCH_COUNT)),
+        tuple(sorted(report["unexpected_keys"])),
+        tuple(sorted(other_shape(*mismatch) for mismatch in report["mismatched_keys"])),
+    )
+    if comparison.differences:
+        raise misfit(source, comparison)
+    own: dict[str, Tensor] = loaded.state_dict()
+    return own
+
+
+def _constructed(transformers: Any, configuration: Mapping[str, Any]) -> nn.Module:
+    """The network of a configuration, from those of its settings that its class declares."""
+    kind = transformers.CONFIG_MAPPING[configuration["model_type"]]
+    module: nn.Module = transformers.AutoModelForImageClassification.from_config(
+        kind.from_dict(declared(kind, configuration)), attn_implementation="eager", trust_remote_code=False
+    )
+    return module
+
+
+def _logits(_module: nn.Module, _inputs: object, outputs: Any) -> Tensor:
+    logits: Tensor = outputs.logits
+    return logits
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """Keep transformers' reports and progress bar off stderr, where our own refusal says the same in one line."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,163 @@
+"""Which network a checkpoint's weights belong to: what the user says, else the file, else its names and shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from torch import Tensor
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
+from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
+from bnsharp_cli.io.checkpoints.state_dicts import below, shared_prefixes, some
+from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.networks.architecture_from_metadata import bounded_options, names_in, require_no_code
+from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
+from bnsharp_cli.io.networks.constructors import OWN, family, installed
+from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
+from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, UNKNOWN, Candidate, NetworkIdentity, built
+from bnsharp_cli.io.networks.outline_index import matching_outlines, nearest_outlines
+from bnsharp_cli.io.networks.outlines import Shapes, shapes_of, shapes_of_network
+from bnsharp_cli.io.networks.weight_norm import composed, modern_names
+
+_NEAREST = 3
+_MOST_NAMES = 4
+
+Constructor = tuple[str, dict[str, Any]]
+"""A network's name with the arguments of its constructor."""
+
+
+def identify(
+    checkpoint: Checkpoint, arch: str | None = None, options: Mapping[str, Any] | None = None
+) -> NetworkIdentity:
+    """Find out which network the weights of a checkpoint belong to.
+
+    The user's word wins. Then comes the file's own, which is a stranger's: it can name no code to import, and only
+    known networks that have the names and shapes of the weights. Then comes the one constructor of torchvision and timm
+    whose network has their names and shapes, or torchvision's where timm has variants of it. Arguments of the
+    constructor that nobody states are read off the shapes.
+
+    Args:
+        checkpoint: verified weights.
+        arch: one of ``ALL_ARCHITECTURE_FORMS``, the user's word.
+        options: arguments of the constructor, the user's word.
+
+    Raises:
+        UsageError: an unknown name or option.
+        CheckpointRefusedError: a file of our own format that asks for code to import, or for arguments out of bounds.
+    """
+    given = dict(options or {})
+    readings = _readings(checkpoint.state_dict)
+    if arch is not None:
+        return _named(arch, given, readings, OPTION)
+    stated = str(checkpoint.metadata.get("architecture", ""))
+    if checkpoint.format == OWN_FORMAT and stated:
+        bounded = bounded_options(checkpoint.metadata.get("architecture_options"))
+        return _named(require_no_code(stated), {**bounded, **given}, readings, METADATA)
+    if checkpoint.format == HUGGINGFACE and stated.startswith(f"{HUGGINGFACE}:"):
+        return NetworkIdentity(stated, given, METADATA)
+    notes = []
+    for name, meanings in islice(names_in(checkpoint.metadata), _MOST_NAMES):
+        found = _first_that_fits(meanings, given, readings)
+        if found is not None:
+            return NetworkIdentity(*found, METADATA)
+        notes.append(f"the file calls its network '{one_line(name)}', but that is none known here whose shapes it has")
+    return _guessed(readings, given, tuple(notes))
+
+
+def _named(spec: str, options: dict[str, Any], readings: list[Shapes], source: str) -> NetworkIdentity:
+    """The network ``spec``, its arguments completed from the reading of the weights that it fits best."""
+    if not family(spec):
+        if not spec.partition(":")[2]:
+            raise UsageError(
+                f"Unknown architecture '{one_line(spec)}'.",
+                f"Use one of: {ALL_ARCHITECTURE_FORMS}.",
+                argument="arch",
+                expected=ALL_ARCHITECTURE_FORMS,
+                found=spec,
+            )
+        return NetworkIdentity(spec, options, source)
+
+    def complete() -> dict[str, Any]:
+        found = [(completed(spec, options, shapes), shapes) for shapes in readings]
+        return max(found, key=lambda pair: has_shapes(spec, *pair))[0]
+
+    return NetworkIdentity(spec, built(spec, source, complete), source)
+
+
+def _first_that_fits(specs: list[str], given: dict[str, Any], readings: list[Shapes]) -> Constructor | None:
+    """The first of ``specs`` that is installed and whose network has the names and shapes of a reading."""
+    for spec in filter(installed, specs):
+        try:
+            known = shapes_of_network(spec, given).keys()
+            for shapes in readings:
+                if shapes.keys() <= known and has_shapes(spec, options := completed(spec, given, shapes), shapes):
+                    return spec, options
+        except Exception:  # a name that is none of its library's, or arguments that its constructor refuses
+            continue
+    return None
+
+
+def _guessed(readings: list[Shapes], given: dict[str, Any], notes: tuple[str, ...]) -> NetworkIdentity:
+    """The only known network that has the names and shapes of a reading; unknown where there is none, or several."""
+    own = _first_that_fits(list(OWN), given, readings)
+    if own is not None:
+        return NetworkIdentity(*own, GUESS, notes)
+    functions = [group for shapes in readings for known in matching_outlines(shapes) for group in known.functions]
+    here = [found for group in functions if (found := _first_that_fits(list(group), given, readings)) is not None]
+    chosen = here[0] if len(here) == 1 else _torchvisions(here)
+    if chosen is not None:
+        return NetworkIdentity(*chosen, GUESS, (*notes, *_others(chosen[0], functions, here)))
+    fitting = [spec for spec, _ in here] or [group[0] for group in functions]
+    if fitting:
+        count = len(readings[0])
+        return NetworkIdentity("", given, UNKNOWN, notes, tuple(Candidate(spec, count, count) for spec in fitting))
+    return NetworkIdentity("", given, UNKNOWN, notes, tuple(_nearest(readings)))
+
+
+def _torchvisions(found: list[Constructor]) -> Constructor | None:
+    """The only one of torchvision's among variants of other libraries, such as resnet18 beside timm's resnetblur18."""
+    torchvisions = [pair for pair in found if pair[0].startswith("torchvision:")]
+    return torchvisions[0] if len(torchvisions) == 1 else None
+
+
+def _others(chosen: str, functions: list[tuple[str, ...]], here: list[Constructor]) -> Iterator[str]:
+    """Notes on the other networks with the names and shapes of the one that was chosen."""
+    alike = next(group for group in functions if chosen in group)
+    same = [spec for spec in alike if spec != chosen]
+    other = [spec for spec, _ in here if spec != chosen]
+    if same:
+        yield f"{some(same, 3)} computes the same"
+    if other:
+        yield f"{some(other, 3)} has the same names and shapes, and computes something else"
+
+
+def _nearest(readings: list[Shapes]) -> Iterator[Candidate]:
+    """The known networks that share most names and shapes with the weights, best first."""
+    shapes = readings[-1]
+    found = []
+    for known in nearest_outlines(shapes, 2 * _NEAREST):
+        spec = next((spec for group in known.functions for spec in group if installed(spec)), None)
+        if spec is not None:
+            other = shapes_of_network(spec, {})
+            shared = sum(other.get(name) == shape for name, shape in shapes.items())
+            found.append(Candidate(spec, shared, len(shapes) + len(other) - shared))
+    yield from sorted(found, key=lambda one: -one.shared / one.tensors)[:_NEAREST]
+
+
+def _readings(tensors: Mapping[str, Tensor]) -> list[Shapes]:
+    """Names and shapes, with weight norm undone, in every way in which the names may be read.
+
+    First as they are, then without each leading part that all names share. A part that only most names share is left
+    off too, together with the entries that do not have it.
+    """
+    plain = composed(modern_names(tensors))
+    (common, count), *_ = Counter(name.partition(".")[0] for name in plain).most_common(1) or [("", 0)]
+    prefixes = shared_prefixes(plain)
+    if len(plain) / 2 < count < len(plain):  # beside the network there is a loss, or a metric
+        prefixes += [f"{common}.{inner}" for inner in shared_prefixes(below(plain, f"{common}."))]
+    return [shapes_of(below(plain, prefix)) for prefix in prefixes]

@@ -1,0 +1,190 @@
+"""Putting weights into a network whose names may differ from theirs by what was wrapped around either of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bnsharp_cli.errors import CheckpointRefusedError, named
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.state_dicts import (
+    NamedTensors,
+    below,
+    shared_prefixes,
+    some,
+    widest_precision,
+    without_wrappers,
+)
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
+from bnsharp_cli.io.networks.huggingface_networks import under_own_names
+from bnsharp_cli.io.networks.weight_norm import (
+    apply_weight_norm,
+    composed,
+    modern_names,
+    modernise,
+    weights_with_norm,
+)
+from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit
+
+_LOSS_OR_METRIC = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
+_PARTS_DEEP = 3
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network's tensors, by the names under which weights are compared with them.
+
+    Attributes:
+        tensors: by these names.
+        own_names: the module's own name for each of them.
+    """
+
+    tensors: NamedTensors
+    own_names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, module: nn.Module, prefix: str = "") -> _Network:
+        """The tensors of ``module``, whose names lose ``prefix`` and the marks of wrappers."""
+        state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+        names = {name.removeprefix(prefix): own for own, name in without_wrappers(state).items()}
+        return cls({name: state[own] for name, own in names.items()}, names)
+
+    def compare(self, found: NamedTensors) -> WeightsComparison:
+        """Compare weights with the network as if neither had weight norm, since the network can be given it."""
+        return WeightsComparison.of(composed(found), composed(self.tensors))
+
+
+@dataclass(frozen=True)
+class _Alignment:
+    """Which weights go into a network, and under which names.
+
+    Attributes:
+        tensors: by the names under which they are compared.
+        prefix: what the network's own names have in front of these.
+        left_out: entries of the file that belong to a loss or a metric.
+    """
+
+    tensors: NamedTensors
+    prefix: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Put a checkpoint's weights into ``module``, all of them and nothing else.
+
+    See :func:`load_tensors` for the differences in names that are bridged.
+
+    Returns:
+        What the user should know about it, a line each.
+
+    Raises:
+        CheckpointRefusedError: names or shapes do not fit the network.
+    """
+    source = shown_path(checkpoint.path)
+    return load_tensors(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
+
+
+def load_tensors(module: nn.Module, tensors: NamedTensors, source: str, key: str = "") -> tuple[str, ...]:
+    """Put ``tensors`` into ``module``, all of them and nothing else.
+
+    Names are taken as they are, or without the leading parts that all of them share (``model.``, ``net.``, …), in the
+    file or in the network. A weight that the file keeps as length and direction stays so (weight norm). Where the rest
+    is a complete network, entries are left out whose names are those of a loss or a metric.
+
+    Args:
+        module: the network; its parametrisations and its precision follow the weights.
+        tensors: parameters and buffers by name.
+        source: the file, for the messages.
+        key: where in the file ``tensors`` are, for the messages.
+
+    Returns:
+        What the user should know, a line each.
+
+    Raises:
+        CheckpointRefusedError: names, shapes or types do not fit.
+    """
+    modernise(module)
+    aligned = _aligned(module, modern_names(tensors), source, key)
+    found, network = aligned.tensors, _Network.of(module, aligned.prefix)
+    for weight in weights_with_norm(found):
+        if weight in network.own_names:
+            apply_weight_norm(module, weight, network.own_names[weight], found)
+    network = _Network.of(module, aligned.prefix)
+    comparison = WeightsComparison.of(found, network.tensors)
+    if comparison.differences:
+        raise misfit(source, comparison)
+    _require_kinds(found, network.tensors, source)
+    notes = _notes(found, network.tensors, aligned.left_out)
+    module.to(widest_precision(found.values()))
+    _load(module, {network.own_names[name]: tensor for name, tensor in found.items()}, source)
+    return notes
+
+
+def _aligned(module: nn.Module, tensors: NamedTensors, source: str, key: str) -> _Alignment:
+    """The alignment without differences, or the one without losses and metrics, or the refusal of the weights."""
+    network = _Network.of(module)
+    pairs = [(prefix, "") for prefix in shared_prefixes(tensors)]
+    pairs += [("", own) for own in shared_prefixes(network.tensors)[1:]]
+    compared = [_Network.of(module, own).compare(below(tensors, prefix)) for prefix, own in pairs]
+    comparison, (prefix, own) = min(zip(compared, pairs, strict=True), key=lambda entry: entry[0].differences)
+    if not comparison.differences:
+        return _Alignment(below(tensors, prefix), own)
+    parts = {prefix: network.compare(below(tensors, prefix)) for prefix in _prefixes(tensors)}
+    complete = [prefix for prefix, part in parts.items() if part.complete]
+    if len(complete) == 1:
+        without = _without_losses(tensors, complete[0], parts[complete[0]].unexpected)
+        if without is not None:
+            return without
+    fitting = [prefix[:-1] for prefix, part in parts.items() if prefix and not part.differences]
+    raise misfit(source, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
+
+
+def _without_losses(tensors: NamedTensors, prefix: str, unexpected: tuple[str, ...]) -> _Alignment | None:
+    """The weights below ``prefix``, if all else in the file belongs to losses and metrics; otherwise None."""
+    left_out = [name for name in tensors if not name.startswith(prefix) or name[len(prefix) :] in unexpected]
+    if not all(any(_LOSS_OR_METRIC.search(word) for word in name.split(".")) for name in left_out):
+        return None
+    part = below(tensors, prefix)
+    return _Alignment({name: part[name] for name in part if name not in unexpected}, left_out=tuple(left_out))
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """Nothing, and the first part, the first two and the first three of every name."""
+    found = {"": None}
+    for name in names:
+        parts = name.split(".")[:-1][:_PARTS_DEEP]
+        found |= {".".join(parts[: length + 1]) + ".": None for length in range(len(parts))}
+    return list(found)
+
+
+def _require_kinds(found: NamedTensors, expected: NamedTensors, source: str) -> None:
+    """Refuse whole numbers for floating weights and the reverse, which loading would silently convert."""
+    for name, tensor in found.items():
+        if tensor.is_floating_point() != expected[name].is_floating_point() and not name.endswith(BATCH_COUNT):
+            raise CheckpointRefusedError(
+                f"{source}: '{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
+                "Use a checkpoint of the network's own weights.",
+            )
+
+
+def _load(module: nn.Module, tensors: NamedTensors, source: str) -> None:
+    """Load ``tensors`` as if this module had written them, since some modules ask which version of theirs did."""
+    state = module.state_dict()
+    state.update(tensors)
+    try:
+        module.load_state_dict(state)
+    except Exception as error:  # a module, perhaps the user's, raises whatever it likes
+        raise CheckpointRefusedError(
+            f"{source} does not fit the architecture: it says {kind_and_line(error)}.",
+            f"Name the right network with {named('arch')}.",
+        ) from error
+
+
+def _notes(found: NamedTensors, expected: NamedTensors, left_out: Iterable[str]) -> tuple[str, ...]:
+    counts = any(name.endswith(BATCH_COUNT) and name not in found for name in expected)
+    notes = [f"the file has no {BATCH_COUNT}, which nothing here uses"] if counts else []
+    ignored = some(left_out, 3)
+    return (*notes, f"left out as no part of the network: {ignored}") if ignored else tuple(notes)

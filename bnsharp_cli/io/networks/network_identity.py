@@ -1,0 +1,172 @@
+"""The network that a checkpoint's weights belong to, as far as it is known, and how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError, named
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
+from bnsharp_cli.io.checkpoints.state_dicts import some
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
+from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed
+from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
+from bnsharp_cli.io.networks.huggingface_networks import build_network
+
+Built = TypeVar("Built")
+
+OPTION, METADATA, GUESS, UNKNOWN = "option", "metadata", "guess", "unknown"
+_SHOWN = 3
+_SPARE_NUMBERS = 2**20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A known network beside some weights.
+
+    Attributes:
+        spec: its constructor.
+        shared: how many tensors have the same name and shape; all of them where the weights fit it.
+        tensors: how many tensors the weights and the network have together.
+    """
+
+    spec: str
+    shared: int
+    tensors: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the weights have exactly its names and shapes."""
+        return self.shared == self.tensors
+
+    def __str__(self) -> str:
+        return self.spec if self.fits else f"{self.spec} ({self.shared} of {self.tensors} tensors)"
+
+
+@dataclass(frozen=True)
+class NetworkIdentity:
+    """The network that weights belong to, as far as it is known.
+
+    Attributes:
+        spec: its constructor; empty if unknown.
+        options: all arguments of the constructor.
+        source: what it is known from: ``option`` (the user said so), ``metadata`` (the file says so), ``guess`` (from
+            names and shapes); or ``unknown``.
+        notes: what the user should know about it, a line each.
+        candidates: networks that the weights fit as well as another, or nearly.
+    """
+
+    spec: str
+    options: Mapping[str, Any]
+    source: str
+    notes: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+
+    def build(self, checkpoint: Checkpoint) -> nn.Module:
+        """The network, with memory for the weights but not yet with them.
+
+        Raises:
+            UsageError: it is unknown, or cannot be built.
+            CheckpointRefusedError: the weights are of a far smaller network.
+        """
+        if not self.spec:
+            raise self.unknown(checkpoint.path)
+        library, _, directory = self.spec.partition(":")
+        if library == HUGGINGFACE:
+            return build_network(Path(directory), checkpoint.state_dict)
+        if family(self.spec):
+            self._require_size(checkpoint)
+        return built(self.spec, self.source, lambda: construct_for_loading(self.spec, self.options))
+
+    def _require_size(self, checkpoint: Checkpoint) -> None:
+        whole = built(self.spec, self.source, lambda: construct_on_meta(self.spec, self.options)).state_dict()
+        needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (whole, checkpoint.state_dict))
+        if needed > 2 * held + _SPARE_NUMBERS:
+            raise CheckpointRefusedError(
+                f"{shown_path(checkpoint.path)} holds {held:,} numbers, {self.spec} would need {needed:,}.",
+                f"Name the right network with {named('arch')} (and {named('arch_option')}).",
+            )
+
+    def unknown(self, path: Path) -> UsageError:
+        """Why no network can be built for the checkpoint at ``path``, and which ones are likely."""
+        fitting = [candidate.spec for candidate in self.candidates if candidate.fits]
+        if fitting:
+            return _ambiguous(path, fitting)
+        said = "".join(f" {note}." for note in self.notes)
+        near = f" Nearest: {some(map(str, self.candidates), _SHOWN)}." if self.candidates else ""
+        return UsageError(
+            f"{shown_path(path)} does not say which network its weights belong to, and none known here has its names "
+            f"and shapes.{said}{near}",
+            f"Name it with {named('arch')}, for example {named('arch')} torchvision:resnet18 or {named('arch')} "
+            "file.py:factory.",
+            argument="arch",
+            expected=ALL_ARCHITECTURE_FORMS,
+        )
+
+
+def build_architecture(spec: str, options: Mapping[str, Any]) -> nn.Module:
+    """Build a network by name, with its initial weights.
+
+    Args:
+        spec: one of ``ALL_ARCHITECTURE_FORMS``.
+        options: keyword arguments of the constructor.
+
+    Raises:
+        UsageError: an unknown name or option.
+
+    >>> build_architecture("lenet-bn", {"classes": 5}).output
+    Linear(in_features=84, out_features=5, bias=True)
+    """
+    return built(spec, OPTION, lambda: construct(spec, options))
+
+
+def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
+    """What ``build`` returns. Whatever it raises is a fault of the user or of the file, whichever named the network.
+
+    Args:
+        spec: the network.
+        source: as in ``NetworkIdentity``.
+        build: builds the network or a part of the answer.
+
+    Raises:
+        UsageError: the user named a network that cannot be built.
+        CheckpointRefusedError: the file did.
+    """
+    try:
+        return build()
+    except UsageError as error:
+        if source != METADATA:
+            raise
+        raise CheckpointRefusedError(
+            error.marked_reason,
+            error.marked_remedy,
+            argument=error.argument,
+            expected=error.expected,
+            found=error.found,
+        ) from error
+    except BnsharpError:
+        raise
+    except Exception as error:  # a constructor, perhaps the user's, raises whatever it likes
+        reason = f"Cannot build '{one_line(spec)}': {one_line(error)}."
+        if source != OPTION:
+            raise CheckpointRefusedError(reason, f"Name the right network with {named('arch')}.") from error
+        remedy = f"Use one of: {ALL_ARCHITECTURE_FORMS}; see {named('arch_option')}."
+        raise UsageError(reason, remedy, argument="arch", expected=ALL_ARCHITECTURE_FORMS, found=spec) from error
+
+
+def _ambiguous(path: Path, fitting: list[str]) -> UsageError:
+    """The weights fit several networks, or only some of a library that is not installed."""
+    if not any(map(installed, fitting)):
+        return UsageError(f"{shown_path(path)} fits {some(fitting, 5)}, but timm is not installed.", "pip install timm")
+    return UsageError(
+        f"{shown_path(path)} does not say which network its weights belong to, and several fit them: "
+        f"{some(fitting, 8)}.",
+        f"Say which, for example {named('arch')} {fitting[0]}.",
+        argument="arch",
+        expected=f"one of {some(fitting, 8)}",
+    )

@@ -1,0 +1,96 @@
+"""How the names and shapes of some weights differ from those of a network, and the refusal that says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bnsharp_cli.errors import CheckpointRefusedError, named
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
+from bnsharp_cli.io.files.printable_text import one_line
+
+BATCH_COUNT = "num_batches_tracked"
+"""The last part of the name of batch norm's counter, which no measure uses; files older than torch 0.4.1 lack it."""
+
+OTHER_NETWORK = f"Name the right network with {named('arch')} (and {named('arch_option')})."
+"""The remedy for weights of another network."""
+
+_PARAMETRISED = re.compile(r"(^|\.)parametrizations\.|_(orig|mask|u)$")
+
+
+@dataclass(frozen=True)
+class WeightsComparison:
+    """How some weights differ from a network's in names and shapes.
+
+    Attributes:
+        missing: names that only the network has. Counters of batches are left out, since old files lack them, and so
+            are further names of a tensor that the weights hold under one of its names.
+        unexpected: names that only the weights have.
+        misshapen: a sentence for each name that both have with different shapes.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: NamedTensors, expected: NamedTensors) -> WeightsComparison:
+        """Compare the weights ``found`` with the tensors ``expected`` by a network."""
+        shared = {_memory(tensor) for name, tensor in expected.items() if name in found}
+        absent = [name for name in expected if name not in found and not name.endswith(BATCH_COUNT)]
+        both = {name: (found[name].shape, tensor.shape) for name, tensor in expected.items() if name in found}
+        return cls(
+            tuple(name for name in absent if _memory(expected[name]) not in shared),
+            tuple(name for name in found if name not in expected),
+            tuple(other_shape(name, *shapes) for name, shapes in both.items() if shapes[0] != shapes[1]),
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the weights hold all that the network needs, and perhaps more."""
+        return not self.missing and not self.misshapen
+
+    @property
+    def differences(self) -> int:
+        """How many names or shapes differ."""
+        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
+
+    def __str__(self) -> str:
+        lacks = [f"lacks {some(self.missing, 3)}"] if self.missing else []
+        unknown = [f"has unknown {some(self.unexpected, 3)}"] if self.unexpected else []
+        return "; ".join([*lacks, *unknown, *self.misshapen[:1]])
+
+
+def other_shape(name: str, found: Iterable[int], expected: Iterable[int]) -> str:
+    """The sentence of ``WeightsComparison.misshapen`` for one tensor."""
+    return f"{one_line(name)} is {tuple(found)}, expected {tuple(expected)}"
+
+
+def misfit(source: str, comparison: WeightsComparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
+    """The refusal of weights that differ from a network's.
+
+    Args:
+        source: the file.
+        comparison: what differs.
+        parts: keys of the parts of the file that would fit by themselves; the remedy names them.
+    """
+    keys = some(parts, 3, before=f"{named('key')} ")
+    remedy = OTHER_NETWORK
+    if keys:
+        remedy = f"If the rest is no part of the network, choose its weights: {keys}."
+    elif any(_PARAMETRISED.search(name) for name in comparison.unexpected):
+        remedy = (
+            "Its weights are parametrised or pruned: build that network yourself, "
+            f"with {named('arch')} file.py:factory."
+        )
+    return CheckpointRefusedError(f"{source} does not fit the architecture: it {comparison}.", remedy)
+
+
+def _memory(tensor: Tensor) -> tuple[object, ...]:
+    """Equal for tensors that are one and the same memory."""
+    if tensor.is_meta or not tensor.numel():
+        return (id(tensor),)
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
