@@ -21,7 +21,7 @@ from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 SAMPLE = "digits-small-batch"
 EPSILON = 1e-12

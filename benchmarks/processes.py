@@ -30,7 +30,7 @@ from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.processes import ALONE, join
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 BATCH_SIZE = 128
 

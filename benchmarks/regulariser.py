@@ -23,7 +23,8 @@ from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import SgdsOptions
 from bnsharp_cli.training.sgds import Sgds
-from bnsharp_cli.workflows.trainee import Wanted, open_trainee
+from bnsharp_cli.workflows.training_options import TrainingTask
+from bnsharp_cli.workflows.training_setup import open_setup
 
 CPU = torch.device("cpu")
 
@@ -47,14 +48,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=400)
     parser.add_argument("--draws", type=int, default=20)
     options = parser.parse_args()
-    trainee = open_trainee(Wanted("lenet-bn", None, options.data, None, False, None, "cross-entropy", 0), CPU, 1)
-    training = trainee.training(TrainingOptions(batch_size=options.batch_size, learning_rate=0.2), CPU)
+    setup = open_setup(TrainingTask(data=options.data), 0, CPU, 1)
+    training = setup.training(TrainingOptions(batch_size=options.batch_size, learning_rate=0.2), CPU)
     for _ in range(2):
         training.run_epoch()
-    module = trainee.module.train()
-    blocks = bnsharp_cli.find_blocks(module, [next(iter(batches(trainee.train, 64, 1)[0]))])
+    module = setup.module.train()
+    blocks = bnsharp_cli.find_blocks(module, [next(iter(batches(setup.train, 64, 1)[0]))])
     parameters = [*module.parameters()]
-    triples = batches(trainee.train, options.batch_size, options.draws)
+    triples = batches(setup.train, options.batch_size, options.draws)
     print("reading                    norm   cosine with g   cosine with (g2 + g3)/2 - g")
     for form in ("corrected", "printed"):
         for which in ("same", "independent"):

@@ -38,7 +38,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models.lenet import lenet_bn
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 RESULTS = Path(__file__).with_name("search_reference.jsonl")
 RADII = (1e-3, 1e-2, 1e-1)

@@ -21,7 +21,7 @@ from torch.nn import functional
 import bnsharp_cli
 from bnsharp_cli.models.lenet import lenet_bn
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import Rule, Sgd
+from bnsharp_cli.training.rules import Sgd, TrainingRule
 from bnsharp_cli.training.sam import Sam
 from bnsharp_cli.training.sgds import Sgds
 
@@ -32,7 +32,7 @@ def rules(batch_size: int) -> dict[str, functools.partial[object]]:
     """A step of each rule, every one with a network of its own and the same batch."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(batch_size, 3, 32, 32), torch.randint(10, (batch_size,))
-    found: dict[str, Rule] = {}
+    found: dict[str, TrainingRule] = {}
     for name in ("sgd", "sam", *(f"sgds K1={steps}" for steps in STEPS)):
         torch.manual_seed(1)
         module = lenet_bn()
@@ -43,7 +43,7 @@ def rules(batch_size: int) -> dict[str, functools.partial[object]]:
         else:
             found[name] = (Sgd if name == "sgd" else Sam)(module, 0.01, momentum=0.9)
 
-    def closure(rule: Rule) -> torch.Tensor:
+    def closure(rule: TrainingRule) -> torch.Tensor:
         return functional.cross_entropy(rule.module.train()(inputs), targets)
 
     return {name: functools.partial(rule.step, functools.partial(closure, rule)) for name, rule in found.items()}

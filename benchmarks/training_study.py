@@ -21,12 +21,13 @@ import torch
 from bnsharp_cli import api
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.files.atomic_writing import append_at
-from bnsharp_cli.report.json import render_line
+from bnsharp_cli.report.json_document import render_line
+from bnsharp_cli.report.reproduction import MeanAndError
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.recipes import Cell, Spread
+from bnsharp_cli.training.paper_experiments import Cell
 from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
-from bnsharp_cli.workflows.experiment import Experiment, Place, fixed_batches
-from bnsharp_cli.workflows.progress import Display
+from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions, fixed_batches
+from bnsharp_cli.workflows.reporter import Reporter
 
 SAMPLES, BATCH, EPOCHS = 2400, 400, 16
 DELTAS = (1e-3, 1e-2, 1e-1)
@@ -66,22 +67,24 @@ def cells() -> list[Cell]:
     return [Cell("study", name, "cifar10", "lenet-bn", options, math.nan) for name, options in found.items()]
 
 
+class Printed(Reporter):
+    """Prints what runs say of themselves."""
+
+    def notice(self, text: str) -> None:
+        """A line."""
+        print(text, flush=True)
+
+
 def experiment(folder: Path, data: str, seeds: int) -> Experiment:
     """All runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    place = Place(folder, {"cifar10": data}, None, False, torch.device("cpu"), SAMPLES, SAMPLES)
-    return Experiment(cells(), seeds, place)
+    conditions = ExperimentConditions(folder, {"cifar10": data}, None, False, torch.device("cpu"), SAMPLES, SAMPLES)
+    return Experiment(cells(), seeds, conditions, Printed())
 
 
 def run(study: Experiment) -> None:
     """Train what is left."""
-    left = study.left()
-
-    def started(number: int, epochs: int) -> Display:
-        print(f"{number + 1}/{len(left)} {left[number][0].name} seed {left[number][1]}", flush=True)
-        return Display(True, epochs)
-
-    for result in study.execute(started):
+    for result in study.execute():
         print(f"   test {100 * result['test_accuracy']:.2f} %", flush=True)
 
 
@@ -91,13 +94,13 @@ def measure(study: Experiment, path: Path) -> None:
     for cell, seed in study.runs:
         if (cell.name, cell.data, seed) not in study.done:
             continue
-        trainee = study.trainee(cell)
-        trainee.module.load_state_dict(load_checkpoint(study.path(cell, seed)).state_dict)
-        batches = fixed_batches(trainee.train, SAMPLES)
+        setup = study.setup(cell)
+        setup.module.load_state_dict(load_checkpoint(study.path(cell, seed)).state_dict)
+        batches = fixed_batches(setup.train, SAMPLES)
         for delta in DELTAS:
             if (cell.name, seed, delta) in known:
                 continue
-            found = api.measure(trainee.module, batches, delta=delta).to_dict()
+            found = api.measure(setup.module, batches, delta=delta).to_dict()
             record = {"name": cell.name, "seed": seed, "delta": delta}
             record |= {key: found[key] for key in ("value", "status", "uncertainty")}
             append_at(path, path.stat().st_size if path.exists() else 0, render_line(record))
@@ -137,7 +140,7 @@ _HEADINGS = [f"BN, δ = {delta:g}" for delta in DELTAS]
 def _spread(values: list[float], digits: int) -> str:
     if not values:
         return "-"
-    spread = Spread.of(values)
+    spread = MeanAndError.of(values)
     return f"{spread.mean:.{digits}f}" + ("" if spread.error is None else f" ± {spread.error:.{digits}f}")
 
 

@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 
 from bnsharp_cli.errors import UsageError, named
 
@@ -50,6 +50,9 @@ class Declared:
         example: what to do instead, for the error.
         shown_default: the default in words, where the value itself says too little.
         complete: values to offer in the shell, where the type does not list them.
+        read: makes the value from the text on the command line, or from all texts of a ``repeatable`` option; for
+            values that are written otherwise than Python does, such as ``0.5,0.5``.
+        repeatable: whether an option with ``read`` may be given several times.
     """
 
     help: str
@@ -61,6 +64,8 @@ class Declared:
     example: str | None = None
     shown_default: str | None = None
     complete: Callable[[], tuple[str, ...]] | None = None
+    read: Callable[[Any], Any] | None = None
+    repeatable: bool = False
 
 
 def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's and argparse's word for it
@@ -69,6 +74,12 @@ def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's
     if isinstance(default, list | dict | set):
         raise TypeError("the default of an option must not change")
     return field(default=default, metadata={_KEY: declared}, kw_only=default is MISSING)
+
+
+def same_option(record: type[OptionRecord], name: str) -> Any:
+    """A field that is declared as the field ``name`` of another record is."""
+    (own,) = (one for one in fields(cast(Any, record)) if one.name == name)
+    return field(default=own.default, metadata=own.metadata)
 
 
 class OptionRecord:
@@ -82,6 +93,16 @@ class OptionRecord:
         """
         for one in declared_fields(type(self)):
             one.require(getattr(self, one.name))
+
+    @classmethod
+    def flat_fields(cls) -> tuple[OptionField, ...]:
+        """All options by name, at one level; a record with options in a record of their own has more than fields."""
+        return declared_fields(cls)
+
+    @classmethod
+    def from_flat(cls, **flat: Any) -> Self:
+        """The record from the names of :meth:`flat_fields`."""
+        return cls(**flat)
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,16 @@ class OptionField:
     def choices(self) -> tuple[str, ...]:
         """The allowed words of a ``Literal``; empty for anything else."""
         return get_args(self.item_type) if get_origin(self.item_type) is Literal else ()
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line, without dashes."""
+        return self.declared.flag or self.name.replace("_", "-")
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the command line may give it several times."""
+        return self.declared.repeatable if self.declared.read else self.several
 
     def require(self, value: Any) -> None:
         """Refuse a value that the declaration does not allow."""

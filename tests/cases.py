@@ -18,7 +18,7 @@ from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 NOTHING = ((torch.zeros(1, 1), torch.zeros(1)),)
 """One batch of data for losses that depend on the parameters alone."""

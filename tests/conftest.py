@@ -19,7 +19,7 @@ from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 from tests.cases import trained
 
 for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):

@@ -12,9 +12,9 @@ from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
-from bnsharp_cli.training.examples import Resident
-from bnsharp_cli.training.loop import evaluate
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.training.evaluation import evaluate
+from bnsharp_cli.training.examples import ExamplesInMemory
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 STUDY = {"sgd": "sgd", "small-batch": "sgd", "sam": "sam", "sgds": "sgds", "sgds-printed": "sgds"}
 DIGITS = ["digits-small-batch", "digits-small-batch-decay", "digits-large-batch", "digits-large-batch-decay"]
@@ -40,7 +40,7 @@ def test_the_recorded_figures_are_those_of_the_weights(name: str) -> None:
     for split in ("train", "test"):
         data = open_data("digits", split)
         images, labels = data.load(torch.arange(len(data)), preprocessing)
-        figures = evaluate(module, Resident(preprocessing.normalise(images), labels))
+        figures = evaluate(module, ExamplesInMemory(preprocessing.normalise(images), labels))
         assert figures.loss == pytest.approx(record[f"{split}_loss"], rel=1e-4)
         assert figures.accuracy == pytest.approx(record[f"{split}_accuracy"], abs=1e-9)
     assert record["test_accuracy"] >= 0.95

@@ -6,14 +6,27 @@ import io
 import os
 import sys
 from contextlib import redirect_stderr
+from contextvars import copy_context
 from typing import Annotated
 
 import typer
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
+from bnsharp_cli.cli.signature import Command, with_options
 from bnsharp_cli.errors import LostProcessError, UsageError, described
-from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.workflows import torchrun
+
+COMMANDS: dict[Command, str] = {
+    measure.measure: measure.EXAMPLE,
+    rescale_test.rescale_test: rescale_test.EXAMPLE,
+    check.check: check.EXAMPLE,
+    inspect.inspect: inspect.EXAMPLE,
+    bound.bound: bound.EXAMPLE,
+    train.train: train.EXAMPLE,
+    reproduce.reproduce: reproduce.EXAMPLE,
+}
+"""Every command, in the order of the help, with the last line of its own help."""
 
 app = typer.Typer(
     name="bnsharp",
@@ -23,13 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("measure", epilog=measure.EXAMPLE)(results.kept_apart(measure.measure))
-app.command("rescale-test", epilog=rescale_test.EXAMPLE)(results.kept_apart(rescale_test.rescale_test))
-app.command("check", epilog=check.EXAMPLE)(results.kept_apart(check.check))
-app.command("inspect", epilog=inspect.EXAMPLE)(results.kept_apart(inspect.inspect))
-app.command("bound", epilog=bound.EXAMPLE)(results.kept_apart(bound.bound))
-app.command("train", epilog=train.EXAMPLE)(results.kept_apart(train.train))
-app.command("reproduce", epilog=reproduce.EXAMPLE)(results.kept_apart(reproduce.reproduce))
+for _command, _example in COMMANDS.items():
+    app.command(epilog=_example)(results.kept_apart(with_options(_command)))
 
 _INTERRUPTED = 130
 
@@ -61,9 +69,9 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", _WAIT_POLICY)
     keep_freed_memory()
     sys.stderr = sys.stderr or io.StringIO()
-    with processes.first_one_speaks():
-        code = _run(debug="--debug" in sys.argv[1:])
-        processes.wait_for_the_first()
+    with torchrun.first_one_speaks():
+        code = copy_context().run(_run, debug="--debug" in sys.argv[1:])
+        torchrun.wait_for_the_first()
     sys.exit(code)
 
 
@@ -71,7 +79,7 @@ def _run(debug: bool) -> int:
     try:
         if sys.stdout is None:
             raise UsageError("stdout is closed, so the result has nowhere to go.", "Redirect it to a file.")
-        with processes.together():
+        with torchrun.together():
             return _exit_code()
     except KeyboardInterrupt:
         results.fail("Interrupted.", "Nothing was half-written.")

@@ -9,21 +9,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ParamSpec, TextIO, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 
 import typer
 
-from bnsharp_cli.errors import LostProcessError, UsageError, described, spelt
-from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.cli.spelling import for_the_command
+from bnsharp_cli.errors import LostProcessError, UsageError, described
+from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.options import Output
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Result = tuple[Mapping[str, Any], Callable[[], None]]
-"""The document, and what prints it for a reader."""
 
-_FLAGS = {"milestones": "milestone", "coefficient": "lambda", "growth": "lambda-growth"}
 _LONGEST = 1000
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
+
+
+class Finding(NamedTuple):
+    """What a command found.
+
+    Attributes:
+        document: for programs.
+        show: prints it for a reader.
+    """
+
+    document: Mapping[str, Any]
+    show: Callable[[], None]
 
 
 def kept_apart(command: Callable[P, R]) -> Callable[P, R]:
@@ -68,7 +79,7 @@ def require_writable(output: Path | None, plot: Path | None = None, folder: Path
         from bnsharp_cli.report.plots import check_format
 
         check_format(plot)
-    if not processes.is_first():
+    if not torchrun.is_first():
         return
     from bnsharp_cli.io.files import atomic_writing as atomic
 
@@ -79,31 +90,28 @@ def require_writable(output: Path | None, plot: Path | None = None, folder: Path
         atomic.require_writable_folder(folder)
 
 
-def deliver(result: Result, as_json: bool, output: Path | None) -> None:
+def deliver(finding: Finding, output: Output) -> None:
     """The result on stdout, as JSON or for a reader, and in a file if one was named."""
-    from bnsharp_cli.report.json import render
+    from bnsharp_cli.report.json_document import render
 
-    document, show = result
-    text = render(document)
-    _write(output, text)
-    _print(text if as_json else None, show)
+    text = render(finding.document)
+    _write(output.output, text)
+    _print(text if output.json else None, finding.show)
 
 
-def deliver_each(
-    checkpoints: Sequence[Path], measure: Callable[[Path], Result], as_json: bool, output: Path | None
-) -> int:
+def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], Finding], output: Output) -> int:
     """Several results, one after the other; as JSON, one document a line. What fails does not lose the others.
 
     Returns:
         The highest exit code.
     """
-    from bnsharp_cli.report.json import render_line
+    from bnsharp_cli.report.json_document import render_line
 
     lines, worst = "", 0
     for checkpoint in checkpoints:
         try:
-            with processes.current().together():
-                document, show = measure(checkpoint)
+            with torchrun.current().together():
+                finding = measure(checkpoint)
         except LostProcessError:
             raise
         except Exception as error:
@@ -111,10 +119,10 @@ def deliver_each(
             fail(f"{checkpoint}: {failure.marked_reason.removeprefix(f'{checkpoint}: ')}", failure.marked_remedy)
             worst = max(worst, failure.exit_code)
             continue
-        line = render_line(document)
+        line = render_line(finding.document)
         lines += line
-        _write(output, lines)
-        _print(line if as_json else None, show)
+        _write(output.output, lines)
+        _print(line if output.json else None, finding.show)
     return worst
 
 
@@ -122,19 +130,14 @@ def fail(reason: str, remedy: str) -> None:
     """One line of reason and one of remedy on stderr."""
     from bnsharp_cli.io.files.printable_text import one_line
 
-    typer.echo(f"bnsharp: {one_line(spelt(reason, as_option), _LONGEST)}", err=True)
-    typer.echo(f"         {one_line(spelt(remedy, as_option), _LONGEST)}", err=True)
-
-
-def as_option(argument: str) -> str:
-    """An argument of the Python interface as the command line spells it."""
-    return f"--{_FLAGS.get(argument, argument).replace('_', '-')}"
+    typer.echo(f"bnsharp: {one_line(for_the_command(reason), _LONGEST)}", err=True)
+    typer.echo(f"         {one_line(for_the_command(remedy), _LONGEST)}", err=True)
 
 
 def _write(output: Path | None, text: str) -> None:
     from bnsharp_cli.io.files.atomic_writing import write_text_atomically
 
-    if output is not None and processes.is_first():
+    if output is not None and torchrun.is_first():
         write_text_atomically(output, text)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import kind_and_line
 
 KINDS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
@@ -112,13 +112,19 @@ def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str
     """
     kind, _, argument = spec.partition(":")
     if kind not in _TRACKERS or not argument:
-        raise UsageError(f"--track: expected {KINDS}, found '{spec}'.", "Name a tracker.")
+        raise UsageError.of("track", KINDS, spec, "Name a tracker.")
     try:
         return _TRACKERS[kind](argument, name, options, identity, epoch)
     except UsageError:
         raise
     except Exception as error:  # a tracker raises whatever its network and its disk give it reason to
-        raise UsageError(f"--track: {kind} does not start: {kind_and_line(error)}.", "Check its address.") from error
+        raise UsageError(
+            f"{named('track')}: {kind} does not start: {kind_and_line(error)}.",
+            "Check its address.",
+            argument="track",
+            expected="a tracker that starts",
+            found=spec,
+        ) from error
 
 
 def _imported(module: str, package: str = "") -> ModuleType:
@@ -127,5 +133,9 @@ def _imported(module: str, package: str = "") -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f"--track: {package} is not installed.", f"Install it with `pip install 'bnsharp[{package}]'`."
+            f"{named('track')}: {package} is not installed.",
+            f"Install it with `pip install 'bnsharp[{package}]'`.",
+            argument="track",
+            expected="a tracker that is installed",
+            found=package,
         ) from error

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
-from bnsharp_cli.report.json import blocks_entry
-from bnsharp_cli.report.tree import Branch, Leaf, Line, drawn, grow
-from bnsharp_cli.workflows.inspection import Anatomy, Inspection
+from bnsharp_cli.report.inspection_record import Anatomy, Inspection
+from bnsharp_cli.report.json_document import blocks_entry
+from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
 _NOTES = 8
@@ -52,8 +53,8 @@ def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
         out.print(Text(f"and {len(inspection.notes) - len(notes)} more notes, see --all"))
 
 
-def inspection_entries(inspection: Inspection) -> dict[str, Any]:
-    """The document's entries from ``checkpoint`` on."""
+def inspection_entries(inspection: Inspection, spelling: Callable[[str], str] = str) -> dict[str, Any]:
+    """The document's entries from ``checkpoint`` on; notes name arguments by ``spelling``."""
     checkpoint, identity, anatomy = inspection.checkpoint, inspection.identity, inspection.anatomy
     return {
         "checkpoint": {
@@ -61,7 +62,7 @@ def inspection_entries(inspection: Inspection) -> dict[str, Any]:
             "sha256": checkpoint.sha256,
             "format": checkpoint.format,
             "key": checkpoint.key,
-            "notes": list(inspection.notes),
+            "notes": [spelt(note, spelling) for note in inspection.notes],
             "architecture": identity.spec or None,
             "architecture_source": identity.source,
             "architecture_options": printable(identity.options),
@@ -145,7 +146,7 @@ def _tree(inspection: Inspection, every: bool) -> Table:
     if known:
         table.add_column("blocks", justify="right", no_wrap=True)
         table.add_column("normalised by", no_wrap=True, overflow="ellipsis")
-    for line in drawn(_grown(inspection), every):
+    for line in tree_lines(_grown(inspection), every):
         kind = _sizes(line.leaves[0].shape) if line.simple else line.kind
         numbers = sum(leaf.numbers for leaf in line.leaves)
         cells = [Text(line.guides + one_line(line.name)), Text(one_line(kind, _KIND_LENGTH)), Text(f"{numbers:,}")]
@@ -153,20 +154,20 @@ def _tree(inspection: Inspection, every: bool) -> Table:
     return table
 
 
-def _grown(inspection: Inspection) -> Branch:
+def _grown(inspection: Inspection) -> ModuleNode:
     anatomy = inspection.anatomy
     if anatomy is None:
         tensors = inspection.checkpoint.state_dict
-        return grow({name: Leaf(name, tuple(tensor.shape)) for name, tensor in tensors.items()}, {})
+        return module_tree({name: TensorLeaf(name, tuple(tensor.shape)) for name, tensor in tensors.items()}, {})
     found = {entry.name: entry for entry in anatomy.blocks.tensors}
     leaves = {
-        name: Leaf(name, tuple(tensor.shape), found[name].invariant, found[name].reason)
+        name: TensorLeaf(name, tuple(tensor.shape), found[name].invariant, found[name].reason)
         for name, tensor in anatomy.point.items()
     }
-    return grow(leaves, {name: type(module).__name__ for name, module in anatomy.module.named_modules()})
+    return module_tree(leaves, {name: type(module).__name__ for name, module in anatomy.module.named_modules()})
 
 
-def _block_cells(line: Line) -> tuple[Text, Text]:
+def _block_cells(line: TreeLine) -> tuple[Text, Text]:
     """How many blocks, and which norm makes them, or how many do."""
     blocks = sum(leaf.blocks or 0 for leaf in line.leaves)
     reasons = {leaf.reason for leaf in line.leaves if leaf.blocks}

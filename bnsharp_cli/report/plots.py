@@ -25,7 +25,7 @@ def check_format(path: Path) -> None:
         UsageError: an ending that is none of .png, .svg, .pdf.
     """
     if path.suffix.lower().removeprefix(".") not in _FORMATS:
-        raise UsageError(f"--plot: expected a file ending in .png, .svg or .pdf, found '{path.name}'.", "Rename it.")
+        raise UsageError.of("plot", "a file ending in .png, .svg or .pdf", path.name, "Rename it.")
 
 
 def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:

@@ -15,9 +15,35 @@ from rich.table import Table
 from rich.text import Text
 
 from bnsharp_cli.report.plots import save
-from bnsharp_cli.training.recipes import Cell, Spread
+from bnsharp_cli.training.paper_experiments import Cell
 
-Curve = Sequence[float]
+AccuracyCurve = Sequence[float]
+"""Test accuracy in percent after each epoch."""
+
+
+@dataclass(frozen=True)
+class MeanAndError:
+    """The mean over seeds with its standard error.
+
+    Attributes:
+        mean: of the values.
+        error: standard error of the mean; None for a single value.
+
+    >>> MeanAndError.of([1.0, 3.0])
+    MeanAndError(mean=2.0, error=1.0)
+    """
+
+    mean: float
+    error: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> MeanAndError:
+        """Of at least one value."""
+        mean = math.fsum(values) / len(values)
+        if len(values) < 2:
+            return cls(mean, None)
+        variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+        return cls(mean, math.sqrt(variance / len(values)))
 
 
 @dataclass(frozen=True)
@@ -33,14 +59,14 @@ class Row:
     results: Sequence[Mapping[str, Any]]
 
     @property
-    def accuracy(self) -> Spread | None:
+    def accuracy(self) -> MeanAndError | None:
         """Test accuracy of the last networks in percent."""
-        return Spread.of([100 * result["test_accuracy"] for result in self.results]) if self.results else None
+        return MeanAndError.of([100 * result["test_accuracy"] for result in self.results]) if self.results else None
 
-    def measured(self, name: str) -> Spread | None:
+    def measured(self, name: str) -> MeanAndError | None:
         """A measure of the last networks, where it has a value for each."""
         values = [result["measures"][name].get("value") for result in self.results]
-        return Spread.of(values) if values and all(value is not None for value in values) else None
+        return MeanAndError.of(values) if values and all(value is not None for value in values) else None
 
     def unresolved(self, name: str) -> bool:
         """Whether a value is below its rounding floor, or a lower bound that was still rising."""
@@ -82,14 +108,14 @@ def print_reproduction(out: Console, rows: Sequence[Row], notes: Sequence[str]) 
         out.print(Text(note))
 
 
-def _spread(spread: Spread | None, digits: int) -> str:
+def _spread(spread: MeanAndError | None, digits: int) -> str:
     if spread is None:
         return "-"
     error = "" if spread.error is None else f" ± {spread.error:.{digits}f}"
     return f"{spread.mean:.{digits}f}{error}"
 
 
-def _values(spread: Spread | None) -> str:
+def _values(spread: MeanAndError | None) -> str:
     if spread is None:
         return "-"
     error = "" if spread.error is None else f" ± {spread.error:.1g}"
@@ -104,7 +130,7 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def plot_curves(path: Path, curves: Mapping[str, Curve], title: str) -> None:
+def plot_curves(path: Path, curves: Mapping[str, AccuracyCurve], title: str) -> None:
     """Test accuracy in percent after each epoch, a line a cell."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()

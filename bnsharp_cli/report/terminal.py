@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.surface.cost import Cost
@@ -28,14 +30,29 @@ MEANINGS = {
 
 
 class _Console(Console):
+    def __init__(self, spelling: Callable[[str], str]) -> None:
+        super().__init__(highlight=False, markup=False, soft_wrap=False)
+        self._spelling = spelling
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich does; arguments in texts, as :func:`~bnsharp_cli.errors.named` marks them, are spelt."""
+        for text in objects:
+            if isinstance(text, Text):
+                text.plain = spelt(text.plain, self._spelling)
+        super().print(*objects, **how)
+
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the caller, who knows the exit code."""
         raise BrokenPipeError
 
 
-def console() -> Console:
-    """A console on stdout that leaves user strings alone."""
-    return _Console(highlight=False, markup=False, soft_wrap=False)
+def console(spelling: Callable[[str], str] = str) -> Console:
+    """A console on stdout that leaves user strings alone.
+
+    Args:
+        spelling: how an argument is written; by its name in Python if this is left out.
+    """
+    return _Console(spelling)
 
 
 def print_subject(out: Console, lines: Sequence[str]) -> None:

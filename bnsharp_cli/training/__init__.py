@@ -1,1 +1,10 @@
-"""Training: rules, the loop, and recipes."""
+"""Training: rules, options, the loop, and the paper's experiments.
+
+- ``registry.py`` names every rule with its options, ``options.py`` has the options that all share; neither imports
+  torch. ``ranges.py`` has the ranges of both.
+- ``rules.py`` is what every rule is; ``sgds.py``, ``sam.py`` and ``entropy_sgd.py`` are rules, which take gradients
+  at other parameters through ``displaced_parameters.py``.
+- ``loop.py`` trains an epoch, with ``examples.py``, ``augmentation.py``, ``schedules.py`` and ``mixed_precision.py``;
+  ``evaluation.py`` finds loss and accuracy.
+- ``paper_experiments.py`` has the experiments of Yi et al. as options.
+"""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 
 PADDING = 4
 """Pixels of black on each side, from which a crop of the old size is taken."""
@@ -15,12 +15,17 @@ PADDING = 4
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a batch before a step.
+    """What is done to a batch of images before a step.
 
     Attributes:
         names: ``crop``, which pads with black and cuts out a window at a random place, or ``flip``, which mirrors half
             of the images left to right, or both.
-        black: (1, C, 1, 1), what a black pixel has become by normalisation.
+        black: (1, C, 1, 1), the value of a black pixel after normalisation.
+
+    >>> mirrored = Augmentation(("flip",), torch.zeros(1, 1, 1, 1))
+    >>> images = torch.tensor([1.0, 2.0]).expand(4, 1, 1, 2)
+    >>> mirrored(images, torch.Generator().manual_seed(0)).flatten(1).tolist()
+    [[1.0, 2.0], [2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]
     """
 
     names: tuple[str, ...]
@@ -34,10 +39,17 @@ class Augmentation:
             generator: on the CPU; draws one place, then one side, for each image.
 
         Raises:
-            UsageError: inputs that are no images.
+            UsageError: the inputs are not images.
         """
         if images.ndim != 4:
-            raise UsageError(f"--augment: found inputs of {images.ndim - 1} dimensions.", "It is for images.")
+            dimensions = images.ndim - 1
+            raise UsageError(
+                f"{named('augment')}: found inputs of {dimensions} dimensions.",
+                "It is for images.",
+                argument="augment",
+                expected="inputs of 3 dimensions (C, H, W)",
+                found=dimensions,
+            )
         count, _, height, width = images.shape
         rows, columns = torch.arange(height).expand(count, -1), torch.arange(width).expand(count, -1)
         if "crop" in self.names:
@@ -51,6 +63,7 @@ class Augmentation:
         return images.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
 
     def _padded(self, images: Tensor) -> Tensor:
+        """The images with ``PADDING`` black pixels on each side."""
         count, channels, height, width = images.shape
         black = self.black.to(images)
         padded = black.expand(count, channels, height + 2 * PADDING, width + 2 * PADDING).clone()

@@ -11,27 +11,38 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.training.detour import Detour
+from bnsharp_cli.training.displaced_parameters import DisplacedParameters
 from bnsharp_cli.training.registry import EntropySgdOptions
-from bnsharp_cli.training.rules import Closure, Rule
+from bnsharp_cli.training.rules import LossClosure, TrainingRule
 
 _SEEDS = 2**31
 
 
-class EntropySgd(Rule):
+class EntropySgd(TrainingRule):
     r"""Algorithm 1 of Chaudhari et al.: L steps of Langevin dynamics around θ, then a step towards their mean.
 
     .. math:: x' ← x' − η' (∇f(x') + γ (x' − θ)) + \sqrt{η'} ε N(0, I), \quad μ ← α μ + (1 − α) x'
 
     The gradient of the local entropy is γ (θ − μ). As in the authors' code the outer step leaves γ out,
-    θ ← θ − lr (θ − μ), so ``lr`` = 1 goes to μ itself. Weight decay belongs to f: it acts in the inner steps only.
-    Running statistics see the first inner pass, the one at θ.
+    θ ← θ − lr (θ − μ), so ``lr`` = 1 goes to μ itself. Weight decay is a part of f: it acts in the inner steps only.
+    Running statistics are updated by the first inner pass, the one at θ.
 
     Args:
-        module: what to train.
-        lr: of the outer step.
+        module: the network to train.
+        lr: the size of the outer step.
         options: of the inner steps.
-        **of_sgd: momentum, weight_decay, nesterov; the momentum is that of the outer step.
+        **of_sgd: momentum, nesterov and clip_gradient of the outer step, weight_decay of the inner ones.
+
+    Raises:
+        UsageError: an argument out of range.
+
+    >>> _ = torch.manual_seed(0)
+    >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
+    >>> rule = EntropySgd(network, lr=1.0, options=EntropySgdOptions(langevin_steps=2))
+    >>> closure = lambda: nn.functional.cross_entropy(network(inputs), targets)
+    >>> losses = [rule.step(closure, closure) for _ in range(2)]
+    >>> bool(losses[1] < losses[0])
+    True
     """
 
     refreshes_statistics = True
@@ -47,22 +58,22 @@ class EntropySgd(Rule):
     def from_options(
         cls, module: nn.Module, options: EntropySgdOptions, blocks: Callable[[], Blocks], **of_sgd: Any
     ) -> Self:
-        """See :meth:`Rule.from_options`."""
+        """See :meth:`TrainingRule.from_options`."""
         del blocks
         return cls(module, options=options, **of_sgd)
 
-    def _step(self, closures: list[Closure]) -> Tensor:
+    def _step(self, closures: list[LossClosure]) -> Tensor:
         with torch.no_grad():
             mean = [parameter.clone() for parameter in self._trained()]
         loss = self._plain_pass(closures[0])
-        with Detour(self) as detour:
+        with DisplacedParameters(self) as displaced:
             generators: dict[torch.device, torch.Generator] = {}
             for number, closure in enumerate(closures):
                 if number:
                     self.zero_grad()
-                    detour.add_gradient(closure)
-                self._move(detour.origin, mean, generators)
-        self._towards(mean)
+                    displaced.add_gradient(closure)
+                self._move(displaced.origin, mean, generators)
+        self._step_towards(mean)
         return loss
 
     @property
@@ -71,11 +82,12 @@ class EntropySgd(Rule):
         return self.options.scope * (1 + self.options.scoping) ** self.steps
 
     def _trained(self) -> list[nn.Parameter]:
+        """The parameters that take a gradient."""
         return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
 
     @torch.no_grad()
     def _move(self, origin: Point, mean: list[Tensor], generators: dict[torch.device, torch.Generator]) -> None:
-        """One step of Langevin dynamics, and of the running mean."""
+        """One step of Langevin dynamics from the gradient in ``.grad``, then one of the running mean μ."""
         inner, gamma, decay = self.options, self.coefficient, self.param_groups[0]["weight_decay"]
         rate, kick = inner.langevin_lr, math.sqrt(inner.langevin_lr) * inner.langevin_noise
         for parameter, theta, average in zip(self._trained(), origin.values(), mean, strict=True):
@@ -86,7 +98,7 @@ class EntropySgd(Rule):
             parameter.add_(force, alpha=-rate).add_(noise, alpha=kick)
             average.lerp_(parameter, 1 - inner.langevin_averaging)
 
-    def _towards(self, mean: list[Tensor]) -> None:
+    def _step_towards(self, mean: list[Tensor]) -> None:
         """The outer step, without weight decay."""
         with torch.no_grad():
             for parameter, average in zip(self._trained(), mean, strict=True):
@@ -99,7 +111,7 @@ class EntropySgd(Rule):
             group["weight_decay"] = decay
 
     def _generator(self, device: torch.device, known: dict[torch.device, torch.Generator]) -> torch.Generator:
-        """Of the noise of this step, so that a resumed run draws the same."""
+        """The generator of the noise of this step, seeded by its number so that a resumed run draws the same."""
         if device not in known:
             known[device] = torch.Generator(device).manual_seed((self.options.langevin_seed + 1) * _SEEDS + self.steps)
         return known[device]

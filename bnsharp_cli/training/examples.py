@@ -1,4 +1,4 @@
-"""What is trained on: labelled examples by their numbers, in memory or read when they are wanted."""
+"""Labelled examples that a network learns from or is judged by: kept in memory, or read again in every epoch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ _MOST_NUMBERS = 2**24
 
 
 class Examples(Protocol):
-    """Inputs and targets of a split, as the network sees them."""
+    """Inputs and targets of a split, as the network sees them; each example has a number from 0 on."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example's input."""
+        """The shape of one example's input."""
 
     def __len__(self) -> int:
         """The number of examples."""
 
     def batches(self, parts: Sequence[Tensor]) -> Iterator[Batch]:
-        """One batch after the other, each of the examples with the numbers in its part."""
+        """One batch after the other.
+
+        Args:
+            parts: for each batch the numbers of its examples.
+        """
 
 
 @dataclass(frozen=True)
-class Resident:
-    """Examples in memory.
+class ExamplesInMemory:
+    """Examples that are kept in memory.
 
     Attributes:
         inputs: (N, …).
@@ -56,14 +60,15 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Streamed:
-    """Examples that are read anew in every epoch.
+class StreamedExamples:
+    """Examples that are read again in every epoch.
 
     Attributes:
-        read: the examples with given numbers.
-        length: how many there are.
+        read: from the numbers of some examples to their batch.
+        length: how many examples there are.
         shape: see :class:`Examples`.
-        ahead: read a batch while the last one is used; not where reading draws random numbers.
+        ahead: read the next batch while the present one is used; not where reading draws random numbers, which would
+            then depend on timing.
     """
 
     read: Callable[[Tensor], Batch]
@@ -81,7 +86,7 @@ class Streamed:
         return map(self.read, parts)
 
 
-def in_parts(examples: Examples) -> tuple[Tensor, ...]:
-    """The numbers of all examples in their order, a thousand at a time, or fewer where each is large."""
+def evaluation_parts(examples: Examples) -> tuple[Tensor, ...]:
+    """The numbers of all examples in their order, a thousand at a time, or fewer where each example is large."""
     size = max(1, min(_LARGEST_PART, _MOST_NUMBERS // max(1, math.prod(examples.shape))))
     return torch.split(torch.arange(len(examples)), size)

@@ -1,11 +1,10 @@
-"""The training loop: one epoch at a time, and everything that another process needs to go on from there."""
+"""The training loop: one epoch at a time, with the state that another process needs to go on from there."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -13,52 +12,67 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.measurement.surface.outputs import as_double, converted, correct
+from bnsharp_cli.measurement.surface.outputs import converted
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.training.augmentation import Augmentation
-from bnsharp_cli.training.examples import Examples, in_parts
-from bnsharp_cli.training.mixed_precision import precision_of
+from bnsharp_cli.training.evaluation import LossFunction
+from bnsharp_cli.training.examples import Examples
+from bnsharp_cli.training.mixed_precision import choose_precision
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import registered_rule
-from bnsharp_cli.training.rules import Closure, Rule, Weight, with_graph
+from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule, require_loss
 from bnsharp_cli.training.schedules import SCHEDULES
 
-Criterion = Callable[[Any, Tensor], Tensor]
-Progress = Callable[[int, float], None]
-"""Told how many steps of the epoch are done, and the loss of the last."""
+StepObserver = Callable[[int, float], None]
+"""Called after each step with the number of steps of the epoch that are done, and the loss of the last."""
 
-_REMEDY = "Lower --learning-rate."
+_REMEDY = f"Lower {named('learning_rate')}."
 
 
 def unobserved(_: int, __: float) -> None:
-    """No progress."""
+    """Observe nothing."""
 
 
 class Training:
     """A network in training.
 
     One generator draws the order of the examples, epoch by epoch. Everything else that is random (dropout, crops, the
-    further batches of a rule) starts anew in each epoch from a seed of its own, so that there is nothing of it to keep.
+    further batches of a rule) is seeded anew in each epoch, so that its state need not be kept.
 
     In several processes each takes an equal share of every batch: batch norm uses the statistics of the share, losses
     and gradients are averaged, and the running statistics are those of the first process, as in torch's
     ``DistributedDataParallel``.
 
     Args:
-        module: a network; trained in place, moved to ``device``.
-        examples: what it learns, the same on every process.
-        options: how.
+        module: the network; trained in place, moved to ``device``.
+        examples: the training split, the same on every process.
+        options: how it is trained.
         criterion: mean loss of a batch from outputs and targets.
-        black: what a black pixel has become by normalisation, (1, C, 1, 1); for crops.
+        black: the value of a black pixel after normalisation, (1, C, 1, 1), for crops; None for 0.
         blocks: finds the scale-invariant rows, for rules that need them.
-        device: where to compute.
+        device: where to compute; None for the CPU.
         processes: that share each batch.
 
+    Attributes:
+        rule: the training rule.
+        epoch: how many epochs are done.
+        gradients: how many gradients of batches were computed.
+        batch_size: samples in a batch, over all processes.
+
     Raises:
-        UsageError: batches that the processes cannot share equally.
+        UsageError: no examples, batches that the processes cannot share equally, or a rule whose blocks are missing.
+
+    >>> from bnsharp_cli.training.examples import ExamplesInMemory
+    >>> _ = torch.manual_seed(0)
+    >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
+    >>> options = TrainingOptions(rule="sam", batch_size=4)
+    >>> training = Training(network, ExamplesInMemory(inputs, targets), options)
+    >>> losses = [training.run_epoch() for _ in range(3)]
+    >>> losses[2] < losses[0], training.epoch, training.gradients
+    (True, 3, 12)
     """
 
     def __init__(
@@ -66,7 +80,7 @@ class Training:
         module: nn.Module,
         examples: Examples,
         options: TrainingOptions,
-        criterion: Criterion = functional.cross_entropy,
+        criterion: LossFunction = functional.cross_entropy,
         *,
         black: Tensor | None = None,
         blocks: Callable[[], Blocks] | None = None,
@@ -76,29 +90,30 @@ class Training:
         self.device = device or torch.device("cpu")
         self.module = module.to(self.device)
         self.options = options
-        self.rule = _rule(self.module, options, blocks or _unknown)
+        self.rule = _rule(self.module, options, blocks or _no_blocks)
         self.rule.differentiate = self._differentiate
         self.epoch = 0
         self.gradients = 0
         self._examples, self._criterion, self._processes = examples, criterion, processes
-        self.batch_size = min(options.batch_size, len(examples))
-        if self.batch_size % processes.count:
-            raise UsageError(
-                f"--batch-size: {processes.count} processes cannot share {self.batch_size} samples equally.",
-                "Name a multiple of their number.",
-            )
+        self.batch_size = _batch_size(options, len(examples), processes.count)
         self._order = torch.Generator().manual_seed(options.seed)
-        self._precision = precision_of(options.amp, self.rule, self.device)
+        self._precision = choose_precision(options.amp, self.rule, self.device)
         self._augmentation = Augmentation(options.augment, torch.zeros(1, 1, 1, 1) if black is None else black)
         self._share_first(dict(self.module.state_dict()))
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """The number of steps of an epoch."""
         return len(self._examples) // self.batch_size
 
-    def run_epoch(self, progress: Progress = unobserved) -> float:
-        """Train for one more epoch; returns the mean loss of its steps.
+    def run_epoch(self, observe: StepObserver = unobserved) -> float:
+        """Train for one more epoch.
+
+        Args:
+            observe: called after each step.
+
+        Returns:
+            The mean loss of its steps.
 
         Raises:
             NotMeasurableError: a loss or a weight became NaN or infinite.
@@ -111,25 +126,22 @@ class Training:
             torch.manual_seed(self._seed("network", self._processes.rank))
             for closures in self._steps():
                 losses.append(float(self.rule.step(*closures)))
-                if not math.isfinite(losses[-1]):
-                    raise NotMeasurableError(
-                        f"The training loss became {losses[-1]} in epoch {self.epoch + 1}.", _REMEDY
-                    )
-                progress(len(losses), losses[-1])
-            self._refresh()
+                self._require_finite_loss(losses[-1])
+                observe(len(losses), losses[-1])
+            self._refresh_statistics()
         self.rule.end_epoch()
         self._share_first(dict(self.module.named_buffers()))
-        self._require_finite()
+        self._require_finite_weights()
         self.epoch += 1
         return math.fsum(losses) / len(losses)
 
     @property
     def learning_rate(self) -> float:
-        """Of the epoch that comes next."""
+        """The learning rate of the next epoch."""
         return self.options.learning_rate * SCHEDULES[self.options.schedule](self.options, self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain containers, numbers and tensors on the CPU: all that :meth:`load_state_dict` needs."""
+        """What :meth:`load_state_dict` needs, as plain containers, numbers and tensors on the CPU."""
         state = {
             "epoch": self.epoch,
             "gradients": self.gradients,
@@ -141,34 +153,39 @@ class Training:
         return {key: converted(lambda tensor: tensor.detach().cpu(), value) for key, value in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another run of the same options was; what does not fit raises whatever it meets."""
+        """Go on where another run with the same options was.
+
+        A state that does not fit raises what torch or Python raise of it: whoever reads a file answers for it.
+        """
         self.module.load_state_dict(state["state_dict"])
         self.rule.load_state_dict(state["rule"])
         for parameter, kept in self.rule.state.items():
             if any(isinstance(entry, Tensor) and entry.shape != parameter.shape for entry in kept.values()):
-                raise ValueError("what its rule remembers is of another shape than the weights")
+                raise ValueError("the state of its rule is of another shape than the weights")
         self._order.set_state(state["order"])
         self._precision.load_state_dict(state["precision"])
         self.epoch, self.gradients = int(state["epoch"]), int(state["gradients"])
 
-    def _steps(self) -> Iterator[tuple[Closure, ...]]:
-        """The closures of each step: as many batches as the rule wants, each of a permutation of its own."""
+    def _steps(self) -> Iterator[tuple[LossClosure, ...]]:
+        """The closures of each step, as many as the rule takes; the first ones see every example once, and so on."""
         wanted = self.rule.batches_per_step
         further = torch.Generator().manual_seed(self._seed("batches"))
         orders = [torch.randperm(len(self._examples), generator=self._order)]
         orders += [torch.randperm(len(self._examples), generator=further) for _ in range(wanted - 1)]
         share = self.batch_size // self._processes.count
         begin = share * self._processes.rank
-        batches = [[part[begin : begin + share] for part in self._whole(order)] for order in orders]
+        batches = [[part[begin : begin + share] for part in self._whole_batches(order)] for order in orders]
         augmenting = torch.Generator().manual_seed(self._seed("augmentation", self._processes.rank))
         examples = self._examples.batches([*chain.from_iterable(zip(*batches, strict=True))])
         closures = (self._closure(batch, augmenting) for batch in examples)
         return zip(*[closures] * wanted, strict=True)
 
-    def _whole(self, order: Tensor) -> tuple[Tensor, ...]:
+    def _whole_batches(self, order: Tensor) -> tuple[Tensor, ...]:
+        """The numbers of the examples, batch by batch, without an incomplete last one."""
         return torch.split(order, self.batch_size)[: self.steps]
 
-    def _closure(self, batch: Batch, generator: torch.Generator) -> Closure:
+    def _closure(self, batch: Batch, generator: torch.Generator) -> LossClosure:
+        """Computes the loss of a batch, which is augmented once."""
         inputs, targets = (tensor.to(self.device, non_blocking=True) for tensor in batch)
         if self.options.augment:
             inputs = self._augmentation(inputs, generator)
@@ -179,9 +196,9 @@ class Training:
 
         return closure
 
-    def _differentiate(self, closure: Closure, weight: Weight | None = None) -> Tensor:
-        """How the rule gets its gradients, see :attr:`~bnsharp_cli.training.rules.Rule.differentiate`."""
-        loss = with_graph(closure())
+    def _differentiate(self, closure: LossClosure, weight: GradientWeight | None = None) -> Tensor:
+        """Compute a gradient; see :attr:`~bnsharp_cli.training.rules.TrainingRule.differentiate`."""
+        loss = require_loss(closure())
         mean = loss.detach().clone()
         self._average({"loss": mean})
         weighted = loss if weight is None else weight(float(mean)) * loss
@@ -193,37 +210,59 @@ class Training:
         return {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
 
     def _average(self, tensors: Mapping[str, Tensor]) -> None:
-        """Let each tensor be its mean over the processes."""
+        """Replace each tensor by its mean over the processes."""
         if self._processes.count == 1:
             return
         self._processes.agree()
         for tensor, total in zip(tensors.values(), self._processes.total(dict(tensors)).values(), strict=True):
             tensor.copy_(total / self._processes.count)
 
-    def _refresh(self) -> None:
-        """Let running statistics follow parameters that have moved since the last pass they have seen."""
+    def _refresh_statistics(self) -> None:
+        """Compute the running statistics again where those that the rule leaves are of earlier parameters."""
         if self.rule.refreshes_statistics:
-            batches = self._examples.batches(self._whole(torch.arange(len(self._examples))))
+            batches = self._examples.batches(self._whole_batches(torch.arange(len(self._examples))))
             torch.optim.swa_utils.update_bn(batches, self.module, self.device)
 
     def _share_first(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give every process the tensors of the first."""
+        """Replace the tensors by those of the first process."""
         for tensor, first in zip(tensors.values(), self._processes.first(tensors).values(), strict=True):
             if tensor is not first:
                 tensor.copy_(first)
 
-    def _require_finite(self) -> None:
+    def _require_finite_loss(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            reason = f"The training loss became {loss} in epoch {self.epoch + 1}."
+            raise NotMeasurableError(reason, _REMEDY, expected="a finite loss", found=loss)
+
+    def _require_finite_weights(self) -> None:
         for name, tensor in self.module.state_dict().items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise NotMeasurableError(f"'{name}' became NaN or infinite in epoch {self.epoch + 1}.", _REMEDY)
+                reason = f"'{name}' became NaN or infinite in epoch {self.epoch + 1}."
+                raise NotMeasurableError(reason, _REMEDY, expected="finite weights", found=name)
 
     def _seed(self, purpose: str, rank: int = 0) -> int:
-        """A seed for what is random in the present epoch."""
+        """The seed of one kind of random numbers in the present epoch."""
         text = f"{self.options.seed}/{self.epoch}/{purpose}/{rank}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
 
-def _rule(module: nn.Module, options: TrainingOptions, blocks: Callable[[], Blocks]) -> Rule:
+def _batch_size(options: TrainingOptions, samples: int, processes: int) -> int:
+    """The size of a batch, at most that of the data."""
+    size = min(options.batch_size, samples)
+    if not size:
+        raise UsageError.of("examples", "at least one example", samples, "Give some to learn from.")
+    if size % processes:
+        raise UsageError(
+            f"{named('batch_size')}: {processes} processes cannot share {size} samples equally.",
+            "Name a multiple of their number.",
+            argument="batch_size",
+            expected=f"a multiple of {processes}",
+            found=size,
+        )
+    return size
+
+
+def _rule(module: nn.Module, options: TrainingOptions, blocks: Callable[[], Blocks]) -> TrainingRule:
     return registered_rule(options.rule).rule_class.from_options(
         module,
         options.own_options,
@@ -236,47 +275,11 @@ def _rule(module: nn.Module, options: TrainingOptions, blocks: Callable[[], Bloc
     )
 
 
-def _unknown() -> Blocks:
-    raise UsageError("blocks: this rule has to know which rows are scale-invariant.", "Pass what finds them.")
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Mean loss and accuracy of a network in eval mode; no accuracy where targets are not class indices."""
-
-    loss: float
-    accuracy: float | None
-
-    @property
-    def merit(self) -> tuple[float, float]:
-        """Larger is better: the accuracy, then the loss."""
-        return self.accuracy or 0.0, -self.loss
-
-
-def evaluate(
-    module: nn.Module,
-    examples: Examples,
-    criterion: Criterion = functional.cross_entropy,
-    *,
-    device: torch.device | None = None,
-    processes: Processes = ALONE,
-) -> Figures:
-    """Mean loss (float64) and accuracy in eval mode; several processes share the work.
-
-    Raises:
-        NotMeasurableError: the loss is not finite.
-    """
-    parts = in_parts(examples)
-    module.eval()
-    own: list[tuple[float, int, int]] = []
-    with torch.no_grad():
-        for batch in examples.batches(processes.own(parts)):
-            inputs, targets = (tensor.to(device) for tensor in batch)
-            outputs = converted(as_double, module(inputs))
-            hits, labelled = correct(outputs, targets)
-            own.append((float(criterion(outputs, targets)) * len(targets), int(hits), int(labelled)))
-    every = processes.in_order(torch.tensor(own, dtype=torch.float64).reshape(-1, 3).T, len(parts))
-    loss, right, counted = (math.fsum(row) for row in every.tolist())
-    if not math.isfinite(loss):
-        raise NotMeasurableError(f"The loss of the trained network is {loss}.", _REMEDY)
-    return Figures(loss / len(examples), right / counted if counted else None)
+def _no_blocks() -> Blocks:
+    raise UsageError(
+        f"{named('blocks')}: this rule has to know which rows are scale-invariant.",
+        "Pass what finds them.",
+        argument="blocks",
+        expected="a function that returns the blocks",
+        found="None",
+    )

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, named
 
 FORMATS: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _TRIES = 64
-"""Halvings of the scale; 2¹⁶ is gone after forty."""
+"""Halvings of the scale; the first scale is 2¹⁶, and after forty nothing is left of it."""
 
 
 class FullPrecision:
-    """What is computed in the precision of the parameters."""
+    """Gradients in the precision of the parameters."""
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Around the forward pass."""
+        """The context of a forward pass."""
         return nullcontext()
 
     def backward(self, loss: Tensor, average: Callable[[], None]) -> None:
@@ -28,30 +28,30 @@ class FullPrecision:
 
         Args:
             loss: a scalar.
-            average: called when ``.grad`` holds this process's gradient beside what all processes hold alike.
+            average: averages ``.grad`` over the processes; called once this process's gradient is in it.
         """
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         average()
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers from step to step."""
+        """What has to be kept from step to step."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what another one remembered."""
+        """Go on with what :meth:`state_dict` returned."""
 
 
 class MixedPrecision(FullPrecision):
-    """bfloat16, or float16 with a scaled loss, where torch's autocast deems it safe; parameters stay as they are.
+    """Gradients in bfloat16, or in float16 with a scaled loss, wherever torch's autocast deems it safe.
 
-    A gradient that overflows in float16 is computed again from the same forward pass with half the scale. So a rule
-    sees true gradients only, however many it takes in a step, none of its steps is skipped, and running statistics are
-    updated once.
+    The parameters keep their precision. A gradient that overflows in float16 is computed again from the same forward
+    pass with half the scale: so a rule gets true gradients only, however many it takes in a step, no step is skipped,
+    and running statistics are updated once.
 
     Args:
         name: in ``FORMATS``.
-        optimizer: whose parameters have the gradients.
-        device: where they are.
+        optimizer: of the parameters.
+        device: where the parameters are.
     """
 
     def __init__(self, name: str, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -85,7 +85,13 @@ class MixedPrecision(FullPrecision):
             if self._scaler.get_scale() >= scale:
                 _add(parameters, earlier)
                 return
-        raise NotMeasurableError("The gradient is not finite in float16 at any scale.", "Use --amp bf16.")
+        raise NotMeasurableError(
+            "The gradient is not finite in float16 at any scale.",
+            f"Use {named('amp')} bf16.",
+            argument="amp",
+            expected="a gradient that is finite in float16",
+            found="fp16",
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """See :meth:`FullPrecision.state_dict`."""
@@ -98,11 +104,18 @@ class MixedPrecision(FullPrecision):
 
 
 def _add(parameters: Iterable[Tensor], gradients: Iterable[Tensor | None]) -> None:
+    """Add ``gradients`` to what is in ``.grad``."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
-def precision_of(name: str | None, optimizer: torch.optim.Optimizer, device: torch.device) -> FullPrecision:
-    """What ``--amp`` asks for; None is full precision."""
+def choose_precision(name: str | None, optimizer: torch.optim.Optimizer, device: torch.device) -> FullPrecision:
+    """The precision of gradients.
+
+    Args:
+        name: in ``FORMATS``; None for that of the parameters.
+        optimizer: of the parameters.
+        device: where the parameters are.
+    """
     return FullPrecision() if name is None else MixedPrecision(name, optimizer, device)

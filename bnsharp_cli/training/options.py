@@ -5,15 +5,21 @@ Imports nothing heavy: commands read the declarations for their help.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.option_records import option
+from bnsharp_cli.measurement.measures.options import SEED_BITS
+from bnsharp_cli.option_records import OptionField, declared_fields, option
 from bnsharp_cli.training.ranges import FROM_ZERO, POSITIVE, RangedRecord
 from bnsharp_cli.training.registry import TRAINING_RULES, RuleOptions, registered_rule
 
 _NAMES = tuple(TRAINING_RULES)
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class TrainingOptions(RangedRecord):
         "Random crop, flip, or crop,flip of every batch of images.",
         metavar="NAMES",
         expected="one of crop, flip",
+        read=_read_names,
     )
     amp: Literal["bf16", "fp16"] | None = option(
         None,
@@ -111,7 +118,13 @@ class TrainingOptions(RangedRecord):
         metavar="FORMAT",
         expected="one of bf16, fp16",
     )
-    seed: int = option(0, "Seed of the initial weights and the batches.")
+    seed: int = option(
+        0,
+        "Seed of the initial weights and the batches.",
+        expected=f"a number of at most {SEED_BITS} bits",
+        accept=lambda seed: int(seed).bit_length() <= SEED_BITS,
+        example="For example 0.",
+    )
     rule_options: RuleOptions | None = None
 
     def __post_init__(self) -> None:
@@ -142,6 +155,27 @@ class TrainingOptions(RangedRecord):
             found = type(self.rule_options).__name__
             raise UsageError.of("rule_options", own.__name__, found, f"They belong to {named('rule')} {self.rule}.")
 
+    @classmethod
+    def flat_fields(cls) -> tuple[OptionField, ...]:
+        """All options, those of single rules last; None of these is the rule's own default."""
+        return (*declared_fields(cls), *rule_fields())
+
+    @classmethod
+    def from_flat(cls, **flat: Any) -> Self:
+        """The options from all names at one level, as the commands have them.
+
+        >>> TrainingOptions.from_flat(rule="sam", rho=0.1, delta=None).rule_options
+        SamOptions(rho=0.1)
+
+        Raises:
+            UsageError: an option of another rule, or a value that is not allowed.
+        """
+        own = {one.name for one in declared_fields(cls)}
+        common = {name: value for name, value in flat.items() if name in own}
+        given = {name: value for name, value in flat.items() if name not in own and value is not None}
+        rule = common.get("rule", cls.rule)
+        return cls(**common, rule_options=_rule_options(rule, given, common.get("seed", cls.seed)))
+
     @property
     def own_options(self) -> RuleOptions:
         """Those of the rule alone, its defaults where none were given."""
@@ -152,3 +186,46 @@ class TrainingOptions(RangedRecord):
         common = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "rule_options"}
         every = {**common, **self.own_options.to_dict()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in every.items()}
+
+
+def rule_fields() -> tuple[OptionField, ...]:
+    """The options of all single rules, each name once and with its rules in the help; none is given by default."""
+    fields_of: dict[str, tuple[OptionField, list[str]]] = {}
+    for rule in TRAINING_RULES.values():
+        for one in declared_fields(rule.options):
+            fields_of.setdefault(one.name, (one, []))[1].append(rule.name)
+    return tuple(_of_rules(one, rules) for one, rules in fields_of.values())
+
+
+def _of_rules(one: OptionField, rules: list[str]) -> OptionField:
+    declared = replace(
+        one.declared,
+        help=f"{', '.join(rules)}: {one.declared.help}.",
+        shown_default=one.declared.shown_default or str(one.default),
+    )
+    return OptionField(one.name, one.annotation | None, None, declared)
+
+
+def _rule_options(rule: str, given: Mapping[str, Any], seed: int) -> RuleOptions | None:
+    """The options of ``rule``; None for a rule that there is not.
+
+    Raises:
+        UsageError: an option that belongs to another rule, or that is out of range.
+    """
+    if rule not in TRAINING_RULES:
+        return None
+    own = TRAINING_RULES[rule].options
+    names = {entry.name for entry in fields(own)}
+    for name in given:
+        if name not in names:
+            rules = [
+                other.name for other in TRAINING_RULES.values() if name in {one.name for one in fields(other.options)}
+            ]
+            raise UsageError(
+                f"{named(name)}: {named('rule')} {rule} has no such option.",
+                f"It is of {', '.join(rules)}.",
+                argument=name,
+                expected="an option of the rule",
+                found=given[name],
+            )
+    return own(**given, **({"langevin_seed": seed} if "langevin_seed" in names else {}))

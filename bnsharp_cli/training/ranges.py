@@ -16,7 +16,10 @@ FROM_ZERO: Mapping[str, Any] = {"expected": "a number from 0 on", "accept": lamb
 
 
 class RangedRecord(OptionRecord):
-    """An option record that says ``0 is out of range`` of a number, and in the remedy what the range is."""
+    """An option record that says ``0 is out of range`` of a number, and in the remedy what the range is.
+
+    A field with an example of its own keeps the usual words.
+    """
 
     def __post_init__(self) -> None:
         """Refuse values that are not among the choices or not in range.
@@ -28,7 +31,7 @@ class RangedRecord(OptionRecord):
             try:
                 one.require(getattr(self, one.name))
             except UsageError as error:
-                if one.item_type not in {int, float}:
+                if one.item_type not in {int, float} or one.declared.example is not None:
                     raise
                 raise _out_of_range(one.name, error.expected, error.found) from error
 

@@ -16,7 +16,7 @@ from bnsharp_cli.option_records import OptionRecord, option
 from bnsharp_cli.training.ranges import FROM_ZERO, POSITIVE, RangedRecord, require_range
 
 if TYPE_CHECKING:
-    from bnsharp_cli.training.rules import Rule
+    from bnsharp_cli.training.rules import TrainingRule
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class RuleEntry:
         summary: what it does, one line.
         cost: gradients of a step, in words; :attr:`RuleOptions.gradients_per_step` is their number.
         source: where it was published.
-        load: ``module:class`` of the :class:`~bnsharp_cli.training.rules.Rule`; imported on first use.
+        load: ``module:class`` of the :class:`~bnsharp_cli.training.rules.TrainingRule`; imported on first use.
         options: the record of the options that only this rule has.
     """
 
@@ -210,10 +210,10 @@ class RuleEntry:
     options: type[RuleOptions] = RuleOptions
 
     @property
-    def rule_class(self) -> type[Rule]:
+    def rule_class(self) -> type[TrainingRule]:
         """The rule's class."""
         module, _, name = self.load.partition(":")
-        return cast("type[Rule]", getattr(import_module(module), name))
+        return cast("type[TrainingRule]", getattr(import_module(module), name))
 
 
 _HERE = "bnsharp_cli.training"

@@ -1,11 +1,11 @@
-"""Training rules: optimisers like torch's, driven by closures, usable in anyone's loop.
+"""What every training rule is: torch's SGD, driven by closures that compute the loss, usable in anyone's loop.
 
     rule = Sgds(model, blocks, lr=0.1, momentum=0.9)
     for inputs, targets in loader:
         loss = rule.step(lambda: criterion(model(inputs), targets))
 
-A closure computes the loss of its batch at the present parameters and returns it with its graph. Gradients are set to
-zero and computed by the rule, which may need several, at several places.
+A closure computes the loss of its batch at the present parameters and returns it with its graph. The rule sets
+gradients to zero and calls backward itself, as often as it needs and at other parameters too.
 """
 
 from __future__ import annotations
@@ -16,37 +16,42 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 
-Closure = Callable[[], Tensor]
-Weight = Callable[[float], float]
-"""From the loss of a pass to what its gradient counts."""
+LossClosure = Callable[[], Tensor]
+"""Computes the loss of a batch at the present parameters, a scalar with its graph."""
 
-Differentiate = Callable[[Closure, Weight | None], Tensor]
+GradientWeight = Callable[[float], float]
+"""From the loss to the factor of its gradient."""
+
+Differentiate = Callable[[LossClosure, GradientWeight | None], Tensor]
+"""Adds the gradient of a closure's loss, times its weight, to ``.grad`` and returns the loss without its graph."""
 
 
-class Rule(torch.optim.SGD):
-    """One step: the gradient at the parameters, what the rule makes of it, and the step of ``torch.optim.SGD``.
+class TrainingRule(torch.optim.SGD):
+    """One step: gradients, what the rule makes of them, and the step of ``torch.optim.SGD``.
 
-    ``param_groups``, ``state_dict`` and learning-rate schedules are torch's. Running statistics see the pass at the
-    parameters themselves and no other.
+    ``param_groups``, ``state_dict`` and learning-rate schedules are torch's. Running statistics are updated by the
+    pass at the parameters themselves and by no other.
 
     Args:
-        module: what to train; also wrapped by ``DistributedDataParallel``.
-        lr: the step size, positive.
+        module: the network to train; also wrapped by ``DistributedDataParallel``.
+        lr: the step size, from 0 on.
         momentum: in [0, 1).
-        weight_decay: the factor of the parameters that is added to the gradient.
-        nesterov: use Nesterov's momentum.
+        weight_decay: the factor of the parameters that is added to the gradient, from 0 on.
+        nesterov: use Nesterov's momentum, which needs a momentum above 0.
         clip_gradient: the longest gradient, without weight decay, that is not shortened; None for any.
 
     Attributes:
-        differentiate: adds the gradient of a closure's loss to ``.grad``; a loop may have another way, such as mixed
-            precision.
-        gradients_per_step: what one step costs.
-        batches_per_step: how many closures one step takes.
-        refreshes_statistics: whether running statistics lag behind the parameters and want a pass over the data
-            (``torch.optim.swa_utils.update_bn``) before they are used.
+        differentiate: how the rule computes a gradient; a loop may put another way here, such as mixed precision.
+        gradients_per_step: how many gradients a step computes.
+        batches_per_step: how many closures a step takes.
+        refreshes_statistics: whether running statistics are those of earlier parameters after a step, so that they need
+            a pass over the data (``torch.optim.swa_utils.update_bn``) before they are used.
+
+    Raises:
+        UsageError: an argument out of range, or a module without parameters.
     """
 
     gradients_per_step: int = 1
@@ -62,19 +67,27 @@ class Rule(torch.optim.SGD):
         nesterov: bool = False,
         clip_gradient: float | None = None,
     ) -> None:
-        super().__init__(module.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
+        parameters = [*module.parameters()]
+        if not parameters:
+            raise UsageError.of(
+                "module", "a network with parameters", type(module).__name__, "There are none to train."
+            )
+        require_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        if nesterov and not momentum:
+            raise UsageError.of("nesterov", f"a {named('momentum')} above 0", nesterov, "For example momentum=0.9.")
+        super().__init__(parameters, lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
         self.module, self.clip_gradient = module, clip_gradient
         self.differentiate: Differentiate = differentiate
         self.param_groups[0].update(steps=0, epochs=0)
 
     @classmethod
     def from_options(cls, module: nn.Module, options: Any, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
-        """How a loop makes the rule from the record of its own options; a rule that has some overrides this.
+        """Make the rule from the record of its own options, as the training loop does; rules with options override it.
 
         Args:
-            module: what to train.
-            options: the record that the rule is registered with.
-            blocks: finds the scale-invariant rows; only called by a rule that needs them.
+            module: the network to train.
+            options: a record of the type that the rule is registered with.
+            blocks: finds the scale-invariant rows; called only by a rule that needs them.
             **of_sgd: lr, momentum, weight_decay, nesterov, clip_gradient.
         """
         del options, blocks
@@ -82,7 +95,7 @@ class Rule(torch.optim.SGD):
 
     @property
     def steps(self) -> int:
-        """Steps so far."""
+        """The number of steps so far."""
         return int(self.param_groups[0]["steps"])
 
     @property
@@ -90,60 +103,95 @@ class Rule(torch.optim.SGD):
         """How often :meth:`end_epoch` was called."""
         return int(self.param_groups[0]["epochs"])
 
-    def step(self, closure: Closure, *others: Closure) -> Tensor:  # type: ignore[override]  # it cannot do without
+    def step(self, closure: LossClosure, *others: LossClosure) -> Tensor:  # type: ignore[override]  # needs a closure
         """Change the parameters once.
 
         Args:
-            closure: the loss of the step's batch.
-            others: those of further batches, ``batches_per_step`` in all, for rules that use several; what is more
-                than that is left alone.
+            closure: computes the loss of the step's batch.
+            others: those of further batches, ``batches_per_step`` in all, for rules that use several; more than that
+                are ignored.
 
         Returns:
             The loss before the change, a scalar without a graph.
 
         Raises:
-            UsageError: too few closures, or one that does not return a loss with its graph.
+            UsageError: too few closures, one that does not return a loss with its graph, or one that changes ``.grad``.
         """
         if len(others) + 1 < self.batches_per_step:
-            raise UsageError(
-                f"step: expected {self.batches_per_step} closures, found {len(others) + 1}.",
+            raise UsageError.of(
+                "step",
+                f"{self.batches_per_step} closures",
+                len(others) + 1,
                 "Pass one for each batch that the rule uses in a step.",
             )
         with torch.enable_grad():
-            loss = self._step([closure, *others][: self.batches_per_step])
+            loss = self._step([self._guarded(one) for one in (closure, *others)[: self.batches_per_step]])
         self.param_groups[0]["steps"] += 1
         return loss
 
     def __getstate__(self) -> dict[str, Any]:
-        """All of it, for ``copy`` and ``pickle``, but the ``step`` that a schedule of torch's puts there to count."""
+        """All attributes, for ``copy`` and ``pickle``, except the ``step`` that a schedule of torch's adds to count."""
         return {name: entry for name, entry in vars(self).items() if name != "step"}
 
     def end_epoch(self) -> None:
-        """What grows with the epochs, such as λ, grows now."""
+        """Let whatever grows with the epochs, such as λ, grow."""
         self.param_groups[0]["epochs"] += 1
 
-    def _step(self, closures: list[Closure]) -> Tensor:
+    def _step(self, closures: list[LossClosure]) -> Tensor:
+        """What a rule overrides: one step from ``batches_per_step`` closures; returns the loss before it."""
         loss = self._plain_pass(closures[0])
         self._descend()
         return loss
 
-    def _plain_pass(self, closure: Closure) -> Tensor:
-        """The gradient at the parameters."""
+    def _plain_pass(self, closure: LossClosure) -> Tensor:
+        """Put the gradient at the parameters into ``.grad``; returns the loss."""
         self.zero_grad()
         return self.differentiate(closure, None)
 
     def _descend(self) -> None:
-        """The step of ``torch.optim.SGD`` along what is in ``.grad``."""
+        """Take the step of ``torch.optim.SGD`` along what is in ``.grad``."""
         if self.clip_gradient is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_gradient)
         super().step()
 
+    def _guarded(self, closure: LossClosure) -> LossClosure:
+        """The closure, which is refused where it changes ``.grad``: sums of gradients would be wrong without a word."""
 
-class Sgd(Rule):
-    """Stochastic gradient descent with momentum and L2 weight decay."""
+        def guarded() -> Tensor:
+            before = self._gradients()
+            loss = closure()
+            for (old, version), (new, present) in zip(before, self._gradients(), strict=True):
+                if new is not old or present != version:
+                    called = "zero_grad" if new is None else "backward"
+                    raise UsageError(
+                        f"The closure called {called}.",
+                        "Leave zero_grad and backward to the rule.",
+                        argument="closure",
+                        expected="a function that computes the loss and nothing else",
+                    )
+            return loss
+
+        return guarded
+
+    def _gradients(self) -> list[tuple[Tensor | None, int]]:
+        """Every ``.grad`` with the count of the changes made to it."""
+        gradients = (parameter.grad for parameter in self.module.parameters())
+        return [(gradient, 0 if gradient is None else gradient._version) for gradient in gradients]
 
 
-def differentiate(closure: Closure, weight: Weight | None = None) -> Tensor:
+class Sgd(TrainingRule):
+    """Stochastic gradient descent with momentum and L2 weight decay.
+
+    >>> _ = torch.manual_seed(0)
+    >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
+    >>> rule = Sgd(network, lr=0.5, momentum=0.9)
+    >>> losses = [rule.step(lambda: nn.functional.cross_entropy(network(inputs), targets)) for _ in range(2)]
+    >>> bool(losses[1] < losses[0])
+    True
+    """
+
+
+def differentiate(closure: LossClosure, weight: GradientWeight | None = None) -> Tensor:
     """Add the gradient of the closure's loss to ``.grad``, times ``weight`` of the loss.
 
     Returns:
@@ -152,29 +200,38 @@ def differentiate(closure: Closure, weight: Weight | None = None) -> Tensor:
     Raises:
         UsageError: the closure does not return a scalar with a graph.
     """
-    loss = with_graph(closure())
+    loss = require_loss(closure())
     known = loss.detach().clone()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(known)
         known /= torch.distributed.get_world_size()
-    try:
-        (loss if weight is None else weight(float(known)) * loss).backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        if "second time" not in str(error):
-            raise
-        raise UsageError("The closure called backward.", "Leave zero_grad and backward to the rule.") from error
+    (loss if weight is None else weight(float(known)) * loss).backward()  # type: ignore[no-untyped-call]
     return known
 
 
-def with_graph(loss: object) -> Tensor:
+def require_loss(loss: object) -> Tensor:
     """What a closure returned, if it is a loss.
 
     Raises:
-        UsageError: it is no scalar with a graph.
+        UsageError: it is not a scalar with a graph.
     """
     if not isinstance(loss, Tensor) or loss.ndim or loss.grad_fn is None:
         raise UsageError(
             "The closure did not return a scalar loss with its graph.",
             "Return criterion(model(inputs), targets); the rule itself calls backward.",
+            argument="closure",
+            expected="a function that returns a scalar loss with its graph",
+            found=type(loss).__name__,
         )
     return loss
+
+
+def require_not_negative(**arguments: float) -> None:
+    """Refuse arguments below 0.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    for name, value in arguments.items():
+        if not value >= 0:
+            raise UsageError.of(name, "a number from 0 on", value, f"Change {named(name)}.")

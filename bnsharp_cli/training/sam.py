@@ -10,77 +10,101 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.point import OnDemand, Point, norm
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.training.detour import Detour, RandomState
+from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState
 from bnsharp_cli.training.registry import SamOptions
-from bnsharp_cli.training.rules import Closure, Rule
+from bnsharp_cli.training.rules import LossClosure, TrainingRule, require_not_negative
 
 
-class Sam(Rule):
-    """SAM (Foret et al., ICLR 2021): the gradient at θ + ρ ∇L/‖∇L‖.
+class Sam(TrainingRule):
+    """SAM (Foret et al., ICLR 2021, Eq. 2): the step of SGD with the gradient at θ + ρ ∇L/‖∇L‖.
 
     Args:
-        module: what to train.
+        module: the network to train.
         lr: the step size.
-        rho: ρ, the radius of the ball in parameter space.
-        **of_sgd: momentum, weight_decay, nesterov.
+        rho: ρ, the radius of the ball in parameter space, from 0 on.
+        **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
+
+    Raises:
+        UsageError: an argument out of range.
+
+    >>> _ = torch.manual_seed(0)
+    >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
+    >>> rule = Sam(network, lr=0.5, rho=0.05)
+    >>> losses = [rule.step(lambda: nn.functional.cross_entropy(network(inputs), targets)) for _ in range(2)]
+    >>> bool(losses[1] < losses[0])
+    True
     """
 
     gradients_per_step = 2
 
     def __init__(self, module: nn.Module, lr: float, *, rho: float = 0.05, **of_sgd: Any) -> None:
         super().__init__(module, lr, **of_sgd)
+        require_not_negative(rho=rho)
         self.rho = rho
 
     @classmethod
     def from_options(cls, module: nn.Module, options: SamOptions, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
-        """See :meth:`Rule.from_options`."""
+        """See :meth:`TrainingRule.from_options`."""
         del blocks
         radius = {} if options.rho is None else {"rho": options.rho}
         return cls(module, **radius, **of_sgd)
 
-    def _step(self, closures: list[Closure]) -> Tensor:
+    def _step(self, closures: list[LossClosure]) -> Tensor:
         start = RandomState(self.module)
         loss = self._plain_pass(closures[0])
-        with Detour(self, start) as detour:
-            gradient = detour.take_gradient()
-            detour.displace(*self._ascent(detour.origin, gradient))
+        with DisplacedParameters(self, start) as displaced:
+            gradient = displaced.take_gradient()
+            displaced.displace(*self._ascent(displaced.origin, gradient))
             del gradient
-            detour.add_gradient(closures[0])
+            displaced.add_gradient(closures[0])
         self._descend()
         return loss
 
     def _ascent(self, theta: Point, gradient: Point) -> tuple[Mapping[str, Tensor], float]:
-        """A direction, and how far along it."""
+        """The direction to the top of the ball, and the length of the way in units of it."""
         del theta
-        return gradient, _over(self.rho, norm(gradient))
+        return gradient, _quotient(self.rho, norm(gradient))
 
 
 class Asam(Sam):
-    """ASAM (Kwon et al., ICML 2021), invariant to rescaling each weight: θ + ρ T²∇L/‖T∇L‖, T = |θ| + η.
+    """ASAM (Kwon et al., ICML 2021, Eq. 4): SAM with the gradient at θ + ρ T²∇L/‖T∇L‖, T = |θ| + η.
 
-    T is 1 for parameters of fewer than two dimensions: biases and what norms carry. (The authors' code goes by names
-    and scales the weights of norms as well.)
+    Rescaling a weight changes nothing but the share of η. T is 1 for parameters of fewer than two dimensions: biases
+    and the parameters of norms. (The authors' code goes by names and scales the weights of norms as well.)
 
     Args:
-        module: what to train.
+        module: the network to train.
         lr: the step size.
-        rho: ρ, relative to the weights.
-        eta: η.
-        **of_sgd: momentum, weight_decay, nesterov.
+        rho: ρ, the radius relative to the weights, from 0 on.
+        eta: η, from 0 on.
+        **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
+
+    Raises:
+        UsageError: an argument out of range.
+
+    >>> _ = torch.manual_seed(0)
+    >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
+    >>> rule = Asam(network, lr=0.5, rho=0.5)
+    >>> losses = [rule.step(lambda: nn.functional.cross_entropy(network(inputs), targets)) for _ in range(2)]
+    >>> bool(losses[1] < losses[0])
+    True
     """
 
     def __init__(self, module: nn.Module, lr: float, *, rho: float = 0.5, eta: float = 0.01, **of_sgd: Any) -> None:
         super().__init__(module, lr, rho=rho, **of_sgd)
+        require_not_negative(eta=eta)
         self.eta = eta
 
     def _ascent(self, theta: Point, gradient: Point) -> tuple[Mapping[str, Tensor], float]:
         scaled = OnDemand(theta, lambda name: self._scale(theta[name]) * gradient[name])
         length = float(torch.stack([tensor.square().sum() for tensor in scaled.values()]).sum().sqrt())
-        return OnDemand(theta, lambda name: self._scale(theta[name]) * scaled[name]), _over(self.rho, length)
+        return OnDemand(theta, lambda name: self._scale(theta[name]) * scaled[name]), _quotient(self.rho, length)
 
     def _scale(self, weight: Tensor) -> Tensor:
+        """T."""
         return weight.abs() + self.eta if weight.ndim > 1 else torch.ones_like(weight)
 
 
-def _over(radius: float, length: float) -> float:
+def _quotient(radius: float, length: float) -> float:
+    """``radius / length``, and 0 where the gradient vanishes."""
     return radius / length if length > 0 else 0.0

@@ -12,27 +12,37 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import Point, Vector, norm
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.training.detour import Detour, RandomState, trainable
+from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState, trainable_parameters
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import Closure, Rule
+from bnsharp_cli.training.rules import LossClosure, TrainingRule
 
 
-class Sgds(Rule):
-    """SGD on L + λ · BN-Sharpness^p, with the direction v searched anew in every step.
+class Sgds(TrainingRule):
+    """SGD on L + λ · BN-Sharpness^p (Yi et al., Eq. 11), with the direction v searched anew in every step.
 
-    It holds the parameters and one gradient beside what SGD holds; the exact forms hold v as well.
+    Beside what SGD holds it takes memory for the parameters and one gradient; the exact gradients also take that of v.
 
     Args:
-        module: what to train.
+        module: the network to train.
         blocks: which rows are scale-invariant, by the names of ``module``'s parameters.
         lr: the step size.
         options: of the regulariser.
-        **of_sgd: momentum, weight_decay, nesterov.
+        **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
 
     Raises:
-        UsageError: the blocks are those of another network.
+        UsageError: an argument out of range, or the blocks of another network.
+
+    >>> import bnsharp_cli
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    >>> inputs, targets = torch.randn(8, 4), torch.arange(8) % 3
+    >>> blocks = bnsharp_cli.find_blocks(network, [(inputs, targets)])
+    >>> rule = Sgds(network, blocks, lr=0.5, options=SgdsOptions(coefficient=0.01))
+    >>> losses = [rule.step(lambda: nn.functional.cross_entropy(network(inputs), targets)) for _ in range(2)]
+    >>> bool(losses[1] < losses[0])
+    True
     """
 
     def __init__(
@@ -42,14 +52,20 @@ class Sgds(Rule):
         self.options = options or SgdsOptions()
         self.batches_per_step = 3 if self.options.regulariser_batches == "independent" else 1
         self.gradients_per_step = self.options.gradients_per_step
-        unknown = [name for name in trainable(module) if name not in blocks.rows]
+        unknown = [name for name in trainable_parameters(module) if name not in blocks.rows]
         if unknown:
-            raise UsageError(f"blocks: nothing is known of {unknown[0]}.", "Find the blocks of the same network.")
+            raise UsageError(
+                f"{named('blocks')}: nothing is known of {unknown[0]}.",
+                "Find the blocks of the same network.",
+                argument="blocks",
+                expected=f"the blocks of every parameter of {named('module')}",
+                found=unknown,
+            )
         self._blocks = blocks
 
     @classmethod
     def from_options(cls, module: nn.Module, options: SgdsOptions, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
-        """See :meth:`Rule.from_options`."""
+        """See :meth:`TrainingRule.from_options`."""
         return cls(module, blocks(), options=options, **of_sgd)
 
     @property
@@ -57,31 +73,31 @@ class Sgds(Rule):
         """λ of the present epoch."""
         return self.options.coefficient * self.options.growth**self.epochs
 
-    def _step(self, closures: list[Closure]) -> Tensor:
+    def _step(self, closures: list[LossClosure]) -> Tensor:
         if not self.coefficient:
             return super()._step(closures)
         start = RandomState(self.module)
         loss = self._plain_pass(closures[0])
-        with Detour(self, start) as detour:
-            gradient = detour.take_gradient()
+        with DisplacedParameters(self, start) as displaced:
+            gradient = displaced.take_gradient()
             rows = {name: self._blocks.rows[name] for name in gradient}
-            spheres = Spheres.around(detour.origin, rows, self._blocks.invariant)
-            segment = _Segment(detour, spheres, gradient, float(loss), self.options)
+            spheres = Spheres.around(displaced.origin, rows, self._blocks.invariant)
+            segment = _Segment(displaced, spheres, gradient, float(loss), self.options)
             segment.search(closures[0])
             if self.options.exact:
                 regulariser = segment.gradient_of_integral(closures[0])
             elif self.options.regulariser_batches == "independent":
-                detour.draw_anew()
+                displaced.use_new_random_numbers()
                 regulariser = segment.equation_15(*closures[1:])
             else:
                 regulariser = segment.equation_15(closures[0], closures[0])
             self._clip(regulariser)
-            detour.give_gradient({name: tensor.add_(regulariser.pop(name)) for name, tensor in gradient.items()})
+            displaced.give_gradient({name: tensor.add_(regulariser.pop(name)) for name, tensor in gradient.items()})
         self._descend()
         return loss
 
     def _clip(self, regulariser: Point) -> None:
-        """λ times it, shortened to ``clip``."""
+        """Multiply the regulariser's gradient by λ and shorten it to ``regulariser_clip``."""
         length = self.coefficient * norm(regulariser)
         factor = self.coefficient * min(1.0, self.options.regulariser_clip / length if length else 1.0)
         for tensor in regulariser.values():
@@ -89,59 +105,67 @@ class Sgds(Rule):
 
 
 class _Segment:
-    """F(v) = δ⁻¹ ∫_{−δ}^{δ} |ΔL(t)/δ|^p dt and its gradients, by passes of a training step.
+    """The segment θ + tv, |t| ≤ δ, on it F(v) = δ⁻¹ ∫_{−δ}^{δ} |ΔL(t)/δ|^p dt, and the gradients of F.
 
-    v is kept as the vector whose blocks point along it, and let go while passes run: at θ + d the parameters know.
+    To save memory v is forgotten while a pass runs at θ + d: the parameters hold it then.
+
+    Args:
+        displaced: computes gradients at other parameters.
+        spheres: φ(θ).
+        gradient: ∇L(θ).
+        loss: L(θ).
+        options: of the regulariser.
     """
 
-    def __init__(self, detour: Detour, spheres: Spheres, gradient: Point, loss: float, options: SgdsOptions) -> None:
-        self._detour, self._spheres, self._gradient, self._loss, self._options = (
-            detour, spheres, gradient, loss, options
-        )  # fmt: skip
+    def __init__(
+        self, displaced: DisplacedParameters, spheres: Spheres, gradient: Point, loss: float, options: SgdsOptions
+    ) -> None:
+        self._displaced, self._spheres, self._gradient = displaced, spheres, gradient
+        self._loss, self._options = loss, options
         self._direction: Mapping[str, Tensor] = spheres.along(gradient)
 
-    def search(self, closure: Closure) -> None:
-        """Let v be Eq. (6), then make K₁ steps of the power method, with the two nodes of the meter's search."""
+    def search(self, closure: LossClosure) -> None:
+        """Begin with v of Eq. (6), then take K₁ steps of the power method, with two nodes as the measure's search."""
         node = float(gradient_nodes(self._options.power, 2)[0][1])
         scale = 1 / (self._options.delta * norm(self._gradient) or 1.0)
         for _ in range(self._options.search_steps):
-            self._leave(node)
+            self._move_along(node)
             self._add(closure, 1.0, scale)
-            self._detour.mirror()
+            self._displaced.mirror()
             self._add(closure, -1.0, scale)
-            self._direction = self._spheres.along(self._detour.take_gradient())
+            self._direction = self._spheres.along(self._displaced.take_gradient())
 
-    def equation_15(self, ahead: Closure, behind: Closure) -> Vector:
+    def equation_15(self, ahead: LossClosure, behind: LossClosure) -> Vector:
         """Eq. (15) over λ: δ⁻¹ (∇L·v)^{p−1} [∇L(θ + rδv) − ∇L(θ − rδv)], r = p/(p+1); + and − 2∇L as printed."""
         power = self._options.power
-        slope = sum(  # of torch's products the one that autocast leaves alone and that takes no memory
+        slope = sum(  # torch.dot takes no memory, and autocast does not touch it
             float(torch.dot(self._gradient[name].flatten(), v.flatten())) for name, v in self._direction.items()
         )
         factor = slope ** (power - 1) / self._options.delta
         printed = self._options.regulariser_gradient == "printed"
-        self._leave(power / (power + 1))
-        self._detour.add_gradient(ahead, lambda _: factor)
-        self._detour.mirror()
-        self._detour.add_gradient(behind, lambda _: factor if printed else -factor)
-        found = self._detour.take_gradient()
+        self._move_along(power / (power + 1))
+        self._displaced.add_gradient(ahead, lambda _: factor)
+        self._displaced.mirror()
+        self._displaced.add_gradient(behind, lambda _: factor if printed else -factor)
+        found = self._displaced.take_gradient()
         if printed:
             for name, tensor in found.items():
                 tensor.add_(self._gradient[name], alpha=-2 * factor)
         return found
 
-    def gradient_of_integral(self, closure: Closure) -> Vector:
+    def gradient_of_integral(self, closure: LossClosure) -> Vector:
         """∇_θ F by Gauss nodes: at fixed v, and for ``exact-total`` with ∂v/∂θ, (u_i · ∇_{v_i}F) θ_i/‖θ_i‖."""
         delta = self._options.delta
         direction = {name: v.clone() for name, v in self._direction.items()}
         total, radial = 0.0, torch.zeros_like(self._spheres.radii)
         so_far = torch.zeros_like(radial)
         for node, weight in zip(*np.polynomial.legendre.leggauss(self._options.nodes), strict=True):
-            self._detour.displace(direction, delta * float(node))
+            self._displaced.displace(direction, delta * float(node))
             total += self._add(closure, float(weight) * self._options.power / delta, 1 / delta)
-            sums = self._spheres.inner(direction, self._detour.gradient())
+            sums = self._spheres.inner(direction, self._displaced.gradient())
             radial += delta * float(node) * (sums - so_far)
             so_far = sums
-        found = self._detour.take_gradient()
+        found = self._displaced.take_gradient()
         for name, tensor in found.items():
             tensor.add_(self._gradient[name], alpha=-total)
         if self._options.regulariser_gradient == "exact-total":
@@ -154,20 +178,20 @@ class _Segment:
         squares = self._spheres.radii.square()
         shares = torch.where(squares > 0, radial / squares, 0.0)
         shares[-1] = 0.0
-        return self._spheres.scale(self._detour.origin, shares)
+        return self._spheres.scale(self._displaced.origin, shares)
 
-    def _leave(self, part: float) -> None:
-        """Go to θ + part · δ v and let v go."""
-        self._detour.displace(self._direction, part * self._options.delta)
+    def _move_along(self, part: float) -> None:
+        """Move to θ + part · δ v and forget v."""
+        self._displaced.displace(self._direction, part * self._options.delta)
         self._direction = {}
 
-    def _add(self, closure: Closure, factor: float, scale: float) -> float:
-        """Add factor · (scale · ΔL)^{p−1} ∇L here to ``.grad``; returns the factor of ∇L."""
+    def _add(self, closure: LossClosure, factor: float, scale: float) -> float:
+        """Add factor · (scale · ΔL)^{p−1} ∇L at the present parameters to ``.grad``; returns the factor of ∇L."""
         used = []
 
         def weight(loss: float) -> float:
             used.append(factor * (scale * (loss - self._loss)) ** (self._options.power - 1))
             return used[0]
 
-        self._detour.add_gradient(closure, weight)
+        self._displaced.add_gradient(closure, weight)
         return used[0]

@@ -1,18 +1,37 @@
-"""Where a command computes."""
+"""Where a workflow computes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 
-from bnsharp_cli.errors import UsageError
-from bnsharp_cli.workflows import torchrun as processes
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
+from bnsharp_cli.workflows import torchrun
+
+
+@contextmanager
+def computing_on(name: str) -> Iterator[torch.device]:
+    """The device of this name, while nothing around has a say in how it computes; without TF32.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    device = chosen_device(name)
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext(), undisturbed(device):
+        yield device
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device that ``--device`` names, with TF32 off.
+    """The device of this name.
 
     Raises:
-        UsageError: none of that name.
+        UsageError: there is none.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -21,16 +40,19 @@ def chosen_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in {"cpu", "cuda"}:
-        raise UsageError(f"--device: expected auto, cpu or cuda, found '{name}'.", "Name a device.")
+        raise UsageError.of("device", "auto, cpu or cuda", name, "Name a device.")
     return device if device.type == "cpu" else _gpu(device)
 
 
 def _gpu(device: torch.device) -> torch.device:
-    """One GPU, the process's own where several processes share a machine and none is named."""
-    index = processes.local_rank() if device.index is None else device.index
+    """One GPU: the process's own where several processes share a machine and none is named."""
+    index = torchrun.local_rank() if device.index is None else device.index
     if index >= torch.cuda.device_count():
-        raise UsageError(f"--device: torch sees {torch.cuda.device_count()} CUDA devices here.", "Use --device cpu.")
-    torch.cuda.set_device(index)
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs lag behind
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+        raise UsageError(
+            f"{named('device')}: torch sees {torch.cuda.device_count()} CUDA devices here.",
+            f"Use {named('device')} cpu.",
+            argument="device",
+            expected="a CUDA device of this machine",
+            found=str(device),
+        )
     return torch.device("cuda", index)

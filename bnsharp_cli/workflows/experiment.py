@@ -1,10 +1,11 @@
-"""Runs the cells of an experiment, each for several seeds, and keeps what is done."""
+"""Runs the cells of an experiment of the paper, each for several seeds, and keeps what is done."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,17 @@ from typing import Any
 import torch
 
 from bnsharp_cli import api
-from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
-from bnsharp_cli.io.files import atomic_writing as atomic
-from bnsharp_cli.io.files.printable_text import kind_and_line
+from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.report.json import render_line
-from bnsharp_cli.training.examples import Examples, Resident
-from bnsharp_cli.training.loop import evaluate
-from bnsharp_cli.training.recipes import Cell
-from bnsharp_cli.workflows.progress import Display
-from bnsharp_cli.workflows.trainee import Trainee, Wanted, open_trainee, with_seed
-from bnsharp_cli.workflows.training_run import Run, Settings
+from bnsharp_cli.report.json_document import render_line
+from bnsharp_cli.training.evaluation import evaluate
+from bnsharp_cli.training.examples import Examples, ExamplesInMemory
+from bnsharp_cli.training.paper_experiments import Cell
+from bnsharp_cli.workflows.experiment_results import ResultsFile, result_key
+from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
+from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
+from bnsharp_cli.workflows.training_run import TrainingRun
+from bnsharp_cli.workflows.training_setup import TrainingSetup, open_setup, with_seed
 
 _SUBSET_SEED = 0
 _MEASURED_BATCH = 256
@@ -30,18 +31,18 @@ MEASURES = ("bn", "delta-linf")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an experiment finds its data and keeps its results.
+class ExperimentConditions:
+    """What is the same for all runs of an experiment.
 
     Attributes:
         folder: of networks, figures and results.
         data: a data spec for each of the paper's data sets.
-        data_root: see ``bnsharp train``.
-        download: see ``bnsharp train``.
+        data_root: folder of torchvision's data sets; None for torchvision's own.
+        download: whether torchvision may download what is missing.
         device: where to compute.
         samples: of the training split that are used, and of the test split after each epoch; None for all. The final
             networks are judged by the whole test split.
-        measured: samples that each final network is measured on.
+        measured_samples: that each final network is measured on.
     """
 
     folder: Path
@@ -50,16 +51,7 @@ class Place:
     download: bool
     device: torch.device
     samples: int | None
-    measured: int
-
-    @property
-    def results(self) -> Path:
-        """One JSON document a run."""
-        return self.folder / "results.jsonl"
-
-
-Started = Callable[[int, int], Display]
-"""Told the number of a run and its epochs before it starts; what shows its progress."""
+    measured_samples: int
 
 
 class Experiment:
@@ -68,17 +60,21 @@ class Experiment:
     Args:
         cells: what to run.
         seeds: how many times each.
-        place: where.
+        conditions: of all runs.
+        reporter: told what a run costs and how far it is.
 
     Raises:
         UsageError: the folder holds results of other options.
+        CheckpointRefusedError: the file of results holds something else.
     """
 
-    def __init__(self, cells: Sequence[Cell], seeds: int, place: Place) -> None:
-        self.cells, self.seeds, self.place = cells, seeds, place
-        self._opened: dict[tuple[str, str], tuple[Trainee, Trainee]] = {}
-        self._end = 0
-        self.done = self._read()
+    def __init__(
+        self, cells: Sequence[Cell], seeds: int, conditions: ExperimentConditions, reporter: Reporter = SILENT
+    ) -> None:
+        self.cells, self.seeds, self.conditions, self._reporter = cells, seeds, conditions, reporter
+        self._opened: dict[tuple[str, str], tuple[TrainingSetup, TrainingSetup]] = {}
+        self.results = ResultsFile(conditions.folder / "results.jsonl")
+        self.done = self.results.read([_identity(*run) for run in self.runs])
 
     @property
     def runs(self) -> list[tuple[Cell, int]]:
@@ -87,7 +83,7 @@ class Experiment:
 
     def left(self) -> list[tuple[Cell, int]]:
         """The runs without a result."""
-        return [run for run in self.runs if _key(*run) not in self.done]
+        return [(cell, seed) for cell, seed in self.runs if (cell.name, cell.data, seed) not in self.done]
 
     def gradients(self, samples: int) -> int:
         """Gradients of single samples that the runs left cost, with so many training samples."""
@@ -97,42 +93,50 @@ class Experiment:
             for size in [min(options.batch_size, samples)]
         )
 
-    def execute(self, started: Started) -> Iterator[Mapping[str, Any]]:
-        """Do what is left, one result after the other, each kept before it is given out."""
-        for number, (cell, seed) in enumerate(self.left()):
-            result = self._run(cell, seed, started(number, cell.options.epochs))
-            self._end = atomic.append_at(self.place.results, self._end, render_line(result))
-            self.done[_key(cell, seed)] = result
+    def execute(self) -> Iterator[Mapping[str, Any]]:
+        """Do what is left, after saying what it costs: one result after the other, each kept before it is given out."""
+        left = self.left()
+        if not left:
+            return
+        samples = len(self.setup(left[0][0]).train)
+        total, began = self.gradients(samples), time.monotonic()
+        self._reporter.notice(f"{len(left)} runs of {len(self.runs)}, {total:,} gradients of single samples")
+        for number, (cell, seed) in enumerate(left):
+            self._reporter.notice(f"run {number + 1}/{len(left)}: {cell.name} on {cell.data}, seed {seed}")
+            result = self._run(cell, seed)
+            self.results.append(result)
+            self.done[result_key(result)] = result
             yield result
+            to_do = self.gradients(samples)
+            if to_do:
+                seconds = (time.monotonic() - began) * to_do / (total - to_do)
+                self._reporter.notice(f"about {duration(seconds)} to go")
 
-    def trainee(self, cell: Cell) -> Trainee:
+    def setup(self, cell: Cell) -> TrainingSetup:
         """The cell's network and data; data are opened once."""
-        data = self.place.data.get(cell.data, cell.data)
+        given = self.conditions
+        data = given.data.get(cell.data, cell.data)
         if (cell.arch, data) not in self._opened:
-            place = self.place
-            wanted = Wanted(cell.arch, None, data, place.data_root, place.download, None, "cross-entropy", 0)
-            trainee = open_trainee(wanted, place.device, 1)
-            self._opened = {(cell.arch, data): (trainee, _parts(trainee, place.samples))}
+            task = TrainingTask(cell.arch, data=data, data_root=given.data_root, download=given.download)
+            setup = open_setup(task, 0, given.device, 1)
+            self._opened = {(cell.arch, data): (setup, _parts(setup, given.samples))}
         return self._opened[cell.arch, data][1]
 
     def path(self, cell: Cell, seed: int) -> Path:
         """Of the cell's last network."""
         name = re.sub(r"[^\w.]+", "-", f"{cell.experiment} {cell.data} {cell.name} seed{seed}")
-        return self.place.folder / f"{name}.pt"
+        return self.conditions.folder / f"{name}.pt"
 
-    def _run(self, cell: Cell, seed: int, display: Display) -> dict[str, Any]:
-        trainee = with_seed(self.trainee(cell), seed)
-        options = replace(cell.options, seed=seed)
-        device = self.place.device
-        training = trainee.training(options, device)
-        settings = Settings(self.path(cell, seed), resume=True, measure_every=0, measure_samples=2, track=None)
-        run = Run(trainee, training, settings, display)
-        figures = run.execute()
-        display.phase("measuring")
+    def _run(self, cell: Cell, seed: int) -> dict[str, Any]:
+        setup, device = with_seed(self.setup(cell), seed), self.conditions.device
+        training = setup.training(replace(cell.options, seed=seed), device)
+        options = TrainingRunOptions(output=self.path(cell, seed), resume=True)
+        figures = TrainingRun(setup, training, options, self._reporter).execute()
+        self._reporter.activity("measuring")
         ((whole, _),) = self._opened.values()
-        test = evaluate(trainee.module, whole.test, trainee.judge(device), device=device)
-        measured = self._measured(trainee)
-        display.phase("")
+        test = evaluate(setup.module, whole.test, setup.judge(device), device=device)
+        measured = self._measured(setup)
+        self._reporter.activity("")
         return {
             **_identity(cell, seed),
             "train_loss": figures["train"].loss,
@@ -144,49 +148,19 @@ class Experiment:
             "measures": measured,
         }
 
-    def _measured(self, trainee: Trainee) -> dict[str, Any]:
+    def _measured(self, setup: TrainingSetup) -> dict[str, Any]:
         """The final network's sharpness on samples that it was trained on."""
-        batches = fixed_batches(trainee.train, self.place.measured)
+        batches = fixed_batches(setup.train, self.conditions.measured_samples)
         found = {}
         for name in MEASURES:
             try:
-                measured = api.measure(trainee.module, batches, trainee.criterion.criterion, name)
+                measured = api.measure(setup.module, batches, setup.criterion.criterion, name)
             except BnsharpError as error:
                 found[name] = {"error": error.reason}
             else:
                 document = measured.to_dict()
                 found[name] = {key: document[key] for key in ("value", "status", "uncertainty")}
         return found
-
-    def _read(self) -> dict[tuple[str, str, int], Mapping[str, Any]]:
-        try:
-            text = self.place.results.read_text()
-        except FileNotFoundError:
-            return {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointRefusedError(
-                f"{self.place.results} cannot be read: {kind_and_line(error)}.", "Name another folder."
-            ) from error
-        whole = text[: text.rfind("\n") + 1]
-        self._end = len(whole.encode())
-        try:
-            records = [json.loads(line) for line in whole.splitlines()]
-            done = {(record["name"], record["data"], record["seed"]): record for record in records}
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointRefusedError(
-                f"{self.place.results} does not hold results of this command.", "Name another folder."
-            ) from error
-        for cell, seed in self.runs:
-            known = done.get(_key(cell, seed))
-            if known is not None and any(known.get(k) != v for k, v in _identity(cell, seed).items()):
-                raise UsageError(
-                    f"{self.place.results} has {cell.name} with other options.", "Name another folder with --output."
-                )
-        return done
-
-
-def _key(cell: Cell, seed: int) -> tuple[str, str, int]:
-    return cell.name, cell.data, seed
 
 
 def _identity(cell: Cell, seed: int) -> dict[str, Any]:
@@ -196,8 +170,8 @@ def _identity(cell: Cell, seed: int) -> dict[str, Any]:
     return plain
 
 
-def _parts(trainee: Trainee, samples: int | None) -> Trainee:
-    return replace(trainee, train=_part(trainee.train, samples), test=_part(trainee.test, samples))
+def _parts(setup: TrainingSetup, samples: int | None) -> TrainingSetup:
+    return replace(setup, train=_part(setup.train, samples), test=_part(setup.test, samples))
 
 
 def _part(examples: Examples, samples: int | None) -> Examples:
@@ -206,7 +180,7 @@ def _part(examples: Examples, samples: int | None) -> Examples:
         return examples
     chosen = torch.randperm(len(examples), generator=torch.Generator().manual_seed(_SUBSET_SEED))[:samples]
     ((inputs, targets),) = examples.batches([chosen.sort().values])
-    return Resident(inputs, targets)
+    return ExamplesInMemory(inputs, targets)
 
 
 def fixed_batches(examples: Examples, samples: int) -> list[Batch]:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli import __version__
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
-from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
-from bnsharp_cli.io.networks.network_identity import NetworkIdentity
-from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
+from bnsharp_cli.report.inspection import inspection_entries
+from bnsharp_cli.report.inspection_record import Anatomy, Inspection, Norms
+from bnsharp_cli.workflows.measured_network import Spelling
+from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
+from bnsharp_cli.workflows.samples import checkpoint_path
 
 _SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 _LENGTHS = (128, 1024, 16384)
@@ -31,56 +36,56 @@ _SAMPLES, _FEW_SAMPLES = 8, 2
 
 
 @dataclass(frozen=True)
-class Norms:
-    """Norms of one kind.
+class InspectedCheckpoint:
+    """The inspection of one file.
 
     Attributes:
-        kind: batch, instance, group, layer or rms.
-        epsilon: what they add to the variance.
-        owners: the modules whose they are, in the order of the calls; empty where no module is.
+        inspection: what was found.
+        options: how the blocks were looked for.
+        seconds: that it took.
     """
 
-    kind: str
-    epsilon: float | None
-    owners: tuple[str, ...]
+    inspection: Inspection
+    options: InspectionOptions
+    seconds: float
+
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
+        options = self.options
+        return {
+            "schema": "bnsharp/1",
+            "command": "inspect",
+            "version": __version__,
+            **inspection_entries(self.inspection, spelling),
+            "options": {"partition": options.partition, "seed": options.seed, "image_size": options.image_size},
+            "cost": {"seconds": self.seconds},
+        }
 
 
-@dataclass(frozen=True)
-class Anatomy:
-    """A network with the weights of a checkpoint, seen with random inputs.
+def inspect_file(
+    checkpoint: Path | None, source: CheckpointSource | None = None, options: InspectionOptions | None = None
+) -> InspectedCheckpoint:
+    """Read a checkpoint and find out all that it tells without data. Nothing in the file is executed.
 
-    Attributes:
-        module: the network.
-        point: its parameters.
-        blocks: found on the inputs.
-        norms: in the order of their first calls.
-        inputs: shape of the random inputs, samples first.
+    Args:
+        checkpoint: a file or ``sample:NAME``; None for the embedded sample.
+        source: which of its weights, and which network.
+        options: how the blocks are looked for.
+
+    Raises:
+        BnsharpError: what cannot be opened, with its remedy.
     """
-
-    module: nn.Module
-    point: Mapping[str, Tensor]
-    blocks: Blocks
-    norms: tuple[Norms, ...]
-    inputs: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What can be said of a checkpoint.
-
-    Attributes:
-        checkpoint: as read.
-        identity: its network, as far as it is known.
-        preprocessing: what its images get; None for an unknown network.
-        anatomy: None for an unknown network, or one that accepts no random inputs.
-        notes: what the user should know, a line each.
-    """
-
-    checkpoint: Checkpoint
-    identity: NetworkIdentity
-    preprocessing: Preprocessing | None
-    anatomy: Anatomy | None
-    notes: tuple[str, ...]
+    began = time.monotonic()
+    source, options = source or CheckpointSource(), options or InspectionOptions()
+    inspection = inspect_checkpoint(
+        load_checkpoint(checkpoint_path(checkpoint), source.key),
+        source.arch,
+        dict(source.arch_option or {}),
+        image_size=options.image_size,
+        partition=options.partition,
+        seed=options.seed,
+    )
+    return InspectedCheckpoint(inspection, options, time.monotonic() - began)
 
 
 def inspect_checkpoint(
@@ -118,7 +123,8 @@ def inspect_checkpoint(
     notes += [origin] if origin else []
     shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
     if shape is None:
-        notes.append("no random inputs that the network accepts were found: no blocks; --image-size may help")
+        option = named("image_size")
+        notes.append(f"no random inputs that the network accepts were found: no blocks; {option} may help")
         return Inspection(checkpoint, identity, preprocessing, None, tuple(notes))
     return Inspection(checkpoint, identity, preprocessing, _dissect(module, shape, partition, seed), tuple(notes))
 
@@ -147,7 +153,13 @@ def input_shape(module: nn.Module, size: int | None = None, *, only: bool = Fals
             return shape
         accepted = accepted or shape
     if only:
-        raise UsageError(f"--image-size: the network does not accept {size} × {size}.", "Try another, or none.")
+        raise UsageError(
+            f"{named('image_size')}: the network does not accept {size} × {size}.",
+            "Try another, or none.",
+            argument="image_size",
+            expected="a size that the network accepts",
+            found=size,
+        )
     return accepted
 
 

@@ -8,30 +8,34 @@ from typing import Any
 
 import torch
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.training.loop import Training
-from bnsharp_cli.workflows import torchrun as processes
-from bnsharp_cli.workflows.trainee import Trainee
+from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.training_setup import TrainingSetup
 
-_OPTIONS = {"milestones": "--milestone"}
-_LONGEST = 400
+_RECORDED = {"milestones": "--milestone"}
+_LONGEST = 200
 
 
-def what_decides(trainee: Trainee, training: Training) -> dict[str, Any]:
-    """Everything that decides the outcome, in plain containers, by the names that users know it by."""
-    options = training.options.to_dict()
+def what_decides(setup: TrainingSetup, training: Training) -> dict[str, Any]:
+    """Everything that decides the outcome, in plain containers: arguments by their names, other things in words."""
     return {
-        "--arch": trainee.wanted.arch,
-        "--arch-option": dict(trainee.architecture_options),
-        "--data": trainee.data,
-        "--loss": trainee.criterion.name,
-        "--device": training.device.type,
-        **{_OPTIONS.get(name, f"--{name.replace('_', '-')}"): value for name, value in options.items()},
-        "number of processes": processes.current().count,
-        "numbers of samples": [len(trainee.train), len(trainee.test)],
-        "size and statistics of the images": trainee.preprocessing.to_dict(),
+        "arch": setup.task.arch,
+        "arch_option": dict(setup.architecture_options),
+        "data": setup.data,
+        "loss": setup.criterion.name,
+        "device": training.device.type,
+        **training.options.to_dict(),
+        "number of processes": torchrun.current().count,
+        "numbers of samples": [len(setup.train), len(setup.test)],
+        "size and statistics of the images": setup.preprocessing.to_dict(),
     }
+
+
+def recorded(decided: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under the keys that states of format ``bnsharp-run/1`` and trackers have, such as ``--batch-size``."""
+    return {_key(name): value for name, value in decided.items()}
 
 
 def versions() -> dict[str, Any]:
@@ -46,15 +50,31 @@ def changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tupl
             yield name, earlier.get(name), now.get(name)
 
 
-def require_same(state: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, Any]) -> None:
     """Refuse to go on with a run that something else decided.
+
+    Args:
+        state: the file that tells.
+        earlier: what decided the run, as it is recorded there.
+        decided: what decides it now.
 
     Raises:
         UsageError: naming every difference.
     """
-    differences = [f"{name} {was} (now {is_now})" for name, was, is_now in changed(earlier, now)]
+    shown = {_key(name): named(name) if name.isidentifier() else name for name in decided}
+    differences = [
+        f"{shown.get(key, one_line(key))} {one_line(f'{was} (now {now})', _LONGEST)}"
+        for key, was, now in changed(earlier, recorded(decided))
+    ]
     if differences:
         raise UsageError(
-            f"{state} is of a run with other options: {one_line(', '.join(differences), _LONGEST)}.",
-            "Give the same ones, or another --output to start anew.",
+            f"{state} is of a run with other options: {', '.join(differences)}.",
+            f"Give the same ones, or another {named('output')} to start anew.",
+            argument="resume",
+            expected="the options of the run that is resumed",
+            found=differences,
         )
+
+
+def _key(name: str) -> str:
+    return _RECORDED.get(name, f"--{name.replace('_', '-')}" if name.isidentifier() else name)

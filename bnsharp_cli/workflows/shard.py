@@ -20,5 +20,5 @@ def shard_of(checkpoints: Sequence[Path], shard: str) -> list[Path]:
     match = _FORM.fullmatch(shard)
     index, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= count:
-        raise UsageError(f"--shard: expected i/n with 1 ≤ i ≤ n, found '{shard}'.", "For example 1/8, 2/8, … 8/8.")
+        raise UsageError.of("shard", "i/n with 1 ≤ i ≤ n", shard, "For example 1/8, 2/8, … 8/8.")
     return sorted(checkpoints)[index - 1 :: count]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli import api
-from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, UsageError
+from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, UsageError, named
 from bnsharp_cli.integrations.trackers import Tracker, open_tracker
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
@@ -19,39 +19,16 @@ from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.files import atomic_writing as atomic
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.report.json import render_line
-from bnsharp_cli.training.loop import Figures, Training, evaluate
-from bnsharp_cli.workflows import torchrun as processes
-from bnsharp_cli.workflows.progress import Display
-from bnsharp_cli.workflows.run_identity import changed, require_same, versions, what_decides
-from bnsharp_cli.workflows.trainee import Trainee
+from bnsharp_cli.report.json_document import render_line
+from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
+from bnsharp_cli.training.loop import Training
+from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
+from bnsharp_cli.workflows.training_options import TrainingRunOptions
+from bnsharp_cli.workflows.training_setup import TrainingSetup
 
 _MEASURED_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run does beside training; none of it changes a bit of the network.
-
-    Attributes:
-        output: where the last network goes.
-        resume: go on with what is there.
-        measure_every: epochs between two measurements of BN-Sharpness; 0 for none.
-        measure_samples: that it is measured on.
-        track: see :func:`~bnsharp_cli.integrations.trackers.open_tracker`.
-    """
-
-    output: Path
-    resume: bool
-    measure_every: int
-    measure_samples: int
-    track: str | None
-
-    def __post_init__(self) -> None:
-        if self.measure_every < 0:
-            raise UsageError(f"--measure-every: {self.measure_every} is out of range.", "0 for never.")
-        if self.measure_samples < 2:
-            raise UsageError(f"--measure-samples: {self.measure_samples} is out of range.", "For example 1024.")
 
 
 @dataclass(frozen=True)
@@ -64,41 +41,43 @@ class Best:
     """
 
     epoch: int
-    figures: Figures
+    figures: LossAndAccuracy
 
 
-class Run:
+class TrainingRun:
     """A run from its first epoch, or from where it was, to its last.
 
     Each epoch ends with its figures, then its networks, then the state, each written whole. What a process that was
     killed had written of an epoch without its state is written over, with the same bytes, when the run goes on.
 
     Args:
-        trainee: what is trained.
+        setup: what is trained.
         training: how, with nothing done yet.
-        settings: the rest.
-        display: what the user sees.
+        options: the rest.
+        reporter: told how far the run is.
 
     Raises:
         UsageError: files that cannot be written, a run that would be lost or that was made with other options.
         CheckpointRefusedError: a state that is none.
     """
 
-    def __init__(self, trainee: Trainee, training: Training, settings: Settings, display: Display) -> None:
-        self._trainee, self._training, self._settings, self._display = trainee, training, settings, display
-        self.files = RunFiles(settings.output)
+    def __init__(
+        self, setup: TrainingSetup, training: Training, options: TrainingRunOptions, reporter: Reporter = SILENT
+    ) -> None:
+        self._setup, self._training, self._options, self._reporter = setup, training, options, reporter
+        self.files = RunFiles(options.output)
         self.best: Best | None = None
         self.kept = self._metrics = 0
         self._tracked: dict[str, str] = {}
-        judge, shared = trainee.judge(training.device), processes.current()
+        judge, shared = setup.judge(training.device), torchrun.current()
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
-        self._identity = what_decides(trainee, training)
-        if processes.is_first():
+        self._decided = what_decides(setup, training)
+        if torchrun.is_first():
             self.files.require_writable()
-        processes.current().agree()
+        torchrun.current().agree()
         self._continue()
 
-    def execute(self) -> dict[str, Figures]:
+    def execute(self) -> dict[str, LossAndAccuracy]:
         """Train the epochs that are left; the figures of the last network on each split.
 
         Raises:
@@ -109,13 +88,15 @@ class Run:
         with ExitStack() as stack:
             tracker = self._tracker(stack)
             if training.epoch < epochs:
-                self._display.begin(training.epoch, training.steps, rule.gradients_per_step, training.batch_size)
+                self._reporter.begin(
+                    training.epoch, epochs, training.steps, rule.gradients_per_step, training.batch_size
+                )
             while training.epoch < epochs:
                 self._epoch(tracker)
-        self._display.phase("evaluating")
-        parts = {"train": self._trainee.train, "test": self._trainee.test}
+        self._reporter.activity("evaluating")
+        parts = {"train": self._setup.train, "test": self._setup.test}
         figures = {name: self._evaluate(training.module, examples) for name, examples in parts.items()}
-        self._display.phase("")
+        self._reporter.activity("")
         self._save(self.files.output, figures)
         return figures
 
@@ -123,11 +104,11 @@ class Run:
         training, began = self._training, time.monotonic()
         rate = training.learning_rate
         try:
-            loss = training.run_epoch(self._display.step)
-            test = self._evaluate(training.module, self._trainee.test)
+            loss = training.run_epoch(self._reporter.step)
+            test = self._evaluate(training.module, self._setup.test)
         except NotMeasurableError as error:
             raise self._stopped(error) from error
-        every = self._settings.measure_every
+        every = self._options.measure_every
         sharpness = self._sharpness() if every and training.epoch % every == 0 else None
         figures = {
             "learning_rate": rate,
@@ -142,19 +123,19 @@ class Run:
             self._track(tracker, {name: value for name, value in figures.items() if value is not None})
         self._commit(figures, test)
         shown = {"loss": loss, "test loss": test.loss, "accuracy": test.accuracy, "bn": sharpness}
-        self._display.epoch(shown)
+        self._reporter.epoch(shown)
 
-    def _commit(self, figures: Mapping[str, Any], test: Figures) -> None:
+    def _commit(self, figures: Mapping[str, Any], test: LossAndAccuracy) -> None:
         """Make the epoch count."""
         best = Best(self._training.epoch, test)
         if self.best is not None and self.best.figures.merit >= test.merit:
             best = self.best
-        if processes.is_first():
+        if torchrun.is_first():
             self._write(figures, test, best)
         self.best = best
         self.kept = self._training.epoch
 
-    def _write(self, figures: Mapping[str, Any], test: Figures, best: Best) -> None:
+    def _write(self, figures: Mapping[str, Any], test: LossAndAccuracy, best: Best) -> None:
         files = self.files
         if not self._metrics:
             files.begin()
@@ -164,7 +145,7 @@ class Run:
             self._save(path, {"test": test})
         files.save_state(
             {
-                "run": self._identity,
+                "run": recorded(self._decided),
                 "versions": versions(),
                 "best": {"epoch": best.epoch, **vars(best.figures)},
                 "metrics": self._metrics,
@@ -173,21 +154,21 @@ class Run:
             }
         )
 
-    def _save(self, path: Path, figures: Mapping[str, Figures]) -> None:
-        if not processes.is_first():
+    def _save(self, path: Path, figures: Mapping[str, LossAndAccuracy]) -> None:
+        if not torchrun.is_first():
             return
-        training, trainee = self._training, self._trainee
+        training, setup = self._training, self._setup
         save_checkpoint(
             path,
             training.module.state_dict(),
-            architecture=trainee.wanted.arch,
-            architecture_options=dict(trainee.architecture_options),
-            data=trainee.data,
-            preprocessing=trainee.preprocessing.to_dict(),
+            architecture=setup.task.arch,
+            architecture_options=dict(setup.architecture_options),
+            data=setup.data,
+            preprocessing=setup.preprocessing.to_dict(),
             training={
                 **training.options.to_dict(),
-                "loss": trainee.criterion.name,
-                "processes": processes.current().count,
+                "loss": setup.criterion.name,
+                "processes": torchrun.current().count,
                 "epoch": training.epoch,
                 **{f"{name}_{key}": value for name, part in figures.items() for key, value in vars(part).items()},
             },
@@ -195,26 +176,26 @@ class Run:
 
     def _sharpness(self) -> float | None:
         """BN-Sharpness of the present network, as ``bnsharp measure`` finds it on so many samples."""
-        self._display.phase("measuring BN-Sharpness")
-        criterion, seed = self._trainee.criterion.criterion, self._training.options.seed
+        self._reporter.activity("measuring BN-Sharpness")
+        criterion, seed = self._setup.criterion.criterion, self._training.options.seed
         try:
             return api.measure(self._training.module, self._measured, criterion, seed=seed).value
         except BnsharpError as error:
-            self._display.notice(f"BN-Sharpness was not measured: {error.reason}")
+            self._reporter.notice(f"BN-Sharpness was not measured: {error.marked_reason}")
             return None
 
     @cached_property
     def _measured(self) -> Sequence[Batch]:
-        trainee, samples = self._trainee, min(self._settings.measure_samples, len(self._trainee.train))
+        setup, samples = self._setup, min(self._options.measure_samples, len(self._setup.train))
         size, seed = min(_MEASURED_BATCH, samples), self._training.options.seed
-        return draw_batches(trainee.split, samples, size, seed, trainee.preprocessing).batches
+        return draw_batches(setup.split, samples, size, seed, setup.preprocessing).batches
 
     def _tracker(self, stack: ExitStack) -> Tracker | None:
-        spec, epoch = self._settings.track, self._training.epoch
-        if spec is None or not processes.is_first():
+        spec, epoch = self._options.track, self._training.epoch
+        if spec is None or not torchrun.is_first():
             return None
         earlier = self._tracked.get(spec, "")
-        tracker = open_tracker(spec, self.files.output.stem, self._identity, earlier, epoch)
+        tracker = open_tracker(spec, self.files.output.stem, recorded(self._decided), earlier, epoch)
         stack.callback(tracker.close)
         self._tracked = {spec: tracker.identity}
         return tracker
@@ -223,11 +204,19 @@ class Run:
         try:
             tracker.log(self._training.epoch, figures)
         except Exception as error:  # a tracker raises whatever its network gives it reason to; training goes on
-            self._display.notice(f"--track: epoch {self._training.epoch} was not sent: {kind_and_line(error)}")
+            self._reporter.notice(
+                f"{named('track')}: epoch {self._training.epoch} was not sent: {kind_and_line(error)}"
+            )
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
         kept = f" {self.files.output} holds epoch {self.kept}." if self.kept else ""
-        return NotMeasurableError(error.reason, f"{error.remedy}{kept}")
+        return NotMeasurableError(
+            error.marked_reason,
+            f"{error.marked_remedy}{kept}",
+            argument=error.argument,
+            expected=error.expected,
+            found=error.found,
+        )
 
     def _continue(self) -> None:
         """Go on with what is there, if that is what the user wants.
@@ -251,22 +240,22 @@ class Run:
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         done, epochs = int(state["epoch"]), int(state["run"]["--epochs"])
-        if not self._settings.resume:
+        if not self._options.resume:
             if done < epochs:
                 raise UsageError(
                     f"{self.files.state} holds a run of which {done} of {epochs} epochs are done.",
-                    f"Add --resume to go on with it, or remove {self.files.state} to start anew.",
+                    f"Add {named('resume')} to go on with it, or remove {self.files.state} to start anew.",
                 )
             return
-        require_same(self.files.state, state["run"], self._identity)
+        require_same(self.files.state, state["run"], self._decided)
         if not 0 < done <= epochs:
             raise ValueError(f"epoch {done} of {epochs}")
         self._training.load_state_dict(state)
         self.kept, self._metrics = done, int(state["metrics"])
         best = state["best"]
-        self.best = Best(int(best["epoch"]), Figures(best["loss"], best["accuracy"]))
+        self.best = Best(int(best["epoch"]), LossAndAccuracy(best["loss"], best["accuracy"]))
         self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
-        if processes.is_first():
+        if torchrun.is_first():
             atomic.append_at(self.files.metrics, self._metrics, "")
         for name, was, now in changed(state["versions"], versions()):
-            self._display.notice(f"not bit for bit as without the interruption: {name} {one_line(was)}, now {now}")
+            self._reporter.notice(f"not bit for bit as without the interruption: {name} {one_line(was)}, now {now}")

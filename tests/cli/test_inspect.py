@@ -13,8 +13,8 @@ from torch import nn
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.models import lenet_bn
-from bnsharp_cli.report.tree import FOLDED, Leaf, drawn, grow
-from bnsharp_cli.workflows.subject import embedded_checkpoint
+from bnsharp_cli.report.module_tree import FOLDED, TensorLeaf, module_tree, tree_lines
+from bnsharp_cli.workflows.samples import embedded_checkpoint
 from tests.cli.helpers import bnsharp, one_error
 
 SAMPLES = [path.stem for path in sorted(embedded_checkpoint().parent.glob("*.pt"))]
@@ -190,11 +190,11 @@ def test_the_document_goes_to_a_file_too(tmp_path: Path) -> None:
 
 def test_a_tree_folds_to_its_deepest_level_that_is_short() -> None:
     tensors = {f"stage{i}.block{j}.conv{k}.weight": (2, 2) for i in range(3) for j in range(5) for k in range(4)}
-    root = grow({name: Leaf(name, shape) for name, shape in tensors.items()}, {})
-    folded = drawn(root, every=False)
+    root = module_tree({name: TensorLeaf(name, shape) for name, shape in tensors.items()}, {})
+    folded = tree_lines(root, every=False)
     assert len(folded) == 3 + 15
     assert sum(leaf.numbers for line in folded if line.guides == "└─ " for leaf in line.leaves) == 4 * 5 * 4
-    everything = drawn(root, every=True)
+    everything = tree_lines(root, every=True)
     assert len(everything) == 3 + 15 + 60 + 60
     assert [line.guides + line.name for line in everything[:4]] == [
         "├─ stage0",
@@ -206,6 +206,6 @@ def test_a_tree_folds_to_its_deepest_level_that_is_short() -> None:
 
 def test_a_tree_of_one_chain_is_one_line_and_needs_no_recursion() -> None:
     name = ".".join(["a"] * 50_000) + ".weight"
-    lines = drawn(grow({name: Leaf(name, (2,))}, {}), every=False)
+    lines = tree_lines(module_tree({name: TensorLeaf(name, (2,))}, {}), every=False)
     assert len(lines) == 1
     assert lines[0].name.count("a") == 50_000

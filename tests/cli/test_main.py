@@ -28,23 +28,51 @@ def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
         assert finished.returncode == 0, finished.stderr
 
 
-def test_completion_offers_options_without_importing_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "offers"),
+    [
+        ("bnsharp measure --se", {"--seed", "--search", "--search-nodes"}),
+        ("bnsharp me", {"measure"}),
+        ("bnsharp measure --bn ", {"batch", "running"}),
+        ("bnsharp measure --measure delta", {"delta-lp", "delta-linf"}),
+        ("bnsharp check --search p", {"power", "paper"}),
+        ("bnsharp check --max b", {"bn="}),
+        ("bnsharp train --rule s", {"sgd", "sgds", "sam"}),
+        ("bnsharp train --regulariser-gradient ex", {"exact", "exact-total"}),
+        ("bnsharp train --data cifar", {"cifar10", "cifar100"}),
+        ("bnsharp measure --arch vgg", {"vgg11-bn"}),
+        ("bnsharp measure sample:cifar10-l", {"sample:cifar10-lenet"}),
+        ("bnsharp rescale-test sample:cifar10-l", {"sample:cifar10-lenet"}),
+        ("bnsharp reproduce t", {"table-1", "table-2"}),
+        ("bnsharp reproduce --budget s", {"smoke"}),
+    ],
+)
+def test_completion_offers_commands_options_and_values(
+    words: str, offers: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_BNSHARP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    assert set(bnsharp(folder=tmp_path).stdout.split()) == offers
+
+
+def test_completion_does_not_import_torch(tmp_path: Path) -> None:
     probe = (
         "import sys\n"
         "from bnsharp_cli.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules and 'scipy' not in sys.modules, 'heavy import'\n"
     )
-    for words, offers in (
-        ("bnsharp measure --se", {"--seed", "--search", "--search-nodes"}),
-        ("bnsharp me", {"measure"}),
-    ):
-        asked = {"_BNSHARP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        finished = subprocess.run(
-            [sys.executable, "-c", probe], capture_output=True, text=True, check=False, env={**os.environ, **asked}
-        )
-        assert finished.returncode == 0, finished.stderr
-        assert set(finished.stdout.split()) == offers
+    asked = {
+        "_BNSHARP_COMPLETE": "complete_bash",
+        "COMP_WORDS": "bnsharp measure sample:cifar10-l",
+        "COMP_CWORD": "2",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=False, env={**os.environ, **asked}
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.split() == ["sample:cifar10-lenet"]
 
 
 def test_it_runs_as_a_module(tmp_path: Path) -> None:

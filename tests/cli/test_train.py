@@ -102,7 +102,7 @@ def test_data_that_does_not_fit_into_memory_trains_the_same_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, share in (("kept", 2**30), ("streamed", 1000)):
-        monkeypatch.setattr("bnsharp_cli.workflows.trainee.share_of_memory", lambda _, share=share: share)
+        monkeypatch.setattr("bnsharp_cli.workflows.training_setup.share_of_memory", lambda _, share=share: share)
         bnsharp(*RUN, "--epochs", 2, "--augment", "crop,flip", "--output", f"{name}.pt", folder=tmp_path)
     assert (tmp_path / "kept.pt").read_bytes() == (tmp_path / "streamed.pt").read_bytes()
 

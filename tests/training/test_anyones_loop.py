@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 import bnsharp_cli
 from bnsharp_cli.training.entropy_sgd import EntropySgd
 from bnsharp_cli.training.registry import EntropySgdOptions, SgdsOptions
-from bnsharp_cli.training.rules import Rule
+from bnsharp_cli.training.rules import TrainingRule
 from bnsharp_cli.training.sam import Asam, Sam
 from bnsharp_cli.training.sgds import Sgds
 from tests.training.test_rules import VARIANTS, X, Y, built, closures, network
@@ -37,7 +37,7 @@ def weights(module: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
-def after(rule: Rule, steps: int = 3) -> Tensor:
+def after(rule: TrainingRule, steps: int = 3) -> Tensor:
     for step in range(steps):
         rule.step(*closures(rule.module, rule.batches_per_step, step))
     return weights(rule.module)
@@ -91,7 +91,7 @@ def test_what_has_no_gradient_does_not_decay(variant: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Sam, Asam, Sgds, EntropySgd])
-def test_autocast_may_be_around_the_step_as_well_as_in_the_closure(kind: type[Rule]) -> None:
+def test_autocast_may_be_around_the_step_as_well_as_in_the_closure(kind: type[TrainingRule]) -> None:
     def trained(around: bool) -> Tensor:
         module = network()
         options = {

@@ -58,5 +58,5 @@ def test_every_place_and_both_sides_come_up_about_equally_often() -> None:
 
 
 def test_what_is_no_image_is_refused() -> None:
-    with pytest.raises(UsageError, match="--augment: found inputs of 1 dimensions"):
+    with pytest.raises(UsageError, match="augment: found inputs of 1 dimensions"):
         Augmentation(("flip",), torch.zeros(1, 1, 1, 1))(torch.zeros(3, 4), torch.Generator())

@@ -13,15 +13,15 @@ from torch.nn import functional
 
 from bnsharp_cli.api import find_blocks
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.training import loop
-from bnsharp_cli.training.examples import Resident, Streamed, in_parts
-from bnsharp_cli.training.loop import Training, evaluate
+from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
+from bnsharp_cli.training.examples import ExamplesInMemory, StreamedExamples, evaluation_parts
+from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import TRAINING_RULES, EntropySgdOptions, SgdsOptions
-from bnsharp_cli.training.rules import Closure, Sgd
+from bnsharp_cli.training.rules import LossClosure, Sgd
 from tests.cases import images, mlp_bn, vectors
 
-EXAMPLES = Resident(*vectors(96)[0])
+EXAMPLES = ExamplesInMemory(*vectors(96)[0])
 
 
 def trained(module: nn.Module, examples: object, options: TrainingOptions) -> list[float]:
@@ -63,7 +63,9 @@ def test_streamed_examples_train_as_those_in_memory() -> None:
     for ahead in (None, True, False):
         torch.manual_seed(0)
         modules.append(mlp_bn())
-        streamed = Streamed(lambda part: (EXAMPLES.inputs[part], EXAMPLES.targets[part]), 96, (4,), ahead=bool(ahead))
+        streamed = StreamedExamples(
+            lambda part: (EXAMPLES.inputs[part], EXAMPLES.targets[part]), 96, (4,), ahead=bool(ahead)
+        )
         trained(modules[-1], EXAMPLES if ahead is None else streamed, TrainingOptions(epochs=3, batch_size=32))
     for other in modules[1:]:
         assert all(map(torch.equal, modules[0].state_dict().values(), other.state_dict().values()))
@@ -72,7 +74,7 @@ def test_streamed_examples_train_as_those_in_memory() -> None:
 def test_what_is_random_goes_on_from_a_state_and_leaves_torchs_own_alone() -> None:
     """Dropout, crops and flips after three of five epochs, from the state of another process."""
     ((inputs, targets),) = images(48)
-    examples = Resident(inputs, targets)
+    examples = ExamplesInMemory(inputs, targets)
     options = TrainingOptions(epochs=5, batch_size=16, augment=("crop", "flip"), seed=3, nesterov=True)
 
     def network() -> nn.Module:
@@ -114,7 +116,7 @@ class Greedy(Sgd):
     batches_per_step = 3
     gradients_per_step = 3
 
-    def _step(self, closures: list[Closure]) -> Tensor:
+    def _step(self, closures: list[LossClosure]) -> Tensor:
         self.seen = [*getattr(self, "seen", []), tuple(float(self._plain_pass(closure)) for closure in closures)]
         self._plain_pass(closures[0])
         self._descend()
@@ -145,7 +147,7 @@ def test_gradients_longer_than_allowed_are_shortened() -> None:
         module = nn.Linear(4, 3)
         before = copy.deepcopy(module)
         options = TrainingOptions(epochs=1, batch_size=96, learning_rate=1.0, momentum=0.0, clip_gradient=limit)
-        trained(module, Resident(inputs, targets), options)
+        trained(module, ExamplesInMemory(inputs, targets), options)
         moved = torch.cat([(a - b).flatten() for a, b in zip(module.parameters(), before.parameters(), strict=True)])
         functional.cross_entropy(before(inputs), targets).backward()
         length = torch.cat([p.grad.flatten() for p in before.parameters()]).norm()
@@ -195,8 +197,8 @@ def test_a_rule_that_needs_blocks_says_so() -> None:
 def test_evaluate_is_eval_mode_over_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     module = mlp_bn().train()
-    examples = Resident(torch.cat([EXAMPLES.inputs] * 13), torch.cat([EXAMPLES.targets] * 13))
-    assert len(in_parts(examples)) == 2
+    examples = ExamplesInMemory(torch.cat([EXAMPLES.inputs] * 13), torch.cat([EXAMPLES.targets] * 13))
+    assert len(evaluation_parts(examples)) == 2
     figures = evaluate(module, examples)
     outputs = module.eval()(EXAMPLES.inputs).detach().double()
     assert figures.loss == pytest.approx(float(functional.cross_entropy(outputs, EXAMPLES.targets)), rel=1e-6)
@@ -204,15 +206,15 @@ def test_evaluate_is_eval_mode_over_everything(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_large_examples_are_evaluated_a_few_at_a_time() -> None:
-    large = Streamed(lambda part: (part, part), 300, (3, 512, 512))
-    assert max(map(len, in_parts(large))) * 3 * 512 * 512 <= 2**24
-    assert torch.equal(torch.cat(in_parts(large)), torch.arange(300))
+    large = StreamedExamples(lambda part: (part, part), 300, (3, 512, 512))
+    assert max(map(len, evaluation_parts(large))) * 3 * 512 * 512 <= 2**24
+    assert torch.equal(torch.cat(evaluation_parts(large)), torch.arange(300))
 
 
 def test_a_better_accuracy_counts_more_than_a_better_loss() -> None:
-    assert loop.Figures(2.0, 0.9).merit > loop.Figures(1.0, 0.8).merit
-    assert loop.Figures(1.0, 0.9).merit > loop.Figures(2.0, 0.9).merit
-    assert loop.Figures(1.0, None).merit > loop.Figures(2.0, None).merit
+    assert LossAndAccuracy(2.0, 0.9).merit > LossAndAccuracy(1.0, 0.8).merit
+    assert LossAndAccuracy(1.0, 0.9).merit > LossAndAccuracy(2.0, 0.9).merit
+    assert LossAndAccuracy(1.0, None).merit > LossAndAccuracy(2.0, None).merit
 
 
 def test_a_loss_that_is_not_finite_stops_at_once() -> None:

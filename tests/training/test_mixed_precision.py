@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from bnsharp_cli.api import find_blocks
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.training.examples import Resident
-from bnsharp_cli.training.loop import Training, evaluate
+from bnsharp_cli.training.evaluation import evaluate
+from bnsharp_cli.training.examples import ExamplesInMemory
+from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.mixed_precision import MixedPrecision
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import TRAINING_RULES
@@ -106,7 +107,7 @@ def test_every_rule_learns_on_a_gpu(rule: str, name: str | None) -> None:
     torch.manual_seed(0)
     ((inputs, targets),) = images(64)
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
-    device, examples = torch.device("cuda", 0), Resident(inputs, targets)
+    device, examples = torch.device("cuda", 0), ExamplesInMemory(inputs, targets)
     blocks = functools.partial(find_blocks, module, [(inputs, targets)])
     options = TrainingOptions(rule=rule, epochs=40, batch_size=32, amp=name, augment=("flip",))
     training = Training(module, examples, options, device=device, blocks=blocks)

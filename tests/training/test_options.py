@@ -11,12 +11,12 @@ import torch
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import declared_fields
-from bnsharp_cli.training.examples import Resident
+from bnsharp_cli.training.examples import ExamplesInMemory
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.mixed_precision import FORMATS
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import TRAINING_RULES, EntropySgdOptions, SamOptions, SgdsOptions
-from bnsharp_cli.training.rules import Rule
+from bnsharp_cli.training.rules import TrainingRule
 from bnsharp_cli.training.schedules import SCHEDULES
 from tests.cases import mlp_bn, vectors
 
@@ -115,7 +115,9 @@ def test_a_state_of_an_earlier_version_is_taken_over(rule: str) -> None:
         "order": torch.Generator().manual_seed(5).get_state(),
         "precision": {},
     }
-    training = Training(mlp_bn(), Resident(*vectors(96)[0]), TrainingOptions(rule=rule, epochs=3, batch_size=32))
+    training = Training(
+        mlp_bn(), ExamplesInMemory(*vectors(96)[0]), TrainingOptions(rule=rule, epochs=3, batch_size=32)
+    )
     training.load_state_dict(earlier)
     assert (training.epoch, training.gradients, training.rule.steps, training.rule.epochs) == (2, 6, 6, 2)
     assert training.state_dict().keys() == earlier.keys()
@@ -139,7 +141,7 @@ def test_the_declared_choices_are_those_that_there_are() -> None:
 def test_every_rule_says_what_it_does_and_where_its_code_is(name: str) -> None:
     entry = TRAINING_RULES[name]
     assert entry.name == name
-    assert issubclass(entry.rule_class, Rule)
+    assert issubclass(entry.rule_class, TrainingRule)
     assert all(0 < len(text) < 80 for text in (entry.summary, entry.cost, entry.source))
     assert all(one.declared.help for one in declared_fields(entry.options))
 

@@ -22,7 +22,7 @@ from bnsharp_cli.training.registry import (
     SgdsOptions,
     registered_rule,
 )
-from bnsharp_cli.training.rules import Rule, Sgd
+from bnsharp_cli.training.rules import Sgd, TrainingRule
 from bnsharp_cli.training.sam import Asam, Sam
 from bnsharp_cli.training.sgds import Sgds
 from tests.cases import mlp_bn, vectors
@@ -47,12 +47,14 @@ def network(norm: bool = True) -> nn.Sequential:
     return mlp_bn().train() if norm else plain
 
 
-def built(variant: str, module: nn.Module, **of_sgd: float) -> Rule:
+def built(variant: str, module: nn.Module, **of_sgd: float) -> TrainingRule:
     blocks = functools.partial(bnsharp_cli.find_blocks, module, [(X, Y)])
     return made(variant, module, VARIANTS[variant], blocks, **{"lr": 0.1, **of_sgd})
 
 
-def made(variant: str, module: nn.Module, options: RuleOptions, blocks: Callable[[], Blocks], **of_sgd: float) -> Rule:
+def made(
+    variant: str, module: nn.Module, options: RuleOptions, blocks: Callable[[], Blocks], **of_sgd: float
+) -> TrainingRule:
     return registered_rule(variant.split()[0]).rule_class.from_options(module, options, blocks, **of_sgd)
 
 
@@ -64,7 +66,7 @@ def closures(module: nn.Module, count: int, first: int = 0, size: int = 16) -> l
     return [functools.partial(loss, number) for number in range(first, first + count)]
 
 
-def run(trained: Rule, steps: range) -> list[float]:
+def run(trained: TrainingRule, steps: range) -> list[float]:
     needed = trained.batches_per_step
     losses = [float(trained.step(*closures(trained.module, needed, step * needed))) for step in steps]
     trained.end_epoch()
@@ -255,9 +257,55 @@ def test_closures_that_are_none() -> None:
     for closure in (lambda: good().detach(), lambda: good().item(), lambda: module(X)):
         with pytest.raises(UsageError, match="did not return a scalar loss with its graph"):
             trained.step(closure)
-    with pytest.raises(UsageError, match="called backward"):
+    with pytest.raises(UsageError, match="called backward") as caught:
         trained.step(differentiated)
+    assert caught.value.argument == "closure"
     with pytest.raises(UsageError, match="expected 3 closures, found 1"):
         built("sgds independent", module).step(good)
     with pytest.raises(UsageError, match="one of sgd, sgds, entropy-sgd, sam, asam, found 'adam'"):
         registered_rule("adam")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_closure_that_changes_gradients_is_refused_even_where_torch_would_not_mind(variant: str) -> None:
+    """Gradients are summed over passes, so the sum would be wrong without a word."""
+    module = network()
+    trained = built(variant, module)
+
+    def kept() -> Tensor:
+        loss = closures(module, 1)[0]()
+        loss.backward(retain_graph=True)
+        return loss
+
+    with pytest.raises(UsageError, match="The closure called backward"):
+        trained.step(*[kept] * trained.batches_per_step)
+
+
+def test_a_closure_that_empties_gradients_between_passes_is_refused() -> None:
+    module = network()
+    trained = built("sgds", module)
+
+    def emptied() -> Tensor:
+        trained.zero_grad()
+        return closures(module, 1)[0]()
+
+    with pytest.raises(UsageError, match="The closure called zero_grad"):
+        trained.step(emptied)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"lr": -1.0}, "lr: expected a number from 0 on, found -1.0"),
+        ({"lr": float("nan")}, "lr: expected a number from 0 on, found nan"),
+        ({"momentum": -0.5}, "momentum: expected a number from 0 on, found -0.5"),
+        ({"weight_decay": -1e-4}, "weight_decay: expected a number from 0 on, found -0.0001"),
+        ({"nesterov": True}, "nesterov: expected a momentum above 0, found True"),
+        ({"module": nn.Tanh()}, "module: expected a network with parameters, found 'Tanh'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_torch_sees_them(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Sgd(**{"module": network(), "lr": 0.1, **wrong})
+    with pytest.raises(UsageError, match="rho: expected a number from 0 on, found -1"):
+        Sam(network(), 0.1, rho=-1)

@@ -22,9 +22,9 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.measures.objective import objective_at
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.training.detour import Detour
+from bnsharp_cli.training.displaced_parameters import DisplacedParameters
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import Closure, Sgd
+from bnsharp_cli.training.rules import LossClosure, Sgd
 from bnsharp_cli.training.sgds import Sgds, _Segment
 from tests.cases import vectors
 
@@ -193,13 +193,13 @@ def test_the_search_is_the_meters(steps: int, power: int) -> None:
     assert list(state.values) == sorted(state.values), "the safeguard acted"
     expected = objective.spheres.to_direction(state.coordinates)
 
-    closure: Closure = functools.partial(loss_of, module)
+    closure: LossClosure = functools.partial(loss_of, module)
     loss = closure()
     loss.backward()
-    with Detour(Sgd(module, 0.1)) as detour:
-        gradient = detour.take_gradient()
+    with DisplacedParameters(Sgd(module, 0.1)) as displaced:
+        gradient = displaced.take_gradient()
         options = SgdsOptions(delta=delta, power=power, search_steps=steps)
-        segment = _Segment(detour, blocks.spheres(detour.origin), gradient, loss.item(), options)
+        segment = _Segment(displaced, blocks.spheres(displaced.origin), gradient, loss.item(), options)
         segment.search(closure)
         found = {name: v.clone() for name, v in segment._direction.items()}
     assert distance(found, expected) < 1e-9

@@ -63,7 +63,7 @@ def test_a_shard_is_measured_one_document_a_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", ""])
 def test_a_shard_that_cannot_be_meant_is_refused(shard: str) -> None:
-    with pytest.raises(UsageError, match="--shard: expected i/n"):
+    with pytest.raises(UsageError, match="shard: expected i/n"):
         shard_of([Path("a")], shard)
 
 

@@ -116,13 +116,17 @@ class MeasureOptions(OptionRecord):
         example="For example 1e-3.",
     )
     partition: Literal["paper", "extended"] = option(
-        "paper", "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta)."
+        "paper",
+        "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta).",
+        expected="one of paper, extended",
     )
     precision: Literal["auto", "float32", "float64"] = option(
         "auto", "Arithmetic of the network: auto, float32 or float64."
     )
     uncertainty: Literal["cheap", "full"] = option(
-        "cheap", "What more samples would change: cheap, at no cost, or full, from parts of the batches."
+        "cheap",
+        "What more samples would change: cheap, at no cost, or full, from parts of the batches.",
+        expected="one of cheap, full",
     )
     seed: int = option(
         0,
@@ -145,6 +149,11 @@ class MeasureOptions(OptionRecord):
                 self.power,
                 f"For p = inf choose {named('search')} {DEFAULT_RULE}.",
             )
+
+    @classmethod
+    def flat_fields(cls) -> tuple[OptionField, ...]:
+        """All options, those of single rules and measures last."""
+        return (*declared_fields(cls), *particular_fields())
 
     @classmethod
     def from_flat(cls, **flat: Any) -> Self:

@@ -21,7 +21,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions, option_name
 from bnsharp_cli.measurement.measures.registry import MEASURES, BallOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.option_records import declared_fields
-from bnsharp_cli.report.json import render
+from bnsharp_cli.report.json_document import render
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Passes at other parameters within one step, after which everything is where the plain pass left it."""
+"""Gradients at other parameters within one step, after which the module is as the plain pass left it."""
 
 from __future__ import annotations
 
@@ -11,44 +11,48 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.measurement.surface.module_pool import unwrapped
-from bnsharp_cli.training.rules import Closure, Rule, Weight
+from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule
 
 
 class RandomState:
-    """The state of torch's generators on the CPU and where the module is."""
+    """The present state of torch's generators, on the CPU and on the devices of a module."""
 
     def __init__(self, module: nn.Module) -> None:
         devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
         self._cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
         self._cpu = torch.get_rng_state()
 
-    def put_back(self) -> None:
-        """Let the same random numbers come again."""
+    def restore(self) -> None:
+        """Make the generators draw the same numbers again."""
         torch.set_rng_state(self._cpu)
         for device, state in self._cuda.items():
             torch.cuda.set_rng_state(state, device)
 
 
-class Detour:
-    """Moves a module's parameters about; on leaving they, its buffers and the random state are put back.
+class DisplacedParameters:
+    """A context in which a rule moves the parameters of its module and takes gradients there.
+
+    On leaving it, parameters, buffers and random state are what they were on entering, bit by bit; ``.grad`` is not
+    touched.
 
     Args:
-        rule: whose module's trainable parameters move.
-        start: the random state before the plain pass: dropout on the same batch drops the same again.
+        rule: its module's trainable parameters are moved.
+        start: the random state before the plain pass, if dropout is to drop the same again in every pass.
 
     Attributes:
-        parameters: the trainable ones by name, without the marks of wrappers.
-        origin: their values on entering.
+        parameters: the trainable ones by their names in the network itself.
+        origin: θ, their values on entering.
     """
 
-    def __init__(self, rule: Rule, start: RandomState | None = None) -> None:
-        self.parameters = trainable(rule.module)
+    def __init__(self, rule: TrainingRule, start: RandomState | None = None) -> None:
+        self.parameters = trainable_parameters(rule.module)
         self._buffers = [
             (owner, name, buffer)
             for owner in rule.module.modules()
             for name, buffer in owner.named_buffers(recurse=False)
         ]
-        self._lent = bool(getattr(rule.module, "gradient_as_bucket_view", False))
+        # DistributedDataParallel then owns the memory of .grad, and the next pass fills it again
+        self._borrowed = bool(getattr(rule.module, "gradient_as_bucket_view", False))
         self._start, self._end = start, RandomState(rule.module)
         self._differentiate = rule.differentiate
 
@@ -65,53 +69,61 @@ class Detour:
             for (owner, name, buffer), kept in zip(self._buffers, self._kept, strict=True):
                 setattr(owner, name, buffer.copy_(kept))  # a forward pass may have put another tensor there
         torch.clear_autocast_cache()
-        self._end.put_back()
+        self._end.restore()
 
     @torch.no_grad()
     def displace(self, direction: Mapping[str, Tensor], length: float) -> None:
-        """Let the parameters be θ + length · direction."""
+        """Move the parameters to θ + length · direction."""
         for name, parameter in self.parameters.items():
             parameter.copy_(self.origin[name]).add_(direction[name], alpha=length)
 
     @torch.no_grad()
     def mirror(self) -> None:
-        """From θ + d to θ − d."""
+        """Move the parameters from θ + d to θ − d, so that d need not be kept."""
         for name, parameter in self.parameters.items():
             parameter.neg_().add_(self.origin[name], alpha=2)
 
-    def add_gradient(self, closure: Closure, weight: Weight | None = None) -> Tensor:
-        """Add the gradient here to ``.grad``, times ``weight`` of the loss; returns the loss."""
+    def add_gradient(self, closure: LossClosure, weight: GradientWeight | None = None) -> Tensor:
+        """Add the gradient at the present parameters to ``.grad``.
+
+        Args:
+            closure: computes the loss.
+            weight: the factor of the gradient; None for 1.
+
+        Returns:
+            The loss, a scalar without a graph.
+        """
         if self._start is not None:
-            self._start.put_back()
-        torch.clear_autocast_cache()  # it knows nothing of parameters that move
+            self._start.restore()
+        torch.clear_autocast_cache()  # it holds casts of the parameters as they were before they moved
         return self._differentiate(closure, weight)
 
-    def draw_anew(self) -> None:
-        """Let the passes that follow draw random numbers of their own."""
+    def use_new_random_numbers(self) -> None:
+        """Let the passes that follow draw random numbers of their own, as for another batch."""
         self._start = None
 
     def gradient(self) -> Vector:
-        """What ``.grad`` holds, zero where nothing."""
+        """The tensors in ``.grad``, and zeros where there is none."""
         return {
             name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             for name, parameter in self.parameters.items()
         }
 
     def take_gradient(self) -> Vector:
-        """What ``.grad`` holds; it is empty afterwards."""
+        """The tensors in ``.grad``, which is None afterwards."""
         taken = self.gradient()
-        if self._lent:  # DistributedDataParallel's buffers, which the next pass fills anew
+        if self._borrowed:
             taken = {name: tensor.clone() for name, tensor in taken.items()}
         for parameter in self.parameters.values():
             parameter.grad = None
         return taken
 
     def give_gradient(self, gradient: Mapping[str, Tensor]) -> None:
-        """Let ``.grad`` be ``gradient``; what had none on entering has none, so that no optimiser moves it."""
+        """Put ``gradient`` into ``.grad``, except where there was none on entering: nothing is to move those."""
         for name, parameter in self.parameters.items():
             parameter.grad = None if name in self._unused else gradient[name]
 
 
-def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that take a gradient, by their names in the network itself."""
+def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that take a gradient, by their names in the network itself, without the marks of wrappers."""
     return {name: parameter for name, parameter in unwrapped(module).named_parameters() if parameter.requires_grad}

@@ -1,19 +1,17 @@
-"""What ``bnsharp train`` trains: data, network and loss, opened and held against each other."""
+"""What is trained: data, network and loss, opened and held against each other."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.api import find_blocks
-from bnsharp_cli.cli.arguments import parse_options
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.channel_statistics import channel_statistics
 from bnsharp_cli.io.data.checked_split import CheckedSplit, read_checked, share_of_memory
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
@@ -22,7 +20,6 @@ from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, family
@@ -31,34 +28,23 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.training.examples import Examples, Resident, Streamed
-from bnsharp_cli.training.loop import Criterion, Training
+from bnsharp_cli.training.evaluation import LossFunction
+from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
+from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.training_options import TrainingTask
 
 _SPLITS = ("train", "test")
 _FEW = 64
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked to be trained: see ``cli.train`` for each entry."""
-
-    arch: str
-    arch_option: Sequence[str] | None
-    data: str
-    data_root: Path | None
-    download: bool
-    image_size: int | None
-    loss: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Trainee:
+class TrainingSetup:
     """A network with its data and its loss.
 
     Attributes:
-        wanted: what was asked for.
+        task: what was asked for.
         module: with its initial weights.
         architecture_options: all arguments of its constructor.
         preprocessing: what is done to every image.
@@ -68,7 +54,7 @@ class Trainee:
         test: those that it is judged by.
     """
 
-    wanted: Wanted
+    task: TrainingTask
     module: nn.Module
     architecture_options: Mapping[str, object]
     preprocessing: Preprocessing
@@ -80,7 +66,7 @@ class Trainee:
     @property
     def data(self) -> str:
         """The kind of data, without the path of this machine."""
-        return self.wanted.data.partition(":")[0]
+        return self.task.data.partition(":")[0]
 
     @property
     def black(self) -> Tensor:
@@ -110,7 +96,7 @@ class Trainee:
             processes=processes,
         )
 
-    def judge(self, device: torch.device) -> Criterion:
+    def judge(self, device: torch.device) -> LossFunction:
         """The same loss for outputs in float64, as figures are made with."""
         checked, tensor_only = _checked(self.criterion, device), self.criterion.tensor_only
         return lambda outputs, targets: checked(prediction(outputs) if tensor_only else outputs, targets)
@@ -120,43 +106,52 @@ def _checked(criterion: NamedCriterion, device: torch.device) -> CheckedCriterio
     return CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device)
 
 
-def open_trainee(wanted: Wanted, device: torch.device, processes: int, progress: ReadingProgress = silent) -> Trainee:
+def open_setup(
+    task: TrainingTask, seed: int, device: torch.device, processes: int, reporter: Reporter = SILENT
+) -> TrainingSetup:
     """Open the data, build the network and evaluate it once.
+
+    Args:
+        task: what is trained on what.
+        seed: of the initial weights.
+        device: where it is trained.
+        processes: how many share the memory of this machine.
+        reporter: told how far the data is read.
 
     Raises:
         BnsharpError: whatever does not fit, with its remedy.
     """
-    criterion = open_criterion(wanted.loss)
-    with naming(wanted.data), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(wanted.seed)
-        splits = [open_data(wanted.data, name, wanted.data_root, wanted.download, progress) for name in _SPLITS]
-        preprocessing = channel_statistics(splits[0], PreprocessingOverride(wanted.image_size).apply(Preprocessing()))
+    criterion, progress = open_criterion(task.loss), reporter.activity
+    with naming(task.data), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        splits = [open_data(task.data, name, task.data_root, task.download, progress) for name in _SPLITS]
+        preprocessing = channel_statistics(splits[0], PreprocessingOverride(task.image_size).apply(Preprocessing()))
         budget = share_of_memory(processes)
         whole = [read_checked(split, preprocessing, budget, progress) for split in splits]
-        module, options = _untrained(wanted, whole[0])
+        module, options = _untrained(task, seed, whole[0])
         examples = [_examples(split) for split in whole]
-        _require_fit(wanted.arch, module, examples, [split.targets for split in whole], criterion)
+        _require_fit(task.arch, module, examples, [split.targets for split in whole], criterion)
     if isinstance(criterion.criterion, nn.Module):
         criterion.criterion.to(device)
-    return Trainee(wanted, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
+    return TrainingSetup(task, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
 
 
 def _examples(split: CheckedSplit) -> Examples:
     if split.inputs is not None:
-        return Resident(split.inputs, split.targets)
-    return Streamed(split.read, len(split.targets), split.shape, ahead=split.repeatable)
+        return ExamplesInMemory(split.inputs, split.targets)
+    return StreamedExamples(split.read, len(split.targets), split.shape, ahead=split.repeatable)
 
 
-def _untrained(wanted: Wanted, split: CheckedSplit) -> tuple[nn.Module, dict[str, object]]:
+def _untrained(task: TrainingTask, seed: int, split: CheckedSplit) -> tuple[nn.Module, dict[str, object]]:
     """The network with weights from the seed, and its options with what the data decides."""
-    labels, resolved = split.targets, parse_options(wanted.arch_option)
-    known = ARGUMENT_NAMES.get(family(wanted.arch))
+    labels, resolved = split.targets, dict(task.arch_option or {})
+    known = ARGUMENT_NAMES.get(family(task.arch))
     if known is not None:
         classes = math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
         resolved = {known.channels: split.shape[0], known.classes: classes, **resolved}
-    if wanted.arch == "lenet-bn":
+    if task.arch == "lenet-bn":
         resolved = {"image_size": split.shape[-1], **resolved}
-    return _seeded(wanted.arch, resolved, wanted.seed), resolved
+    return _seeded(task.arch, resolved, seed), resolved
 
 
 def _seeded(arch: str, options: Mapping[str, object], seed: int) -> nn.Module:
@@ -175,17 +170,23 @@ def _require_fit(
     except Exception as error:  # a network raises whatever it stumbles over
         raise UsageError(
             f"{arch} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
-            "Choose another --arch, or its --arch-option.",
+            f"Choose another {named('arch')}, or its {named('arch_option')}.",
         ) from error
     answer = prediction(outputs)
     if criterion.tensor_only and (answer is None or answer.ndim == 1):
-        raise UsageError(f"{arch} does not answer with one tensor (N, classes).", "Choose another --arch or --loss.")
+        raise UsageError(
+            f"{arch} does not answer with one tensor (N, classes).",
+            f"Choose another {named('arch')} or {named('loss')}.",
+            argument="arch",
+            expected="a network that answers with one tensor",
+            found=arch,
+        )
     if answer is not None:
         span = label_range(torch.cat([*targets]))
         criterion.require_targets(answer.detach(), torch.cat([*targets]), span)
     _checked(criterion, torch.device("cpu"))(answer if criterion.tensor_only else outputs, labels)
 
 
-def with_seed(trainee: Trainee, seed: int) -> Trainee:
+def with_seed(setup: TrainingSetup, seed: int) -> TrainingSetup:
     """The same with other initial weights."""
-    return replace(trainee, module=_seeded(trainee.wanted.arch, trainee.architecture_options, seed))
+    return replace(setup, module=_seeded(setup.task.arch, setup.architecture_options, seed))

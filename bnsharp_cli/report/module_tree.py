@@ -12,7 +12,7 @@ FOLDED = 40
 
 
 @dataclass(frozen=True)
-class Leaf:
+class TensorLeaf:
     """One tensor.
 
     Attributes:
@@ -34,7 +34,7 @@ class Leaf:
 
 
 @dataclass
-class Branch:
+class ModuleNode:
     """A module, by the names of its tensors.
 
     Attributes:
@@ -46,10 +46,10 @@ class Branch:
 
     name: str
     kind: str = ""
-    branches: dict[str, Branch] = field(default_factory=dict)
-    leaves: dict[str, Leaf] = field(default_factory=dict)
+    branches: dict[str, ModuleNode] = field(default_factory=dict)
+    leaves: dict[str, TensorLeaf] = field(default_factory=dict)
 
-    def all_leaves(self) -> Iterator[Leaf]:
+    def all_leaves(self) -> Iterator[TensorLeaf]:
         """Every tensor below, without recursion: names may be nested as deeply as a stranger likes."""
         waiting = [self]
         while waiting:
@@ -59,11 +59,11 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Line:
+class TreeLine:
     """One line of a tree.
 
     Attributes:
-        guides: what is drawn before the name.
+        guides: what is tree_lines before the name.
         name: of the tensor or module, below the one above.
         kind: the class of a module, if it is known.
         leaves: the tensors that it stands for.
@@ -73,26 +73,26 @@ class Line:
     guides: str
     name: str
     kind: str
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[TensorLeaf, ...]
     simple: bool
 
 
-def grow(tensors: Mapping[str, Leaf], kinds: Mapping[str, str]) -> Branch:
+def module_tree(tensors: Mapping[str, TensorLeaf], kinds: Mapping[str, str]) -> ModuleNode:
     """The tree of tensors by the dots in their names.
 
     Args:
         tensors: by their full names.
         kinds: the class of each module, by its full name; empty where they are not known.
     """
-    root = Branch("")
+    root = ModuleNode("")
     for name, leaf in tensors.items():
         branch = root
         *modules, own = name.split(".")
         for part in modules:
-            branch = branch.branches.setdefault(part, Branch(part))
+            branch = branch.branches.setdefault(part, ModuleNode(part))
         branch.leaves[own] = leaf
     for name, kind in kinds.items():
-        found: Branch | None = root
+        found: ModuleNode | None = root
         for part in name.split("."):
             found = found.branches.get(part) if found else None
         if found:
@@ -100,7 +100,7 @@ def grow(tensors: Mapping[str, Leaf], kinds: Mapping[str, str]) -> Branch:
     return root
 
 
-def drawn(root: Branch, every: bool) -> list[Line]:
+def tree_lines(root: ModuleNode, every: bool) -> list[TreeLine]:
     """The lines of a tree: all modules and tensors, or modules down to the deepest level that keeps them few."""
     if every:
         return list(_lines(root, math.inf))
@@ -113,14 +113,14 @@ def drawn(root: Branch, every: bool) -> list[Line]:
     return shown
 
 
-def _lines(root: Branch, depth: float) -> Iterator[Line]:
+def _lines(root: ModuleNode, depth: float) -> Iterator[TreeLine]:
     """Lines down to ``depth`` levels of modules; modules of nothing but tensors are opened at infinity only."""
     waiting = _below(root, "", 1)
     while waiting:
         guides, name, entry, last, level = waiting.pop()
         shown, further = guides + ("└─ " if last else "├─ "), guides + ("   " if last else "│  ")
-        if isinstance(entry, Leaf):
-            yield Line(shown, name, "", (entry,), simple=True)
+        if isinstance(entry, TensorLeaf):
+            yield TreeLine(shown, name, "", (entry,), simple=True)
             continue
         names = [name]
         while not entry.leaves and len(entry.branches) == 1:
@@ -128,13 +128,13 @@ def _lines(root: Branch, depth: float) -> Iterator[Line]:
             names.append(entry.name)
         opened = level < depth and bool(entry.branches or depth == math.inf)
         simple = not entry.branches and not opened
-        yield Line(shown, ".".join(names), entry.kind, tuple(entry.all_leaves()), simple)
+        yield TreeLine(shown, ".".join(names), entry.kind, tuple(entry.all_leaves()), simple)
         if opened:
             waiting += _below(entry, further, level + 1)
 
 
-def _below(branch: Branch, guides: str, level: int) -> list[tuple[str, str, Branch | Leaf, bool, int]]:
+def _below(branch: ModuleNode, guides: str, level: int) -> list[tuple[str, str, ModuleNode | TensorLeaf, bool, int]]:
     """What is directly in a module, last first."""
-    entries: list[tuple[str, Branch | Leaf]] = [*branch.leaves.items(), *branch.branches.items()]
+    entries: list[tuple[str, ModuleNode | TensorLeaf]] = [*branch.leaves.items(), *branch.branches.items()]
     last = len(entries) - 1
     return [(guides, name, entry, number == last, level) for number, (name, entry) in enumerate(entries)][::-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.recipes import BUDGETS, EXPERIMENTS, Cell, Spread, cells
+from bnsharp_cli.training.paper_experiments import BUDGETS, EXPERIMENTS, Cell, cells
 
 
 def named(experiment: str, name: str, data: str = "cifar10", budget: str = "full") -> Cell:
@@ -61,12 +61,6 @@ def test_budgets_keep_the_shares_of_the_schedule(experiment: str, budget: str) -
             assert abs(milestone - share * options.epochs) <= 0.5
     keys = [(cell.name, cell.data) for cell in cells(experiment, budget)]
     assert len(set(keys)) == len(keys)
-
-
-def test_standard_errors() -> None:
-    assert Spread.of([3.0]) == Spread(3.0, None)
-    assert Spread.of([1.0, 3.0]) == Spread(2.0, pytest.approx(1.0))
-    assert Spread.of([1.0, 2.0, 3.0, 4.0]).error == pytest.approx((5 / 3 / 4) ** 0.5)
 
 
 def test_unknown_names() -> None:

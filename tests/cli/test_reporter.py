@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bnsharp_cli.workflows.progress import Display, duration
+from bnsharp_cli.cli.reporter import TerminalReporter
+from bnsharp_cli.workflows.reporter import duration
 
 FIGURES = {"loss": 0.51234, "accuracy": 0.9125, "bn": None}
 
@@ -19,8 +20,8 @@ class Clock:
 
 def watched(clock: Clock, epochs: int = 3, steps: int = 10, seconds: float = 20.0, quiet: bool = False) -> None:
     """Two epochs of a run, every step of which takes so many seconds."""
-    display = Display(quiet, epochs, clock)
-    display.begin(0, steps, 2, 32)
+    display = TerminalReporter(quiet, clock)
+    display.begin(0, epochs, steps, 2, 32)
     for _ in range(2):
         for step in range(steps):
             clock.now += seconds
@@ -55,8 +56,8 @@ def test_a_terminal_sees_every_epoch_and_the_time_left(
 
 def test_a_resumed_run_counts_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    display = Display(False, 5, clock)
-    display.begin(3, 10, 1, 64)
+    display = TerminalReporter(False, clock)
+    display.begin(3, 5, 10, 1, 64)
     assert capsys.readouterr().err == "bnsharp: 20 gradients of 64 samples after epoch 3 (2 epochs of 10 steps)\n"
 
 
@@ -64,8 +65,8 @@ def test_a_log_gets_every_tenth_epoch_if_it_asks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BNSHARP_PROGRESS", "1")
-    display = Display(False, 25, Clock())
-    display.begin(0, 1, 1, 32)
+    display = TerminalReporter(False, Clock())
+    display.begin(0, 25, 1, 1, 32)
     for _ in range(25):
         display.epoch(FIGURES)
     lines = capsys.readouterr().err.splitlines()[1:]

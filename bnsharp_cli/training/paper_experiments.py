@@ -6,11 +6,10 @@ flips, so the tables have them; LeNet's figure does not.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
 
@@ -21,14 +20,14 @@ _DECAY = 5e-4
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the paper.
+    """One number of the paper and the training that gave it.
 
     Attributes:
         experiment: ``figure-1``, ``table-1`` or ``table-2``.
-        name: the paper's, such as ``SGDS-5-5e-4``: K₁ = 5 and weight decay.
+        name: the paper's, such as ``SGDS-5-5e-4``: K₁ = 5 and weight decay 5e-4.
         data: ``cifar10`` or ``cifar100``.
-        arch: a network.
-        options: of the training, but for the seed.
+        arch: the network.
+        options: of the training, except the seed.
         published: the paper's test accuracy in percent.
     """
 
@@ -41,16 +40,16 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What part of an experiment is done.
+class ExperimentBudget:
+    """How much of an experiment is done.
 
     Attributes:
         epochs: instead of 200; the learning rate decays at the same shares of them.
-        samples: of the training split; None for all.
-        batch: the largest batch.
+        samples: how many of the training split are used; None for all.
+        batch: the largest batch; None for any.
         langevin_steps: of Entropy-SGD, instead of 20.
-        arch: instead of the cell's network; None for that.
-        data: instead of the cell's data; None for that.
+        arch: instead of the cell's network; None for the cell's.
+        data: instead of the cell's data; None for the cell's.
     """
 
     epochs: int = _EPOCHS
@@ -61,7 +60,7 @@ class Budget:
     data: str | None = None
 
     def scaled(self, cell: Cell) -> Cell:
-        """The cell within this budget."""
+        """The cell as this budget allows it."""
         options, rule = cell.options, cell.options.own_options
         if isinstance(rule, EntropySgdOptions):
             rule = replace(rule, langevin_steps=self.langevin_steps)
@@ -77,12 +76,12 @@ class Budget:
         return replace(cell, options=options, arch=self.arch or cell.arch, data=self.data or cell.data)
 
 
-BUDGETS: Mapping[str, Budget] = {
-    "smoke": Budget(3, None, 256, 4, "lenet-bn", "digits"),
-    "cpu": Budget(20, 5000, 1000, 5),
-    "full": Budget(),
+BUDGETS: Mapping[str, ExperimentBudget] = {
+    "smoke": ExperimentBudget(3, None, 256, 4, "lenet-bn", "digits"),
+    "cpu": ExperimentBudget(20, 5000, 1000, 5),
+    "full": ExperimentBudget(),
 }
-"""``smoke`` shows that everything runs; ``cpu`` is hours of two cores at most, ``full`` the paper's, for a GPU."""
+"""``smoke`` shows that everything runs; ``cpu`` takes hours of two cores; ``full`` is the paper's, for a GPU."""
 
 _FIGURE_1 = {"SGD": 69.87, "SGDS-0": 71.84, "SGDS-5": 70.95}
 _TABLES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
@@ -112,16 +111,30 @@ EXPERIMENTS = ("figure-1", *_TABLES)
 
 
 def cells(experiment: str, budget: str) -> list[Cell]:
-    """The numbers of an experiment, in the paper's order; those that a budget makes the same are named once.
+    """The cells of an experiment in the paper's order; those that a budget makes equal appear once.
+
+    Args:
+        experiment: in ``EXPERIMENTS``.
+        budget: in ``BUDGETS``.
 
     Raises:
         UsageError: an unknown experiment or budget.
+
+    >>> [cell.name for cell in cells("figure-1", "full")]
+    ['SGD', 'SGDS-0', 'SGDS-5']
     """
-    for option, named, known in (("experiment", experiment, EXPERIMENTS), ("--budget", budget, BUDGETS)):
-        if named not in known:
-            raise UsageError(f"{option}: expected one of {', '.join(known)}, found '{named}'.", "See --help.")
+    _require_known("experiment", "experiment", experiment, EXPERIMENTS)
+    _require_known("budget", named("budget"), budget, BUDGETS)
     found = [BUDGETS[budget].scaled(cell) for cell in _published(experiment)]
     return [cell for number, cell in enumerate(found) if not any(_same(cell, earlier) for earlier in found[:number])]
+
+
+def _require_known(argument: str, shown: str, found: str, known: Collection[str]) -> None:
+    """Refuse a name that is not among ``known``; ``shown`` names the argument in the sentence, marked if it is one."""
+    if found not in known:
+        expected = f"one of {', '.join(known)}"
+        reason = f"{shown}: expected {expected}, found '{found}'."
+        raise UsageError(reason, f"For example {next(iter(known))}.", argument=argument, expected=expected, found=found)
 
 
 def _same(cell: Cell, other: Cell) -> bool:
@@ -167,20 +180,3 @@ def _options(name: str, batch: int, rate: float, decay: float, delta: float) -> 
         milestones=_MILESTONES,
         rule_options=rule_options,
     )
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and standard error over seeds; no error from a single one."""
-
-    mean: float
-    error: float | None
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        """Of at least one value."""
-        mean = math.fsum(values) / len(values)
-        if len(values) < 2:
-            return cls(mean, None)
-        variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-        return cls(mean, math.sqrt(variance / len(values)))

@@ -1,0 +1,130 @@
+"""Notices and progress on stderr: how far a command is, how long it will take, and what the user should know."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Self
+
+import typer
+
+from bnsharp_cli.cli.spelling import for_the_command
+from bnsharp_cli.workflows.reporter import Reporter, duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_REGULAR_EPOCHS = 10
+_FIRST_STEPS = 5
+_BETWEEN = 0.2
+"""Seconds between two lines that overwrite each other."""
+
+_WORTH_SAYING = 60.0
+
+
+class TerminalReporter(Reporter):
+    """Notices as lines, and on a terminal a line of progress that is overwritten and gone in the end.
+
+    Args:
+        quiet: say nothing.
+        clock: seconds.
+    """
+
+    def __init__(self, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._quiet, self._clock = quiet, clock
+        self._live = not quiet and sys.stderr.isatty()
+        self._shown: Progress | None = None
+        self._begun, self._last = clock(), 0.0
+        self._epochs = self._epoch = self._first = self._steps = self._done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def notice(self, text: str) -> None:
+        """A line."""
+        if not self._quiet:
+            self._line(f"bnsharp: {for_the_command(text)}")
+
+    def activity(self, text: str) -> None:
+        """The line of progress."""
+        if self._live and text:
+            self._overwrite(text)
+        else:
+            self._clear()
+
+    def begin(self, done: int, epochs: int, steps: int, gradients_per_step: int, batch_size: int) -> None:
+        """Say what the run costs, before it starts."""
+        self._epoch = self._first = done
+        self._begun, self._epochs, self._steps, self._done = self._clock(), epochs, steps, 0
+        left = (epochs - done) * steps
+        after = f" after epoch {done}" if done else ""
+        self.notice(
+            f"{left * gradients_per_step:,} gradients of {batch_size:,} samples{after} "
+            f"({epochs - done} epochs of {steps} steps)"
+        )
+
+    def step(self, done: int, loss: float) -> None:
+        """How far the epoch is; once, after the first steps, how long a long run will take."""
+        self._done = (self._epoch - self._first) * self._steps + done
+        now = self._clock()
+        if self._done == _FIRST_STEPS and self._seconds_left() > _WORTH_SAYING:
+            self.notice(f"about {duration(self._seconds_left())} to go, by the first {_FIRST_STEPS} steps")
+        if self._live and now - self._last >= _BETWEEN:
+            self._last = now
+            where = f"epoch {self._epoch + 1}/{self._epochs}  step {done}/{self._steps}"
+            self._overwrite(f"{where}  loss {loss:.4g}  {duration(self._seconds_left())} left")
+
+    def epoch(self, figures: Mapping[str, float | None]) -> None:
+        """A line on a terminal; every tenth epoch where BNSHARP_PROGRESS asks for it, as in a log."""
+        self._epoch += 1
+        self._done = (self._epoch - self._first) * self._steps
+        logged = not self._quiet and "BNSHARP_PROGRESS" in os.environ and self._epoch % _REGULAR_EPOCHS == 0
+        if self._live or logged:
+            shown = [f"{name} {_shown(name, value)}" for name, value in figures.items() if value is not None]
+            left = [f"{duration(self._seconds_left())} left"] if self._epoch < self._epochs else []
+            self._line("  ".join([f"epoch {self._epoch}/{self._epochs}", *shown, *left]))
+
+    def _seconds_left(self) -> float:
+        total = (self._epochs - self._first) * self._steps
+        return (self._clock() - self._begun) / max(1, self._done) * (total - self._done)
+
+    def _line(self, text: str) -> None:
+        self._clear()
+        typer.echo(text, err=True)
+
+    def _overwrite(self, text: str) -> None:
+        if self._shown is None:
+            self._shown = _progress()
+            self._shown.add_task("")
+            self._shown.start()
+        (task,) = self._shown.task_ids
+        self._shown.update(task, description=text, refresh=True)
+
+    def _clear(self) -> None:
+        if self._shown is not None:
+            self._shown.stop()
+            self._shown = None
+
+
+def _progress() -> Progress:
+    """One line of text that vanishes; rich is imported for terminals alone."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"

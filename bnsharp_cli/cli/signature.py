@@ -1,0 +1,181 @@
+"""The parameters that typer sees, from the option records that a command names in its own signature.
+
+A command is a plain function of records, ``def measure(checkpoint: Checkpoints, data: MeasuredData, …)``. What each
+record declares becomes an option with its help, its default and its completion, and the values come back as a record.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import keyword
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from bnsharp_cli.cli.spelling import as_option, speak
+from bnsharp_cli.errors import UsageError, named, spelt
+from bnsharp_cli.option_records import OptionField, OptionRecord
+
+Command = Callable[..., None]
+_TYPES = {bool, int, float, str, Path}
+_WITHOUT_EXAMPLE = "See --help."
+
+
+class Defaults(dict[str, Any]):
+    """Defaults that a command has instead of the record's: ``Annotated[Sampling, Defaults(samples=1024)]``."""
+
+
+class Fixed(dict[str, Any]):
+    """Values that a command decides, so that it has no such options: ``Annotated[Output, Fixed(output=None)]``."""
+
+
+def with_options(command: Command) -> Command:
+    """``command`` as typer registers it: with one parameter an option, in the order of the records.
+
+    A record that declares an option of the same name as an earlier one, such as the seed, gets the same value.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parts = {name: _part(hints[name]) for name in inspect.signature(command).parameters}
+    own = inspect.signature(command).parameters
+    plain = [_parameter(name, hints[name], own[name].default) for name, part in parts.items() if part is None]
+    flags = {parameter.name: parameter.name.upper() for parameter in plain}
+    options: dict[str, inspect.Parameter] = {}
+    for one, default in ((one, part.default(one)) for part in parts.values() if part for one in part.options):
+        flags.setdefault(one.name, f"--{one.flag}")
+        options.setdefault(_key(one), _parameter(_key(one), _annotation(one), _written(one, default)))
+    for parameter in options.values():
+        _spell_help(parameter, flags)
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        speak(flags)
+        command(**{name: given[name] if part is None else part.made(given) for name, part in parts.items()})
+
+    parameters = [*plain, *options.values()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # a function has room for one
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One record of a command, with what the command says of it."""
+
+    record: type[OptionRecord]
+    defaults: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+
+    @property
+    def options(self) -> Iterator[OptionField]:
+        """What its user can give."""
+        return (one for one in self.record.flat_fields() if one.name not in self.fixed)
+
+    def made(self, given: Mapping[str, Any]) -> OptionRecord:
+        """The record of what was given.
+
+        Raises:
+            UsageError: an option that is missing, or out of its range.
+        """
+        values = {one.name: _value(one, given[_key(one)], self.default(one)) for one in self.options}
+        return self.record.from_flat(**{**values, **self.fixed})
+
+    def default(self, one: OptionField) -> Any:
+        """The default in this command."""
+        return self.defaults.get(one.name, one.default)
+
+
+def _part(hint: Any) -> _Part | None:
+    """The record of an annotation; None for an ordinary parameter."""
+    record, *said = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if not (isinstance(record, type) and issubclass(record, OptionRecord)):
+        return None
+    defaults = next((one for one in said if isinstance(one, Defaults)), Defaults())
+    fixed = next((one for one in said if isinstance(one, Fixed)), Fixed())
+    known = {one.name for one in record.flat_fields()}
+    assert known >= {*defaults, *fixed}, f"{record.__name__} has no such options"
+    return _Part(record, defaults, fixed)
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _key(one: OptionField) -> str:
+    """The name of the parameter that typer sees: one for each flag."""
+    name = one.flag.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _annotation(one: OptionField) -> Any:
+    declared = one.declared
+    names = [f"--{one.flag}", *([f"-{declared.short}"] if declared.short else [])]
+    stated = "  [required]" if one.required else ""
+    if declared.shown_default:
+        stated = f"  [default: {declared.shown_default}]"
+    shown = typer.Option(
+        *names,
+        help=declared.help + stated,
+        metavar=declared.metavar or (f"[{'|'.join(one.choices)}]" if one.choices else None),
+        show_default=not stated,
+        autocompletion=_completion(one),
+        readable=False,  # typer does not look into files; what opens them says why it cannot
+    )
+    plain = one.item_type if one.item_type in _TYPES and declared.read is None else str
+    return Annotated[_as_typed(one, plain), shown]
+
+
+def _spell_help(parameter: inspect.Parameter, flags: Mapping[str, str]) -> None:
+    """Other options that a help names are spelt as this command spells them."""
+    (option,) = parameter.annotation.__metadata__
+    option.help = spelt(option.help, lambda argument: flags.get(argument, as_option(argument)))
+
+
+def _as_typed(one: OptionField, plain: Any) -> Any:
+    if one.repeatable:
+        return list[plain] | None
+    return plain if plain is bool else plain | None
+
+
+def _completion(one: OptionField) -> Callable[[str], list[str]] | None:
+    if one.declared.complete is not None:
+        return starting(one.declared.complete)
+    return starting(lambda: one.choices) if one.choices else None
+
+
+def starting(offered: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """What completes a word in the shell: those on offer that begin with it."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in offered() if word.startswith(incomplete)]
+
+    return complete
+
+
+def _written(one: OptionField, default: Any) -> Any:
+    """The default as typer gets it and shows it."""
+    if default in (MISSING, None, ()) or one.repeatable:
+        return None
+    return str(default) if one.declared.read else default
+
+
+def _value(one: OptionField, given: Any, default: Any) -> Any:
+    """What the record gets for what typer gives."""
+    if one.repeatable and not given:
+        given = None
+    if given is None:
+        if default is MISSING:
+            raise _missing(one)
+        return default
+    if one.declared.read is not None:
+        return one.declared.read(given)
+    return tuple(given) if isinstance(given, Sequence) and one.several else given
+
+
+def _missing(one: OptionField) -> UsageError:
+    expected = one.declared.expected
+    reason = f"{named(one.name)} is missing" + (f": expected {expected}." if expected else ".")
+    return UsageError(reason, one.declared.example or _WITHOUT_EXAMPLE, argument=one.name, expected=expected or None)

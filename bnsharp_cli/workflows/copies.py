@@ -1,0 +1,66 @@
+"""Writes rescaled copies of a network as checkpoints that can be measured like any other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
+from bnsharp_cli.measurement.invariance.copies import Copy
+from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+
+
+def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport, stored: bool) -> None:
+    """Write every copy.
+
+    Args:
+        folder: where to; it is made if it is not there.
+        network: what was copied.
+        report: holds the copies.
+        stored: with ε as stored, so that the loss differs; otherwise with ε per channel under a key of our own. The
+            names of the files and an entry of the metadata tell.
+
+    Raises:
+        UsageError: a folder that cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot write to {folder}: {error.strerror}.", "Name another folder.") from error
+    ending = ".stored-epsilon.pt" if stored else ".pt"
+    for copy in report.kept:
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", copy.name).strip("-")
+        _save(folder / f"{name}{ending}", network, copy, stored)
+
+
+def _save(path: Path, network: MeasuredNetwork, copy: Copy, stored: bool) -> None:
+    metadata = network.checkpoint.metadata
+    save_checkpoint(
+        path,
+        _state(network.opened.module, copy),
+        architecture=network.architecture,
+        architecture_options=dict(network.opened.identity.options),
+        preprocessing=network.data.preprocessing.to_dict(),
+        **({"data": metadata["data"]} if "data" in metadata else {}),
+        copy={
+            "of_sha256": network.checkpoint.sha256,
+            "transformation": copy.name,
+            "epsilon": "as stored: the loss differs" if stored else "per channel, under norm_epsilon",
+        },
+        **({} if stored else {"norm_epsilon": list(copy.norm_epsilon)}),
+    )
+
+
+def _state(module: nn.Module, copy: Copy) -> dict[str, Tensor]:
+    """The copy's tensors under every name that the module has for them: tied weights have several."""
+    own = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    first: dict[int, str] = {}
+    for name, tensor in own:
+        first.setdefault(id(tensor), name)
+    changed = {**copy.stored.buffers, **copy.point}
+    aliases = {name: changed[first[id(tensor)]] for name, tensor in own if first[id(tensor)] in changed}
+    return {name: aliases.get(name, tensor) for name, tensor in module.state_dict().items()}

@@ -1,0 +1,172 @@
+"""A checkpoint's network on batches of data, and what can be said of the two before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnsharp_cli import __version__
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import spelt
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.data.batches import DrawnBatches
+from bnsharp_cli.io.data.criteria import NamedCriterion
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.workflows.options import Data
+
+Spelling = Callable[[str], str]
+"""How an argument that a sentence names is written: ``str`` leaves its name in Python."""
+
+
+@dataclass(frozen=True)
+class CheckpointNetwork:
+    """A network with the weights of a checkpoint.
+
+    Attributes:
+        checkpoint: as read, with what was noticed on the way.
+        identity: which network it is, and who said so.
+        module: the network.
+    """
+
+    checkpoint: Checkpoint
+    identity: NetworkIdentity
+    module: nn.Module
+
+
+@dataclass(frozen=True)
+class LossOnData:
+    """A loss on a fixed list of batches.
+
+    Attributes:
+        spec: the data set, as it was named.
+        batches: all of them.
+        preprocessing: what was done to the images.
+        criterion: the loss of a batch.
+        folders: class folders that the labels come from; 0 for other data.
+    """
+
+    spec: str
+    batches: DrawnBatches
+    preprocessing: Preprocessing
+    criterion: NamedCriterion
+    folders: int
+
+
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """A network on its batches, ready to be measured.
+
+    Attributes:
+        opened: the network, with the weights of the checkpoint.
+        told: the data as the user or the checkpoint describes it.
+        data: the loss.
+        surface: the loss as a function of the parameters.
+        point: the parameters.
+        loss: its value there.
+        accuracy: share of right answers, in [0, 1]; None where there are no classes.
+    """
+
+    opened: CheckpointNetwork
+    told: Data
+    data: LossOnData
+    surface: LossSurface
+    point: Point
+    loss: float
+    accuracy: float | None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The file."""
+        return self.opened.checkpoint
+
+    @property
+    def architecture(self) -> str:
+        """The constructor of the network."""
+        return self.opened.identity.spec
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(tensor.numel() for tensor in self.point.values())
+
+    def description(self, blocks: Blocks) -> list[str]:
+        """What was measured, on what, a line each: so that a wrong architecture or preprocessing shows."""
+        batches, surface, told = self.data.batches, self.surface, self.told
+        accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
+        guess = " (a guess)" if self.opened.identity.source == GUESS else ""
+        joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
+        return [
+            f"{self.checkpoint.path.name}: {self.architecture}{guess}, {self.parameters:,} parameters, "
+            f"sha256 {self.checkpoint.sha256[:12]}…",
+            f"{self.data.criterion.name} {self.loss:.6g}{accuracy} on {batches.samples:,} samples of {self.data.spec} "
+            f"({told.split}), batches of {batches.batch_size}, seed {told.seed}",
+            f"images: {self.data.preprocessing}",
+            f"{told.bn} statistics, {_name(surface.dtype)} on {surface.device}",
+            f"{blocks.invariant:,} scale-invariant blocks{joint} (partition {blocks.partition}), "
+            f"{blocks.free_parameters(self.point):,} free parameters",
+        ]
+
+    def document(self, command: str, options: Mapping[str, Any], spelling: Spelling) -> dict[str, Any]:
+        """The part of the JSON document that all commands share.
+
+        Args:
+            command: that measures.
+            options: of the measures.
+            spelling: of the arguments that sentences name.
+        """
+        return {
+            "schema": "bnsharp/1",
+            "command": command,
+            "version": __version__,
+            "checkpoint": self._checkpoint_entry(spelling),
+            "data": self._data_entry(),
+            "environment": {
+                "torch": torch.__version__,
+                "device": str(self.surface.device),
+                "dtype": _name(self.surface.dtype),
+                "threads": torch.get_num_threads(),
+                "world_size": self.surface.processes.count,
+            },
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "options": {**options, "bn": self.told.bn, "loss": self.data.criterion.name},
+        }
+
+    def cost(self, seconds: float) -> dict[str, Any]:
+        """All passes so far, and the time."""
+        return {**vars(self.surface.counter.cost), "seconds": seconds}
+
+    def _checkpoint_entry(self, spelling: Spelling) -> dict[str, Any]:
+        return {
+            "path": str(self.checkpoint.path),
+            "sha256": self.checkpoint.sha256,
+            "format": self.checkpoint.format,
+            "key": self.checkpoint.key,
+            "notes": [spelt(note, spelling) for note in self.checkpoint.notes],
+            "architecture": self.architecture,
+            "architecture_source": self.opened.identity.source,
+            "parameters": self.parameters,
+        }
+
+    def _data_entry(self) -> dict[str, Any]:
+        batches = self.data.batches
+        return {
+            "spec": self.data.spec,
+            "split": self.told.split,
+            "samples": batches.samples,
+            "batch_size": batches.batch_size,
+            "seed": self.told.seed,
+            "sha256": batches.sha256,
+            "preprocessing": self.data.preprocessing.to_dict(),
+        }
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

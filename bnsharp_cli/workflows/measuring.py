@@ -1,0 +1,145 @@
+"""Measures the sharpness of the minimum that a checkpoint sits in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnsharp_cli.core.point import Point, add_scaled
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
+from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.report.json_document import blocks_entry
+from bnsharp_cli.report.plots import plot_segments
+from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.device import computing_on
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
+from bnsharp_cli.workflows.open_network import open_network
+from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+
+_CURVE_POINTS = 41
+
+
+@dataclass(frozen=True)
+class MeasuredCheckpoint:
+    """What was measured of one checkpoint.
+
+    Attributes:
+        network: the network on its data.
+        blocks: its scale-invariant rows.
+        options: of the first radius.
+        measured: for each measure one measurement a radius.
+        seconds: that it took.
+    """
+
+    network: MeasuredNetwork
+    blocks: Blocks
+    options: MeasureOptions
+    measured: Mapping[str, Sequence[Measurement]]
+    seconds: float
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All of them, one measure after the other."""
+        return [one for profile in self.measured.values() for one in profile]
+
+    @property
+    def on_every_sample(self) -> bool:
+        """Whether the whole split was used, so that more samples are no question."""
+        return self.network.told.samples is None
+
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
+        measures = {}
+        for name, profile in self.measured.items():
+            measures[name] = profile[0].to_dict()
+            if len(profile) > 1:
+                measures[name]["profile"] = [one.to_dict() for one in profile]
+        return {
+            **self.network.document("measure", self.options.to_dict(), spelling),
+            "blocks": blocks_entry(self.blocks, self.network.point),
+            "measures": measures,
+            "cost": self.network.cost(self.seconds),
+        }
+
+
+def measure_checkpoint(
+    checkpoint: Path | None,
+    source: CheckpointSource | None = None,
+    data: Data | None = None,
+    measures: Sequence[str] = ("bn",),
+    runs: Sequence[MeasureOptions] = (MeasureOptions(),),
+    *,
+    plot: Path | None = None,
+    computing: Computing | None = None,
+    reporter: Reporter = SILENT,
+) -> MeasuredCheckpoint:
+    """Measure a checkpoint.
+
+    Args:
+        checkpoint: a file or ``sample:NAME``; None for the embedded sample.
+        source: which of its weights, and which network.
+        data: the loss.
+        measures: names in :data:`~bnsharp_cli.measurement.measures.registry.MEASURES`.
+        runs: the options of each measurement; they differ in their radii.
+        plot: file of a picture of the loss along the directions; None for none.
+        computing: where to compute.
+        reporter: told what the user should know.
+
+    Raises:
+        BnsharpError: what cannot be opened or measured, with its remedy.
+    """
+    began, data = time.monotonic(), data or Data()
+    with computing_on((computing or Computing()).device) as device:
+        network = open_network(checkpoint, source or CheckpointSource(), data, runs[0].precision, device, reporter)
+        reporter.activity("finding the scale-invariant blocks")
+        blocks = find_blocks(network.surface, network.point, runs[0].partition)
+        measured: dict[str, list[Measurement]] = {}
+        for name in measures:
+            for options in runs:
+                reporter.activity(f"{name}, δ = {options.delta:g}")
+                found = MEASURES[name](network.surface, network.point, blocks, options)
+                measured.setdefault(name, []).append(found)
+        reporter.activity("")
+        if plot is not None:
+            _plot(plot, network, blocks, measured, runs[0])
+    return MeasuredCheckpoint(network, blocks, runs[0], measured, time.monotonic() - began)
+
+
+def _plot(
+    path: Path,
+    network: MeasuredNetwork,
+    blocks: Blocks,
+    measured: Mapping[str, Sequence[Measurement]],
+    options: MeasureOptions,
+) -> None:
+    """L along the sharpest direction and along that of δ-L∞; what was not measured is measured for the picture."""
+    sharpest, in_ball = (
+        measured[name][0] if name in measured else MEASURES[name](network.surface, network.point, blocks, options)
+        for name in ("bn", "delta-linf")
+    )
+    curves = [_curve(network, found.direction, options.delta) for found in (sharpest, in_ball)]
+    if torchrun.is_first():
+        plot_segments(
+            path,
+            curves[0],
+            sharpest.segment,
+            curves[1],
+            options.delta,
+            ("along the sharpest direction of BN-Sharpness", "along the direction of δ-L∞"),
+            network.checkpoint.path.name,
+        )
+
+
+def _curve(network: MeasuredNetwork, direction: Point | None, delta: float) -> list[tuple[float, float]]:
+    """The change of the loss on a segment from −δ to δ."""
+    assert direction is not None
+    steps = [delta * (2 * index / (_CURVE_POINTS - 1) - 1) for index in range(_CURVE_POINTS)]
+    values = network.surface.values([add_scaled(network.point, direction, step) for step in steps])
+    return [(step, value - network.loss) for step, value in zip(steps, values, strict=True)]

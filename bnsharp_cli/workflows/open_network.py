@@ -1,0 +1,181 @@
+"""Opens a checkpoint and its data, and holds them against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError, named
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
+from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.naming import naming
+from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.files.printable_text import kind_and_line
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
+from bnsharp_cli.measurement.invariance.copies import restored_scales
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.allocator import release_freed_memory
+from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
+from bnsharp_cli.workflows.options import CheckpointSource, Data
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.samples import checkpoint_path
+
+
+def open_network(
+    checkpoint: Path | None,
+    source: CheckpointSource,
+    data: Data,
+    precision: str,
+    device: torch.device,
+    reporter: Reporter = SILENT,
+) -> MeasuredNetwork:
+    """Load checkpoint and data, build the network and evaluate it once.
+
+    Args:
+        checkpoint: a file or ``sample:NAME``; None for the embedded sample.
+        source: which of its weights, and which network.
+        data: the loss.
+        precision: ``float64`` for a network in float64; float32 otherwise.
+        device: where to compute.
+        reporter: told what the user should know.
+
+    Raises:
+        BnsharpError: whatever does not fit, with its remedy.
+    """
+    opened = _open_checkpoint(checkpoint_path(checkpoint), source, reporter)
+    loss_on_data = _open_data(opened, data, reporter)
+    surface, point = _surface(opened, loss_on_data, data.bn, precision, device, reporter)
+    release_freed_memory()
+    loss, accuracy = surface.loss_and_accuracy(point)
+    criterion = loss_on_data.criterion
+    if not math.isfinite(loss):
+        raise NotMeasurableError(
+            f"The loss ({criterion.name}) is {loss}.", f"Check the data, the preprocessing and {named('loss')}."
+        )
+    _announce_guess(opened.identity, accuracy, reporter)
+    known = accuracy if criterion.of_classes else None
+    return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known)
+
+
+def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:
+    checkpoint = load_checkpoint(path, source.key)
+    identity = identify(checkpoint, source.arch, dict(source.arch_option or {}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = identity.build(checkpoint)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
+    for note in checkpoint.notes:
+        reporter.notice(note)
+    return CheckpointNetwork(checkpoint, identity, module)
+
+
+def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> LossOnData:
+    """The batches as the network gets them, with their loss."""
+    spec, metadata = _data_spec(data.data, opened.checkpoint), opened.checkpoint.metadata
+    override = PreprocessingOverride(data.image_size, data.mean, data.std)
+    preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
+    if origin:
+        reporter.notice(origin)
+    criterion = open_criterion(data.loss, _entries(metadata.get("training")).get("loss"))
+    adapt(opened.module, criterion.tensor_only)
+    with naming(spec):
+        split = open_data(spec, data.split, data.data_root, data.download, reporter.activity)
+        batches = draw_batches(
+            split, data.samples, data.batch_size, data.seed, preprocessing, progress=reporter.activity
+        )
+    if batches.notice:
+        reporter.notice(batches.notice)
+    return LossOnData(spec, batches, preprocessing, criterion, len(getattr(split, "classes", ())))
+
+
+def _surface(
+    opened: CheckpointNetwork, data: LossOnData, bn: str, precision: str, device: torch.device, reporter: Reporter
+) -> tuple[LossSurface, Point]:
+    """The loss surface and the point on it, once the network is known to take the data."""
+    surface = LossSurface.of(
+        opened.module,
+        data.batches.batches,
+        CheckedCriterion(data.criterion.criterion, f"'{data.criterion.name}'", device),
+        batch_statistics=bn == "batch",
+        dtype=torch.float64 if precision == "float64" else torch.float32,
+        device=device,
+        processes=torchrun.current(),
+    )
+    point = surface.point()
+    with naming(data.spec):
+        answers = _require_fit(surface, point, data.batches, data.criterion)
+    if data.folders and data.criterion.of_classes and answers not in {0, data.folders}:
+        reporter.notice(f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name")
+    if opened.checkpoint.norm_epsilon:
+        scales = restored_scales(surface, point, opened.checkpoint.norm_epsilon)
+        surface = surface.with_norms(treatment=NormTreatment(bn == "batch", input_scales=scales))
+    return surface, point
+
+
+def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter: Reporter) -> None:
+    """Say that the network is a guess, and what speaks for it."""
+    if identity.source != GUESS:
+        return
+    judge = "loss" if accuracy is None else f"accuracy of {accuracy:.2%}"
+    for note in identity.notes:
+        reporter.notice(note)
+    reporter.notice(
+        f"{identity.spec} is a guess from the names and shapes of the weights, in which strides and activations leave "
+        f"no trace: let the {judge} decide, and say so with {named('arch')}"
+    )
+
+
+def _data_spec(given: str | None, checkpoint: Checkpoint) -> str:
+    stated = checkpoint.metadata.get("data")
+    if given is not None:
+        return given
+    if stated == "digits":
+        return "digits"
+    trained_on = f" (it was trained on '{stated}' data)" if isinstance(stated, str) else ""
+    option = named("data")
+    raise UsageError(
+        f"{checkpoint.path} needs data to be measured on{trained_on}.",
+        f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE.",
+        argument="data",
+        expected="a data set",
+    )
+
+
+def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, criterion: NamedCriterion) -> int:
+    """Refuse images that the network does not accept and labels that it cannot be compared with.
+
+    Returns:
+        How many classes the network answers for; 0 if that cannot be said.
+    """
+    inputs, labels = (part[:2] for part in surface.batches[0])
+    try:
+        with torch.no_grad():
+            outputs = surface.outputs(point, inputs)
+    except UsageError:
+        raise
+    except Exception as error:  # a network raises whatever it stumbles over
+        cause = error.__cause__ or error
+        raise DataRefusedError(
+            f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
+            "Use the data, the preprocessing and the architecture that belong together.",
+        ) from error
+    if outputs:
+        criterion.require_targets(outputs[0], labels, batches.labels)
+    return outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else 0
+
+
+def _entries(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,268 @@
+"""Options that workflows and commands take besides those of the measures and of training; nothing heavy is imported.
+
+>>> Data(samples=512).batch_size
+256
+>>> Data(batch_size=0)
+Traceback (most recent call last):
+bnsharp_cli.errors.UsageError: batch_size: expected at least 1, found 0. Change batch_size.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
+from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.option_records import OptionRecord, option, same_option
+
+RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})
+"""What the invariance test takes unless it is given, where that differs from the default."""
+
+RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
+"""The same for the options of the measures."""
+
+
+def read_pairs(pairs: Sequence[str]) -> Mapping[str, object]:
+    """``KEY=VALUE`` pairs as a mapping; values are Python literals, or else texts.
+
+    >>> dict(read_pairs(["classes=100", "norm=batch"]))
+    {'classes': 100, 'norm': 'batch'}
+
+    Raises:
+        UsageError: a pair without an equals sign.
+    """
+    options: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError.of("arch_option", "KEY=VALUE", pair, "For example classes=100.")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def read_samples(text: str) -> int | None:
+    """The number of samples; None for ``all``.
+
+    Raises:
+        UsageError: neither a positive number nor ``all``.
+    """
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError.of("samples", "a positive number or all", text, "For example 2048.")
+    return int(text)
+
+
+def read_mean(text: str) -> tuple[float, ...]:
+    """The mean of each channel, with commas between."""
+    return _numbers("mean", text)
+
+
+def read_deviation(text: str) -> tuple[float, ...]:
+    """The standard deviation of each channel, with commas between."""
+    return _numbers("std", text)
+
+
+def _numbers(argument: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise UsageError.of(argument, "numbers", text, "For example 0.5,0.5,0.5.") from error
+
+
+@dataclass(frozen=True)
+class CheckpointSource(OptionRecord):
+    """Which weights of a checkpoint are taken, and the network that they belong to.
+
+    Attributes:
+        key: path of the weights inside the file; None where it holds one set.
+        arch: the network; None for what the file says, or the only known one that fits.
+        arch_option: arguments of its constructor; None for none.
+    """
+
+    key: str | None = option(
+        None,
+        "Weights to take, if the file holds several: state_dict_ema, state_dict.student.",
+        metavar="PATH",
+    )
+    arch: str | None = option(
+        None, f"Network, if the file does not say: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES
+    )
+    arch_option: Mapping[str, object] | None = option(
+        None,
+        "Keyword of the network's constructor; repeatable.",
+        metavar="KEY=VALUE",
+        read=read_pairs,
+        repeatable=True,
+    )
+
+
+@dataclass(frozen=True)
+class Data(OptionRecord):
+    """The loss that is measured: the data, the fixed list of batches drawn from it, and what is computed on them.
+
+    Attributes:
+        data: the data set; None for what the checkpoint says.
+        split: of it.
+        data_root: folder of torchvision's data sets; None for torchvision's own.
+        download: whether torchvision may download what is missing.
+        loss: of a batch; None for the checkpoint's, or cross entropy.
+        samples: how many are drawn; None for the whole split, which is streamed where it must be.
+        batch_size: samples in a batch.
+        seed: of the draw.
+        image_size: of the shorter side; 0 for images of their own size, None for what the checkpoint says.
+        mean: of each channel of pixels in [0, 1]; None for what the checkpoint says.
+        std: standard deviation of each channel; None for what the checkpoint says.
+        bn: whether batch norm uses the statistics of the batch or running ones.
+    """
+
+    data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    split: Literal["train", "test"] = option("train", "Split of the data.")
+    data_root: Path | None = option(None, "Folder of torchvision's data sets.")
+    download: bool = option(False, "Let torchvision download missing data.")
+    loss: str | None = option(
+        None,
+        f"Loss: {LOSS_FORMS}.",
+        shown_default="the checkpoint's, or cross-entropy",
+        complete=lambda: LOSS_NAMES,
+    )
+    samples: int | None = option(
+        2048,
+        "Samples that are drawn; all streams the whole split if it must.",
+        metavar="INTEGER|all",
+        read=read_samples,
+        expected="a positive number or all",
+        accept=lambda samples: samples >= 1,
+        example="For example 2048.",
+    )
+    batch_size: int = option(
+        256,
+        "Samples in a batch; each batch is kept whole.",
+        expected="at least 1",
+        accept=lambda size: size >= 1,
+    )
+    seed: int = same_option(MeasureOptions, "seed")
+    image_size: int | None = option(
+        None, "Resize images to this shorter side, keep the centre; 0 leaves their size alone.", metavar="PIXELS"
+    )
+    mean: tuple[float, ...] | None = option(
+        None, "Mean of each channel in [0, 1], with commas: 0.5,0.5,0.5.", metavar="NUMBERS", read=read_mean
+    )
+    std: tuple[float, ...] | None = option(
+        None, "Standard deviation of each channel, with commas.", metavar="NUMBERS", read=read_deviation
+    )
+    bn: Literal["batch", "running"] = option(
+        "batch", "Batch norm uses the statistics of the batch (the paper's loss) or running ones."
+    )
+
+
+@dataclass(frozen=True)
+class Computing(OptionRecord):
+    """Where to compute.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+    """
+
+    device: str = option("auto", "Where to compute: auto, cpu or cuda.", complete=lambda: ("auto", "cpu", "cuda"))
+
+
+@dataclass(frozen=True)
+class Messages(OptionRecord):
+    """What a command says beside its result.
+
+    Attributes:
+        quiet: neither notices nor progress.
+    """
+
+    quiet: bool = option(False, "No notices and no progress.")
+
+
+@dataclass(frozen=True)
+class Output(OptionRecord):
+    """What a command prints and writes.
+
+    Attributes:
+        json: print the JSON document instead of tables.
+        output: file of the document.
+        quiet: neither notices nor progress.
+    """
+
+    json: bool = option(False, "Print one JSON document instead of the table.")
+    output: Path | None = option(None, "Write the JSON document to this file.")
+    quiet: bool = same_option(Messages, "quiet")
+
+
+@dataclass(frozen=True)
+class Picture(OptionRecord):
+    """The picture of a result.
+
+    Attributes:
+        plot: its file.
+    """
+
+    plot: Path | None = option(None, "Write a picture to this file (.png, .svg or .pdf).")
+
+
+@dataclass(frozen=True)
+class Sharding(OptionRecord):
+    """A share of many checkpoints.
+
+    Attributes:
+        shard: ``i/n`` for every n-th of the sorted checkpoints, from the i-th on; None for all.
+    """
+
+    shard: str | None = option(
+        None, "Measure only every N-th of the sorted checkpoints, from the I-th on.", metavar="I/N"
+    )
+
+
+@dataclass(frozen=True)
+class RescaledFiles(OptionRecord):
+    """What the invariance test writes.
+
+    Attributes:
+        save_copies: folder of the copies; None for none.
+        plot: file of a picture; None for none.
+    """
+
+    save_copies: Path | None = option(None, "Write the copies to this folder.")
+    plot: Path | None = same_option(Picture, "plot")
+
+
+@dataclass(frozen=True)
+class InspectionOptions(OptionRecord):
+    """How the blocks of a network are found without data.
+
+    Attributes:
+        image_size: height and width of the random images; None for the first that the network accepts.
+        partition: of the blocks.
+        seed: of the images.
+    """
+
+    image_size: int | None = option(
+        None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
+    )
+    partition: Literal["paper", "extended"] = same_option(MeasureOptions, "partition")
+    seed: int = same_option(MeasureOptions, "seed")
+
+
+@dataclass(frozen=True)
+class Listing(OptionRecord):
+    """How much of a checkpoint is listed.
+
+    Attributes:
+        every: all of it, instead of the first and the largest.
+    """
+
+    every: bool = option(False, "Every tensor, metadata entry and note.", flag="all")

@@ -1,0 +1,50 @@
+"""Whom a workflow tells what the user should know, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Reporter:
+    """Hears what a workflow has to say; this one keeps it to itself.
+
+    Sentences name arguments as errors do, through :func:`~bnsharp_cli.errors.named`.
+    """
+
+    def notice(self, text: str) -> None:
+        """A sentence that the user should read."""
+
+    def activity(self, text: str) -> None:
+        """What is being done at the moment; an empty text once it is done."""
+
+    def begin(self, done: int, epochs: int, steps: int, gradients_per_step: int, batch_size: int) -> None:
+        """A training run starts.
+
+        Args:
+            done: epochs that were done before.
+            epochs: of the whole run.
+            steps: of each epoch.
+            gradients_per_step: of the training rule.
+            batch_size: samples of a gradient.
+        """
+
+    def step(self, done: int, loss: float) -> None:
+        """One more step of the epoch is done, with this loss before it."""
+
+    def epoch(self, figures: Mapping[str, float | None]) -> None:
+        """An epoch is done."""
+
+
+SILENT = Reporter()
+"""What callers from Python get unless they pass their own."""
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as a clock shows them.
+
+    >>> duration(3600)
+    '1:00:00'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,56 @@
+"""Which measures are taken of a checkpoint, and at which radii; nothing heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.option_records import OptionRecord, option
+from bnsharp_cli.workflows.thresholds import require_finite_power, require_measure
+
+_ALL = "all"
+_WORDS = (*MEASURES, _ALL)
+_DELTA = MeasureOptions.delta
+
+
+@dataclass(frozen=True)
+class Selection(OptionRecord):
+    """The measurements of one checkpoint: every measure at every radius.
+
+    Attributes:
+        measures: names of measures, or ``all``.
+        radii: δ of each measurement.
+
+    >>> Selection(("bn", "bn", "keskar")).names
+    ('bn', 'keskar')
+    """
+
+    measures: tuple[str, ...] = option(
+        ("bn",),
+        f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable [default: bn].",
+        flag="measure",
+        complete=lambda: _WORDS,
+    )
+    radii: tuple[float, ...] = option(
+        (_DELTA,), f"Radius; repeatable for a profile [default: {_DELTA:g}].", flag="delta"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.measures:
+            require_measure(name, "measures", _ALL)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measures, each once."""
+        return tuple(MEASURES) if _ALL in self.measures else tuple(dict.fromkeys(self.measures))
+
+    def runs(self, options: MeasureOptions) -> tuple[MeasureOptions, ...]:
+        """The options of the measurements at each radius.
+
+        Raises:
+            UsageError: a radius out of range, or a measure that does not exist for this p.
+        """
+        require_finite_power(self.names, options.power, "measures")
+        return tuple(replace(options, delta=radius) for radius in self.radii)

@@ -1,0 +1,110 @@
+"""What the loss, the accuracy and the measures of a checkpoint may be; nothing heavy is imported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.option_records import OptionRecord, option
+
+_EXAMPLE = "For example bn=4.5."
+
+
+def read_limits(pairs: Sequence[str]) -> Mapping[str, float]:
+    """``MEASURE=VALUE`` pairs as a mapping.
+
+    >>> dict(read_limits(["bn=4.5"]))
+    {'bn': 4.5}
+
+    Raises:
+        UsageError: a pair that is none, an unknown measure, or one with two limits.
+    """
+    limits: dict[str, float] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        require_measure(name, "limits")
+        if name in limits:
+            raise UsageError(f"{named('limits')}: {name} has two limits.", "Give one.", argument="limits")
+        try:
+            limits[name] = float(text)
+        except ValueError as error:
+            raise UsageError.of("limits", "MEASURE=NUMBER", pair, _EXAMPLE) from error
+        if math.isnan(limits[name]):
+            raise UsageError.of("limits", "a number", pair, _EXAMPLE)
+    return limits
+
+
+def require_measure(name: str, argument: str, *further: str) -> None:
+    """Refuse what is not the name of a measure.
+
+    Raises:
+        UsageError: with the names that are known, and ``further`` ones.
+    """
+    known = [*MEASURES, *further]
+    if name not in known:
+        raise UsageError.of(argument, " or ".join(known), name, f"For example {known[0]}.")
+
+
+def require_finite_power(measures: Iterable[str], power: float, argument: str) -> None:
+    """Refuse δ-L^p for p = ∞, which its mean over a ball does not have.
+
+    Raises:
+        UsageError: it is among ``measures``, which were chosen by ``argument``.
+    """
+    if "delta-lp" in measures and math.isinf(power):
+        raise UsageError(
+            f"{named(argument)} delta-lp needs a finite {named('power')}.",
+            "For p = inf name the other measures.",
+            argument="power",
+            expected="a finite number",
+            found=power,
+        )
+
+
+@dataclass(frozen=True)
+class Thresholds(OptionRecord):
+    """What a checkpoint must satisfy; None for anything.
+
+    Attributes:
+        max_loss: the highest loss.
+        min_accuracy: the lowest accuracy, in [0, 1].
+        limits: the highest value of measures, by their names.
+    """
+
+    max_loss: float | None = option(
+        None,
+        "Fail above this loss.",
+        expected="a number",
+        accept=lambda loss: not math.isnan(loss),
+        example="For example 0.1.",
+    )
+    min_accuracy: float | None = option(
+        None,
+        "Fail below this accuracy, in [0, 1].",
+        expected="a number in [0, 1]",
+        accept=lambda accuracy: 0 <= accuracy <= 1,
+        example="For example 0.9.",
+    )
+    limits: Mapping[str, float] | None = option(
+        None,
+        "Fail above this value of a measure; repeatable.",
+        flag="max",
+        metavar="MEASURE=VALUE",
+        read=read_limits,
+        repeatable=True,
+        complete=lambda: tuple(f"{name}=" for name in MEASURES),
+        expected="numbers by the names of measures",
+        accept=lambda limits: all(name in MEASURES and not math.isnan(limit) for name, limit in limits.items()),
+        example="For example {'bn': 4.5}.",
+    )
+
+    def require_power(self, power: float) -> None:
+        """Refuse a limit of a measure that does not exist for this p.
+
+        Raises:
+            UsageError: a limit of δ-L^p for p = ∞.
+        """
+        require_finite_power(self.limits or (), power, "limits")

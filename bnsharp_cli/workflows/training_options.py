@@ -1,0 +1,104 @@
+"""Options of training and of the paper's experiments besides those of the training rules; nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+from bnsharp_cli.errors import named
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
+from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
+from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.training.paper_experiments import BUDGETS
+from bnsharp_cli.training.ranges import RangedRecord
+from bnsharp_cli.workflows.options import CheckpointSource, Data
+
+
+@dataclass(frozen=True)
+class TrainingTask(OptionRecord):
+    """What is trained on what.
+
+    Attributes:
+        arch: the network.
+        arch_option: arguments of its constructor; None for none.
+        data: the data set, whose training split is learned and whose test split judges.
+        data_root: folder of torchvision's data sets; None for torchvision's own.
+        download: whether torchvision may download what is missing.
+        image_size: of the shorter side; 0 or None for images of their own size.
+        loss: of a batch.
+    """
+
+    arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)
+    arch_option: Mapping[str, object] | None = same_option(CheckpointSource, "arch_option")
+    data: str = option("digits", f"Data: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    data_root: Path | None = same_option(Data, "data_root")
+    download: bool = same_option(Data, "download")
+    image_size: int | None = same_option(Data, "image_size")
+    loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", complete=lambda: LOSS_NAMES)
+
+
+@dataclass(frozen=True)
+class TrainingRunOptions(RangedRecord):
+    """What a training run does beside training; none of it changes a bit of the network.
+
+    Attributes:
+        output: checkpoint of the last network; the other files of the run go beside it.
+        measure_every: epochs between two measurements of BN-Sharpness; 0 for none.
+        measure_samples: samples that it is measured on.
+        track: see :func:`~bnsharp_cli.integrations.trackers.open_tracker`.
+        resume: go on with what is there.
+    """
+
+    output: Path = option(MISSING, "Where to write the checkpoint; other files of the run go beside it.")
+    measure_every: int = option(
+        0,
+        "Measure BN-Sharpness every so many epochs; 0 for never.",
+        metavar="EPOCHS",
+        expected="a number from 0 on",
+        accept=lambda epochs: epochs >= 0,
+    )
+    measure_samples: int = option(
+        1024,
+        "Samples that it is measured on.",
+        expected="at least 2",
+        accept=lambda samples: samples >= 2,
+    )
+    track: str | None = option(None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE")
+    resume: bool = option(False, "Go on with the run that was interrupted, if there is one.")
+
+
+@dataclass(frozen=True)
+class ReproductionOptions(OptionRecord):
+    """How an experiment of the paper is done again.
+
+    Attributes:
+        output: folder of the networks, the results and the picture.
+        budget: a name in :data:`~bnsharp_cli.training.paper_experiments.BUDGETS`.
+        seeds: runs of each cell.
+        cifar10: where CIFAR-10 is.
+        cifar100: where CIFAR-100 is.
+        only: names of the cells that are run; none for all.
+        measured_samples: samples that final networks are measured on.
+        data_root: folder of torchvision's data sets; None for torchvision's own.
+        download: whether torchvision may download what is missing.
+    """
+
+    output: Path = option(MISSING, "Folder of the networks, the results and the picture.")
+    budget: str = option(
+        "smoke",
+        "smoke (embedded digits, two minutes), cpu (5,000 images, 20 epochs) or full (the paper's).",
+        complete=lambda: tuple(BUDGETS),
+    )
+    seeds: int = option(1, "Runs of each cell.", expected="at least 1", accept=lambda seeds: seeds >= 1)
+    cifar10: str = option("cifar10", f"Where CIFAR-10 is, as in {named('data')} of train.", metavar="DATA")
+    cifar100: str = option("cifar100", "Where CIFAR-100 is.", metavar="DATA")
+    only: tuple[str, ...] = option((), "Run this cell alone, such as SGDS-0; repeatable.", metavar="CELL")
+    measured_samples: int = option(
+        2048,
+        "Samples that final networks are measured on.",
+        expected="at least 2",
+        accept=lambda samples: samples >= 2,
+    )
+    data_root: Path | None = same_option(Data, "data_root")
+    download: bool = same_option(Data, "download")

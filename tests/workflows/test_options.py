@@ -1,0 +1,90 @@
+"""Options of the workflows: what they refuse, and how the command line's texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.workflows.options import Data, read_deviation, read_mean, read_pairs, read_samples
+from bnsharp_cli.workflows.samples import EMBEDDED, checkpoint_path, embedded_checkpoint, offered_checkpoints
+from bnsharp_cli.workflows.selection import Selection
+from bnsharp_cli.workflows.thresholds import Thresholds, read_limits
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"split": "validation"}, "split: expected train or test, found 'validation'"),
+        ({"samples": 0}, "samples: expected a positive number or all, found 0"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, found 0"),
+        ({"seed": 2**62}, "seed: expected a number of at most 62 bits"),
+        ({"bn": "none"}, "bn: expected batch or running, found 'none'"),
+    ],
+)
+def test_data_that_there_is_not(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Data(**wrong)
+    assert refused.value.reason.startswith(says)
+    assert refused.value.argument == next(iter(wrong))
+
+
+def test_texts_of_the_command_line() -> None:
+    assert read_samples("all") is None
+    assert read_samples("64") == 64
+    assert read_mean("0.5,1") == (0.5, 1.0)
+    assert dict(read_pairs(["classes=10", "kind=deep", "empty="])) == {"classes": 10, "kind": "deep", "empty": ""}
+    assert dict(read_limits(["bn=4", "keskar=1e3"])) == {"bn": 4.0, "keskar": 1000.0}
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "argument"),
+    [
+        (read_samples, "1.5", "samples"),
+        (read_mean, "a", "mean"),
+        (read_deviation, "", "std"),
+        (read_pairs, ["classes"], "arch_option"),
+        (read_limits, ["bn=nan"], "limits"),
+        (read_limits, ["flat=1"], "limits"),
+        (read_limits, ["bn=1", "bn=2"], "limits"),
+    ],
+)
+def test_texts_that_say_nothing(read: Any, text: Any, argument: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        read(text)
+    assert refused.value.argument == argument
+
+
+def test_thresholds_from_python_are_checked_too() -> None:
+    for wrong in ({"max_loss": float("nan")}, {"min_accuracy": 1.5}, {"limits": {"flat": 1.0}}):
+        with pytest.raises(UsageError) as refused:
+            Thresholds(**wrong)  # type: ignore[arg-type]  # one after the other
+        assert refused.value.argument == next(iter(wrong))
+
+
+def test_a_selection_is_every_measure_at_every_radius() -> None:
+    assert Selection(("all",)).names == ("bn", "delta-lp", "delta-linf", "keskar")
+    runs = Selection(radii=(1e-3, 1e-2)).runs(MeasureOptions(power=1.0))
+    assert [(run.delta, run.power) for run in runs] == [(1e-3, 1.0), (1e-2, 1.0)]
+    with pytest.raises(UsageError, match="measures: expected bn or delta-lp or delta-linf or keskar or all"):
+        Selection(("flatness",))
+    with pytest.raises(UsageError, match="measures delta-lp needs a finite power"):
+        Selection(("delta-lp",)).runs(MeasureOptions(power=float("inf")))
+    with pytest.raises(UsageError, match="delta: expected a positive number"):
+        Selection(radii=(0.0,)).runs(MeasureOptions())
+
+
+def test_samples_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checkpoint_path(None) == embedded_checkpoint(EMBEDDED) == checkpoint_path(Path(f"sample:{EMBEDDED}"))
+    assert checkpoint_path(Path("net.pt")) == Path("net.pt")
+    with pytest.raises(UsageError, match="There is no sample checkpoint 'none'"):
+        checkpoint_path(Path("sample:none"))
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "net.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert offered_checkpoints("ne") == ["net.pt", "nets/"]
+    assert f"sample:{EMBEDDED}" in offered_checkpoints("sample:dig")
+    assert all(word.startswith("sample:digits-small") for word in offered_checkpoints("sample:digits-small"))
