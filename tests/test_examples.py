@@ -20,6 +20,8 @@ import bnsharp_cli
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.signature import with_options
 from bnsharp_cli.core import search_rules
+from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.checkpoints import checkpoint as checkpoints
 from bnsharp_cli.measurement.measures import registry as measures
 from bnsharp_cli.training import registry as training
 from tests.documents import ROOT, Document
@@ -132,6 +134,23 @@ def test_the_training_rule_of_the_example_is_one_file_and_one_entry(
     assert rule.steps == 5
     assert moved.max() == pytest.approx(5 * 0.01, rel=1e-3)
     assert losses[-1] < losses[0]
+
+
+def test_the_format_of_the_example_is_one_file_and_one_entry(
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, tmp_path: Path
+) -> None:
+    module = as_module(monkeypatch, "bnsharp_cli.io.checkpoints.json_format", written("format in"))
+    entry = eval(written("format entry"), vars(module) | {"CheckpointFormat": checkpoints.CheckpointFormat})
+    monkeypatch.setattr(checkpoints, "FORMATS", (entry, *checkpoints.FORMATS))
+    path = tmp_path / "model"
+    path.write_text(json.dumps({"weights": {name: tensor.tolist() for name, tensor in model.state_dict().items()}}))
+    loaded = checkpoints.load_checkpoint(path)
+    assert loaded.format == entry.name
+    assert all(loaded.state_dict[name].equal(tensor) for name, tensor in model.state_dict().items())
+    path.write_text('{"weights": {"weight": [[1, 2], [3]]}}')
+    with pytest.raises(CheckpointRefusedError, match="not a JSON file of weights"):
+        checkpoints.load_checkpoint(path)
+    assert checkpoints.load_checkpoint(ROOT / "sample_checkpoints" / "digits-small-batch.pt").format == "bnsharp/1"
 
 
 def test_the_command_of_the_example_is_one_file_and_one_entry(
