@@ -26,7 +26,7 @@ _WITHOUT_EXAMPLE = "See --help."
 
 
 class Defaults(dict[str, Any]):
-    """Defaults that a command has instead of the record's: ``Annotated[Sampling, Defaults(samples=1024)]``."""
+    """Defaults that a command has instead of the record's: ``Annotated[Data, Defaults(samples=1024)]``."""
 
 
 class Fixed(dict[str, Any]):
@@ -36,34 +36,34 @@ class Fixed(dict[str, Any]):
 def with_options(command: Command) -> Command:
     """``command`` as typer registers it: with one parameter an option, in the order of the records.
 
-    A record that declares an option of the same name as an earlier one, such as the seed, gets the same value.
+    A record that declares an option with the flag of an earlier one, such as the seed, gets the same value.
     """
-    hints = get_type_hints(command, include_extras=True)
-    parts = {name: _part(hints[name]) for name in inspect.signature(command).parameters}
-    own = inspect.signature(command).parameters
-    plain = [_parameter(name, hints[name], own[name].default) for name, part in parts.items() if part is None]
-    flags = {parameter.name: parameter.name.upper() for parameter in plain}
+    hints, own = get_type_hints(command, include_extras=True), inspect.signature(command).parameters
+    records = {name: record for name in own if (record := _record(hints[name])) is not None}
+    ordinary = [_parameter(name, hints[name], own[name].default) for name in own if name not in records]
+    flags = {parameter.name: parameter.name.upper() for parameter in ordinary}
     options: dict[str, inspect.Parameter] = {}
-    for one, default in ((one, part.default(one)) for part in parts.values() if part for one in part.options):
-        flags.setdefault(one.name, f"--{one.flag}")
-        options.setdefault(_key(one), _parameter(_key(one), _annotation(one), _written(one, default)))
+    for record in records.values():
+        for one in record.options:
+            flags.setdefault(one.name, f"--{one.flag}")
+            options.setdefault(_key(one), _parameter(_key(one), _annotation(one), record.shown_default(one)))
     for parameter in options.values():
         _spell_help(parameter, flags)
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         speak(flags)
-        command(**{name: given[name] if part is None else part.made(given) for name, part in parts.items()})
+        command(**{name: records[name].made(given) if name in records else given[name] for name in own})
 
-    parameters = [*plain, *options.values()]
+    parameters = [*ordinary, *options.values()]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # a function has room for one
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One record of a command, with what the command says of it."""
+class _CommandRecord:
+    """An option record of a command, with the defaults and values that the command has for it."""
 
     record: type[OptionRecord]
     defaults: Mapping[str, Any]
@@ -80,15 +80,21 @@ class _Part:
         Raises:
             UsageError: an option that is missing, or out of its range.
         """
-        values = {one.name: _value(one, given[_key(one)], self.default(one)) for one in self.options}
+        values = {one.name: _value(one, given[_key(one)], self._default(one)) for one in self.options}
         return self.record.from_flat(**{**values, **self.fixed})
 
-    def default(self, one: OptionField) -> Any:
-        """The default in this command."""
+    def shown_default(self, one: OptionField) -> Any:
+        """The default as typer gets it and shows it."""
+        default = self._default(one)
+        if default in (MISSING, None, ()) or one.repeatable:
+            return None
+        return str(default) if one.declared.read else default
+
+    def _default(self, one: OptionField) -> Any:
         return self.defaults.get(one.name, one.default)
 
 
-def _part(hint: Any) -> _Part | None:
+def _record(hint: Any) -> _CommandRecord | None:
     """The record of an annotation; None for an ordinary parameter."""
     record, *said = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if not (isinstance(record, type) and issubclass(record, OptionRecord)):
@@ -97,7 +103,7 @@ def _part(hint: Any) -> _Part | None:
     fixed = next((one for one in said if isinstance(one, Fixed)), Fixed())
     known = {one.name for one in record.flat_fields()}
     assert known >= {*defaults, *fixed}, f"{record.__name__} has no such options"
-    return _Part(record, defaults, fixed)
+    return _CommandRecord(record, defaults, fixed)
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
@@ -124,8 +130,7 @@ def _annotation(one: OptionField) -> Any:
         autocompletion=_completion(one),
         readable=False,  # typer does not look into files; what opens them says why it cannot
     )
-    plain = one.item_type if one.item_type in _TYPES and declared.read is None else str
-    return Annotated[_as_typed(one, plain), shown]
+    return Annotated[_typed(one), shown]
 
 
 def _spell_help(parameter: inspect.Parameter, flags: Mapping[str, str]) -> None:
@@ -134,7 +139,9 @@ def _spell_help(parameter: inspect.Parameter, flags: Mapping[str, str]) -> None:
     option.help = spelt(option.help, lambda argument: flags.get(argument, as_option(argument)))
 
 
-def _as_typed(one: OptionField, plain: Any) -> Any:
+def _typed(one: OptionField) -> Any:
+    """The type that typer converts to; choices, and what the record reads itself, stay texts."""
+    plain: Any = one.item_type if one.item_type in _TYPES and one.declared.read is None else str
     if one.repeatable:
         return list[plain] | None
     return plain if plain is bool else plain | None
@@ -153,13 +160,6 @@ def starting(offered: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]
         return [word for word in offered() if word.startswith(incomplete)]
 
     return complete
-
-
-def _written(one: OptionField, default: Any) -> Any:
-    """The default as typer gets it and shows it."""
-    if default in (MISSING, None, ()) or one.repeatable:
-        return None
-    return str(default) if one.declared.read else default
 
 
 def _value(one: OptionField, given: Any, default: Any) -> Any:

@@ -28,12 +28,13 @@ class Selection(OptionRecord):
 
     measures: tuple[str, ...] = option(
         ("bn",),
-        f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable [default: bn].",
+        f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable.",
         flag="measure",
+        shown_default="bn",
         complete=lambda: _WORDS,
     )
     radii: tuple[float, ...] = option(
-        (_DELTA,), f"Radius; repeatable for a profile [default: {_DELTA:g}].", flag="delta"
+        (_DELTA,), "Radius; repeatable for a profile.", flag="delta", shown_default=f"{_DELTA:g}"
     )
 
     def __post_init__(self) -> None:

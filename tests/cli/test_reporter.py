@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from bnsharp_cli.cli.reporter import TerminalReporter
-from bnsharp_cli.workflows.reporter import duration
+from bnsharp_cli.errors import named
+from bnsharp_cli.workflows.reporter import SILENT, duration
 
 FIGURES = {"loss": 0.51234, "accuracy": 0.9125, "bn": None}
 
@@ -71,6 +74,37 @@ def test_a_log_gets_every_tenth_epoch_if_it_asks(
         display.epoch(FIGURES)
     lines = capsys.readouterr().err.splitlines()[1:]
     assert [line.split()[1] for line in lines] == ["10/25", "20/25"]
+
+
+def test_the_line_of_progress_is_gone_once_something_else_is_said_or_the_work_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    hidden, shown, erased = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
+    reporter = TerminalReporter(False)
+    with suppress(RuntimeError), reporter:
+        reporter.activity("reading [1/2]")
+        assert capsys.readouterr().err == f"{hidden} \r{erased}reading [1/2]"
+        reporter.notice(f"see {named('batch_size')}")
+        said = capsys.readouterr().err
+        assert shown in said
+        assert said.endswith("bnsharp: see --batch-size\n")
+        assert erased in said
+        reporter.activity("measuring")
+        raise RuntimeError
+    assert shown in capsys.readouterr().err
+    reporter.activity("")
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_for_terminals_and_python_hears_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for reporter in (TerminalReporter(False), SILENT):
+        reporter.activity("reading")
+        reporter.step(1, 0.5)
+    SILENT.notice("something")
+    SILENT.begin(0, 1, 1, 1, 1)
+    SILENT.epoch(FIGURES)
+    assert capsys.readouterr().err == ""
 
 
 def test_durations() -> None:
