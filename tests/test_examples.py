@@ -24,6 +24,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints import checkpoint as checkpoints
 from bnsharp_cli.measurement.measures import registry as measures
 from bnsharp_cli.training import registry as training
+from tests.cli.helpers import bnsharp
 from tests.documents import ROOT, Document
 
 PAGES = ("README.md", "docs/python.md", "docs/training.md")
@@ -34,6 +35,7 @@ EXAMPLES = [
 ]
 LONGEST = 30
 """Lines that a measure needs."""
+FEW_SAMPLES = ("sample:digits-small-batch", "--samples", 256)
 
 
 def written(example: str) -> str:
@@ -86,7 +88,7 @@ def test_an_example_runs(code: str, model: nn.Module, loader: DataLoader[Any]) -
 
 
 def test_the_measure_of_the_example_is_one_file_and_one_entry(
-    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any]
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any], tmp_path: Path
 ) -> None:
     code = written("measure in")
     assert len(code.splitlines()) <= LONGEST
@@ -104,10 +106,12 @@ def test_the_measure_of_the_example_is_one_file_and_one_entry(
     with torch.no_grad():
         model[0].weight *= 2  # what the entry says of T_a, up to the ε of the norm
     assert measured().value == pytest.approx(plain.value, rel=1e-3)
+    printed = bnsharp("measure", *FEW_SAMPLES, "--measure", entry.name, folder=tmp_path).stdout
+    assert re.search(rf"^{entry.name} +0.001 .* sampled$", printed, re.MULTILINE)
 
 
 def test_the_search_rule_of_the_example_is_one_class(
-    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any]
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any], tmp_path: Path
 ) -> None:
     names = vars(search_rules)
     before = dict(names)
@@ -120,10 +124,12 @@ def test_the_search_rule_of_the_example_is_one_class(
     assert found.search.rule == rule.name
     assert found.value == pytest.approx(best.value, rel=1e-2)
     assert found.value > bnsharp_cli.measure(model, loader, search="gradient", delta=1e-2).value
+    printed = bnsharp("measure", *FEW_SAMPLES, "--search", rule.name, "--json", folder=tmp_path).stdout
+    assert json.loads(printed)["measures"]["bn"]["search"]["rule"] == rule.name
 
 
 def test_the_training_rule_of_the_example_is_one_file_and_one_entry(
-    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any]
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any], tmp_path: Path
 ) -> None:
     as_module(monkeypatch, "bnsharp_cli.training.sign_sgd", written("training rule in"))
     entry = eval(written("training rule entry"), vars(training))
@@ -134,6 +140,9 @@ def test_the_training_rule_of_the_example_is_one_file_and_one_entry(
     assert rule.steps == 5
     assert moved.max() == pytest.approx(5 * 0.01, rel=1e-3)
     assert losses[-1] < losses[0]
+    monkeypatch.setitem(training.TRAINING_RULES, entry.name, entry)
+    bnsharp("train", "--rule", entry.name, "--epochs", 1, "--output", "run.pt", folder=tmp_path)
+    assert checkpoints.load_checkpoint(tmp_path / "run.pt").metadata["training"]["rule"] == entry.name
 
 
 def test_the_format_of_the_example_is_one_file_and_one_entry(
