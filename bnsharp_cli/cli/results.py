@@ -76,9 +76,9 @@ def require_writable(output: Path | None, plot: Path | None = None, folder: Path
         UsageError: what cannot be written, and why.
     """
     if plot is not None:
-        from bnsharp_cli.report.plots import check_format
+        from bnsharp_cli.report.plots import require_format
 
-        check_format(plot)
+        require_format(plot)
     if not torchrun.is_first():
         return
     from bnsharp_cli.io.files import atomic_writing as atomic

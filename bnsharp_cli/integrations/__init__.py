@@ -1,1 +1,5 @@
-"""bnsharp inside other people's programs; each needs the extra of its name."""
+"""bnsharp inside other programs; each needs the extra of its name.
+
+- ``lightning.py`` is a callback that logs BN-Sharpness while Lightning trains.
+- ``trackers.py`` sends the figures of ``bnsharp train`` to TensorBoard, MLflow or Weights & Biases.
+"""

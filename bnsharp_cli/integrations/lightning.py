@@ -1,4 +1,4 @@
-"""A Lightning callback: BN-Sharpness in the log of a training run that it does not change by a bit."""
+"""A Lightning callback that logs BN-Sharpness and does not change a bit of the training run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch import nn
 from torch.nn import functional
 
 from bnsharp_cli.api import measure
@@ -21,23 +22,29 @@ from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
 class BNSharpnessCallback(Callback):
     """Logs ``bn_sharpness`` and its errors at the end of training epochs.
 
-    The same batches are measured every time. Weights, running statistics, gradients, modes and random states of the run
-    stay what they are: it ends with the same bits with and without this callback. Every process measures by itself, so
-    give them the same batches. What cannot be measured, such as a loss that is not finite, is warned of and not logged.
+    The same batches are measured every time. Weights, running statistics, gradients, train and eval modes and random
+    states stay what they are: the run ends with the same bits with and without this callback. Every process measures
+    by itself, so give all of them the same batches. A value that cannot be measured, because the loss is not finite for
+    example, is not logged; a warning says why.
 
     Args:
-        batches: as for :func:`bnsharp_cli.measure`: a list, or a loader, of which the first ``limit_batches`` are read
-            when training starts, under a seed of their own.
+        batches: a list of batches, or a loader, of which the first ``limit_batches`` are read when training starts.
         criterion: as for :func:`bnsharp_cli.measure`.
-        network: name of the submodule to measure, such as ``model``; the whole LightningModule if left out.
-        every_n_epochs: how often.
-        limit_batches: how many batches are read; None for all.
+        network: name of the submodule to measure, such as ``model``; empty for the whole LightningModule.
+        every_n_epochs: epochs from one measurement to the next, at least 1.
+        limit_batches: how many batches are read, at least 1; None for all.
         bn: ``batch`` or ``running``, as for :func:`bnsharp_cli.measure`.
-        seed: of reading the batches, for loaders that shuffle.
+        seed: of torch while the batches are read, for loaders that shuffle.
         **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`: delta, restarts, …
 
     Raises:
-        UsageError: options that cannot be meant.
+        UsageError: an unknown option, or a value out of range; when training starts, a network that there is not.
+
+    >>> batches = [(torch.randn(8, 4), torch.arange(8) % 3)]
+    >>> callback = BNSharpnessCallback(batches, network="model", every_n_epochs=5, delta=1e-3)
+    >>> BNSharpnessCallback(batches, every_n_epochs=0)
+    Traceback (most recent call last):
+    bnsharp_cli.errors.UsageError: every_n_epochs and limit_batches: expected at least 1. For example 1 and 8.
     """
 
     def __init__(
@@ -53,8 +60,15 @@ class BNSharpnessCallback(Callback):
         **options: Any,
     ) -> None:
         super().__init__()
-        if every_n_epochs < 1 or (limit_batches is not None and limit_batches < 1):
-            raise UsageError("every_n_epochs and limit_batches: expected at least 1.", "For example 1 and 8.")
+        for argument, count in (("every_n_epochs", every_n_epochs), ("limit_batches", limit_batches)):
+            if count is not None and count < 1:
+                raise UsageError(
+                    "every_n_epochs and limit_batches: expected at least 1.",
+                    "For example 1 and 8.",
+                    argument=argument,
+                    expected="at least 1",
+                    found=count,
+                )
         MeasureOptions.from_flat(**options)
         self._source = batches
         self._criterion = criterion
@@ -66,7 +80,8 @@ class BNSharpnessCallback(Callback):
         self._batches: list[Any] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the batches, and put every random state back to what it was."""
+        """Read the batches, then restore every random state."""
+        self._measured_network(pl_module)
         generator = getattr(self._source, "generator", None)
         before = generator.get_state() if isinstance(generator, torch.Generator) else None
         with isolate_rng():
@@ -79,7 +94,7 @@ class BNSharpnessCallback(Callback):
         """Measure and log, if this epoch is one of those to be measured."""
         if (trainer.current_epoch + 1) % self._every:
             return
-        network = pl_module.get_submodule(self._network)
+        network = self._measured_network(pl_module)
         with isolate_rng():
             try:
                 measured = measure(network, self._batches, self._criterion, **self._options)
@@ -89,3 +104,10 @@ class BNSharpnessCallback(Callback):
         errors = {f"bn_sharpness_{kind}": error for kind, error in vars(measured.uncertainty).items()}
         figures = {"bn_sharpness": measured.value, **errors}
         pl_module.log_dict({name: value for name, value in figures.items() if value is not None}, on_epoch=True)
+
+    def _measured_network(self, module: LightningModule) -> nn.Module:
+        try:
+            return module.get_submodule(self._network)
+        except AttributeError as error:
+            names = ", ".join(name for name, _ in module.named_children())
+            raise UsageError.of("network", f"a submodule: {names}", self._network, "Name one of them.") from error

@@ -1,4 +1,4 @@
-"""Figures of a training run in TensorBoard, MLflow or Weights & Biases, none of which is imported unasked."""
+"""Figures of a training run in TensorBoard, MLflow or Weights & Biases, each imported only when it is chosen."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ KINDS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
 
 
 class Tracker(Protocol):
-    """Where figures go.
+    """Receives the figures of a run.
 
     Attributes:
-        identity: by which a run that is resumed finds its earlier figures; empty where nothing is needed.
+        identity: the tracker's own name of the run, by which a resumed run continues it; empty where none is needed.
     """
 
     identity: str
@@ -26,11 +26,11 @@ class Tracker(Protocol):
         """Send the figures of an epoch, counted from 1."""
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send what was not sent yet, and end the run."""
 
 
 class TensorBoard:
-    """Event files in a folder."""
+    """Event files of TensorBoard in a folder; a resumed run drops those of epochs that it trains again."""
 
     identity = ""
 
@@ -52,7 +52,7 @@ class TensorBoard:
 
 
 class Mlflow:
-    """A run on a tracking server, or in a folder that stands for one."""
+    """A run of MLflow on a tracking server or in a folder."""
 
     def __init__(self, uri: str, name: str, options: Mapping[str, Any], identity: str, epoch: int) -> None:
         self._mlflow = _imported("mlflow")
@@ -72,7 +72,7 @@ class Mlflow:
 
 
 class Wandb:
-    """A run of a project."""
+    """A run in a project of Weights & Biases."""
 
     def __init__(self, project: str, name: str, options: Mapping[str, Any], identity: str, epoch: int) -> None:
         wandb = _imported("wandb")
@@ -98,17 +98,17 @@ _TRACKERS: Mapping[str, type[TensorBoard] | type[Mlflow] | type[Wandb]] = {
 
 
 def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str = "", epoch: int = 0) -> Tracker:
-    """The tracker that ``--track`` names.
+    """The tracker of a specification such as ``mlflow:URI``.
 
     Args:
-        spec: one of ``KINDS``.
+        spec: of the form of ``KINDS``.
         name: of the run.
         options: of the run, for its page.
-        identity: of the tracker of the run that is resumed; empty for a new one.
+        identity: what the tracker of the run that is resumed had as :attr:`Tracker.identity`; empty for a new run.
         epoch: how many epochs are done.
 
     Raises:
-        UsageError: an unknown one, one that is not installed, or one that cannot be reached.
+        UsageError: the tracker is unknown, not installed, or cannot be reached.
     """
     kind, _, argument = spec.partition(":")
     if kind not in _TRACKERS or not argument:
@@ -122,7 +122,7 @@ def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str
             f"{named('track')}: {kind} does not start: {kind_and_line(error)}.",
             "Check its address.",
             argument="track",
-            expected="a tracker that starts",
+            expected="a tracker that can be reached",
             found=spec,
         ) from error
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound
 from bnsharp_cli.measurement.measures.measurement import Status
-from bnsharp_cli.report.terminal import number
+from bnsharp_cli.report.terminal import ResultConsole, number
 
 _FACTOR = "2^(−1/p) δ ‖L̂‖"
 
 
-def print_bound(out: Console, bound: PacBayesBound) -> None:
+def print_bound(out: ResultConsole, bound: PacBayesBound) -> None:
     """One row a term, their sum, then one note a line."""
     sampled = bound.options.loss_range == "zero-one"
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -29,7 +29,7 @@ def print_bound(out: Console, bound: PacBayesBound) -> None:
     out.print(table)
     out.print()
     for note in notes(bound):
-        out.print(Text(f"- {note}"))
+        out.say(f"- {note}")
 
 
 def notes(bound: PacBayesBound) -> list[str]:
@@ -39,7 +39,8 @@ def notes(bound: PacBayesBound) -> list[str]:
 
 def _says(bound: PacBayesBound) -> str:
     if bound.vacuous:
-        return "Vacuous: no loss in [0, 1] exceeds 1. It takes a smaller KL, or more samples (--samples all)."
+        more = f"{named('samples')} all"
+        return f"Vacuous: no loss in [0, 1] exceeds 1. It takes a smaller KL, or more samples ({more})."
     estimate = ", as far as its sampled term is right" if bound.options.loss_range == "zero-one" else ""
     return (
         f"With probability {bound.options.confidence:g} over the draw of these {bound.terms:,} {bound.term}, the mean "
@@ -52,7 +53,7 @@ def _terms(bound: PacBayesBound) -> str:
         return f"m = {bound.terms:,} samples, each judged without regard to the others."
     return (
         f"m = {bound.terms:,} batches, not samples: the samples of a batch change each other's answers, so that only "
-        "batches are independent; --bn running parts them."
+        f"batches are independent; {named('bn')} running parts them."
     )
 
 

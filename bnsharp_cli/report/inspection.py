@@ -1,4 +1,4 @@
-"""What ``bnsharp inspect`` says, for a terminal of 80 columns and as JSON."""
+"""What a checkpoint holds, for a terminal of 80 columns and as JSON."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.errors import spelt
+from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
@@ -19,6 +18,7 @@ from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.inspection_record import Anatomy, Inspection
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
+from bnsharp_cli.report.terminal import ResultConsole
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
 _NOTES = 8
@@ -28,19 +28,19 @@ _NORMALISED = "normalised by "
 _SOURCES = {OPTION: "as you say", METADATA: "as the file says", GUESS: "a guess from names and shapes"}
 
 
-def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
+def print_inspection(out: ResultConsole, inspection: Inspection, every: bool) -> None:
     """The facts, one a line; the tree of modules; the notes.
 
     Args:
-        out: where to.
+        out: where it is printed.
         inspection: of one checkpoint.
-        every: every tensor and entry, however many.
+        every: show every tensor, entry and note, however many.
     """
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in _facts(inspection, every):
-        facts.add_row(name, Text(text))
+        facts.add_row(name, out.sentence(text))
     out.print(facts)
     out.print()
     out.print(_tree(inspection, every))
@@ -48,9 +48,9 @@ def print_inspection(out: Console, inspection: Inspection, every: bool) -> None:
     if notes:
         out.print()
     for note in notes:
-        out.print(Text(f"note: {note}"))
+        out.say(f"note: {note}")
     if len(notes) < len(inspection.notes):
-        out.print(Text(f"and {len(inspection.notes) - len(notes)} more notes, see --all"))
+        out.say(f"and {len(inspection.notes) - len(notes)} more notes, see {named('every')}")
 
 
 def inspection_entries(inspection: Inspection, spelling: Callable[[str], str] = str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     else:
         count = sum(tensor.numel() for tensor in anatomy.point.values())
         yield "parameters", f"{count:,} in {len(anatomy.point)} tensors, {dtypes}"
-        yield from _anatomy(anatomy)
+        yield from _network_parts(anatomy)
     if inspection.preprocessing is not None:
         yield "images", str(inspection.preprocessing)
     told = _TOLD if checkpoint.format == OWN_FORMAT else ("format",)
@@ -105,7 +105,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     for number, (name, entry) in enumerate(shown):
         yield "metadata" if number == 0 else "", f"{one_line(name, 40)}: {_brief(entry, every)}"
     if len(shown) < len(entries):
-        yield "", f"and {len(entries) - len(shown)} more entries, see --all"
+        yield "", f"and {len(entries) - len(shown)} more entries, see {named('every')}"
 
 
 def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
@@ -114,12 +114,12 @@ def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
         yield "network", f"{one_line(identity.spec)}{options} ({_SOURCES[identity.source]})"
         return
     fitting = any(candidate.shared == candidate.tensors for candidate in identity.candidates)
-    yield "network", "unknown: name it with --arch to see its blocks"
+    yield "network", f"unknown: name it with {named('arch')} to see its blocks"
     for candidate in identity.candidates:
         yield "fits" if fitting else "nearest", str(candidate)
 
 
-def _anatomy(anatomy: Anatomy) -> Iterator[tuple[str, str]]:
+def _network_parts(anatomy: Anatomy) -> Iterator[tuple[str, str]]:
     for norms in anatomy.norms:
         count = len(norms.owners)
         epsilon = "" if norms.epsilon is None else f", ε {norms.epsilon:g}"
@@ -146,7 +146,7 @@ def _tree(inspection: Inspection, every: bool) -> Table:
     if known:
         table.add_column("blocks", justify="right", no_wrap=True)
         table.add_column("normalised by", no_wrap=True, overflow="ellipsis")
-    for line in tree_lines(_grown(inspection), every):
+    for line in tree_lines(_module_tree(inspection), every):
         kind = _sizes(line.leaves[0].shape) if line.simple else line.kind
         numbers = sum(leaf.numbers for leaf in line.leaves)
         cells = [Text(line.guides + one_line(line.name)), Text(one_line(kind, _KIND_LENGTH)), Text(f"{numbers:,}")]
@@ -154,7 +154,7 @@ def _tree(inspection: Inspection, every: bool) -> Table:
     return table
 
 
-def _grown(inspection: Inspection) -> ModuleNode:
+def _module_tree(inspection: Inspection) -> ModuleNode:
     anatomy = inspection.anatomy
     if anatomy is None:
         tensors = inspection.checkpoint.state_dict

@@ -1,4 +1,4 @@
-"""A network's modules and tensors as a tree of lines: numbers summed, long networks folded."""
+"""A network's modules and tensors as the lines of a tree; the deeper levels of long networks are folded."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class TensorLeaf:
 
     Attributes:
         path: its full name.
-        shape: its sizes.
+        shape: of the tensor.
         blocks: how many scale-invariant rows it has; None if that is not known.
-        reason: why it has blocks or has none.
+        reason: why it has blocks, or none.
     """
 
     path: str
@@ -29,18 +29,18 @@ class TensorLeaf:
 
     @property
     def numbers(self) -> int:
-        """How many numbers it holds."""
+        """The number of its entries."""
         return math.prod(self.shape)
 
 
 @dataclass
 class ModuleNode:
-    """A module, by the names of its tensors.
+    """A module, as the names of tensors show it.
 
     Attributes:
         name: the last part of its name.
         kind: its class, if it is known.
-        branches: its modules.
+        branches: the modules in it.
         leaves: its own tensors.
     """
 
@@ -63,11 +63,11 @@ class TreeLine:
     """One line of a tree.
 
     Attributes:
-        guides: what is tree_lines before the name.
-        name: of the tensor or module, below the one above.
+        guides: the lines that are drawn before the name.
+        name: of the tensor or module, without that of the module around it.
         kind: the class of a module, if it is known.
         leaves: the tensors that it stands for.
-        simple: whether they are one tensor, or those of a module without modules.
+        simple: whether it is a tensor, or a module without modules.
     """
 
     guides: str
@@ -78,11 +78,15 @@ class TreeLine:
 
 
 def module_tree(tensors: Mapping[str, TensorLeaf], kinds: Mapping[str, str]) -> ModuleNode:
-    """The tree of tensors by the dots in their names.
+    """The tree of tensors, made from the dots in their names.
 
     Args:
         tensors: by their full names.
-        kinds: the class of each module, by its full name; empty where they are not known.
+        kinds: the class of each module by its full name, as far as it is known.
+
+    >>> root = module_tree({"layer.weight": TensorLeaf("layer.weight", (2, 3))}, {"layer": "Linear"})
+    >>> [(line.name, line.kind, line.leaves[0].shape) for line in tree_lines(root, every=False)]
+    [('layer', 'Linear', (2, 3))]
     """
     root = ModuleNode("")
     for name, leaf in tensors.items():
@@ -101,7 +105,13 @@ def module_tree(tensors: Mapping[str, TensorLeaf], kinds: Mapping[str, str]) -> 
 
 
 def tree_lines(root: ModuleNode, every: bool) -> list[TreeLine]:
-    """The lines of a tree: all modules and tensors, or modules down to the deepest level that keeps them few."""
+    """The lines of a tree.
+
+    Args:
+        root: of :func:`module_tree`.
+        every: all modules and tensors; otherwise modules down to the deepest level at which there are at most
+            ``FOLDED`` lines.
+    """
     if every:
         return list(_lines(root, math.inf))
     shown = list(_lines(root, 1))

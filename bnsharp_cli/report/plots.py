@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -16,9 +17,10 @@ _FORMATS = ("png", "svg", "pdf")
 _OURS, _BALL, _MEAN, _INK = "#0b6e4f", "#c1292e", "#e08e45", "#333333"
 
 Curve = Sequence[tuple[float, float]]
+"""Pairs (t, ΔL) along a direction."""
 
 
-def check_format(path: Path) -> None:
+def require_format(path: Path) -> None:
     """Refuse a picture format before anything is measured.
 
     Raises:
@@ -29,11 +31,16 @@ def check_format(path: Path) -> None:
 
 
 def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
-    """Sharpness against a, both axes logarithmic: the classical ones explode, BN-Sharpness is a level line."""
+    """Draw sharpness against a, both axes logarithmic: the classical ones explode, BN-Sharpness is a level line.
+
+    Args:
+        path: where to write the picture.
+        report: of the invariance test.
+        title: above the picture.
+    """
     copies = [copy for copy in report.copies if copy.scale is not None]
     scales = [copy.scale or 1.0 for copy in copies]
-    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_axes(title)
     for name, label, colour, marker in (
         ("delta-linf", "δ-L∞ sharpness (classical)", _BALL, "s"),
         ("delta-l2", "δ-L² sharpness (classical)", _MEAN, "^"),
@@ -57,9 +64,6 @@ def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
         xlabel="a: every normalised weight is multiplied by it",
         ylabel="sharpness",
     )
-    axes.set_title(title, loc="left", color=_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, lw=0.6)
     axes.legend(frameon=False)
     save(figure, path)
 
@@ -67,19 +71,35 @@ def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
 def plot_segments(
     path: Path, sharpest: Curve, nodes: Curve, ball: Curve, delta: float, labels: tuple[str, str], title: str
 ) -> None:
-    """The loss change along the sharpest direction, with the quadrature nodes, and along the ball's."""
-    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    """Draw the loss change along the sharpest direction, with the quadrature nodes, and along the ball's.
+
+    Args:
+        path: where to write the picture.
+        sharpest: pairs (t, ΔL) along the sharpest direction.
+        nodes: those of them that the value was computed from.
+        ball: pairs (t, ΔL) along the direction to the ball's maximum.
+        delta: δ.
+        labels: of the two curves.
+        title: above the picture.
+    """
+    figure, axes = new_axes(title)
     axes.axhline(0, color=_INK, lw=0.6)
     axes.plot(*_columns(sharpest, delta), color=_OURS, lw=2, label=labels[0])
     axes.plot(*_columns(nodes, delta), "o", color=_OURS, ms=4, label="quadrature nodes")
     axes.plot(*_columns(ball, delta), color=_BALL, lw=1.4, label=labels[1])
     axes.set(xlabel=f"t / δ, δ = {delta:g}", ylabel="L(θ + tv) − L(θ)")
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
+def new_axes(title: str) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in the style of all pictures."""
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
     axes.set_title(title, loc="left", color=_INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
-    axes.legend(frameon=False)
-    save(figure, path)
+    return figure, axes
 
 
 def _columns(curve: Curve, delta: float) -> tuple[list[float], list[float]]:

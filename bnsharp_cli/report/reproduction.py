@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.report.plots import save
+from bnsharp_cli.report.plots import new_axes, save
+from bnsharp_cli.report.terminal import ResultConsole
 from bnsharp_cli.training.paper_experiments import Cell
 
 AccuracyCurve = Sequence[float]
@@ -48,11 +47,11 @@ class MeanAndError:
 
 @dataclass(frozen=True)
 class Row:
-    """One cell with the results of its seeds.
+    """A cell of an experiment with the results of its seeds.
 
     Attributes:
-        cell: what was run.
-        results: of each seed that is done.
+        cell: the training and the paper's number.
+        results: one for each seed that is done.
     """
 
     cell: Cell
@@ -81,8 +80,8 @@ class Row:
 _WEAK = {"below-resolution", "iteration-limit"}
 
 
-def print_reproduction(out: Console, rows: Sequence[Row], notes: Sequence[str]) -> None:
-    """A row a cell: mean ± standard error over the seeds, and the paper's number."""
+def print_reproduction(out: ResultConsole, rows: Sequence[Row], notes: Sequence[str]) -> None:
+    """Print a row for each cell, with mean ± standard error over the seeds and the paper's number, then the notes."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     several = len({row.cell.data for row in rows}) > 1
     for heading in ("", *(["data"] if several else [])):
@@ -105,7 +104,7 @@ def print_reproduction(out: Console, rows: Sequence[Row], notes: Sequence[str]) 
     out.print(table)
     out.print()
     for note in notes:
-        out.print(Text(note))
+        out.say(note)
 
 
 def _spread(spread: MeanAndError | None, digits: int) -> str:
@@ -131,15 +130,17 @@ def _short(count: int) -> str:
 
 
 def plot_curves(path: Path, curves: Mapping[str, AccuracyCurve], title: str) -> None:
-    """Test accuracy in percent after each epoch, a line a cell."""
-    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    """Draw the test accuracy of each cell, epoch by epoch.
+
+    Args:
+        path: where to write the picture.
+        curves: by the names of the cells.
+        title: above the picture.
+    """
+    figure, axes = new_axes(title)
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, label=name, lw=1.4)
     axes.set(xlabel="epoch", ylabel="test accuracy, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(title, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
     save(figure, path)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.errors import spelt
+from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.surface.cost import Cost
@@ -29,40 +28,47 @@ MEANINGS = {
 }
 
 
-class _Console(Console):
+class ResultConsole(Console):
+    """A console on stdout that prints user strings as they are, and spells the arguments that sentences name.
+
+    Args:
+        spelling: how an argument is written, from its name in Python.
+    """
+
     def __init__(self, spelling: Callable[[str], str]) -> None:
         super().__init__(highlight=False, markup=False, soft_wrap=False)
         self._spelling = spelling
 
-    def print(self, *objects: Any, **how: Any) -> None:
-        """As rich does; arguments in texts, as :func:`~bnsharp_cli.errors.named` marks them, are spelt."""
-        for text in objects:
-            if isinstance(text, Text):
-                text.plain = spelt(text.plain, self._spelling)
-        super().print(*objects, **how)
+    def sentence(self, words: str, style: str = "") -> Text:
+        """The words as a text, with every argument in them, as :func:`~bnsharp_cli.errors.named` marks it, spelt."""
+        return Text(spelt(words, self._spelling), style)
+
+    def say(self, words: str) -> None:
+        """Print a sentence on lines of its own."""
+        self.print(self.sentence(words))
 
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the caller, who knows the exit code."""
         raise BrokenPipeError
 
 
-def console(spelling: Callable[[str], str] = str) -> Console:
-    """A console on stdout that leaves user strings alone.
+def console(spelling: Callable[[str], str] = str) -> ResultConsole:
+    """A console on stdout.
 
     Args:
         spelling: how an argument is written; by its name in Python if this is left out.
     """
-    return _Console(spelling)
+    return ResultConsole(spelling)
 
 
-def print_subject(out: Console, lines: Sequence[str]) -> None:
+def print_subject(out: ResultConsole, lines: Sequence[str]) -> None:
     """What was measured, one fact a line."""
     for line in lines:
-        out.print(Text(line))
+        out.say(line)
     out.print()
 
 
-def print_measurements(out: Console, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
+def print_measurements(out: ResultConsole, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
     """One row a measurement, then what each means and how it came about.
 
     Args:
@@ -88,16 +94,16 @@ def print_measurements(out: Console, measurements: Sequence[Measurement], every_
     out.print(table)
     out.print()
     for name in dict.fromkeys(measurement.name for measurement in measurements):
-        out.print(Text(f"{name}: {MEANINGS[name]}"))
+        out.say(f"{name}: {MEANINGS[name]}")
     for status in dict.fromkeys(measurement.status for measurement in measurements):
-        out.print(Text(f"{status.value}: {status.marked_meaning}"))
+        out.say(f"{status.value}: {status.marked_meaning}")
     for measurement in measurements:
         if measurement.name.startswith("bn"):
             sentences = [regime(measurement), spread(measurement), "" if every_sample else sampled(measurement)]
             for sentence in filter(None, sentences):
-                out.print(Text(sentence))
+                out.say(sentence)
     if every_sample:
-        out.print(Text("measured on the whole split: no sampling error"))
+        out.say("measured on the whole split: no sampling error")
 
 
 def regime(measurement: Measurement) -> str:
@@ -127,18 +133,18 @@ def sampled(measurement: Measurement) -> str:
     """One line on what more samples would change."""
     sampling, delta = measurement.details["sampling"], measurement.details["delta"]
     if sampling is None or measurement.status is Status.BELOW_RESOLUTION:
-        return f"δ = {delta:g}: what more samples would change was not judged; --uncertainty full does"
+        return f"δ = {delta:g}: what more samples would change was not judged; {named('uncertainty')} full does"
     ends = sorted((sampling["cross_fitted"], measurement.value))
     hull = f"δ = {delta:g}: more samples would give between {ends[0]:.3g} and {ends[1]:.3g}"
     if sampling["exponent"] is None or sampling["exponent"] > _SAMPLE_BOUND:
         return hull
     return (
         f"{hull}; the value falls like samples^{sampling['exponent']:.2f}: "
-        "it measures the sample as much as the network; use --samples all"
+        f"it measures the sample as much as the network; use {named('samples')} all"
     )
 
 
-def print_invariance(out: Console, report: InvarianceReport) -> None:
+def print_invariance(out: ResultConsole, report: InvarianceReport) -> None:
     """One row a copy, the (γ, β) copy, the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("copy")
@@ -149,15 +155,15 @@ def print_invariance(out: Console, report: InvarianceReport) -> None:
     out.print(table)
     out.print()
     bounded = [copy for copy in report.copies if copy.lower_bound is not None]
-    out.print(Text("loss drift: |L(copy) − L|, with ε per channel; stored ε: the same with ε as stored."))
+    out.say("loss drift: |L(copy) − L|, with ε per channel; stored ε: the same with ε as stored.")
     for copy in bounded[-1:]:
         layer = "" if copy.lower_bound is None else copy.lower_bound[0]
-        out.print(Text(f"bound: Theorem 3.1's lower bound on δ-L∞; on {copy.name} the ball holds {layer} = 0."))
+        out.say(f"bound: Theorem 3.1's lower bound on δ-L∞; on {copy.name} the ball holds {layer} = 0.")
     if report.gamma_beta is not None:
         out.print()
-        out.print(Text(gamma_beta_sentence(report.gamma_beta, report.reference)))
+        out.say(gamma_beta_sentence(report.gamma_beta, report.reference))
     out.print()
-    out.print(Text(report.marked_verdict, style="bold green" if report.invariant else "bold red"))
+    out.print(out.sentence(report.marked_verdict, "bold green" if report.invariant else "bold red"))
 
 
 def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
@@ -166,12 +172,14 @@ def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
     extended = copy.measures["bn-extended"].value / copy.measures["bn-extended-original"].value - 1
     return (
         f"Not covered by T_a: (γ, β) scaled by {copy.scale:g} where the next norm undoes it (loss drift "
-        f"{copy.loss_drift:.1e}) multiplies BN-Sharpness as published by {paper:.3g}; with --partition extended, "
-        f"which is this tool's addition to the paper, it changes by {extended:.1e}."
+        f"{copy.loss_drift:.1e}) multiplies BN-Sharpness as published by {paper:.3g}; with "
+        f"{named('partition')} extended, which is this tool's addition to the paper, it changes by {extended:.1e}."
     )
 
 
-def print_checks(out: Console, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool) -> None:
+def print_checks(
+    out: ResultConsole, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool
+) -> None:
     """One line a check, the verdict last."""
     styles: Mapping[bool | None, tuple[str, str]] = {
         True: ("PASS", "green"),
@@ -180,8 +188,8 @@ def print_checks(out: Console, checks: Sequence[tuple[str, bool | None, str]], v
     }
     for name, outcome, sentence in checks:
         word, style = styles[outcome]
-        out.print(Text.assemble((word, style), f"  {name:<11} {sentence}"))
-    out.print(Text(verdict, style="bold green" if passed else "bold red"))
+        out.print(Text.assemble((word, style), out.sentence(f"  {name:<11} {sentence}")))
+    out.print(out.sentence(verdict, "bold green" if passed else "bold red"))
 
 
 def number(value: float) -> str:

@@ -166,11 +166,13 @@ def test_options_that_cannot_be_meant_are_refused_before_training(tmp_path: Path
         BNSharpnessCallback([], every_n_epochs=0)
     with pytest.raises(UsageError, match="There is no option delt"):
         BNSharpnessCallback([], delt=1)
-    with pytest.raises(UsageError, match="--delta"):
+    with pytest.raises(UsageError, match="delta: expected"):
         BNSharpnessCallback([], delta=-1)
     module = Classifier()
     with pytest.raises(UsageError, match="at least one"):
         Run(tmp_path, BNSharpnessCallback([]), module)
+    with pytest.raises(UsageError, match=r"network: expected a submodule: .*, found 'nothing'"):
+        Run(tmp_path, BNSharpnessCallback([], network="nothing"), module)
     assert module.modes == []
 
 

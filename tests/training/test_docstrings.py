@@ -9,19 +9,22 @@ import pkgutil
 
 import pytest
 
+import bnsharp_cli.integrations
 import bnsharp_cli.report
 import bnsharp_cli.training
 from bnsharp_cli.training.registry import TRAINING_RULES
 
 MODULES = [
     module.name
-    for package in (bnsharp_cli.training, bnsharp_cli.report)
+    for package in (bnsharp_cli.training, bnsharp_cli.report, bnsharp_cli.integrations)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name: str) -> None:
+    if name.endswith(".lightning"):
+        pytest.importorskip("lightning", reason="the extra of its name")
     assert not doctest.testmod(importlib.import_module(name)).failed
 
 
