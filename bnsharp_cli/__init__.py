@@ -1,26 +1,96 @@
-"""bnsharp: how sharp the minimum is that a trained network sits in."""
+"""bnsharp: how sharp the minimum is that a trained network sits in.
+
+    import bnsharp_cli
+
+    result = bnsharp_cli.measure(model, batches, delta=1e-3)
+
+Everything that a program needs is here. Each name is imported when it is first used, since torch costs seconds.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnsharp_cli.api import find_blocks, measure, rescale_test
-    from bnsharp_cli.measurement.measures.measurement import Measurement
+    from bnsharp_cli.errors import (
+        BnsharpError,
+        CheckpointRefusedError,
+        DataRefusedError,
+        InternalError,
+        NotMeasurableError,
+        UsageError,
+    )
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
+    from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
+    from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
+    from bnsharp_cli.measurement.measures.options import MeasureOptions
+    from bnsharp_cli.measurement.surface.cost import Cost
+    from bnsharp_cli.training.entropy_sgd import EntropySgd
+    from bnsharp_cli.training.registry import EntropySgdOptions, SamOptions, SgdsOptions
+    from bnsharp_cli.training.sam import Asam, Sam
+    from bnsharp_cli.training.sgds import Sgds
 
 __version__ = "0.1.0"
-__all__ = ["Measurement", "__version__", "find_blocks", "measure", "rescale_test"]
+__all__ = [
+    "Asam",
+    "Blocks",
+    "BnsharpError",
+    "CheckpointRefusedError",
+    "CopyReport",
+    "Cost",
+    "DataRefusedError",
+    "EntropySgd",
+    "EntropySgdOptions",
+    "InternalError",
+    "InvarianceReport",
+    "MeasureOptions",
+    "Measurement",
+    "NotMeasurableError",
+    "Sam",
+    "SamOptions",
+    "Search",
+    "Sgds",
+    "SgdsOptions",
+    "Status",
+    "Uncertainty",
+    "UsageError",
+    "__version__",
+    "find_blocks",
+    "measure",
+    "rescale_test",
+]
+
+_MODULES = {
+    "api": ("find_blocks", "measure", "rescale_test"),
+    "errors": (
+        "BnsharpError",
+        "CheckpointRefusedError",
+        "DataRefusedError",
+        "InternalError",
+        "NotMeasurableError",
+        "UsageError",
+    ),
+    "measurement.blocks.blocks": ("Blocks",),
+    "measurement.invariance.invariance_report": ("CopyReport", "InvarianceReport"),
+    "measurement.measures.measurement": ("Measurement", "Search", "Status", "Uncertainty"),
+    "measurement.measures.options": ("MeasureOptions",),
+    "measurement.surface.cost": ("Cost",),
+    "training.entropy_sgd": ("EntropySgd",),
+    "training.registry": ("EntropySgdOptions", "SamOptions", "SgdsOptions"),
+    "training.sam": ("Asam", "Sam"),
+    "training.sgds": ("Sgds",),
+}
+"""Where the names are, for :func:`__getattr__`; a test holds it against the imports above."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import the interface on first use: torch costs seconds, ``bnsharp --help`` must not."""
-    if name in {"Measurement", "find_blocks", "measure", "rescale_test"}:
-        from bnsharp_cli import api
-
-        return getattr(api, name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"bnsharp_cli.{module}"), name)
     raise AttributeError(f"module 'bnsharp_cli' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    """What a notebook completes."""
     return sorted(__all__)

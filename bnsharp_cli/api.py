@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
@@ -19,8 +19,7 @@ from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface import adapters
-from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, takes_tensor
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Stream
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
@@ -183,7 +182,7 @@ def _surface(
         yield LossSurface.of(
             module,
             batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(criterion, f"'{adapters.named(criterion)}'", place),
+            CheckedCriterion(criterion, f"'{criterion_name(criterion)}'", place),
             batch_statistics=bn == "batch",
             dtype=torch.float64 if options.precision == "float64" else torch.float32,
             device=place,
@@ -198,7 +197,8 @@ def _bare(model: nn.Module) -> nn.Module:
     parameters = list(model.parameters())
     if not parameters or any(parameter.is_meta for parameter in parameters):
         what = "has parameters without values" if parameters else "has no parameters"
-        raise UsageError(f"model: {type(model).__name__} {what}.", "Pass a network with weights.")
+        reason = f"{named('model')}: {type(model).__name__} {what}."
+        raise UsageError(reason, "Pass a network with weights.", argument="model", expected="weights", found=model)
     return model
 
 

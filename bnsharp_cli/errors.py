@@ -134,8 +134,8 @@ class NotMeasurableError(BnsharpError):
 class SharedError(BnsharpError):
     """What one of several processes failed with, known to all of them (exit as that one)."""
 
-    def __init__(self, reason: str, remedy: str, exit_code: int) -> None:
-        super().__init__(reason, remedy)
+    def __init__(self, reason: str, remedy: str, exit_code: int, **fields: Any) -> None:
+        super().__init__(reason, remedy, **fields)
         self.exit_code = exit_code
 
 

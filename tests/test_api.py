@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import bnsharp_cli
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.batches import DrawnBatches
+from tests.api_cases import Model, Outputs, Record, X, Y, inputs_and_targets
 from tests.cases import mlp_bn, vectors
 
 
@@ -66,37 +67,6 @@ def test_arguments_that_cannot_be_meant(options: dict[str, object], says: str) -
         bnsharp_cli.measure(mlp_bn(), [])
 
 
-class Outputs(OrderedDict[str, torch.Tensor]):
-    """Like a Hugging Face model's: entries that are attributes too."""
-
-    def __getattr__(self, name: str) -> torch.Tensor:
-        return self[name]
-
-
-@dataclass(frozen=True)
-class Record:
-    """Outputs as a plain record."""
-
-    logits: torch.Tensor
-    note: str = "fine"
-
-
-class Model(nn.Module):
-    """One network with several ways to be called and to answer."""
-
-    def __init__(self, answer: Callable[[torch.Tensor], Any] = lambda y: y) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.hidden, self.norm, self.last = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
-        self.dropout = nn.Dropout()
-        self.answer = answer
-
-    def forward(self, x: torch.Tensor | None = None, mask: torch.Tensor | None = None, values: Any = None) -> Any:
-        x = values if x is None else x
-        x = x if mask is None else x * mask
-        return self.answer(self.last(self.dropout(torch.relu(self.norm(self.hidden(x))))))
-
-
 ANSWERS: dict[str, Callable[[torch.Tensor], Any]] = {
     "tensor": lambda y: y,
     "logits": lambda y: Outputs(hidden=y.exp(), logits=y),
@@ -104,11 +74,6 @@ ANSWERS: dict[str, Callable[[torch.Tensor], Any]] = {
     "record": Record,
     "tuple": lambda y: (y, y.exp()),
 }
-
-
-def inputs_and_targets() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(48, 4, generator=generator), torch.randint(3, (48,), generator=generator)
 
 
 BATCHES: dict[str, Callable[[torch.Tensor, torch.Tensor], Any]] = {
@@ -197,43 +162,6 @@ def test_wrappers_are_taken_off() -> None:
         assert bnsharp_cli.measure(wrapped, [inputs_and_targets()]).value == expected.value
 
 
-X, Y = inputs_and_targets()
-
-
-@pytest.mark.parametrize(
-    ("model", "batches", "says"),
-    [
-        (Model(), (X, Y), r"expected \(inputs, targets\) in each batch, found a Tensor"),
-        (Model(), X, "expected a list or a loader, found a Tensor"),
-        (Model(), {"values": X, "labels": Y}, "expected a list or a loader, found a dict"),
-        (Model(), 3, "expected a list or a loader, found a int"),
-        (Model(), [(X, Y, Y)], r"expected \(inputs, targets\) in each batch, found 3 entries"),
-        (Model(), [{"values": X}], r"no targets in \{values\}, expected one of labels"),
-        (Model(), [("text", Y)], "no tensor in a str"),
-        (Model(), [(X.sum(), Y)], "found a single number"),
-        (nn.ReLU(), [(X, Y)], "ReLU has no parameters"),
-        (Model().to("meta"), [(X, Y)], "Model has parameters without values"),
-        ("model", [(X, Y)], "expected a torch.nn.Module, found a str"),
-        (Model(lambda y: {"a": y, "b": y}), [(X, Y)], "a dict of a, b, which has no logits and no out"),
-    ],
-)
-def test_what_cannot_be_measured_is_said_in_a_line(model: Any, batches: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        bnsharp_cli.measure(model, batches)
-
-
-def test_criteria_that_are_no_loss() -> None:
-    for criterion, says in (
-        (None, "expected a function"),
-        (nn.CrossEntropyLoss(reduction="none"), r"returned a tensor of shape \(48,\)"),
-        (lambda o, t: o.detach().sum().item(), "returned a float"),
-        (lambda o, t: (o.argmax(1) == t).double().mean(), "not differentiable"),
-        (lambda o, t: o.square().mean() * torch.rand(()), "two losses for the same outputs"),
-    ):
-        with pytest.raises(UsageError, match=says):
-            bnsharp_cli.measure(Model(), [(X, Y)], criterion)
-
-
 def test_a_model_that_keeps_a_graph_says_what_to_do() -> None:
     model = Model()
     expected = bnsharp_cli.measure(model, [(X, Y)]).value
@@ -242,11 +170,6 @@ def test_a_model_that_keeps_a_graph_says_what_to_do() -> None:
     model.losses = [model(X).sum()]
     with pytest.raises(UsageError, match="cannot be copied"):
         bnsharp_cli.measure(model, [(X, Y)])
-
-
-def test_unknown_options_are_named() -> None:
-    with pytest.raises(UsageError, match="There is no option delt"):
-        bnsharp_cli.measure(Model(), [(X, Y)], delt=1e-3)
 
 
 def test_a_measurement_prints_on_a_line_and_as_a_table() -> None:
@@ -259,9 +182,34 @@ def test_a_measurement_prints_on_a_line_and_as_a_table() -> None:
     assert {"measure", "rescale_test", "Measurement"} <= set(dir(bnsharp_cli))
 
 
+def test_the_package_shows_what_a_program_needs_and_nothing_else() -> None:
+    assert dir(bnsharp_cli) == sorted(bnsharp_cli.__all__) == [
+        "Asam", "Blocks", "BnsharpError", "CheckpointRefusedError", "CopyReport", "Cost", "DataRefusedError",
+        "EntropySgd", "EntropySgdOptions", "InternalError", "InvarianceReport", "MeasureOptions", "Measurement",
+        "NotMeasurableError", "Sam", "SamOptions", "Search", "Sgds", "SgdsOptions", "Status", "Uncertainty",
+        "UsageError", "__version__", "find_blocks", "measure", "rescale_test",
+    ]  # fmt: skip
+    for name in bnsharp_cli.__all__:
+        assert getattr(bnsharp_cli, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'sharpness'"):
+        _ = bnsharp_cli.sharpness
+
+
+def test_type_checkers_see_what_is_imported_on_first_use() -> None:
+    tree = ast.parse(Path(bnsharp_cli.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        (node.module, alias.name) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    found = {(f"bnsharp_cli.{module}", name) for module, names in bnsharp_cli._MODULES.items() for name in names}
+    assert seen == found
+    assert {name for _, name in seen} == {*bnsharp_cli.__all__} - {"__version__"}
+
+
 def test_the_package_itself_is_light() -> None:
     code = (
-        "import bnsharp_cli, sys; assert 'torch' not in sys.modules; bnsharp_cli.measure; assert 'torch' in sys.modules"
+        "import bnsharp_cli, sys; bnsharp_cli.MeasureOptions, bnsharp_cli.UsageError, bnsharp_cli.SgdsOptions;"
+        "assert 'torch' not in sys.modules; bnsharp_cli.measure; assert 'torch' in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -1,7 +1,7 @@
-"""Search for the sharpest direction (Eq. 12), several side by side; the rules are in ``core.search_rules``.
+"""Search for the sharpest direction (Eq. 12), several searches side by side; the rules are in ``core.search_rules``.
 
-A rule asks for what it needs of the objective, and is told; so the questions of several searches can be answered in
-one go.
+A rule is a generator: it asks a question about the objective and is sent the answer. So the driver can collect the
+questions of several searches and have them answered in one go.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Landscape(Protocol):
 
 @dataclass(frozen=True)
 class Question:
-    """What a search wants to know at u.
+    """A question of a search about the objective at u.
 
     Attributes:
         wanted: the ``value`` of F^{1/p}; its ``gradient`` in u with the value; or a function of the rule's own.
@@ -150,7 +150,7 @@ class SearchState:
 
 
 Step = Generator[Question, Evaluation, SearchState]
-"""One step of a search: asks, is told, and returns the next state."""
+"""One step of a search: it yields questions, is sent their answers, and returns the next state."""
 
 
 class SearchRule(OptionRecord, ABC):
@@ -188,27 +188,40 @@ def search(
     objective: Objective,
     starts: Iterable[Point],
     iterations: int,
-    enough: float = CONVERGED,
-    least: float = 0.0,
+    gap_tolerance: float = CONVERGED,
+    least_gain: float = 0.0,
 ) -> list[SearchState]:
-    """Run ``rule`` from each of ``starts``, for at most ``iterations`` steps, side by side.
+    """Run ``rule`` from each of ``starts``, side by side.
 
-    A monotone rule stops after the step at which the gap is at most ``enough``, or when ``PATIENCE`` steps gained no
-    more than the share ``least``, and answers with the best u it saw; the others answer with their last iterate.
-    Unless the search settled, its last iterate is evaluated.
+    A monotone rule answers with the best u that it saw, any other with its last u. The last u is evaluated too, unless
+    the search settled before.
+
+    Args:
+        rule: takes a search from one state to the next.
+        objective: answers the questions of the rule.
+        starts: u, one for each search.
+        iterations: the largest number of steps.
+        gap_tolerance: a monotone rule takes its last step where the gap is at most this.
+        least_gain: a monotone rule stops when ``PATIENCE`` steps gained no more than this share of the value.
+
+    Returns:
+        Where each search ended, in the order of the starts.
     """
-    climbs = [_climb(rule, objective.spheres, SearchState(start, start), iterations, enough, least) for start in starts]
+    climbs = [
+        _climb(rule, objective.spheres, SearchState(start, start), iterations, gap_tolerance, least_gain)
+        for start in starts
+    ]
     outcomes: dict[int, SearchState] = {}
     questions = {index: next(climb) for index, climb in enumerate(climbs)}
     while questions:
-        questions = _told(climbs, [*questions], objective.answers([*questions.values()]), outcomes)
+        questions = _next_questions(climbs, [*questions], objective.answers([*questions.values()]), outcomes)
     return [outcomes[index] for index in range(len(climbs))]
 
 
-def _told(
+def _next_questions(
     climbs: Sequence[Step], asking: Sequence[int], answers: list[Evaluation], outcomes: dict[int, SearchState]
 ) -> dict[int, Question]:
-    """What those who asked want to know next; who asks nothing more has an outcome. Answers are let go one by one."""
+    """Send each search that asked its answer; it asks again, or its outcome is stored. Answers are freed one by one."""
     questions = {}
     answers.reverse()
     for index in asking:
@@ -220,18 +233,18 @@ def _told(
 
 
 def _climb(
-    rule: SearchRule, spheres: Spheres, state: SearchState, iterations: int, enough: float, least: float
+    rule: SearchRule, spheres: Spheres, state: SearchState, iterations: int, gap_tolerance: float, least_gain: float
 ) -> Step:
-    """One search; it asks at least once."""
+    """One search from start to end; it asks at least one question."""
     for _ in range(iterations):
         state = yield from rule.step(state, spheres)
-        if rule.monotone and (state.gap <= enough or _stalled(state.values, least)):
+        if rule.monotone and (state.gap <= gap_tolerance or _stalled(state.values, least_gain)):
             break
     if state.settled:
         return state
     return state.seen(state.ahead or (yield Question("value", state.coordinates)))
 
 
-def _stalled(values: tuple[float, ...], least: float) -> bool:
+def _stalled(values: tuple[float, ...], least_gain: float) -> bool:
     earlier = values[:-PATIENCE]
-    return bool(earlier) and max(values) < (1 + least) * max(earlier)
+    return bool(earlier) and max(values) < (1 + least_gain) * max(earlier)

@@ -13,7 +13,7 @@ from scipy.interpolate import KroghInterpolator, PchipInterpolator
 Differences = Callable[[Sequence[float]], Sequence[float]]
 """From parameters t to ΔL(t) = L(θ + tv) − L(θ)."""
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 _GRID, _COARSE_GRID = (
     np.concatenate([[-1.0], (2 * np.arange(cells) + 1) / cells - 1, [1.0]]) for cells in (16384, 1024)
@@ -35,30 +35,30 @@ _HIGHEST = 100.0
 
 
 class Estimate(NamedTuple):
-    """The p-mean of an interpolant, and how far that of ΔL may lie from it."""
+    """The p-mean of an interpolant of ΔL, and an estimate of its distance from the p-mean of ΔL."""
 
     value: float
     error: float
 
     def within(self, rtol: float) -> bool:
-        """Whether more losses are of no use: the error is small, or the value is no number."""
+        """Whether more losses would not help: the error is small, or the value is not finite."""
         return self.error <= rtol * self.value or not math.isfinite(self.value)
 
 
 class Losses:
-    """ΔL/δ at fractions s = t/δ, evaluated once each, in the order in which they came; s = 0 first."""
+    """ΔL/δ at fractions s = t/δ, each evaluated once. They keep their order of evaluation; s = 0 is the first."""
 
     def __init__(self, differences: Differences, delta: float, known: Mapping[float, float]) -> None:
         self._differences, self._delta = differences, delta
         self._changes = {0.0: 0.0, **{round(t / delta, 12): change for t, change in known.items()}}
 
     def __len__(self) -> int:
-        """Without s = 0."""
+        """The number of losses, without s = 0."""
         return len(self._changes) - 1
 
     @property
     def fractions(self) -> list[float]:
-        """Every s, as it came."""
+        """Every s, in the order of evaluation."""
         return list(self._changes)
 
     def at(self, fractions: Sequence[float]) -> list[float]:
@@ -70,13 +70,13 @@ class Losses:
         values = self._differences([self._delta * s for s in fractions]) if fractions else []
         self._changes.update(zip(fractions, map(float, values), strict=True))
 
-    def mean(self, curve: Array, power: float) -> float:
-        """The p-mean of a curve through them on the fine grid; for p = ∞ they count themselves."""
+    def mean(self, curve: FloatArray, power: float) -> float:
+        """The p-mean of a curve through the losses on the fine grid; for p = ∞ the losses themselves count too."""
         value = norm(curve, power)
         return max(value, *map(abs, self.at(self.fractions))) if math.isinf(power) else value
 
     def nodes(self) -> tuple[tuple[float, float], ...]:
-        """All of them, as (t, ΔL), t increasing."""
+        """All losses as (t, ΔL), t increasing."""
         return tuple((self._delta * s, change) for s, change in sorted(self._changes.items()))
 
 
@@ -94,21 +94,21 @@ class Polynomial:
 
     @property
     def converging(self) -> bool:
-        """Whether the last pair changed much less than the one before, as far as that is known."""
+        """Whether the last pair of losses changed the curve much less than the pair before; True while unknown."""
         return self._before == 0 or self._changed < _FALL * self._before
 
     def estimate(self) -> Estimate:
-        """After one more pair."""
+        """The estimate after one more pair of losses."""
         coarse, self._curve = self._curve, self._through(self._losses.fractions)
         self._before, self._changed = self._changed, _CAUTION * norm(self._curve - coarse, self._power)
         value, memory = self._losses.mean(self._curve, self._power), max(_BEFORE, 2 - self._power)
         return Estimate(value, max(self._changed, memory * self._before) + _SUMMATION * value)
 
-    def _through(self, fractions: list[float]) -> Array:
+    def _through(self, fractions: list[float]) -> FloatArray:
         values = self._losses.at(fractions)
         if self._slope is not None:
             fractions, values = [0.0, *fractions], [0.0, self._slope, *values[1:]]
-        curve: Array = KroghInterpolator(fractions, values)(_GRID)
+        curve: FloatArray = KroghInterpolator(fractions, values)(_GRID)
         return curve
 
 
@@ -125,7 +125,7 @@ class Piecewise:
         self._fractions = self._size = self._highest = np.zeros(0)
 
     def estimate(self) -> Estimate:
-        """With the losses that there are."""
+        """The estimate from all losses so far."""
         self._fractions = np.sort(self._losses.fractions)
         values = np.array(self._losses.at(self._fractions.tolist()))
         if not np.isfinite(values).all():
@@ -141,20 +141,20 @@ class Piecewise:
         return Estimate(value, max(highest - middle, middle - lowest) + _SUMMATION * value)
 
     def doubtful(self, count: int) -> list[float]:
-        """The middles of the intervals between neighbours that have the largest part in the last error."""
+        """The middles of the intervals between neighbours that contribute most to the last error."""
         power, largest = min(self._power, _HIGHEST), float(self._highest.max()) or 1.0
         shares = (self._highest / largest) ** power - (self._size / largest) ** power
         parts = np.bincount(np.searchsorted(self._fractions[1:-1], _COARSE_GRID), shares, len(self._fractions) - 1)
         middles = (self._fractions[1:] + self._fractions[:-1]) / 2
         return [float(middles[index]) for index in np.argsort(-parts, kind="stable")[:count]]
 
-    def _through(self, values: Array, grid: Array, left_out: int | None = None) -> Array:
+    def _through(self, values: FloatArray, grid: FloatArray, left_out: int | None = None) -> FloatArray:
         kept = np.arange(len(values)) != left_out
-        curve: Array = PchipInterpolator(self._fractions[kept], values[kept])(grid)
+        curve: FloatArray = PchipInterpolator(self._fractions[kept], values[kept])(grid)
         return curve
 
 
-def norm(curve: Array, power: float) -> float:
+def norm(curve: FloatArray, power: float) -> float:
     """(∫_{−1}^{1} |curve|^p ds)^{1/p} by the midpoint rule; the largest for p = ∞."""
     sizes = np.abs(curve)
     largest = float(sizes.max())

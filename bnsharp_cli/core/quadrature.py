@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import roots_jacobi
 
-from bnsharp_cli.core.interpolants import Array, Differences, Estimate, Losses, Piecewise, Polynomial
+from bnsharp_cli.core.interpolants import Differences, Estimate, FloatArray, Losses, Piecewise, Polynomial
 
 MAX_NODES = 12
 """Losses along one segment, by default: then the whole measure stays within 21 forwards."""
@@ -74,7 +74,7 @@ def segment_mean(
 
 
 def _interpolated(losses: Losses, power: float, slope: float | None, rtol: float, max_nodes: int) -> Estimate:
-    """By a polynomial, or piecewise where that is found to be better."""
+    """The estimate by a polynomial, or by a piecewise interpolant where that has the smaller error."""
     pairs = symmetric_pairs(power, losses.fractions)
     losses.evaluate([s for _ in range((_FIRST_NODES + 1 - len(losses)) // 2) for s in next(pairs)])
     polynomial, piecewise = Polynomial(losses, power, slope), Piecewise(losses, power)
@@ -92,7 +92,7 @@ def _interpolated(losses: Losses, power: float, slope: float | None, rtol: float
 
 
 def _refined(piecewise: Piecewise, estimate: Estimate, losses: Losses, rtol: float, max_nodes: int) -> Estimate:
-    """The piecewise interpolant's answer with as many losses as it needs, or may have."""
+    """The estimate by the piecewise interpolant, with more losses until it is accurate or ``max_nodes`` are used."""
     while not estimate.within(rtol) and len(losses) < max_nodes:
         losses.evaluate(piecewise.doubtful(min(2, max_nodes - len(losses))))
         estimate = piecewise.estimate()
@@ -100,7 +100,7 @@ def _refined(piecewise: Piecewise, estimate: Estimate, losses: Losses, rtol: flo
 
 
 def symmetric_pairs(power: float, known: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """±s: the node of the search's rule, the end, then Leja points of what there is."""
+    """Pairs ±s of new places: the node of the search's Gauss rule, the ends, then Leja points beside all others."""
     taken = {0.0, *map(abs, known)}
     first, _ = gradient_nodes(power, 2)
     for s in (round(float(first[-1]), 12), 1.0):
@@ -114,7 +114,7 @@ def symmetric_pairs(power: float, known: Sequence[float]) -> Iterator[tuple[floa
         yield -s, s
 
 
-def gradient_nodes(power: float, count: int) -> tuple[Array, Array]:
+def gradient_nodes(power: float, count: int) -> tuple[FloatArray, FloatArray]:
     """Nodes s in (−1, 1) and weights of the Gauss rule for ∫_{−1}^{1} |s|^p h(s) ds, h smooth.
 
     Near a point with a gradient |ΔL|^p = |t|^p h(t) with h smooth for every p, so two nodes integrate it with an

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, named
-from bnsharp_cli.measurement.surface.outputs import as_double, converted, correct
+from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
 from bnsharp_cli.training.examples import Examples, evaluation_parts
 
 LossFunction = Callable[[Any, Tensor], Tensor]
@@ -71,8 +72,8 @@ def evaluate(
     with torch.no_grad():
         for batch in examples.batches(processes.own(parts)):
             inputs, targets = (tensor.to(device) for tensor in batch)
-            outputs = converted(as_double, module(inputs))
-            hits, labelled = correct(outputs, targets)
+            outputs = map_tensors(as_float64, module(inputs))
+            hits, labelled = count_correct(outputs, targets)
             own.append((float(criterion(outputs, targets)) * len(targets), int(hits), int(labelled)))
     every = processes.in_order(torch.tensor(own, dtype=torch.float64).reshape(-1, 3).T, len(parts))
     loss, right, counted = (math.fsum(row) for row in every.tolist())

@@ -15,8 +15,8 @@ from torch.nn import functional
 from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.measurement.surface.outputs import converted
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.tensor_trees import map_tensors
 from bnsharp_cli.training.augmentation import Augmentation
 from bnsharp_cli.training.evaluation import LossFunction
 from bnsharp_cli.training.examples import Examples
@@ -150,7 +150,7 @@ class Training:
             "order": self._order.get_state(),
             "precision": self._precision.state_dict(),
         }
-        return {key: converted(lambda tensor: tensor.detach().cpu(), value) for key, value in state.items()}
+        return {key: map_tensors(lambda tensor: tensor.detach().cpu(), value) for key, value in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run with the same options was.

@@ -25,9 +25,10 @@ from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, family
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
-from bnsharp_cli.measurement.surface.outputs import as_double, converted, prediction
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
 from bnsharp_cli.training.evaluation import LossFunction
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
 from bnsharp_cli.training.loop import Training
@@ -166,7 +167,7 @@ def _require_fit(
     """Refuse a network that does not accept the images, and labels that it cannot be compared with."""
     images, labels = next(examples[0].batches([torch.arange(min(2, len(examples[0])))]))
     try:
-        outputs = converted(as_double, module.eval()(images))
+        outputs = map_tensors(as_float64, module.eval()(images))
     except Exception as error:  # a network raises whatever it stumbles over
         raise UsageError(
             f"{arch} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",

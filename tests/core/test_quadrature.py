@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from bnsharp_cli.core.interpolants import Array, Losses, Polynomial
+from bnsharp_cli.core.interpolants import FloatArray, Losses, Polynomial
 from bnsharp_cli.core.quadrature import STABLE_NODES, gradient_nodes, segment_mean, symmetric_pairs
 
-Curve = Callable[[Array], Array]
+Curve = Callable[[FloatArray], FloatArray]
 
 POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 7.5)
 
@@ -138,7 +138,7 @@ def bent(random: np.random.Generator) -> Curve:
     slope, curvature = random.normal(size=2)
     places, kinks = random.uniform(-1, 1, size=(2, random.integers(1, 11)))
 
-    def curve(t: Array) -> Array:
+    def curve(t: FloatArray) -> FloatArray:
         bends = (np.maximum(t[:, None] - places, 0) - np.maximum(-places, 0)) @ kinks
         return slope * t + curvature * t**2 + 2 * bends
 

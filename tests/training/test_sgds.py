@@ -189,7 +189,7 @@ def test_the_search_is_the_meters(steps: int, power: int) -> None:
     surface = LossSurface.of(module, [(X, Y)], dtype=torch.float64)
     objective = objective_at(surface, surface.point(), blocks, MeasureOptions(delta=delta, power=power))
     start = objective.spheres.normalise(objective.gradient)
-    (state,) = search(PowerMethod(), objective, [start], steps, enough=0.0)
+    (state,) = search(PowerMethod(), objective, [start], steps, gap_tolerance=0.0)
     assert list(state.values) == sorted(state.values), "the safeguard acted"
     expected = objective.spheres.to_direction(state.coordinates)
 

@@ -1,4 +1,4 @@
-"""Blocks while they are being found: which rows have one, and how a scaling by ½ and 2 takes it from them again."""
+"""Blocks while they are being found: proposed row by row, and released again where scaling by ½ or 2 refutes them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ FREE = -1
 """The block number of θ_* while blocks are being found; afterwards it is the last one."""
 
 _MOST = 8
-"""Pieces of one tensor that are halved further in search of the rows that are not invariant after all."""
+"""The most pieces of one tensor that are halved further in search of the rows that are not invariant after all."""
 
 
 @dataclass
-class Assignment:
-    """Blocks being found."""
+class BlockAssignment:
+    """The blocks that have been proposed and not refuted so far.
+
+    Attributes:
+        axes: the dimension of each tensor whose slices are its rows.
+        labels: the block of each row of each tensor, (rows,); ``FREE`` for none.
+        count: how many blocks were ever proposed.
+    """
 
     axes: dict[str, int] = field(default_factory=dict)
     labels: dict[str, Tensor] = field(default_factory=dict)
     count: int = 0
 
     @classmethod
-    def free(cls, point: Point) -> Assignment:
-        """No block yet: every row belongs to θ_*."""
+    def free(cls, point: Point) -> BlockAssignment:
+        """No block yet, so that every row belongs to θ_*."""
         lengths = {name: tensor.shape[0] if tensor.ndim else 1 for name, tensor in point.items()}
         return cls(dict.fromkeys(point, 0), {name: torch.full((length,), FREE) for name, length in lengths.items()})
 
@@ -46,7 +52,7 @@ class Assignment:
             labels[torch.isin(labels, torch.tensor(sorted(blocks)))] = FREE
 
     def numbered(self) -> tuple[dict[str, Rows], int]:
-        """Every tensor's rows with blocks 0 … count − 1 and θ_* as block ``count``."""
+        """The rows of every tensor with blocks numbered 0 … count − 1, θ_* being block ``count``; and the count."""
         used = sorted({block for labels in self.labels.values() for block in labels.tolist()} - {FREE})
         number = {block: index for index, block in enumerate(used)} | {FREE: len(used)}
         rows = {
@@ -56,7 +62,7 @@ class Assignment:
         return rows, len(used)
 
 
-def confirm(assignment: Assignment, probe: Probe, first: int = 0) -> set[int]:
+def confirm(assignment: BlockAssignment, probe: Probe, first: int = 0) -> set[int]:
     """Scale every block from number ``first`` on by ½ and by 2; release those whose scaling changes an output.
 
     Returns:
@@ -80,13 +86,13 @@ def confirm(assignment: Assignment, probe: Probe, first: int = 0) -> set[int]:
         for labels in assignment.labels.values():
             own = [block for block in sorted(set(labels.tolist()) - refuted) if block >= first]
             if own and not unchanged(own):
-                refuted.update(_culprits(own, unchanged))
+                refuted.update(_refuted_pieces(own, unchanged))
         assignment.release(refuted)
     return refuted
 
 
-def _culprits(blocks: list[int], unchanged: Callable[[list[int]], bool]) -> list[int]:
-    """Those of ``blocks``, which together change an output, that do so in as small a piece as halving finds."""
+def _refuted_pieces(blocks: list[int], unchanged: Callable[[list[int]], bool]) -> list[int]:
+    """The smallest pieces of ``blocks``, found by halving, whose scaling changes an output."""
     suspects, found = [blocks], []
     while 0 < len(suspects) <= _MOST:
         smaller = []

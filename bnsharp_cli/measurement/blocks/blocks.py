@@ -19,7 +19,14 @@ NO_EFFECT = "no effect on the output"
 
 @dataclass(frozen=True)
 class TensorBlocks:
-    """What was found about one tensor."""
+    """What was found about one tensor.
+
+    Attributes:
+        name: of the parameter.
+        rows: how many it has.
+        invariant: how many of them belong to a scale-invariant block.
+        reason: why, in words.
+    """
 
     name: str
     rows: int

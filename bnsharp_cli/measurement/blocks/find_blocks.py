@@ -10,9 +10,9 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Rows, Spheres, along
-from bnsharp_cli.measurement.blocks.assignment import FREE, Assignment, confirm
+from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, PARTITIONS, Blocks, TensorBlocks
-from bnsharp_cli.measurement.blocks.euler import Euler, Evidence
+from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest
 from bnsharp_cli.measurement.blocks.joint import add_joint_sets
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -47,8 +47,8 @@ def find_partitions(
 ) -> tuple[Blocks, ...]:
     """Several partitions of one network from a single probe; see :func:`find_blocks`."""
     probe = Probe.of(surface, point, seed)
-    euler = Euler.of(probe)
-    assignment = Assignment.free(point)
+    euler = EulerTest.of(probe)
+    assignment = BlockAssignment.free(point)
     for name, tensor in point.items():
         if tensor.ndim > 1:
             _assign_rows(assignment, euler, point, name)
@@ -63,7 +63,7 @@ def find_partitions(
     return tuple(found)
 
 
-def _assign_rows(assignment: Assignment, euler: Euler, point: Point, name: str) -> None:
+def _assign_rows(assignment: BlockAssignment, euler: EulerTest, point: Point, name: str) -> None:
     """Give each row of a weight the finest joint set, with or without its bias, that is invariant."""
     bias = _bias_of(point, name)
     best: tuple[int, list[tuple[list[int], bool]]] = (0, [])
@@ -81,17 +81,17 @@ def _assign_rows(assignment: Assignment, euler: Euler, point: Point, name: str) 
         assignment.add({name: indices, bias: indices} if with_bias and bias else {name: indices})
 
 
-def _assign_numbers(assignment: Assignment, probe: Probe, euler: Euler, name: str) -> None:
+def _assign_numbers(assignment: BlockAssignment, probe: Probe, euler: EulerTest, name: str) -> None:
     """Make blocks of rows of a single number, such as weight norm's g, of which only the sign acts.
 
     Their gradient is zero, so that Euler's theorem cannot tell them from what has no effect; a change of sign can.
     """
-    if probe.places[0].point[name].shape[1:].numel() != 1 or bool((assignment.labels[name] != FREE).any()):
+    if probe.locations[0].point[name].shape[1:].numel() != 1 or bool((assignment.labels[name] != FREE).any()):
         return
-    silent = euler.silent(euler.rows(name)).cpu()
-    flipped = partial(_scaled, name=name, factors=1 - 2 * silent.double())
-    if bool(silent.any()) and not probe.unchanged(flipped):
-        for row in silent.nonzero():
+    without_effect = euler.without_effect(euler.rows(name)).cpu()
+    flipped = partial(_scaled, name=name, factors=1 - 2 * without_effect.double())
+    if bool(without_effect.any()) and not probe.unchanged(flipped):
+        for row in without_effect.nonzero():
             assignment.add({name: row})
 
 
@@ -100,14 +100,14 @@ def _scaled(point: Point, name: str, factors: Tensor) -> Point:
     return {**point, name: tensor * along(factors.to(tensor.device), 0, tensor.ndim)}
 
 
-def _invariant_groups(euler: Euler, name: str, axis: int, bias: str) -> list[tuple[list[int], bool]]:
+def _invariant_groups(euler: EulerTest, name: str, axis: int, bias: str) -> list[tuple[list[int], bool]]:
     rows = euler.rows(name, axis)
     count = rows.products.shape[-1]
     biases = euler.rows(bias) if bias and axis == 0 else None
     taken = torch.zeros(count, dtype=torch.bool)
     found = []
     for groups in (divisor for divisor in range(count, 0, -1) if count % divisor == 0):
-        candidates: list[tuple[Evidence, bool]] = [(rows, False)]
+        candidates: list[tuple[EulerProducts, bool]] = [(rows, False)]
         if biases is not None:
             candidates.append((rows + biases, True))
         for candidate, with_bias in candidates:
@@ -132,9 +132,9 @@ def _bias_of(point: Point, name: str) -> str:
 
 
 def _finish(
-    assignment: Assignment,
+    assignment: BlockAssignment,
     probe: Probe,
-    euler: Euler,
+    euler: EulerTest,
     partition: str,
     joint: Mapping[int, tuple[str, ...]],
     refuted: Mapping[str, int],
@@ -146,7 +146,7 @@ def _finish(
     tensors = []
     for name, entry in rows.items():
         is_invariant = entry.block < count
-        quiet = euler.silent(euler.rows(name, entry.axis)).cpu() & ~is_invariant
+        quiet = euler.without_effect(euler.rows(name, entry.axis)).cpu() & ~is_invariant
         reason = _reason(entry, renumbered, norms.get(name, ""), count, int(quiet.sum()))
         if refuted[name]:
             reason += f"; {refuted[name]} of {len(quiet)} rows seemed so, but scaling them by ½ or 2 changed an output"
@@ -178,8 +178,8 @@ def _feeding(probe: Probe, rows: Mapping[str, Rows], count: int, joint: set[int]
     for name, factor in factors.items():
         per_block[rows[name].block] = factor
     per_block[[count, *joint]] = 1.0
-    place = probe.places[-1]
-    before, after = probe.moments(place), probe.moments(place, Spheres(rows, per_block).to_direction)
+    location = probe.locations[-1]
+    before, after = probe.moments(location), probe.moments(location, Spheres(rows, per_block).to_direction)
     found: dict[str, str] = {}
     for own, scaled in zip(before, after, strict=True):
         ratio = (scaled.size / own.size).flatten()

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.blocks.assignment import FREE, Assignment, confirm
-from bnsharp_cli.measurement.blocks.euler import Euler, Evidence, evidence
+from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
+from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest, euler_products
 from bnsharp_cli.measurement.blocks.probe import Probe
 
 _SPARE_COTANGENTS = 4
 _NULL = 1e-9
 _INTEGER = 1e-5
 
-Members = dict[str, Tensor]
-"""Row indices of each tensor of a joint set."""
+RowIndices = dict[str, Tensor]
+"""The rows of each tensor that belong to a joint set, (rows,) int64."""
 
 
-def add_joint_sets(assignment: Assignment, probe: Probe, euler: Euler) -> dict[int, tuple[str, ...]]:
+def add_joint_sets(assignment: BlockAssignment, probe: Probe, euler: EulerTest) -> dict[int, tuple[str, ...]]:
     """Make every further joint scale-invariance a block of its own, no two of which overlap.
 
     Returns:
@@ -49,19 +49,19 @@ def add_joint_sets(assignment: Assignment, probe: Probe, euler: Euler) -> dict[i
     return joint
 
 
-def _joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> list[Members]:
-    """Every further joint Euler-zero set of the rows that are still free; they may overlap.
+def _joint_sets(probe: Probe, euler: EulerTest, labels: Mapping[str, Tensor]) -> list[RowIndices]:
+    """Every further set of free rows whose Euler products vanish jointly; such sets may overlap.
 
     First single channels of a module's vectors (γ_c, β_c), then whole modules, then sets of modules (those that write
     into one residual stream), which are the 0/1 vectors in the null space of the modules' Euler products.
 
     Args:
         probe: for further cotangents.
-        euler: the Euler products.
-        labels: −1 for every free row.
+        euler: the test of the network.
+        labels: the block of each row, ``FREE`` for none.
     """
-    modules = _free_modules(labels, probe.places[0].point)
-    found: list[Members] = []
+    modules = _free_modules(labels, probe.locations[0].point)
+    found: list[RowIndices] = []
     remaining = []
     for members in modules:
         channels = _channel_sets(euler, members, labels)
@@ -75,9 +75,9 @@ def _joint_sets(probe: Probe, euler: Euler, labels: Mapping[str, Tensor]) -> lis
     return found + _sets_of_modules(probe, remaining)
 
 
-def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
+def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[RowIndices]:
     """The free rows by module; a weight of which some rows are invariant is left out."""
-    modules: dict[str, Members] = {}
+    modules: dict[str, RowIndices] = {}
     for name, blocks in labels.items():
         free = (blocks == FREE).nonzero().flatten()
         if len(free) and (point[name].ndim < 2 or len(free) == len(blocks)):
@@ -85,49 +85,49 @@ def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[Members]:
     return list(modules.values())
 
 
-def _channel_sets(euler: Euler, members: Members, labels: Mapping[str, Tensor]) -> list[Members]:
+def _channel_sets(euler: EulerTest, members: RowIndices, labels: Mapping[str, Tensor]) -> list[RowIndices]:
     """Single channels, if every tensor is a free vector of one length and every channel is invariant by itself."""
     point = euler.pairs[0][0]
     vectors = all(point[name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
     if not vectors or len({len(rows) for rows in members.values()}) != 1:
         return []
-    joint = _sum([evidence(euler.pairs, name, 0) for name in members])
+    joint = _sum([euler_products(euler.pairs, name, 0) for name in members])
     if not bool(euler.invariant(joint).all()):
         return []
     count = joint.products.shape[-1]
     return [{name: torch.tensor([channel]) for name in members} for channel in range(count)]
 
 
-def _total(pairs: Sequence[tuple[Point, Point]], members: Members) -> Evidence:
+def _total(pairs: Sequence[tuple[Point, Point]], members: RowIndices) -> EulerProducts:
     parts = []
     for name, rows in members.items():
-        entry = evidence(pairs, name, 0)
-        parts.append(Evidence(entry.products[:, rows], entry.sizes[:, :, rows]).grouped(1))
+        entry = euler_products(pairs, name, 0)
+        parts.append(EulerProducts(entry.products[:, rows], entry.sizes[:, :, rows]).grouped(1))
     return _sum(parts)
 
 
-def _sets_of_modules(probe: Probe, modules: Sequence[Members]) -> list[Members]:
+def _sets_of_modules(probe: Probe, modules: Sequence[RowIndices]) -> list[RowIndices]:
     if len(modules) < 2:
         return []
-    place = probe.places[-1]
+    location = probe.locations[-1]
     names = [name for members in modules for name in members]
-    gradients = probe.gradients(place, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
+    gradients = probe.gradients(location, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
     rows = [
-        torch.stack([_total([(place.point, gradient)], members).products[0, 0] for members in modules])
+        torch.stack([_total([(location.point, gradient)], members).products[0, 0] for members in modules])
         for gradient in gradients
     ]
     products = torch.stack(rows)
     sizes = products.norm(dim=0)
-    heard = (sizes > 0).nonzero().flatten()
-    if not len(heard):
+    with_effect = (sizes > 0).nonzero().flatten()
+    if not len(with_effect):
         return []
-    _, singular, right = torch.linalg.svd(products[:, heard] / sizes[heard])
-    null = right[singular <= _NULL * singular[0]] / sizes[heard]
+    _, singular, right = torch.linalg.svd(products[:, with_effect] / sizes[with_effect])
+    null = right[singular <= _NULL * singular[0]] / sizes[with_effect]
     sets = []
     for vector in _reduced_rows(null):
         ones = (vector - 1).abs() < _INTEGER
         if bool((ones | (vector.abs() < _INTEGER)).all()):
-            chosen = [modules[int(heard[index])] for index in ones.nonzero().flatten()]
+            chosen = [modules[int(with_effect[index])] for index in ones.nonzero().flatten()]
             sets.append({name: rows for members in chosen for name, rows in members.items()})
     return sets
 
@@ -144,7 +144,7 @@ def _reduced_rows(matrix: Tensor) -> Tensor:
     return reduced
 
 
-def _sum(parts: Sequence[Evidence]) -> Evidence:
+def _sum(parts: Sequence[EulerProducts]) -> EulerProducts:
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -15,17 +15,17 @@ from torch.overrides import TorchFunctionMode
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import along
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.blocks.recomputation import refusing_recomputation, require_whole_graph
-from bnsharp_cli.measurement.surface.adapters import Nested
+from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree
 
 PROBE_EPSILON = 1e-24
 """What replaces the norms' ε, which is all that breaks exact invariance in float64."""
 
 SAMPLES = 8
-"""Of the first batch, that a probe looks at."""
+"""How many samples of the first batch a probe looks at."""
 
 _TINY = 1e-3
 _AGREEMENT = 1e-8
@@ -33,8 +33,13 @@ _CASTS = {"long", "int", "short", "char", "byte", "to", "type", "type_as"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a probe looks: parameters, and inputs of the network."""
+class ProbeLocation:
+    """Where a probe evaluates the network.
+
+    Attributes:
+        point: the parameters.
+        inputs: a few samples, a tensor or a tree of tensors.
+    """
 
     point: Point
     inputs: Tensor
@@ -42,61 +47,72 @@ class Place:
 
 @dataclass(frozen=True)
 class Probe:
-    """A float64 surface without ε, seen at the user's point on a few samples and at a generic place.
+    """A network in float64 and without ε, evaluated at the user's point on a few samples and at a generic location.
 
-    The generic place has random weights and, where the network takes them, random inputs: there a unit that is dead at
-    the user's point, a row behind a zero γ, or one that sees a constant channel has a gradient and can be settled.
+    The generic location has random weights and, where the network takes them, random inputs. A unit that is dead at the
+    user's point, a row behind a zero γ, or one that sees a constant channel has a gradient there and can be judged.
+
+    Attributes:
+        surface: computes in float64 with batch statistics.
+        locations: the user's, and the generic one where the network gives finite outputs at one.
     """
 
     surface: LossSurface
-    places: tuple[Place, ...]
+    locations: tuple[ProbeLocation, ...]
 
     @classmethod
     def of(cls, surface: LossSurface, point: Point, seed: int = 0) -> Probe:
         """A probe of ``surface`` at ``point`` on the first inputs of its first batch, with batch statistics."""
         treatment = NormTreatment(batch_statistics=True, epsilon=PROBE_EPSILON)
         bare = surface.in_precision(torch.float64).with_norms(treatment=treatment)
-        place = Place({name: _lifted(tensor) for name, tensor in point.items()}, surface.batches[0][0][:SAMPLES])
-        own = cls(bare, (place,))
-        with _Casts() as casts:
+        lifted = {name: _lifted(tensor) for name, tensor in point.items()}
+        users = ProbeLocation(lifted, surface.batches[0][0][:SAMPLES])
+        own = cls(bare, (users,))
+        with _IntegerCasts() as casts:
             _ = own.before
         generator = torch.Generator().manual_seed(seed)
-        weights = _generic(place.point, generator)
-        noise = [] if casts.seen else [_noise(place.inputs, generator)]
-        for inputs in (*noise, place.inputs):
-            elsewhere = Place(weights, inputs)
-            if cls(bare, (elsewhere,))._works():
-                return cls(bare, (place, elsewhere))
+        weights = _generic(users.point, generator)
+        noise = [] if casts.seen else [_noise(users.inputs, generator)]
+        for inputs in (*noise, users.inputs):
+            generic = ProbeLocation(weights, inputs)
+            if cls(bare, (generic,))._works():
+                return cls(bare, (users, generic))
         return own
 
     @property
-    def heard_noise(self) -> bool:
-        """Whether the network took random inputs, so that what is silent is so whatever the inputs."""
-        return self.places[-1].inputs is not self.places[0].inputs
+    def takes_random_inputs(self) -> bool:
+        """Whether the network takes random inputs, so that what has no effect on them has none on any inputs."""
+        return self.locations[-1].inputs is not self.locations[0].inputs
 
     @cached_property
     def before(self) -> tuple[list[Tensor], ...]:
-        """The outputs at each place."""
-        return tuple(self.outputs(place.point, place.inputs) for place in self.places)
+        """The outputs at each location."""
+        return tuple(self.outputs(location.point, location.inputs) for location in self.locations)
 
     def outputs(self, point: Point, inputs: Tensor) -> list[Tensor]:
         """The outputs at ``point``, without gradient."""
         with torch.no_grad():
             return self.surface.outputs(point, inputs)
 
-    def gradients(self, place: Place, count: int, seed: int = 0, only: Collection[str] = ()) -> Iterable[Point]:
-        """∂⟨f, c⟩/∂θ for ``count`` random cotangents c, one after the other; of ``only`` some tensors, if any.
+    def gradients(
+        self, location: ProbeLocation, count: int, seed: int = 0, only: Collection[str] = ()
+    ) -> Iterable[Point]:
+        """∂⟨f, c⟩/∂θ for ``count`` random cotangents c, one after the other.
+
+        Args:
+            location: where.
+            count: how many.
+            seed: of the cotangents.
+            only: names of the tensors whose gradients are wanted; all where it is empty.
 
         Raises:
             NotMeasurableError: the network recomputes its activations in the backward pass.
         """
         generator = torch.Generator().manual_seed(seed)
-        wanted = only or place.point
-        leaves = {name: t.detach().clone().requires_grad_() for name, t in place.point.items() if name in wanted}
-        inputs = place.inputs.detach().requires_grad_(place.inputs.is_floating_point()).clone()
-        with refusing_recomputation():
-            outputs = self.surface.outputs({**place.point, **leaves}, inputs)
-        require_whole_graph(outputs)
+        wanted = only or location.point
+        leaves = {name: t.detach().clone().requires_grad_() for name, t in location.point.items() if name in wanted}
+        inputs = location.inputs.detach().requires_grad_(location.inputs.is_floating_point()).clone()
+        outputs = outputs_with_whole_graph(lambda: self.surface.outputs({**location.point, **leaves}, inputs))
         outputs = [output for output in outputs if output.requires_grad]
         for _ in range(count):
             cotangents = [
@@ -109,16 +125,18 @@ class Probe:
             yield dict(zip(leaves, gradients, strict=True))
 
     def unchanged(self, transform: Callable[[Point], Point]) -> bool:
-        """Whether ``transform`` of the parameters leaves the outputs alone at every place."""
-        for place, outputs in zip(self.places, self.before, strict=True):
-            for before, after in zip(outputs, self.outputs(transform(place.point), place.inputs), strict=True):
+        """Whether ``transform`` of the parameters changes no output at any location by more than rounding."""
+        for location, outputs in zip(self.locations, self.before, strict=True):
+            for before, after in zip(outputs, self.outputs(transform(location.point), location.inputs), strict=True):
                 if not bool((before - after).abs().max() <= _AGREEMENT * before.abs().max()):
                     return False
         return True
 
-    def moments(self, place: Place, transform: Callable[[Point], Point] = lambda point: point) -> list[Moments]:
-        """What each norm saw at ``place`` after ``transform`` of its parameters."""
-        return norm_moments(self.surface, transform(place.point), place.inputs)
+    def moments(
+        self, location: ProbeLocation, transform: Callable[[Point], Point] = lambda point: point
+    ) -> list[Moments]:
+        """What each norm saw at ``location`` after ``transform`` of its parameters."""
+        return norm_moments(self.surface, transform(location.point), location.inputs)
 
     def _works(self) -> bool:
         try:
@@ -136,7 +154,10 @@ def norm_moments(surface: LossSurface, point: Point, inputs: Tensor) -> list[Mom
 
 
 def _lifted(tensor: Tensor) -> Tensor:
-    """Rows of almost no norm, brought to the usual one: ε is not small beside them, and invariance knows no scale."""
+    """``tensor`` with rows of almost no norm scaled to the median one.
+
+    Beside such rows the probe's ε is not small, and whether a row is scale-invariant does not depend on its scale.
+    """
     if tensor.ndim < 2 or not tensor.numel():
         return tensor
     norms = tensor.flatten(1).norm(dim=1)
@@ -156,16 +177,20 @@ def _generic(point: Point, generator: torch.Generator) -> Point:
 
 
 def _noise(inputs: Any, generator: torch.Generator) -> Any:
-    """Noise shaped as ``inputs``, a tensor or several; whole numbers, which may be indices, as they are."""
-    if isinstance(inputs, Nested):
+    """Noise shaped like ``inputs``, a tensor or a tree; whole numbers, which may be indices, stay as they are."""
+    if isinstance(inputs, TensorTree):
         return inputs.mapped(lambda tensor: _noise(tensor, generator))
     if not inputs.is_floating_point():
         return inputs
     return torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
 
 
-class _Casts(TorchFunctionMode):
-    """Watches for floating tensors made whole numbers: indices, perhaps, which noise must not replace."""
+class _IntegerCasts(TorchFunctionMode):
+    """Notices floating tensors that are cast to whole numbers: they may be indices, which noise must not replace.
+
+    Attributes:
+        seen: whether there was one.
+    """
 
     seen = False
 

@@ -1,13 +1,12 @@
 """Networks that throw activations away and compute them again for the backward pass: recognised and refused.
 
-``torch.utils.checkpoint`` runs parts of the forward again while gradients are taken. By then the weights that were
+``torch.utils.checkpoint`` runs parts of the forward pass again while gradients are taken. By then the weights that were
 handed in for the pass are gone, so it would differentiate another network, or leave weights out without a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 from torch.autograd.graph import Node, disable_saved_tensors_hooks
@@ -15,40 +14,53 @@ from torch.autograd.graph import Node, disable_saved_tensors_hooks
 from bnsharp_cli.errors import NotMeasurableError
 
 _REENTRANT = "CheckpointFunctionBackward"
-_HOOKS = "its forward pass keeps activations by saved-tensor hooks"
+_SWITCHED_OFF = "hooks for saved tensors are switched off"
 
 
-@contextmanager
-def refusing_recomputation() -> Iterator[None]:
-    """Refuse a forward pass that puts hooks on what it saves for the backward pass.
+def outputs_with_whole_graph(run: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """What ``run`` returns, with every activation kept for the backward pass.
+
+    There are two kinds of checkpointing. One puts hooks on what it saves: such a network runs, but not while hooks are
+    switched off. The other leaves a hole in the graph, which a node of its own fills.
+
+    Args:
+        run: a forward pass, from which gradients are wanted.
 
     Raises:
-        NotMeasurableError: it does.
+        NotMeasurableError: the network recomputes activations, or does not run at all.
     """
     try:
-        with disable_saved_tensors_hooks(_HOOKS):
-            yield
+        with disable_saved_tensors_hooks(_SWITCHED_OFF):
+            outputs = run()
     except NotMeasurableError as error:
-        if _HOOKS in str(error):
+        if _runs(run):
             raise _refusal() from error
         raise
+    if _has_hole(outputs):
+        raise _refusal()
+    return outputs
 
 
-def require_whole_graph(outputs: Sequence[Tensor]) -> None:
-    """Refuse outputs whose graph has a hole that is filled by recomputing.
+def _runs(run: Callable[[], object]) -> bool:
+    try:
+        run()
+    except NotMeasurableError:
+        return False
+    return True
 
-    Raises:
-        NotMeasurableError: it has.
-    """
+
+def _has_hole(outputs: Sequence[Tensor]) -> bool:
+    """Whether a node of the outputs' graph recomputes what is behind it."""
     open_nodes = [output.grad_fn for output in outputs if output.grad_fn is not None]
     seen: set[Node] = set(open_nodes)
     while open_nodes:
         node = open_nodes.pop()
         if node.name() == _REENTRANT:
-            raise _refusal()
+            return True
         following = {child for child, _ in node.next_functions if child is not None} - seen
         seen |= following
         open_nodes.extend(following)
+    return False
 
 
 def _refusal() -> NotMeasurableError:
@@ -56,4 +68,6 @@ def _refusal() -> NotMeasurableError:
         "The network recomputes activations in the backward pass (torch.utils.checkpoint), with other weights than "
         "the pass was given.",
         "Switch gradient checkpointing off: it saves memory and changes nothing that the network computes.",
+        expected="a network that keeps its activations for the backward pass",
+        found="gradient checkpointing",
     )

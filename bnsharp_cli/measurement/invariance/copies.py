@@ -18,7 +18,7 @@ from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.probe import SAMPLES, Probe, norm_moments
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.norm_call import Moments, shared
+from bnsharp_cli.measurement.surface.norm_call import Moments, same_for_all_samples
 
 _GENTLE = math.log(2.0)
 """The factors are first tried as a power of themselves that lies within [½, 2]. The scale of a norm's input is then the
@@ -89,7 +89,7 @@ class Copier:
         self._surface = surface
         self._point = point
         self._probe = Probe.of(surface, point)
-        self._before = [self._probe.moments(place) for place in self._probe.places]
+        self._before = [self._probe.moments(location) for location in self._probe.locations]
         self._outputs = self._precisely(surface, point)
         self._blocks = blocks
 
@@ -148,7 +148,7 @@ class Copier:
         """What undoes ``factors``; None if neither one ε for all samples nor running statistics can."""
         power = min(1.0, _GENTLE / max(float(factors.log().abs().max()), _GENTLE))
         gentle = partial(self._scale, factors=factors**power)
-        after = [self._probe.moments(place, gentle) for place in self._probe.places]
+        after = [self._probe.moments(location, gentle) for location in self._probe.locations]
         ratios = _ratios(self._before[0], after[0])
         if [entry.shape for entry in ratios] == [moments.size.shape for moments in self._before[-1]]:
             elsewhere = _ratios(self._before[-1], after[-1])
@@ -156,7 +156,7 @@ class Copier:
         scales = []
         buffers: dict[str, Tensor] = {}
         for before, moved, ratio in zip(self._before[0], after[0], ratios, strict=True):
-            common = shared(before.call, ratio)
+            common = same_for_all_samples(before.call, ratio)
             if common is None:
                 return None
             scales.append(common ** (1 / power))
@@ -200,7 +200,7 @@ class Copier:
 
     def _precisely(self, surface: LossSurface, point: Point) -> list[Tensor]:
         with torch.no_grad():
-            return surface.in_precision(torch.float64).outputs(point, self._probe.places[0].inputs)
+            return surface.in_precision(torch.float64).outputs(point, self._probe.locations[0].inputs)
 
 
 def _ratios(before: list[Moments], after: list[Moments]) -> list[Tensor]:

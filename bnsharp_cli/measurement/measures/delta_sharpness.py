@@ -14,13 +14,13 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import BallOptions
-from bnsharp_cli.measurement.measures.rounding import by_turning, loss_rounding
+from bnsharp_cli.measurement.measures.rounding import loss_rounding, turning_error
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _BALL_ITERATIONS = 5
 _BOX_ITERATIONS = 10
 _ROUNDING_FACTOR, _BOX_TURNS = 5.0, 10.0
-"""From ``benchmarks/rounding.py``; in a box rounding decides too which bounds are active, and the answer turns more."""
+"""From ``benchmarks/rounding.py``. In a box rounding also decides which bounds are active, so the answer turns more."""
 
 
 def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:
@@ -82,7 +82,7 @@ def delta_linf(
         point: θ.
         blocks: not used; the ball is the same for every partition.
         options: δ, restarts and seed.
-        candidates: displacements of norm at most δ that must not do better, such as Theorem 3.1's vanishing layer.
+        candidates: displacements of norm at most δ that are tried too, such as that of Theorem 3.1's vanishing layer.
     """
     del blocks
     before = surface.counter.cost
@@ -99,7 +99,7 @@ def delta_linf(
         best = best.seen(surface.value(add_scaled(point, displacement, 1.0)) - loss, displacement)
     _require_finite([best.value], options.delta)
     floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
-    floor += by_turning(best.value, best.gap, surface.dtype)
+    floor += turning_error(best.value, best.gap, surface.dtype)
     return Measurement(
         name="delta-linf",
         value=best.value / (1 + loss),
@@ -123,7 +123,7 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
     best = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
     _require_finite([best.loss], options.delta)
     floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
-    floor += _BOX_TURNS * by_turning(best.loss - loss, best.gap, surface.dtype)
+    floor += _BOX_TURNS * turning_error(best.loss - loss, best.gap, surface.dtype)
     value = 100 * (best.loss - loss) / (1 + loss)
     status = Status.CONVERGED if best.converged else Status.ITERATION_LIMIT
     return Measurement(
@@ -138,7 +138,7 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
 
 
 def _floor(surface: LossSurface, highest: Point, options: MeasureOptions) -> float:
-    """What rounding alone can have changed in a loss difference: judged where the loss, and its error, is largest."""
+    """The error of a loss difference by rounding, taken where the loss and so its error is largest."""
     (losses,) = surface.batch_losses([highest])
     return _ROUNDING_FACTOR * math.sqrt(2) * loss_rounding(surface, highest, losses, options.seed)
 

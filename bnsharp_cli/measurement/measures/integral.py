@@ -100,7 +100,7 @@ def integrate(
     Raises:
         NotMeasurableError: a loss on the segment is not finite.
     """
-    segment = _Segment(surface, point, loss, v, options.delta)
+    segment = _LossesOnSegment(surface, point, loss, v, options.delta)
     nodes = max_nodes or _most_nodes(options)
     mean = segment_mean(segment.changes, options.delta, options.power, options.rtol, nodes, known, slope)
     before = surface.counter.cost
@@ -109,7 +109,7 @@ def integrate(
     return Integral(mean, floor, surface.counter.cost - before, surface)
 
 
-class _Segment:
+class _LossesOnSegment:
     """The losses of the single batches along θ + tv, as far as they were evaluated."""
 
     def __init__(self, surface: LossSurface, point: Point, loss: float, v: Point, delta: float) -> None:

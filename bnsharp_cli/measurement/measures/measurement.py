@@ -64,7 +64,14 @@ class Uncertainty:
 
 @dataclass(frozen=True)
 class Search:
-    """How the supremum was searched: one entry of ``values`` per start."""
+    """How a supremum was searched.
+
+    Attributes:
+        rule: the name of the search rule or solver.
+        starts: the number of starts.
+        iterations: the largest number of steps from each start.
+        values: the best value of every start.
+    """
 
     rule: str
     starts: int

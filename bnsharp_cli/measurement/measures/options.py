@@ -194,12 +194,12 @@ class MeasureOptions(OptionRecord):
         return rule.restart_iterations if self.restarts and rule.restart_iterations else rule.iterations
 
     @property
-    def enough(self) -> float:
+    def gap_tolerance(self) -> float:
         """The gap at which the search takes its last step: what it leaves is less than ``rtol``, if K₁ is not set."""
         return max(CONVERGED, self.rtol / CONTRACTION) if self._adaptive and not self.restarts else CONVERGED
 
     @property
-    def least(self) -> float:
+    def least_gain(self) -> float:
         """The share of the value that some steps must gain for the search to go on, if K₁ is not set."""
         return self.rtol / 10 if self._adaptive else 0.0
 

@@ -25,7 +25,7 @@ _PASSES = 10
 
 
 def passes_for_rounding(batches: int) -> int:
-    """How many forwards ``loss_rounding`` takes."""
+    """The number of forwards that :func:`loss_rounding` takes."""
     return math.ceil(_ERRORS / batches)
 
 
@@ -33,10 +33,10 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     """Standard deviation of L(point) by rounding, from an evaluation with every parameter moved by its last bit.
 
     A backward stable evaluation is the exact one at a point moved by about one unit in the last place, so the
-    difference of two such evaluations is the size of the rounding error. Batches round independently: their
-    differences give the size from a single pass, unless they share a sign. What that does not show is the rounding of
-    the criterion, float64 always: of a sample's loss ℓ it is taken as a unit in the last place of 1 + ℓ, as in
-    log-softmax. Costs one forward where there are at least four batches, and four forwards for one batch.
+    difference of two such evaluations is the size of the rounding error. Batches round independently, so the
+    differences of several batches give that size from a single pass, unless they share a sign. The rounding of the
+    criterion, which is always float64, does not show in this; for a sample's loss ℓ it is taken as a unit in the last
+    place of 1 + ℓ, as in log-softmax. The cost is one forward for at least four batches, and four for one batch.
 
     Args:
         surface: L.
@@ -71,7 +71,7 @@ def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Gen
 
 
 def rounding_floor(loss_error: float, delta: float, power: float, value: float, dtype: torch.dtype) -> float:
-    """What rounding alone can have changed in a value of F^{1/p}.
+    """The error of F^{1/p} by the rounding of losses.
 
     F^{1/p} is an L^p norm of ΔL/δ over an interval of length 2δ with weight 1/δ, so by Minkowski's inequality errors
     e(t) of ΔL change it by at most 2^{1/p} max |e| / δ. Each ΔL is a difference of two losses, hence √2. Some units in
@@ -88,16 +88,16 @@ def rounding_floor(loss_error: float, delta: float, power: float, value: float, 
     return by_losses + _VALUE_UNITS * torch.finfo(dtype).eps * value
 
 
-def by_turning(change: float, gap: float, dtype: torch.dtype) -> float:
-    """What the rounding of gradients can have changed in a change of the loss through the direction they led to.
+def turning_error(change: float, gap: float, dtype: torch.dtype) -> float:
+    """The error of a loss change because rounded gradients turned the direction along which it was found.
 
-    Where a search has converged, the change does not vary with the direction to first order. Where a share ``gap`` of a
-    linear objective was left, the direction stands at an angle of about √(2 gap) to the gradient, and the change varies
-    with the sine of it.
+    Where a search has converged, the loss change does not vary with the direction to first order. Where a share ``gap``
+    of a linear objective was left, the direction stands at an angle of about √(2 gap) to the gradient, and the loss
+    change varies with the sine of that angle.
 
     Args:
-        change: of the loss, or a mean of changes.
-        gap: share of a linear objective that was left; ∞ where it is not known.
+        change: the loss change, or a mean of several.
+        gap: the share of a linear objective that was left; ∞ where it is not known.
         dtype: of the network's arithmetic.
     """
     return _sine(gap) * _DIRECTION_UNITS * torch.finfo(dtype).eps * change
@@ -108,13 +108,13 @@ def _sine(gap: float) -> float:
 
 
 def direction_rounding(mean: SegmentMean, gap: float, surface: LossSurface, options: MeasureOptions) -> float:
-    """What the rounding of gradients can have changed in F^{1/p} through the direction that a search found with them.
+    """The error of F^{1/p} because rounded gradients turned the direction that a search found with them.
 
-    To what ``by_turning`` says comes what kinks do, at which gradients jump. Over many of them the jumps grow like the
-    root of the distance, so those over a unit in the last place are √(ε/δ) of those over δ, of which the integral's
-    error tells where it could not be made small. They are weighted by the probability that rounding decides a unit's
-    sign at all, about ε for every activation and pass. Where that is small, a single unit can still do more than is
-    stated here.
+    It is :func:`turning_error`, and the effect of kinks, at which gradients jump. Over many kinks the jumps grow like
+    the root of the distance, so the jumps over a unit in the last place are √(ε/δ) of the jumps over δ. The size of the
+    latter shows in the integral's error where that could not be made small. They are weighted by the probability that
+    rounding decides the sign of a unit at all, which is about ε for every activation and pass. Where that probability
+    is small, a single unit can still cause a larger error than is stated here.
 
     Args:
         mean: F^{1/p} and the integral's error.
@@ -126,4 +126,4 @@ def direction_rounding(mean: SegmentMean, gap: float, surface: LossSurface, opti
     unresolved = mean.error if mean.error > options.rtol * mean.value else 0.0
     likely = min(1.0, _PASSES * epsilon * surface.activations())
     kinks = math.sqrt(epsilon / options.delta) * likely * unresolved
-    return by_turning(mean.value, gap, surface.dtype) + _sine(gap) * _KINK_UNITS * kinks
+    return turning_error(mean.value, gap, surface.dtype) + _sine(gap) * _KINK_UNITS * kinks

@@ -1,8 +1,9 @@
-"""How much of a value is the sample: cross-fitting, and the value on a quarter, a half and all of the batches.
+"""How a value depends on the samples: cross-fitting, and the value on a quarter, a half and all of the batches.
 
-A supremum over directions of a gradient fits the noise of its batches: near a trained network the value is mostly
-that noise and falls like the inverse root of the samples, so an interval around it covers nothing. A direction from
-one half of the batches, measured on the other, errs to the other side; the two enclose the value of more samples.
+The direction of the supremum fits the noise of its batches. Near a trained network the value is mostly that noise and
+falls like the inverse root of the number of samples, so a confidence interval around it does not cover the value of
+more samples. A direction from one half of the batches, measured on the other half, errs to the other side. The two
+values enclose that of more samples.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bnsharp_cli.measurement.measures.objective import SegmentObjective, objecti
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.supremum import find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.passes import Total
+from bnsharp_cli.measurement.surface.passes import GradientSum
 from bnsharp_cli.measurement.surface.processes import Processes
 
 
@@ -47,7 +48,7 @@ class Sampling:
         return linear_regression([math.log(count) for count in counts], [math.log(value) for value in values]).slope
 
     def in_proportion(self, value: float) -> Sampling:
-        """The same with ``value`` for all batches."""
+        """The same dependence, scaled to ``value`` on all batches."""
         whole = self.values[-1][1]
         factor = value / whole if whole else 0.0
         return Sampling(factor * self.cross_fitted, tuple((count, factor * each) for count, each in self.values))
@@ -62,26 +63,26 @@ class Sampling:
 
 
 class GradientSplit:
-    """Watches the gradients of single batches; the limit of small δ then costs no pass of its own."""
+    """Adds up gradients of single batches as they pass, so that the limit for δ → 0 on parts of them costs no pass."""
 
     def __init__(self, batches: int) -> None:
-        """Of ``batches`` on all processes."""
+        """For ``batches`` batches on all processes."""
         self._batches = batches
-        self._parts: dict[int, Total] = {}
+        self._parts: dict[int, GradientSum] = {}
 
     def observe(self, index: int, _: float, gradient: Point) -> None:
         """Take the gradient of batch ``index``."""
         for size in {self._batches // 4, self._batches // 2}:
             if index < size:
-                self._parts.setdefault(size, Total(gradient)).add(gradient.values())
+                self._parts.setdefault(size, GradientSum(gradient)).add(gradient.values())
 
     def sampling(self, spheres: Spheres, gradient: Point, processes: Processes) -> Sampling | None:
-        """Σ_i r_i‖∇_iL‖ as a function of the batches; what was observed is forgotten.
+        """Σ_i r_i‖∇_iL‖ as a function of the batches; the sums are freed.
 
         Args:
             spheres: φ(θ).
             gradient: ∇L, of all batches.
-            processes: that observed a part each.
+            processes: the processes, each of which observed some of the batches.
 
         Returns:
             None for a single batch.
@@ -104,7 +105,7 @@ class GradientSplit:
         return Sampling(math.fsum(crossed) / 2, tuple(sorted(means.items())))
 
     def _total(self, size: int, like: Point, processes: Processes) -> Point:
-        return processes.total(self._parts.pop(size, Total(like)).point())
+        return processes.total(self._parts.pop(size, GradientSum(like)).point())
 
 
 def objective_and_sampling(
@@ -123,7 +124,9 @@ def objective_and_sampling(
 def measured_sampling(
     surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions, value: float
 ) -> Sampling | None:
-    """The same by measuring: a search on each half and on the first quarter, an integral on each other half.
+    """How a value depends on the samples, by measuring it on parts of the batches.
+
+    This takes a search on each half and on the first quarter, and an integral on each other half.
 
     Args:
         surface: L on all batches.
@@ -142,12 +145,12 @@ def measured_sampling(
     own, crossed = [], []
     for half, other in (halves, halves[::-1]):
         objective = objective_at(half, point, blocks, options)
-        found = find_supremum(objective, options)
-        own.append(integrate_best(objective, found, options).mean.value)
-        crossed.append(integrate(other, point, other.value(point), found.direction, options).mean.value)
+        supremum = find_supremum(objective, options)
+        own.append(integrate_best(objective, supremum, options).value)
+        crossed.append(integrate(other, point, other.value(point), supremum.direction, options).value)
     values = [(count // 2, math.fsum(own) / 2), (count, value)]
     if count >= 4:
         objective = objective_at(surface.part(0, count // 4), point, blocks, options)
         quarter = integrate_best(objective, find_supremum(objective, options), options)
-        values.insert(0, (count // 4, quarter.mean.value))
+        values.insert(0, (count // 4, quarter.value))
     return Sampling(math.fsum(crossed) / 2, tuple(values))

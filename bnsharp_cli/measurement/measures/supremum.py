@@ -75,9 +75,8 @@ def climb_all(
 ) -> Iterator[SearchState]:
     """What the search reaches from each start, as many side by side as the surface answers in one go."""
     size = objective.searches_at_once if options.restarts else 1
-    while some := search(
-        options.rule, objective, islice(starting_points, size), options.steps, options.enough, options.least
-    ):
+    limits = (options.steps, options.gap_tolerance, options.least_gain)
+    while some := search(options.rule, objective, islice(starting_points, size), *limits):
         yield from some
         some.clear()
 

@@ -19,8 +19,8 @@ class Cost:
         return Cost(self.forward - other.forward, self.backward - other.backward)
 
 
-class Counter:
-    """Counts passes; shared by all surfaces that were derived from one."""
+class PassCounter:
+    """Counts the passes of a surface and of all surfaces that were derived from it."""
 
     def __init__(self) -> None:
         self.cost = Cost()

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.measurement.surface.adapters import Nested
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.measurement.surface.outputs import converted
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors
 
 BatchesLike = Iterable[Any]
 """Batches of (inputs, targets), or mappings that hold the targets under one of ``LABELS``."""
@@ -55,17 +54,26 @@ def _pair(batch: Any) -> Batch:
     inputs, targets = (_tensors(part) for part in batch)
     if not inputs.shape or not targets.shape:
         raise _unexpected("a batch of examples", "a single number", _PAIRS)
+    if not len(inputs) or not len(targets):
+        raise _unexpected("at least one example in each batch", "none", _PAIRS)
     return inputs, targets
 
 
 def _tensors(value: Any) -> Tensor:
     """A tensor that autograd may use, or tensors in containers that look like one."""
-    if isinstance(value, Nested):
+    if isinstance(value, TensorTree):
         return cast(Tensor, value)
     if isinstance(value, np.ndarray):
-        return torch.as_tensor(value)
-    usable = converted(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
-    return usable if isinstance(usable, Tensor) else cast(Tensor, Nested.of(usable))
+        return _from_numpy(value)
+    usable = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
+    return usable if isinstance(usable, Tensor) else cast(Tensor, TensorTree.of(usable))
+
+
+def _from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    try:
+        return torch.as_tensor(array)
+    except TypeError as error:  # what torch raises for an array of texts or objects
+        raise _unexpected("arrays of numbers", f"one of {array.dtype}", "Convert it.") from error
 
 
 def _unexpected(expected: str, found: str, remedy: str) -> UsageError:

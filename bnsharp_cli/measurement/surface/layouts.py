@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import BnsharpError
-from bnsharp_cli.measurement.surface.outputs import REFUSALS, floating
+from bnsharp_cli.measurement.surface.foreign_errors import REFUSALS
+from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 
 Layout = Literal["auto", "plain"]
 """``plain`` is torch's own layout; ``auto`` may take channels last where that is known to be right."""
@@ -28,7 +29,7 @@ Answers = tuple[list[Tensor], list[Tensor]]
 IMAGES = 4
 """Dimensions of a kernel of images, and of images: (N, C, H, W)."""
 
-ENOUGH = 32
+ENOUGH_CHANNELS = 32
 """Channels that a strided 1 × 1 kernel must see. Below 16 torch 2.15 is wrong; twice that is the margin."""
 
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-4
@@ -65,10 +66,10 @@ class Convolution:
         memory, which kills the process at once or later.
         """
         strided_dot = set(self.kernel) == {1} and set(self.stride) != {1}
-        return not self.transposed and (not strided_dot or self.channels >= ENOUGH)
+        return not self.transposed and (not strided_dot or self.channels >= ENOUGH_CHANNELS)
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every convolution of images that torch computes, by whatever function the network asks for it.
 
     Attributes:
@@ -120,7 +121,7 @@ def right_channels_last(run: Callable[[Point, Tensor], object], point: Point, in
     """
     own = {name: plain(tensor) for name, tensor in point.items()}
     try:
-        with Watch() as watch:
+        with ConvolutionWatch() as watch:
             expected = _answers(run, own, inputs)
         if not all(convolution.safe for convolution in watch.seen):
             return False
@@ -137,7 +138,7 @@ def _answers(run: Callable[[Point, Tensor], object], point: Point, inputs: Tenso
     """Outputs, and the gradient of a sum of them in which no two have the same weight."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in point.items()}
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        outputs = floating(run(leaves, inputs))
+        outputs = floating_tensors(run(leaves, inputs))
         total = torch.stack([_weighted(output) for output in outputs]).sum()
         gradient = torch.autograd.grad(total, [*leaves.values()], allow_unused=True, materialize_grads=True)
     return [output.detach() for output in outputs], [*gradient]

@@ -13,19 +13,19 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import OnDemand, Point
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.surface.cost import Cost, Counter
+from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.layouts import Layout
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
-from bnsharp_cli.measurement.surface.norms import NormTreatment
-from bnsharp_cli.measurement.surface.outputs import floating, row
-from bnsharp_cli.measurement.surface.passes import Criterion, Observer, Parameters, Passes, Total
+from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
+from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
+from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 from bnsharp_cli.measurement.surface.threads import map_in_threads
 
-Result = TypeVar("Result")
+OfBatch = TypeVar("OfBatch")
 
 BatchObserver = Callable[[int, float, Point], None]
 """Told of a batch's number, loss and gradient, in the network's precision."""
@@ -45,22 +45,22 @@ class LossSurface:
         batches: inputs and targets, on ``device``, or a stream that brings them there.
         buffers: running statistics and the like, as handed to every pass.
         treatment: how norms are computed.
-        dtype: of the network's arithmetic.
-        counter: of passes.
+        dtype: the precision in which the network computes.
+        counter: counts the passes.
         pool: copies of the module to run on.
         plans: how batches are computed, by precision.
         points_at_once: how many points :meth:`values` stacks.
-        processes: that share the batches; batch i belongs to number i mod their count.
-        share: of all samples that the batches are; a pass over a part counts for that part.
+        processes: the processes that share the batches; batch i belongs to number i mod their count.
+        share: the part of all samples that the batches hold, as which a pass over them counts.
     """
 
     module: nn.Module
-    criterion: Criterion
+    criterion: BatchLoss
     batches: Sequence[Batch]
     buffers: Mapping[str, Tensor]
     treatment: NormTreatment
     dtype: torch.dtype
-    counter: Counter
+    counter: PassCounter
     pool: ModulePool
     plans: ExecutionPlans
     points_at_once: PointsAtOnce
@@ -72,7 +72,7 @@ class LossSurface:
         cls,
         module: nn.Module,
         batches: Iterable[Batch],
-        criterion: Criterion = functional.cross_entropy,
+        criterion: BatchLoss = functional.cross_entropy,
         *,
         batch_statistics: bool = True,
         dtype: torch.dtype = torch.float32,
@@ -86,13 +86,14 @@ class LossSurface:
         Args:
             module: a network from inputs to outputs.
             batches: pairs of inputs and targets, each kept whole; a stream stays one.
-            criterion: see ``Criterion``.
-            batch_statistics: norms use the batch's statistics (the paper's L), or else the running ones.
+            criterion: the loss of one batch, from outputs and targets.
+            batch_statistics: whether norms use the batch's statistics (the paper's L) or the running ones.
             dtype: float32 or float64.
             device: where to compute.
             points_at_once: how many points ``values`` stacks; None for the usual rule.
-            processes: that share the batches, all of which each of them is given.
-            layout: of convolutions on the CPU; ``plain`` is torch's own, and safe where its library is not.
+            processes: the processes that share the batches; each is given all of them.
+            layout: the memory layout of convolutions on the CPU; ``plain`` is torch's own, ``auto`` may take channels
+                last where that is known to be right.
 
         Raises:
             UsageError: fewer batches than processes, or an unknown layout.
@@ -102,11 +103,11 @@ class LossSurface:
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
-        shared = (Counter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
+        shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
-        """The module's own parameters, cast to float64 where they are asked for: they must not move meanwhile."""
+        """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
         parameters = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
         return OnDemand(parameters, lambda name: parameters[name].double())
 
@@ -122,7 +123,7 @@ class LossSurface:
         return len(self.batches)
 
     def activations(self) -> int:
-        """Numbers that all batches keep for a backward pass, about; 0 where the network does not run on a slice."""
+        """About how many numbers all batches keep for a backward pass; 0 where the network does not run on a slice."""
         parameters = sum(parameter.numel() for parameter in self.module.parameters())
         return self.count * max(0, self.plan().held // self.dtype.itemsize - parameters)
 
@@ -135,15 +136,15 @@ class LossSurface:
         """The same surface, the network computed in ``dtype``."""
         return replace(self, dtype=dtype)
 
-    def value(self, point: Parameters) -> float:
+    def value(self, point: Point) -> float:
         """L(point)."""
         return self.values([point])[0]
 
-    def values(self, points: Sequence[Parameters]) -> list[float]:
+    def values(self, points: Sequence[Point]) -> list[float]:
         """L at several points."""
         return [math.fsum(losses) / len(losses) for losses in self.batch_losses(points)]
 
-    def batch_losses(self, points: Sequence[Parameters]) -> list[list[float]]:
+    def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
         size = min(len(points), self.stack_size())
         own = self._stacked_losses(points, size) if size > 1 else None
@@ -153,41 +154,41 @@ class LossSurface:
         shared: list[list[float]] = self.processes.in_order(own, self.count).tolist()
         return shared
 
-    def loss_and_accuracy(self, point: Parameters) -> tuple[float, float | None]:
+    def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
         """L(point), and the fraction of correct classes where targets are class indices."""
         passes = self._passes()
-        cast = passes.cast(point)
-        own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(cast, batch))], dim=1)
+        parameters = passes.cast(point)
+        own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(parameters, batch))], dim=1)
         losses, hits, labelled = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += Cost(forward=self.share)
         return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
 
-    def value_and_gradient(self, point: Parameters) -> tuple[float, Point]:
+    def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64."""
         return self.value_and_batch_gradients(point, None)
 
-    def value_and_batch_gradients(self, point: Parameters, observe: BatchObserver | None) -> tuple[float, Point]:
+    def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
         """Like :meth:`value_and_gradient`, telling ``observe`` of each of this process's batches, in their order.
 
         Only the sum is kept.
         """
         passes = self._passes()
-        cast = passes.cast(point)
+        parameters = passes.cast(point)
         losses: list[Tensor] = []
-        total = Total(cast)
-        for loss, gradients in self._over_batches(lambda batch: passes.gradient(cast, batch)):
+        total = GradientSum(parameters)
+        for loss, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch)):
             if observe is not None:
                 number = self.processes.rank + len(losses) * self.processes.count
-                observe(number, float(loss), dict(zip(cast, gradients, strict=True)))
+                observe(number, float(loss), dict(zip(parameters, gradients, strict=True)))
             losses.append(loss)
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += Cost(forward=self.share, backward=self.share)
-        shared = self.processes.in_order(row(losses), self.count).tolist()
+        shared = self.processes.in_order(_vector(losses), self.count).tolist()
         gradient = self.processes.total(total.point())
         return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in gradient.items()}
 
-    def values_and_gradients(self, points: Sequence[Parameters]) -> Iterator[tuple[float, Point]]:
+    def values_and_gradients(self, points: Sequence[Point]) -> Iterator[tuple[float, Point]]:
         """L and ∇L at several points, one after the other or stacked like :meth:`values`.
 
         Each gradient is the caller's to overwrite; those to come are computed when they are asked for.
@@ -198,10 +199,10 @@ class LossSurface:
             stacked = self._stacked_gradients(group) if len(group) > 1 else None
             yield from stacked or map(self.value_and_gradient, group)
 
-    def outputs(self, point: Point, inputs: Tensor, observer: Observer | None = None) -> list[Tensor]:
-        """The network's floating outputs for ``inputs``, differentiable in ``point``; for probes, not counted."""
-        cast = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating(self._passes(ExecutionPlan()).run(cast, inputs, observer))
+    def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
+        """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted."""
+        parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
+        return floating_tensors(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
 
     def plan(self) -> ExecutionPlan:
         """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
@@ -225,7 +226,7 @@ class LossSurface:
             layout,
         )
 
-    def _over_batches(self, function: Callable[[Batch], Result]) -> Iterator[Result]:
+    def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
         """``function`` of each of this process's batches, in their order."""
         own = self.processes.own(self.batches)
         return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
@@ -233,13 +234,13 @@ class LossSurface:
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
         return Passes(self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
 
-    def _losses(self, point: Parameters) -> Tensor:
+    def _losses(self, point: Point) -> Tensor:
         """Those of this process's batches, on the CPU."""
         passes = self._passes()
-        cast = passes.cast(point)
-        return row([*self._over_batches(lambda batch: passes.loss(cast, batch))])
+        parameters = passes.cast(point)
+        return _vector([*self._over_batches(lambda batch: passes.loss(parameters, batch))])
 
-    def _stacked_losses(self, points: Sequence[Parameters], chunk: int) -> Tensor | None:
+    def _stacked_losses(self, points: Sequence[Point], chunk: int) -> Tensor | None:
         """The same at all points by ``vmap``, (points, batches), or None for a network that it cannot follow."""
         passes = self._passes()
         stack = passes.stack(points)
@@ -249,11 +250,11 @@ class LossSurface:
             return None
         return torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
 
-    def _stacked_gradients(self, points: Sequence[Parameters]) -> list[tuple[float, Point]] | None:
+    def _stacked_gradients(self, points: Sequence[Point]) -> list[tuple[float, Point]] | None:
         """L and ∇L at all points by one ``vmap``, or None for a network that it cannot follow."""
         passes = self._passes()
         stack = passes.stack(points)
-        losses, total = [], Total(stack)
+        losses, total = [], GradientSum(stack)
         try:
             for loss, gradients in self._over_batches(lambda b: passes.stacked_gradients(stack, b, len(points))):
                 losses.append(loss)
@@ -269,3 +270,8 @@ class LossSurface:
             (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
             for i, each in enumerate(shared)
         ]
+
+
+def _vector(losses: Sequence[Tensor]) -> Tensor:
+    """Scalars as one float64 vector on the CPU, fetched at once."""
+    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 _CONSTANT = 1e-5
-"""A spread below this share of the mean says nothing: 1e-16 / 1e-5 is too near the 1e-10 that the probe resolves."""
+"""A size below this share of the mean is rounding: 1e-16 / 1e-5 is too near the 1e-10 that the probe resolves."""
 
 _SAME = 1e-9
 
@@ -26,8 +26,8 @@ class NormCall:
     Attributes:
         kind: batch, instance, group, layer or rms.
         arguments: by the names of ``torch.nn.functional``.
-        running_mean: the name of the buffer, or an empty string.
-        running_var: likewise.
+        running_mean: the name of the buffer of running means, or an empty string.
+        running_var: the name of that buffer, or an empty string.
         owner: the module whose parameters or buffers the norm uses, or an empty string.
     """
 
@@ -59,7 +59,7 @@ class NormCall:
             return x.reshape(len(x), self.arguments["num_groups"], -1)
         return x.flatten(-len(self.arguments["normalized_shape"]))
 
-    def spread(self, per_slot: Tensor) -> Tensor:
+    def over_input(self, per_slot: Tensor) -> Tensor:
         """A number for each slot, shaped to be broadcast over the input."""
         x = self.input
         if self.kind == "batch":
@@ -84,17 +84,17 @@ class NormCall:
         is that without rounding errors divided by ε.
         """
         moments = self.moments()
-        centred = self.input if self.kind == "rms" else self.input - self.spread(moments.mean)
+        centred = self.input if self.kind == "rms" else self.input - self.over_input(moments.mean)
         silent = ~moments.resolved()
-        return centred.masked_fill(self.spread(silent), 0.0) if bool(silent.any()) else centred
+        return centred.masked_fill(self.over_input(silent), 0.0) if bool(silent.any()) else centred
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the input of a norm, slot by slot.
+    """Mean and size of each slot of a norm's input.
 
     Attributes:
-        call: of the norm.
+        call: the call of the norm.
         mean: zero for an rms norm, which does not remove it.
         size: standard deviation, or root mean square for an rms norm.
     """
@@ -108,11 +108,11 @@ class Moments:
         return self.size > _CONSTANT * self.mean.abs()
 
 
-def shared(call: NormCall, per_slot: Tensor) -> Tensor | None:
-    """A number that is known for each slot on a few samples, as it holds for every sample; None if it does not.
+def same_for_all_samples(call: NormCall, per_slot: Tensor) -> Tensor | None:
+    """A number for each slot, known on a few samples, as one for every sample; None if it differs between samples.
 
-    NaN is unknown, and taken for what the other samples say, or 1. Dimensions of a layer or rms norm's slots along
-    which the number is the same have length one in the answer, so that it fits sequences of any length.
+    NaN means unknown: the other samples decide, and where all are unknown it is 1. Dimensions of a layer or rms norm's
+    slots along which the number is the same have length one in the answer, so that it fits sequences of any length.
     """
     if call.kind == "batch":
         return per_slot.nan_to_num(1.0)

@@ -1,4 +1,4 @@
-"""One interception of every norm, module, functional or low-level: statistics, ε, and what the norms saw."""
+"""The one interception of every norm, as module, function or operator: statistics, ε, and what each norm saw."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from bnsharp_cli.measurement.surface.float64_promotion import Float64Promotion
 from bnsharp_cli.measurement.surface.norm_call import NormCall as NormCall
 from bnsharp_cli.measurement.surface.pooling import halving_max_pool
-from bnsharp_cli.measurement.surface.precision import Arithmetic
 
 _FUNCTIONAL: dict[Any, str] = {
     functional.batch_norm: "batch",
@@ -37,6 +37,9 @@ _LOW_LEVEL: dict[str, tuple[Any, tuple[str, ...]]] = {
     "layer_norm": (functional.layer_norm, ("input", "normalized_shape", "weight", "bias", "eps", "cudnn_enable")),
     "rms_norm": (functional.rms_norm, ("input", "normalized_shape", "weight", "eps")),
 }
+NormObserver = Callable[[int, NormCall], None]
+"""Told of every norm of a forward pass, and of its number."""
+
 _SIGNATURES = {function: inspect.signature(function) for function in _FUNCTIONAL}
 
 
@@ -72,18 +75,18 @@ class NormTreatment:
 
 
 class NormInterception(TorchFunctionMode):
-    """While active, every norm follows ``treatment``, and ``observer`` is told of each call and its number.
+    """While it is active, every norm follows ``treatment``, and ``observer`` is told of each call and its number.
 
-    ``names`` maps the identity of parameters and buffers to their names, so that a call knows whose it is.
+    ``names`` maps the ``id`` of parameters and buffers to their names, so that a call knows its module.
     ``fast_pooling`` takes max pooling over too, where it can: the same bits, sooner, differentiable only once.
     With ε_c = s_c² ε, (x − μ)/√(σ² + s²ε) = (x/s − μ/s)/√(σ²/s² + ε): dividing the input by s gives the exact ε per
-    slot with the native kernels. In a float64 run everything is float64, see ``precision``.
+    slot with the native kernels. In a float64 run everything is float64: see :mod:`float64_promotion`.
     """
 
     def __init__(
         self,
         treatment: NormTreatment,
-        observer: Callable[[int, NormCall], None] | None = None,
+        observer: NormObserver | None = None,
         names: Mapping[int, str] | None = None,
         *,
         fast_pooling: bool = False,
@@ -93,7 +96,7 @@ class NormInterception(TorchFunctionMode):
         self._names = names or {}
         self._treatment = treatment
         self._observer = observer
-        self._arithmetic = Arithmetic()
+        self._promotion = Float64Promotion()
         self._calls = 0
 
     def __torch_function__(
@@ -105,7 +108,7 @@ class NormInterception(TorchFunctionMode):
     ) -> Any:
         """Divert the norms, pass everything else on."""
         del types
-        func, args, kwargs = self._arithmetic.adapted(func, args, kwargs or {})
+        func, args, kwargs = self._promotion.adapted(func, args, kwargs or {})
         if func is torch._weight_norm:
             return weight_norm(*args, **kwargs)
         if func in _OPERATORS:
@@ -116,7 +119,7 @@ class NormInterception(TorchFunctionMode):
         if func in _FUNCTIONAL:
             return self._norm(func, args, kwargs)
         pooled = halving_max_pool(func, args, kwargs) if self._fast_pooling else None
-        return self._arithmetic.result(func, kwargs, func(*args, **kwargs)) if pooled is None else pooled
+        return self._promotion.result(func, kwargs, func(*args, **kwargs)) if pooled is None else pooled
 
     def _norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         bound = _SIGNATURES[func].bind(*args, **kwargs)
@@ -148,18 +151,18 @@ class NormInterception(TorchFunctionMode):
 
 
 def _divide(call: NormCall, arguments: dict[str, Any], scale: Tensor) -> None:
-    """Input and running statistics by s and s²."""
+    """Divide input and running mean by s, and the running variance by s²."""
     if bool((scale == 1).all()):
         return
     local = scale.to(arguments["input"])
-    arguments["input"] = arguments["input"] / call.spread(local)
+    arguments["input"] = arguments["input"] / call.over_input(local)
     if arguments.get("running_mean") is not None:
         arguments["running_mean"] = arguments["running_mean"] / local.flatten()
         arguments["running_var"] = arguments["running_var"] / local.flatten().square()
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
-    """The weight g v/‖v‖, norms taken over all dimensions but ``dim``, or over all for −1.
+    """The weight g v/‖v‖; norms are taken over all dimensions but ``dim``, or over all for −1.
 
     torch's own kernel has no rule for several points at once.
     """

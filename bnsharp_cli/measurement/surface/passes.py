@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,29 +12,26 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point, Vector
+from bnsharp_cli.errors import named
+from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
+from bnsharp_cli.measurement.surface.foreign_errors import accepting
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
-from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
-from bnsharp_cli.measurement.surface.outputs import accepting, correct
+from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 
-_UNFIT = "Check that data, preprocessing and architecture belong together, or change --batch-size."
+_UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
 
-Parameters = Mapping[str, Tensor]
-"""A point that is read once, such as one that is computed on demand."""
-
-Criterion = Callable[[Tensor, Tensor], Tensor]
+BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
-
-Observer = Callable[[int, NormCall], None]
 
 
 @dataclass(frozen=True)
 class Passes:
-    """A network, computed in ``dtype`` at parameters that :meth:`cast` or :meth:`stack` prepared.
+    """Passes of single batches through a network, at parameters that :meth:`cast` or :meth:`stack` prepared.
 
     Attributes:
         pool: copies of the module to run on.
@@ -41,39 +39,39 @@ class Passes:
         buffers: running statistics and the like, cloned for every pass.
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
-        plan: memory layout.
+        plan: the memory layout of parameters.
     """
 
     pool: ModulePool
-    criterion: Criterion
+    criterion: BatchLoss
     buffers: Mapping[str, Tensor]
     treatment: NormTreatment
     dtype: torch.dtype
     plan: ExecutionPlan
 
-    def cast(self, point: Parameters) -> Point:
-        """A copy of ``point`` in the network's arithmetic and layout."""
+    def cast(self, point: Point) -> Point:
+        """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
         return {name: self._laid_out(tensor) for name, tensor in point.items()}
 
-    def stack(self, points: Sequence[Parameters]) -> Point:
+    def stack(self, points: Sequence[Point]) -> Point:
         """Several points as one, (points, …)."""
         return {name: self._laid_out(torch.stack([point[name] for point in points])) for name in points[0]}
 
-    def loss(self, cast: Point, batch: Batch) -> Tensor:
+    def loss(self, parameters: Point, batch: Batch) -> Tensor:
         """The batch's loss."""
         with torch.no_grad():
-            return self._compared(self.run(cast, batch[0], fast=True), batch[1])
+            return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
 
-    def loss_and_hits(self, cast: Point, batch: Batch) -> Tensor:
-        """(3,): the batch's loss, its correct answers, and of how many."""
+    def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
+        """(3,): the batch's loss, how many of its targets are right, and among how many."""
         with torch.no_grad():
-            outputs = self.run(cast, batch[0], fast=True)
-            hits, labelled = correct(outputs, batch[1])
+            outputs = self.run(parameters, batch[0], fast=True)
+            hits, labelled = count_correct(outputs, batch[1])
             return torch.stack([self._compared(outputs, batch[1]), hits.double(), labelled.double()])
 
-    def gradient(self, cast: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The batch's loss and its gradients, in the order of ``cast``."""
-        leaves = {name: tensor.detach().requires_grad_() for name, tensor in cast.items()}
+    def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The batch's loss and its gradients, in the order of ``parameters``."""
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
         with torch.enable_grad():
             loss = self._compared(self.run(leaves, batch[0], fast=True), batch[1])
         gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
@@ -83,23 +81,25 @@ class Passes:
         """(points,): the batch's loss at every point, ``chunk`` of them by one ``vmap``, fewer when memory runs out."""
         with torch.no_grad():
             return smaller_on_out_of_memory(
-                lambda size: vmap(lambda cast: self._traced(cast, batch), chunk_size=size)(stack), chunk
+                lambda size: vmap(partial(self._traced, batch), chunk_size=size)(stack), chunk
             )
 
     def stacked_gradients(self, stack: Point, batch: Batch, chunk: int) -> tuple[Tensor, list[Tensor]]:
         """The same with the gradients, (points, …) each, in the order of ``stack``."""
-        differentiated = grad_and_value(lambda cast: self._traced(cast, batch))
+        differentiated = grad_and_value(partial(self._traced, batch))
         gradients, losses = smaller_on_out_of_memory(lambda size: vmap(differentiated, chunk_size=size)(stack), chunk)
         return losses, [gradients[name] for name in stack]
 
-    def run(self, cast: Point, inputs: Tensor, observer: Observer | None = None, *, fast: bool = False) -> Any:
-        """The network's outputs, differentiable in ``cast``; ``observer`` is told of every norm."""
+    def run(
+        self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None, *, fast: bool = False
+    ) -> Any:
+        """The network's outputs, differentiable in ``parameters``; ``observer`` is told of every norm."""
         buffers = {
             name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
             for name, buffer in self.buffers.items()
         }
         local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
-        state = {**cast, **buffers}
+        state = {**parameters, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
             self.pool.module() as module,
@@ -108,8 +108,8 @@ class Passes:
         ):
             return functional_call(module, state, (local,))
 
-    def _traced(self, cast: Point, batch: Batch) -> Tensor:
-        return self._compared(self.run(cast, batch[0], fast=True), batch[1])
+    def _traced(self, batch: Batch, parameters: Point) -> Tensor:
+        return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
 
     def _compared(self, outputs: Any, targets: Tensor) -> Tensor:
         precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
@@ -121,8 +121,12 @@ class Passes:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
 
 
-class Total:
-    """A sum of gradients in float64, in memory of its own from the first one on."""
+class GradientSum:
+    """A sum of gradients in float64, in memory of its own.
+
+    Args:
+        like: names and shapes.
+    """
 
     def __init__(self, like: Mapping[str, Tensor]) -> None:
         self._like = like

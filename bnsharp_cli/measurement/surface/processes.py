@@ -11,21 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import LostProcessError, SharedError, UsageError, described
+from bnsharp_cli.errors import BnsharpError, LostProcessError, SharedError, UsageError, described, named
+from bnsharp_cli.measurement.surface.foreign_errors import first_line
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """One process that computes everything, and what several have to offer instead.
+    """The processes that share a surface's batches. This class is a single process, which computes everything.
 
     Attributes:
         rank: the number of this process.
@@ -44,7 +45,9 @@ class Processes:
         if batches < self.count:
             raise UsageError(
                 f"{self.count} processes need at least as many whole batches, found {batches}.",
-                "Start fewer processes, lower --batch-size or raise --samples.",
+                f"Start fewer processes, lower {named('batch_size')} or raise {named('samples')}.",
+                expected=f"at least {self.count} whole batches",
+                found=batches,
             )
 
     def own(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -132,14 +135,10 @@ class ProcessGroup(Processes):
         self._exchange(lambda: dist.all_reduce(failed))
         if not failed:
             return
-        own = None if error is None else described(error)
-        reports: list[tuple[str, str, int] | None] = [None] * self.count
-        self._exchange(
-            lambda: dist.all_gather_object(
-                reports, None if own is None else (own.marked_reason, own.marked_remedy, own.exit_code)
-            )
-        )
-        raise SharedError(*next(report for report in reports if report is not None)) from error
+        own = None if error is None else _fields(described(error))
+        reports: list[dict[str, Any] | None] = [None] * self.count
+        self._exchange(lambda: dist.all_gather_object(reports, own))
+        raise SharedError(**next(report for report in reports if report is not None)) from error
 
     def _add_up(self, figures: Tensor) -> None:
         self._exchange(lambda: dist.all_reduce(figures))
@@ -151,6 +150,7 @@ class ProcessGroup(Processes):
             raise LostProcessError(
                 f"Process {self.rank} of {self.count} lost the others: one of them ended or stopped answering.",
                 "See what it said, or what ended it (memory?), and run again.",
+                found=first_line(error),
             ) from error
 
 
@@ -168,6 +168,20 @@ def join(seconds: float) -> ProcessGroup:
         dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
     except (RuntimeError, ValueError) as error:
         raise LostProcessError(
-            f"The processes did not find each other: {str(error).splitlines()[0]}", "Start them with torchrun."
+            f"The processes did not find each other: {first_line(error)}",
+            "Start them with torchrun.",
+            found=first_line(error),
         ) from error
     return ProcessGroup()
+
+
+def _fields(error: BnsharpError) -> dict[str, Any]:
+    """What the other processes are told of an error; what was found as text, since it may be anything."""
+    return {
+        "reason": error.marked_reason,
+        "remedy": error.marked_remedy,
+        "exit_code": error.exit_code,
+        "argument": error.argument,
+        "expected": error.expected,
+        "found": str(error.found),
+    }

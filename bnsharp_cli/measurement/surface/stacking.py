@@ -1,4 +1,4 @@
-"""Several points at once: when ``vmap`` beats a loop, and what happens when memory runs out."""
+"""Several points at once by ``vmap``: when that is faster than a loop, and what happens when memory runs out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal, TypeVar
 
 import torch
 
-from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 
-Result = TypeVar("Result")
+Evaluated = TypeVar("Evaluated")
 
 CPU_STACK = 8
 """Points that are stacked on the CPU; more points take more memory and are no faster."""
@@ -48,7 +48,7 @@ class PointsAtOnce:
             raise UsageError.of("points_at_once", "auto, loop or a positive number", self.setting, "Use auto.")
 
     def most(self, plan: ExecutionPlan, device: torch.device, dtype: torch.dtype) -> int:
-        """The number of points to stack by setting or rule; 1 is a loop."""
+        """The most points that are stacked; 1 is a loop."""
         if isinstance(self.setting, int):
             return self.setting
         if self.setting == "loop" or not plan.tried:
@@ -58,7 +58,7 @@ class PointsAtOnce:
         return CPU_STACK if dtype == torch.float64 and plan.held <= CPU_STACK_BYTES else 1
 
 
-def smaller_on_out_of_memory(evaluate: Callable[[int], Result], size: int) -> Result:
+def smaller_on_out_of_memory(evaluate: Callable[[int], Evaluated], size: int) -> Evaluated:
     """``evaluate(size)``, or with half as many points at once for as long as memory runs out.
 
     Raises:
@@ -70,7 +70,10 @@ def smaller_on_out_of_memory(evaluate: Callable[[int], Result], size: int) -> Re
         except torch.OutOfMemoryError as error:
             if size == 1:
                 raise NotMeasurableError(
-                    "The device ran out of memory on a single batch.", "Lower --batch-size, or use --device cpu."
+                    "The device ran out of memory on a single batch.",
+                    f"Lower {named('batch_size')}, or use {named('device')} cpu.",
+                    argument="batch_size",
+                    expected="a batch that fits into the device's memory",
                 ) from error
         size //= 2
         torch.cuda.empty_cache()

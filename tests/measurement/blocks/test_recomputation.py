@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
+from bnsharp_cli.measurement.surface.foreign_errors import accepting
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import images, mlp_bn, vectors
 
@@ -65,3 +67,33 @@ def test_other_refusals_keep_their_reason() -> None:
     surface = LossSurface.of(mlp_bn(inputs=5), vectors())
     with pytest.raises(NotMeasurableError, match="does not accept a batch of"):
         find_blocks(surface, surface.point())
+
+
+def test_a_network_that_fails_with_gradients_alone_keeps_its_reason() -> None:
+    class WithoutGradient(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                raise RuntimeError("no gradients here")
+            return super().forward(inputs)
+
+    surface = LossSurface.of(WithoutGradient(4, 3), vectors())
+    with pytest.raises(NotMeasurableError, match="no gradients here"):
+        find_blocks(surface, surface.point())
+
+
+def test_any_hook_on_what_is_saved_is_recognised_without_running_twice_where_there_is_none() -> None:
+    runs = []
+
+    def plain() -> list[Tensor]:
+        runs.append("plain")
+        return [torch.ones(2, requires_grad=True).exp()]
+
+    def offloaded() -> list[Tensor]:
+        with accepting("The network refused", "Mend it."), torch.autograd.graph.save_on_cpu():
+            return plain()
+
+    assert outputs_with_whole_graph(plain)[0].requires_grad
+    assert runs == ["plain"]
+    with pytest.raises(NotMeasurableError) as refusal:
+        outputs_with_whole_graph(offloaded)
+    assert refusal.value.found == "gradient checkpointing"

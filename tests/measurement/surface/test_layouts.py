@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.measurement.surface.layouts import ENOUGH, Convolution, Watch, plain
+from bnsharp_cli.measurement.surface.layouts import ENOUGH_CHANNELS, Convolution, ConvolutionWatch, plain
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models import vgg11_bn
 from tests.cases import images
@@ -74,7 +74,7 @@ def test_a_small_residual_network_does_not_kill_the_process(change: str) -> None
 
 @pytest.mark.parametrize("by_function", [False, True])
 @pytest.mark.parametrize(
-    ("width", "stride", "channels_last"), [(8, 2, False), (16, 2, False), (ENOUGH, 2, True), (8, 1, True)]
+    ("width", "stride", "channels_last"), [(8, 2, False), (16, 2, False), (ENOUGH_CHANNELS, 2, True), (8, 1, True)]
 )
 def test_channels_last_where_it_is_known_to_be_right(
     width: int, stride: int, channels_last: bool, by_function: bool
@@ -145,7 +145,7 @@ def test_the_comparison_is_not_counted_and_draws_no_random_numbers() -> None:
 
 def test_every_function_that_convolves_is_noticed() -> None:
     inputs, kernel = torch.randn(1, 8, 6, 6), torch.randn(8, 8, 1, 1)
-    with Watch() as watch:
+    with ConvolutionWatch() as watch:
         functional.conv2d(inputs, kernel, stride=2)
         torch.conv2d(inputs, kernel[:, :4], groups=2, padding="same")
         functional.conv_transpose2d(inputs, kernel)

@@ -13,7 +13,7 @@ from bnsharp_cli.core.rescale import uniform_factors
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.copies import Copier
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.norm_call import NormCall, shared
+from bnsharp_cli.measurement.surface.norm_call import NormCall, same_for_all_samples
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormTreatment
 from tests.cases import vectors
 
@@ -100,9 +100,9 @@ def test_epsilon_is_scaled_slot_by_slot(kind: str, way: int) -> None:
     scale = torch.linspace(0.3, 3.0, call.slots().shape[:-1].numel()).double().reshape(SLOTS[kind])
     with NormInterception(NormTreatment(input_scales=(scale,))):
         found = CALLS[kind][way](X, 1e-3)
-    mean = call.spread(call.slots().mean(-1)) if kind != "rms" else 0.0
+    mean = call.over_input(call.slots().mean(-1)) if kind != "rms" else 0.0
     variance = call.slots().square().mean(-1) - (call.slots().mean(-1).square() if kind != "rms" else 0.0)
-    torch.testing.assert_close(found, (X - mean) / call.spread(variance + scale.square() * 1e-3).sqrt())
+    torch.testing.assert_close(found, (X - mean) / call.over_input(variance + scale.square() * 1e-3).sqrt())
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -137,13 +137,15 @@ def test_an_rms_norm_without_epsilon_has_that_of_float32_in_both_precisions() ->
 def test_what_differs_from_sample_to_sample_is_not_shared() -> None:
     call = NormCall("layer", {"input": torch.zeros(3, 2, 4), "normalized_shape": (4,), "eps": 1e-5})
     heads = torch.tensor([2.0, 5.0]).double().expand(3, 2)
-    torch.testing.assert_close(shared(call, heads), heads[:1])
-    torch.testing.assert_close(shared(call, torch.full((3, 2), 2.0).double()), torch.full((1, 1), 2.0).double())
-    assert shared(call, heads.cumsum(0)) is None
+    torch.testing.assert_close(same_for_all_samples(call, heads), heads[:1])
+    torch.testing.assert_close(
+        same_for_all_samples(call, torch.full((3, 2), 2.0).double()), torch.full((1, 1), 2.0).double()
+    )
+    assert same_for_all_samples(call, heads.cumsum(0)) is None
     partly, wholly = torch.full((3, 2), torch.nan).double(), torch.full((3, 2), torch.nan).double()
     partly[1, 0] = 2.0
-    torch.testing.assert_close(shared(call, partly), torch.full((1, 1), 2.0).double())
-    torch.testing.assert_close(shared(call, wholly), torch.ones(1, 1).double())
+    torch.testing.assert_close(same_for_all_samples(call, partly), torch.full((1, 1), 2.0).double())
+    torch.testing.assert_close(same_for_all_samples(call, wholly), torch.ones(1, 1).double())
 
 
 class Recurrent(nn.Module):

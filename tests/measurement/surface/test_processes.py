@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bnsharp_cli.errors import DataRefusedError, InternalError, NotMeasurableError, UsageError, described
+from bnsharp_cli.errors import (
+    DataRefusedError,
+    InternalError,
+    NotMeasurableError,
+    SharedError,
+    UsageError,
+    described,
+    named,
+)
+from bnsharp_cli.measurement.surface import processes
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 
 
@@ -17,8 +26,10 @@ def test_the_shares_are_a_partition_in_turn() -> None:
 
 
 def test_more_processes_than_batches_are_refused() -> None:
-    with pytest.raises(UsageError, match="3 processes need at least as many whole batches, found 2"):
+    with pytest.raises(UsageError, match="3 processes need at least as many whole batches, found 2") as refusal:
         Processes(2, 3).require_work(2)
+    assert refusal.value.found == 2
+    assert refusal.value.remedy == "Start fewer processes, lower batch_size or raise samples."
 
 
 def test_each_process_writes_its_own_slots_and_nothing_else() -> None:
@@ -44,3 +55,11 @@ def test_any_failure_can_be_told_as_one_of_the_family() -> None:
     assert isinstance(unknown, InternalError)
     assert unknown.reason == "Internal error: KeyError: 'x'"
     assert unknown.exit_code == 4
+
+
+def test_an_error_that_is_told_to_the_others_keeps_its_fields() -> None:
+    error = UsageError.of("batch_size", "a positive number", -1, f"Raise {named('batch_size')}.")
+    told = SharedError(**processes._fields(error))
+    assert (told.argument, told.expected, told.found) == ("batch_size", "a positive number", "-1")
+    assert (told.marked_reason, told.marked_remedy) == (error.marked_reason, error.marked_remedy)
+    assert told.exit_code == error.exit_code

@@ -1,24 +1,24 @@
-"""One arithmetic for a whole run: what a network's code casts to float32 stays float64 in a float64 run.
+"""A float64 run stays float64: whatever a network's code casts to a narrower type is promoted again.
 
 Norms are often written as ``norm(x.float()).to(x.dtype)``, and hidden states begin as ``torch.zeros(…)`` of the default
-type. Both are there to serve the precision of training; in a float64 run they would round, or not fit the weights.
+type. Both serve the precision of training; in a float64 run they would round, or not fit the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_iter, tree_map
 
 _NARROW = {torch.float32, torch.float16, torch.bfloat16}
 _CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
 _ACCESS = {"__get__", "__set__", "__setitem__", "view"}
 
 
-class Arithmetic:
-    """The arithmetic of one run, which the first floating tensor that it computes with tells."""
+class Float64Promotion:
+    """Decides by the first floating tensor that a run computes with whether it is a float64 run, and keeps it one."""
 
     def __init__(self) -> None:
         self._dtype: torch.dtype | None = None
@@ -26,20 +26,20 @@ class Arithmetic:
     def adapted(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        """The call to make instead: casts, types and tensors below float64 raised to it in a float64 run."""
+        """The call to make instead: in a float64 run with casts, types and tensors promoted to float64."""
         if self._dtype is None and not _accesses(function):
-            self._dtype = next((tensor.dtype for tensor in _floating((args, kwargs))), None)
+            self._dtype = _first_floating_type((args, kwargs))
         if self._dtype is not torch.float64 or _in_place(function, kwargs):
             return function, args, kwargs
         if function in _CASTS:
             return Tensor.double, args, {}
-        return function, _mapped(args, _raised), _mapped(kwargs, _raised)
+        return function, tuple(map(_promoted, args)), {name: _promoted(value) for name, value in kwargs.items()}
 
     def result(self, function: Any, kwargs: dict[str, Any], returned: Any) -> Any:
-        """What the call gave, raised likewise: new tensors have the default type."""
+        """What the call returned, promoted likewise: new tensors have the default type."""
         if self._dtype is not torch.float64 or _in_place(function, kwargs) or not isinstance(returned, Tensor):
             return returned
-        return _raised(returned)
+        return _promoted_leaf(returned)
 
 
 def _accesses(function: Any) -> bool:
@@ -52,26 +52,18 @@ def _in_place(function: Any, kwargs: dict[str, Any]) -> bool:
     return (name.endswith("_") and not name.endswith("__")) or _accesses(function) or "out" in kwargs
 
 
-def _raised(value: Any) -> Any:
+def _promoted(argument: Any) -> Any:
+    """An argument with everything in it promoted; most are single values, which need no walk over a tree."""
+    nested = isinstance(argument, list | tuple | dict)
+    return tree_map(_promoted_leaf, argument) if nested else _promoted_leaf(argument)
+
+
+def _promoted_leaf(value: Any) -> Any:
     if isinstance(value, torch.dtype):
         return torch.float64 if value in _NARROW else value
     return value.double() if isinstance(value, Tensor) and value.dtype in _NARROW else value
 
 
-def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    if type(value) in {list, tuple}:
-        return type(value)(_mapped(entry, change) for entry in value)
-    if isinstance(value, dict):
-        return {key: _mapped(entry, change) for key, entry in value.items()}
-    return change(value)
-
-
-def _floating(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, list | tuple):
-        for entry in value:
-            yield from _floating(entry)
-    elif isinstance(value, dict):
-        yield from _floating(list(value.values()))
+def _first_floating_type(arguments: Any) -> torch.dtype | None:
+    leaves = tree_iter(arguments)
+    return next((leaf.dtype for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()), None)

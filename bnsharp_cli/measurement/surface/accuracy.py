@@ -1,0 +1,40 @@
+"""What a network predicts, and how many classes it gets right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
+
+PREDICTIONS = ("logits", "out")
+"""What networks call their prediction among other outputs: transformers, and torchvision's segmentation networks."""
+
+
+def prediction(outputs: Any) -> Tensor | None:
+    """The one tensor that a loss compares with targets, or None where it is not clear which that is."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    by_name = outputs if isinstance(outputs, Mapping) else getattr(outputs, "__dict__", {})
+    for name in PREDICTIONS:
+        if isinstance(by_name.get(name), Tensor):
+            return cast(Tensor, by_name[name])
+    found = floating_tensors(outputs)
+    return found[0] if len(found) == 1 or (found and isinstance(outputs, list | tuple)) else None
+
+
+def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """How many classes are right, and among how many targets: scalars of int64.
+
+    Targets that are no class do not count; nothing counts where targets are not numbers of two or more classes.
+    """
+    guess = prediction(outputs)
+    classes = guess.shape[1] if guess is not None and guess.ndim == targets.ndim + 1 else 0
+    if guess is None or classes < 2 or targets.is_floating_point():
+        none = torch.zeros((), dtype=torch.int64, device=targets.device)
+        return none, none
+    counted = (targets >= 0) & (targets < classes)
+    return ((guess.argmax(1) == targets) & counted).sum(), counted.sum()

@@ -1,0 +1,183 @@
+"""Tensors in nested containers: the inputs and outputs of networks that take or return more than one tensor.
+
+A tree is a tensor, or any nesting of mappings, lists, tuples and records (objects whose attributes hold tensors, such
+as dataclasses). torch's pytree walks Python's own containers. All other classes are copied here instead of rebuilt by
+what they may have registered with it: a copy keeps whatever else such an object carries.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_iter, tree_map
+
+from bnsharp_cli.errors import UsageError, named
+
+_WALKED_BY_TORCH = {dict, list, tuple}
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """The tree with ``function`` of each of its tensors; containers keep their classes, keys and order.
+
+    Mappings that cannot be changed become dictionaries.
+
+    >>> map_tensors(lambda tensor: 2 * tensor, {"scores": [torch.tensor(1), torch.tensor(2)], "name": "digits"})
+    {'scores': [tensor(2), tensor(4)], 'name': 'digits'}
+    """
+    return tree_map(partial(_mapped_leaf, function), tree, is_leaf=_is_leaf)
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors of a tree, in their order.
+
+    >>> list(tensors_in(({"b": torch.tensor(1), "a": torch.tensor(2)}, [torch.tensor(3)])))
+    [tensor(1), tensor(2), tensor(3)]
+    """
+    for leaf in tree_iter(tree, is_leaf=_is_leaf):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        else:
+            yield from tensors_in(_entries(leaf))
+
+
+def floating_tensors(tree: Any) -> list[Tensor]:
+    """The tensors of a tree that hold floating numbers, in their order."""
+    return [tensor for tensor in tensors_in(tree) if tensor.is_floating_point()]
+
+
+def as_float64(tensor: Tensor) -> Tensor:
+    """``tensor`` in float64 if it holds floating numbers, else as it is."""
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TensorTree:
+    """A tree of tensors with as much of a tensor's interface as a loss surface needs.
+
+    Attributes:
+        value: the tree; the first dimension of each of its tensors counts the examples.
+        first: its first tensor.
+    """
+
+    value: Any
+    first: Tensor
+
+    @classmethod
+    def of(cls, value: Any) -> TensorTree:
+        """The tensors in ``value``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        first = next(tensors_in(value), None)
+        if first is None:
+            found = f"a {type(value).__name__}"
+            raise UsageError(
+                f"{named('batches')}: there is no tensor in {found}.",
+                "Pass tensors.",
+                argument="batches",
+                expected="tensors",
+                found=found,
+            )
+        return cls(value, first)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, part: slice) -> TensorTree:
+        """Some of the examples."""
+        return self.mapped(lambda tensor: tensor[part])
+
+    def to(self, *target: Any, **options: Any) -> TensorTree:
+        """Each tensor on another device, or each floating one in another precision."""
+        moves = not isinstance(target[0], torch.dtype)
+        return self.mapped(
+            lambda tensor: tensor.to(*target, **options) if moves or tensor.is_floating_point() else tensor
+        )
+
+    def double(self) -> TensorTree:
+        """Each floating tensor as float64."""
+        return self.to(torch.float64)
+
+    def detach(self) -> TensorTree:
+        """Each tensor without its history."""
+        return self.mapped(Tensor.detach)
+
+    def clone(self) -> TensorTree:
+        """Each tensor copied."""
+        return self.mapped(Tensor.clone)
+
+    def requires_grad_(self, wanted: bool = True) -> TensorTree:
+        """Each floating tensor marked as one whose gradient is wanted."""
+        return self.mapped(
+            lambda tensor: tensor.requires_grad_(wanted) if tensor.is_floating_point() else tensor,
+        )
+
+    def is_floating_point(self) -> bool:
+        """Whether any of the tensors holds floating numbers."""
+        return bool(floating_tensors(self.value))
+
+    def untyped_storage(self) -> Any:
+        """That of the first tensor."""
+        return self.first.untyped_storage()
+
+    @property
+    def shape(self) -> torch.Size:
+        """That of the first tensor."""
+        return self.first.shape
+
+    @property
+    def ndim(self) -> int:
+        """That of the first tensor."""
+        return self.first.ndim
+
+    @property
+    def device(self) -> torch.device:
+        """That of the first tensor."""
+        return self.first.device
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> TensorTree:
+        """The tree with ``function`` of each tensor."""
+        return TensorTree.of(map_tensors(function, self.value))
+
+
+def _is_leaf(node: Any) -> bool:
+    return type(node) not in _WALKED_BY_TORCH
+
+
+def _mapped_leaf(function: Callable[[Tensor], Tensor], leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return function(leaf)
+    entries = _entries(leaf)
+    return _with_entries(leaf, map_tensors(function, entries)) if entries else leaf
+
+
+def _entries(leaf: Any) -> dict[Any, Any] | list[Any]:
+    """What a container or record of a class of its own holds; what else a record refers to is left alone."""
+    if isinstance(leaf, Mapping):
+        return dict(leaf.items())
+    if isinstance(leaf, list | tuple):
+        return list(leaf)
+    attributes = getattr(leaf, "__dict__", {}).items()
+    return {name: value for name, value in attributes if isinstance(value, (Tensor, Mapping, list, tuple))}
+
+
+def _with_entries(leaf: Any, entries: Any) -> Any:
+    """A container or record like ``leaf`` that holds ``entries`` instead."""
+    if isinstance(leaf, list | tuple):
+        return type(leaf)(*entries) if hasattr(leaf, "_fields") else type(leaf)(entries)
+    if isinstance(leaf, Mapping) and not isinstance(leaf, MutableMapping):
+        return entries
+    changed = copy.copy(leaf)
+    for key, entry in entries.items():
+        if isinstance(leaf, Mapping):
+            changed[key] = entry
+        else:
+            object.__setattr__(changed, key, entry)  # a frozen dataclass's own way
+    return changed
