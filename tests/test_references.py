@@ -19,6 +19,7 @@ from tests.documents import (
     module_file,
     options_of,
     options_of_program,
+    slug,
 )
 
 DOCUMENTS = documents()
@@ -31,6 +32,11 @@ NEVER = {"--trust-pickle"}
 PACKAGES = {path.name for path in (ROOT / "bnsharp_cli").iterdir() if path.is_dir()}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+
+
+def test_anchors_are_those_of_github() -> None:
+    assert slug("Which `--arch` is it?") == "which---arch-is-it"
+    assert slug("Training, rules") == "training-rules"
 
 
 def test_there_is_something_to_check() -> None:
