@@ -64,8 +64,8 @@ def _run(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) -> 
 def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
     """The opcodes of a pickle up to its STOP, by their names, and their arguments.
 
-    The same as :func:`pickletools.genops` yields, but the argument of a STRING is skipped. The machine refuses it
-    anyway, and decoding its text may warn; warnings can be silenced only for the whole process.
+    The same as :func:`pickletools.genops` yields, but the argument of a STRING is skipped. The machine refuses that
+    opcode anyway, and decoding its text may warn; warnings can be silenced only for the whole process.
 
     Raises:
         ValueError: an unknown opcode, an argument that is none, or no STOP.
