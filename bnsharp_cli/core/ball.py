@@ -112,43 +112,75 @@ def maximise_in_box(evaluate: LossAndGradient, theta: Point, epsilon: float, ite
     """Max L(θ + z) over the box |z_i| ≤ ε(|θ_i| + 1) by scipy's L-BFGS-B, from z = 0 (Keskar et al. 2017).
 
     The solver sees the box as [−1, 1]^n and the loss in units in which its slopes at θ have a root mean square of one.
-    Its first step is a slope long, so it reaches for the corner; in units of the whole increase that the gradient
-    promises it crept, and rounding decided how far it came. Its tolerances, which are absolute, see a loss of 1e-9 like
-    one of 1. The corner that the gradient at θ points to, where a linear loss is largest, is looked at too.
+    Its first step is as long as the slope, so it reaches the corner. (In units of the whole increase that the gradient
+    promises, its steps were tiny, and rounding decided how far it came.) Its absolute tolerances treat a loss of 1e-9
+    like one of 1. The corner that the gradient at θ points to, where a linear loss is largest, is evaluated too.
+
+    Args:
+        evaluate: L and its gradient at a point.
+        theta: θ.
+        epsilon: ε.
+        iterations: the largest number of steps of the solver.
     """
-    shapes = {name: tensor.shape for name, tensor in theta.items()}
-    device = next(iter(theta.values())).device
-    flat = _flatten(theta)
-    bound = epsilon * (np.abs(flat) + 1)
-    loss, gradient = evaluate(theta)
-    first = _flatten(gradient) * bound
-    unit = float(np.linalg.norm(first)) / math.sqrt(len(flat)) or 1.0
-    best = BoxMaximum(loss, scaled(theta, 0.0), 0.0, 1, False)
-
-    def negative(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        nonlocal best
-        parts = torch.split(torch.from_numpy(bound * x).to(device), [math.prod(shape) for shape in shapes.values()])
-        z = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-        reached, slope = evaluate(add_scaled(theta, z, 1.0)) if x.any() else (loss, gradient)
-        best = replace(best, evaluations=best.evaluations + bool(x.any()))
-        slopes = _flatten(slope) * bound
-        if reached > best.loss or not math.isfinite(reached):
-            with np.errstate(invalid="ignore"):  # of what is not finite nothing is made
-                gap = 1 - float(slopes @ x) / (float(np.abs(slopes).sum()) or 1.0)
-            best = replace(best, loss=reached, displacement=z, gap=gap)
-        return (loss - reached) / unit, -slopes / unit
-
-    negative(np.sign(first))
+    box = _Box(evaluate, theta, epsilon)
+    box.negative_loss(np.sign(box.first_slopes))
     result = minimize(
-        negative,
-        np.zeros_like(flat),
+        box.negative_loss,
+        np.zeros_like(box.bound),
         jac=True,
         method="L-BFGS-B",
-        bounds=Bounds(-np.ones_like(flat), np.ones_like(flat)),
+        bounds=Bounds(-np.ones_like(box.bound), np.ones_like(box.bound)),
         options={"maxiter": iterations},
     )
-    ended = math.isclose(loss - unit * float(result.fun), best.loss, rel_tol=1e-9)
-    return replace(best, converged=bool(result.success) and ended)
+    ended = math.isclose(box.loss - box.unit * float(result.fun), box.best.loss, rel_tol=1e-9)
+    return replace(box.best, converged=bool(result.success) and ended)
+
+
+class _Box:
+    """The box as a solver sees it, and the best point at which the solver has been.
+
+    Attributes:
+        bound: half the length of each edge.
+        loss: L(θ).
+        first_slopes: of the loss at θ, per unit of the solver.
+        unit: the root mean square of ``first_slopes``.
+        best: the largest loss so far.
+    """
+
+    def __init__(self, evaluate: LossAndGradient, theta: Point, epsilon: float) -> None:
+        self._evaluate, self._theta = evaluate, theta
+        self._shapes = {name: tensor.shape for name, tensor in theta.items()}
+        self._device = next(iter(theta.values())).device
+        flat = _flatten(theta)
+        self.bound = epsilon * (np.abs(flat) + 1)
+        self.loss, gradient = evaluate(theta)
+        self.first_slopes = _flatten(gradient) * self.bound
+        self.unit = float(np.linalg.norm(self.first_slopes)) / math.sqrt(len(flat)) or 1.0
+        self.best = BoxMaximum(self.loss, scaled(theta, 0.0), 0.0, 1, False)
+
+    def negative_loss(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """−(L(θ + z) − L(θ)) and its slopes at z = bound · x, in units of the solver."""
+        displacement = self._displacement(x)
+        reached, slopes = self.loss, self.first_slopes
+        if x.any():
+            reached, gradient = self._evaluate(add_scaled(self._theta, displacement, 1.0))
+            slopes = _flatten(gradient) * self.bound
+            self.best = replace(self.best, evaluations=self.best.evaluations + 1)
+        self._remember(reached, slopes, x, displacement)
+        return (self.loss - reached) / self.unit, -slopes / self.unit
+
+    def _remember(self, reached: float, slopes: NDArray[np.float64], x: NDArray[np.float64], z: Point) -> None:
+        """Keep the point if its loss is the largest so far, or not finite."""
+        if reached > self.best.loss or not math.isfinite(reached):
+            with np.errstate(invalid="ignore"):  # the gap of a loss that is not finite is not used
+                gap = 1 - float(slopes @ x) / (float(np.abs(slopes).sum()) or 1.0)
+            self.best = replace(self.best, loss=reached, displacement=z, gap=gap)
+
+    def _displacement(self, x: NDArray[np.float64]) -> Point:
+        """Z = bound · x, tensor by tensor."""
+        flat = torch.from_numpy(self.bound * x).to(self._device)
+        parts = torch.split(flat, [math.prod(shape) for shape in self._shapes.values()])
+        return {name: part.reshape(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
 
 def _flatten(point: Point) -> NDArray[np.float64]:

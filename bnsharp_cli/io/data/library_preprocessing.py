@@ -16,7 +16,7 @@ from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Prep
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
-_CHANGE = "--image-size, --mean and --std change it"
+_CHANGE = f"{named('image_size')}, {named('mean')} and {named('std')} change it"
 _SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
 _CHANNELS = "one finite number per channel, std positive"

@@ -40,34 +40,50 @@ def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: Measur
             "delta-lp needs a finite p.", f"Use {named('measure')} delta-linf for p = inf.", argument="power"
         )
     before = surface.counter.cost
-    generator = torch.Generator().manual_seed(options.seed)
     loss = surface.value(point)
-    count = options.of(BallOptions).ball_samples
-    changes = []
-    highest = point
-    for _ in range(count):
-        moved = add_scaled(point, random_in_ball(point, options.delta, generator), 1.0)
-        changes.append(abs(surface.value(moved) - loss))
-        highest = moved if changes[-1] == max(changes) else highest
-    _require_finite(changes, options.delta)
+    changes, highest = _changes_in_ball(surface, point, loss, options)
     root, error = _power_mean(changes, options.power)
     floor = _floor(surface, highest, options)
-    dimension = sum(tensor.numel() for tensor in point.values())
-    log_integral = (log_volume(dimension, options.delta) / options.power + math.log(root)) if root > 0 else -math.inf
-    value = root / (1 + loss)
     return Measurement(
         name="delta-lp",
-        value=value,
+        value=root / (1 + loss),
         status=Status.SAMPLED if root > floor else Status.BELOW_RESOLUTION,
         uncertainty=Uncertainty(rounding=floor / (1 + loss), sampling=error / (1 + loss)),
         cost=surface.counter.cost - before,
         details={
             "delta": options.delta,
             "power": options.power,
-            "samples": count,
-            "log10_integral": None if math.isinf(log_integral) else (log_integral - math.log1p(loss)) / math.log(10),
+            "samples": len(changes),
+            "log10_integral": _log10_integral(root, loss, sum(tensor.numel() for tensor in point.values()), options),
         },
     )
+
+
+def _changes_in_ball(
+    surface: LossSurface, point: Point, loss: float, options: MeasureOptions
+) -> tuple[list[float], Point]:
+    """|ΔL| at random points of the ball, and the point where it is largest.
+
+    Raises:
+        NotMeasurableError: one of them is not finite.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    changes: list[float] = []
+    highest = point
+    for _ in range(options.of(BallOptions).ball_samples):
+        moved = add_scaled(point, random_in_ball(point, options.delta, generator), 1.0)
+        changes.append(abs(surface.value(moved) - loss))
+        highest = moved if changes[-1] == max(changes) else highest
+    _require_finite(changes, options.delta)
+    return changes, highest
+
+
+def _log10_integral(root: float, loss: float, dimension: int, options: MeasureOptions) -> float | None:
+    """log₁₀ of Eq. (1) with its volume, V_n(δ)^{1/p} times the value; None for a value of zero."""
+    if root == 0:
+        return None
+    log_integral = log_volume(dimension, options.delta) / options.power + math.log(root)
+    return (log_integral - math.log1p(loss)) / math.log(10)
 
 
 def delta_linf(

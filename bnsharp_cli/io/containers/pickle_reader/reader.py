@@ -64,8 +64,8 @@ def _run(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) -> 
 def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
     """The opcodes of a pickle up to its STOP, by their names, and their arguments.
 
-    As :func:`pickletools.genops`, which would decode the text of a STRING, an opcode that is refused anyway, with a
-    warning for odd escapes; warnings can be turned off only for the whole process.
+    The same as :func:`pickletools.genops` yields, but the argument of a STRING is skipped. The machine refuses it
+    anyway, and decoding its text may warn; warnings can be silenced only for the whole process.
 
     Raises:
         ValueError: an unknown opcode, an argument that is none, or no STOP.
@@ -78,7 +78,7 @@ def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
             raise ValueError(unknown if code else "pickle exhausted before seeing STOP")
         argument = None
         if opcode.name == "STRING":
-            stream.readline()
+            pickletools.read_stringnl(stream, decode=False)
         elif opcode.arg is not None:
             argument = opcode.arg.reader(stream)
         yield opcode.name, argument
