@@ -116,9 +116,9 @@ def _die_at(at: int, fatal: signal.Signals) -> None:
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal touched
         if event in TOUCHING and Path(str(arguments[0])).name.lstrip(".").startswith("run."):
-            if touched == at:
+            touched += 1  # first: an interrupt leaves this function, and must not come again at the cleaning up
+            if touched == at + 1:
                 os.kill(os.getpid(), fatal)
-            touched += 1
 
     sys.addaudithook(hook)
 
