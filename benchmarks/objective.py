@@ -12,7 +12,7 @@ from benchmarks.networks import Problem
 from bnsharp_cli.core.ascent import Evaluation, Question, search
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.search_rules import RULES
-from bnsharp_cli.core.spheres import Rows, Spheres
+from bnsharp_cli.core.spheres import RowBlocks, Spheres
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.objective import SegmentObjective, objective_at
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -134,6 +134,6 @@ class Layout:
         return {name: by_name[name].reshape(shape) for name, shape in self.shapes.items()}
 
 
-def _is_weight(rows: Rows, last: int) -> bool:
+def _is_weight(rows: RowBlocks, last: int) -> bool:
     blocks = rows.block.tolist()
     return rows.axis == 0 and last not in blocks and len(set(blocks)) == len(blocks)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli.core.spheres import Rows
+from bnsharp_cli.core.spheres import RowBlocks
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.data.open_data import open_data
@@ -57,7 +57,7 @@ class Quadratic:
 
 def blocks_by_hand(rows: Mapping[str, tuple[int, ...]], invariant: int) -> Blocks:
     """A partition that a test prescribes: the block of every row, number ``invariant`` being θ_*."""
-    entries = {name: Rows(0, torch.tensor(blocks)) for name, blocks in rows.items()}
+    entries = {name: RowBlocks(0, torch.tensor(blocks)) for name, blocks in rows.items()}
     return Blocks("paper", entries, invariant, {}, ())
 
 

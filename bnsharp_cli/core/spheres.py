@@ -12,7 +12,7 @@ from bnsharp_cli.core.point import OnDemand, Point, random_normal
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowBlocks:
     """Which block each slice of one tensor belongs to.
 
     Attributes:
@@ -37,14 +37,14 @@ class Spheres:
         radii: (blocks + 1,), the last one for θ_*; in the precision of θ.
     """
 
-    rows: Mapping[str, Rows]
+    rows: Mapping[str, RowBlocks]
     radii: Tensor
 
     @classmethod
-    def around(cls, point: Point, rows: Mapping[str, Rows], invariant: int) -> Spheres:
+    def around(cls, point: Point, rows: Mapping[str, RowBlocks], invariant: int) -> Spheres:
         """φ(θ) at ``point`` with ``invariant`` scale-invariant blocks; block number ``invariant`` is θ_*."""
         device, dtype = (first := next(iter(point.values()))).device, first.dtype
-        local = {name: Rows(entry.axis, entry.block.to(device)) for name, entry in rows.items()}
+        local = {name: RowBlocks(entry.axis, entry.block.to(device)) for name, entry in rows.items()}
         spheres = cls(local, torch.ones(invariant + 1, dtype=dtype, device=device))
         radii = spheres.norms(point)
         radii[invariant] = 1.0

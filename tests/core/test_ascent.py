@@ -19,10 +19,10 @@ from bnsharp_cli.core.search_rules import (
     Printed,
     highest_of_parabola,
 )
-from bnsharp_cli.core.spheres import Rows, Spheres
+from bnsharp_cli.core.spheres import RowBlocks, Spheres
 
 RADII = torch.tensor([0.5, 3.0, 1.0], dtype=torch.float64)
-ROWS = {"w": Rows(0, torch.tensor([0, 1])), "b": Rows(0, torch.tensor([2, 2, 2]))}
+ROWS = {"w": RowBlocks(0, torch.tensor([0, 1])), "b": RowBlocks(0, torch.tensor([2, 2, 2]))}
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 import torch
 
 from bnsharp_cli.core.point import inner
-from bnsharp_cli.core.spheres import Rows, Spheres
+from bnsharp_cli.core.spheres import RowBlocks, Spheres
 
 ROWS = {
-    "filter": Rows(0, torch.tensor([0, 1, 2])),
-    "transposed": Rows(1, torch.tensor([3, 5])),
-    "group": Rows(0, torch.tensor([4, 4])),
-    "bias": Rows(0, torch.tensor([4, 4])),
-    "scalar": Rows(0, torch.tensor([5])),
+    "filter": RowBlocks(0, torch.tensor([0, 1, 2])),
+    "transposed": RowBlocks(1, torch.tensor([3, 5])),
+    "group": RowBlocks(0, torch.tensor([4, 4])),
+    "bias": RowBlocks(0, torch.tensor([4, 4])),
+    "scalar": RowBlocks(0, torch.tensor([5])),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import Rows, Spheres
+from bnsharp_cli.core.spheres import RowBlocks, Spheres
 from bnsharp_cli.measurement.blocks.probe import Probe
 
 FREE = -1
@@ -51,12 +51,14 @@ class BlockAssignment:
         for labels in self.labels.values():
             labels[torch.isin(labels, torch.tensor(sorted(blocks)))] = FREE
 
-    def numbered(self) -> tuple[dict[str, Rows], int]:
-        """The rows of every tensor with blocks numbered 0 … count − 1, θ_* being block ``count``; and the count."""
+    def numbered(self) -> tuple[dict[str, RowBlocks], int]:
+        """The block of every row, numbered 0 … count − 1 without gaps, θ_* being number ``count``; and that count."""
         used = sorted({block for labels in self.labels.values() for block in labels.tolist()} - {FREE})
         number = {block: index for index, block in enumerate(used)} | {FREE: len(used)}
         rows = {
-            name: Rows(self.axes[name], torch.tensor([number[block] for block in labels.tolist()], dtype=torch.int64))
+            name: RowBlocks(
+                self.axes[name], torch.tensor([number[block] for block in labels.tolist()], dtype=torch.int64)
+            )
             for name, labels in self.labels.items()
         }
         return rows, len(used)
@@ -71,7 +73,7 @@ def confirm(assignment: BlockAssignment, probe: Probe, first: int = 0) -> set[in
     count = assignment.count
     exponents = 2.0 * torch.randint(2, (count,), generator=torch.Generator().manual_seed(1)) - 1
     rows = {
-        name: Rows(assignment.axes[name], torch.where(labels == FREE, count, labels))
+        name: RowBlocks(assignment.axes[name], torch.where(labels == FREE, count, labels))
         for name, labels in assignment.labels.items()
     }
     spheres = Spheres(rows, torch.ones(count + 1, dtype=torch.float64))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import Rows, Spheres
+from bnsharp_cli.core.spheres import RowBlocks, Spheres
 
 PARTITIONS = ("paper", "extended")
 
@@ -47,7 +47,7 @@ class Blocks:
     """
 
     partition: str
-    rows: Mapping[str, Rows]
+    rows: Mapping[str, RowBlocks]
     invariant: int
     joint: Mapping[int, tuple[str, ...]]
     tensors: tuple[TensorBlocks, ...]
