@@ -165,7 +165,7 @@ class SearchRule(OptionRecord, ABC):
         restart_iterations: the same where there are several starts; None for ``iterations``.
         monotone: whether the answer is the best u, or the last.
         adaptive: whether the search ends once further steps no longer matter; not if the user gives a number of steps.
-        finite_power_only: whether p = ∞ has no meaning for it.
+        finite_power_by: the equation by which p = ∞ has no meaning for it; empty where every p has.
         copy_dependence: why its answer differs between copies T_a(θ) of a network; empty where it does not.
     """
 
@@ -175,7 +175,7 @@ class SearchRule(OptionRecord, ABC):
     restart_iterations: ClassVar[int | None] = None
     monotone: ClassVar[bool]
     adaptive: ClassVar[bool] = False
-    finite_power_only: ClassVar[bool] = False
+    finite_power_by: ClassVar[str] = ""
     copy_dependence: ClassVar[str] = ""
 
     @abstractmethod

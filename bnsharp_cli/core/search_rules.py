@@ -131,7 +131,7 @@ class Printed(SearchRule):
     summary: ClassVar[str] = "Eq. (16) and (17) as printed"
     iterations: ClassVar[int] = 5
     monotone: ClassVar[bool] = False
-    finite_power_only: ClassVar[bool] = True
+    finite_power_by: ClassVar[str] = "Eq. 16"
     copy_dependence: ClassVar[str] = (
         f"Eq. (17) as printed steps in v, whose length belongs to the copy; {named('search')} power is invariant."
     )

@@ -139,16 +139,22 @@ class MeasureOptions(OptionRecord):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_known(self.particular, [one.name for one in particular_fields()])
-        for record in _particular_records():
-            self.of(record)
-        if math.isinf(self.power) and RULES[self.search].finite_power_only:
+        self._require_particular()
+        rule = RULES[self.search]
+        if math.isinf(self.power) and rule.finite_power_by:
             raise UsageError.of(
                 "power",
-                f"a finite number with {named('search')} {self.search} (Eq. 16)",
+                f"a finite number with {named('search')} {self.search} ({rule.finite_power_by})",
                 self.power,
                 f"For p = inf choose {named('search')} {DEFAULT_RULE}.",
             )
+
+    def _require_particular(self) -> None:
+        if not isinstance(self.particular, Mapping):
+            raise UsageError.of_type("particular", "a mapping", self.particular, "For example {'step_size': 0.5}.")
+        _require_known(self.particular, [one.name for one in particular_fields()])
+        for record in _particular_records():
+            self.of(record)
 
     @classmethod
     def flat_fields(cls) -> tuple[OptionField, ...]:
@@ -225,7 +231,7 @@ def particular_fields() -> tuple[OptionField, ...]:
 
 def option_names() -> list[str]:
     """The names of all options, those of single rules and measures last."""
-    return [one.name for one in (*declared_fields(MeasureOptions), *particular_fields())]
+    return [one.name for one in MeasureOptions.flat_fields()]
 
 
 def _particular_records() -> Iterator[type[OptionRecord]]:

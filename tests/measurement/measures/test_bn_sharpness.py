@@ -256,7 +256,7 @@ def test_a_batch_of_one_without_norms_works() -> None:
 def test_delta_of_one_is_refused_where_weights_are_invariant(tiny: nn.Sequential) -> None:
     surface = LossSurface.of(tiny, vectors())
     point = surface.point()
-    with pytest.raises(UsageError, match="--delta: expected less than 1"):
+    with pytest.raises(UsageError, match="delta: expected less than 1"):
         bn_sharpness(surface, point, find_blocks(surface, point), MeasureOptions(delta=1.0))
 
 

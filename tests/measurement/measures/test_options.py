@@ -88,6 +88,8 @@ def test_unknown_names_are_refused(unknown: dict[str, object]) -> None:
         MeasureOptions.from_flat(**unknown)
     with pytest.raises(UsageError, match="There is no option step"):
         MeasureOptions(particular={"step": 1.0})
+    with pytest.raises(UsageError, match="particular: expected a mapping, found a int"):
+        MeasureOptions(particular=5)
 
 
 @pytest.mark.parametrize("name", [*option_names()])
