@@ -43,7 +43,7 @@ HEAVY = ("torch", "numpy", "scipy", "sklearn", "PIL", "matplotlib", "rich", "tor
 """Libraries that cost more time than ``--help`` and completion may take."""
 
 LONGEST_FILE = 300
-LONGEST_FUNCTION = 45
+LONGEST_FUNCTION = 35
 GLOBAL_RANDOMNESS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
 
 
