@@ -24,6 +24,7 @@ LEVELS = {
     "measurement.invariance": 6,
     "measurement.bound": 6,
     "io.files": 7,
+    "io.containers.pickle_reader": 7,
     "io.containers": 8,
     "io.checkpoints": 9,
     "io.networks": 10,

@@ -1,12 +1,12 @@
-"""The README cannot drift: every command's help stands in it, word for word, and its two commands are real.
+"""The documents cannot drift: every command's help is in docs/cli.md, and quoted figures are those of their source.
 
-``python -m tests.test_docs`` writes the help of today into the README.
+``python -m tests.test_docs`` writes the help of today into docs/cli.md.
 """
 
 from __future__ import annotations
 
+import json
 import re
-import tempfile
 import tomllib
 from pathlib import Path
 
@@ -14,47 +14,138 @@ import pytest
 
 import bnsharp_cli
 from tests.cli.helpers import bnsharp
+from tests.documents import COMMANDS, ROOT, help_of
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-COMMANDS = ("measure", "rescale-test", "check", "inspect", "bound", "train", "reproduce")
+HELP = ROOT / "docs" / "cli.md"
+DECISIONS = ROOT / "docs" / "decisions"
 SECTION = re.compile(r"(<!-- help: ([\w-]+) -->\n```text\n)(.*?)(```\n)", re.DOTALL)
 
 
-def help_of(command: str) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        printed = bnsharp(command, "--help", folder=Path(folder)).stdout
-    return "\n".join(line.rstrip() for line in printed.splitlines()) + "\n"
-
-
 def test_every_command_has_a_section_and_the_reverse() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        listed = bnsharp("--help", folder=Path(folder)).stdout.partition("Commands:")[2]
+    listed = help_of("").partition("Commands:")[2]
     names = {line.split()[0] for line in listed.splitlines() if re.match(r"  [a-z]", line)}
     assert names == set(COMMANDS)
-    assert [name for _, name, _, _ in SECTION.findall(README.read_text())] == list(COMMANDS)
+    assert [name for _, name, _, _ in SECTION.findall(HELP.read_text())] == list(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_in_the_readme_is_the_commands_own(command: str) -> None:
-    written = {name: text for _, name, text, _ in SECTION.findall(README.read_text())}
-    assert written[command] == help_of(command)
+def test_the_help_in_the_documents_is_the_commands_own(command: str) -> None:
+    written = {name: text for _, name, text, _ in SECTION.findall(HELP.read_text())}
+    assert written[command] == help_of(command), "python -m tests.test_docs writes it anew"
     assert all(len(line) <= 80 for line in written[command].splitlines())
 
 
-def test_every_option_in_the_readme_exists() -> None:
-    known = set(re.findall(r"--[a-z][\w-]*", "".join(help_of(command) for command in COMMANDS)))
-    with tempfile.TemporaryDirectory() as folder:
-        known |= set(re.findall(r"--[a-z][\w-]*", bnsharp("--help", folder=Path(folder)).stdout))
-    known |= {"--nproc-per-node"}  # torchrun's
-    prose = SECTION.sub("", README.read_text())
-    assert set(re.findall(r"--[a-z][\w-]*", prose)) <= known
+def test_every_environment_variable_is_documented() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "bnsharp_cli").rglob("*.py"))
+    assert set(re.findall(r"BNSHARP_[A-Z_]+", text)) == set(re.findall(r"BNSHARP_[A-Z_]+", HELP.read_text()))
 
 
 def test_the_two_commands_stand_in_the_readme() -> None:
-    text = README.read_text()
-    assert "pip install . && bnsharp rescale-test\n" in text
-    assert "pip install '.[test]' && pytest\n" in text
+    lines = README.read_text().splitlines()
+    found = [line for line in lines if re.match(r"^pip install .*&& (bnsharp rescale-test|pytest)$", line)]
+    assert found == ["pip install . && bnsharp rescale-test", "pip install '.[test]' && pytest"]
+
+
+def test_the_readme_and_the_architecture_are_short() -> None:
+    assert len(README.read_bytes()) <= 12_000
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 90
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    pages = {f"docs/{page.name}" for page in HELP.parent.glob("*.md")} | {"ARCHITECTURE.md", "SECURITY.md"}
+    assert {page for page in pages if f"({page}" not in README.read_text()} == set()
+
+
+def test_the_output_in_the_readme_is_the_commands_own(tmp_path: Path) -> None:
+    """Up to the last digits, which belong to the machine."""
+    block = re.search(r"```console\n\$ bnsharp (.*)\n((?:.*\n)*?)```", README.read_text())
+    assert block
+    printed = bnsharp(*block[1].split(), folder=tmp_path).stdout
+    assert [_without_digits(line) for line in block[2].splitlines()] == [
+        _without_digits(line) for line in printed.splitlines()
+    ]
+    shown, measured = (float(re.search(r"^bn +\S+ +(\S+)", text, re.MULTILINE)[1]) for text in (block[2], printed))
+    assert shown == pytest.approx(measured, rel=1e-3)
+
+
+def test_the_two_networks_in_the_readme_have_the_values_that_it_quotes(tmp_path: Path) -> None:
+    paragraph = " ".join(re.search(r"For example, `bnsharp (.*?flatter)", README.read_text(), re.DOTALL)[1].split())
+    command, quoted = paragraph.split("`", 1)
+    printed = bnsharp(*command.split(), "--json", folder=tmp_path).stdout.splitlines()
+    measured = [json.loads(line)["measures"]["bn"] for line in printed]
+    ends = [number for bn in measured for number in (bn["value"] - bn["uncertainty"]["sampling"], bn["value"])]
+    expected = [*(bn["value"] for bn in measured), *ends]
+    found = [float(number) for number in re.findall(r"\d\.\d+", quoted)]
+    assert found == pytest.approx(expected, abs=6e-5)
+
+
+def _without_digits(line: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"\d[\d.,]*(e[+-]?\d+)?", "#", line)).strip()
+
+
+def test_the_cost_in_the_readme_is_that_of_the_benchmark() -> None:
+    """The rows of LeNet-BN in benchmarks/RESULTS.md, rounded."""
+    rows = _lenet_rows()
+    sentence = " ".join(re.search(r"On this LeNet .*?\)", README.read_text(), re.DOTALL)[0].split())
+    ours, worst = rows["BN-Sharpness (ours)"], rows["worst case, adaptive L2"]
+    assert f"takes {ours.forwards:.0f} forwards and {ours.backwards:.0f} backwards, {ours.seconds:.1f} s" in sentence
+    assert f"takes {worst.forwards:.0f} forwards and {worst.backwards:.0f} backwards" in sentence
+    assert {f"{row.seconds:.0f}" for name, row in rows.items() if name.startswith("worst case")} == {"4"}
+    assert "about 4 s" in sentence
+    eigenvalue = sorted(row.seconds for name, row in rows.items() if name.startswith("λ_max"))
+    assert f"takes {eigenvalue[0]:.0f} to {eigenvalue[-1]:.0f} s" in sentence
+
+
+class _Row:
+    """One method in a table of benchmarks/RESULTS.md."""
+
+    def __init__(self, cells: list[str]) -> None:
+        self.forwards, self.backwards = float(cells[2]), float(cells[3])
+        self.seconds = float(cells[4].split()[0])
+
+
+def _lenet_rows() -> dict[str, _Row]:
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    table = re.search(r"### lenet-bn.*?\n((?:\|[^\n]*\n)+)", text, re.DOTALL)[1].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {row[0]: _Row(row) for row in cells}
+
+
+@pytest.mark.parametrize(
+    "name", [line.split("`")[1] for line in (ROOT / "docs/checkpoints.md").read_text().splitlines() if "%" in line]
+)
+def test_the_table_of_samples_has_the_recorded_figures(name: str) -> None:
+    from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+
+    record = load_checkpoint(ROOT / "sample_checkpoints" / f"{name}.pt").metadata["training"]
+    row = next(line for line in (ROOT / "docs/checkpoints.md").read_text().splitlines() if f"| `{name}`" in line)
+    _, batch, decay, loss, accuracy = (cell.strip() for cell in row.strip("|").split("|"))
+    assert int(batch) == record["batch_size"]
+    assert float(decay) == record["weight_decay"]
+    assert float(loss) == pytest.approx(record["train_loss"], rel=0.03)
+    if "study" not in name:  # those record the accuracy on a part of the test images
+        assert float(accuracy.removesuffix("%")) == pytest.approx(100 * record["test_accuracy"], abs=0.051)
+
+
+def test_every_sample_is_in_the_table() -> None:
+    text = (ROOT / "docs/checkpoints.md").read_text()
+    assert all(f"| `{path.stem}`" in text for path in (ROOT / "sample_checkpoints").glob("*.pt"))
+
+
+def test_decisions_are_numbered_listed_and_say_what_decided() -> None:
+    pages = sorted(path for path in DECISIONS.glob("*.md") if path.name != "README.md")
+    index = re.findall(r"^\| \[(\d+)\]\((.*?)\) \| (.*) \|$", (DECISIONS / "README.md").read_text(), re.MULTILINE)
+    assert [name for _, name, _ in index] == [page.name for page in pages]
+    for number, (page, (listed, name, title)) in enumerate(zip(pages, index, strict=True), 1):
+        text = page.read_text()
+        assert name.startswith(f"{number:03d}-")
+        assert int(listed) == number
+        assert text.startswith(f"# {number}. {title.replace(chr(92), '')}\n")
+        assert "\n## Decision\n" in text
+        evidence = text.partition("\n## What decided\n")[2]
+        assert re.search(r"`(pytest|python|bnsharp)\b", evidence), f"{name} names no command"
+        assert len(text.splitlines()) <= 60
 
 
 def test_the_versions_agree() -> None:
@@ -73,9 +164,9 @@ def test_constraints_pin_every_dependency_and_no_location() -> None:
 
 
 def rewrite() -> None:
-    """Write the help of today into the README."""
-    text = SECTION.sub(lambda match: match[1] + help_of(match[2]) + match[4], README.read_text())
-    README.write_text(text)
+    """Write the help of today into docs/cli.md."""
+    text = SECTION.sub(lambda match: match[1] + help_of(match[2]) + match[4], HELP.read_text())
+    HELP.write_text(text)
 
 
 if __name__ == "__main__":

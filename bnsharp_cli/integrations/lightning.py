@@ -38,7 +38,7 @@ class BNSharpnessCallback(Callback):
         **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`: delta, restarts, …
 
     Raises:
-        UsageError: an unknown option, or a value out of range; when training starts, a network that there is not.
+        UsageError: an unknown option, or a value out of range; when training starts, an unknown submodule.
 
     >>> batches = [(torch.randn(8, 4), torch.arange(8) % 3)]
     >>> callback = BNSharpnessCallback(batches, network="model", every_n_epochs=5, delta=1e-3)

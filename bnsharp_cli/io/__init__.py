@@ -1,1 +1,6 @@
-"""Files in and out: checkpoints, architectures, data, and atomic writing."""
+"""Files in and out.
+
+Each package imports only those before it: ``files`` (opening and writing files safely), ``containers`` (untrusted bytes
+to plain content), ``checkpoints`` (what a checkpoint says), ``networks`` (which network that is), ``data`` (what it is
+measured or trained on).
+"""

@@ -25,6 +25,10 @@ def lenet_bn(in_channels: int = 3, classes: int = 10, image_size: int = 32) -> n
 
     Raises:
         ValueError: an image too small for two poolings.
+
+    >>> import torch
+    >>> lenet_bn(1, 10, 8)(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
     if image_size < 8:
         raise ValueError(f"image_size must be at least 8, found {image_size}")

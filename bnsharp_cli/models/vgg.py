@@ -18,6 +18,10 @@ def vgg11_bn(in_channels: int = 3, classes: int = 10) -> nn.Sequential:
 
     Returns:
         A network from (N, in_channels, 32, 32) to (N, classes); no convolution has a bias, since a norm follows.
+
+    >>> import torch
+    >>> vgg11_bn(3, 5)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 5])
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels, convolution, pool = in_channels, 0, 0

@@ -1,4 +1,4 @@
-"""Theorem 3.3 for a terminal of 80 columns: the terms, their sum, and what it does and does not say."""
+"""Theorem 3.3 for a terminal of 80 columns: the terms, their sum, and what it says and does not say."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from rich.text import Text
 from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.bound.pac_bayes import PacBayesBound
 from bnsharp_cli.measurement.measures.measurement import Status
-from bnsharp_cli.report.terminal import ResultConsole, number
+from bnsharp_cli.report.terminal import SpellingConsole, number
 
 _FACTOR = "2^(−1/p) δ ‖L̂‖"
 
 
-def print_bound(out: ResultConsole, bound: PacBayesBound) -> None:
-    """One row a term, their sum, then one note a line."""
+def print_bound(out: SpellingConsole, bound: PacBayesBound) -> None:
+    """Print a row for each term, their sum, then a note on each of them."""
     sampled = bound.options.loss_range == "zero-one"
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("term")

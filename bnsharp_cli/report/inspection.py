@@ -18,7 +18,7 @@ from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.inspection_record import Anatomy, Inspection
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
-from bnsharp_cli.report.terminal import ResultConsole
+from bnsharp_cli.report.terminal import SpellingConsole
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
 _NOTES = 8
@@ -28,7 +28,7 @@ _NORMALISED = "normalised by "
 _SOURCES = {OPTION: "as you say", METADATA: "as the file says", GUESS: "a guess from names and shapes"}
 
 
-def print_inspection(out: ResultConsole, inspection: Inspection, every: bool) -> None:
+def print_inspection(out: SpellingConsole, inspection: Inspection, every: bool) -> None:
     """The facts, one a line; the tree of modules; the notes.
 
     Args:
@@ -40,7 +40,7 @@ def print_inspection(out: ResultConsole, inspection: Inspection, every: bool) ->
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in _facts(inspection, every):
-        facts.add_row(name, out.sentence(text))
+        facts.add_row(name, out.text(text))
     out.print(facts)
     out.print()
     out.print(_tree(inspection, every))

@@ -12,7 +12,14 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """The document as indented JSON; infinite and undefined numbers become null."""
+    """The document as indented JSON; infinite and undefined numbers become null.
+
+    >>> print(render({"value": math.inf, "status": "sampled"}), end="")
+    {
+      "value": null,
+      "status": "sampled"
+    }
+    """
     return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -22,7 +29,12 @@ def render_line(document: Mapping[str, Any]) -> str:
 
 
 def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
-    """The ``blocks`` entry of a document."""
+    """The ``blocks`` entry of a document.
+
+    Args:
+        blocks: of the network.
+        point: its parameters.
+    """
     radii = blocks.spheres(point).radii[: blocks.invariant]
     return {
         "partition": blocks.partition,

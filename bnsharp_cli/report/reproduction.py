@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnsharp_cli.report.plots import new_axes, save
-from bnsharp_cli.report.terminal import ResultConsole
+from bnsharp_cli.report.terminal import SpellingConsole
 from bnsharp_cli.training.paper_experiments import Cell
 
 AccuracyCurve = Sequence[float]
@@ -80,7 +80,7 @@ class Row:
 _WEAK = {"below-resolution", "iteration-limit"}
 
 
-def print_reproduction(out: ResultConsole, rows: Sequence[Row], notes: Sequence[str]) -> None:
+def print_reproduction(out: SpellingConsole, rows: Sequence[Row], notes: Sequence[str]) -> None:
     """Print a row for each cell, with mean ± standard error over the seeds and the paper's number, then the notes."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     several = len({row.cell.data for row in rows}) > 1

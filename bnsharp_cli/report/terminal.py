@@ -12,14 +12,15 @@ from rich.text import Text
 from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
+from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import Cost
 
 _LINEAR = 0.01
 _AGREES = 0.01
 _SAMPLE_BOUND = -0.25
-"""Gradient noise falls like samples^-0.5; from half of that on the sample size speaks."""
+"""Gradient noise falls like samples^-0.5; from half of that exponent on, the value depends on the sample size."""
 
-MEANINGS = {
+_MEANINGS = {
     "bn": "p-mean of |loss change| / δ along the sharpest direction, relative to the weights",
     "bn-extended": "the same with every joint scale-invariance as a block of its own (not in the paper)",
     "delta-lp": "p-mean of |loss change| over a Euclidean ball; any rescaling changes it",
@@ -28,7 +29,7 @@ MEANINGS = {
 }
 
 
-class ResultConsole(Console):
+class SpellingConsole(Console):
     """A console on stdout that prints user strings as they are, and spells the arguments that sentences name.
 
     Args:
@@ -39,42 +40,42 @@ class ResultConsole(Console):
         super().__init__(highlight=False, markup=False, soft_wrap=False)
         self._spelling = spelling
 
-    def sentence(self, words: str, style: str = "") -> Text:
+    def text(self, words: str, style: str = "") -> Text:
         """The words as a text, with every argument in them, as :func:`~bnsharp_cli.errors.named` marks it, spelt."""
         return Text(spelt(words, self._spelling), style)
 
     def say(self, words: str) -> None:
         """Print a sentence on lines of its own."""
-        self.print(self.sentence(words))
+        self.print(self.text(words))
 
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the caller, who knows the exit code."""
         raise BrokenPipeError
 
 
-def console(spelling: Callable[[str], str] = str) -> ResultConsole:
+def console(spelling: Callable[[str], str] = str) -> SpellingConsole:
     """A console on stdout.
 
     Args:
         spelling: how an argument is written; by its name in Python if this is left out.
     """
-    return ResultConsole(spelling)
+    return SpellingConsole(spelling)
 
 
-def print_subject(out: ResultConsole, lines: Sequence[str]) -> None:
-    """What was measured, one fact a line."""
+def print_subject(out: SpellingConsole, lines: Sequence[str]) -> None:
+    """Print what was measured, a line for each fact."""
     for line in lines:
         out.say(line)
     out.print()
 
 
-def print_measurements(out: ResultConsole, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
-    """One row a measurement, then what each means and how it came about.
+def print_measurements(out: SpellingConsole, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
+    """Print a row for each measurement, then what each means and how it was found.
 
     Args:
-        out: where to.
+        out: where it is printed.
         measurements: of one network.
-        every_sample: they were made on the whole split, so that more samples are no question.
+        every_sample: whether they were made on the whole split, so that there are no more samples to speak of.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("measure", "δ"):
@@ -94,7 +95,7 @@ def print_measurements(out: ResultConsole, measurements: Sequence[Measurement], 
     out.print(table)
     out.print()
     for name in dict.fromkeys(measurement.name for measurement in measurements):
-        out.say(f"{name}: {MEANINGS[name]}")
+        out.say(f"{name}: {meaning(name)}")
     for status in dict.fromkeys(measurement.status for measurement in measurements):
         out.say(f"{status.value}: {status.marked_meaning}")
     for measurement in measurements:
@@ -106,8 +107,13 @@ def print_measurements(out: ResultConsole, measurements: Sequence[Measurement], 
         out.say("measured on the whole split: no sampling error")
 
 
+def meaning(measure: str) -> str:
+    """One line on what a measure is; the registry has it for a measure without a line here."""
+    return _MEANINGS[measure] if measure in _MEANINGS else MEASURES[measure].summary
+
+
 def regime(measurement: Measurement) -> str:
-    """One line on whether slope or curvature makes the value."""
+    """One line on whether the value comes from the slope or from curvature."""
     ratio, delta = measurement.details["limit_ratio"], measurement.details["delta"]
     if ratio is None or measurement.status is Status.BELOW_RESOLUTION:
         return f"δ = {delta:g}: nothing can be said of the regime"
@@ -144,8 +150,8 @@ def sampled(measurement: Measurement) -> str:
     )
 
 
-def print_invariance(out: ResultConsole, report: InvarianceReport) -> None:
-    """One row a copy, the (γ, β) copy, the verdict."""
+def print_invariance(out: SpellingConsole, report: InvarianceReport) -> None:
+    """Print a row for each copy, a sentence on the copy with (γ, β) scaled, and the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("copy")
     for heading in ("loss drift", "stored ε", "δ-L2", "δ-L∞", "bound", "bn", "deviation"):
@@ -163,11 +169,11 @@ def print_invariance(out: ResultConsole, report: InvarianceReport) -> None:
         out.print()
         out.say(gamma_beta_sentence(report.gamma_beta, report.reference))
     out.print()
-    out.print(out.sentence(report.marked_verdict, "bold green" if report.invariant else "bold red"))
+    out.print(out.text(report.marked_verdict, "bold green" if report.invariant else "bold red"))
 
 
 def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
-    """What the copy with (γ, β) scaled shows; the extended partition is ours."""
+    """What the copy with (γ, β) scaled shows of both partitions."""
     paper = copy.measures["bn"].value / reference.measures["bn"].value
     extended = copy.measures["bn-extended"].value / copy.measures["bn-extended-original"].value - 1
     return (
@@ -178,9 +184,16 @@ def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
 
 
 def print_checks(
-    out: ResultConsole, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool
+    out: SpellingConsole, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool
 ) -> None:
-    """One line a check, the verdict last."""
+    """Print a line for each check, then the verdict.
+
+    Args:
+        out: where it is printed.
+        checks: name, outcome and sentence of each; the outcome of a check that was skipped is None.
+        verdict: a sentence.
+        passed: whether no check failed.
+    """
     styles: Mapping[bool | None, tuple[str, str]] = {
         True: ("PASS", "green"),
         False: ("FAIL", "bold red"),
@@ -188,17 +201,17 @@ def print_checks(
     }
     for name, outcome, sentence in checks:
         word, style = styles[outcome]
-        out.print(Text.assemble((word, style), out.sentence(f"  {name:<11} {sentence}")))
-    out.print(out.sentence(verdict, "bold green" if passed else "bold red"))
+        out.print(Text.assemble((word, style), out.text(f"  {name:<11} {sentence}")))
+    out.print(out.text(verdict, "bold green" if passed else "bold red"))
 
 
 def number(value: float) -> str:
-    """Six significant digits."""
+    """A value with six significant digits."""
     return f"{value:.6g}"
 
 
 def uncertainty(measurement: Measurement) -> str:
-    """The largest error of the value on its own samples, and which it is."""
+    """The largest error of the value on its own samples, and its kind."""
     known = {kind: error for kind, error in vars(measurement.uncertainty).items() if error is not None}
     if measurement.status is not Status.SAMPLED:
         known.pop("sampling", None)
@@ -209,7 +222,7 @@ def uncertainty(measurement: Measurement) -> str:
 
 
 def passes(cost: Cost) -> str:
-    """Forwards and backwards over all samples."""
+    """A cost as forwards and backwards over all samples."""
     return f"{cost.forward:g}F + {cost.backward:g}B"
 
 

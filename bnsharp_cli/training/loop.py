@@ -167,7 +167,10 @@ class Training:
         self.epoch, self.gradients = int(state["epoch"]), int(state["gradients"])
 
     def _steps(self) -> Iterator[tuple[LossClosure, ...]]:
-        """The closures of each step, as many as the rule takes; the first ones see every example once, and so on."""
+        """The closures of each step, as many as the rule takes.
+
+        Over an epoch the first closures see every example once, and so do the second ones, in another order.
+        """
         wanted = self.rule.batches_per_step
         further = torch.Generator().manual_seed(self._seed("batches"))
         orders = [torch.randperm(len(self._examples), generator=self._order)]
@@ -185,7 +188,7 @@ class Training:
         return torch.split(order, self.batch_size)[: self.steps]
 
     def _closure(self, batch: Batch, generator: torch.Generator) -> LossClosure:
-        """Computes the loss of a batch, which is augmented once."""
+        """A closure that computes the loss of a batch, which is augmented once."""
         inputs, targets = (tensor.to(self.device, non_blocking=True) for tensor in batch)
         if self.options.augment:
             inputs = self._augmentation(inputs, generator)

@@ -42,7 +42,7 @@ class FullPrecision:
 
 
 class MixedPrecision(FullPrecision):
-    """Gradients in bfloat16, or in float16 with a scaled loss, wherever torch's autocast deems it safe.
+    """Gradients in bfloat16, or in float16 with a scaled loss, wherever torch's autocast takes it to be safe.
 
     The parameters keep their precision. A gradient that overflows in float16 is computed again from the same forward
     pass with half the scale: so a rule gets true gradients only, however many it takes in a step, no step is skipped,

@@ -178,11 +178,11 @@ class TrainingOptions(RangedRecord):
 
     @property
     def own_options(self) -> RuleOptions:
-        """Those of the rule alone, its defaults where none were given."""
+        """The options of the rule alone; its defaults where none were given."""
         return registered_rule(self.rule).options() if self.rule_options is None else self.rule_options
 
     def to_dict(self) -> dict[str, object]:
-        """Plain containers, for the checkpoint; the options of the rule stand among the others."""
+        """All options in plain containers, for the checkpoint; those of the rule are entries like the others."""
         common = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "rule_options"}
         every = {**common, **self.own_options.to_dict()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in every.items()}
@@ -207,7 +207,7 @@ def _of_rules(one: OptionField, rules: list[str]) -> OptionField:
 
 
 def _rule_options(rule: str, given: Mapping[str, Any], seed: int) -> RuleOptions | None:
-    """The options of ``rule``; None for a rule that there is not.
+    """The options of ``rule``; None where there is no such rule.
 
     Raises:
         UsageError: an option that belongs to another rule, or that is out of range.
@@ -223,7 +223,7 @@ def _rule_options(rule: str, given: Mapping[str, Any], seed: int) -> RuleOptions
             ]
             raise UsageError(
                 f"{named(name)}: {named('rule')} {rule} has no such option.",
-                f"It is of {', '.join(rules)}.",
+                f"It is of {', '.join(rules)}." if rules else "No rule has it.",
                 argument=name,
                 expected="an option of the rule",
                 found=given[name],

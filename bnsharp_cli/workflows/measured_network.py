@@ -65,7 +65,7 @@ class MeasuredNetwork:
 
     Attributes:
         opened: the network, with the weights of the checkpoint.
-        told: the data as the user or the checkpoint describes it.
+        data_options: the data as the user or the checkpoint describes it.
         data: the loss.
         surface: the loss as a function of the parameters.
         point: the parameters.
@@ -74,7 +74,7 @@ class MeasuredNetwork:
     """
 
     opened: CheckpointNetwork
-    told: Data
+    data_options: Data
     data: LossOnData
     surface: LossSurface
     point: Point
@@ -98,7 +98,7 @@ class MeasuredNetwork:
 
     def description(self, blocks: Blocks) -> list[str]:
         """What was measured, on what, a line each: so that a wrong architecture or preprocessing shows."""
-        batches, surface, told = self.data.batches, self.surface, self.told
+        batches, surface, asked = self.data.batches, self.surface, self.data_options
         accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
         guess = " (a guess)" if self.opened.identity.source == GUESS else ""
         joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
@@ -106,9 +106,9 @@ class MeasuredNetwork:
             f"{self.checkpoint.path.name}: {self.architecture}{guess}, {self.parameters:,} parameters, "
             f"sha256 {self.checkpoint.sha256[:12]}…",
             f"{self.data.criterion.name} {self.loss:.6g}{accuracy} on {batches.samples:,} samples of {self.data.spec} "
-            f"({told.split}), batches of {batches.batch_size}, seed {told.seed}",
+            f"({asked.split}), batches of {batches.batch_size}, seed {asked.seed}",
             f"images: {self.data.preprocessing}",
-            f"{told.bn} statistics, {_name(surface.dtype)} on {surface.device}",
+            f"{asked.bn} statistics, {_name(surface.dtype)} on {surface.device}",
             f"{blocks.invariant:,} scale-invariant blocks{joint} (partition {blocks.partition}), "
             f"{blocks.free_parameters(self.point):,} free parameters",
         ]
@@ -136,7 +136,7 @@ class MeasuredNetwork:
             },
             "loss": self.loss,
             "accuracy": self.accuracy,
-            "options": {**options, "bn": self.told.bn, "loss": self.data.criterion.name},
+            "options": {**options, "bn": self.data_options.bn, "loss": self.data.criterion.name},
         }
 
     def cost(self, seconds: float) -> dict[str, Any]:
@@ -159,10 +159,10 @@ class MeasuredNetwork:
         batches = self.data.batches
         return {
             "spec": self.data.spec,
-            "split": self.told.split,
+            "split": self.data_options.split,
             "samples": batches.samples,
             "batch_size": batches.batch_size,
-            "seed": self.told.seed,
+            "seed": self.data_options.seed,
             "sha256": batches.sha256,
             "preprocessing": self.data.preprocessing.to_dict(),
         }

@@ -52,7 +52,7 @@ class MeasuredCheckpoint:
     @property
     def on_every_sample(self) -> bool:
         """Whether the whole split was used, so that more samples are no question."""
-        return self.network.told.samples is None
+        return self.network.data_options.samples is None
 
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""

@@ -4,7 +4,7 @@
 256
 >>> Data(batch_size=0)
 Traceback (most recent call last):
-bnsharp_cli.errors.UsageError: batch_size: expected at least 1, found 0. Change batch_size.
+bnsharp_cli.errors.UsageError: batch_size: expected at least 1, found 0. For example 256.
 """
 
 from __future__ import annotations
@@ -150,6 +150,7 @@ class Data(OptionRecord):
         "Samples in a batch; each batch is kept whole.",
         expected="at least 1",
         accept=lambda size: size >= 1,
+        example="For example 256.",
     )
     seed: int = same_option(MeasureOptions, "seed")
     image_size: int | None = option(

@@ -14,7 +14,7 @@ from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.options import Computing
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
-from bnsharp_cli.workflows.training_run import Best, TrainingRun
+from bnsharp_cli.workflows.training_run import BestEpoch, TrainingRun
 from bnsharp_cli.workflows.training_setup import open_setup
 
 
@@ -30,7 +30,7 @@ class TrainedNetwork:
 
     files: RunFiles
     figures: Mapping[str, LossAndAccuracy]
-    best: Best | None
+    best: BestEpoch | None
 
 
 def train_network(

@@ -50,7 +50,12 @@ class TrainingRunOptions(RangedRecord):
         resume: go on with what is there.
     """
 
-    output: Path = option(MISSING, "Where to write the checkpoint; other files of the run go beside it.")
+    output: Path = option(
+        MISSING,
+        "Where to write the checkpoint; other files of the run go beside it.",
+        expected="a file",
+        example=f"For example {named('output')} run.pt.",
+    )
     measure_every: int = option(
         0,
         "Measure BN-Sharpness every so many epochs; 0 for never.",
@@ -84,13 +89,20 @@ class ReproductionOptions(OptionRecord):
         download: whether torchvision may download what is missing.
     """
 
-    output: Path = option(MISSING, "Folder of the networks, the results and the picture.")
+    output: Path = option(
+        MISSING,
+        "Folder of the networks, the results and the picture.",
+        expected="a folder",
+        example=f"For example {named('output')} figure-1.",
+    )
     budget: str = option(
         "smoke",
         "smoke (embedded digits, two minutes), cpu (5,000 images, 20 epochs) or full (the paper's).",
         complete=lambda: tuple(BUDGETS),
     )
-    seeds: int = option(1, "Runs of each cell.", expected="at least 1", accept=lambda seeds: seeds >= 1)
+    seeds: int = option(
+        1, "Runs of each cell.", expected="at least 1", accept=lambda seeds: seeds >= 1, example="For example 1."
+    )
     cifar10: str = option("cifar10", f"Where CIFAR-10 is, as in {named('data')} of train.", metavar="DATA")
     cifar100: str = option("cifar100", "Where CIFAR-100 is.", metavar="DATA")
     only: tuple[str, ...] = option((), "Run this cell alone, such as SGDS-0; repeatable.", metavar="CELL")
@@ -99,6 +111,7 @@ class ReproductionOptions(OptionRecord):
         "Samples that final networks are measured on.",
         expected="at least 2",
         accept=lambda samples: samples >= 2,
+        example="For example 2048.",
     )
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")

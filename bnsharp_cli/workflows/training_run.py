@@ -32,7 +32,7 @@ _MEASURED_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Best:
+class BestEpoch:
     """The epoch with the best figures on the test split.
 
     Attributes:
@@ -66,7 +66,7 @@ class TrainingRun:
     ) -> None:
         self._setup, self._training, self._options, self._reporter = setup, training, options, reporter
         self.files = RunFiles(options.output)
-        self.best: Best | None = None
+        self.best: BestEpoch | None = None
         self.kept = self._metrics = 0
         self._tracked: dict[str, str] = {}
         judge, shared = setup.judge(training.device), torchrun.current()
@@ -127,7 +127,7 @@ class TrainingRun:
 
     def _commit(self, figures: Mapping[str, Any], test: LossAndAccuracy) -> None:
         """Make the epoch count."""
-        best = Best(self._training.epoch, test)
+        best = BestEpoch(self._training.epoch, test)
         if self.best is not None and self.best.figures.merit >= test.merit:
             best = self.best
         if torchrun.is_first():
@@ -135,7 +135,7 @@ class TrainingRun:
         self.best = best
         self.kept = self._training.epoch
 
-    def _write(self, figures: Mapping[str, Any], test: LossAndAccuracy, best: Best) -> None:
+    def _write(self, figures: Mapping[str, Any], test: LossAndAccuracy, best: BestEpoch) -> None:
         files = self.files
         if not self._metrics:
             files.begin()
@@ -253,7 +253,7 @@ class TrainingRun:
         self._training.load_state_dict(state)
         self.kept, self._metrics = done, int(state["metrics"])
         best = state["best"]
-        self.best = Best(int(best["epoch"]), LossAndAccuracy(best["loss"], best["accuracy"]))
+        self.best = BestEpoch(int(best["epoch"]), LossAndAccuracy(best["loss"], best["accuracy"]))
         self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
         if torchrun.is_first():
             atomic.append_at(self.files.metrics, self._metrics, "")

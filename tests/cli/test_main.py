@@ -87,6 +87,30 @@ def test_no_command_and_unknown_commands_exit_2(tmp_path: Path) -> None:
     assert "No such command" in bnsharp("measur", folder=tmp_path, expect=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason", "remedy"),
+    [
+        (("train",), "--output is missing: expected a file.", "For example --output run.pt."),
+        (("reproduce", "figure-1"), "--output is missing: expected a folder.", "For example --output figure-1."),
+        (("measure", "x", "--batch-size", 0), "--batch-size: expected at least 1, found 0.", "For example 256."),
+        (("check", "x", "--rtol", 2), "--rtol: expected a number in (0, 1), found 2.0.", "For example 1e-3."),
+        (("check", "x", "--ball-samples", 1), "--ball-samples: expected at least 2, found 1.", "For example 32."),
+        (
+            ("rescale-test", "--uncertainty", "none"),
+            "--uncertainty: expected one of cheap, full, found 'none'.",
+            "For example cheap.",
+        ),
+        (("train", "--output", "x.pt", "--rho", 1), "--rho: --rule sgd has no such option.", "It is of sam, asam."),
+    ],
+)
+def test_options_are_refused_in_two_lines_by_the_names_that_the_user_gave(
+    tmp_path: Path, arguments: tuple[object, ...], reason: str, remedy: str
+) -> None:
+    finished = bnsharp(*arguments, folder=tmp_path, expect=2)
+    assert finished.stderr == f"bnsharp: {reason}\n         {remedy}\n"
+    assert finished.stdout == ""
+
+
 def test_an_interrupt_is_130_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     code = "from bnsharp_cli.cli.main import main; main()"
     process = subprocess.Popen(

@@ -14,7 +14,20 @@ import torch
 from safetensors.torch import save
 
 from tests.hostile.cases import add, add_bytes
-from tests.hostile.forge import MARKER, START, Evil, legacy, named, opcodes, pickled, saved, text, weights, zipped
+from tests.hostile.forge import (
+    MARKED,
+    MARKER,
+    START,
+    Evil,
+    legacy,
+    named,
+    opcodes,
+    pickled,
+    saved,
+    text,
+    weights,
+    zipped,
+)
 
 _NOT_EXECUTED = "nothing in it was executed"
 
@@ -99,6 +112,7 @@ _texts = [chr(97 + index // 16) + chr(97 + index % 16) + "\N{BOMB}" * 1000 for i
 _memo = [text(name) + b"\x94" for name in _texts]
 _pairs = [b"h" + bytes([i]) + b"h" + bytes([j]) + b"\x93" for i in range(250) for j in range(250)]
 add_bytes("many-names-of-few-texts", _NOT_EXECUTED, zipped(opcodes(*_memo, named("os.system"), *_pairs)))
+add_bytes("calls-an-option", "(?delta?.?delta?)", zipped(opcodes(text(MARKED), text(MARKED), b"\x93", b")R")))
 add_bytes("calls-by-inst", "opcode INST", lambda f: zipped(opcodes(b"(", _shell(f), b"ios\nsystem\n")))
 add_bytes("calls-by-obj", _NOT_EXECUTED, lambda f: zipped(opcodes(b"(", named("os.system"), _shell(f), b"o")))
 add_bytes("calls-by-extension", "opcode EXT1", zipped(opcodes(b"\x82\x01")))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from tests.hostile.cases import add, add_bytes
-from tests.hostile.forge import MARKER, Evil, safetensors, saved, weights
+from tests.hostile.forge import MARKED, MARKER, Evil, safetensors, saved, weights
 
 _ESCAPES = "\x1b]0;owned\x07\x1b[31m[/rich]\u202e\nconv1.weight\x9b2J"
 
@@ -46,6 +46,7 @@ add_bytes("list-root", "holds a list", saved([torch.ones(3)]))
 add_bytes("tensor-root", "holds a Tensor", saved(torch.ones(3)))
 add_bytes("number-root", "holds a int", saved(7))
 add_bytes("empty-root", "no named tensors", saved({}))
+add_bytes("nan-of-an-option", "'?delta?' has 2 NaN", lambda _: saved({MARKED: torch.full((2,), float("nan"))}))
 add_bytes("nan", "1 NaN or infinite of 2400", _changed("conv2.weight", _first(float("nan"))))
 add_bytes("infinite", "1 NaN or infinite of 2400", _changed("conv2.weight", _first(float("-inf"))))
 add_bytes("infinite-variance", "NaN or infinite", _changed("norm1.running_var", _first(float("inf"))))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tests.hostile.cases import add, add_bytes
-from tests.hostile.forge import FLOATS, pickled, saved, tensor, weights, zipped
+from tests.hostile.forge import FLOATS, MARKED, pickled, saved, tensor, weights, zipped
 
 _END = 22
 
@@ -118,6 +118,18 @@ def _unreadable(folder: Path) -> Path:
     path = folder / "net.pt"
     path.write_bytes(saved(weights()))
     path.chmod(0)
+    return path
+
+
+def _closed_folder(folder: Path) -> Path:
+    path = folder / "checkpoint"
+    path.mkdir()
+    path.chmod(0)
+    return path
+
+
+def _empty(path: Path) -> Path:
+    path.touch()
     return path
 
 
@@ -241,6 +253,8 @@ add("terminal-device", "not a regular file", lambda _: Path("/dev/tty"))
 add("link-to-itself", "Too many levels of symbolic links", lambda folder: _link(folder, "net.pt"))
 add("link-to-nothing", "No such file", lambda folder: _link(folder, "none.pt"))
 add("unreadable", "Permission denied", _unreadable, unprivileged=True)
+add("closed-folder", "Permission denied", _closed_folder, unprivileged=True)
+add("named-as-an-option", r"\ue000delta\ue001.pt is empty", lambda folder: _empty(folder / f"{MARKED}.pt"))
 add("process-memory", "is empty", lambda _: Path("/proc/self/maps"))
 add("larger-than-memory", "more than the", lambda folder: _sparse(folder, 2**37, b"PK\x03\x04"))
 add("long-zip-of-nothing", "does not end", lambda folder: _sparse(folder, 2**33, b"PK\x03\x04"))

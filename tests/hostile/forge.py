@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 
+from bnsharp_cli.errors import named as named_argument
 from bnsharp_cli.models import lenet_bn
 
 START = b"\x80\x02"
 MARKER = "executed"
+MARKED = named_argument("delta")
+"""What the command would render as an option, if it were not escaped."""
 
 
 def weights() -> dict[str, torch.Tensor]:

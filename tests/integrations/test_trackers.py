@@ -127,8 +127,9 @@ def test_a_tracker_that_is_none_exits_2(tmp_path: Path, spec: str) -> None:
 @pytest.mark.parametrize("package", ["tensorboard", "mlflow", "wandb"])
 def test_one_that_is_not_installed_is_said(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard" if package == "tensorboard" else package, None)
-    with pytest.raises(UsageError, match=rf"{package} is not installed.*pip install 'bnsharp\[{package}\]'"):
+    with pytest.raises(UsageError, match=rf"{package} is not installed.*pip install 'bnsharp\[{package}\]'") as caught:
         open_tracker(f"{package}:x", "run", {})
+    assert (caught.value.argument, caught.value.found) == ("track", package)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")

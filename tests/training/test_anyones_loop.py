@@ -46,6 +46,7 @@ def after(rule: TrainingRule, steps: int = 3) -> Tensor:
 @pytest.mark.parametrize("wrapper", ["buckets", "buckets that are gradients", "compiled buckets", "buckets compiled"])
 @pytest.mark.parametrize("variant", ["sgds corrected 2", "sgds exact-total 0", "asam", "entropy-sgd"])
 @pytest.mark.usefixtures("alone_in_a_group")
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 def test_a_wrapped_network_is_trained_as_the_bare_one(variant: str, wrapper: str) -> None:
     module = network()
     compiled = torch.compile(module, backend="eager") if wrapper == "buckets compiled" else module

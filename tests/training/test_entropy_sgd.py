@@ -70,7 +70,7 @@ def test_scoping_advances(scoping: float) -> None:
         rule.step(*closures(module, 1, step))
 
 
-def test_what_cannot_be_meant() -> None:
+def test_values_out_of_range_are_refused() -> None:
     for wrong in (
         {"langevin_steps": 0},
         {"langevin_averaging": 1.0},

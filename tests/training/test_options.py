@@ -146,6 +146,20 @@ def test_every_rule_says_what_it_does_and_where_its_code_is(name: str) -> None:
     assert all(one.declared.help for one in declared_fields(entry.options))
 
 
+def test_no_rule_has_an_option_of_the_name_of_a_common_one() -> None:
+    """On the command line they are at one level."""
+    common = {one.name for one in declared_fields(TrainingOptions)}
+    for entry in TRAINING_RULES.values():
+        assert not common & {one.name for one in declared_fields(entry.options)}, entry.name
+
+
+def test_an_option_that_no_rule_has_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"radius: rule sam has no such option\. No rule has it\."):
+        TrainingOptions.from_flat(rule="sam", radius=1.0)
+    with pytest.raises(UsageError, match=r"rho: rule sgds has no such option\. It is of sam, asam\."):
+        TrainingOptions.from_flat(rule="sgds", rho=1.0)
+
+
 def test_options_of_another_rule_are_refused() -> None:
     with pytest.raises(UsageError, match="rule_options: expected SgdsOptions, found 'SamOptions'") as caught:
         TrainingOptions(rule="sgds", rule_options=SamOptions())

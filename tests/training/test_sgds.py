@@ -273,7 +273,7 @@ def test_minima_of_the_loss_stay_minima_as_delta_vanishes() -> None:
     assert [math.log2(a / b) for a, b in itertools.pairwise(away)] == pytest.approx([2, 2], abs=0.15)
 
 
-def test_what_cannot_be_meant() -> None:
+def test_values_out_of_range_are_refused() -> None:
     for wrong, says in (
         ({"power": 3}, "an even number"),
         ({"delta": 1.5}, r"in \(0, 1\)"),

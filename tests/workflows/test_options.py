@@ -25,7 +25,7 @@ from bnsharp_cli.workflows.thresholds import Thresholds, read_limits
         ({"bn": "none"}, "bn: expected batch or running, found 'none'"),
     ],
 )
-def test_data_that_there_is_not(wrong: dict[str, Any], says: str) -> None:
+def test_data_options_out_of_range_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError) as refused:
         Data(**wrong)
     assert refused.value.reason.startswith(says)
@@ -52,7 +52,7 @@ def test_texts_of_the_command_line() -> None:
         (read_limits, ["bn=1", "bn=2"], "limits"),
     ],
 )
-def test_texts_that_say_nothing(read: Any, text: Any, argument: str) -> None:
+def test_texts_in_another_form_are_refused(read: Any, text: Any, argument: str) -> None:
     with pytest.raises(UsageError) as refused:
         read(text)
     assert refused.value.argument == argument

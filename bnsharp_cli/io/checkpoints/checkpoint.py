@@ -52,7 +52,7 @@ class Checkpoint:
             others what they hold under other names than these (``epoch``, ``arch``, ``hyper_parameters``, …).
         norm_epsilon: ε per channel of each norm call, for copies made by ``rescale-test``; empty otherwise.
         key: where in the file the weights were, a dotted path; empty for the file itself.
-        notes: what the user should know about the reading, a line each.
+        notes: what the user should know about the reading, a line each, with arguments marked by ``errors.named``.
     """
 
     path: Path

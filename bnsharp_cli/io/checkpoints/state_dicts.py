@@ -45,7 +45,7 @@ class Weights:
     Attributes:
         key: where it was found, a dotted path; empty for the file itself.
         tensors: by name, without the marks of DDP, FSDP, ``torch.compile`` and weight averaging.
-        notes: what the user should know about the choice, a line each.
+        notes: what the user should know about the choice, a line each, with arguments marked by ``errors.named``.
     """
 
     key: str
@@ -79,11 +79,8 @@ def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = Non
             f"{shown_path(path)} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
         )
     chosen = ranked[0]
-    notes = (
-        (f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken, see --key",)
-        if len(found) > 1
-        else ()
-    )
+    said = f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken"
+    notes = (f"{said}, see {named('key')}",) if len(found) > 1 else ()
     return _stripped(chosen, found[chosen], notes)
 
 

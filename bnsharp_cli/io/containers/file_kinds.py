@@ -1,4 +1,4 @@
-"""What a file is, decided from its bytes before torch sees one of them. Nothing here executes anything."""
+"""Which format a file has, decided by its first and last bytes."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
 
 _ZIP = b"PK\x03\x04"
-_LENGTH = 8
-_PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_HEADER_LENGTH = 8
+"""Bytes at the beginning of a safetensors file that say how long its header is."""
+
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
 def recognise(file: RegularFile) -> str:
     """The format of a checkpoint by its content: ``zip``, ``pickle`` or ``safetensors``.
 
     Raises:
-        CheckpointRefusedError: nothing that holds weights alone.
+        CheckpointRefusedError: it is of another format, or of none that is known.
     """
     head, tail = file.read(0, HEAD), file.read(max(0, file.size - HEAD), HEAD)
     if head.startswith(_ZIP):
         return "zip"
-    brace = head[_LENGTH : _LENGTH + 1] == b"{"
-    declared = int.from_bytes(head[:_LENGTH], "little")
-    if brace and declared <= file.size - _LENGTH:
+    opens_header = head[_HEADER_LENGTH : _HEADER_LENGTH + 1] == b"{"
+    declared, left = int.from_bytes(head[:_HEADER_LENGTH], "little"), file.size - _HEADER_LENGTH
+    if opens_header and declared <= left:
         return "safetensors"
     known = other_format(head, tail)
     if known is not None:
-        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy)
-    if head.startswith(_PICKLE_PROTOCOLS):
+        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind)
+    if head.startswith(_PICKLES):
         return "pickle"
-    raise CheckpointRefusedError(
-        f"{shown_path(file.path)} is not a PyTorch checkpoint or a whole safetensors file"
-        + (f": it declares a header of {declared} bytes and has {file.size - _LENGTH}." if brace else "."),
-        COPY_AGAIN if brace else SAVE_WEIGHTS,
-    )
+    neither = f"{shown_path(file.path)} is not a PyTorch checkpoint or a whole safetensors file"
+    if opens_header:
+        raise CheckpointRefusedError(
+            f"{neither}: it declares a header of {declared} bytes and has {left}.",
+            COPY_AGAIN,
+            expected=f"{declared} bytes of a header",
+            found=f"{left} bytes",
+        )
+    raise CheckpointRefusedError(f"{neither}.", SAVE_WEIGHTS)

@@ -1,4 +1,8 @@
-"""The format of ``torch.save`` before PyTorch 1.6: five pickles in a row, then the storages they speak of."""
+"""The format of ``torch.save`` before PyTorch 1.6, accounted for to the last byte.
+
+A file is five pickles in a row: a magic number, a version, the machine, the content, the keys of its storages. Then
+come the storages, each as the number of its items and the items.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +10,42 @@ import io
 import struct
 from typing import Any
 
-from bnsharp_cli.io.containers.pickle_values import Budget, PickleRefusedError
-from bnsharp_cli.io.containers.pickles import LARGEST_PICKLE, read_pickle
-from bnsharp_cli.io.containers.tensor_plans import TensorPlans
+from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE, Budget, read_pickle
+from bnsharp_cli.io.containers.tensor_plans import TORCH_PROTOCOLS, TensorPlans
+from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 from bnsharp_cli.io.files.regular_files import RegularFile
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_LARGEST_MAGIC_PICKLE = 64
 _PROTOCOL = 1001
 _COUNT = struct.Struct("<q")
 
 
-def check_legacy(file: RegularFile) -> Any:
-    """Hold a legacy file against what ``torch.save`` wrote; the content with plans in place of tensors.
+def check_legacy(file: RegularFile) -> None:
+    """Refuse a legacy file that differs from what ``torch.save`` wrote.
 
     Raises:
-        PickleRefusedError: damaged, truncated, or no weights.
+        PickleRefusedError: a pickle in it is damaged, or does what no saved weights do.
+        UnsoundContentError: the rest is damaged, truncated, or no weights.
     """
     stream = io.BytesIO(file.read(0, LARGEST_PICKLE))
     budget = Budget()
     plans = TensorPlans(None, budget)
     stand_ins = plans.stand_ins()
     if not _begins_with_magic(stream):
-        read_pickle(stream, stand_ins, budget, protocols=range(2, 6))
-        raise PickleRefusedError("is a bare pickle, not written by torch.save")
-    if read_pickle(stream, {}, budget) != _PROTOCOL:
-        raise PickleRefusedError("is of a version that PyTorch never wrote")
-    system = read_pickle(stream, {}, budget)
+        read_pickle(stream, stand_ins, budget)
+        raise UnsoundContentError("is a bare pickle, not written by torch.save")
+    if read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS) != _PROTOCOL:
+        raise UnsoundContentError("is of a version that PyTorch never wrote")
+    system = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise PickleRefusedError("was written on a machine of another byte order")
-    content = read_pickle(stream, stand_ins, budget, plans.storage)
-    keys = read_pickle(stream, {}, budget)
+        raise UnsoundContentError("was written on a machine of another byte order")
+    read_pickle(stream, stand_ins, budget, plans.storage, TORCH_PROTOCOLS)
+    keys = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
     _check_storages(file, stream.tell(), keys, plans)
-    return content
 
 
 def _begins_with_magic(stream: io.BytesIO) -> bool:
-    """Whether the first pickle is PyTorch's magic number, a ``LONG1`` of ten bytes."""
+    """Whether the first pickle is PyTorch's magic number; the stream is left behind it, or where it was."""
     magic = b"\x80\x02\x8a\x0a" + _MAGIC.to_bytes(10, "little") + b"."
     found = stream.read(len(magic)) == magic
     if not found:
@@ -51,15 +54,17 @@ def _begins_with_magic(stream: io.BytesIO) -> bool:
 
 
 def _check_storages(file: RegularFile, position: int, keys: Any, plans: TensorPlans) -> None:
+    """Refuse a file whose storages, from ``position`` on, are not those that its content speaks of."""
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(plans.storages):
-        raise PickleRefusedError("does not hold the storages that it speaks of")
+        raise UnsoundContentError("does not hold the storages that it speaks of")
     for key in keys:
         storage = plans.storages[key]
         header = file.read(position, _COUNT.size)
         if len(header) < _COUNT.size:
-            raise PickleRefusedError("is truncated")
+            raise UnsoundContentError("is truncated", damaged=True)
         if _COUNT.unpack(header)[0] != storage.count:
-            raise PickleRefusedError("declares a storage of another length than it has")
+            raise UnsoundContentError("declares a storage of another length than it has")
         position += _COUNT.size + storage.size
     if position != file.size:
-        raise PickleRefusedError("is truncated" if position > file.size else "has bytes after its end")
+        early = position > file.size
+        raise UnsoundContentError("is truncated" if early else "has bytes after its end", damaged=early)

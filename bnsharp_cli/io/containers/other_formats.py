@@ -61,10 +61,10 @@ _TEXTS = {
     b"<?xml": _WEB_PAGE,
     b"{": OtherFormat("a JSON text, not weights", "Name the weights themselves, or the folder that holds them."),
 }
-_TABLE_END = bytes.fromhex("57fb808b247547db")
+_TENSORFLOW_TABLE_END = bytes.fromhex("57fb808b247547db")
 _TAR_TYPE = slice(257, 262)
 _LEGACY_TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
-_ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x3A, 0x42)
+_ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x3A, 0x42)  # what may follow the version at the beginning of a graph
 _LARGEST_ONNX_VERSION = 32
 _EXPORTED = {"archive_format", "serialized_exported_program.json"}
 
@@ -80,7 +80,11 @@ def other_format(head: bytes, tail: bytes) -> OtherFormat | None:
             return found
     if head[_TAR_TYPE] == b"ustar" or head.startswith(_LEGACY_TAR_MEMBERS):
         return _tar(head)
-    if head[4:8] == b"TFL3" or tail.endswith(_TABLE_END) or (head.startswith(b"\x08\x01\x12") and b"serve" in head):
+    if (
+        head[4:8] == b"TFL3"
+        or tail.endswith(_TENSORFLOW_TABLE_END)
+        or (head.startswith(b"\x08\x01\x12") and b"serve" in head)
+    ):
         return _TENSORFLOW
     if len(head) > 2 and head[0] == 0x08 and 0 < head[1] <= _LARGEST_ONNX_VERSION and head[2] in _ONNX_FIELDS:
         return _ONNX
@@ -88,6 +92,7 @@ def other_format(head: bytes, tail: bytes) -> OtherFormat | None:
 
 
 def _tar(head: bytes) -> OtherFormat:
+    """A tar archive: PyTorch's first format, or any other."""
     if head.startswith(_LEGACY_TAR_MEMBERS):
         return OtherFormat(
             "a tar archive in the format that PyTorch wrote before 0.1.10, which cannot be read without running code",

@@ -1,4 +1,7 @@
-"""What torch has read, made plain: a bounded walk without recursion that meets every object once."""
+"""What torch has read, made plain: a bounded walk without recursion that visits every object once.
+
+The last check of a file of ``torch.save``. All that it takes from the checks before it is that keys are plain values.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsharp_cli.io.containers.pickle_values import PickleRefusedError
-from bnsharp_cli.io.containers.stand_ins import Array, ArrayType, Record
+from bnsharp_cli.io.containers.stand_ins import NumpyArray, NumpyType, Record
+from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 _MOST_OBJECTS = 2_000_000
 _ATOMS = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device}
@@ -19,11 +22,11 @@ _SEQUENCES: Mapping[type, Callable[..., Any]] = {list: list, tuple: tuple, torch
 _TENSORS = (Tensor, torch.nn.Parameter)
 
 
-def plain(root: object) -> Any:
-    """The same content in dicts, lists, tuples, sets, plain values and dense tensors, shared where it was shared.
+def plain_content(root: object) -> Any:
+    """Copy content into dicts, lists, tuples, sets, plain values and dense tensors; what was shared stays shared.
 
     Raises:
-        PickleRefusedError: anything else, a cycle, or too much of it.
+        UnsoundContentError: anything else, a cycle, or too much of it.
     """
     made: dict[int, Any] = {}
     entered: set[int] = set()
@@ -33,13 +36,13 @@ def plain(root: object) -> Any:
         value, ready = waiting.pop()
         steps += 1
         if steps > _MOST_OBJECTS:
-            raise PickleRefusedError("holds more objects than the weights of any network")
+            raise UnsoundContentError("holds more objects than the weights of any network")
         if id(value) in made:
             continue
         children = _children(value)
         if children and not ready:
             if id(value) in entered:
-                raise PickleRefusedError("holds a container that refers to itself")
+                raise UnsoundContentError("holds a container that refers to itself")
             entered.add(id(value))
             waiting.append((value, True))
             waiting.extend((child, False) for child in children)
@@ -49,7 +52,7 @@ def plain(root: object) -> Any:
 
 
 def _children(value: Any) -> list[Any]:
-    """What ``value`` holds, without the plain values, of which there may be many."""
+    """What ``value`` holds, without plain values: there may be many, and nothing has to be done for them."""
     kind = type(value)
     held = kind.values(value) if kind in _MAPPINGS else value if kind in _SEQUENCES else ()
     return [child for child in held if type(child) not in _ATOMS]
@@ -65,24 +68,24 @@ def _rebuilt(value: Any, made: Mapping[int, Any]) -> Any:
         return _SEQUENCES[kind](entry if type(entry) in _ATOMS else made[id(entry)] for entry in value)
     if kind in _TENSORS:
         return _dense(value)
-    if kind is Array:
+    if kind is NumpyArray:
         return _tensor_of(value)
-    if kind is ArrayType:
+    if kind is NumpyType:
         return value.torch_name
     if kind is bytearray:
         return bytes(value)
-    raise PickleRefusedError(f"holds an object of type {kind.__name__}")
+    raise UnsoundContentError(f"holds an object of type {kind.__name__}")
 
 
 def _dense(tensor: Tensor) -> Tensor:
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested:
-        raise PickleRefusedError("holds a tensor that is not dense (sparse, quantised, nested or meta)")
+        raise UnsoundContentError("holds a tensor that is not dense (sparse, quantised, nested or meta)")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise PickleRefusedError(f"has a tensor of shape {tuple(tensor.shape)} that declares more values than it has")
+        raise UnsoundContentError(f"has a tensor of shape {tuple(tensor.shape)} that declares more values than it has")
     return tensor.detach()
 
 
-def _tensor_of(array: Array) -> Tensor:
+def _tensor_of(array: NumpyArray) -> Tensor:
     dtype: torch.dtype = getattr(torch, array.type.torch_name)
     shape = array.shape[::-1] if array.fortran else array.shape
     flat = torch.frombuffer(bytearray(array.data), dtype=dtype) if array.data else torch.empty(0, dtype=dtype)

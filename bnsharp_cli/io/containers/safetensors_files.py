@@ -1,4 +1,4 @@
-"""safetensors files, their header read and held against the file before the library opens it."""
+"""Files of safetensors: the header must describe the file to the last byte before the library opens it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from bnsharp_cli.io.containers.remedies import COPY_AGAIN
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
 
-_LENGTH = 8
+_HEADER_LENGTH = 8
 _LARGEST_HEADER = 16 * 2**20
 _MOST_MARKS = {b"{": 2**17, b"[": 2**18, b",": 2**20}
+"""How often each may occur in a header, counted before it is parsed."""
+
 _LARGEST_SIZE = 2**48
 _MOST_DIMENSIONS = 64
 _METADATA = "__metadata__"
@@ -32,7 +34,7 @@ def read_safetensors(file: RegularFile) -> tuple[dict[str, Tensor], dict[str, st
     """The tensors of a file by name, and its metadata.
 
     Raises:
-        CheckpointRefusedError: a header that does not describe the file to the byte.
+        CheckpointRefusedError: a header that does not describe the file to the last byte.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -41,23 +43,27 @@ def read_safetensors(file: RegularFile) -> tuple[dict[str, Tensor], dict[str, st
         header = _header(file)
         metadata = header.pop(_METADATA, {})
         _check_metadata(metadata)
-        _check_layout(header, file.size - _LENGTH - _header_length(file))
+        _check_layout(header, file.size - _HEADER_LENGTH - _header_length(file))
         return dict(load_file(file.descriptor_path())), metadata
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        found = one_line(error)
         raise CheckpointRefusedError(
-            f"{shown_path(file.path)} is a damaged safetensors file: {one_line(error)}.", COPY_AGAIN
+            f"{shown_path(file.path)} is a damaged safetensors file: {found}.",
+            COPY_AGAIN,
+            expected="a header that describes the file to the last byte",
+            found=found,
         ) from error
 
 
 def _header_length(file: RegularFile) -> int:
-    return int.from_bytes(file.read(0, _LENGTH), "little")
+    return int.from_bytes(file.read(0, _HEADER_LENGTH), "little")
 
 
 def _header(file: RegularFile) -> dict[str, Any]:
     length = _header_length(file)
     if length > _LARGEST_HEADER:
         raise ValueError(f"its header has {length} bytes, more than {_LARGEST_HEADER // 2**20} MiB")
-    text = file.read(_LENGTH, length)
+    text = file.read(_HEADER_LENGTH, length)
     if any(text.count(mark) > most for mark, most in _MOST_MARKS.items()):
         raise ValueError("its header has more entries than any network")
     header = json.loads(text.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
@@ -83,8 +89,8 @@ def _check_metadata(metadata: object) -> None:
 
 
 def _check_layout(header: Mapping[str, Any], available: int) -> None:
-    """The tensors fill the file from end to end, each as long as its type and shape say."""
-    ranges = sorted(_range(name, entry) for name, entry in header.items())
+    """Refuse tensors that do not fill the file without gaps, or overlap."""
+    ranges = sorted(_byte_range(name, entry) for name, entry in header.items())
     end = 0
     for begin, stop, name in ranges:
         if begin != end:
@@ -94,16 +100,17 @@ def _check_layout(header: Mapping[str, Any], available: int) -> None:
         raise ValueError(f"its header describes {end} bytes of tensors, the file has {available}")
 
 
-def _range(name: str, entry: object) -> tuple[int, int, str]:
+def _byte_range(name: str, entry: object) -> tuple[int, int, str]:
+    """Where a tensor begins and stops, and its name; it is as long as its type and shape say."""
     shown = f"'{one_line(name)}'"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{shown} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _ITEM_SIZES:
         raise ValueError(f"{shown} has the unknown type {one_line(dtype, 40)}")
-    if not _naturals(shape) or len(shape) > _MOST_DIMENSIONS:
+    if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
         raise ValueError(f"{shown} has a shape that is no list of sizes")
-    if not _naturals(offsets) or len(offsets) != 2:
+    if not _are_sizes(offsets) or len(offsets) != 2:
         raise ValueError(f"{shown} has offsets that are no pair of numbers")
     begin, stop = offsets
     if math.prod(shape) * _ITEM_SIZES[dtype] != stop - begin:
@@ -111,5 +118,5 @@ def _range(name: str, entry: object) -> tuple[int, int, str]:
     return begin, stop, name
 
 
-def _naturals(values: object) -> bool:
+def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < _LARGEST_SIZE for value in values)

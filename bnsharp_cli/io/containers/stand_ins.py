@@ -1,7 +1,7 @@
-"""Harmless stand-ins for the few classes that training scripts leave in a checkpoint beside its weights.
+"""Stand-ins for the classes that training scripts leave in a checkpoint beside its weights.
 
-No class of a checkpoint is imported or called. What its pickle says goes to a function of ours of the same name, which
-makes plain data of it: a namespace becomes a dict, a path a string, a NumPy scalar a number.
+No class that a checkpoint names is imported or called. A stand-in of ours is called instead and makes plain data: a
+namespace becomes a dict, a path a text, a NumPy scalar a number. First the pickle reader calls it, then torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnsharp_cli.io.containers.pickle_values import PickleRefusedError
+from bnsharp_cli.io.containers.pickle_reader import PickledObject
+from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 _TORCH_NAMES = {
     "b1": "bool",
@@ -47,115 +48,110 @@ _STRUCT_CODES = {
 _MOST_DIMENSIONS = 64
 
 
-class Record(dict[str, Any]):
-    """An object of a class that only holds attributes, as a dict of them."""
+class Record(dict[str, Any], PickledObject):
+    """An object that only holds attributes, as a dict of them."""
 
     depth = 1
-    growing = True
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-            raise PickleRefusedError("holds a state that is no dict of attributes")
+            raise UnsoundContentError("holds a state that is no dict of attributes")
         self.update(state)
 
 
 class PlainDict:
-    """A subclass of dict that holds nothing but entries, as a dict."""
+    """A subclass of dict that holds only entries, as a dict."""
 
-    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]  # what stands for it is no object of it
-        """An empty dict, which the pickle fills."""
+    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]  # it makes dicts, no objects of its own
+        """Make an empty dict, which the pickle fills."""
         return {}
 
 
 def plain_path(*parts: object) -> str:
-    """A path of pathlib as text."""
+    """Make a text of the parts of a pathlib path."""
     if not all(isinstance(part, str) for part in parts):
-        raise PickleRefusedError("holds a path of something else than text")
+        raise UnsoundContentError("holds a path of something else than text")
     texts = [str(part) for part in parts]
     return "/" + "/".join(texts[1:]) if texts[:1] == ["/"] else "/".join(texts)
 
 
 def default_dict(*_: object) -> dict[Any, Any]:
-    """A defaultdict without its default."""
+    """Make a dict of a defaultdict, without its default."""
     return {}
 
 
 def no_bytes(*contents: object) -> bytes:
-    """The empty ``bytes``, which protocol 2 writes as a call."""
+    """Make empty bytes, which protocol 2 writes as a call of ``bytes``."""
     if contents:
-        raise PickleRefusedError("makes bytes of something else than a text")
+        raise UnsoundContentError("makes bytes of something else than a text")
     return b""
 
 
 @dataclass
-class ArrayType:
-    """A dtype of NumPy by its code: numbers only, no objects, texts or fields."""
+class NumpyType(PickledObject):
+    """A dtype of NumPy, by its code such as ``f4``: numbers in little-endian order, no objects, texts or fields."""
 
     code: str
     align: object = False
     copy: object = False
-    depth = 0
-    growing = True
 
     def __post_init__(self) -> None:
         if self.code not in _TORCH_NAMES:
-            raise PickleRefusedError("holds a NumPy array of something else than numbers")
+            raise UnsoundContentError("holds a NumPy array of something else than numbers")
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in {"<", "|"}:
-            raise PickleRefusedError("holds a NumPy array of another byte order")
+            raise UnsoundContentError("holds a NumPy array of another byte order")
 
     @property
     def size(self) -> int:
-        """Bytes of one number."""
+        """How many bytes one number takes."""
         return int(self.code[1:])
 
     @property
     def torch_name(self) -> str:
-        """What torch calls it."""
+        """The name of the same type in torch, such as ``float32``."""
         return _TORCH_NAMES[self.code]
 
 
 @dataclass
-class Array:
-    """A NumPy array: shape, type and bytes."""
+class NumpyArray(PickledObject):
+    """A NumPy array as the shape, type and bytes that the pickle states; they agree with each other."""
 
     shape: tuple[int, ...] = ()
-    type: ArrayType = field(default_factory=lambda: ArrayType("f8"))
+    type: NumpyType = field(default_factory=lambda: NumpyType("f8"))
     data: bytes = b""
     fortran: bool = False
-    depth = 0
-    growing = True
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
-            raise PickleRefusedError("holds a damaged NumPy array")
+            raise UnsoundContentError("holds a damaged NumPy array", damaged=True)
         _version, shape, kind, fortran, data = state
         if (
             not isinstance(shape, tuple)
             or len(shape) > _MOST_DIMENSIONS
             or not all(type(size) is int and 0 <= size < 2**48 for size in shape)
-            or not isinstance(kind, ArrayType)
+            or not isinstance(kind, NumpyType)
             or not isinstance(data, bytes)
             or math.prod(shape) * kind.size != len(data)
         ):
-            raise PickleRefusedError("holds a NumPy array of another size than its shape says")
+            raise UnsoundContentError("holds a NumPy array of another size than its shape says")
         self.shape, self.type, self.data, self.fortran = tuple(shape), kind, data, bool(fortran)
 
 
-def empty_array(*_: object) -> Array:
-    """The array that its state is put into."""
-    return Array()
+def empty_array(*_: object) -> NumpyArray:
+    """Make the array whose state follows."""
+    return NumpyArray()
 
 
 def plain_number(kind: object, data: object = b"") -> bool | int | float:
-    """A scalar of NumPy as Python's."""
-    if not isinstance(kind, ArrayType) or kind.code not in _STRUCT_CODES or not isinstance(data, bytes):
-        raise PickleRefusedError("holds a NumPy scalar that is no number")
+    """Make a Python number of the bytes of a NumPy scalar."""
+    if not isinstance(kind, NumpyType) or kind.code not in _STRUCT_CODES or not isinstance(data, bytes):
+        raise UnsoundContentError("holds a NumPy scalar that is no number")
     try:
         (number,) = struct.unpack("<" + _STRUCT_CODES[kind.code], data)
     except struct.error as error:
-        raise PickleRefusedError("holds a NumPy scalar of another size than its type") from error
+        raise UnsoundContentError("holds a NumPy scalar of another size than its type") from error
     return number if isinstance(number, bool | int) else float(number)
 
 
@@ -183,12 +179,12 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
         ),
         PlainDict,
     ),
-    "numpy.dtype": ArrayType,
-    "numpy.ndarray": Array,
+    "numpy.dtype": NumpyType,
+    "numpy.ndarray": NumpyArray,
     **{
         f"numpy.{core}.multiarray.{name}": stand_in
         for core in ("core", "_core")
         for name, stand_in in (("scalar", plain_number), ("_reconstruct", empty_array))
     },
 }
-"""What is read as plain data, by the full name that a pickle gives it: a class, a function or a value of ours."""
+"""A class, function or value, by the full name of what it stands for."""

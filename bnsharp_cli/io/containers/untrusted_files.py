@@ -66,6 +66,21 @@ def is_folder(path: Path) -> bool:
         raise _cannot_open(path, error) from error
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something at a path.
+
+    Raises:
+        CheckpointRefusedError: the system does not tell, because a folder on the way may not be looked into.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise _cannot_open(path, error) from error
+    return True
+
+
 def _cannot_open(path: Path, error: OSError | ValueError) -> CheckpointRefusedError:
     why = reason_of(error)
     return CheckpointRefusedError(

@@ -1,4 +1,4 @@
-"""The loss that a measurement is of, by its name on the command line or by the user's own function."""
+"""The loss that is measured, as a function of outputs and targets: by its name, or a function of the user's."""
 
 from __future__ import annotations
 

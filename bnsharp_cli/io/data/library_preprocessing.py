@@ -16,7 +16,7 @@ from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Prep
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
-_CHANGE = "--image-size, --mean and --std change it"
+_CHANGE = f"{named('image_size')}, {named('mean')} and {named('std')} change it"
 _SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
 _CHANNELS = "one finite number per channel, std positive"
@@ -24,7 +24,13 @@ _CHANNELS = "one finite number per channel, std positive"
 
 @dataclass(frozen=True)
 class PreprocessingOverride:
-    """The user's word: what is None is left as it is; an ``image_size`` of 0 leaves the size of the images alone."""
+    """What the user changes of a preprocessing; None leaves a part as it is.
+
+    Attributes:
+        image_size: height and width that the network sees, in pixels; 0 keeps the images' own size.
+        mean: one number per channel.
+        std: one positive number per channel.
+    """
 
     image_size: int | None = None
     mean: tuple[float, ...] | None = None
@@ -34,7 +40,11 @@ class PreprocessingOverride:
         """``preprocessing`` with the user's numbers.
 
         Raises:
-            UsageError: numbers that cannot be meant, or a mean and a standard deviation of different channels.
+            UsageError: a size out of range, numbers that are not finite or, for ``std``, not positive, or different
+                numbers of channels.
+
+        >>> PreprocessingOverride(64, mean=(0.5,)).apply(Preprocessing(224))
+        Preprocessing(image_size=64, mean=(0.5,), std=(1.0,), shorter_side=64, interpolation='bilinear')
         """
         size = self.image_size
         if size is not None:
@@ -61,15 +71,15 @@ def choose_preprocessing(
 ) -> tuple[Preprocessing, str]:
     """What is done to the images, and one line on where it comes from if nobody stated all of it.
 
-    The ``preprocessing`` entry of the checkpoint wins. A network of torchvision's or timm's gets its library's own, of
-    the weights that the library ships: all of it where the network tells as many classes apart as those do, or where
-    the arguments of timm's training script are in the file; otherwise mean and standard deviation alone, since such a
-    network was hardly trained on images of that size, unless it takes no other. A size among the constructor's
-    arguments is followed.
+    The ``preprocessing`` entry of the checkpoint comes first. Otherwise a network of torchvision's or timm's gets what
+    its library does before the weights that it ships: all of it where the network has as many classes as those, or
+    where the arguments of timm's training script are in the file. A network of other classes gets mean and standard
+    deviation alone, since it was hardly trained on images of that size, unless it accepts no other. A size among the
+    constructor's arguments is followed.
 
     Raises:
         CheckpointRefusedError: a ``preprocessing`` entry of the wrong kind.
-        UsageError: what ``override`` cannot mean.
+        UsageError: as from ``override.apply``.
     """
     stated = metadata.get("preprocessing")
     if isinstance(stated, Mapping):
@@ -104,7 +114,10 @@ def _suited(usual: Preprocessing, classes: int, identity: NetworkIdentity, train
 
 
 def _torchvisions(identity: NetworkIdentity) -> tuple[Preprocessing, int]:
-    """Of the weights that torchvision ships for a network, without fetching them; and how many classes they have."""
+    """The preprocessing of the weights that torchvision ships for a network, and their number of classes.
+
+    The weights are not fetched.
+    """
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(identity.spec.partition(":")[2]).DEFAULT
@@ -120,7 +133,12 @@ def _torchvisions(identity: NetworkIdentity) -> tuple[Preprocessing, int]:
 
 
 def _timms(module: nn.Module, trained: Mapping[str, Any]) -> tuple[Preprocessing, int]:
-    """Of the weights that timm ships for a network, or of the arguments of its training script."""
+    """The preprocessing of the weights that timm ships for a network, and their number of classes.
+
+    Args:
+        module: the network.
+        trained: arguments of timm's training script, which take precedence.
+    """
     timms_data: Any = importlib.import_module("timm.data")
     own: Any = module.pretrained_cfg
     config = timms_data.resolve_data_config(dict(trained), own)
@@ -138,7 +156,7 @@ def _timms(module: nn.Module, trained: Mapping[str, Any]) -> tuple[Preprocessing
 
 
 def _training_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm's training script was told of the images, as far as it can be meant."""
+    """What timm's training script was told of the images, without values that are out of range."""
     args = metadata.get("args")
     if not isinstance(args, Mapping) or not isinstance(args.get("model"), str):
         return {}

@@ -115,7 +115,7 @@ def _centre(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _size(entry: object) -> int | None:
-    """A side in pixels, 0 where none is stated; None where it cannot be meant."""
+    """A side in pixels, 0 where none is stated; None where the entry is no size of an image."""
     if entry is None:
         return 0
     return entry if type(entry) is int and 0 < entry <= LARGEST_SIZE else None

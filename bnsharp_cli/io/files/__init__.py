@@ -1,1 +1,1 @@
-"""Files of this machine: opened only if they are files, written whole or not at all."""
+"""Files and text: opened only if they are regular files, written whole or not at all, shown only if printable."""

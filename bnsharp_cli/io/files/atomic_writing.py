@@ -1,26 +1,32 @@
-"""Writing a file so that it is either whole or not there, and no other file instead: links are never followed."""
+"""Writing a file so that it is either whole or not there, and so that no link leads to another file instead."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
 import os
+import secrets
 import stat
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.io.files.regular_files import reason_of
 
 _PART = ".part"
+_READ_AND_WRITE = 0o666  # what the process's umask leaves of it
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_IN_PLACE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CHECK_PATH = "Check the path and the free space."
 
 
 def require_writable(path: Path) -> None:
     """Refuse a file that :func:`write_atomically` could not write, before the work whose result it is to hold.
 
     Raises:
-        UsageError: the folder does not exist or cannot be written to, or ``path`` is something else than a file.
+        UsageError: the folder does not exist or cannot be written to, or ``path`` is a link or no regular file.
     """
     temporary = _name_beside(path)
     try:
@@ -35,9 +41,18 @@ def require_writable_folder(folder: Path) -> None:
     Raises:
         UsageError: it, or the nearest folder above it that exists, cannot be written to.
     """
-    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    if not existing.is_dir():
-        raise UsageError(f"Cannot write to {folder}: {existing} is not a folder.", "Name another folder.")
+    try:
+        existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+        why = "" if existing.is_dir() else f"{shown_path(existing)} is not a folder"
+    except (OSError, ValueError) as error:
+        why = reason_of(error)
+    if why:
+        raise UsageError(
+            f"Cannot write to {shown_path(folder)}: {why}.",
+            "Name another folder.",
+            expected="a folder that can be written to",
+            found=why,
+        )
     require_writable(existing / "copy")
 
 
@@ -53,18 +68,21 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(cast(BinaryIO, stream))
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         _remove(temporary)
-        raise UsageError(f"Cannot write {path}: {error.strerror}.", "Check the path and the free space.") from error
+        raise _unwritable(path, reason_of(error), _CHECK_PATH) from error
     except BaseException:
         _remove(temporary)
         raise
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, whole or not at all.
+
+    Raises:
+        UsageError: as :func:`write_atomically`.
+    """
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
@@ -75,7 +93,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def append_at(path: Path, offset: int, text: str) -> int:
-    """Let ``text`` follow the first ``offset`` bytes of a file, and nothing follow it.
+    """Write ``text`` behind the first ``offset`` bytes of a file, and cut off what stood there before.
 
     Returns:
         The length of the file.
@@ -85,37 +103,42 @@ def append_at(path: Path, offset: int, text: str) -> int:
     """
     try:
         with os.fdopen(_open_in_place(path, create=not offset), "r+b") as stream:
-            if stream.seek(0, os.SEEK_END) < offset:
-                raise UsageError(f"{path} has lost lines that were written to it.", "Put it back, or start anew.")
+            length = stream.seek(0, os.SEEK_END)
+            if length < offset:
+                raise UsageError(
+                    f"{shown_path(path)} has lost lines that were written to it.",
+                    "Put it back, or start anew.",
+                    expected=f"at least {offset} bytes",
+                    found=f"{length} bytes",
+                )
             stream.truncate(offset)
             stream.seek(offset)
             stream.write(text.encode())
             stream.flush()
             os.fsync(stream.fileno())
             return stream.tell()
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.", "Check the path and the free space.") from error
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, reason_of(error), _CHECK_PATH) from error
 
 
 def _open_in_place(path: Path, create: bool) -> int:
     """A descriptor of the regular file at ``path`` that has no other name, links not followed."""
     _require_no_link(path)
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags | (os.O_CREAT if create else 0), 0o666)
+    descriptor = os.open(path, _IN_PLACE | (os.O_CREAT if create else 0), _READ_AND_WRITE)
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
         return descriptor
     os.close(descriptor)
-    raise UsageError(f"Cannot write {path}: it is not a regular file of this name alone.", f"Remove {path}.")
+    raise _unwritable(path, "it is not a regular file of this name alone", f"Remove {shown_path(path)}.")
 
 
 def _name_beside(path: Path) -> Path:
-    """Of a temporary file; known before there is one, so that an interruption at any moment finds it to remove."""
-    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}"
+    """The name of a temporary file: nobody can foresee it, and an interruption at any moment finds it to remove."""
+    return path.parent / f".{path.name}.{secrets.token_hex(8)}{_PART}"
 
 
 def _remove(temporary: Path) -> None:
-    with contextlib.suppress(OSError):  # such as that of a folder that is none, in which there is nothing to remove
+    with contextlib.suppress(OSError, ValueError):  # such as that of a folder that does not exist
         temporary.unlink()
 
 
@@ -124,25 +147,21 @@ def _create(path: Path, temporary: Path) -> int:
     _require_no_link(path)
     try:
         if path.exists() and not path.is_file():
-            raise UsageError(f"Cannot write {path}: it is not a regular file.", "Name a file.")
-        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write {path}: {error.strerror}.",
-            "Name a file in an existing folder that you may write to.",
-        ) from error
+            raise _unwritable(path, "it is not a regular file", "Name a file.")
+        return os.open(temporary, _NEW, _READ_AND_WRITE)
+    except (OSError, ValueError) as error:
+        remedy = "Name a file in an existing folder that you may write to."
+        raise _unwritable(path, reason_of(error), remedy) from error
 
 
 def _require_no_link(path: Path) -> None:
     """Refuse to write where a link stands: somebody else may have put it there to have another file overwritten."""
     if path.is_symlink():
-        raise UsageError(
-            f"Cannot write {path}: it is a link to another file.",
-            f"Remove the link {path}, or name the file that it leads to.",
-        )
+        remedy = f"Remove the link {shown_path(path)}, or name the file that it leads to."
+        raise _unwritable(path, "it is a link to another file", remedy)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unwritable(path: Path, why: str, remedy: str) -> UsageError:
+    return UsageError(
+        f"Cannot write {shown_path(path)}: {why}.", remedy, expected="a file that can be written", found=why
+    )

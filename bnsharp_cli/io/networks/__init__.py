@@ -1,1 +1,15 @@
-"""Networks by name, and which one a checkpoint's weights belong to."""
+"""Networks: built by name, recognised by their weights, and filled with them.
+
+- ``forms.py``: how networks are named; imports nothing.
+- ``constructors.py``: building one by name: whole, without drawing weights, or in outline on the meta device.
+  ``factories.py`` imports the user's own functions.
+- ``outlines.py``: names and shapes, and which dimensions the classes and the input channels decide.
+  ``constructor_arguments.py`` reads arguments off the shapes. ``outline_index.py`` is the shipped index of outlines,
+  ``architectures.json``, which ``tools/index_architectures.py`` writes.
+- ``identify.py``: which network weights belong to. ``architecture_from_metadata.py`` tells what the file says of it;
+  ``network_identity.py`` is the answer, and builds the network.
+- ``huggingface_networks.py``: networks that transformers builds from a directory. ``known_classifiers.py`` lists those
+  that it may build, ``outline_limits.py`` bounds what they take.
+- ``load_weights.py``: weights into a network, whatever was wrapped around either. ``weights_comparison.py`` tells how
+  names and shapes differ, ``weight_norm.py`` handles weights that are kept as length and direction.
+"""

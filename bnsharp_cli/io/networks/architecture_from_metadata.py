@@ -1,4 +1,4 @@
-"""Which network a checkpoint's own entries name: a stranger's word, so only known names come out of here."""
+"""Which network a checkpoint's entries name. They are untrusted, so only names and arguments known here come out."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ _HARMLESS = {"aux_logits", "dropout", "drop_rate", "drop_path_rate", "stochastic
 
 
 def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Each name that the entries of a checkpoint give its network, with the networks it may stand for.
+    """Each name that the entries of a checkpoint give its network, with the networks that may have it.
 
-    Looks at the entries themselves, timm's ``args``, Lightning's ``hyper_parameters`` and a ``config``. A bare name is
-    timm's first where timm's own tools wrote it, and torchvision's first elsewhere.
+    The entries themselves are searched, timm's ``args``, Lightning's ``hyper_parameters`` and a ``config``. For a name
+    without a library timm's network comes first where timm's own tools wrote it, and torchvision's first elsewhere.
+
+    >>> list(names_in({"args": {"model": "resnet18"}}))
+    [('resnet18', ['timm:resnet18', 'torchvision:resnet18'])]
     """
     seen = set()
     for container in (*_CONTAINERS, ""):
@@ -45,7 +48,7 @@ def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 
 def require_no_code(spec: str) -> str:
-    """``spec`` as the architecture of a checkpoint of our own format.
+    """``spec``, the architecture that a checkpoint of our own format names, unless code would have to be imported.
 
     Raises:
         CheckpointRefusedError: it would import code.
@@ -59,10 +62,10 @@ def require_no_code(spec: str) -> str:
 
 
 def bounded_options(options: object) -> dict[str, Any]:
-    """Arguments of a constructor as a checkpoint of our own format states them.
+    """The arguments of a constructor that a checkpoint of our own format states, if each is known and of bearable size.
 
     Raises:
-        CheckpointRefusedError: one that a file may not decide, or out of all bounds.
+        CheckpointRefusedError: an argument that a file may not decide, or one that is out of bounds.
     """
     if options is None:
         return {}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.files.printable_text import kind_and_line
+from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
+
+_FORMS = "package.module:function or path/to/file.py:function"
 
 
 def run_factory(spec: str, *arguments: object, **options: object) -> Any:
@@ -18,38 +21,67 @@ def run_factory(spec: str, *arguments: object, **options: object) -> Any:
 
     Raises:
         UsageError: it cannot be imported, or it fails.
+
+    >>> run_factory("math:hypot", 3, 4)
+    5.0
     """
     function = import_factory(spec)
     try:
-        return function(*arguments, **options)
+        with _importable_from_here(spec):
+            return function(*arguments, **options)
     except (Exception, SystemExit) as error:  # a user's function raises whatever it likes
-        raise UsageError(f"'{spec}' failed: {kind_and_line(error)}.", "Mend the function.") from error
+        raise UsageError(f"'{shown_path(spec)}' failed: {kind_and_line(error)}.", "Mend the function.") from error
 
 
 def import_factory(spec: str) -> Callable[..., Any]:
     """The function at ``package.module:name`` or ``path/to/file.py:name``.
+
+    Packages are looked for in the working directory too, as ``python -m`` does, but ``sys.path`` is left as it was: a
+    function that imports something from there only when it is called finds it in :func:`run_factory` alone.
 
     Raises:
         UsageError: the module cannot be imported or has no such function.
     """
     module_name, _, name = spec.rpartition(":")
     try:
-        module = _import_file(Path(module_name)) if module_name.endswith(".py") else _import_module(module_name)
+        with _importable_from_here(spec):
+            module = _import_file(Path(module_name)) if _is_file(spec) else importlib.import_module(module_name)
         function = getattr(module, name)
     except (Exception, SystemExit) as error:  # importing runs the user's module
         raise UsageError(
-            f"Cannot import '{spec}': {kind_and_line(error)}.",
-            "Name it as package.module:function or path/to/file.py:function.",
+            f"Cannot import '{shown_path(spec)}': {kind_and_line(error)}.",
+            f"Name it as {_FORMS}.",
+            expected=_FORMS,
+            found=spec,
         ) from error
     if not callable(function):
-        raise UsageError(f"'{spec}' is a {type(function).__name__}, expected a function.", "Name a function.")
+        kind = type(function).__name__
+        raise UsageError(
+            f"'{shown_path(spec)}' is a {kind}, expected a function.",
+            "Name a function.",
+            expected="a function",
+            found=kind,
+        )
     return function  # type: ignore[no-any-return]  # a user's callable has whatever type it has
 
 
-def _import_module(name: str) -> Any:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    return importlib.import_module(name)
+def _is_file(spec: str) -> bool:
+    return spec.rpartition(":")[0].endswith(".py")
+
+
+@contextlib.contextmanager
+def _importable_from_here(spec: str) -> Iterator[None]:
+    """Meanwhile packages in the working directory can be imported, unless ``spec`` names a file."""
+    here = str(Path.cwd())
+    if _is_file(spec) or here in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the user's code may have removed it
+            sys.path.remove(here)
 
 
 def _import_file(path: Path) -> Any:

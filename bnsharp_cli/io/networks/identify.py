@@ -36,15 +36,15 @@ def identify(
 ) -> NetworkIdentity:
     """Find out which network the weights of a checkpoint belong to.
 
-    The user's word wins. Then comes the file's own, which is a stranger's: it can name no code to import, and only
-    known networks that have the names and shapes of the weights. Then comes the one constructor of torchvision and timm
-    whose network has their names and shapes, or torchvision's where timm has variants of it. Arguments of the
-    constructor that nobody states are read off the shapes.
+    What the user names comes first. What the file names comes second; it is untrusted, so it can name no code to
+    import, and only known networks that have the names and shapes of the weights. Third comes the only constructor of
+    torchvision and timm whose network has these names and shapes, or torchvision's where timm has variants of it.
+    Arguments of the constructor that are not given are read off the shapes.
 
     Args:
         checkpoint: verified weights.
-        arch: one of ``ALL_ARCHITECTURE_FORMS``, the user's word.
-        options: arguments of the constructor, the user's word.
+        arch: what the user names, one of ``ALL_ARCHITECTURE_FORMS``.
+        options: arguments of the constructor that the user gives.
 
     Raises:
         UsageError: an unknown name or option.

@@ -1,4 +1,4 @@
-"""Which image classifiers of transformers are built, and from which of the settings that a stranger's file has."""
+"""Which image classifiers of transformers are built, and from which of the settings in an untrusted file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ hgnet_v2 hiera ijepa levit mobilenet_v1 mobilenet_v2 mobilevit mobilevitv2 poolf
 segformer siglip swiftformer swin swinv2 textnet vit vit_msn
 """
 KINDS = frozenset(_NAMES.split())
-"""Those of images alone that need no other library and whose parts are not of a kind that the file chooses."""
+"""Classifiers of images alone that need no other library, and of whose parts the file does not choose the kind."""
 
 _BOOKKEEPING = {"architectures", "id2label", "label2id", "num_labels", "problem_type", "transformers_version"}
 
 
 def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a class of transformers declares itself, and what every classifier has.
+    """Those of ``settings`` that a configuration class declares itself, and those that every classifier has.
 
-    Everything else would become an attribute of the configuration, even one that transformers obeys: the name of a
-    class, of code or of an implementation to fetch, another name for a setting, a precision, a form of the outputs.
+    Transformers would make an attribute of every other setting, and obeys some of these: the name of a class, of code
+    or of an implementation to fetch, another name for a setting, a precision, a form of the outputs.
 
     Args:
-        configuration: the class, whose nested configurations are of classes that it fixes.
-        settings: as the file has them.
+        configuration: a configuration class of transformers; it fixes the classes of nested configurations.
+        settings: from the file.
     """
     from transformers import PreTrainedConfig
 
@@ -44,7 +44,10 @@ def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str,
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Meanwhile nothing is fetched, whatever the environment says, and nobody is asked: no answer can allow code."""
+    """Meanwhile transformers fetches nothing, whatever the environment says, and a question that it asks has no answer.
+
+    It asks on the terminal whether it may run code from a file.
+    """
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE, sys.stdin

@@ -1,4 +1,4 @@
-"""A limit on what a stranger's description of a network may build in outline, on the meta device."""
+"""A limit on what an untrusted description of a network may build in outline, on the meta device."""
 
 from __future__ import annotations
 

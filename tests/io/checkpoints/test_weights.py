@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.errors import CheckpointRefusedError, UsageError
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, find_state_dicts, plain_entries, without_wrappers
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
@@ -57,7 +57,7 @@ def test_the_key_that_is_taken(content: dict[str, Any], key: str) -> None:
 def test_several_that_fit_are_listed_and_the_one_that_is_taken_said() -> None:
     chosen = choose_weights(FILE, {"state_dict_ema": weights(), "other": weights(), "state_dict": weights()})
     assert chosen.notes == (
-        "net.pt holds several state_dicts: state_dict, state_dict_ema, other; state_dict is taken, see --key",
+        f"net.pt holds several state_dicts: state_dict, state_dict_ema, other; state_dict is taken, see {named('key')}",
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms import functional as reference
 
-from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError
+from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError, named
 from bnsharp_cli.io.data.channel_statistics import channel_statistics
 from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
 from bnsharp_cli.io.data.open_data import open_data
@@ -37,7 +37,7 @@ def test_torchvisions_networks_get_torchvisions_own_transform(name: str, size: t
     ours = preprocessing.normalise(preprocessing.resize(image)[None])[0]
     theirs = models.get_model_weights(name).DEFAULT.transforms()(image)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-    assert "torchvision's own preprocessing; --image-size" in said
+    assert f"torchvision's own preprocessing; {named('image_size')}" in said
 
 
 def test_an_image_a_thousand_times_as_long_as_short_takes_no_more_memory() -> None:

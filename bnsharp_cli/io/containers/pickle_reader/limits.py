@@ -1,0 +1,53 @@
+"""What reading a pickle may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, PickleRefusedError
+
+LARGEST_PICKLE = 16 * 2**20
+"""Bytes of a stream that is read."""
+
+DEEPEST = 100
+"""Containers inside each other."""
+
+LARGEST_INTEGER = 2**64
+"""Integers are smaller than this, in absolute value."""
+
+MOST_OPCODES = 500_000
+_MOST_OBJECTS = 125_000
+_MOST_COPIED = 32 * 2**20
+
+
+@dataclass
+class Budget:
+    """What may still be spent; one budget may serve several pickles of one file.
+
+    Attributes:
+        opcodes: steps of the machine.
+        objects: containers made and functions called.
+        copied: items, characters and bytes handed to functions, which may copy them.
+    """
+
+    opcodes: int = MOST_OPCODES
+    objects: int = _MOST_OBJECTS
+    copied: int = _MOST_COPIED
+
+    def spend(self, opcodes: int = 0, objects: int = 0, copied: int = 0) -> None:
+        """Take from what is left.
+
+        Raises:
+            PickleRefusedError: too little is left.
+        """
+        self.opcodes -= opcodes
+        self.objects -= objects
+        self.copied -= copied
+        if min(self.opcodes, self.objects, self.copied) < 0:
+            raise PickleRefusedError(Fault.BUDGET, "needs more steps than its budget has")
+
+
+def size_of(value: Any) -> int:
+    """What copying ``value`` costs."""
+    return len(value) if isinstance(value, str | bytes | list | dict | tuple) else 1

@@ -1,0 +1,93 @@
+"""What a pickle is read into: containers that know how deep they are nested, and keys that cannot collide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, PickleRefusedError
+
+_LARGEST_KEY = 2**60
+_LARGEST_KEY_IN_TUPLE = 2**31
+_LONGEST_KEY_TUPLE = 4
+_OLD_BUILTINS = "__builtin__."
+
+
+class PickledList(list[Any]):
+    """A list that knows how deep it is nested and whether it may still grow; also what a set is read into."""
+
+    __slots__ = ("depth", "growing")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth, self.growing = 1, True
+
+
+class PickledDict(dict[Any, Any]):
+    """A dict that knows how deep it is nested and whether it may still grow."""
+
+    __slots__ = ("depth", "growing")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth, self.growing = 1, True
+
+
+class PickledTuple(tuple[Any, ...]):
+    """A tuple that knows how deep it is nested."""
+
+    depth: int
+    growing = False
+
+
+class PickledObject:
+    """Base class of what stands for an object that a pickle builds: it is made, and may get its state once.
+
+    Attributes:
+        depth: how deep it is nested.
+        growing: whether it may still get a state.
+        is_key: whether it may be a key of a dict; only where its hash does not follow from the pickle.
+    """
+
+    depth = 0
+    growing = True
+    is_key = False
+
+    def __setstate__(self, state: object) -> None:
+        raise PickleRefusedError(Fault.UNSUPPORTED, "sets the state of something that has none")
+
+
+NESTED = (PickledList, PickledDict, PickledTuple, PickledObject)
+"""What has a depth."""
+
+
+class PickledGlobal:
+    """A name that the pickle has looked up, and what the caller has given it for it."""
+
+    __slots__ = ("name", "stand_in")
+
+    def __init__(self, name: str, stand_in: Any) -> None:
+        self.name, self.stand_in = name, stand_in
+
+
+def require_key(key: Any) -> None:
+    """Refuse a key that is no plain value, or whose hash could be chosen to equal that of many others.
+
+    Raises:
+        PickleRefusedError: the key is anything but None, a text, bytes, a bool, a float, a small integer, a short tuple
+            of these, or an object that says it is a key.
+    """
+    parts, bound = (key, _LARGEST_KEY_IN_TUPLE) if type(key) is PickledTuple else ((key,), _LARGEST_KEY)
+    if len(parts) <= _LONGEST_KEY_TUPLE and all(
+        part is None
+        or type(part) in {str, bytes, bool, float}
+        or (type(part) is int and abs(part) < bound)
+        or (isinstance(part, PickledObject) and part.is_key)
+        for part in parts
+    ):
+        return
+    raise PickleRefusedError(Fault.UNSUPPORTED, "has a key that is no text or number")
+
+
+def current_name(name: str) -> str:
+    """The full name of a global in today's Python: pickles of protocol 2 speak of ``__builtin__``."""
+    return "builtins." + name.removeprefix(_OLD_BUILTINS) if name.startswith(_OLD_BUILTINS) else name
