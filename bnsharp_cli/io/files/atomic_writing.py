@@ -144,8 +144,8 @@ def _remove(temporary: Path) -> None:
 
 def _create(path: Path, temporary: Path) -> int:
     """A descriptor of the new, empty file ``temporary`` that is to become ``path``."""
-    _require_no_link(path)
     try:
+        _require_no_link(path)
         if path.exists() and not path.is_file():
             raise _unwritable(path, "it is not a regular file", "Name a file.")
         return os.open(temporary, _NEW, _READ_AND_WRITE)
