@@ -15,6 +15,7 @@ _OPENING, _CLOSING = (
     "\ue000",
     "\ue001",
 )  # private characters, which no text of a user reaches: printable_text escapes them
+_UNSAID = object()
 _NAMED = re.compile(f"{_OPENING}(.*?){_CLOSING}")
 
 
@@ -44,7 +45,7 @@ class BnsharpError(Exception):
         remedy: what the user can do about it, a sentence.
         argument: the argument of the Python interface that it concerns, where there is one.
         expected: what was expected of it.
-        found: what was found instead.
+        found: what was found instead; the whole reason where this is left out.
 
     Attributes:
         exit_code: what the command exits with.
@@ -61,13 +62,13 @@ class BnsharpError(Exception):
         *,
         argument: str | None = None,
         expected: str | None = None,
-        found: object = None,
+        found: object = _UNSAID,
     ) -> None:
         super().__init__(f"{spelt(reason)} {spelt(remedy)}")
         self.marked_reason, self.marked_remedy = reason, remedy
         self.argument = argument or self.default_argument
         self.expected = spelt(expected or self.default_expected)
-        self.found = self.reason if found is None else found
+        self.found = self.reason if found is _UNSAID else found
 
     @classmethod
     def of(cls, argument: str, expected: str, found: object, remedy: str, **more: Any) -> Self:

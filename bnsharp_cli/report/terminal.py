@@ -20,13 +20,7 @@ _AGREES = 0.01
 _SAMPLE_BOUND = -0.25
 """Gradient noise falls like samples^-0.5; from half of that exponent on, the value depends on the sample size."""
 
-_MEANINGS = {
-    "bn": "p-mean of |loss change| / δ along the sharpest direction, relative to the weights",
-    "bn-extended": "the same with every joint scale-invariance as a block of its own (not in the paper)",
-    "delta-lp": "p-mean of |loss change| over a Euclidean ball; any rescaling changes it",
-    "delta-linf": "largest |loss change| in a Euclidean ball; any rescaling changes it",
-    "keskar": "largest loss increase in a box around the weights, in percent",
-}
+_EXTENDED = "the same with every joint scale-invariance as a block of its own (not in the paper)"
 
 
 class SpellingConsole(Console):
@@ -108,8 +102,8 @@ def print_measurements(out: SpellingConsole, measurements: Sequence[Measurement]
 
 
 def meaning(measure: str) -> str:
-    """One line on what a measure is; the registry has it for a measure without a line here."""
-    return _MEANINGS[measure] if measure in _MEANINGS else MEASURES[measure].summary
+    """One line on what a measure is, as the registry has it."""
+    return _EXTENDED if measure == "bn-extended" else MEASURES[measure].summary
 
 
 def regime(measurement: Measurement) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionRecord, option
+from bnsharp_cli.option_records import OptionRecord, declared_fields, option
 from bnsharp_cli.workflows.thresholds import require_finite_power, require_measure
 
 _ALL = "all"
 _WORDS = (*MEASURES, _ALL)
-_DELTA = MeasureOptions.delta
+_RADIUS = next(one for one in declared_fields(MeasureOptions) if one.name == "delta")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Selection(OptionRecord):
 
     Attributes:
         measures: names of measures, or ``all``.
-        radii: δ of each measurement.
+        radii: δ of each measurement; ``MeasureOptions.delta`` declares it, and here it may be repeated.
 
     >>> Selection(("bn", "bn", "keskar")).names
     ('bn', 'keskar')
@@ -34,7 +34,10 @@ class Selection(OptionRecord):
         complete=lambda: _WORDS,
     )
     radii: tuple[float, ...] = option(
-        (_DELTA,), "Radius; repeatable for a profile.", flag="delta", shown_default=f"{_DELTA:g}"
+        (_RADIUS.default,),
+        f"{_RADIUS.declared.help.rstrip('.')}; repeatable for a profile.",
+        flag=_RADIUS.flag,
+        shown_default=f"{_RADIUS.default:g}",
     )
 
     def __post_init__(self) -> None:

@@ -49,19 +49,20 @@ def require_measure(name: str, argument: str, *further: str) -> None:
 
 
 def require_finite_power(measures: Iterable[str], power: float, argument: str) -> None:
-    """Refuse δ-L^p for p = ∞, which its mean over a ball does not have.
+    """Refuse a measure that does not exist for p = ∞, such as δ-L^p.
 
     Raises:
         UsageError: it is among ``measures``, which were chosen by ``argument``.
     """
-    if "delta-lp" in measures and math.isinf(power):
-        raise UsageError(
-            f"{named(argument)} delta-lp needs a finite {named('power')}.",
-            "For p = inf name the other measures.",
-            argument="power",
-            expected="a finite number",
-            found=power,
-        )
+    for name in measures:
+        if math.isinf(power) and name in MEASURES and MEASURES[name].finite_power_only:
+            raise UsageError(
+                f"{named(argument)} {name} needs a finite {named('power')}.",
+                "For p = inf name the other measures.",
+                argument="power",
+                expected="a finite number",
+                found=power,
+            )
 
 
 @dataclass(frozen=True)

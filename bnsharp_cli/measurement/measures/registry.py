@@ -43,13 +43,14 @@ class MeasureEntry:
 
     Attributes:
         name: as the Python interface and the commands take it.
-        summary: what it measures, one line.
+        summary: what it measures, the line below the table.
         formula: its definition.
         cost: passes over all samples, with the default options.
         source: where it was defined.
         invariance: whether rescaling the network by T_a changes it.
         load: ``module:function``; the module is imported on first use.
         options: the record of the options that only this measure has.
+        finite_power_only: whether it does not exist for p = ∞.
     """
 
     name: str
@@ -60,6 +61,7 @@ class MeasureEntry:
     invariance: str
     load: str
     options: type[OptionRecord] | None = None
+    finite_power_only: bool = False
 
     def __call__(self, surface: LossSurface, point: Point, blocks: Blocks, options: OptionRecord) -> Measurement:
         """Measure.
@@ -84,7 +86,7 @@ _HERE = "bnsharp_cli.measurement.measures"
 _ENTRIES = (
     MeasureEntry(
         name="bn",
-        summary="BN-Sharpness: the sharpest direction on the product of spheres around the network",
+        summary="p-mean of |loss change| / δ along the sharpest direction, relative to the weights",
         formula="sup over v in φ(θ) of (δ⁻¹ ∫ |(L(θ + tv) − L(θ))/δ|^p dt)^(1/p), t from −δ to δ",
         cost="at most 21 forwards and 5 backwards",
         source="Yi et al., IJCAI 2019, Definition 3.1",
@@ -93,17 +95,18 @@ _ENTRIES = (
     ),
     MeasureEntry(
         name="delta-lp",
-        summary="δ-L^p sharpness: the p-mean of |ΔL| over a ball, relative to 1 + L",
+        summary="p-mean of |loss change| over a Euclidean ball; any rescaling changes it",
         formula="(E |L(θ′) − L(θ)|^p)^(1/p) / (1 + L(θ)), θ′ uniform in the ball of radius δ",
         cost="3 forwards, and one for each of ball_samples",
         source="Yi et al., IJCAI 2019, Definition 2.1 and Eq. (1)",
         invariance="changes under T_a",
         load=f"{_HERE}.delta_sharpness:delta_lp",
         options=BallOptions,
+        finite_power_only=True,
     ),
     MeasureEntry(
         name="delta-linf",
-        summary="δ-L∞ sharpness: the largest |ΔL| in a ball, relative to 1 + L",
+        summary="largest |loss change| in a Euclidean ball; any rescaling changes it",
         formula="max |L(θ′) − L(θ)| / (1 + L(θ)), θ′ in the ball of radius δ",
         cost="8 forwards and 6 backwards",
         source="Yi et al., IJCAI 2019, Definition 2.1 with p = ∞",
@@ -112,7 +115,7 @@ _ENTRIES = (
     ),
     MeasureEntry(
         name="keskar",
-        summary="Keskar's sharpness: the largest rise of L in a box, in percent of 1 + L",
+        summary="largest loss increase in a box around the weights, in percent",
         formula="100 (max L(θ + z) − L(θ)) / (1 + L(θ)), |z_i| ≤ δ(|θ_i| + 1)",
         cost="about 15 forwards and 12 backwards",
         source="Keskar et al., ICLR 2017",
