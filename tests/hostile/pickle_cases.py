@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -27,6 +30,8 @@ from tests.hostile.forge import (
 
 _DEEP = 200_000
 _HUGE = 2**40
+_TUPLE_HASH_PRIMES = (11400714785074694791, 14029467366897019727, 2870177450012600261)
+_INVERSE = pow(_TUPLE_HASH_PRIMES[1], -1, 2**64)
 _DICT = named("collections.OrderedDict")
 
 
@@ -59,12 +64,35 @@ def _colliding_keys(count: int) -> bytes:
     return b"}(" + b"".join(number(index * (2**61 - 1)) + b"N" for index in range(1, count)) + b"u"
 
 
+def _colliding_tuples(count: int) -> bytes:
+    """Pairs of floats that have one hash, as keys: the hash of a tuple is solved for its second float."""
+    pairs = (each for first in itertools.count(1) for each in _pair_with_the_hash(first + 0.5))
+    return b"}(" + b"".join(b"G%bG%b\x86N" % pair for pair in itertools.islice(pairs, count)) + b"u"
+
+
+def _pair_with_the_hash(first: float) -> Iterator[tuple[bytes, bytes]]:
+    """The pair that begins with ``first``, as bytes, if there is one."""
+    one, two, five = _TUPLE_HASH_PRIMES
+    accumulated = (five + hash(first) * two) % 2**64
+    accumulated = ((accumulated << 31 | accumulated >> 33) % 2**64) * one
+    lane = (12345678901 - accumulated) * _INVERSE % 2**64
+    lane -= lane >> 63 << 64
+    if not 1 < abs(lane) < 2**61 - 1:
+        return
+    bits = 2 * f"{abs(lane):061b}"
+    start = bits.find("0" * 8)  # a float has 53 of the 61 bits of a hash; a power of two rotates them
+    if 0 <= start < 61:
+        second = math.copysign(math.ldexp(int(bits[start : start + 61], 2), 61 - start), lane)
+        yield struct.pack(">d", first), struct.pack(">d", second)
+
+
 # what does not end, or grows
 add_bytes("billion-laughs", "no named tensors", zipped(_laughs(), storages={}))
 add_bytes("billion-laughs-legacy", "no named tensors", legacy(_laughs(), keys=(), storages=b""))
 add_pickle("billion-laughs-key", "no text or number", _laughing_key())
 add_pickle("colliding-keys", "64 bits", opcodes(_colliding_keys(100_000)))
 add_pickle("colliding-key", "no text or number", opcodes(_colliding_keys(8)))
+add_bytes("colliding-tuples", "no text or number", lambda _: zipped(opcodes(_colliding_tuples(40_000))))
 add_pickle("refers-to-itself", "refers to itself", opcodes(b"]q\x00h\x00a"))
 add_pickle("dict-refers-to-itself", "refers to itself", opcodes(b"}q\x00", text("k"), b"h\x00s"))
 add_pickle("refers-in-a-circle", "refers to itself", opcodes(b"]q\x00]q\x01ah\x01h\x00a"))

@@ -19,7 +19,7 @@ from bnsharp_cli.io.containers.distributed_tables import Place, Table, TensorEnt
 from bnsharp_cli.io.containers.file_kinds import recognise
 from bnsharp_cli.io.containers.pickle_reader import ForeignGlobalsError, PickleRefusedError, require_key
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN
-from bnsharp_cli.io.containers.stand_ins import Record
+from bnsharp_cli.io.containers.stand_ins import AttributeRecord
 from bnsharp_cli.io.containers.torch_files import read_torch_file
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged, unsound
 from bnsharp_cli.io.containers.untrusted_files import exists, open_untrusted, require_unchanged
@@ -134,7 +134,7 @@ def _content(table: Table, shards: _Shards) -> tuple[dict[str, Any], tuple[str, 
 def _assembled(name: Any, entry: TensorEntry, table: Table, shards: _Shards) -> Tensor:
     """A tensor made of its pieces."""
     size, chunks = sizes(entry.get("size")), entry.get("chunks")
-    if not isinstance(chunks, list) or not chunks or not all(isinstance(chunk, Record) for chunk in chunks):
+    if not isinstance(chunks, list) or not chunks or not all(isinstance(chunk, AttributeRecord) for chunk in chunks):
         raise damaged("a tensor without pieces")
     pieces = []
     for chunk in chunks:

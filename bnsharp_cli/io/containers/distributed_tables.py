@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE, PickledGlobal, read_pickle
-from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, Record
+from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, AttributeRecord
 from bnsharp_cli.io.containers.tensor_layouts import plain_size
 from bnsharp_cli.io.containers.tensor_plans import DTYPES
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged
@@ -21,22 +21,22 @@ _METADATA = "torch.distributed.checkpoint.metadata"
 _MEMORY_FORMAT = f"{_METADATA}._MEM_FORMAT_ENCODING"
 
 
-class TensorEntry(Record):
+class TensorEntry(AttributeRecord):
     """The shape and the pieces of a tensor, as the table states them."""
 
 
-class Place(Record):
+class Place(AttributeRecord):
     """The file, offset and length of a stored piece, as the table states them."""
 
 
-class _Index(Record):
+class _Index(AttributeRecord):
     """The name and the offset of a stored piece, which the table uses as a key."""
 
     is_key = True
     __hash__ = object.__hash__  # type: ignore[assignment]  # by identity: pieces of the same name stay two
 
 
-class _Properties(Record):
+class _Properties(AttributeRecord):
     """The properties of a tensor. The file of the tensor states them too, so nothing is kept of them here."""
 
     def __setstate__(self, state: object) -> None:
@@ -71,7 +71,7 @@ def read_table(file: RegularFile) -> Table:
         UnsoundContentError: it is another pickle, or lacks a part.
     """
     table = read_pickle(io.BytesIO(file.read(0, LARGEST_PICKLE + 1)), _STAND_INS)
-    if not isinstance(table, Record):
+    if not isinstance(table, AttributeRecord):
         raise UnsoundContentError("is not one of torch.distributed.checkpoint")
     entries, places, paths = (table.get(name) for name in ("state_dict_metadata", "storage_data", "planner_data"))
     if not isinstance(entries, dict) or not isinstance(places, dict):
@@ -112,13 +112,13 @@ _STAND_INS: Mapping[str, Any] = {
     **DTYPES,
     "torch.Size": plain_size,
     "torch.serialization._get_layout": _nothing,
-    f"{_METADATA}.Metadata": Record,
+    f"{_METADATA}.Metadata": AttributeRecord,
     f"{_METADATA}.TensorStorageMetadata": TensorEntry,
-    f"{_METADATA}.BytesStorageMetadata": Record,
-    f"{_METADATA}.ChunkStorageMetadata": Record,
+    f"{_METADATA}.BytesStorageMetadata": AttributeRecord,
+    f"{_METADATA}.ChunkStorageMetadata": AttributeRecord,
     f"{_METADATA}.TensorProperties": _Properties,
     f"{_METADATA}.MetadataIndex": _Index,
-    f"{_METADATA}.StorageMeta": Record,
+    f"{_METADATA}.StorageMeta": AttributeRecord,
     _MEMORY_FORMAT: _nothing,
     "builtins.getattr": _memory_format,
     "torch.distributed.checkpoint.filesystem._StorageInfo": Place,

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsharp_cli.io.containers.stand_ins import NumpyArray, NumpyType, Record
+from bnsharp_cli.io.containers.stand_ins import AttributeRecord, NumpyArray, NumpyType
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 _MOST_OBJECTS = 2_000_000
 _ATOMS = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device}
-_MAPPINGS = (dict, collections.OrderedDict, collections.Counter, Record)
+_MAPPINGS = (dict, collections.OrderedDict, collections.Counter, AttributeRecord)
 _SEQUENCES: Mapping[type, Callable[..., Any]] = {list: list, tuple: tuple, torch.Size: tuple, set: set}
 _TENSORS = (Tensor, torch.nn.Parameter)
 

@@ -48,7 +48,7 @@ _STRUCT_CODES = {
 _MOST_DIMENSIONS = 64
 
 
-class Record(dict[str, Any], PickledObject):
+class AttributeRecord(dict[str, Any], PickledObject):
     """An object that only holds attributes, as a dict of them."""
 
     depth = 1
@@ -156,8 +156,8 @@ def plain_number(kind: object, data: object = b"") -> bool | int | float:
 
 
 PLAIN_STAND_INS: Mapping[str, Any] = {
-    "argparse.Namespace": Record,
-    "types.SimpleNamespace": Record,
+    "argparse.Namespace": AttributeRecord,
+    "types.SimpleNamespace": AttributeRecord,
     "collections.defaultdict": default_dict,
     "builtins.bytes": no_bytes,
     "builtins.dict": "dict",

@@ -47,7 +47,7 @@ class StoragePlan:
 
 
 @dataclass(frozen=True)
-class Layout:
+class StorageLayout:
     """Where the items of a tensor lie in its storage, counted in items."""
 
     offset: int
@@ -55,7 +55,7 @@ class Layout:
     stride: tuple[int, ...]
 
     @classmethod
-    def of(cls, offset: object, size: object, stride: object) -> Layout:
+    def of(cls, offset: object, size: object, stride: object) -> StorageLayout:
         """The layout that a pickle states.
 
         Raises:

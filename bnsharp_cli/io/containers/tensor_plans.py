@@ -15,8 +15,8 @@ from bnsharp_cli.io.containers.pickle_reader import Budget, PickledDict, Pickled
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS
 from bnsharp_cli.io.containers.tensor_layouts import (
     UNLIKE_TORCH,
-    Layout,
     StorageKind,
+    StorageLayout,
     StoragePlan,
     TensorPlan,
     plain_size,
@@ -132,7 +132,7 @@ class TensorPlans:
         """A dense tensor of the type of its storage."""
         if not isinstance(storage, StoragePlan):
             raise UnsoundContentError(_NO_STORAGE)
-        layout = Layout.of(offset, size, stride)
+        layout = StorageLayout.of(offset, size, stride)
         _require_plain(requires_grad, hooks, metadata)
         return self._plan(storage, storage.kind.item_size, layout)
 
@@ -150,11 +150,11 @@ class TensorPlans:
         """A dense tensor of a type that its storage does not say."""
         if not isinstance(storage, StoragePlan) or not isinstance(dtype, torch.dtype):
             raise UnsoundContentError(_NO_STORAGE)
-        layout = Layout.of(offset, size, stride)
+        layout = StorageLayout.of(offset, size, stride)
         _require_plain(requires_grad, hooks, metadata)
         return self._plan(storage, dtype.itemsize, layout)
 
-    def _plan(self, storage: StoragePlan, item_size: int, layout: Layout) -> TensorPlan:
+    def _plan(self, storage: StoragePlan, item_size: int, layout: StorageLayout) -> TensorPlan:
         """The plan of a tensor that lies inside its storage; few tensors may share the same bytes."""
         shown = f"has a tensor of shape {layout.size} that"
         if layout.count * item_size > storage.size:

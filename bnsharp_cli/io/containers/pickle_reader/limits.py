@@ -11,7 +11,7 @@ LARGEST_PICKLE = 16 * 2**20
 """Bytes of a stream that is read."""
 
 DEEPEST = 100
-"""Containers inside each other."""
+"""Containers and objects inside each other."""
 
 LARGEST_INTEGER = 2**64
 """Integers are smaller than this, in absolute value."""

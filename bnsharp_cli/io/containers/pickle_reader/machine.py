@@ -23,12 +23,6 @@ _LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", 
 _STORE = {"BINPUT", "LONG_BINPUT"}
 _FETCH = {"BINGET", "LONG_BINGET"}
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_METHODS = (
-    *("PROTO", "FRAME", "MARK", "TUPLE", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
-    *("APPEND", "APPENDS", "ADDITEMS", "SETITEM", "SETITEMS", "BUILD", "MEMOIZE"),
-    *("GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BINPERSID"),
-)
-"""Opcodes that a method of the machine executes, each by its own name: ``_setitems`` executes SETITEMS."""
 
 PersistentLoad = Callable[[tuple[Any, ...]], Any]
 
@@ -58,7 +52,32 @@ class Machine:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
-        self._methods: dict[str, Callable[[Any], None]] = {name: getattr(self, f"_{name.lower()}") for name in _METHODS}
+        self._methods = self._by_opcode()
+
+    def _by_opcode(self) -> Mapping[str, Callable[[Any], None]]:
+        """The methods that execute an opcode each. A set is read into a list."""
+        return {
+            "PROTO": self._proto,
+            "FRAME": self._frame,
+            "MEMOIZE": self._memoize,
+            "MARK": self._mark,
+            "TUPLE": self._tuple,
+            "EMPTY_TUPLE": self._empty_tuple,
+            "EMPTY_LIST": self._empty_list,
+            "EMPTY_DICT": self._empty_dict,
+            "EMPTY_SET": self._empty_list,
+            "APPEND": self._append,
+            "APPENDS": self._appends,
+            "ADDITEMS": self._appends,
+            "SETITEM": self._setitem,
+            "SETITEMS": self._setitems,
+            "GLOBAL": self._global,
+            "STACK_GLOBAL": self._stack_global,
+            "REDUCE": self._reduce,
+            "NEWOBJ": self._newobj,
+            "BUILD": self._build,
+            "BINPERSID": self._binpersid,
+        }
 
     def step(self, name: str, argument: Any) -> None:
         """Execute one opcode.
@@ -153,8 +172,6 @@ class Machine:
         self._budget.spend(objects=1)
         self._stack.append(PickledDict())
 
-    _empty_set = _empty_list
-
     def _target(self, kind: type[PickledList] | type[PickledDict]) -> Any:
         target = self._stack[-1]
         if not isinstance(target, kind):
@@ -168,8 +185,6 @@ class Machine:
 
     def _appends(self, _argument: None) -> None:
         self._extend(self._since_mark())
-
-    _additems = _appends
 
     def _extend(self, items: list[Any]) -> None:
         target = self._target(PickledList)
@@ -222,7 +237,7 @@ class Machine:
         self._reduce(None)
 
     def _nested(self, result: Any, depth: int) -> Any:
-        """What a function returned; a dict or list of its own as one that knows its depth."""
+        """What a function returned, as deep as its arguments; a dict or list of its own as one that knows its depth."""
         if type(result) is dict:
             entries = PickledDict()
             entries.update(result)
@@ -233,6 +248,8 @@ class Machine:
             items.extend(result)
             items.depth, items.growing = depth, False
             return items
+        if isinstance(result, PickledObject):
+            result.depth = max(result.depth, depth)
         return result
 
     def _build(self, _argument: None) -> None:
@@ -252,7 +269,7 @@ class Machine:
         identity = self._stack.pop()
         if self._persistent_load is None or not isinstance(identity, PickledTuple):
             raise PickleRefusedError(Fault.PERSISTENT_ID, "refers to something outside of it")
-        self._stack.append(self._persistent_load(identity))
+        self._stack.append(self._nested(self._persistent_load(identity), identity.depth))
 
 
 def _too_deep() -> PickleRefusedError:

@@ -43,7 +43,8 @@ class PickleRefusedError(Exception):
     Args:
         fault: what kind of fault it has.
         finding: what was found, as the predicate of a sentence whose subject is the pickle.
-        found: what the fault concerns, where it is one thing: the opcode, the protocol.
+        found: what the fault concerns, where there is such a thing: the opcode, the protocol, the tuple of foreign
+            names.
     """
 
     def __init__(self, fault: Fault, finding: str, found: object = None) -> None:

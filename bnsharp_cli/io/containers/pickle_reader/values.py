@@ -6,8 +6,13 @@ from typing import Any
 
 from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, PickleRefusedError
 
-_LARGEST_KEY = 2**60
-_LARGEST_KEY_IN_TUPLE = 2**31
+_KEY_BITS = 60
+"""Of the integers of one key together, without their signs: no more keys than there are hashes of 64 bits."""
+
+_FLOAT_KEY_RANGE = 2.0**30
+"""A float that is a key is smaller than this, and zero or larger than its inverse, in absolute value. Of the floats
+between two powers of two no two have the same hash, so at most 60 of either sign have."""
+
 _LONGEST_KEY_TUPLE = 4
 _OLD_BUILTINS = "__builtin__."
 
@@ -73,19 +78,30 @@ def require_key(key: Any) -> None:
     """Refuse a key that is no plain value, or whose hash could be chosen to equal that of many others.
 
     Raises:
-        PickleRefusedError: the key is anything but None, a text, bytes, a bool, a float, a small integer, a short tuple
-            of these, or an object that says it is a key.
+        PickleRefusedError: the key is anything but None, a text, bytes, a bool, a small integer, a float that is
+            neither huge nor tiny, an object that says it is a key, or a short tuple of these without floats and tuples.
     """
-    parts, bound = (key, _LARGEST_KEY_IN_TUPLE) if type(key) is PickledTuple else ((key,), _LARGEST_KEY)
-    if len(parts) <= _LONGEST_KEY_TUPLE and all(
+    if not (_is_float_key(key) or _are_key_parts(key if type(key) is PickledTuple else (key,))):
+        raise PickleRefusedError(Fault.UNSUPPORTED, "has a key that is no text or number")
+
+
+def _is_float_key(key: Any) -> bool:
+    return type(key) is float and (key == 0 or 1 / _FLOAT_KEY_RANGE < abs(key) < _FLOAT_KEY_RANGE)
+
+
+def _are_key_parts(parts: tuple[Any, ...]) -> bool:
+    """Whether these are one key: floats are none, because the hash of a tuple can be solved for one of its floats."""
+    if len(parts) > _LONGEST_KEY_TUPLE:
+        return False
+    integers = sum(type(part) is int for part in parts)
+    bound = 2 ** (_KEY_BITS // max(integers, 1))
+    return all(
         part is None
-        or type(part) in {str, bytes, bool, float}
+        or type(part) in {str, bytes, bool}
         or (type(part) is int and abs(part) < bound)
         or (isinstance(part, PickledObject) and part.is_key)
         for part in parts
-    ):
-        return
-    raise PickleRefusedError(Fault.UNSUPPORTED, "has a key that is no text or number")
+    )
 
 
 def current_name(name: str) -> str:

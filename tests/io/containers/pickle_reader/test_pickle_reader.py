@@ -189,6 +189,23 @@ def test_a_dict_that_a_function_returns_may_be_filled_and_a_list_may_not() -> No
     assert "refers to itself" in refused(appending, {"mine.list": lambda: []}).finding
 
 
+@pytest.mark.parametrize(
+    ("name", "call"), [(b"cmine\nHolder\n", b"\x85R"), (b"cmine\nHolder\n", b"\x85\x81"), (b"", b"\x85Q")]
+)
+def test_objects_that_hold_their_arguments_nest_no_deeper_than_containers(name: bytes, call: bytes) -> None:
+    class Holder(PickledObject):
+        def __init__(self, held: object) -> None:
+            self.held = held
+
+    def nested(levels: int) -> bytes:
+        return START + name * levels + b"N" + call * levels + b"."
+
+    more: dict[str, Any] = {"stand_ins": {"mine.Holder": Holder}, "persistent_load": lambda identity: Holder(*identity)}
+    assert read(nested(100), **more).depth == 100
+    error = refused(nested(101), **more)
+    assert (error.fault, error.finding) == (Fault.LIMIT, "nests containers more than 100 deep")
+
+
 def test_an_exception_of_a_function_passes_through_and_a_type_error_is_damage() -> None:
     class MineError(Exception):
         pass
@@ -242,12 +259,28 @@ def test_what_functions_may_copy_is_paid_for() -> None:
     assert refused(content, {"mine.function": len}, budget=Budget(copied=999)).fault is Fault.BUDGET
 
 
-@pytest.mark.parametrize("key", [None, "a", b"a", True, 0.5, 2**60 - 1, PickledTuple((1, "a"))])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(None, "a", b"a", True, 2**60 - 1, 0.0, -0.5, 1e-4, 2.0**29),
+        *(
+            PickledTuple(key)
+            for key in ((), (1, "a"), (None, b"a", True), (2**30 - 1, -(2**30) + 1), (1, 2, 3, 2**15 - 1))
+        ),
+    ],
+)
 def test_keys(key: object) -> None:
     require_key(key)
 
 
-@pytest.mark.parametrize("key", [2**60, -(2**60), (1, 2), PickledTuple((2**31,)), PickledTuple(range(5)), [], object()])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(2**60, -(2**60), 2.0**30, -(2.0**61), 2.0**-31, 5e-324, float("inf"), float("nan"), (1, 2), [], object()),
+        *(PickledTuple(key) for key in ((2**30, 0), (2**20, 0, 0), (2**15, 0, 0, 0), (2**60,), range(5))),
+        *(PickledTuple(key) for key in ((0.5,), ("a", 0.5), (0.5, 1.5), (PickledTuple((1,)),), ([],))),
+    ],
+)
 def test_keys_that_could_collide(key: object) -> None:
     with pytest.raises(PickleRefusedError):
         require_key(key)
