@@ -101,7 +101,7 @@ class Asam(Sam):
         return OnDemand(theta, lambda name: self._scale(theta[name]) * scaled[name]), _quotient(self.rho, length)
 
     def _scale(self, weight: Tensor) -> Tensor:
-        """T."""
+        """T = |θ| + η for weights, 1 for biases and norms."""
         return weight.abs() + self.eta if weight.ndim > 1 else torch.ones_like(weight)
 
 
