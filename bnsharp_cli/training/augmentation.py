@@ -32,7 +32,7 @@ class Augmentation:
     black: Tensor
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Other images of the same shape.
+        """Return randomly cropped and mirrored images.
 
         Args:
             images: (N, C, H, W), normalised.

@@ -13,7 +13,7 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters
 from bnsharp_cli.training.registry import EntropySgdOptions
-from bnsharp_cli.training.rules import LossClosure, TrainingRule
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule, chosen_options
 
 _SEEDS = 2**31
 
@@ -34,7 +34,7 @@ class EntropySgd(TrainingRule):
         **of_sgd: momentum, nesterov and clip_gradient of the outer step, weight_decay of the inner ones.
 
     Raises:
-        UsageError: an argument out of range.
+        UsageError: an argument that is unknown, of another type or out of range.
 
     >>> _ = torch.manual_seed(0)
     >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
@@ -48,10 +48,10 @@ class EntropySgd(TrainingRule):
     refreshes_statistics = True
 
     def __init__(
-        self, module: nn.Module, lr: float, *, options: EntropySgdOptions | None = None, **of_sgd: Any
+        self, module: nn.Module, lr: float = REQUIRED, *, options: EntropySgdOptions | None = None, **of_sgd: Any
     ) -> None:
         super().__init__(module, lr, **of_sgd)
-        self.options = options or EntropySgdOptions()
+        self.options = chosen_options(options, EntropySgdOptions)
         self.gradients_per_step = self.batches_per_step = self.options.langevin_steps
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.options import SEED_BITS
 from bnsharp_cli.option_records import OptionField, declared_fields, option
-from bnsharp_cli.training.ranges import FROM_ZERO, POSITIVE, RangedRecord
+from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, RangedRecord
 from bnsharp_cli.training.registry import TRAINING_RULES, RuleOptions, registered_rule
 
 _NAMES = tuple(TRAINING_RULES)
@@ -75,8 +75,7 @@ class TrainingOptions(RangedRecord):
     momentum: float = option(
         0.9,
         "Momentum, in [0, 1).",
-        expected="a number in [0, 1)",
-        accept=lambda momentum: 0 <= momentum < 1,
+        **FRACTION,
     )
     weight_decay: float = option(0.0, "Factor of the L2 penalty.", **FROM_ZERO)
     nesterov: bool = option(False, "Use Nesterov's momentum.")
@@ -102,8 +101,7 @@ class TrainingOptions(RangedRecord):
         None,
         "Shorten gradients that are longer than this.",
         metavar="NORM",
-        expected="a positive number",
-        accept=lambda norm: norm > 0,
+        **LENGTH,
     )
     augment: tuple[Literal["crop", "flip"], ...] = option(
         (),

@@ -12,7 +12,9 @@ from bnsharp_cli.option_records import OptionRecord, declared_fields
 
 POSITIVE: Mapping[str, Any] = {"expected": "a positive number", "accept": lambda number: 0 < number < math.inf}
 FROM_ZERO: Mapping[str, Any] = {"expected": "a number from 0 on", "accept": lambda number: 0 <= number < math.inf}
-"""Arguments of :func:`~bnsharp_cli.option_records.option`."""
+FRACTION: Mapping[str, Any] = {"expected": "a number in [0, 1)", "accept": lambda number: 0 <= number < 1}
+LENGTH: Mapping[str, Any] = {"expected": "a positive number", "accept": lambda number: number > 0}  # inf: no limit
+"""Arguments of :func:`~bnsharp_cli.option_records.option`, and the last two of the functions below."""
 
 
 class RangedRecord(OptionRecord):
@@ -42,8 +44,22 @@ def require_range(argument: str, found: Any, expected: str, accept: Callable[[An
     Raises:
         UsageError: naming the argument, and the range in the remedy.
     """
-    if isinstance(found, bool) or not isinstance(found, numbers.Real) or not accept(found):
+    if not _is_number(found) or not accept(found):
         raise _out_of_range(argument, expected, found)
+
+
+def require_number(argument: str, found: Any, expected: str, accept: Callable[[Any], bool]) -> None:
+    """Refuse an argument of a function that is no number or out of range.
+
+    Raises:
+        UsageError: in the usual words.
+    """
+    if not _is_number(found) or not accept(found):
+        raise UsageError.of(argument, expected, found, f"Change {named(argument)}.")
+
+
+def _is_number(found: object) -> bool:
+    return isinstance(found, numbers.Real) and not isinstance(found, bool)
 
 
 def _out_of_range(argument: str, expected: str, found: object) -> UsageError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, option
-from bnsharp_cli.training.ranges import FROM_ZERO, POSITIVE, RangedRecord, require_range
+from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, RangedRecord, require_range
 
 if TYPE_CHECKING:
     from bnsharp_cli.training.rules import TrainingRule
@@ -80,8 +80,7 @@ class SgdsOptions(RuleOptions):
         0.1,
         "largest norm of λ times the regulariser's gradient",
         metavar="NORM",
-        expected="a positive number",
-        accept=lambda norm: norm > 0,
+        **LENGTH,
     )
     regulariser_gradient: Literal["corrected", "printed", "exact", "exact-total"] = option(
         "corrected",
@@ -165,7 +164,7 @@ class EntropySgdOptions(RangedRecord, RuleOptions):
         super().__post_init__()
         require_range("langevin_noise", self.langevin_noise, **FROM_ZERO)
         require_range("langevin_lr", self.langevin_lr, **POSITIVE)
-        require_range("langevin_averaging", self.langevin_averaging, "a number in [0, 1)", lambda share: 0 <= share < 1)
+        require_range("langevin_averaging", self.langevin_averaging, **FRACTION)
 
     @property
     def gradients_per_step(self) -> int:
@@ -178,7 +177,7 @@ class SamOptions(RuleOptions):
     """The radius of :class:`~bnsharp_cli.training.sam.Sam` and :class:`~bnsharp_cli.training.sam.Asam`.
 
     Attributes:
-        rho: ρ; None for the authors' 0.05, and 0.5 for Asam.
+        rho: ρ, above 0; None for the authors' 0.05, and 0.5 for Asam.
     """
 
     rho: float | None = option(None, "radius ρ", shown_default="0.05, and 0.5 for asam", **POSITIVE)

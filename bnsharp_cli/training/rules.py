@@ -11,13 +11,21 @@ gradients to zero and calls backward itself, as often as it needs and at other p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, require_number
+
+RecordT = TypeVar("RecordT")
+
+REQUIRED: Any = None
+"""The default of an argument that must be given: if it is missing, the answer is that to any other bad value."""
+
+_A_CLOSURE = "a function that returns a scalar loss with its graph"
 
 LossClosure = Callable[[], Tensor]
 """Computes the loss of a batch at the present parameters, a scalar with its graph."""
@@ -51,7 +59,7 @@ class TrainingRule(torch.optim.SGD):
             a pass over the data (``torch.optim.swa_utils.update_bn``) before they are used.
 
     Raises:
-        UsageError: an argument out of range, or a module without parameters.
+        UsageError: an argument that is unknown, of another type or out of range, or a module without parameters.
     """
 
     gradients_per_step: int = 1
@@ -61,18 +69,23 @@ class TrainingRule(torch.optim.SGD):
     def __init__(
         self,
         module: nn.Module,
-        lr: float,
+        lr: float = REQUIRED,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
         clip_gradient: float | None = None,
+        **unknown: Any,
     ) -> None:
-        parameters = [*module.parameters()]
-        if not parameters:
-            raise UsageError.of(
-                "module", "a network with parameters", type(module).__name__, "There are none to train."
-            )
-        require_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        for name, found in unknown.items():
+            raise UsageError.of(name, f"no argument of {type(self).__name__}", found, f"Leave {named(name)} out.")
+        parameters = _parameters_of(module)
+        require_number("lr", _number_in(lr), **FROM_ZERO)
+        require_number("momentum", momentum, **FRACTION)
+        require_number("weight_decay", weight_decay, **FROM_ZERO)
+        if clip_gradient is not None:
+            require_number("clip_gradient", clip_gradient, **LENGTH)
+        if not isinstance(nesterov, bool):
+            raise UsageError.of("nesterov", "True or False", nesterov, f"Change {named('nesterov')}.")
         if nesterov and not momentum:
             raise UsageError.of("nesterov", f"a {named('momentum')} above 0", nesterov, "For example momentum=0.9.")
         super().__init__(parameters, lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
@@ -103,7 +116,7 @@ class TrainingRule(torch.optim.SGD):
         """How often :meth:`end_epoch` was called."""
         return int(self.param_groups[0]["epochs"])
 
-    def step(self, closure: LossClosure, *others: LossClosure) -> Tensor:  # type: ignore[override]  # needs a closure
+    def step(self, closure: LossClosure = REQUIRED, *others: LossClosure) -> Tensor:  # type: ignore[override]  # needs a closure
         """Change the parameters once.
 
         Args:
@@ -115,8 +128,15 @@ class TrainingRule(torch.optim.SGD):
             The loss before the change, a scalar without a graph.
 
         Raises:
-            UsageError: too few closures, one that does not return a loss with its graph, or one that changes ``.grad``.
+            UsageError: too few closures, one that is not a function, that does not return a loss with its graph, or
+                that changes ``.grad``.
         """
+        used = (closure, *others)[: self.batches_per_step]
+        for one in used:
+            if not callable(one):
+                raise UsageError.of_type(
+                    "closure", _A_CLOSURE, one, "For example lambda: criterion(model(inputs), targets)."
+                )
         if len(others) + 1 < self.batches_per_step:
             raise UsageError.of(
                 "step",
@@ -125,7 +145,7 @@ class TrainingRule(torch.optim.SGD):
                 "Pass one for each batch that the rule uses in a step.",
             )
         with torch.enable_grad():
-            loss = self._step([self._guarded(one) for one in (closure, *others)[: self.batches_per_step]])
+            loss = self._step([self._guarded(one) for one in used])
         self.param_groups[0]["steps"] += 1
         return loss
 
@@ -220,18 +240,37 @@ def require_loss(loss: object) -> Tensor:
             "The closure did not return a scalar loss with its graph.",
             "Return criterion(model(inputs), targets); the rule itself calls backward.",
             argument="closure",
-            expected="a function that returns a scalar loss with its graph",
+            expected=_A_CLOSURE,
             found=type(loss).__name__,
         )
     return loss
 
 
-def require_not_negative(**arguments: float) -> None:
-    """Refuse arguments below 0.
+def chosen_options(options: Any, record: type[RecordT]) -> RecordT:
+    """The options of a rule; the record's defaults where none were given.
 
     Raises:
-        UsageError: naming the first of them.
+        UsageError: they are of another type.
     """
-    for name, value in arguments.items():
-        if not value >= 0:
-            raise UsageError.of(name, "a number from 0 on", value, f"Change {named(name)}.")
+    if options is not None and not isinstance(options, record):
+        raise UsageError.of_type("options", f"{record.__name__} or None", options, f"Pass {record.__name__}(...).")
+    return record() if options is None else options
+
+
+def _parameters_of(module: object) -> list[nn.Parameter]:
+    """What there is to train.
+
+    Raises:
+        UsageError: it is not a network with parameters.
+    """
+    if not isinstance(module, nn.Module):
+        raise UsageError.of_type("module", "a torch.nn.Module", module, "Pass the network to train.")
+    parameters = [*module.parameters()]
+    if not parameters:
+        raise UsageError.of("module", "a network with parameters", type(module).__name__, "There are none to train.")
+    return parameters
+
+
+def _number_in(lr: object) -> object:
+    """The step size, which torch also takes as a tensor of one number."""
+    return lr.item() if isinstance(lr, Tensor) and lr.numel() == 1 else lr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import OnDemand, Point, norm
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState
+from bnsharp_cli.training.ranges import FROM_ZERO, require_number
 from bnsharp_cli.training.registry import SamOptions
-from bnsharp_cli.training.rules import LossClosure, TrainingRule, require_not_negative
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
 
 
 class Sam(TrainingRule):
@@ -21,11 +22,11 @@ class Sam(TrainingRule):
     Args:
         module: the network to train.
         lr: the step size.
-        rho: ρ, the radius of the ball in parameter space, from 0 on.
+        rho: ρ, the radius of the ball in parameter space; the range and None are those of ``SamOptions``.
         **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
 
     Raises:
-        UsageError: an argument out of range.
+        UsageError: an argument that is unknown, of another type or out of range.
 
     >>> _ = torch.manual_seed(0)
     >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
@@ -36,18 +37,19 @@ class Sam(TrainingRule):
     """
 
     gradients_per_step = 2
+    authors_rho: ClassVar[float] = 0.05
+    """ρ where none is given."""
 
-    def __init__(self, module: nn.Module, lr: float, *, rho: float = 0.05, **of_sgd: Any) -> None:
+    def __init__(self, module: nn.Module, lr: float = REQUIRED, *, rho: float | None = None, **of_sgd: Any) -> None:
         super().__init__(module, lr, **of_sgd)
-        require_not_negative(rho=rho)
-        self.rho = rho
+        chosen = SamOptions(rho=rho).rho
+        self.rho = self.authors_rho if chosen is None else chosen
 
     @classmethod
     def from_options(cls, module: nn.Module, options: SamOptions, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
         """See :meth:`TrainingRule.from_options`."""
         del blocks
-        radius = {} if options.rho is None else {"rho": options.rho}
-        return cls(module, **radius, **of_sgd)
+        return cls(module, rho=options.rho, **of_sgd)
 
     def _step(self, closures: list[LossClosure]) -> Tensor:
         start = RandomState(self.module)
@@ -75,12 +77,12 @@ class Asam(Sam):
     Args:
         module: the network to train.
         lr: the step size.
-        rho: ρ, the radius relative to the weights, from 0 on.
+        rho: ρ, the radius relative to the weights; the range and None are those of ``SamOptions``.
         eta: η, from 0 on.
         **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
 
     Raises:
-        UsageError: an argument out of range.
+        UsageError: an argument that is unknown, of another type or out of range.
 
     >>> _ = torch.manual_seed(0)
     >>> network, inputs, targets = nn.Linear(4, 3), torch.randn(8, 4), torch.arange(8) % 3
@@ -90,9 +92,13 @@ class Asam(Sam):
     True
     """
 
-    def __init__(self, module: nn.Module, lr: float, *, rho: float = 0.5, eta: float = 0.01, **of_sgd: Any) -> None:
+    authors_rho = 0.5
+
+    def __init__(
+        self, module: nn.Module, lr: float = REQUIRED, *, rho: float | None = None, eta: float = 0.01, **of_sgd: Any
+    ) -> None:
         super().__init__(module, lr, rho=rho, **of_sgd)
-        require_not_negative(eta=eta)
+        require_number("eta", eta, **FROM_ZERO)
         self.eta = eta
 
     def _ascent(self, theta: Point, gradient: Point) -> tuple[Mapping[str, Tensor], float]:
@@ -101,7 +107,7 @@ class Asam(Sam):
         return OnDemand(theta, lambda name: self._scale(theta[name]) * scaled[name]), _quotient(self.rho, length)
 
     def _scale(self, weight: Tensor) -> Tensor:
-        """T."""
+        """T = |θ| + η for weights, 1 for biases and norms."""
         return weight.abs() + self.eta if weight.ndim > 1 else torch.ones_like(weight)
 
 

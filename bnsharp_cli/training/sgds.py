@@ -16,7 +16,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState, trainable_parameters
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import LossClosure, TrainingRule
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule, chosen_options
 
 
 class Sgds(TrainingRule):
@@ -32,7 +32,7 @@ class Sgds(TrainingRule):
         **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
 
     Raises:
-        UsageError: an argument out of range, or the blocks of another network.
+        UsageError: an argument that is unknown, of another type or out of range, or the blocks of another network.
 
     >>> import bnsharp_cli
     >>> _ = torch.manual_seed(0)
@@ -46,12 +46,20 @@ class Sgds(TrainingRule):
     """
 
     def __init__(
-        self, module: nn.Module, blocks: Blocks, lr: float, *, options: SgdsOptions | None = None, **of_sgd: Any
+        self,
+        module: nn.Module,
+        blocks: Blocks = REQUIRED,
+        lr: float = REQUIRED,
+        *,
+        options: SgdsOptions | None = None,
+        **of_sgd: Any,
     ) -> None:
         super().__init__(module, lr, **of_sgd)
-        self.options = options or SgdsOptions()
+        self.options = chosen_options(options, SgdsOptions)
         self.batches_per_step = 3 if self.options.regulariser_batches == "independent" else 1
         self.gradients_per_step = self.options.gradients_per_step
+        if not isinstance(blocks, Blocks):
+            raise UsageError.of_type("blocks", "a Blocks", blocks, "Pass what find_blocks returns.")
         unknown = [name for name in trainable_parameters(module) if name not in blocks.rows]
         if unknown:
             raise UsageError(

@@ -1,0 +1,101 @@
+"""What the exported rules answer to bad arguments: one error of ours, which names the argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import bnsharp_cli
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.training.rules import TrainingRule
+from tests.cases import mlp_bn, vectors
+
+BATCHES = vectors(48)
+RULES = [bnsharp_cli.Asam, bnsharp_cli.EntropySgd, bnsharp_cli.Sam, bnsharp_cli.Sgds]
+OWN: dict[type[TrainingRule], dict[str, Any]] = {
+    bnsharp_cli.Asam: {"rho": 0, "eta": -1},
+    bnsharp_cli.EntropySgd: {"options": bnsharp_cli.SamOptions()},
+    bnsharp_cli.Sam: {"rho": "a"},
+    bnsharp_cli.Sgds: {"options": 3, "blocks": nn.Linear(2, 2)},
+}
+
+
+def made(kind: type[TrainingRule], **given: Any) -> TrainingRule:
+    module = mlp_bn().train()
+    blocks = {"blocks": bnsharp_cli.find_blocks(module, BATCHES)} if kind is bnsharp_cli.Sgds else {}
+    return kind(**{"module": module, "lr": 0.1, **blocks, **given})
+
+
+@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize(
+    ("argument", "found", "expected"),
+    [
+        ("module", None, "a torch.nn.Module"),
+        ("module", nn.Tanh(), "a network with parameters"),
+        ("lr", "a", "a number from 0 on"),
+        ("lr", None, "a number from 0 on"),
+        ("lr", True, "a number from 0 on"),
+        ("lr", torch.ones(2), "a number from 0 on"),
+        ("momentum", 2, "a number in [0, 1)"),
+        ("momentum", 1, "a number in [0, 1)"),
+        ("momentum", -0.1, "a number in [0, 1)"),
+        ("momentum", [0.9], "a number in [0, 1)"),
+        ("weight_decay", -1e-4, "a number from 0 on"),
+        ("weight_decay", "a", "a number from 0 on"),
+        ("clip_gradient", 0, "a positive number"),
+        ("clip_gradient", "a", "a positive number"),
+        ("nesterov", "yes", "True or False"),
+        ("nesterov", torch.ones(2), "True or False"),
+        ("foo", 3, "no argument of"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(
+    kind: type[TrainingRule], argument: str, found: object, expected: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        made(kind, **{argument: found})
+    assert refused.value.argument == argument
+    assert refused.value.expected.startswith(expected)
+    assert refused.value.reason.startswith(f"{argument}: expected {expected}")
+
+
+@pytest.mark.parametrize(("kind", "argument"), [(kind, argument) for kind in OWN for argument in OWN[kind]])
+def test_bad_arguments_of_single_rules_are_refused_by_name(kind: type[TrainingRule], argument: str) -> None:
+    with pytest.raises(UsageError, match=f"^{argument}: expected") as refused:
+        made(kind, **{argument: OWN[kind][argument]})
+    assert refused.value.argument == argument
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_step_needs_functions(kind: type[TrainingRule]) -> None:
+    rule = made(kind)
+    for closures in ((3,), (None,), (), ("a", lambda: rule)):
+        with pytest.raises(UsageError, match=r"^closure: expected a function that returns a scalar loss") as refused:
+            rule.step(*closures)
+        assert refused.value.argument == "closure"
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_missing_arguments_are_refused_by_name(kind: type[TrainingRule]) -> None:
+    module = mlp_bn()
+    missing = {"lr": 0.1} if kind is bnsharp_cli.Sgds else {}
+    with pytest.raises(UsageError, match=r"^(blocks|lr): expected") as refused:
+        kind(module, **missing)
+    assert refused.value.argument == ("blocks" if kind is bnsharp_cli.Sgds else "lr")
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_what_torch_takes_as_a_step_size_is_taken(kind: type[TrainingRule]) -> None:
+    assert made(kind, lr=0).param_groups[0]["lr"] == 0
+    assert float(made(kind, lr=torch.tensor(0.5)).param_groups[0]["lr"]) == 0.5
+
+
+def test_the_radii_are_the_authors() -> None:
+    assert (made(bnsharp_cli.Sam).rho, made(bnsharp_cli.Asam).rho, made(bnsharp_cli.Asam, rho=0.1).rho) == (
+        0.05,
+        0.5,
+        0.1,
+    )
