@@ -15,8 +15,8 @@ def _argument(text: str) -> Any:
     return typer.Argument(help=text, show_default=False, readable=False, autocompletion=offered_checkpoints)
 
 
-Checkpoint = Annotated[Path, _argument("Checkpoint file, or sample:NAME.")]
-OptionalCheckpoint = Annotated[
+CheckpointArgument = Annotated[Path, _argument("Checkpoint file, or sample:NAME.")]
+OptionalCheckpointArgument = Annotated[
     Path | None, _argument("Checkpoint file, or sample:NAME; the embedded sample if left out.")
 ]
-Checkpoints = Annotated[list[Path], _argument("Checkpoint files, or sample:NAME; one result each.")]
+CheckpointArguments = Annotated[list[Path], _argument("Checkpoint files, or sample:NAME; one result each.")]

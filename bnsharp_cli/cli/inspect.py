@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import Checkpoint
+from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions, Listing, Output
@@ -12,14 +12,18 @@ EXAMPLE = "Example: bnsharp inspect model.pt --all"
 
 
 def inspect(
-    checkpoint: Checkpoint, source: CheckpointSource, inspecting: InspectionOptions, listing: Listing, output: Output
+    checkpoint: CheckpointArgument,
+    source: CheckpointSource,
+    inspecting: InspectionOptions,
+    listing: Listing,
+    output: Output,
 ) -> None:
     """Show what a checkpoint holds: network, metadata, norms and scale-invariant blocks, found without data.
 
     Blocks are found on random images, which is enough for them. Nothing in the file is executed.
     """
     torchrun.require_alone("inspect")
-    results.require_writable(output.output)
+    results.require_writable_files(output.output)
     from bnsharp_cli.report.inspection import print_inspection
     from bnsharp_cli.report.terminal import console
     from bnsharp_cli.workflows.inspection import inspect_file

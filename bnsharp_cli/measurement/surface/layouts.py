@@ -20,7 +20,7 @@ from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.measurement.surface.foreign_errors import REFUSALS
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 
-Layout = Literal["auto", "plain"]
+LayoutSetting = Literal["auto", "plain"]
 """``plain`` is torch's own layout; ``auto`` may take channels last where that is known to be right."""
 
 Answers = tuple[list[Tensor], list[Tensor]]
