@@ -173,7 +173,7 @@ def _require_file(entry: os.DirEntry[str]) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What Pillow says to a file that it cannot read, as our error."""
+    """Turn whatever Pillow raises about a file into our error."""
     try:
         yield
     except DataRefusedError:

@@ -43,7 +43,7 @@ _ROUNDING = 10.0
 
 @dataclass(frozen=True)
 class Convolution:
-    """What decides whether a convolution is right channels last.
+    """Properties of a convolution that decide whether torch computes it correctly in channels-last layout.
 
     Attributes:
         kernel: height and width.
