@@ -16,7 +16,7 @@ def _argument(text: str) -> Any:
 
 
 Checkpoint = Annotated[Path, _argument("Checkpoint file, or sample:NAME.")]
-OptionalCheckpoint = Annotated[
+OptionalCheckpointArgument = Annotated[
     Path | None, _argument("Checkpoint file, or sample:NAME; the embedded sample if left out.")
 ]
-Checkpoints = Annotated[list[Path], _argument("Checkpoint files, or sample:NAME; one result each.")]
+CheckpointArguments = Annotated[list[Path], _argument("Checkpoint files, or sample:NAME; one result each.")]

@@ -12,14 +12,18 @@ EXAMPLE = "Example: bnsharp inspect model.pt --all"
 
 
 def inspect(
-    checkpoint: Checkpoint, source: CheckpointSource, inspecting: InspectionOptions, listing: Listing, output: Output
+    checkpoint: Checkpoint,
+    source: CheckpointSource,
+    inspecting: InspectionOptions,
+    listing: Listing,
+    output: Output,
 ) -> None:
     """Show what a checkpoint holds: network, metadata, norms and scale-invariant blocks, found without data.
 
     Blocks are found on random images, which is enough for them. Nothing in the file is executed.
     """
     torchrun.require_alone("inspect")
-    results.require_writable(output.output)
+    results.require_writable_files(output.output)
     from bnsharp_cli.report.inspection import print_inspection
     from bnsharp_cli.report.terminal import console
     from bnsharp_cli.workflows.inspection import inspect_file

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import Checkpoints
+from bnsharp_cli.cli.checkpoints import CheckpointArguments
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed
 from bnsharp_cli.cli.spelling import as_option
@@ -25,7 +25,7 @@ EXAMPLE = "Example: bnsharp measure model.pt --arch torchvision:resnet18 --data 
 
 
 def measure(
-    checkpoint: Checkpoints,
+    checkpoint: CheckpointArguments,
     source: CheckpointSource,
     data: Data,
     selection: Selection,
@@ -44,7 +44,7 @@ def measure(
     if several and picture.plot is not None:
         raise UsageError(f"{named('plot')} draws one checkpoint.", f"Name one, without {named('shard')}.")
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
-    results.require_writable(output.output, picture.plot)
+    results.require_writable_files(output.output, picture.plot)
     from bnsharp_cli.workflows.measuring import measure_checkpoint
 
     def finding(path: Path) -> results.Finding:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import OptionalCheckpoint
+from bnsharp_cli.cli.checkpoints import OptionalCheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Defaults, Fixed
 from bnsharp_cli.cli.spelling import as_option
@@ -37,13 +37,13 @@ def rescale_test(
     files: RescaledFiles,
     computing: Computing,
     output: Output,
-    checkpoint: OptionalCheckpoint = None,
+    checkpoint: OptionalCheckpointArgument = None,
 ) -> None:
     """Rescale the weights in ways that change nothing, and see which sharpness stands still.
 
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
-    results.require_writable(output.output, files.plot, files.save_copies)
+    results.require_writable_files(output.output, files.plot, files.save_copies)
     from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:

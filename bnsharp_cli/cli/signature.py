@@ -1,6 +1,6 @@
 """The parameters that typer sees, from the option records that a command names in its own signature.
 
-A command is a plain function of records, ``def measure(checkpoint: Checkpoints, data: MeasuredData, …)``. What each
+A command is a plain function of records, ``def measure(checkpoint: CheckpointArguments, data: …)``. What each
 record declares becomes an option with its help, its default and its completion, and the values come back as a record.
 """
 

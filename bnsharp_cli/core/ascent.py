@@ -145,7 +145,7 @@ class SearchState:
         return (last - before) * ratio / (1 - ratio) if ratio < 1 else math.inf
 
     def reached(self, gap: float) -> SearchState:
-        """The state with the gap at ``best``."""
+        """The state after the gap at ``best`` was found to be ``gap``."""
         return replace(self, gap=gap, settled=gap <= CONVERGED)
 
 
@@ -221,7 +221,10 @@ def search(
 def _next_questions(
     climbs: Sequence[Step], asking: Sequence[int], answers: list[Evaluation], outcomes: dict[int, SearchState]
 ) -> dict[int, Question]:
-    """Send each search that asked its answer; it asks again, or its outcome is stored. Answers are freed one by one."""
+    """Send each search in ``asking`` its answer and collect its next question, or its outcome where it ends.
+
+    Each answer is freed once it is sent.
+    """
     questions = {}
     answers.reverse()
     for index in asking:

@@ -53,7 +53,7 @@ class BallMaximum:
     settled: bool = False
 
     def seen(self, change: float, displacement: Point, gap: float = 0.0) -> BallMaximum:
-        """The larger of the two; ``gap`` is zero for a displacement that no search found."""
+        """The maximum after ``change`` was met at ``displacement``; ``gap`` is zero where no search found it."""
         if abs(change) <= self.value:
             return self
         return replace(self, value=abs(change), displacement=displacement, gap=gap)

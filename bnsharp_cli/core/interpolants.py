@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
     error: float
 
     def within(self, rtol: float) -> bool:
-        """Whether more losses would not help: the error is small, or the value is not finite."""
+        """Whether to stop adding losses: the error is small enough, or the value is not finite."""
         return self.error <= rtol * self.value or not math.isfinite(self.value)
 
 
@@ -66,7 +66,7 @@ class Losses:
         return [self._changes[s] / self._delta for s in fractions]
 
     def evaluate(self, fractions: Sequence[float]) -> None:
-        """Add the losses at ``fractions``."""
+        """Evaluate and store ΔL at each fraction."""
         values = self._differences([self._delta * s for s in fractions]) if fractions else []
         self._changes.update(zip(fractions, map(float, values), strict=True))
 
@@ -115,9 +115,9 @@ class Polynomial:
 class Piecewise:
     """The monotone cubic through each pair of neighbours (Fritsch and Butland, 1984), which no kink far away disturbs.
 
-    A share of what leaving out a loss changes, at every place the loss that matters most there, is how far ΔL may lie
-    from it: without that loss they are half as dense, and the error at a kink is twice as large. The error is what that
-    can make of the p-mean.
+    The distance of ΔL from the curve is estimated at every place by leaving out one loss at a time: it is a share of
+    the largest change there. (Without a loss the others are half as dense, so that the error at a kink is twice as
+    large.) The error of the p-mean is what raising or lowering |ΔL| by that distance changes.
     """
 
     def __init__(self, losses: Losses, power: float) -> None:
@@ -141,7 +141,7 @@ class Piecewise:
         return Estimate(value, max(highest - middle, middle - lowest) + _SUMMATION * value)
 
     def doubtful(self, count: int) -> list[float]:
-        """The middles of the intervals between neighbours that contribute most to the last error."""
+        """The midpoints of the intervals that contribute most to the last error."""
         power, largest = min(self._power, _HIGHEST), float(self._highest.max()) or 1.0
         shares = (self._highest / largest) ** power - (self._size / largest) ** power
         parts = np.bincount(np.searchsorted(self._fractions[1:-1], _COARSE_GRID), shares, len(self._fractions) - 1)

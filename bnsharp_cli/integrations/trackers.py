@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import kind_and_line
 
-KINDS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
+TRACKER_SPECS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
 
 
 class Tracker(Protocol):
@@ -101,7 +101,7 @@ def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str
     """The tracker of a specification such as ``mlflow:URI``.
 
     Args:
-        spec: of the form of ``KINDS``.
+        spec: of the form of ``TRACKER_SPECS``.
         name: of the run.
         options: of the run, for its page.
         identity: what the tracker of the run that is resumed had as :attr:`Tracker.identity`; empty for a new run.
@@ -112,7 +112,7 @@ def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str
     """
     kind, _, argument = spec.partition(":")
     if kind not in _TRACKERS or not argument:
-        raise UsageError.of("track", KINDS, spec, "Name a tracker.")
+        raise UsageError.of("track", TRACKER_SPECS, spec, "Name a tracker.")
     try:
         return _TRACKERS[kind](argument, name, options, identity, epoch)
     except UsageError:

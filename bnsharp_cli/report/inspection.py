@@ -161,7 +161,9 @@ def _module_tree(inspection: Inspection) -> ModuleNode:
         return module_tree({name: TensorLeaf(name, tuple(tensor.shape)) for name, tensor in tensors.items()}, {})
     found = {entry.name: entry for entry in anatomy.blocks.tensors}
     leaves = {
-        name: TensorLeaf(name, tuple(tensor.shape), found[name].invariant, found[name].reason)
+        name: TensorLeaf(
+            name, tuple(tensor.shape), found[name].invariant, found[name].reason, found[name].without_effect
+        )
         for name, tensor in anatomy.point.items()
     }
     return module_tree(leaves, {name: type(module).__name__ for name, module in anatomy.module.named_modules()})
@@ -172,7 +174,7 @@ def _block_cells(line: TreeLine) -> tuple[Text, Text]:
     blocks = sum(leaf.blocks or 0 for leaf in line.leaves)
     reasons = {leaf.reason for leaf in line.leaves if leaf.blocks}
     if not blocks:
-        silent = all(leaf.reason == NO_EFFECT for leaf in line.leaves)
+        silent = all(leaf.without_effect for leaf in line.leaves)
         return Text(""), Text(NO_EFFECT if silent else "")
     several = len(reasons) > 1 or not line.simple
     why = f"{len(reasons)} norm{'s' * (len(reasons) != 1)}" if several else _beside(line.leaves[0].path, *reasons)

@@ -42,7 +42,10 @@ def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
         "joint": len(blocks.joint),
         "zero_rows": int((radii == 0).sum()),
         "free_parameters": blocks.free_parameters(point),
-        "tensors": [vars(tensor) for tensor in blocks.tensors],
+        "tensors": [
+            {"name": tensor.name, "rows": tensor.rows, "invariant": tensor.invariant, "reason": tensor.reason}
+            for tensor in blocks.tensors
+        ],
     }
 
 

@@ -20,12 +20,14 @@ class TensorLeaf:
         shape: of the tensor.
         blocks: how many scale-invariant rows it has; None if that is not known.
         reason: why it has blocks, or none.
+        without_effect: whether no output depends on it.
     """
 
     path: str
     shape: tuple[int, ...]
     blocks: int | None = None
     reason: str = ""
+    without_effect: bool = False
 
     @property
     def numbers(self) -> int:

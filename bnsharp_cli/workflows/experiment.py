@@ -27,7 +27,8 @@ from bnsharp_cli.workflows.training_setup import TrainingSetup, open_setup, with
 
 _SUBSET_SEED = 0
 _MEASURED_BATCH = 256
-MEASURES = ("bn", "delta-linf")
+COMPARED_MEASURES = ("bn", "delta-linf")
+"""What every final network is measured by, as in the paper's tables."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Experiment:
         """The final network's sharpness on samples that it was trained on."""
         batches = fixed_batches(setup.train, self.conditions.measured_samples)
         found = {}
-        for name in MEASURES:
+        for name in COMPARED_MEASURES:
             try:
                 measured = api.measure(setup.module, batches, setup.criterion.criterion, name)
             except BnsharpError as error:

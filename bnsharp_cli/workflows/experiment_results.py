@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
-from bnsharp_cli.io.files import atomic_writing as atomic
+from bnsharp_cli.io.files.atomic_writing import append_at
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.report.json_document import render_line
 
@@ -28,7 +28,7 @@ class ResultsFile:
 
     def append(self, result: Mapping[str, Any]) -> None:
         """Add a result."""
-        self._end = atomic.append_at(self.path, self._end, render_line(result))
+        self._end = append_at(self.path, self._end, render_line(result))
 
     def read(self, identities: Sequence[Mapping[str, Any]]) -> dict[ResultKey, Mapping[str, Any]]:
         """What is done; half a line that a killed process left is written over.

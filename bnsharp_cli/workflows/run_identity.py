@@ -34,7 +34,7 @@ def what_decides(setup: TrainingSetup, training: Training) -> dict[str, Any]:
 
 
 def recorded(decided: Mapping[str, Any]) -> dict[str, Any]:
-    """The same under the keys that states of format ``bnsharp-run/1`` and trackers have, such as ``--batch-size``."""
+    """Rename arguments to the keys of saved states and trackers, such as ``batch_size`` to ``--batch-size``."""
     return {_key(name): value for name, value in decided.items()}
 
 

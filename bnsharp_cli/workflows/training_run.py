@@ -16,7 +16,7 @@ from bnsharp_cli.integrations.trackers import Tracker, open_tracker
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.io.data.batches import draw_batches
-from bnsharp_cli.io.files import atomic_writing as atomic
+from bnsharp_cli.io.files.atomic_writing import append_at
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json_document import render_line
@@ -140,7 +140,7 @@ class TrainingRun:
         if not self._metrics:
             files.begin()
         line = render_line({"epoch": self._training.epoch, **figures})
-        self._metrics = atomic.append_at(files.metrics, self._metrics, line)
+        self._metrics = append_at(files.metrics, self._metrics, line)
         for path in (files.best, files.output) if best.figures is test else (files.output,):
             self._save(path, {"test": test})
         files.save_state(
@@ -256,6 +256,6 @@ class TrainingRun:
         self.best = BestEpoch(int(best["epoch"]), LossAndAccuracy(best["loss"], best["accuracy"]))
         self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
         if torchrun.is_first():
-            atomic.append_at(self.files.metrics, self._metrics, "")
+            append_at(self.files.metrics, self._metrics, "")
         for name, was, now in changed(state["versions"], versions()):
             self._reporter.notice(f"not bit for bit as without the interruption: {name} {one_line(was)}, now {now}")

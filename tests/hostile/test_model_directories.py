@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnsharp_cli.io.networks.known_classifiers import KINDS, alone, declared
+from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone, declared
 from tests.hostile.forge import MARKER
 from tests.hostile.harness import Harness, harness
 from tests.hostile.model_cases import CASES, write
@@ -49,7 +49,7 @@ def test_a_sound_directory_passes_through_the_same_harness(command: Harness, tmp
     assert finished.code == 0, finished.stderr
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.intersection(transformers.CONFIG_MAPPING.keys())))
+@pytest.mark.parametrize("kind", sorted(CLASSIFIER_KINDS.intersection(transformers.CONFIG_MAPPING.keys())))
 def test_a_configuration_has_only_what_its_class_declares(kind: str) -> None:
     configuration = transformers.CONFIG_MAPPING[kind]
     asked = {"auto_map": {}, "attribute_map": {}, "_attn_implementation": "x", "dtype": "float16", "__class__": "x"}

@@ -18,7 +18,7 @@ _DECIMALS = 6
 def channel_statistics(
     split: Split, resized: Preprocessing | None = None, limit: int = _MOST_EXAMPLES
 ) -> Preprocessing:
-    """``resized`` with the mean and the standard deviation of each channel over the first examples.
+    """Return ``resized`` with the mean and standard deviation of each colour channel over the first examples.
 
     Args:
         split: where from.

@@ -31,12 +31,12 @@ class NamedCriterion:
 
     @property
     def tensor_only(self) -> bool:
-        """Whether it takes a network's prediction, rather than all that a network returns."""
+        """Whether the criterion takes only the prediction tensor, not everything that the network returns."""
         return self.name in CRITERIA or takes_tensor(self.criterion)
 
     @property
     def of_classes(self) -> bool:
-        """Whether right classes can be counted beside it."""
+        """Whether targets are classes, so that an accuracy can be reported."""
         return self.name != MEAN_SQUARED_ERROR
 
     def require_targets(self, outputs: Tensor, targets: Tensor, span: tuple[int, int] | None) -> None:

@@ -23,7 +23,7 @@ from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
 from bnsharp_cli.io.files.regular_files import RegularFile, open_regular, reason_of
 from bnsharp_cli.measurement.surface.data_stream import Batch
 
-FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """By content, whatever the name says: plain rasters, no animations, no documents, nothing that is a program."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -173,7 +173,7 @@ def _require_file(entry: os.DirEntry[str]) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What Pillow says to a file that it cannot read, as our error."""
+    """Turn whatever Pillow raises about a file into our error."""
     try:
         yield
     except DataRefusedError:
@@ -181,7 +181,7 @@ def _reading(path: Path) -> Iterator[None]:
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         why = reason_of(error) if isinstance(error, OSError) else kind_and_line(error)
         if isinstance(error, UnidentifiedImageError):
-            why = f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
+            why = f"it is no {', '.join(IMAGE_FORMATS[:-1])} or {IMAGE_FORMATS[-1]} image"
         elif isinstance(error, Image.DecompressionBombError):
             why = f"it has more than {LARGEST_IMAGE / 1e6:.0f} million pixels"
         raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", "Replace or remove it.") from error
@@ -192,7 +192,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The image, its header read and found harmless, nothing decoded yet."""
     with open_regular(path) as file, io.BufferedReader(file.stream) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow warns of is refused here, or harmless
-        with Image.open(stream, formats=FORMATS) as image:
+        with Image.open(stream, formats=IMAGE_FORMATS) as image:
             problem = _problem(image, file)
             if problem:
                 _refuse(f"Cannot read {escaped(path)}: it {problem}.", "Replace or remove it.")

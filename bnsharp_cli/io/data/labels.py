@@ -20,7 +20,7 @@ IGNORED = -100
 
 
 def label_range(labels: Tensor) -> tuple[int, int] | None:
-    """The smallest and the largest class number, or None where labels are none.
+    """The smallest and the largest class number; None if labels are no class numbers, or all are ignored.
 
     >>> import torch
     >>> label_range(torch.tensor([[3, IGNORED], [0, 7]]))

@@ -48,7 +48,7 @@ def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 
 def require_no_code(spec: str) -> str:
-    """``spec``, the architecture that a checkpoint of our own format names, unless code would have to be imported.
+    """Return ``spec``, or refuse it if it would import code.
 
     Raises:
         CheckpointRefusedError: it would import code.

@@ -15,7 +15,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.model_directory import read_configuration, refusal
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.known_classifiers import KINDS, alone, declared
+from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone, declared
 from bnsharp_cli.io.networks.outline_limits import OutlineLimits, TooLargeError
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
 
@@ -33,7 +33,7 @@ def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
     """
     configuration = read_configuration(directory)
     kind = configuration["model_type"]
-    if kind not in KINDS:
+    if kind not in CLASSIFIER_KINDS:
         raise refusal(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")
     try:
         import transformers

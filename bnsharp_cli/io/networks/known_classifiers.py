@@ -14,7 +14,7 @@ beit bit convnext convnextv2 cvt data2vec-vision deit dinov2 dinov2_with_registe
 hgnet_v2 hiera ijepa levit mobilenet_v1 mobilenet_v2 mobilevit mobilevitv2 poolformer pp_lcnet pvt pvt_v2 regnet resnet
 segformer siglip swiftformer swin swinv2 textnet vit vit_msn
 """
-KINDS = frozenset(_NAMES.split())
+CLASSIFIER_KINDS = frozenset(_NAMES.split())
 """Classifiers of images alone that need no other library, and of whose parts the file does not choose the kind."""
 
 _BOOKKEEPING = {"architectures", "id2label", "label2id", "num_labels", "problem_type", "transformers_version"}

@@ -126,7 +126,7 @@ def build_architecture(spec: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
-    """What ``build`` returns. Whatever it raises is a fault of the user or of the file, whichever named the network.
+    """Call ``build``. A failure blames the user if the user named the network, else the file.
 
     Args:
         spec: the network.

@@ -14,7 +14,7 @@ from bnsharp_cli.core.spheres import RowBlocks, Spheres
 PARTITIONS = ("paper", "extended")
 
 NO_EFFECT = "no effect on the output"
-"""Why a tensor is free that no output depends on in batch mode, such as a bias before a norm."""
+"""The reason of a tensor in θ_* that no output depends on in batch mode, such as a bias before a norm."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class TensorBlocks:
         rows: how many it has.
         invariant: how many of them belong to a scale-invariant block.
         reason: why, in words.
+        without_effect: whether no output depends on it.
     """
 
     name: str
     rows: int
     invariant: int
     reason: str
+    without_effect: bool
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class EulerProducts:
     sizes: Tensor
 
     def grouped(self, groups: int) -> EulerProducts:
-        """Those of ``groups`` sets of equally many consecutive rows."""
+        """Sum the products over ``groups`` equal runs of consecutive rows."""
         count = self.products.shape[-1]
         shape = (groups, count // groups)
         return EulerProducts(
@@ -47,11 +47,11 @@ class EulerProducts:
         )
 
     def beside(self, other: EulerProducts) -> EulerProducts:
-        """Those of the same rows for the cotangents of both."""
+        """Join the products of the same rows for two lists of cotangents."""
         return EulerProducts(torch.cat([self.products, other.products]), torch.cat([self.sizes, other.sizes], dim=1))
 
     def __add__(self, other: EulerProducts) -> EulerProducts:
-        """Those of the unions of each row of one tensor and the same row of another."""
+        """The products of sets that unite each row of one tensor with the same row of another."""
         return EulerProducts(self.products + other.products, self.sizes + other.sizes)
 
     def magnitude(self) -> Tensor:
@@ -93,7 +93,7 @@ class EulerTest:
         return own.beside(self.other_samples[name]) if axis == 0 and name in self.other_samples else own
 
     def invariant(self, sets: EulerProducts) -> Tensor:
-        """Which sets of rows are scale-invariant: the products vanish for every cotangent although gradients do not.
+        """Which sets of rows are scale-invariant: all their products vanish, and not all their gradients do.
 
         Returns:
             (sets,) of bool; a set whose gradient is zero everywhere is not called invariant.

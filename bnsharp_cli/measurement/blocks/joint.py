@@ -86,7 +86,7 @@ def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[RowIndices
 
 
 def _channel_sets(euler: EulerTest, members: RowIndices, labels: Mapping[str, Tensor]) -> list[RowIndices]:
-    """Single channels, if every tensor is a free vector of one length and every channel is invariant by itself."""
+    """One set for each channel, if all tensors are free vectors of one length and every channel is invariant alone."""
     point = euler.pairs[0][0]
     vectors = all(point[name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
     if not vectors or len({len(rows) for rows in members.values()}) != 1:

@@ -81,7 +81,7 @@ class Probe:
 
     @property
     def takes_random_inputs(self) -> bool:
-        """Whether the network takes random inputs, so that what has no effect on them has none on any inputs."""
+        """Whether the network runs on random inputs. A row without effect on those has none on any inputs."""
         return self.locations[-1].inputs is not self.locations[0].inputs
 
     @cached_property
@@ -189,7 +189,7 @@ class _IntegerCasts(TorchFunctionMode):
     """Notices floating tensors that are cast to whole numbers: they may be indices, which noise must not replace.
 
     Attributes:
-        seen: whether there was one.
+        seen: whether there was such a cast.
     """
 
     seen = False
@@ -197,7 +197,7 @@ class _IntegerCasts(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Pass on and watch."""
+        """Call the function; record casts from floating to whole numbers."""
         del types
         returned = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in _CASTS and isinstance(returned, Tensor):

@@ -44,7 +44,8 @@ def described_blocks(
         reason = _reason(entry, renumbered, norms.get(name, ""), count, int(quiet.sum()))
         if refuted[name]:
             reason += f"; {refuted[name]} of {len(quiet)} rows seemed so, but scaling them by ½ or 2 changed an output"
-        tensors.append(TensorBlocks(name, len(entry.block), int(is_invariant.sum()), reason))
+        silent = bool(quiet.all()) and len(quiet) > 0 and not refuted[name]
+        tensors.append(TensorBlocks(name, len(entry.block), int(is_invariant.sum()), reason, silent))
     return Blocks(partition, rows, count, renumbered, tuple(tensors))
 
 

@@ -50,7 +50,7 @@ def _runs(run: Callable[[], object]) -> bool:
 
 
 def _has_hole(outputs: Sequence[Tensor]) -> bool:
-    """Whether a node of the outputs' graph recomputes what is behind it."""
+    """Whether the outputs' graph has a node that recomputes activations."""
     open_nodes = [output.grad_fn for output in outputs if output.grad_fn is not None]
     seen: set[Node] = set(open_nodes)
     while open_nodes:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import NotMeasurableError, named
-from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, Blocks
+from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, Copy
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
 from bnsharp_cli.measurement.invariance.options import SMALLEST_TOLERANCE
@@ -138,7 +138,7 @@ def _judge(reports: Sequence[CopyReport], reference: CopyReport) -> bool:
 
 def _has_swallowed_bias(setting: _Setting) -> bool:
     """Whether a bias that batch statistics swallow acts here, since running statistics do not."""
-    silent = any(tensor.reason == NO_EFFECT for tensor in setting.blocks.tensors)
+    silent = any(tensor.without_effect for tensor in setting.blocks.tensors)
     return silent and not setting.surface.treatment.batch_statistics
 
 

@@ -16,7 +16,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.option_records import OptionField, OptionRecord, declared_fields, option
 
-Record = TypeVar("Record", bound=OptionRecord)
+OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
 
 DEFAULT_RULE = "power"
 
@@ -176,7 +176,7 @@ class MeasureOptions(OptionRecord):
         particular = {name: value for name, value in flat.items() if name not in own}
         return cls(**{name: value for name, value in flat.items() if name in own}, particular=particular)
 
-    def of(self, record: type[Record]) -> Record:
+    def of(self, record: type[OptionRecordType]) -> OptionRecordType:
         """The options of a single rule or measure, as far as they were given, and else its defaults.
 
         >>> from bnsharp_cli.measurement.measures.registry import BallOptions

@@ -48,7 +48,7 @@ class Sampling:
         return linear_regression([math.log(count) for count in counts], [math.log(value) for value in values]).slope
 
     def in_proportion(self, value: float) -> Sampling:
-        """The same dependence, scaled to ``value`` on all batches."""
+        """Rescale all values so that the one on all batches is ``value``."""
         whole = self.values[-1][1]
         factor = value / whole if whole else 0.0
         return Sampling(factor * self.cross_fitted, tuple((count, factor * each) for count, each in self.values))

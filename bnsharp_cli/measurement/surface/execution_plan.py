@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.surface.layouts import IMAGES, Layout, channels_last, plain, right_channels_last
+from bnsharp_cli.measurement.surface.layouts import IMAGES, LayoutSetting, channels_last, plain, right_channels_last
 
 IN_FLIGHT_BYTES = 128 * 2**20
 """What batches that run beside the first may hold; it keeps peak memory near that of one training step."""
@@ -58,13 +58,13 @@ class ExecutionPlans:
         UsageError: an unknown layout.
     """
 
-    def __init__(self, layout: Layout = "auto") -> None:
-        if layout not in get_args(Layout):
+    def __init__(self, layout: LayoutSetting = "auto") -> None:
+        if layout not in get_args(LayoutSetting):
             raise UsageError.of("layout", "auto or plain", layout, "Use auto.")
         self._layout = layout
         self._chosen: dict[torch.dtype, ExecutionPlan] = {}
 
-    def of(self, dtype: torch.dtype, choose: Callable[[Layout], ExecutionPlan]) -> ExecutionPlan:
+    def of(self, dtype: torch.dtype, choose: Callable[[LayoutSetting], ExecutionPlan]) -> ExecutionPlan:
         """The plan for ``dtype``; ``choose`` is asked for it once, and told which layouts it may choose from."""
         if dtype not in self._chosen:
             self._chosen[dtype] = choose(self._layout)
@@ -72,7 +72,7 @@ class ExecutionPlans:
 
 
 def choose_plan(
-    run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point, layout: Layout = "auto"
+    run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point, layout: LayoutSetting = "auto"
 ) -> ExecutionPlan:
     """The best plan with which the network runs, tried with a gradient on a slice of a batch.
 

@@ -20,7 +20,7 @@ from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.measurement.surface.foreign_errors import REFUSALS
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 
-Layout = Literal["auto", "plain"]
+LayoutSetting = Literal["auto", "plain"]
 """``plain`` is torch's own layout; ``auto`` may take channels last where that is known to be right."""
 
 Answers = tuple[list[Tensor], list[Tensor]]
@@ -43,7 +43,7 @@ _ROUNDING = 10.0
 
 @dataclass(frozen=True)
 class Convolution:
-    """What decides whether a convolution is right channels last.
+    """Properties of a convolution that decide whether torch computes it correctly in channels-last layout.
 
     Attributes:
         kernel: height and width.

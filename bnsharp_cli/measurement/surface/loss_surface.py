@@ -16,7 +16,7 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
-from bnsharp_cli.measurement.surface.layouts import Layout
+from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
@@ -79,7 +79,7 @@ class LossSurface:
         device: torch.device | str = "cpu",
         points_at_once: PointsAtOnce | None = None,
         processes: Processes = ALONE,
-        layout: Layout = "auto",
+        layout: LayoutSetting = "auto",
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -217,7 +217,7 @@ class LossSurface:
         """Where the network computes."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
-    def _chosen_plan(self, layout: Layout) -> ExecutionPlan:
+    def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
         passes = self._passes(ExecutionPlan())
         return choose_plan(
             lambda leaves, part: passes.run(leaves, part, fast=True),

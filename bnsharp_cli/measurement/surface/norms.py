@@ -106,7 +106,7 @@ class NormInterception(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Divert the norms, pass everything else on."""
+        """Compute norms by our own code; call every other function unchanged."""
         del types
         func, args, kwargs = self._promotion.adapted(func, args, kwargs or {})
         if func is torch._weight_norm:

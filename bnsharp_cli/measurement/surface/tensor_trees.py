@@ -159,7 +159,7 @@ def _mapped_leaf(function: Callable[[Tensor], Tensor], leaf: Any) -> Any:
 
 
 def _entries(leaf: Any) -> dict[Any, Any] | list[Any]:
-    """What a container or record of a class of its own holds; what else a record refers to is left alone."""
+    """Return a container's items, or a record's attributes that are tensors or containers."""
     if isinstance(leaf, Mapping):
         return dict(leaf.items())
     if isinstance(leaf, list | tuple):
