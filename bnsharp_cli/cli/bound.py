@@ -35,7 +35,7 @@ def bound(
     The factor of BN-Sharpness is the corrected one. Batch norm uses running statistics unless --bn batch is given,
     since the theorem counts independent terms, and batch statistics make one of each batch.
     """
-    results.require_writable_files(output.output)
+    results.require_writable(output.output)
     from bnsharp_cli.workflows.bounding import bound_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:

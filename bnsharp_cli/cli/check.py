@@ -34,7 +34,7 @@ def check(
     Exit 0 if every check passes, 1 if one fails.
     """
     thresholds.require_power(measuring.power)
-    results.require_writable_files(output.output)
+    results.require_writable(output.output)
     from bnsharp_cli.workflows.checking import check_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:

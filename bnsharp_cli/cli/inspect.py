@@ -23,7 +23,7 @@ def inspect(
     Blocks are found on random images, which is enough for them. Nothing in the file is executed.
     """
     torchrun.require_alone("inspect")
-    results.require_writable_files(output.output)
+    results.require_writable(output.output)
     from bnsharp_cli.report.inspection import print_inspection
     from bnsharp_cli.report.terminal import console
     from bnsharp_cli.workflows.inspection import inspect_file

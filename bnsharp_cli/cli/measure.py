@@ -44,7 +44,7 @@ def measure(
     if several and picture.plot is not None:
         raise UsageError(f"{named('plot')} draws one checkpoint.", f"Name one, without {named('shard')}.")
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
-    results.require_writable_files(output.output, picture.plot)
+    results.require_writable(output.output, picture.plot)
     from bnsharp_cli.workflows.measuring import measure_checkpoint
 
     def finding(path: Path) -> results.Finding:

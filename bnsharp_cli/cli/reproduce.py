@@ -40,7 +40,7 @@ def reproduce(
     from bnsharp_cli.workflows.reproducing import reproduce_experiment, wanted_cells
 
     wanted_cells(experiment, reproducing)
-    results.require_writable_files(None, folder=reproducing.output)
+    results.require_writable(None, folder=reproducing.output)
     with TerminalReporter(output.quiet) as reporter:
         reproduction = reproduce_experiment(experiment, reproducing, computing=computing, reporter=reporter)
     with results.on_stdout():

@@ -69,7 +69,7 @@ def on_stdout() -> Iterator[None]:
                 raise UsageError(f"Cannot write to stdout: {error.strerror}.", "Check the free space.") from error
 
 
-def require_writable_files(output: Path | None, plot: Path | None = None, folder: Path | None = None) -> None:
+def require_writable(output: Path | None, plot: Path | None = None, folder: Path | None = None) -> None:
     """Refuse, before any work, files and a folder that could not be written after it.
 
     Raises:
@@ -81,13 +81,13 @@ def require_writable_files(output: Path | None, plot: Path | None = None, folder
         require_format(plot)
     if not torchrun.is_first():
         return
-    from bnsharp_cli.io.files.atomic_writing import require_writable, require_writable_folder
+    from bnsharp_cli.io.files import atomic_writing
 
     for path in (output, plot):
         if path is not None:
-            require_writable(path)
+            atomic_writing.require_writable(path)
     if folder is not None:
-        require_writable_folder(folder)
+        atomic_writing.require_writable_folder(folder)
 
 
 def deliver(finding: Finding, output: Output) -> None:

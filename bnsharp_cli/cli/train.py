@@ -32,7 +32,7 @@ def train(
     For --output run.pt: run.pt is the last network, run.best.pt the best on the test split, run.metrics.jsonl has the
     figures of each epoch, run.state what --resume needs.
     """
-    results.require_writable_files(running.output)
+    results.require_writable(running.output)
     from bnsharp_cli.workflows.training import train_network
 
     with TerminalReporter(messages.quiet) as reporter:
