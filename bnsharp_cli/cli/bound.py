@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import Checkpoint
+from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Defaults, Fixed
 from bnsharp_cli.cli.spelling import as_option
@@ -22,7 +22,7 @@ EXAMPLE = "Example: bnsharp bound model.pt --kl 50 --confidence 0.95 --samples a
 
 
 def bound(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointArgument,
     bounding: BoundOptions,
     source: CheckpointSource,
     data: Annotated[Data, Defaults(bn="running"), Fixed(loss=CROSS_ENTROPY)],

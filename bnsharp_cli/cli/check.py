@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import Checkpoint
+from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -21,7 +21,7 @@ EXAMPLE = "Example: bnsharp check model.pt --max-loss 0.1 --min-accuracy 0.9 --m
 
 
 def check(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointArgument,
     source: CheckpointSource,
     data: Data,
     thresholds: Thresholds,

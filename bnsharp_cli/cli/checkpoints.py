@@ -15,7 +15,7 @@ def _argument(text: str) -> Any:
     return typer.Argument(help=text, show_default=False, readable=False, autocompletion=offered_checkpoints)
 
 
-Checkpoint = Annotated[Path, _argument("Checkpoint file, or sample:NAME.")]
+CheckpointArgument = Annotated[Path, _argument("Checkpoint file, or sample:NAME.")]
 OptionalCheckpointArgument = Annotated[
     Path | None, _argument("Checkpoint file, or sample:NAME; the embedded sample if left out.")
 ]

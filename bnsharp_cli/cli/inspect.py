@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import Checkpoint
+from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions, Listing, Output
@@ -12,7 +12,7 @@ EXAMPLE = "Example: bnsharp inspect model.pt --all"
 
 
 def inspect(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointArgument,
     source: CheckpointSource,
     inspecting: InspectionOptions,
     listing: Listing,
