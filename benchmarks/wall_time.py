@@ -88,24 +88,12 @@ def _ours(module, batches, arguments) -> dict[str, Callable[[], object]]:
 
 def _plain(module, batches, arguments) -> dict[str, Callable[[], object]]:
     import torch
-    from torch.nn import functional
 
-    module = module.train().to(getattr(torch, arguments.dtype))
-    batches = [(inputs.to(getattr(torch, arguments.dtype)), targets) for inputs, targets in batches]
+    from benchmarks.device_timing import plain_loop
 
-    def forward() -> float:
-        with torch.no_grad():
-            return sum(float(functional.cross_entropy(module(inputs), targets)) for inputs, targets in batches)
-
-    def gradient() -> float:
-        module.zero_grad()
-        total = 0.0
-        for inputs, targets in batches:
-            loss = functional.cross_entropy(module(inputs), targets)
-            loss.backward()
-            total += float(loss.detach())
-        return total
-
+    dtype = getattr(torch, arguments.dtype)
+    module = module.to(dtype)
+    forward, gradient = plain_loop(module, [(inputs.to(dtype), targets) for inputs, targets in batches])
     return {"forward": forward, "gradient": gradient, "points": lambda: [forward() for _ in range(8)]}
 
 
