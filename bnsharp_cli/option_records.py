@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numbers
 import types
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
@@ -80,6 +80,15 @@ def same_option(record: type[OptionRecord], name: str) -> Any:
     """A field that is declared as the field ``name`` of another record is."""
     (own,) = (one for one in fields(cast(Any, record)) if one.name == name)
     return field(default=own.default, metadata=own.metadata)
+
+
+def bracketed(words: Iterable[str]) -> str:
+    """The words of a choice as the help shows them.
+
+    >>> bracketed(["batch", "running"])
+    '[batch|running]'
+    """
+    return f"[{'|'.join(words)}]"
 
 
 class OptionRecord:

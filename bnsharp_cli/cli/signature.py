@@ -18,7 +18,7 @@ import typer
 
 from bnsharp_cli.cli.spelling import as_option, speak
 from bnsharp_cli.errors import UsageError, named, spelt
-from bnsharp_cli.option_records import OptionField, OptionRecord
+from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed
 
 Command = Callable[..., None]
 _TYPES = {bool, int, float, str, Path}
@@ -125,7 +125,7 @@ def _annotation(one: OptionField) -> Any:
     shown = typer.Option(
         *names,
         help=declared.help + stated,
-        metavar=declared.metavar or (f"[{'|'.join(one.choices)}]" if one.choices else None),
+        metavar=declared.metavar or (bracketed(one.choices) if one.choices else None),
         show_default=not stated,
         autocompletion=_completion(one),
         readable=False,  # typer does not look into files; what opens them says why it cannot

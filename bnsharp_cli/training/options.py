@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.options import SEED_BITS
-from bnsharp_cli.option_records import OptionField, declared_fields, option
+from bnsharp_cli.option_records import OptionField, bracketed, declared_fields, option
 from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, RangedRecord
 from bnsharp_cli.training.registry import TRAINING_RULES, RuleOptions, registered_rule
 
@@ -57,6 +57,7 @@ class TrainingOptions(RangedRecord):
         expected=f"one of {', '.join(_NAMES)}",
         accept=lambda name: name in TRAINING_RULES,
         example="For example sgd.",
+        metavar=bracketed(TRAINING_RULES),
         complete=lambda: tuple(TRAINING_RULES),
     )
     epochs: int = option(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionRecord, declared_fields, option
+from bnsharp_cli.option_records import OptionRecord, bracketed, declared_fields, option
 from bnsharp_cli.workflows.thresholds import require_finite_power, require_measure
 
 _ALL = "all"
@@ -31,6 +31,7 @@ class Selection(OptionRecord):
         f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable.",
         flag="measure",
         shown_default="bn",
+        metavar=bracketed(_WORDS),
         complete=lambda: _WORDS,
     )
     radii: tuple[float, ...] = option(

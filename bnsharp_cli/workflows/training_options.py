@@ -9,7 +9,7 @@ from pathlib import Path
 from bnsharp_cli.errors import named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
-from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 from bnsharp_cli.training.paper_experiments import BUDGETS
 from bnsharp_cli.training.ranges import RangedRecord
 from bnsharp_cli.workflows.options import CheckpointSource, Data
@@ -98,6 +98,7 @@ class ReproductionOptions(OptionRecord):
     budget: str = option(
         "smoke",
         "smoke (embedded digits, two minutes), cpu (5,000 images, 20 epochs) or full (the paper's).",
+        metavar=bracketed(BUDGETS),
         complete=lambda: tuple(BUDGETS),
     )
     seeds: int = option(

@@ -14,7 +14,7 @@ from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionField, OptionRecord, declared_fields, option
+from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option
 
 OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
 
@@ -85,6 +85,7 @@ class MeasureOptions(OptionRecord):
         expected=f"one of {', '.join(RULES)}",
         accept=lambda name: name in RULES,
         example=f"For example {DEFAULT_RULE}.",
+        metavar=bracketed(_RULE_NAMES),
         complete=lambda: _RULE_NAMES,
     )
     iterations: int | None = option(
