@@ -69,7 +69,7 @@ class Convolution:
         return not self.transposed and (not strided_dot or self.channels >= ENOUGH_CHANNELS)
 
 
-class ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types here
     """Notes every convolution of images that torch computes, by whatever function the network asks for it.
 
     Attributes:
@@ -77,7 +77,7 @@ class ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # nor here
         self.seen: set[Convolution] = set()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
