@@ -42,6 +42,13 @@ LEVELS = {
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "PIL", "matplotlib", "rich", "torchvision", "timm", "transformers")
 """Libraries that cost more time than ``--help`` and completion may take."""
 
+ABOUT_NO_ARGUMENT = {
+    "cli.main": 1,  # stdout is closed
+    "cli.results": 1,  # stdout cannot be written to
+    "workflows.torchrun": 2,  # how many processes were started, and an environment variable
+}
+"""Modules with usage errors that no argument of Python is to blame for, and how many."""
+
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 35
 GLOBAL_RANDOMNESS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
@@ -155,3 +162,15 @@ def test_the_command_starts_without_heavy_libraries() -> None:
 def test_only_the_command_line_knows_its_parser(path: Path) -> None:
     if package_of(module_of(path)) != "cli":
         assert not any(name.partition(".")[0] == "typer" for name in imported(ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_usage_error_says_which_argument_it_is_about(path: Path) -> None:
+    silent = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("UsageError")
+        and not {keyword.arg for keyword in node.keywords} & {"argument", None}  # None stands for **fields
+    ]
+    assert len(silent) == ABOUT_NO_ARGUMENT.get(module_of(path), 0), f"lines {silent}"

@@ -82,18 +82,18 @@ def _run(debug: bool) -> int:
         with torchrun.together():
             return _exit_code()
     except KeyboardInterrupt:
-        results.fail("Interrupted.", "Nothing was half-written.")
+        results.say_failure("Interrupted.", "Nothing was half-written.")
         sys.exit(_INTERRUPTED)
     except LostProcessError as error:
         with redirect_stderr(sys.__stderr__):
-            results.fail(error.marked_reason, error.marked_remedy)
+            results.fail(error)
             sys.stderr.flush()
         os._exit(error.exit_code)  # a regular exit may wait for the process that is gone
     except Exception as error:
         if debug:
             raise
         failure = described(error)
-        results.fail(failure.marked_reason, failure.marked_remedy)
+        results.fail(failure)
         return failure.exit_code
 
 

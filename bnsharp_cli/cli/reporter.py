@@ -53,7 +53,7 @@ class TerminalReporter(Reporter):
     def activity(self, text: str) -> None:
         """The line of progress."""
         if self._live and text:
-            self._overwrite(text)
+            self._overwrite(for_the_command(text))
         else:
             self._clear()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import spelt
+from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
@@ -128,6 +129,6 @@ def _write(
 ) -> None:
     if files.save_copies is not None:
         save_copies(files.save_copies, network, report, stored)
-        reporter.notice(f"wrote {len(report.kept)} copies to {files.save_copies}")
+        reporter.notice(f"wrote {len(report.kept)} copies to {shown_path(files.save_copies)}")
     if files.plot is not None:
         plot_invariance(files.plot, report, f"{network.checkpoint.path.name}: one function, rescaled")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.training_setup import TrainingSetup
@@ -68,7 +68,7 @@ def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, 
     ]
     if differences:
         raise UsageError(
-            f"{state} is of a run with other options: {', '.join(differences)}.",
+            f"{shown_path(state)} is of a run with other options: {', '.join(differences)}.",
             f"Give the same ones, or another {named('output')} to start anew.",
             argument="resume",
             expected="the options of the run that is resumed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, shown
 
 EMBEDDED = "digits-small-batch"
 _PREFIX = "sample:"
@@ -19,7 +19,14 @@ def embedded_checkpoint(name: str = EMBEDDED) -> Path:
     for folder in _folders():
         if (folder / f"{name}.pt").is_file():
             return folder / f"{name}.pt"
-    raise UsageError(f"There is no sample checkpoint '{name}'.", f"Samples: {', '.join(sample_names())}.")
+    samples = ", ".join(sample_names())
+    raise UsageError(
+        f"There is no sample checkpoint '{shown(name)}'.",
+        f"Samples: {samples}.",
+        argument="checkpoint",
+        expected=f"one of {samples}",
+        found=name,
+    )
 
 
 def sample_names() -> list[str]:

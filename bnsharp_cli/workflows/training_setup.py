@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.api import find_blocks
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.io.data.channel_statistics import channel_statistics
 from bnsharp_cli.io.data.checked_split import CheckedSplit, read_checked, share_of_memory
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
@@ -170,13 +170,16 @@ def _require_fit(
         outputs = map_tensors(as_float64, module.eval()(images))
     except Exception as error:  # a network raises whatever it stumbles over
         raise UsageError(
-            f"{arch} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
+            f"{shown(arch)} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
             f"Choose another {named('arch')}, or its {named('arch_option')}.",
+            argument="arch",
+            expected=f"a network for images of {tuple(images.shape[1:])}",
+            found=kind_and_line(error),
         ) from error
     answer = prediction(outputs)
     if criterion.tensor_only and (answer is None or answer.ndim == 1):
         raise UsageError(
-            f"{arch} does not answer with one tensor (N, classes).",
+            f"{shown(arch)} does not answer with one tensor (N, classes).",
             f"Choose another {named('arch')} or {named('loss')}.",
             argument="arch",
             expected="a network that answers with one tensor",

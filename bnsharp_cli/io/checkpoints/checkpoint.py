@@ -103,7 +103,7 @@ def save_checkpoint(path: Path, state_dict: NamedTensors, **entries: object) -> 
         **entries: plain containers, strings, numbers and tensors to keep beside them, such as ``architecture``.
     """
     content = own_content(state_dict, entries)
-    write_atomically(path, lambda stream: torch.save(content, stream))
+    write_atomically(path, lambda stream: torch.save(content, stream), "path")
 
 
 def _precision_notes(tensors: NamedTensors) -> tuple[str, ...]:

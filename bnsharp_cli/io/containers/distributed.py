@@ -60,7 +60,7 @@ def read_distributed(folder: Path) -> tuple[dict[str, Any], str, tuple[str, ...]
     except (PickleRefusedError, UnsoundContentError) as error:
         finding = one_line(unsound(error).finding)
         raise CheckpointRefusedError(
-            f"{shown_path(folder)}: its table of contents {finding}.", COPY_AGAIN, found=finding
+            f"its table of contents {finding}.", COPY_AGAIN, found=finding, path=folder
         ) from error
 
 

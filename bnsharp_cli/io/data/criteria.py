@@ -81,9 +81,9 @@ def open_criterion(spec: str | None, stated: object = None) -> NamedCriterion:
         return NamedCriterion(spec, CRITERIA[spec])
     if not spec.partition(":")[2]:
         raise UsageError.of("loss", LOSS_FORMS, spec, "Name a loss.")
-    function = import_factory(spec)
+    function = import_factory("loss", spec)
     is_module = isinstance(function, type) and issubclass(function, nn.Module)
-    return NamedCriterion(spec, run_factory(spec) if is_module else function)
+    return NamedCriterion(spec, run_factory("loss", spec) if is_module else function)
 
 
 def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

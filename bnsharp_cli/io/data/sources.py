@@ -72,10 +72,10 @@ def open_factory(spec: str, split: str) -> DatasetSplit:
         UsageError: the function cannot be imported, or fails.
         NamedDataError: it returns something else.
     """
-    dataset = run_factory(spec, split)
+    dataset = run_factory("data", spec, split)
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise NamedDataError(
-            f"{spec}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
+            f"{escaped(spec)}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
             "Return an object with __len__ and __getitem__ giving (image, label).",
         )
-    return DatasetSplit(dataset, lambda index: f"{spec} example {index}")
+    return DatasetSplit(dataset, lambda index: f"{escaped(spec)} example {index}")

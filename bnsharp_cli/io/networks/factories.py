@@ -16,28 +16,44 @@ from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
 _FORMS = "package.module:function or path/to/file.py:function"
 
 
-def run_factory(spec: str, *arguments: object, **options: object) -> Any:
+def run_factory(argument: str, spec: str, *arguments: object, **options: object) -> Any:
     """What the function at ``package.module:name`` or ``path/to/file.py:name`` returns.
+
+    Args:
+        argument: that names the function, for the errors.
+        spec: the function.
+        *arguments: of the function.
+        **options: keyword arguments of the function.
 
     Raises:
         UsageError: it cannot be imported, or it fails.
 
-    >>> run_factory("math:hypot", 3, 4)
+    >>> run_factory("arch", "math:hypot", 3, 4)
     5.0
     """
-    function = import_factory(spec)
+    function = import_factory(argument, spec)
     try:
         with _importable_from_here(spec):
             return function(*arguments, **options)
     except (Exception, SystemExit) as error:  # a user's function raises whatever it likes
-        raise UsageError(f"'{shown_path(spec)}' failed: {kind_and_line(error)}.", "Mend the function.") from error
+        raise UsageError(
+            f"'{shown_path(spec)}' failed: {kind_and_line(error)}.",
+            "Mend the function.",
+            argument=argument,
+            expected="a function that returns",
+            found=kind_and_line(error),
+        ) from error
 
 
-def import_factory(spec: str) -> Callable[..., Any]:
+def import_factory(argument: str, spec: str) -> Callable[..., Any]:
     """The function at ``package.module:name`` or ``path/to/file.py:name``.
 
     Packages are looked for in the working directory too, as ``python -m`` does, but ``sys.path`` is left as it was: a
     function that imports something from there only when it is called finds it in :func:`run_factory` alone.
+
+    Args:
+        argument: that names the function, for the errors.
+        spec: the function.
 
     Raises:
         UsageError: the module cannot be imported or has no such function.
@@ -51,6 +67,7 @@ def import_factory(spec: str) -> Callable[..., Any]:
         raise UsageError(
             f"Cannot import '{shown_path(spec)}': {kind_and_line(error)}.",
             f"Name it as {_FORMS}.",
+            argument=argument,
             expected=_FORMS,
             found=spec,
         ) from error
@@ -59,6 +76,7 @@ def import_factory(spec: str) -> Callable[..., Any]:
         raise UsageError(
             f"'{shown_path(spec)}' is a {kind}, expected a function.",
             "Name a function.",
+            argument=argument,
             expected="a function",
             found=kind,
         )

@@ -33,24 +33,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_search_path_is_left_as_it_was(here: Path, spec: str) -> None:
     before = list(sys.path)
     if spec.endswith(":net") and "nothing" not in spec:
-        assert run_factory(spec, depth=2) == 6
+        assert run_factory("arch", spec, depth=2) == 6
     else:
         with pytest.raises(UsageError):
-            run_factory(spec)
+            run_factory("arch", spec)
     assert sys.path == before
 
 
 def test_what_stood_on_the_search_path_stays(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(here)
     before = list(sys.path)
-    assert run_factory("users_networks:net") == 3
+    assert run_factory("arch", "users_networks:net") == 3
     assert sys.path == before
 
 
 def test_a_file_imports_nothing_from_the_working_directory(here: Path) -> None:
     before = list(sys.path)
     with pytest.raises(UsageError, match=r"'users_networks.py:net' failed: ModuleNotFoundError"):
-        run_factory("users_networks.py:net")
+        run_factory("arch", "users_networks.py:net")
     assert sys.path == before
 
 
@@ -65,10 +65,10 @@ def test_a_file_imports_nothing_from_the_working_directory(here: Path) -> None:
 )
 def test_what_cannot_be_imported(here: Path, spec: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
-        import_factory(spec)
+        import_factory("arch", spec)
     assert "\x1b" not in str(caught.value)
 
 
 def test_a_function_that_fails_is_one_line(here: Path) -> None:
     with pytest.raises(UsageError, match=r"^'users_networks:fails' failed: SystemExit: no\. Mend the function\.$"):
-        run_factory("users_networks:fails")
+        run_factory("arch", "users_networks:fails")
