@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
 
@@ -129,11 +129,11 @@ def cells(experiment: str, budget: str) -> list[Cell]:
     return [cell for number, cell in enumerate(found) if not any(_same(cell, earlier) for earlier in found[:number])]
 
 
-def _require_known(argument: str, shown: str, found: str, known: Collection[str]) -> None:
-    """Refuse a name that is not among ``known``; ``shown`` names the argument in the sentence, marked if it is one."""
+def _require_known(argument: str, words: str, found: str, known: Collection[str]) -> None:
+    """Refuse a name that is not among ``known``; ``words`` name the argument in the sentence, marked if it is one."""
     if found not in known:
         expected = f"one of {', '.join(known)}"
-        reason = f"{shown}: expected {expected}, found '{found}'."
+        reason = f"{words}: expected {expected}, found '{shown(found)}'."
         raise UsageError(reason, f"For example {next(iter(known))}.", argument=argument, expected=expected, found=found)
 
 
