@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import bnsharp
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from tests.cli.helpers import bnsharp, one_error
 
 NAME = os.fsdecode("a\nb\x1b[31m\u202e\ue000delta\ue001$x_$".encode() + b"\xff")
 SHOWN = r"a\nb\x1b[31m\u202e\ue000delta\ue001$x_$\udcff"
@@ -104,3 +105,26 @@ def test_the_exit_code_stands_where_stderr_is_full(tmp_path: Path, arguments: tu
         finished = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, check=False)
     assert finished.returncode == code
     assert bool(finished.stdout) == (code == 0)
+
+
+def test_what_a_checkpoint_says_of_its_data_passes_for_no_option(tmp_path: Path, sample_path: Path) -> None:
+    sample = load_checkpoint(sample_path)
+    marked = NAME.replace("\n", "")
+    save_checkpoint(tmp_path / "net.pt", sample.state_dict, **{**sample.metadata, "data": marked})
+    reason = one_error(bnsharp("measure", "net.pt", *FAST, folder=tmp_path, expect=2))
+    assert "trained on 'a" in reason
+    assert reason.isprintable()
+    assert "--delta" not in reason
+
+
+@pytest.mark.parametrize("others", [(), (SAMPLE,)], ids=["alone", "one of several"])
+def test_a_file_is_named_once_in_front_of_what_is_wrong_with_it(
+    tmp_path: Path, sample_path: Path, others: tuple[str, ...]
+) -> None:
+    state = dict(load_checkpoint(sample_path).state_dict)
+    name = next(iter(state))
+    state[name] = state[name] * float("nan")
+    save_checkpoint(tmp_path / f"{NAME}.pt", state, architecture="lenet-bn", data="digits")
+    finished = bnsharp("measure", f"{NAME}.pt", *others, *FAST, "--quiet", folder=tmp_path, expect=3)
+    assert finished.stderr.startswith(f"bnsharp: {SHOWN}.pt: '{name}' has ")
+    assert finished.stderr.count("\n") == 2
