@@ -71,7 +71,7 @@ def refusal(call: Callable[..., object], **arguments: Any) -> UsageError:
         ("search", (3, None, [], "newton")),
         ("iterations", ("1", 1.5, -1, True)),
         ("restarts", ("1", 1.5, None)),
-        ("search_nodes", (2.0, 3, None)),
+        ("search_nodes", (2.5, 3, None)),
         ("rtol", ("x", 1, None)),
         ("partition", (3, None, "x")),
         ("precision", (torch.float64, "float16", None)),

@@ -33,7 +33,7 @@ class BoundOptions(OptionRecord):
         MISSING,
         "KL divergence, in nats, of your perturbed network from a prior chosen without the data; infinite "
         "on a segment against any density, so it must be supplied.",
-        expected="a finite number of at least 0",
+        expected="KL(θ + u ‖ prior) in nats, finite and at least 0",
         accept=lambda kl: 0 <= kl < math.inf,
         example=WHY_KL,
     )
@@ -57,7 +57,5 @@ class BoundOptions(OptionRecord):
     segment_samples: int = option(
         64,
         "Points at which zero-one is sampled on the segment.",
-        expected="at least 2",
-        accept=lambda samples: samples >= 2,
-        example="For example 64.",
+        minimum=2,
     )

@@ -23,10 +23,25 @@ DEFAULT_RULE = "power"
 LARGEST_POWER = 1000
 """From here on the p-mean is within 1 % of p = ∞."""
 
-SEED_BITS = 62
-"""A generator takes 64 bits, and some seeds are counted on from the one given."""
+LARGEST_SEED = 2**64 - 1
+"""That torch takes; the smallest is -2**63."""
+
+_SEED_BITS = 62
+"""A generator takes 64 bits, and training counts on from the seed given."""
+
+_SEED_HELP = "Seed of the batches and of everything random."
 
 _RULE_NAMES = (DEFAULT_RULE, *(name for name in RULES if name != DEFAULT_RULE))
+
+
+def seed_option(help: str = _SEED_HELP) -> Any:  # noqa: A002 - as in ``option``
+    """A seed of a command or of training."""
+    return option(
+        0,
+        help,
+        expected=f"a number of at most {_SEED_BITS} bits",
+        accept=lambda seed: int(seed).bit_length() <= _SEED_BITS,
+    )
 
 
 def _default_steps() -> str:
@@ -98,8 +113,7 @@ class MeasureOptions(OptionRecord):
     restarts: int = option(
         0,
         "Random starts of the search besides the gradient.",
-        expected="at least 0",
-        accept=lambda restarts: restarts >= 0,
+        minimum=0,
         example="For example 8.",
     )
     search_nodes: int = option(
@@ -131,10 +145,9 @@ class MeasureOptions(OptionRecord):
     )
     seed: int = option(
         0,
-        "Seed of the batches and of everything random.",
-        expected=f"a number of at most {SEED_BITS} bits",
-        accept=lambda seed: int(seed).bit_length() <= SEED_BITS,
-        example="For example 0.",
+        _SEED_HELP,
+        expected="a seed that torch takes, from -2**63 to 2**64 - 1",
+        accept=lambda seed: -(2**63) <= seed <= LARGEST_SEED,
     )
     particular: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
