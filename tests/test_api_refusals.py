@@ -102,6 +102,16 @@ def test_every_function_refuses_what_is_no_network_and_no_batches(function: str)
     assert refusal(call, partition="x").argument == "partition"
 
 
+def test_the_invariance_test_is_of_the_papers_partition() -> None:
+    error = refusal(bnsharp_cli.rescale_test, partition="extended")
+    assert error.reason == "partition: expected paper, found 'extended'."
+
+
+def test_delta_lp_does_not_exist_for_an_infinite_power() -> None:
+    error = refusal(bnsharp_cli.measure, name="delta-lp", power=math.inf)
+    assert (error.argument, error.found) == ("power", math.inf)
+
+
 def test_precisions_of_inputs_and_weights_that_do_not_fit_are_said_in_a_line() -> None:
     with pytest.raises(NotMeasurableError, match="does not accept a batch"):
         bnsharp_cli.measure(Model(), [(X.long(), Y)])

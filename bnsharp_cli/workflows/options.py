@@ -19,6 +19,7 @@ from typing import Any, Literal
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
+from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, Partition
 from bnsharp_cli.measurement.measures.options import MeasureOptions, seed_option
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 
@@ -162,7 +163,7 @@ class Data(OptionRecord):
     std: tuple[float, ...] | None = option(
         None, "Standard deviation of each channel, with commas.", metavar="NUMBERS", read=read_deviation
     )
-    bn: Literal["batch", "running"] = option(
+    bn: BatchNormPolicy = option(
         "batch", "Batch norm uses the statistics of the batch (the paper's loss) or running ones."
     )
 
@@ -259,7 +260,7 @@ class InspectionOptions(OptionRecord):
     image_size: int | None = option(
         None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
     )
-    partition: Literal["paper", "extended"] = same_option(MeasureOptions, "partition")
+    partition: Partition = same_option(MeasureOptions, "partition")
     seed: int = seed_option("Seed of the random images and of all else that is random.")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.measures.keywords import Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option
 
@@ -130,7 +131,7 @@ class MeasureOptions(OptionRecord):
         accept=lambda rtol: 0 < rtol < 1,
         example="For example 1e-3.",
     )
-    partition: Literal["paper", "extended"] = option(
+    partition: Partition = option(
         "paper",
         "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta).",
         expected="one of paper, extended",
