@@ -52,6 +52,7 @@ class Declared:
         accept: whether a value is in range.
         minimum: the smallest whole number, which the help shows; ``expected`` and ``accept`` follow from it.
         example: what to do instead, for the error; the default where this is left out.
+        missing: what a required option is, for the error where it is left out; ``expected`` if this is left out.
         shown_default: the default in words, where the value itself says too little.
         complete: values to offer in the shell, where the type does not list them.
         read: makes the value from the text on the command line, or from all texts of a ``repeatable`` option; for
@@ -67,6 +68,7 @@ class Declared:
     accept: Callable[[Any], bool] | None = None
     minimum: int | None = None
     example: str | None = None
+    missing: str | None = None
     shown_default: str | None = None
     complete: Callable[[], tuple[str, ...]] | None = None
     read: Callable[[Any], Any] | None = None

@@ -190,5 +190,6 @@ def _value(one: OptionField, given: Any, default: Any) -> Any:
 
 def _missing(one: OptionField) -> UsageError:
     expected = one.declared.expected
-    reason = f"{named(one.name)} is missing" + (f": expected {expected}." if expected else ".")
+    what = one.declared.missing or (f"expected {expected}" if expected else "")
+    reason = f"{named(one.name)} is missing" + (f": {what}." if what else ".")
     return UsageError(reason, one.declared.example or _WITHOUT_EXAMPLE, argument=one.name, expected=expected or None)

@@ -107,10 +107,10 @@ def test_a_search_that_did_not_converge_says_so(tmp_path: Path) -> None:
 
 def test_options_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
     for arguments, says in (
-        ((), "--kl is missing"),
-        (("--kl", -1), "--kl: expected KL(θ + u ‖ prior) in nats, finite and at least 0, found -1"),
-        (("--kl", "nan"), "--kl: expected KL(θ + u ‖ prior) in nats, finite and at least 0, found nan"),
-        (("--kl", "inf"), "--kl: expected KL(θ + u ‖ prior) in nats, finite and at least 0, found inf"),
+        ((), "--kl is missing: KL(θ + u ‖ prior), in nats."),
+        (("--kl", -1), "--kl: expected a finite number of at least 0, found -1"),
+        (("--kl", "nan"), "--kl: expected a finite number of at least 0, found nan"),
+        (("--kl", "inf"), "--kl: expected a finite number of at least 0, found inf"),
         (("--kl", 1, "--confidence", 1), "--confidence: expected a number in (0, 1), found 1"),
         (("--kl", 1, "--confidence", 95), "--confidence: expected a number in (0, 1), found 95"),
         (("--kl", 1, "--confidence", "nan"), "--confidence: expected a number in (0, 1), found nan"),

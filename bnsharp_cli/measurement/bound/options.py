@@ -33,8 +33,9 @@ class BoundOptions(OptionRecord):
         MISSING,
         "KL divergence, in nats, of your perturbed network from a prior chosen without the data; infinite "
         "on a segment against any density, so it must be supplied.",
-        expected="KL(θ + u ‖ prior) in nats, finite and at least 0",
+        expected="a finite number of at least 0",
         accept=lambda kl: 0 <= kl < math.inf,
+        missing="KL(θ + u ‖ prior), in nats",
         example=WHY_KL,
     )
     confidence: float = option(
