@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, option
-from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, require_number
+from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, require_number, require_whole
 
 if TYPE_CHECKING:
     from bnsharp_cli.training.rules import TrainingRule
@@ -101,8 +101,7 @@ class SgdsOptions(RuleOptions):
             UsageError: naming the argument.
         """
         super().__post_init__()
-        if self.nodes < 2:
-            raise UsageError.of("nodes", "2 or more", self.nodes, "For example 8.")
+        require_whole("nodes", self.nodes, 2)
         if self.regulariser_batches == "independent" and self.exact:
             raise UsageError(
                 f"The form {self.regulariser_gradient} compares losses on one batch.",
@@ -162,6 +161,7 @@ class EntropySgdOptions(RuleOptions):
         require_number("langevin_noise", self.langevin_noise, **FROM_ZERO)
         require_number("langevin_lr", self.langevin_lr, **POSITIVE)
         require_number("langevin_averaging", self.langevin_averaging, **FRACTION)
+        require_whole("langevin_seed", self.langevin_seed)
 
     @property
     def gradients_per_step(self) -> int:

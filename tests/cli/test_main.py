@@ -33,6 +33,7 @@ def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
     [
         ("bnsharp measure --se", {"--seed", "--search", "--search-nodes"}),
         ("bnsharp me", {"measure"}),
+        ("bnsharp measure ", set()),  # the shell offers its files
         ("bnsharp measure --bn ", {"batch", "running"}),
         ("bnsharp measure --measure delta", {"delta-lp", "delta-linf"}),
         ("bnsharp check --search p", {"power", "paper"}),
