@@ -14,7 +14,7 @@ POSITIVE: Mapping[str, Any] = {"expected": "a positive number", "accept": lambda
 FROM_ZERO: Mapping[str, Any] = {"expected": "a number from 0 on", "accept": lambda number: 0 <= number < math.inf}
 FRACTION: Mapping[str, Any] = {"expected": "a number in [0, 1)", "accept": lambda number: 0 <= number < 1}
 LENGTH: Mapping[str, Any] = {"expected": "a positive number", "accept": lambda number: number > 0}  # inf: no limit
-"""Arguments of :func:`~bnsharp_cli.option_records.option`, and the last two of the function below."""
+"""Arguments of :func:`~bnsharp_cli.option_records.option` and of :func:`require_number`."""
 
 
 def require_number(argument: str, found: Any, expected: str, accept: Callable[[Any], bool]) -> None:
@@ -36,6 +36,8 @@ def require_whole(argument: str, found: Any, smallest: float = -math.inf) -> Non
         UsageError: in the usual words.
     """
     expected = "a whole number" + (f" from {smallest} on" if smallest > -math.inf else "")
-    require_number(
-        argument, found, expected, lambda number: isinstance(number, numbers.Integral) and number >= smallest
-    )
+
+    def accept(number: Any) -> bool:
+        return number >= smallest and isinstance(number, numbers.Integral)
+
+    require_number(argument, found, expected, accept)
