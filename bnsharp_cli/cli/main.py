@@ -7,9 +7,10 @@ import os
 import sys
 from contextlib import redirect_stderr
 from contextvars import copy_context
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
@@ -29,7 +30,24 @@ COMMANDS: dict[Command, str] = {
 }
 """Every command, in the order of the help, with the last line of its own help."""
 
+
+class _Group(TyperGroup):
+    """The commands. Its own flags are False where typer leaves them None.
+
+    typer converts a None by pydantic, whose import takes longer than everything else in ``bnsharp measure --help``.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """See typer."""
+        parameters = super().get_params(ctx)
+        for one in parameters:
+            if getattr(one, "is_flag", False) and one.default is None:
+                one.default = False
+        return parameters
+
+
 app = typer.Typer(
+    cls=_Group,
     name="bnsharp",
     help="How sharp is the minimum a trained network sits in? A measure that rescaling cannot change.",
     no_args_is_help=True,

@@ -11,7 +11,7 @@ gradients to zero and calls backward itself, as often as it needs and at other p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Never, Self, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,15 @@ GradientWeight = Callable[[float], float]
 
 Differentiate = Callable[[LossClosure, GradientWeight | None], Tensor]
 """Adds the gradient of a closure's loss, times its weight, to ``.grad`` and returns the loss without its graph."""
+
+
+class SgdKeywords(TypedDict, total=False):
+    """What every rule passes on to :class:`TrainingRule`, for type checkers."""
+
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    clip_gradient: float | None
 
 
 class TrainingRule(torch.optim.SGD):
@@ -74,9 +83,9 @@ class TrainingRule(torch.optim.SGD):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         clip_gradient: float | None = None,
-        **unknown: Any,
+        **unknown: Never,
     ) -> None:
-        for name, found in unknown.items():
+        for name, found in dict[str, object](unknown).items():
             raise UsageError.of(name, f"no argument of {type(self).__name__}", found, f"Leave {named(name)} out.")
         parameters = _parameters_of(module)
         require_number("lr", _number_in(lr), **FROM_ZERO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState, trainable_parameters
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule, chosen_options
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, TrainingRule, chosen_options
 
 
 class Sgds(TrainingRule):
@@ -52,7 +52,7 @@ class Sgds(TrainingRule):
         lr: float = REQUIRED,
         *,
         options: SgdsOptions | None = None,
-        **of_sgd: Any,
+        **of_sgd: Unpack[SgdKeywords],
     ) -> None:
         super().__init__(module, lr, **of_sgd)
         self.options = chosen_options(options, SgdsOptions)

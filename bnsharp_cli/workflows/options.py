@@ -19,14 +19,17 @@ from typing import Any, Literal
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
-from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, Partition
+from bnsharp_cli.measurement.measures.options import MeasureOptions, seed_option
+from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 
 RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})
 """What the invariance test takes unless it is given, where that differs from the default."""
 
 RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
 """The same for the options of the measures."""
+
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 def read_pairs(pairs: Sequence[str]) -> Mapping[str, object]:
@@ -148,11 +151,9 @@ class Data(OptionRecord):
     batch_size: int = option(
         256,
         "Samples in a batch; each batch is kept whole.",
-        expected="at least 1",
-        accept=lambda size: size >= 1,
-        example="For example 256.",
+        minimum=1,
     )
-    seed: int = same_option(MeasureOptions, "seed")
+    seed: int = seed_option()
     image_size: int | None = option(
         None, "Resize images to this shorter side, keep the centre; 0 leaves their size alone.", metavar="PIXELS"
     )
@@ -162,7 +163,7 @@ class Data(OptionRecord):
     std: tuple[float, ...] | None = option(
         None, "Standard deviation of each channel, with commas.", metavar="NUMBERS", read=read_deviation
     )
-    bn: Literal["batch", "running"] = option(
+    bn: BatchNormPolicy = option(
         "batch", "Batch norm uses the statistics of the batch (the paper's loss) or running ones."
     )
 
@@ -175,7 +176,12 @@ class Computing(OptionRecord):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     """
 
-    device: str = option("auto", "Where to compute: auto, cpu or cuda.", complete=lambda: ("auto", "cpu", "cuda"))
+    device: str = option(
+        "auto",
+        "Where to compute: auto, cpu or cuda.",
+        metavar=bracketed((*_DEVICES, "cuda:N")),
+        complete=lambda: _DEVICES,
+    )
 
 
 @dataclass(frozen=True)
@@ -248,14 +254,14 @@ class InspectionOptions(OptionRecord):
     Attributes:
         image_size: height and width of the random images; None for the first that the network accepts.
         partition: of the blocks.
-        seed: of the images.
+        seed: of the images and of the weights that are drawn.
     """
 
     image_size: int | None = option(
         None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
     )
-    partition: Literal["paper", "extended"] = same_option(MeasureOptions, "partition")
-    seed: int = same_option(MeasureOptions, "seed")
+    partition: Partition = same_option(MeasureOptions, "partition")
+    seed: int = seed_option("Seed of the random images and of all else that is random.")
 
 
 @dataclass(frozen=True)

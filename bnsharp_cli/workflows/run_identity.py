@@ -11,10 +11,15 @@ import torch
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.training.loop import Training
+from bnsharp_cli.training.registry import TRAINING_RULES
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
 _RECORDED = {"milestones": "--milestone"}
+_ARGUMENTS = {
+    recorded: argument for rule in TRAINING_RULES.values() for argument, recorded in rule.options.recorded_as.items()
+}
+"""Arguments of training rules by the names that states have for them."""
 _LONGEST = 200
 
 
@@ -61,7 +66,7 @@ def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, 
     Raises:
         UsageError: naming every difference.
     """
-    shown = {_key(name): named(name) if name.isidentifier() else name for name in decided}
+    shown = {_key(name): named(_ARGUMENTS.get(name, name)) if name.isidentifier() else name for name in decided}
     differences = [
         f"{shown.get(key, one_line(key))} {one_line(f'{was} (now {now})', _LONGEST)}"
         for key, was, now in changed(earlier, recorded(decided))

@@ -171,8 +171,8 @@ def test_a_refusal_has_its_parts() -> None:
         TrainingOptions(momentum=1.0)
     error = caught.value
     assert (error.argument, error.expected, error.found) == ("momentum", "a number in [0, 1)", 1.0)
-    assert str(error) == "momentum: 1.0 is out of range. Give a number in [0, 1)."
+    assert str(error) == "momentum: expected a number in [0, 1), found 1. For example 0.9."
     with pytest.raises(UsageError, match=r"schedule: expected one of step, cosine, found 'linear'"):
         TrainingOptions(schedule="linear")
-    with pytest.raises(UsageError, match=r"nesterov: True is out of range\. Give a momentum above 0\."):
+    with pytest.raises(UsageError, match=r"nesterov: expected a momentum above 0, found 0\. For example 0\.9\."):
         TrainingOptions(nesterov=True, momentum=0.0)
