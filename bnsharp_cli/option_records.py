@@ -178,12 +178,13 @@ class OptionField:
     def _require_type(self, value: Any) -> None:
         """Refuse what is none of the choices, or of another type."""
         if self.choices:
-            if not any(value is choice or value == choice for choice in self.choices):
+            if not any(isinstance(value, type(choice)) and value == choice for choice in self.choices):
                 expected = self.declared.expected or _listed(self.choices)
                 raise UsageError.of(self.name, expected, value, self._remedy(self.choices[0]))
             return
         kind, words = _TYPES.get(self.item_type, (object, ""))
-        if not isinstance(value, kind) or (isinstance(value, bool) and self.item_type in {int, float}):
+        wrong = not isinstance(value, kind) or (isinstance(value, bool) and self.item_type in {int, float})
+        if wrong or (self.item_type is float and not _fits_float(value)):
             raise UsageError.of(self.name, self.declared.expected or words, value, self._remedy(None))
 
     def _remedy(self, choice: str | None) -> str:
@@ -216,6 +217,14 @@ def _accepts(accept: Callable[[Any], bool], value: Any) -> bool:
         return bool(accept(value))
     except TypeError:  # a value of another type, such as a text where a number belongs
         return False
+
+
+def _fits_float(value: Any) -> bool:
+    try:
+        float(value)
+    except OverflowError:  # a whole number beyond the range of floats
+        return False
+    return True
 
 
 def _listed(words: tuple[str, ...]) -> str:

@@ -70,12 +70,25 @@ def open_factory(spec: str, split: str) -> DatasetSplit:
 
     Raises:
         UsageError: the function cannot be imported, or fails.
-        NamedDataError: it returns something else.
+        NamedDataError: it returns something else, or a data set whose length cannot be told.
     """
     dataset = run_factory(spec, split)
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+    if not hasattr(dataset, "__getitem__") or not _has_length(dataset, spec):
         raise NamedDataError(
             f"{spec}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
             "Return an object with __len__ and __getitem__ giving (image, label).",
         )
     return DatasetSplit(dataset, lambda index: f"{spec} example {index}")
+
+
+def _has_length(dataset: object, spec: str) -> bool:
+    """Whether a user's data set has a length, which is asked for once."""
+    if not hasattr(dataset, "__len__"):
+        return False
+    try:
+        len(dataset)
+    except (Exception, SystemExit) as error:  # a user's data set raises whatever it likes
+        raise NamedDataError(
+            f"The length of {spec} cannot be told: {kind_and_line(error)}.", "Mend its __len__."
+        ) from error
+    return True
