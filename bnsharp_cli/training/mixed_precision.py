@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import NotMeasurableError, named
 
-FORMATS: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AMP_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _TRIES = 64
 """Halvings of the scale; the first scale is 2¹⁶, and after forty nothing is left of it."""
 
@@ -49,13 +49,13 @@ class MixedPrecision(FullPrecision):
     and running statistics are updated once.
 
     Args:
-        name: in ``FORMATS``.
+        name: in ``AMP_DTYPES``.
         optimizer: of the parameters.
         device: where the parameters are.
     """
 
     def __init__(self, name: str, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-        self._dtype = FORMATS[name]
+        self._dtype = AMP_DTYPES[name]
         self._optimizer = optimizer
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
@@ -114,7 +114,7 @@ def choose_precision(name: str | None, optimizer: torch.optim.Optimizer, device:
     """The precision of gradients.
 
     Args:
-        name: in ``FORMATS``; None for that of the parameters.
+        name: in ``AMP_DTYPES``; None for that of the parameters.
         optimizer: of the parameters.
         device: where the parameters are.
     """

@@ -151,7 +151,7 @@ class Experiment:
 
     def _measured(self, setup: TrainingSetup) -> dict[str, Any]:
         """The final network's sharpness on samples that it was trained on."""
-        batches = fixed_batches(setup.train, self.conditions.measured_samples)
+        batches = measured_batches(setup.train, self.conditions.measured_samples)
         found = {}
         for name in COMPARED_MEASURES:
             try:
@@ -184,7 +184,7 @@ def _part(examples: Examples, samples: int | None) -> Examples:
     return ExamplesInMemory(inputs, targets)
 
 
-def fixed_batches(examples: Examples, samples: int) -> list[Batch]:
+def measured_batches(examples: Examples, samples: int) -> list[Batch]:
     """So many of the examples, at most, in batches that are the same for every network."""
     count = min(samples, len(examples))
     size = min(_MEASURED_BATCH, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit, DatasetSplit
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
-from bnsharp_cli.io.networks.factories import run_factory
+from bnsharp_cli.io.networks.factories import run_factory, users_code
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -78,15 +79,37 @@ def open_factory(spec: str, split: str) -> DatasetSplit:
             f"{spec}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
             "Return an object with __len__ and __getitem__ giving (image, label).",
         )
-    return DatasetSplit(dataset, lambda index: f"{spec} example {index}")
+    return DatasetSplit(_UsersDataset(dataset, spec), lambda index: f"{spec} example {index}")
 
 
-def _has_length(dataset: object, spec: str) -> bool:
+@dataclass(frozen=True)
+class _UsersDataset:
+    """A user's data set, whose own code may import more from the working directory when an example is read.
+
+    Attributes:
+        dataset: what the function at ``spec`` returned.
+        spec: as the user named it.
+    """
+
+    dataset: Any
+    spec: str
+
+    def __len__(self) -> int:
+        with users_code(self.spec):
+            return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        with users_code(self.spec):
+            return self.dataset[index]
+
+
+def _has_length(dataset: Any, spec: str) -> bool:
     """Whether a user's data set has a length, which is asked for once."""
     if not hasattr(dataset, "__len__"):
         return False
     try:
-        len(dataset)
+        with users_code(spec):
+            len(dataset)
     except (Exception, SystemExit) as error:  # a user's data set raises whatever it likes
         raise NamedDataError(
             f"The length of {spec} cannot be told: {kind_and_line(error)}.", "Mend its __len__."

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.factories import run_factory
+from bnsharp_cli.io.networks.factories import in_users_code, run_factory
 from bnsharp_cli.io.networks.forms import LIBRARIES
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
@@ -129,6 +129,7 @@ def _users(spec: str, options: dict[str, Any]) -> nn.Module:
     module = run_factory(spec, **options)
     if not isinstance(module, nn.Module):
         raise UsageError(f"{spec} returned {type(module).__name__}, expected a torch.nn.Module.", "Return a module.")
+    in_users_code(module, spec)
     return module
 
 
