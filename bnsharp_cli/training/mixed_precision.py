@@ -77,7 +77,7 @@ class MixedPrecision(FullPrecision):
         earlier = [parameter.grad for parameter in parameters]
         for _ in range(_TRIES):
             self._optimizer.zero_grad()
-            self._scaler.scale(loss).backward(retain_graph=True)  # type: ignore[no-untyped-call]  # as above
+            self._scaler.scale(loss).backward(retain_graph=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
             average()
             scale = self._scaler.get_scale()
             self._scaler.unscale_(self._optimizer)

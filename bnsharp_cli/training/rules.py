@@ -225,7 +225,8 @@ def differentiate(closure: LossClosure, weight: GradientWeight | None = None) ->
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(known)
         known /= torch.distributed.get_world_size()
-    (loss if weight is None else weight(float(known)) * loss).backward()  # type: ignore[no-untyped-call]
+    weighted = loss if weight is None else weight(float(known)) * loss
+    weighted.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return known
 
 

@@ -40,7 +40,7 @@ def _read(batches: Iterable[Any]) -> Iterator[Any]:
     """The batches; what the user's loader raises is told as one of our errors."""
     number = 1
     try:
-        for number, batch in enumerate(batches, 2):  # noqa: B007 - the number of the batch that is read next
+        for number, batch in enumerate(batches, 2):  # noqa: B007  the batch to be read next, for the error
             yield batch
     except (BnsharpError, *OUT_OF_MEMORY):
         raise
