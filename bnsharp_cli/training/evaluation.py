@@ -75,7 +75,7 @@ def evaluate(
         examples: the split.
         criterion: mean loss of a batch from outputs, which it gets in float64, and targets.
         device: where the module is; None for the CPU.
-        processes: that share the batches.
+        processes: the processes that share the batches.
 
     Raises:
         NotMeasurableError: the loss is not finite, or the network or the criterion failed.

@@ -55,7 +55,7 @@ class Training:
         black: the value of a black pixel after normalisation, (1, C, 1, 1), for crops; None for 0.
         blocks: finds the scale-invariant rows, for rules that need them.
         device: where to compute; None for the CPU.
-        processes: that share each batch.
+        processes: the processes that share each batch.
 
     Attributes:
         rule: the training rule.
@@ -156,7 +156,8 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run with the same options was.
 
-        A state that does not fit raises what torch or Python raise of it: whoever reads a file answers for it.
+        A state that does not fit raises whatever torch or Python raise. Whoever reads it from a file reports that as an
+        error of ours.
         """
         self.module.load_state_dict(state["state_dict"])
         self.rule.load_state_dict(state["rule"])
@@ -225,7 +226,7 @@ class Training:
             tensor.copy_(total / self._processes.count)
 
     def _refresh_statistics(self) -> None:
-        """Compute the running statistics again where those that the rule leaves are of earlier parameters."""
+        """Compute the running statistics again where the rule leaves those of earlier parameters."""
         if self.rule.refreshes_statistics:
             batches = self._examples.batches(self._whole_batches(torch.arange(len(self._examples))))
             with accepting("The running statistics cannot be computed again", "Mend the network."):

@@ -42,7 +42,7 @@ class FullPrecision:
 
 
 class MixedPrecision(FullPrecision):
-    """Gradients in bfloat16, or in float16 with a scaled loss, wherever torch's autocast takes it to be safe.
+    """Gradients in bfloat16, or in float16 with a scaled loss, wherever torch's autocast considers it safe.
 
     The parameters keep their precision. A gradient that overflows in float16 is computed again from the same forward
     pass with half the scale: so a rule gets true gradients only, however many it takes in a step, no step is skipped,
@@ -50,7 +50,7 @@ class MixedPrecision(FullPrecision):
 
     Args:
         name: in ``AMP_DTYPES``.
-        optimizer: of the parameters.
+        optimizer: the optimiser of the parameters.
         device: where the parameters are.
     """
 
@@ -115,7 +115,7 @@ def choose_precision(name: str | None, optimizer: torch.optim.Optimizer, device:
 
     Args:
         name: in ``AMP_DTYPES``; None for that of the parameters.
-        optimizer: of the parameters.
+        optimizer: the optimiser of the parameters.
         device: where the parameters are.
     """
     return FullPrecision() if name is None else MixedPrecision(name, optimizer, device)

@@ -1,4 +1,4 @@
-"""Ranges of the numbers that training takes, with the words that an error has for them."""
+"""Ranges of the numbers that training takes, with the words for them in an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LENGTH: Mapping[str, Any] = {"expected": "a positive number", "accept": lambda n
 class RangedRecord(OptionRecord):
     """An option record that says ``0 is out of range`` of a number, and in the remedy what the range is.
 
-    A field with an example of its own keeps the usual words.
+    A field that declares its own example keeps the usual words.
     """
 
     def __post_init__(self) -> None:

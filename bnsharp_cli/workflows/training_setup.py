@@ -114,7 +114,7 @@ def open_setup(
 
     Args:
         task: what is trained on what.
-        seed: of the initial weights.
+        seed: the seed of the initial weights.
         device: where it is trained.
         processes: how many share the memory of this machine.
         reporter: told how far the data is read.

@@ -55,7 +55,7 @@ class Probe:
 
     Attributes:
         surface: computes in float64 with batch statistics.
-        locations: the user's, and the generic one where the network gives finite outputs at one.
+        locations: the user's, and the generic one if the network gives finite outputs there.
     """
 
     surface: LossSurface
@@ -103,7 +103,7 @@ class Probe:
         Args:
             location: where.
             count: how many.
-            seed: of the cotangents.
+            seed: the seed of the cotangents.
             only: names of the tensors whose gradients are wanted; all where it is empty.
 
         Raises:
