@@ -243,6 +243,6 @@ def _copied(model: nn.Module, place: torch.device) -> nn.Module:
 
 
 def _require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:
-    if found not in choices:
+    if not isinstance(found, str) or found not in choices:
         words = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
         raise UsageError.of(argument, words, found, f"For example {choices[0]}.")

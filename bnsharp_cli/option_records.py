@@ -201,6 +201,8 @@ class OptionField:
             return value
         if isinstance(value, numbers.Integral):
             return int(value)
+        if not _fits_float(value):
+            return value
         number = float(value)
         return int(number) if self.item_type is int and number.is_integer() else number
 
@@ -218,14 +220,16 @@ class OptionField:
     def _require_type(self, value: Any) -> None:
         """Refuse what is none of the choices, or of another type."""
         if self.choices:
-            if not any(value is choice or value == choice for choice in self.choices):
+            if not any(isinstance(value, type(choice)) and value == choice for choice in self.choices):
                 expected = self.declared.expected or _listed(self.choices)
                 raise UsageError.of(self.name, expected, value, self._remedy(self.choices[0]))
             return
         kind, words = _TYPES.get(self.item_type, (object, ""))
-        if isinstance(value, kind) and (_is_number(value) or self.item_type not in {int, float}):
+        number = _is_number(value)
+        meant = (number or self.item_type not in {int, float}) and (self.item_type is not float or _fits_float(value))
+        if isinstance(value, kind) and meant:
             return
-        refused = UsageError.of if _is_number(value) or value is None else UsageError.of_type
+        refused = UsageError.of if number or value is None else UsageError.of_type
         expected = words if self.item_type is int else self.declared.expected or words
         raise refused(self.name, expected, value, self._remedy(None))
 
@@ -265,6 +269,14 @@ def _accepts(accept: Callable[[Any], bool], value: Any) -> bool:
         return bool(accept(value))
     except TypeError:  # a value of another type, such as a text where a number belongs
         return False
+
+
+def _fits_float(value: Any) -> bool:
+    try:
+        float(value)
+    except OverflowError:  # a whole number beyond the range of floats
+        return False
+    return True
 
 
 def _listed(words: tuple[str, ...]) -> str:

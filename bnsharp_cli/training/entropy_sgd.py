@@ -30,7 +30,7 @@ class EntropySgd(TrainingRule):
     Args:
         module: the network to train.
         lr: the size of the outer step.
-        options: of the inner steps.
+        options: the options of the inner steps.
         **of_sgd: momentum, nesterov and clip_gradient of the outer step, weight_decay of the inner ones.
 
     Raises:

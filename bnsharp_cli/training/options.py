@@ -30,17 +30,17 @@ class TrainingOptions(OptionRecord):
         rule: a name in ``TRAINING_RULES``.
         epochs: passes over the training data, at least 1.
         batch_size: samples in a batch, over all processes; an incomplete last batch of an epoch is left out.
-        learning_rate: of the first epoch.
+        learning_rate: the learning rate of the first epoch.
         momentum: in [0, 1).
         nesterov: Nesterov's momentum, which needs a momentum above 0.
         weight_decay: factor of the L2 penalty.
-        clip_gradient: the longest gradient that is not shortened; None for any.
-        schedule: of the learning rate over the epochs.
+        clip_gradient: longer gradients are shortened to this norm; None shortens none.
+        schedule: how the learning rate changes over the epochs.
         milestones: epochs (from 0) at whose start the learning rate is multiplied by ``decay``; for ``step``.
         decay: factor at each milestone, in (0, 1].
         augment: what is done to every batch of images.
         amp: mixed precision, which needs CUDA; None for full precision.
-        seed: of the initial weights, of the batches and of everything else that is random.
+        seed: the seed of the initial weights, of the batches and of everything else that is random.
         rule_options: those of the rule alone; None for its defaults.
 
     Raises:

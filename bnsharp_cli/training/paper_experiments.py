@@ -27,7 +27,7 @@ class Cell:
         name: the paper's, such as ``SGDS-5-5e-4``: K₁ = 5 and weight decay 5e-4.
         data: ``cifar10`` or ``cifar100``.
         arch: the network.
-        options: of the training, except the seed.
+        options: the options of the training, except the seed.
         published: the paper's test accuracy in percent.
     """
 
@@ -46,7 +46,7 @@ class ExperimentBudget:
     Attributes:
         epochs: instead of 200; the learning rate decays at the same shares of them.
         samples: how many of the training split are used; None for all.
-        batch: the largest batch; None for any.
+        batch: the largest batch size; None for no limit.
         langevin_steps: of Entropy-SGD, instead of 20.
         arch: instead of the cell's network; None for the cell's.
         data: instead of the cell's data; None for the cell's.

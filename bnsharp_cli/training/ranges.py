@@ -1,4 +1,4 @@
-"""Ranges of the numbers that training takes, with the words that an error has for them."""
+"""Ranges of the numbers that training takes, with the words for them in an error."""
 
 from __future__ import annotations
 

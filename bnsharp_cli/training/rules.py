@@ -58,7 +58,7 @@ class TrainingRule(torch.optim.SGD):
         momentum: in [0, 1).
         weight_decay: the factor of the parameters that is added to the gradient, from 0 on.
         nesterov: use Nesterov's momentum, which needs a momentum above 0.
-        clip_gradient: the longest gradient, without weight decay, that is not shortened; None for any.
+        clip_gradient: longer gradients, without weight decay, are shortened to this norm; None shortens none.
 
     Attributes:
         differentiate: how the rule computes a gradient; a loop may put another way here, such as mixed precision.
@@ -178,13 +178,13 @@ class TrainingRule(torch.optim.SGD):
         return self.differentiate(closure, None)
 
     def _descend(self) -> None:
-        """Take the step of ``torch.optim.SGD`` along what is in ``.grad``."""
+        """Take the step of ``torch.optim.SGD`` along ``.grad``."""
         if self.clip_gradient is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_gradient)
         super().step()
 
     def _guarded(self, closure: LossClosure) -> LossClosure:
-        """The closure, which is refused where it changes ``.grad``: sums of gradients would be wrong without a word."""
+        """The closure, refused if it changes ``.grad``: sums of gradients would be silently wrong."""
 
         def guarded() -> Tensor:
             before = self._gradients()
@@ -234,7 +234,8 @@ def differentiate(closure: LossClosure, weight: GradientWeight | None = None) ->
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(known)
         known /= torch.distributed.get_world_size()
-    (loss if weight is None else weight(float(known)) * loss).backward()  # type: ignore[no-untyped-call]
+    weighted = loss if weight is None else weight(float(known)) * loss
+    weighted.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return known
 
 

@@ -22,13 +22,13 @@ from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, Train
 class Sgds(TrainingRule):
     """SGD on L + λ · BN-Sharpness^p (Yi et al., Eq. 11), with the direction v searched anew in every step.
 
-    Beside what SGD holds it takes memory for the parameters and one gradient; the exact gradients also take that of v.
+    Besides SGD's own memory it needs that of the parameters and one gradient; the exact gradients need that of v too.
 
     Args:
         module: the network to train.
         blocks: which rows are scale-invariant, by the names of ``module``'s parameters.
         lr: the step size.
-        options: of the regulariser.
+        options: the options of the regulariser.
         **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
 
     Raises:
@@ -115,14 +115,14 @@ class Sgds(TrainingRule):
 class _Segment:
     """The segment θ + tv, |t| ≤ δ, on it F(v) = δ⁻¹ ∫_{−δ}^{δ} |ΔL(t)/δ|^p dt, and the gradients of F.
 
-    To save memory v is forgotten while a pass runs at θ + d: the parameters hold it then.
+    To save memory, v is not kept while a pass runs at θ + d; it is recovered from the moved parameters.
 
     Args:
         displaced: computes gradients at other parameters.
         spheres: φ(θ).
         gradient: ∇L(θ).
         loss: L(θ).
-        options: of the regulariser.
+        options: the options of the regulariser.
     """
 
     def __init__(

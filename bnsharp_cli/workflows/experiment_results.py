@@ -17,10 +17,10 @@ ResultKey = tuple[str, str, int]
 
 
 class ResultsFile:
-    """The results of an experiment, one JSON document a line, whole whenever somebody looks.
+    """The results of an experiment, one JSON document a line; a reader never sees half a file.
 
     Args:
-        path: of the file.
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:

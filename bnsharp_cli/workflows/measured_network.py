@@ -118,7 +118,7 @@ class MeasuredNetwork:
 
         Args:
             command: that measures.
-            options: of the measures.
+            options: the options of the measures.
             spelling: of the arguments that sentences name.
         """
         return {

@@ -46,7 +46,7 @@ def open_network(
 
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         data: the loss.
         precision: ``float64`` for a network in float64; float32 otherwise.
         device: where to compute.

@@ -116,15 +116,15 @@ class Data(OptionRecord):
 
     Attributes:
         data: the data set; None for what the checkpoint says.
-        split: of it.
+        split: which of its splits is used.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
-        loss: of a batch; None for the checkpoint's, or cross entropy.
+        loss: the loss of a batch; None for the checkpoint's, or cross entropy.
         samples: how many are drawn; None for the whole split, which is streamed where it must be.
         batch_size: samples in a batch.
-        seed: of the draw.
-        image_size: of the shorter side; 0 for images of their own size, None for what the checkpoint says.
-        mean: of each channel of pixels in [0, 1]; None for what the checkpoint says.
+        seed: the seed of the draw.
+        image_size: pixels of the shorter side; 0 for images of their own size, None for what the checkpoint says.
+        mean: the mean of each channel of pixels in [0, 1]; None for what the checkpoint says.
         std: standard deviation of each channel; None for what the checkpoint says.
         bn: whether batch norm uses the statistics of the batch or running ones.
     """
@@ -253,8 +253,8 @@ class InspectionOptions(OptionRecord):
 
     Attributes:
         image_size: height and width of the random images; None for the first that the network accepts.
-        partition: of the blocks.
-        seed: of the images and of the weights that are drawn.
+        partition: the partition of the blocks.
+        seed: the seed of the images and of the weights that are drawn.
     """
 
     image_size: int | None = option(

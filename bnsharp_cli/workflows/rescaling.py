@@ -1,4 +1,4 @@
-"""Rescales a checkpoint in ways that change nothing, and measures which sharpness stands still."""
+"""Rescales a checkpoint without changing its function, and measures which sharpness stays the same."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class RescaledCheckpoint:
     Attributes:
         network: the network on its data.
         blocks: its scale-invariant rows.
-        options: of the measures.
-        rescaling: of the verdict.
+        options: the options of the measures.
+        rescaling: what decides the verdict.
         report: every copy, and the verdict.
-        seconds: that it took.
+        seconds: how long it took, in seconds.
     """
 
     network: MeasuredNetwork
@@ -84,10 +84,10 @@ def rescale_checkpoint(
 
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         data: the loss; None for 1,024 samples of what the checkpoint says.
-        options: of the measures; None for float64.
-        rescaling: of the verdict.
+        options: the options of the measures; None for float64.
+        rescaling: what decides the verdict.
         files: where copies and picture are written.
         computing: where to compute.
         reporter: told what the user should know.

@@ -1,4 +1,4 @@
-"""Whether a training run that goes on is the one that was interrupted."""
+"""Checks that a resumed training run is the one that was interrupted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tupl
 
 
 def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that something else decided.
+    """Refuse to resume a run with other options, data or versions.
 
     Args:
         state: the file that tells.

@@ -24,8 +24,8 @@ class TrainingTask(OptionRecord):
         data: the data set, whose training split is learned and whose test split judges.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
-        image_size: of the shorter side; 0 or None for images of their own size.
-        loss: of a batch.
+        image_size: pixels of the shorter side; 0 or None for images of their own size.
+        loss: the loss of a batch.
     """
 
     arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)

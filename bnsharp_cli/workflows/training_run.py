@@ -37,7 +37,7 @@ class BestEpoch:
 
     Attributes:
         epoch: from 1.
-        figures: of it.
+        figures: its loss and accuracy on that split.
     """
 
     epoch: int
@@ -58,7 +58,7 @@ class TrainingRun:
 
     Raises:
         UsageError: files that cannot be written, a run that would be lost or that was made with other options.
-        CheckpointRefusedError: a state that is none.
+        CheckpointRefusedError: the file is not the state of a run.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class TrainingRun:
     def _track(self, tracker: Tracker, figures: Mapping[str, float]) -> None:
         try:
             tracker.log(self._training.epoch, figures)
-        except Exception as error:  # a tracker raises whatever its network gives it reason to; training goes on
+        except Exception as error:  # a tracker whose server is gone raises anything; training goes on
             self._reporter.notice(
                 f"{named('track')}: epoch {self._training.epoch} was not sent: {kind_and_line(error)}"
             )

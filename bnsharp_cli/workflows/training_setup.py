@@ -29,7 +29,7 @@ from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
-from bnsharp_cli.training.evaluation import LossFunction
+from bnsharp_cli.training.evaluation import LossFunction, compared
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
@@ -114,7 +114,7 @@ def open_setup(
 
     Args:
         task: what is trained on what.
-        seed: of the initial weights.
+        seed: the seed of the initial weights.
         device: where it is trained.
         processes: how many share the memory of this machine.
         reporter: told how far the data is read.
@@ -168,7 +168,7 @@ def _require_fit(
     images, labels = next(examples[0].batches([torch.arange(min(2, len(examples[0])))]))
     try:
         outputs = map_tensors(as_float64, module.eval()(images))
-    except Exception as error:  # a network raises whatever it stumbles over
+    except (Exception, SystemExit) as error:  # a network raises whatever it stumbles over
         raise UsageError(
             f"{shown(arch)} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
             f"Choose another {named('arch')}, or its {named('arch_option')}.",
@@ -188,7 +188,7 @@ def _require_fit(
     if answer is not None:
         span = label_range(torch.cat([*targets]))
         criterion.require_targets(answer.detach(), torch.cat([*targets]), span)
-    _checked(criterion, torch.device("cpu"))(answer if criterion.tensor_only else outputs, labels)
+    compared(_checked(criterion, torch.device("cpu")), answer if criterion.tensor_only else outputs, labels)
 
 
 def with_seed(setup: TrainingSetup, seed: int) -> TrainingSetup:

@@ -10,7 +10,7 @@ from torch import nn
 
 import bnsharp_cli
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.rules import TrainingRule
+from bnsharp_cli.training.rules import Sgd, TrainingRule
 from tests.cases import mlp_bn, vectors
 
 BATCHES = vectors(48)
@@ -117,3 +117,21 @@ def test_the_radii_are_the_authors() -> None:
         0.5,
         0.1,
     )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"lr": -1.0}, "lr: expected a number from 0 on, found -1.0"),
+        ({"lr": float("nan")}, "lr: expected a number from 0 on, found nan"),
+        ({"momentum": -0.5}, r"momentum: expected a number in \[0, 1\), found -0.5"),
+        ({"weight_decay": -1e-4}, "weight_decay: expected a number from 0 on, found -0.0001"),
+        ({"nesterov": True}, "nesterov: expected a momentum above 0, found True"),
+        ({"module": nn.Tanh()}, "module: expected a network with parameters, found 'Tanh'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_torch_sees_them(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Sgd(**{"module": mlp_bn(), "lr": 0.1, **wrong})
+    with pytest.raises(UsageError, match="rho: expected a positive number, found -1"):
+        bnsharp_cli.Sam(mlp_bn(), 0.1, rho=-1)

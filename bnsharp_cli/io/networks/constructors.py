@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.factories import run_factory
+from bnsharp_cli.io.networks.factories import in_users_code, run_factory
 from bnsharp_cli.io.networks.forms import LIBRARIES
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
@@ -148,6 +148,7 @@ def _users(spec: str, options: dict[str, Any]) -> nn.Module:
             expected="a function that returns a torch.nn.Module",
             found=found,
         )
+    in_users_code(module, spec)
     return module
 
 

@@ -104,9 +104,7 @@ def _reference(setting: _Setting, copier: Copier, progress: Callable[[str], None
     """
     original = copier.copy("a = 1", uniform_factors(setting.blocks.invariant, 1.0))
     progress(original.name)
-    reference = _measured(setting, original, 1.0, None)
-    _require_resolved(reference.measures["bn"])
-    return reference
+    return _measured(setting, original, 1.0, None)
 
 
 def _measure_all(
@@ -232,6 +230,8 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
             classical, copy.point, setting.blocks, replace(setting.options, iterations=None, restarts=0), candidates
         ),
     }
+    if reference is None:  # before anything is divided by its value
+        _require_resolved(measures["bn"])
     loss = copy.exact.value(copy.point)
     original = loss if reference is None else reference.loss
     deviation, allowed = _compare(measures["bn"], measures["bn"] if reference is None else reference.measures["bn"])
