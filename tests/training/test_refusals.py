@@ -122,7 +122,7 @@ def test_the_radii_are_the_authors() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"lr": -1.0}, "lr: expected a number from 0 on, found -1.0"),
+        ({"lr": -1.0}, "lr: expected a number from 0 on, found -1"),
         ({"lr": float("nan")}, "lr: expected a number from 0 on, found nan"),
         ({"momentum": -0.5}, r"momentum: expected a number in \[0, 1\), found -0.5"),
         ({"weight_decay": -1e-4}, "weight_decay: expected a number from 0 on, found -0.0001"),
