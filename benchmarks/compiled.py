@@ -31,13 +31,8 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def main() -> None:
-    """Parse the command line, run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+def plain_loss() -> tuple[Loss, dict[str, Tensor]]:
+    """The loss of one random batch as a function of LeNet-BN's parameters, and its parameters."""
     torch.manual_seed(0)
     module = lenet_bn()
     for norm in module.modules():
@@ -45,9 +40,13 @@ def main() -> None:
             norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
     inputs, targets = torch.randn(256, 3, 32, 32), torch.randint(10, (256,))
     point = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
+    return lambda parameters: functional.cross_entropy(functional_call(module, parameters, (inputs,)), targets), point
 
-    def plain(parameters: dict[str, Tensor]) -> Tensor:
-        return functional.cross_entropy(functional_call(module, parameters, (inputs,)), targets)
+
+def kinds_of_pass() -> dict[str, Callable[[], object]]:
+    """Every kind of pass by its name; those after a comma are compared with the one before it."""
+    plain, point = plain_loss()
+    compiled = torch.compile(plain)
 
     def forward(loss: Loss) -> None:
         with torch.no_grad():
@@ -60,16 +59,25 @@ def main() -> None:
     def gradient(loss: Loss) -> None:
         torch.autograd.grad(loss(point), list(point.values()))
 
-    compiled = torch.compile(plain)
-    first = [timed(lambda: gradient(compiled)), timed(lambda: forward(compiled))]
-    print(f"first gradient {first[0]:.0f} s, first forward {first[1]:.0f} s")
-    kinds = {
+    return {
         "forward": lambda: forward(plain),
         "forward, inference mode": lambda: inference(plain),
         "forward, compiled": lambda: forward(compiled),
         "gradient": lambda: gradient(plain),
         "gradient, compiled": lambda: gradient(compiled),
     }
+
+
+def main() -> None:
+    """Parse the command line, run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    kinds = kinds_of_pass()
+    first = [timed(kinds[f"{name}, compiled"]) for name in ("gradient", "forward")]
+    print(f"first gradient {first[0]:.0f} s, first forward {first[1]:.0f} s")
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(options.rounds):
         for name, work in kinds.items():

@@ -10,7 +10,7 @@ four radii, in float64. The truth is the sum of a spline through 401 losses on 1
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean, median
 
 import numpy as np
@@ -50,6 +50,44 @@ class Segment:
         return curve
 
 
+Case = tuple[float, int, float]
+"""The error over the stated one, the number of losses, and the stated error over the value."""
+
+
+def segments(name: str, count: int) -> Iterator[tuple[Segment, float, float]]:
+    """``count`` segments at each radius: ΔL along it, its radius, and the slope of L there."""
+    surface, point, blocks = NETWORKS[name]("")
+    precise = surface.in_precision(torch.float64)
+    loss, gradient = precise.value_and_gradient(point)
+    spheres = blocks.spheres(point)
+    generator = torch.Generator().manual_seed(1)
+    for delta in RADII:
+        climbed = objective((surface, point, blocks), delta, 2)
+        for index in range(count):
+            u = spheres.random(point, generator)
+            for _ in range(index % 2 * (index // 2 % 3 + 1)):
+                u = spheres.normalise(climbed.value_and_gradient(u).gradient, u, 1e-13)
+            direction = spheres.to_direction(u)
+            yield Segment(precise, point, loss, direction), delta, inner(gradient, direction)
+
+
+def case(segment: Segment, curve: np.ndarray, delta: float, power: float, slope: float) -> Case:
+    """One segment against the truth, for one power."""
+    largest = float(curve.max())
+    truth = largest * float(2 * np.mean((curve / largest) ** power)) ** (1 / power)
+    mean = segment_mean(segment, delta, power, slope=slope)
+    error = max(0.0, abs(mean.value - truth) - TRUTH * truth)
+    return error / mean.error, len(mean.nodes) - 1, mean.error / truth
+
+
+def row(name: str, power: float, cases: Sequence[Case]) -> str:
+    """A row of the table."""
+    ratios, losses, stated = zip(*cases, strict=True)
+    cells = [name, f"{power:g}", str(len(cases)), f"{sum(ratio <= 1 for ratio in ratios) / len(cases):.1%}"]
+    cells += [f"{fmean(losses):.1f}", f"{max(ratios):.2f}", f"{median(stated):.1e}"]
+    return "| " + " | ".join(cells) + " |"
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -61,32 +99,13 @@ def main() -> None:
     print("| network | p | segments | truth inside | losses, mean | largest error / stated | stated / value, median |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in arguments.network or ["mlp-bn", "lenet 2e-3"]:
-        surface, point, blocks = NETWORKS[name]("")
-        precise = surface.in_precision(torch.float64)
-        loss, gradient = precise.value_and_gradient(point)
-        spheres = blocks.spheres(point)
-        generator = torch.Generator().manual_seed(1)
-        found: dict[float, list[tuple[float, int, float]]] = {power: [] for power in POWERS}
-        for delta in RADII:
-            climbed = objective((surface, point, blocks), delta, 2)
-            for index in range(arguments.segments):
-                u = spheres.random(point, generator)
-                for _ in range(index % 2 * (index // 2 % 3 + 1)):
-                    u = spheres.normalise(climbed.value_and_gradient(u).gradient, u, 1e-13)
-                direction = spheres.to_direction(u)
-                segment = Segment(precise, point, loss, direction)
-                curve = segment.dense(delta, arguments.losses)
-                for power in POWERS:
-                    largest = float(curve.max())
-                    truth = largest * float(2 * np.mean((curve / largest) ** power)) ** (1 / power)
-                    mean = segment_mean(segment, delta, power, slope=inner(gradient, direction))
-                    error = max(0.0, abs(mean.value - truth) - TRUTH * truth)
-                    found[power].append((error / mean.error, len(mean.nodes) - 1, mean.error / truth))
+        found: dict[float, list[Case]] = {power: [] for power in POWERS}
+        for segment, delta, slope in segments(name, arguments.segments):
+            curve = segment.dense(delta, arguments.losses)
+            for power in POWERS:
+                found[power].append(case(segment, curve, delta, power, slope))
         for power, cases in found.items():
-            ratios, losses, stated = zip(*cases, strict=True)
-            cells = [name, f"{power:g}", str(len(cases)), f"{sum(ratio <= 1 for ratio in ratios) / len(cases):.1%}"]
-            cells += [f"{fmean(losses):.1f}", f"{max(ratios):.2f}", f"{median(stated):.1e}"]
-            print("| " + " | ".join(cells) + " |", flush=True)
+            print(row(name, power, cases), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
@@ -58,6 +59,42 @@ def debiased(surface: LossSurface, point: Point, spheres: Spheres, wanted: int) 
     return math.sqrt(2 / 3) * float((spheres.radii * left).sum())
 
 
+@dataclass
+class Draws:
+    """What was measured on each draw of few samples."""
+
+    values: list[float] = field(default_factory=list)
+    crossed: list[float] = field(default_factory=list)
+    exponents: list[float] = field(default_factory=list)
+    corrected: list[float] = field(default_factory=list)
+
+    def report(self, truth: float) -> None:
+        """Print how often each interval holds the value of many samples."""
+        values, crossed, exponents = self.values, self.crossed, self.exponents
+        extrapolated = [value * (MANY / FEW) ** exponent for value, exponent in zip(values, exponents, strict=True)]
+        print(
+            f"value of {MANY:,} samples {truth:.3f}; of {FEW:,}: {fmean(values):.3f} ± {stdev(values):.3f} over draws"
+        )
+        print(f"exponent {fmean(exponents):.3f} ± {stdev(exponents):.3f}")
+        inside = sum(low <= truth <= high for low, high in zip(crossed, values, strict=True))
+        hull = f"hull [{fmean(crossed):.3f}, {fmean(values):.3f}]"
+        print(f"{hull} on average: holds it in {inside} of {len(values)} draws")
+        for name, found in (("value", values), ("debiased", self.corrected), ("extrapolated", extrapolated)):
+            covered = sum(abs(each - truth) <= 2 * stdev(found) for each in found)
+            print(f"{name} {fmean(found):.3f} ± 2 · {stdev(found):.3f}: holds it in {covered} of {len(found)} draws")
+
+
+def surfaces(cifar: str) -> Callable[[int, int], LossSurface]:
+    """The surface of the sample checkpoint on so many samples, drawn with a seed."""
+    checkpoint = load_checkpoint(embedded_checkpoint("cifar10-lenet"))
+    network = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
+    load_weights(network, checkpoint)
+    data, preprocessing = open_data(cifar), Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
+    return lambda samples, seed: LossSurface.of(
+        network, draw_batches(data, samples, BATCH, seed, preprocessing).batches
+    )
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -65,36 +102,20 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=50)
     parser.add_argument("--uncertainty", default="cheap", choices=["cheap", "full"])
     arguments = parser.parse_args()
-    checkpoint = load_checkpoint(embedded_checkpoint("cifar10-lenet"))
-    network = build_architecture(checkpoint.metadata["architecture"], checkpoint.metadata["architecture_options"])
-    load_weights(network, checkpoint)
-    data, preprocessing = open_data(arguments.cifar), Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
-    options = MeasureOptions(uncertainty=arguments.uncertainty)
-
-    def surface_of(samples: int, seed: int) -> LossSurface:
-        return LossSurface.of(network, draw_batches(data, samples, BATCH, seed, preprocessing).batches)
-
+    options, surface_of = MeasureOptions(uncertainty=arguments.uncertainty), surfaces(arguments.cifar)
     surface = surface_of(MANY, 1000)
     point = surface.point()
     blocks = find_blocks(surface, point)
-    spheres = blocks.spheres(point)
+    spheres, draws = blocks.spheres(point), Draws()
     truth = bn_sharpness(surface, point, blocks, options).value
-    values, crossed, exponents, corrected = [], [], [], []
     for draw in range(arguments.draws):
         surface = surface_of(FEW, draw)
         measured = bn_sharpness(surface, point, blocks, options)
-        values.append(measured.value)
-        crossed.append(measured.details["sampling"]["cross_fitted"])
-        exponents.append(measured.details["sampling"]["exponent"])
-        corrected.append(debiased(surface, point, spheres, MANY // BATCH))
-    extrapolated = [value * (MANY / FEW) ** exponent for value, exponent in zip(values, exponents, strict=True)]
-    print(f"value of {MANY:,} samples {truth:.3f}; of {FEW:,}: {fmean(values):.3f} ± {stdev(values):.3f} over draws")
-    print(f"exponent {fmean(exponents):.3f} ± {stdev(exponents):.3f}")
-    inside = sum(low <= truth <= high for low, high in zip(crossed, values, strict=True))
-    print(f"hull [{fmean(crossed):.3f}, {fmean(values):.3f}] on average: holds it in {inside} of {len(values)} draws")
-    for name, found in (("value", values), ("debiased", corrected), ("extrapolated", extrapolated)):
-        covered = sum(abs(each - truth) <= 2 * stdev(found) for each in found)
-        print(f"{name} {fmean(found):.3f} ± 2 · {stdev(found):.3f}: holds it in {covered} of {len(found)} draws")
+        draws.values.append(measured.value)
+        draws.crossed.append(measured.details["sampling"]["cross_fitted"])
+        draws.exponents.append(measured.details["sampling"]["exponent"])
+        draws.corrected.append(debiased(surface, point, spheres, MANY // BATCH))
+    draws.report(truth)
 
 
 if __name__ == "__main__":

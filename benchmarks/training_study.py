@@ -26,7 +26,7 @@ from bnsharp_cli.report.reproduction import MeanAndError
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.paper_experiments import Cell
 from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
-from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions, fixed_batches
+from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions, measured_batches
 from bnsharp_cli.workflows.reporter import Reporter
 
 SAMPLES, BATCH, EPOCHS = 2400, 400, 16
@@ -96,7 +96,7 @@ def measure(study: Experiment, path: Path) -> None:
             continue
         setup = study.setup(cell)
         setup.module.load_state_dict(load_checkpoint(study.path(cell, seed)).state_dict)
-        batches = fixed_batches(setup.train, SAMPLES)
+        batches = measured_batches(setup.train, SAMPLES)
         for delta in DELTAS:
             if (cell.name, seed, delta) in known:
                 continue

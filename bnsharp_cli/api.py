@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
+from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, MeasureKeywords, Partition, RescaleKeywords
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
@@ -41,9 +42,9 @@ def measure(
     criterion: CriterionLike = functional.cross_entropy,
     name: str = "bn",
     *,
-    bn: str = "batch",
+    bn: BatchNormPolicy = "batch",
     device: DeviceLike | None = None,
-    **options: Any,
+    **options: Unpack[MeasureKeywords],
 ) -> Measurement:
     """Measure the sharpness of ``model``, which is left exactly as it is.
 
@@ -91,10 +92,10 @@ def rescale_test(
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
     *,
-    bn: str = "batch",
+    bn: BatchNormPolicy = "batch",
     tolerance: float | None = None,
     device: DeviceLike | None = None,
-    **options: Any,
+    **options: Unpack[RescaleKeywords],
 ) -> InvarianceReport:
     """Measure copies of ``model`` that compute the same function, and judge whether BN-Sharpness stays the same.
 
@@ -114,13 +115,16 @@ def rescale_test(
         bn: as for :func:`measure`.
         tolerance: allowed relative deviation, positive; None for the stated rounding floor, never below 1e-9.
         device: as for :func:`measure`.
-        **options: as for :func:`measure`; precision defaults to float64 here.
+        **options: as for :func:`measure`; precision defaults to float64 here, and the partition is the paper's, which
+            is the one that T_a respects.
 
     Raises:
-        UsageError: as for :func:`measure`.
+        UsageError: as for :func:`measure`, or another partition.
         NotMeasurableError: nothing is scale-invariant, or the value is below its rounding floor.
     """
     resolved = MeasureOptions.from_flat(**{"precision": "float64", **options})
+    if resolved.partition != "paper":
+        raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance)
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
@@ -132,7 +136,7 @@ def find_blocks(
     model: nn.Module,
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
-    partition: str = "paper",
+    partition: Partition = "paper",
 ) -> Blocks:
     """The scale-invariant rows of ``model``, for :class:`~bnsharp_cli.training.sgds.Sgds`; the model stays as it is.
 
@@ -239,6 +243,6 @@ def _copied(model: nn.Module, place: torch.device) -> nn.Module:
 
 
 def _require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:
-    if found not in choices:
+    if not isinstance(found, str) or found not in choices:
         words = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
         raise UsageError.of(argument, words, found, f"For example {choices[0]}.")

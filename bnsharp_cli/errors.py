@@ -1,22 +1,24 @@
 """The error family: what was wrong, as fields, and what the user can do about it.
 
-Every refusal is a :class:`BnsharpError` with the fields ``argument``, ``expected``, ``found`` and ``remedy`` and an
-exit code. Sentences name an argument through :func:`named`, so that Python prints ``batch_size`` where the command
-prints ``--batch-size``; only ``cli`` knows how an option is spelt.
+Every refusal is a :class:`BnsharpError` with the fields ``argument``, ``expected``, ``found``, ``path`` and ``remedy``
+and an exit code. Sentences name an argument through :func:`named`, so that Python prints ``batch_size`` where the
+command prints ``--batch-size``; only ``cli`` knows how an option is spelt.
+
+Names of files and other values come from strangers. :func:`shown` makes a value fit to stand in a sentence. An error
+does the same to the whole of its sentences, so that a value that was forgotten cannot break the line or act on a
+terminal either.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
-_OPENING, _CLOSING = (
-    "\ue000",
-    "\ue001",
-)  # private characters, which no text of a user reaches: printable_text escapes them
+_OPENING, _CLOSING = "\ue000", "\ue001"  # private characters, which shown() escapes in every value
+_NAMED = re.compile(rf"{_OPENING}([^\W\d]\w*){_CLOSING}")
 _UNSAID = object()
-_NAMED = re.compile(f"{_OPENING}(.*?){_CLOSING}")
 
 
 def named(argument: str) -> str:
@@ -28,27 +30,49 @@ def named(argument: str) -> str:
     return f"{_OPENING}{argument}{_CLOSING}"
 
 
+def shown(value: object) -> str:
+    r"""A value inside a sentence of an error: each character that cannot be printed as an escape sequence.
+
+    The answer is printable in the sense of :meth:`str.isprintable`. So it holds no line end, no terminal escape, no
+    control of the writing direction, no byte that is no text, and no mark of :func:`named`.
+
+    >>> shown("net\x1b.pt")
+    'net\\x1b.pt'
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in f"{value}"
+    )
+
+
 def spelt(sentence: str, spelling: Callable[[str], str] = str) -> str:
     """``sentence`` with every argument in it, as :func:`named` marked them, spelt by ``spelling``.
+
+    Everything else in it is printable in the answer, as :func:`shown` makes it.
 
     >>> spelt(f"Lower {named('batch_size')}.", lambda argument: "--" + argument.replace("_", "-"))
     'Lower --batch-size.'
     """
-    return _NAMED.sub(lambda match: spelling(match[1]), sentence)
+    parts = _NAMED.split(sentence)  # texts, and between them the names of arguments
+    return "".join(spelling(part) if index % 2 else shown(part) for index, part in enumerate(parts))
 
 
 class BnsharpError(Exception):
     """A failure with an exit code, a reason and a remedy.
 
     Args:
-        reason: what is wrong, a sentence.
+        reason: what is wrong, a sentence that does not begin with ``path``.
         remedy: what the user can do about it, a sentence.
         argument: the argument of the Python interface that it concerns, where there is one.
         expected: what was expected of it.
         found: what was found instead; the whole reason where this is left out.
+        path: the file or folder that the reason is about; whoever prints the reason puts it in front. None where the
+            reason itself names the file, and where there is none.
 
     Attributes:
         exit_code: what the command exits with.
+        marked_reason: the reason without ``path``, printable but for the marks of :func:`named`.
+        marked_remedy: the remedy, in the same way.
     """
 
     exit_code: int = 4
@@ -63,9 +87,11 @@ class BnsharpError(Exception):
         argument: str | None = None,
         expected: str | None = None,
         found: object = _UNSAID,
+        path: Path | None = None,
     ) -> None:
-        super().__init__(f"{spelt(reason)} {spelt(remedy)}")
-        self.marked_reason, self.marked_remedy = reason, remedy
+        self.path = path
+        self.marked_reason, self.marked_remedy = spelt(reason, named), spelt(remedy, named)
+        super().__init__(f"{self.reason} {self.remedy}")
         self.argument = argument or self.default_argument
         self.expected = spelt(expected or self.default_expected)
         self.found = self.reason if found is _UNSAID else found
@@ -77,8 +103,8 @@ class BnsharpError(Exception):
         >>> UsageError.of("delta", "a positive number", -1, "For example 1e-3.").reason
         'delta: expected a positive number, found -1.'
         """
-        shown = f"'{found}'" if isinstance(found, str) else found
-        reason = f"{named(argument)}: expected {expected}, found {shown}."
+        quoted = f"'{shown(found)}'" if isinstance(found, str) else shown(found)
+        reason = f"{named(argument)}: expected {expected}, found {quoted}."
         return cls(reason, remedy, argument=argument, expected=expected, found=found, **more)
 
     @classmethod
@@ -93,13 +119,19 @@ class BnsharpError(Exception):
 
     @property
     def reason(self) -> str:
-        """What is wrong; arguments by their names in Python."""
-        return spelt(self.marked_reason)
+        """What is wrong, behind the file that it is about; arguments by their names in Python."""
+        about = "" if self.path is None else f"{shown(self.path)}: "
+        return about + spelt(self.marked_reason)
 
     @property
     def remedy(self) -> str:
         """What the user can do; arguments by their names in Python."""
         return spelt(self.marked_remedy)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the error says beside its sentences, for another error that carries it on."""
+        return {"argument": self.argument, "expected": self.expected, "found": self.found, "path": self.path}
 
 
 class UsageError(BnsharpError):

@@ -11,7 +11,7 @@ module and the records import nothing heavy, so that ``--help`` and completion s
 Radius(delta=0.1, side='both')
 >>> Radius(delta=-1)
 Traceback (most recent call last):
-bnsharp_cli.errors.UsageError: delta: expected a positive number, found -1. Change delta.
+bnsharp_cli.errors.UsageError: delta: expected a positive number, found -1. For example 0.001.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _TYPES: dict[Any, tuple[type, str]] = {
 }
 """What counts as a value of a type, numpy's scalars included, and how an error calls it."""
 
+_LONG = 1e15
+"""From here on a float is shorter with its exponent."""
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -47,7 +50,9 @@ class Declared:
         metavar: what the help shows for its value.
         expected: the range or the choices in words, for the error.
         accept: whether a value is in range.
-        example: what to do instead, for the error.
+        minimum: the smallest whole number, which the help shows; ``expected`` and ``accept`` follow from it.
+        example: what to do instead, for the error; the default where this is left out.
+        missing: what a required option is, for the error where it is left out; ``expected`` if this is left out.
         shown_default: the default in words, where the value itself says too little.
         complete: values to offer in the shell, where the type does not list them.
         read: makes the value from the text on the command line, or from all texts of a ``repeatable`` option; for
@@ -61,7 +66,9 @@ class Declared:
     metavar: str | None = None
     expected: str = ""
     accept: Callable[[Any], bool] | None = None
+    minimum: int | None = None
     example: str | None = None
+    missing: str | None = None
     shown_default: str | None = None
     complete: Callable[[], tuple[str, ...]] | None = None
     read: Callable[[Any], Any] | None = None
@@ -70,10 +77,17 @@ class Declared:
 
 def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's and argparse's word for it
     """A field of an option record; ``MISSING`` is the default of a required one, ``more`` are fields of Declared."""
-    declared = Declared(help, **more)
+    declared = Declared(help, **{**_from(more.get("minimum")), **more})
     if isinstance(default, list | dict | set):
         raise TypeError("the default of an option must not change")
     return field(default=default, metadata={_KEY: declared}, kw_only=default is MISSING)
+
+
+def _from(minimum: int | None) -> dict[str, Any]:
+    """The words and the check of a range that has only a smallest number."""
+    if minimum is None:
+        return {}
+    return {"expected": f"at least {minimum}", "accept": lambda value: value >= minimum}
 
 
 def same_option(record: type[OptionRecord], name: str) -> Any:
@@ -91,17 +105,29 @@ def bracketed(words: Iterable[str]) -> str:
     return f"[{'|'.join(words)}]"
 
 
+def shortest(number: Any) -> Any:
+    """A number as it is usually typed: whole ones without a point. Anything else stays as it is.
+
+    >>> shortest(2.0), shortest(0.5), shortest("2.0")
+    (2, 0.5, '2.0')
+    """
+    whole = isinstance(number, float) and number.is_integer() and abs(number) < _LONG
+    return int(number) if whole else number
+
+
 class OptionRecord:
     """Checks every field against its declaration when a record is made."""
 
     def __post_init__(self) -> None:
-        """Refuse values that are not among the choices or not in range.
+        """Refuse values that are not among the choices or not in range, and keep numbers as Python's own.
 
         Raises:
             UsageError: naming the first such argument.
         """
         for one in declared_fields(type(self)):
-            one.require(getattr(self, one.name))
+            value = one.plain(getattr(self, one.name))
+            one.require(value)
+            object.__setattr__(self, one.name, value)  # the record is frozen for everybody else
 
     @classmethod
     def flat_fields(cls) -> tuple[OptionField, ...]:
@@ -164,6 +190,22 @@ class OptionField:
         """Whether the command line may give it several times."""
         return self.declared.repeatable if self.declared.read else self.several
 
+    def plain(self, value: Any) -> Any:
+        """``value`` with numbers of other libraries as Python's, and 4.0 as 4 where a whole number is meant."""
+        if self.several and isinstance(value, tuple | list):
+            return tuple(self._plain_number(one) for one in value)
+        return self._plain_number(value)
+
+    def _plain_number(self, value: Any) -> Any:
+        if self.item_type not in {int, float} or not _is_number(value):
+            return value
+        if isinstance(value, numbers.Integral):
+            return int(value)
+        if not _fits_float(value):
+            return value
+        number = float(value)
+        return int(number) if self.item_type is int and number.is_integer() else number
+
     def require(self, value: Any) -> None:
         """Refuse a value that the declaration does not allow."""
         if value is None and self.optional:
@@ -173,22 +215,29 @@ class OptionField:
         for one in value if self.several else (value,):
             self._require_type(one)
         if self.declared.accept is not None and not _accepts(self.declared.accept, value):
-            raise UsageError.of(self.name, self.declared.expected, value, self._remedy(None))
+            raise UsageError.of(self.name, self.declared.expected, shortest(value), self._remedy(None))
 
     def _require_type(self, value: Any) -> None:
         """Refuse what is none of the choices, or of another type."""
         if self.choices:
-            if not any(value is choice or value == choice for choice in self.choices):
+            if not any(isinstance(value, type(choice)) and value == choice for choice in self.choices):
                 expected = self.declared.expected or _listed(self.choices)
                 raise UsageError.of(self.name, expected, value, self._remedy(self.choices[0]))
             return
         kind, words = _TYPES.get(self.item_type, (object, ""))
-        if not isinstance(value, kind) or (isinstance(value, bool) and self.item_type in {int, float}):
-            raise UsageError.of(self.name, self.declared.expected or words, value, self._remedy(None))
+        number = _is_number(value)
+        meant = (number or self.item_type not in {int, float}) and (self.item_type is not float or _fits_float(value))
+        if isinstance(value, kind) and meant:
+            return
+        refused = UsageError.of if number or value is None else UsageError.of_type
+        expected = words if self.item_type is int else self.declared.expected or words
+        raise refused(self.name, expected, value, self._remedy(None))
 
     def _remedy(self, choice: str | None) -> str:
         if self.declared.example is not None:
             return self.declared.example
+        if choice is None and _is_number(self.default):
+            choice = str(shortest(self.default))
         return f"For example {choice}." if choice else f"Change {named(self.name)}."
 
     @property
@@ -211,11 +260,23 @@ def _declared(record: type) -> Iterator[Field[Any]]:
     return (one for one in fields(cast(Any, record)) if _KEY in one.metadata)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _accepts(accept: Callable[[Any], bool], value: Any) -> bool:
     try:
         return bool(accept(value))
     except TypeError:  # a value of another type, such as a text where a number belongs
         return False
+
+
+def _fits_float(value: Any) -> bool:
+    try:
+        float(value)
+    except OverflowError:  # a whole number beyond the range of floats
+        return False
+    return True
 
 
 def _listed(words: tuple[str, ...]) -> str:

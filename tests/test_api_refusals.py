@@ -71,7 +71,7 @@ def refusal(call: Callable[..., object], **arguments: Any) -> UsageError:
         ("search", (3, None, [], "newton")),
         ("iterations", ("1", 1.5, -1, True)),
         ("restarts", ("1", 1.5, None)),
-        ("search_nodes", (2.0, 3, None)),
+        ("search_nodes", (2.5, 3, None)),
         ("rtol", ("x", 1, None)),
         ("partition", (3, None, "x")),
         ("precision", (torch.float64, "float16", None)),
@@ -100,6 +100,16 @@ def test_every_function_refuses_what_is_no_network_and_no_batches(function: str)
     assert refusal(call, batches=3).argument == "batches"
     assert refusal(call, criterion=5).argument == "criterion"
     assert refusal(call, partition="x").argument == "partition"
+
+
+def test_the_invariance_test_is_of_the_papers_partition() -> None:
+    error = refusal(bnsharp_cli.rescale_test, partition="extended")
+    assert error.reason == "partition: expected paper, found 'extended'."
+
+
+def test_delta_lp_does_not_exist_for_an_infinite_power() -> None:
+    error = refusal(bnsharp_cli.measure, name="delta-lp", power=math.inf)
+    assert (error.argument, error.found) == ("power", math.inf)
 
 
 def test_precisions_of_inputs_and_weights_that_do_not_fit_are_said_in_a_line() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import bnsharp_cli
 
 ROOT = Path(bnsharp_cli.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
+PROGRAMS = sorted(path for folder in ("benchmarks", "tools") for path in (ROOT.parent / folder).rglob("*.py"))
 LEVELS = {
     "errors": 0,
     "option_records": 1,
@@ -41,6 +43,15 @@ LEVELS = {
 
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "PIL", "matplotlib", "rich", "torchvision", "timm", "transformers")
 """Libraries that cost more time than ``--help`` and completion may take."""
+
+ABOUT_NO_ARGUMENT = {
+    "cli.main": 1,  # stdout is closed
+    "cli.results": 1,  # stdout cannot be written to
+    "workflows.torchrun": 2,  # how many processes were started, and an environment variable
+}
+"""Modules with usage errors that no argument of Python is to blame for, and how many."""
+ONE_FOR_EACH = {"EXAMPLE"}
+"""Names that several modules define for the same purpose: each command has its example."""
 
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 35
@@ -83,6 +94,7 @@ def imported(tree: ast.AST) -> list[str]:
 
 def test_there_is_something_to_check() -> None:
     assert len(SOURCES) > 40
+    assert len(PROGRAMS) > 10
     outer = {name.partition(".")[0] for name in LEVELS}
     assert {package_of(module_of(path)) for path in SOURCES} - outer - {"__init__"} == {*LEVELS} - outer
     assert {module_of(path).partition(".")[0] for path in SOURCES} == {*outer, "__init__"}
@@ -108,7 +120,7 @@ def test_no_import_runs_in_a_circle() -> None:
             del waiting[module]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*SOURCES, *PROGRAMS], ids=lambda path: str(path.relative_to(ROOT.parent)))
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= LONGEST_FILE
@@ -119,6 +131,28 @@ def test_files_and_functions_are_short(path: Path) -> None:
             ]
             length = node.end_lineno - body[0].lineno + 1 if body else 0
             assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT.parent / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_files_of_tests_are_short(path: Path) -> None:
+    assert path.read_text().count("\n") <= LONGEST_FILE
+
+
+def defined(path: Path) -> set[str]:
+    """The public classes and constants of a module."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names.add(node.name)
+        for target in node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]:
+            if isinstance(target, ast.Name):
+                names.add(target.id)
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_no_public_class_or_constant_has_the_name_of_another() -> None:
+    count = Counter(name for path in SOURCES for name in defined(path))
+    assert {name for name, times in count.items() if times > 1} == ONE_FOR_EACH
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -155,3 +189,15 @@ def test_the_command_starts_without_heavy_libraries() -> None:
 def test_only_the_command_line_knows_its_parser(path: Path) -> None:
     if package_of(module_of(path)) != "cli":
         assert not any(name.partition(".")[0] == "typer" for name in imported(ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_usage_error_says_which_argument_it_is_about(path: Path) -> None:
+    silent = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("UsageError")
+        and not {keyword.arg for keyword in node.keywords} & {"argument", None}  # None stands for **fields
+    ]
+    assert len(silent) == ABOUT_NO_ARGUMENT.get(module_of(path), 0), f"lines {silent}"

@@ -1,6 +1,6 @@
 """The documents cannot drift: every command's help is in docs/cli.md, and quoted figures are those of their source.
 
-``python -m tests.test_docs`` writes the help of today into docs/cli.md.
+``python -m tests.test_docs`` writes the help of today into docs/cli.md, and docs/measures.md.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import pytest
 import bnsharp_cli
 from tests.cli.helpers import bnsharp
 from tests.documents import COMMANDS, ROOT, help_of
+from tests.registry_page import registry_page
 
 README = ROOT / "README.md"
 HELP = ROOT / "docs" / "cli.md"
+REGISTRIES = ROOT / "docs" / "measures.md"
 DECISIONS = ROOT / "docs" / "decisions"
 SECTION = re.compile(r"(<!-- help: ([\w-]+) -->\n```text\n)(.*?)(```\n)", re.DOTALL)
 
@@ -34,6 +36,12 @@ def test_the_help_in_the_documents_is_the_commands_own(command: str) -> None:
     written = {name: text for _, name, text, _ in SECTION.findall(HELP.read_text())}
     assert written[command] == help_of(command), "python -m tests.test_docs writes it anew"
     assert all(len(line) <= 80 for line in written[command].splitlines())
+
+
+def test_the_page_of_the_registries_is_what_they_say() -> None:
+    written = REGISTRIES.read_text()
+    assert written == registry_page(), "python -m tests.test_docs writes it anew"
+    assert all(len(line) <= 120 for line in written.splitlines())
 
 
 def test_every_environment_variable_is_documented() -> None:
@@ -164,7 +172,8 @@ def test_constraints_pin_every_dependency_and_no_location() -> None:
 
 
 def rewrite() -> None:
-    """Write the help of today into docs/cli.md."""
+    """Write the help of today into docs/cli.md, and docs/measures.md."""
+    REGISTRIES.write_text(registry_page())
     text = SECTION.sub(lambda match: match[1] + help_of(match[2]) + match[4], HELP.read_text())
     HELP.write_text(text)
 

@@ -150,7 +150,7 @@ def test_the_format_of_the_example_is_one_file_and_one_entry(
 ) -> None:
     module = as_module(monkeypatch, "bnsharp_cli.io.checkpoints.json_format", written("format in"))
     entry = eval(written("format entry"), vars(module) | {"CheckpointFormat": checkpoints.CheckpointFormat})
-    monkeypatch.setattr(checkpoints, "FORMATS", (entry, *checkpoints.FORMATS))
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_FORMATS", (entry, *checkpoints.CHECKPOINT_FORMATS))
     path = tmp_path / "model"
     path.write_text(json.dumps({"weights": {name: tensor.tolist() for name, tensor in model.state_dict().items()}}))
     loaded = checkpoints.load_checkpoint(path)

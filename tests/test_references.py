@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,8 +158,8 @@ def test_names_of_the_library_exist(document: Document) -> None:
         ("```python\nfrom bnsharp_cli.api import gone\n```", test_names_of_the_library_exist),
     ],
 )
-def test_what_does_not_exist_is_found(text: str, check: object, tmp_path: Path) -> None:
+def test_what_does_not_exist_is_found(text: str, check: Callable[[Document], None], tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(text)
     with pytest.raises(AssertionError):
-        check(Document(path))  # type: ignore[operator]
+        check(Document(path))

@@ -7,14 +7,16 @@ import os
 import sys
 from contextlib import redirect_stderr
 from contextvars import copy_context
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
 from bnsharp_cli.cli.signature import Command, with_options
-from bnsharp_cli.errors import LostProcessError, UsageError, described
+from bnsharp_cli.cli.streams import forgiving_stderr
+from bnsharp_cli.errors import LostProcessError, UsageError, described, shown
 from bnsharp_cli.workflows import torchrun
 
 COMMANDS: dict[Command, str] = {
@@ -28,7 +30,24 @@ COMMANDS: dict[Command, str] = {
 }
 """Every command, in the order of the help, with the last line of its own help."""
 
+
+class _Group(TyperGroup):
+    """The commands. Its own flags are False where typer leaves them None.
+
+    typer converts a None by pydantic, whose import takes longer than everything else in ``bnsharp measure --help``.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """See typer."""
+        parameters = super().get_params(ctx)
+        for one in parameters:
+            if getattr(one, "is_flag", False) and one.default is None:
+                one.default = False
+        return parameters
+
+
 app = typer.Typer(
+    cls=_Group,
     name="bnsharp",
     help="How sharp is the minimum a trained network sits in? A measure that rescaling cannot change.",
     no_args_is_help=True,
@@ -68,7 +87,8 @@ def main() -> None:
 
     os.environ.setdefault("OMP_WAIT_POLICY", _WAIT_POLICY)
     keep_freed_memory()
-    sys.stderr = sys.stderr or io.StringIO()
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = forgiving_stderr()
     with torchrun.first_one_speaks():
         code = copy_context().run(_run, debug="--debug" in sys.argv[1:])
         torchrun.wait_for_the_first()
@@ -82,27 +102,38 @@ def _run(debug: bool) -> int:
         with torchrun.together():
             return _exit_code()
     except KeyboardInterrupt:
-        results.fail("Interrupted.", "Nothing was half-written.")
+        results.say_failure("Interrupted.", "Nothing was half-written.")
         sys.exit(_INTERRUPTED)
     except LostProcessError as error:
-        with redirect_stderr(sys.__stderr__):
-            results.fail(error.marked_reason, error.marked_remedy)
+        with redirect_stderr(forgiving_stderr()):
+            results.fail(error)
             sys.stderr.flush()
         os._exit(error.exit_code)  # a regular exit may wait for the process that is gone
     except Exception as error:
         if debug:
             raise
         failure = described(error)
-        results.fail(failure.marked_reason, failure.marked_remedy)
+        results.fail(failure)
         return failure.exit_code
 
 
 def _exit_code() -> int:
     """Run the command that the arguments name, as typer does."""
     try:
-        app(prog_name="bnsharp")
+        code = app(prog_name="bnsharp", standalone_mode=False)
+    except typer.TyperException as refusal:
+        _show(refusal)
+        return refusal.exit_code
     except SystemExit as leaving:
-        if leaving.code == _INTERRUPTED:
-            raise KeyboardInterrupt from None
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    return 0
+        code = leaving.code
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _show(refusal: typer.TyperException) -> None:
+    """Print the lines of a refusal of typer's parser, without what an argument's own characters do to a terminal."""
+    lines = io.StringIO()
+    refusal.show(file=lines)  # type: ignore[attr-defined]  # every refusal of the parser has it
+    for line in lines.getvalue().removesuffix("\n").split("\n"):
+        typer.echo(shown(line), err=True)

@@ -42,7 +42,13 @@ def measure(
     """
     runs, several = selection.runs(measuring), sharding.shard is not None or len(checkpoint) > 1
     if several and picture.plot is not None:
-        raise UsageError(f"{named('plot')} draws one checkpoint.", f"Name one, without {named('shard')}.")
+        raise UsageError(
+            f"{named('plot')} draws one checkpoint.",
+            f"Name one, without {named('shard')}.",
+            argument="checkpoint",
+            expected="one checkpoint",
+            found=f"{len(checkpoint)} checkpoints" if sharding.shard is None else f"a share {sharding.shard}",
+        )
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
     results.require_writable(output.output, picture.plot)
     from bnsharp_cli.workflows.measuring import measure_checkpoint

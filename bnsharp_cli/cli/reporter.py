@@ -14,7 +14,7 @@ from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.workflows.reporter import Reporter, duration
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.live import Live
 
 _REGULAR_EPOCHS = 10
 _FIRST_STEPS = 5
@@ -35,7 +35,7 @@ class TerminalReporter(Reporter):
     def __init__(self, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._quiet, self._clock = quiet, clock
         self._live = not quiet and sys.stderr.isatty()
-        self._shown: Progress | None = None
+        self._shown: Live | None = None
         self._begun, self._last = clock(), 0.0
         self._epochs = self._epoch = self._first = self._steps = self._done = 0
 
@@ -52,8 +52,8 @@ class TerminalReporter(Reporter):
 
     def activity(self, text: str) -> None:
         """The line of progress."""
-        if self._live and text:
-            self._overwrite(text)
+        if text:
+            self._overwrite(for_the_command(text))
         else:
             self._clear()
 
@@ -74,7 +74,7 @@ class TerminalReporter(Reporter):
         now = self._clock()
         if self._done == _FIRST_STEPS and self._seconds_left() > _WORTH_SAYING:
             self.notice(f"about {duration(self._seconds_left())} to go, by the first {_FIRST_STEPS} steps")
-        if self._live and now - self._last >= _BETWEEN:
+        if now - self._last >= _BETWEEN:
             self._last = now
             where = f"epoch {self._epoch + 1}/{self._epochs}  step {done}/{self._steps}"
             self._overwrite(f"{where}  loss {loss:.4g}  {duration(self._seconds_left())} left")
@@ -98,12 +98,12 @@ class TerminalReporter(Reporter):
         typer.echo(text, err=True)
 
     def _overwrite(self, text: str) -> None:
+        if not self._live:
+            return
         if self._shown is None:
-            self._shown = _progress()
-            self._shown.add_task("")
+            self._shown = _vanishing_lines()
             self._shown.start()
-        (task,) = self._shown.task_ids
-        self._shown.update(task, description=text, refresh=True)
+        self._shown.update(text, refresh=True)
 
     def _clear(self) -> None:
         if self._shown is not None:
@@ -111,18 +111,21 @@ class TerminalReporter(Reporter):
             self._shown = None
 
 
-def _progress() -> Progress:
-    """One line of text that vanishes; rich is imported for terminals alone."""
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
+def _vanishing_lines() -> Live:
+    """Text that vanishes, folded where it is wider than the terminal; nothing on a terminal without a cursor to move.
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        console=Console(stderr=True),
+    rich is imported for terminals alone.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    return Live(
+        console=Console(stderr=True, markup=False, highlight=False, emoji=False),
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
+        vertical_overflow="visible",
     )
 
 

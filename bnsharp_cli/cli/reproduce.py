@@ -10,6 +10,7 @@ from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed, starting
 from bnsharp_cli.cli.spelling import as_option
+from bnsharp_cli.errors import shown
 from bnsharp_cli.training.paper_experiments import EXPERIMENTS
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Computing, Output
@@ -56,4 +57,4 @@ def _print(reproduction: Reproduction, as_json: bool) -> None:
         typer.echo(render(reproduction.document()))
         return
     print_reproduction(console(as_option), reproduction.rows, reproduction.notes())
-    typer.echo(f"wrote {reproduction.results} and {reproduction.picture}")
+    typer.echo(f"wrote {shown(reproduction.results)} and {shown(reproduction.picture)}")

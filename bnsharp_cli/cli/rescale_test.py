@@ -43,7 +43,7 @@ def rescale_test(
 
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
-    results.require_writable(output.output, files.plot, files.save_copies)
+    results.require_writable(output.output, files.plot, files.save_copies, "save_copies")
     from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:

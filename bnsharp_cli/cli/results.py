@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 import typer
 
 from bnsharp_cli.cli.spelling import for_the_command
-from bnsharp_cli.errors import LostProcessError, UsageError, described
+from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, shown
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Output
 
@@ -66,11 +66,24 @@ def on_stdout() -> Iterator[None]:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
-                raise UsageError(f"Cannot write to stdout: {error.strerror}.", "Check the free space.") from error
+                raise UsageError(
+                    f"Cannot write to stdout: {error.strerror}.",
+                    "Check the free space.",
+                    expected="a stream that can be written to",
+                    found=error.strerror,
+                ) from error
 
 
-def require_writable(output: Path | None, plot: Path | None = None, folder: Path | None = None) -> None:
+def require_writable(
+    output: Path | None, plot: Path | None = None, folder: Path | None = None, folder_argument: str = "output"
+) -> None:
     """Refuse, before any work, files and a folder that could not be written after it.
+
+    Args:
+        output: the file that the argument of this name names, if it does.
+        plot: the file that the argument of this name names, if it does.
+        folder: where several files are written, if they are.
+        folder_argument: that names the folder.
 
     Raises:
         UsageError: what cannot be written, and why.
@@ -83,11 +96,11 @@ def require_writable(output: Path | None, plot: Path | None = None, folder: Path
         return
     from bnsharp_cli.io.files import atomic_writing
 
-    for path in (output, plot):
+    for path, argument in ((output, "output"), (plot, "plot")):
         if path is not None:
-            atomic_writing.require_writable(path)
+            atomic_writing.require_writable(path, argument)
     if folder is not None:
-        atomic_writing.require_writable_folder(folder)
+        atomic_writing.require_writable_folder(folder, folder_argument)
 
 
 def deliver(finding: Finding, output: Output) -> None:
@@ -116,7 +129,7 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], Finding]
             raise
         except Exception as error:
             failure = described(error)
-            fail(f"{checkpoint}: {failure.marked_reason.removeprefix(f'{checkpoint}: ')}", failure.marked_remedy)
+            fail(failure, checkpoint)
             worst = max(worst, failure.exit_code)
             continue
         line = render_line(finding.document)
@@ -126,8 +139,20 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], Finding]
     return worst
 
 
-def fail(reason: str, remedy: str) -> None:
-    """One line of reason and one of remedy on stderr."""
+def fail(failure: BnsharpError, checkpoint: Path | None = None) -> None:
+    """One line of reason and one of remedy on stderr.
+
+    Args:
+        failure: what is said.
+        checkpoint: of several, the one that failed, which then stands in front.
+    """
+    about = dict.fromkeys(path for path in (checkpoint, failure.path) if path is not None)
+    reason = "".join(f"{shown(path)}: " for path in about) + failure.marked_reason
+    say_failure(reason, failure.marked_remedy)
+
+
+def say_failure(reason: str, remedy: str) -> None:
+    """Two sentences on stderr, a line each."""
     from bnsharp_cli.io.files.printable_text import one_line
 
     typer.echo(f"bnsharp: {one_line(for_the_command(reason), _LONGEST)}", err=True)

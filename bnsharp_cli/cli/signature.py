@@ -46,7 +46,7 @@ def with_options(command: Command) -> Command:
     for record in records.values():
         for one in record.options:
             flags.setdefault(one.name, f"--{one.flag}")
-            options.setdefault(_key(one), _parameter(_key(one), _annotation(one), record.shown_default(one)))
+            options.setdefault(_key(one), record.parameter(one))
     for parameter in options.values():
         _spell_help(parameter, flags)
 
@@ -83,12 +83,14 @@ class _CommandRecord:
         values = {one.name: _value(one, given[_key(one)], self._default(one)) for one in self.options}
         return self.record.from_flat(**{**values, **self.fixed})
 
-    def shown_default(self, one: OptionField) -> Any:
-        """The default as typer gets it and shows it."""
+    def parameter(self, one: OptionField) -> inspect.Parameter:
+        """What typer sees of an option."""
         default = self._default(one)
         if default in (MISSING, None, ()) or one.repeatable:
-            return None
-        return str(default) if one.declared.read else default
+            default = None
+        elif one.declared.read:
+            default = str(default)
+        return _parameter(_key(one), _annotation(one, default), default)
 
     def _default(self, one: OptionField) -> Any:
         return self.defaults.get(one.name, one.default)
@@ -116,12 +118,10 @@ def _key(one: OptionField) -> str:
     return f"{name}_" if keyword.iskeyword(name) else name
 
 
-def _annotation(one: OptionField) -> Any:
+def _annotation(one: OptionField, default: Any) -> Any:
     declared = one.declared
     names = [f"--{one.flag}", *([f"-{declared.short}"] if declared.short else [])]
-    stated = "  [required]" if one.required else ""
-    if declared.shown_default:
-        stated = f"  [default: {declared.shown_default}]"
+    stated = _stated(one, default)
     shown = typer.Option(
         *names,
         help=declared.help + stated,
@@ -131,6 +131,19 @@ def _annotation(one: OptionField) -> Any:
         readable=False,  # typer does not look into files; what opens them says why it cannot
     )
     return Annotated[_typed(one), shown]
+
+
+def _stated(one: OptionField, default: Any) -> str:
+    """What the help says of an option's default and range; empty where typer says it."""
+    if one.required:
+        return "  [required]"
+    if one.declared.shown_default:
+        default = one.declared.shown_default
+    elif one.declared.minimum is None:
+        return ""
+    parts = [f"default: {default}"] if default is not None else []
+    parts += [f"x>={one.declared.minimum}"] if one.declared.minimum is not None else []
+    return f"  [{'; '.join(parts)}]"
 
 
 def _spell_help(parameter: inspect.Parameter, flags: Mapping[str, str]) -> None:
@@ -177,5 +190,6 @@ def _value(one: OptionField, given: Any, default: Any) -> Any:
 
 def _missing(one: OptionField) -> UsageError:
     expected = one.declared.expected
-    reason = f"{named(one.name)} is missing" + (f": expected {expected}." if expected else ".")
+    what = one.declared.missing or (f"expected {expected}" if expected else "")
+    reason = f"{named(one.name)} is missing" + (f": {what}." if what else ".")
     return UsageError(reason, one.declared.example or _WITHOUT_EXAMPLE, argument=one.name, expected=expected or None)

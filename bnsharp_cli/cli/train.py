@@ -8,6 +8,7 @@ import typer
 
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
+from bnsharp_cli.errors import shown
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Computing, Messages
@@ -46,8 +47,8 @@ def _print(trained: TrainedNetwork) -> None:
         typer.echo(_line(name, part))
     best, files = trained.best, trained.files
     if best is not None and torchrun.is_first():
-        typer.echo(f"{_line('best', best.figures)}  in epoch {best.epoch}: {files.best.name}")
-        typer.echo(f"wrote {files.output} ({files.output.stat().st_size / 1000:.0f} kB)")
+        typer.echo(f"{_line('best', best.figures)}  in epoch {best.epoch}: {shown(files.best.name)}")
+        typer.echo(f"wrote {shown(files.output)} ({files.output.stat().st_size / 1000:.0f} kB)")
 
 
 def _line(name: str, figures: LossAndAccuracy) -> str:

@@ -76,8 +76,8 @@ def ascend_on_sphere(
         value, gradient = evaluate(add_scaled(theta, displacement, 1.0))
         direction = scaled(gradient, math.copysign(1.0, value - loss))
         steepness = norm(gradient)
-        steep = 0 < steepness < math.inf
-        gap = 1 - inner(direction, displacement) / (radius * steepness) if steep else 0.0
+        steep, steepest = 0 < steepness < math.inf, radius * steepness
+        gap = 1 - inner(direction, displacement) / steepest if steep and steepest else 0.0
         best = best.seen(value - loss, displacement, gap)
         history.append(best.value)
         latest = abs(value - loss)

@@ -72,7 +72,7 @@ class Losses:
 
     def mean(self, curve: FloatArray, power: float) -> float:
         """The p-mean of a curve through the losses on the fine grid; for p = ∞ the losses themselves count too."""
-        value = norm(curve, power)
+        value = curve_norm(curve, power)
         return max(value, *map(abs, self.at(self.fractions))) if math.isinf(power) else value
 
     def nodes(self) -> tuple[tuple[float, float], ...]:
@@ -100,7 +100,7 @@ class Polynomial:
     def estimate(self) -> Estimate:
         """The estimate after one more pair of losses."""
         coarse, self._curve = self._curve, self._through(self._losses.fractions)
-        self._before, self._changed = self._changed, _CAUTION * norm(self._curve - coarse, self._power)
+        self._before, self._changed = self._changed, _CAUTION * curve_norm(self._curve - coarse, self._power)
         value, memory = self._losses.mean(self._curve, self._power), max(_BEFORE, 2 - self._power)
         return Estimate(value, max(self._changed, memory * self._before) + _SUMMATION * value)
 
@@ -135,7 +135,7 @@ class Piecewise:
         doubt = max(_LEFT_OUT, 2 - self._power) * np.max(np.abs(np.array(without) - curve), axis=0)
         self._size, self._highest = np.abs(curve), np.abs(curve) + doubt
         lowest, middle, highest = (
-            norm(each, self._power) for each in (np.maximum(self._size - doubt, 0), self._size, self._highest)
+            curve_norm(each, self._power) for each in (np.maximum(self._size - doubt, 0), self._size, self._highest)
         )
         value = self._losses.mean(self._through(values, _GRID), self._power)
         return Estimate(value, max(highest - middle, middle - lowest) + _SUMMATION * value)
@@ -154,7 +154,7 @@ class Piecewise:
         return curve
 
 
-def norm(curve: FloatArray, power: float) -> float:
+def curve_norm(curve: FloatArray, power: float) -> float:
     """(∫_{−1}^{1} |curve|^p ds)^{1/p} by the midpoint rule; the largest for p = ∞."""
     sizes = np.abs(curve)
     largest = float(sizes.max())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,8 +15,15 @@ from torch.nn import functional
 
 from bnsharp_cli.api import measure
 from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, Partition, UnseededKeywords
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
+
+
+class _Keywords(UnseededKeywords, total=False):
+    """The options of ``measure``; the seed is that of reading the batches here."""
+
+    partition: Partition
 
 
 class BNSharpnessCallback(Callback):
@@ -55,9 +62,9 @@ class BNSharpnessCallback(Callback):
         network: str = "",
         every_n_epochs: int = 1,
         limit_batches: int | None = 8,
-        bn: str = "batch",
+        bn: BatchNormPolicy = "batch",
         seed: int = 0,
-        **options: Any,
+        **options: Unpack[_Keywords],
     ) -> None:
         super().__init__()
         for argument, count in (("every_n_epochs", every_n_epochs), ("limit_batches", limit_batches)):
@@ -76,7 +83,8 @@ class BNSharpnessCallback(Callback):
         self._every = every_n_epochs
         self._limit = limit_batches
         self._seed = seed
-        self._options = {"bn": bn, **options}
+        self._bn: BatchNormPolicy = bn
+        self._options = options
         self._batches: list[Any] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,7 +105,7 @@ class BNSharpnessCallback(Callback):
         network = self._measured_network(pl_module)
         with isolate_rng():
             try:
-                measured = measure(network, self._batches, self._criterion, **self._options)
+                measured = measure(network, self._batches, self._criterion, bn=self._bn, **self._options)
             except NotMeasurableError as error:
                 rank_zero_warn(f"bn_sharpness was not measured: {error}")
                 return

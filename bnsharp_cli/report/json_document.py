@@ -1,4 +1,8 @@
-"""JSON documents of schema ``bnsharp/1``: finite numbers, plain containers, a key is only ever added."""
+"""JSON documents of schema ``bnsharp/1``: finite numbers, plain containers, a key is only ever added.
+
+Characters of names that cannot be printed are written as JSON's own escapes. So every document is text that any file
+can hold and that does nothing to a terminal, and whoever reads it gets the names as they are.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ def render(document: Mapping[str, Any]) -> str:
       "status": "sampled"
     }
     """
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return _written(document, indent=2)
 
 
 def render_line(document: Mapping[str, Any]) -> str:
     """The document as one line, for files that hold several."""
-    return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False) + "\n"
+    return _written(document)
 
 
 def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
@@ -47,6 +51,16 @@ def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
             for tensor in blocks.tensors
         ],
     }
+
+
+def _written(document: Mapping[str, Any], indent: int | None = None) -> str:
+    text = json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return "\n".join(map(_escaped, text.split("\n"))) + "\n"
+
+
+def _escaped(line: str) -> str:
+    """A line of JSON with escapes for what cannot be printed, which is found inside strings alone."""
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in line)
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, shown
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 
@@ -93,10 +93,10 @@ def plot_segments(
 
 
 def new_axes(title: str) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes in the style of all pictures."""
+    """A figure with one pair of axes in the style of all pictures; the title may be a file's name."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", color=_INK)
+    axes.set_title(shown(title), loc="left", color=_INK, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     return figure, axes
@@ -111,4 +111,4 @@ def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     kind = path.suffix.lower().removeprefix(".")
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    write_atomically(path, lambda stream: figure.savefig(stream, format=kind, metadata=metadata))
+    write_atomically(path, lambda stream: figure.savefig(stream, format=kind, metadata=metadata), "plot")

@@ -119,7 +119,7 @@ class DisplacedParameters:
         return taken
 
     def give_gradient(self, gradient: Mapping[str, Tensor]) -> None:
-        """Put ``gradient`` into ``.grad``, except where there was none on entering: nothing is to move those."""
+        """Put ``gradient`` into ``.grad``, except where there was none on entering: those parameters must not move."""
         for name, parameter in self.parameters.items():
             parameter.grad = None if name in self._unused else gradient[name]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters
 from bnsharp_cli.training.registry import EntropySgdOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule, chosen_options
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, TrainingRule, chosen_options
 
 _SEEDS = 2**31
 
@@ -30,7 +30,7 @@ class EntropySgd(TrainingRule):
     Args:
         module: the network to train.
         lr: the size of the outer step.
-        options: of the inner steps.
+        options: the options of the inner steps.
         **of_sgd: momentum, nesterov and clip_gradient of the outer step, weight_decay of the inner ones.
 
     Raises:
@@ -48,7 +48,12 @@ class EntropySgd(TrainingRule):
     refreshes_statistics = True
 
     def __init__(
-        self, module: nn.Module, lr: float = REQUIRED, *, options: EntropySgdOptions | None = None, **of_sgd: Any
+        self,
+        module: nn.Module,
+        lr: float = REQUIRED,
+        *,
+        options: EntropySgdOptions | None = None,
+        **of_sgd: Unpack[SgdKeywords],
     ) -> None:
         super().__init__(module, lr, **of_sgd)
         self.options = chosen_options(options, EntropySgdOptions)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.surface.accuracy import count_correct
+from bnsharp_cli.measurement.surface.foreign_errors import accepting
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
 from bnsharp_cli.training.examples import Examples, evaluation_parts
@@ -39,6 +40,26 @@ class LossAndAccuracy:
         return self.accuracy or 0.0, -self.loss
 
 
+def outputs_of_batch(module: nn.Module, inputs: Tensor) -> Any:
+    """What the network answers to a batch.
+
+    Raises:
+        NotMeasurableError: it failed, with its own reason.
+    """
+    with accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", "Mend the network."):
+        return module(inputs)
+
+
+def compared(criterion: LossFunction, outputs: Any, targets: Tensor) -> Tensor:
+    """The loss of a batch from its outputs.
+
+    Raises:
+        NotMeasurableError: the criterion failed, with its own reason.
+    """
+    with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", "Mend the criterion."):
+        return criterion(outputs, targets)
+
+
 def evaluate(
     module: nn.Module,
     examples: Examples,
@@ -54,10 +75,10 @@ def evaluate(
         examples: the split.
         criterion: mean loss of a batch from outputs, which it gets in float64, and targets.
         device: where the module is; None for the CPU.
-        processes: that share the batches.
+        processes: the processes that share the batches.
 
     Raises:
-        NotMeasurableError: the loss is not finite.
+        NotMeasurableError: the loss is not finite, or the network or the criterion failed.
 
     >>> from bnsharp_cli.training.examples import ExamplesInMemory
     >>> network = nn.Linear(2, 2)
@@ -72,9 +93,9 @@ def evaluate(
     with torch.no_grad():
         for batch in examples.batches(processes.own(parts)):
             inputs, targets = (tensor.to(device) for tensor in batch)
-            outputs = map_tensors(as_float64, module(inputs))
+            outputs = map_tensors(as_float64, outputs_of_batch(module, inputs))
             hits, labelled = count_correct(outputs, targets)
-            own.append((float(criterion(outputs, targets)) * len(targets), int(hits), int(labelled)))
+            own.append((float(compared(criterion, outputs, targets)) * len(targets), int(hits), int(labelled)))
     every = processes.in_order(torch.tensor(own, dtype=torch.float64).reshape(-1, 3).T, len(parts))
     loss, right, counted = (math.fsum(row) for row in every.tolist())
     if not math.isfinite(loss):

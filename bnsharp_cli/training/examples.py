@@ -67,8 +67,8 @@ class StreamedExamples:
         read: from the numbers of some examples to their batch.
         length: how many examples there are.
         shape: see :class:`Examples`.
-        ahead: read the next batch while the present one is used; not where reading draws random numbers, which would
-            then depend on timing.
+        ahead: whether the next batch is read while the present one is used. It must be False where reading draws random
+            numbers, which would then depend on timing.
     """
 
     read: Callable[[Tensor], Batch]

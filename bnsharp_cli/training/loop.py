@@ -15,10 +15,11 @@ from torch.nn import functional
 from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting, require_graph
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import map_tensors
 from bnsharp_cli.training.augmentation import Augmentation
-from bnsharp_cli.training.evaluation import LossFunction
+from bnsharp_cli.training.evaluation import LossFunction, compared, outputs_of_batch
 from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.mixed_precision import choose_precision
 from bnsharp_cli.training.options import TrainingOptions
@@ -54,7 +55,7 @@ class Training:
         black: the value of a black pixel after normalisation, (1, C, 1, 1), for crops; None for 0.
         blocks: finds the scale-invariant rows, for rules that need them.
         device: where to compute; None for the CPU.
-        processes: that share each batch.
+        processes: the processes that share each batch.
 
     Attributes:
         rule: the training rule.
@@ -116,7 +117,7 @@ class Training:
             The mean loss of its steps.
 
         Raises:
-            NotMeasurableError: a loss or a weight became NaN or infinite.
+            NotMeasurableError: a loss or a weight became NaN or infinite, or the network or the criterion failed.
         """
         for group in self.rule.param_groups:
             group["lr"] = self.learning_rate
@@ -155,7 +156,8 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run with the same options was.
 
-        A state that does not fit raises what torch or Python raise of it: whoever reads a file answers for it.
+        A state that does not fit raises whatever torch or Python raise. Whoever reads it from a file reports that as an
+        error of ours.
         """
         self.module.load_state_dict(state["state_dict"])
         self.rule.load_state_dict(state["rule"])
@@ -195,17 +197,20 @@ class Training:
 
         def closure() -> Tensor:
             with self._precision.autocast():
-                return self._criterion(self.module(inputs), targets)
+                return compared(self._criterion, outputs_of_batch(self.module, inputs), targets)
 
         return closure
 
     def _differentiate(self, closure: LossClosure, weight: GradientWeight | None = None) -> Tensor:
         """Compute a gradient; see :attr:`~bnsharp_cli.training.rules.TrainingRule.differentiate`."""
-        loss = require_loss(closure())
+        answer = closure()
+        require_graph(answer)
+        loss = require_loss(answer)
         mean = loss.detach().clone()
         self._average({"loss": mean})
         weighted = loss if weight is None else weight(float(mean)) * loss
-        self._precision.backward(weighted, lambda: self._average(self._gradients()))
+        with accepting("The network cannot be differentiated", NO_GRADIENT):
+            self._precision.backward(weighted, lambda: self._average(self._gradients()))
         self.gradients += 1
         return mean
 
@@ -221,10 +226,11 @@ class Training:
             tensor.copy_(total / self._processes.count)
 
     def _refresh_statistics(self) -> None:
-        """Compute the running statistics again where those that the rule leaves are of earlier parameters."""
+        """Compute the running statistics again where the rule leaves those of earlier parameters."""
         if self.rule.refreshes_statistics:
             batches = self._examples.batches(self._whole_batches(torch.arange(len(self._examples))))
-            torch.optim.swa_utils.update_bn(batches, self.module, self.device)
+            with accepting("The running statistics cannot be computed again", "Mend the network."):
+                torch.optim.swa_utils.update_bn(batches, self.module, self.device)
 
     def _share_first(self, tensors: Mapping[str, Tensor]) -> None:
         """Replace the tensors by those of the first process."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import NotMeasurableError, named
 
-FORMATS: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AMP_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _TRIES = 64
 """Halvings of the scale; the first scale is 2¹⁶, and after forty nothing is left of it."""
 
@@ -42,20 +42,20 @@ class FullPrecision:
 
 
 class MixedPrecision(FullPrecision):
-    """Gradients in bfloat16, or in float16 with a scaled loss, wherever torch's autocast takes it to be safe.
+    """Gradients in bfloat16, or in float16 with a scaled loss, wherever torch's autocast considers it safe.
 
     The parameters keep their precision. A gradient that overflows in float16 is computed again from the same forward
     pass with half the scale: so a rule gets true gradients only, however many it takes in a step, no step is skipped,
     and running statistics are updated once.
 
     Args:
-        name: in ``FORMATS``.
-        optimizer: of the parameters.
+        name: in ``AMP_DTYPES``.
+        optimizer: the optimiser of the parameters.
         device: where the parameters are.
     """
 
     def __init__(self, name: str, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-        self._dtype = FORMATS[name]
+        self._dtype = AMP_DTYPES[name]
         self._optimizer = optimizer
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
@@ -77,7 +77,7 @@ class MixedPrecision(FullPrecision):
         earlier = [parameter.grad for parameter in parameters]
         for _ in range(_TRIES):
             self._optimizer.zero_grad()
-            self._scaler.scale(loss).backward(retain_graph=True)  # type: ignore[no-untyped-call]  # as above
+            self._scaler.scale(loss).backward(retain_graph=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
             average()
             scale = self._scaler.get_scale()
             self._scaler.unscale_(self._optimizer)
@@ -114,8 +114,8 @@ def choose_precision(name: str | None, optimizer: torch.optim.Optimizer, device:
     """The precision of gradients.
 
     Args:
-        name: in ``FORMATS``; None for that of the parameters.
-        optimizer: of the parameters.
+        name: in ``AMP_DTYPES``; None for that of the parameters.
+        optimizer: the optimiser of the parameters.
         device: where the parameters are.
     """
     return FullPrecision() if name is None else MixedPrecision(name, optimizer, device)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.measurement.measures.options import SEED_BITS
-from bnsharp_cli.option_records import OptionField, bracketed, declared_fields, option
-from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, RangedRecord
+from bnsharp_cli.measurement.measures.options import seed_option
+from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option, shortest
+from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE
 from bnsharp_cli.training.registry import TRAINING_RULES, RuleOptions, registered_rule
 
 _NAMES = tuple(TRAINING_RULES)
@@ -23,24 +23,24 @@ def _read_names(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class TrainingOptions(RangedRecord):
+class TrainingOptions(OptionRecord):
     """How a network is trained.
 
     Attributes:
         rule: a name in ``TRAINING_RULES``.
         epochs: passes over the training data, at least 1.
         batch_size: samples in a batch, over all processes; an incomplete last batch of an epoch is left out.
-        learning_rate: of the first epoch.
+        learning_rate: the learning rate of the first epoch.
         momentum: in [0, 1).
         nesterov: Nesterov's momentum, which needs a momentum above 0.
         weight_decay: factor of the L2 penalty.
-        clip_gradient: the longest gradient that is not shortened; None for any.
-        schedule: of the learning rate over the epochs.
+        clip_gradient: longer gradients are shortened to this norm; None shortens none.
+        schedule: how the learning rate changes over the epochs.
         milestones: epochs (from 0) at whose start the learning rate is multiplied by ``decay``; for ``step``.
         decay: factor at each milestone, in (0, 1].
         augment: what is done to every batch of images.
         amp: mixed precision, which needs CUDA; None for full precision.
-        seed: of the initial weights, of the batches and of everything else that is random.
+        seed: the seed of the initial weights, of the batches and of everything else that is random.
         rule_options: those of the rule alone; None for its defaults.
 
     Raises:
@@ -48,7 +48,7 @@ class TrainingOptions(RangedRecord):
 
     >>> TrainingOptions(epochs=0)
     Traceback (most recent call last):
-    bnsharp_cli.errors.UsageError: epochs: 0 is out of range. Give a whole number from 1 on.
+    bnsharp_cli.errors.UsageError: epochs: expected at least 1, found 0. For example 20.
     """
 
     rule: str = option(
@@ -63,14 +63,12 @@ class TrainingOptions(RangedRecord):
     epochs: int = option(
         20,
         "Passes over the training data.",
-        expected="a whole number from 1 on",
-        accept=lambda epochs: epochs >= 1,
+        minimum=1,
     )
     batch_size: int = option(
         128,
         "Samples in a batch, over all processes.",
-        expected="a whole number from 2 on",
-        accept=lambda samples: samples >= 2,
+        minimum=2,
     )
     learning_rate: float = option(0.1, "Learning rate of the first epoch.", **POSITIVE)
     momentum: float = option(
@@ -91,6 +89,7 @@ class TrainingOptions(RangedRecord):
         flag="milestone",
         expected="epochs, counted from 0",
         accept=lambda epochs: all(epoch >= 0 for epoch in epochs),
+        example="For example 10.",
     )
     decay: float = option(
         0.1,
@@ -102,28 +101,22 @@ class TrainingOptions(RangedRecord):
         None,
         "Shorten gradients that are longer than this.",
         metavar="NORM",
+        example="For example 1.",
         **LENGTH,
     )
     augment: tuple[Literal["crop", "flip"], ...] = option(
         (),
         "Random crop, flip, or crop,flip of every batch of images.",
-        metavar="NAMES",
+        metavar=bracketed(("crop", "flip", "crop,flip")),
         expected="one of crop, flip",
         read=_read_names,
     )
     amp: Literal["bf16", "fp16"] | None = option(
         None,
         "Mixed precision on CUDA: bf16 or fp16.",
-        metavar="FORMAT",
         expected="one of bf16, fp16",
     )
-    seed: int = option(
-        0,
-        "Seed of the initial weights and the batches.",
-        expected=f"a number of at most {SEED_BITS} bits",
-        accept=lambda seed: int(seed).bit_length() <= SEED_BITS,
-        example="For example 0.",
-    )
+    seed: int = seed_option("Seed of the initial weights and the batches.")
     rule_options: RuleOptions | None = None
 
     def __post_init__(self) -> None:
@@ -134,12 +127,8 @@ class TrainingOptions(RangedRecord):
         """
         super().__post_init__()
         if self.nesterov and not self.momentum:
-            raise UsageError(
-                f"{named('nesterov')}: True is out of range.",
-                f"Give a {named('momentum')} above 0.",
-                argument="nesterov",
-                expected="a momentum above 0",
-                found=True,
+            raise UsageError.of(
+                "nesterov", f"a {named('momentum')} above 0", shortest(self.momentum), "For example 0.9."
             )
         if self.milestones and self.schedule != "step":
             raise UsageError(
@@ -200,7 +189,7 @@ def _of_rules(one: OptionField, rules: list[str]) -> OptionField:
     declared = replace(
         one.declared,
         help=f"{', '.join(rules)}: {one.declared.help}.",
-        shown_default=one.declared.shown_default or str(one.default),
+        shown_default=one.declared.shown_default or str(shortest(one.default)),
     )
     return OptionField(one.name, one.annotation | None, None, declared)
 

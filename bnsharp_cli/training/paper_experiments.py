@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
 
@@ -27,7 +27,7 @@ class Cell:
         name: the paper's, such as ``SGDS-5-5e-4``: K₁ = 5 and weight decay 5e-4.
         data: ``cifar10`` or ``cifar100``.
         arch: the network.
-        options: of the training, except the seed.
+        options: the options of the training, except the seed.
         published: the paper's test accuracy in percent.
     """
 
@@ -46,7 +46,7 @@ class ExperimentBudget:
     Attributes:
         epochs: instead of 200; the learning rate decays at the same shares of them.
         samples: how many of the training split are used; None for all.
-        batch: the largest batch; None for any.
+        batch: the largest batch size; None for no limit.
         langevin_steps: of Entropy-SGD, instead of 20.
         arch: instead of the cell's network; None for the cell's.
         data: instead of the cell's data; None for the cell's.
@@ -129,11 +129,11 @@ def cells(experiment: str, budget: str) -> list[Cell]:
     return [cell for number, cell in enumerate(found) if not any(_same(cell, earlier) for earlier in found[:number])]
 
 
-def _require_known(argument: str, shown: str, found: str, known: Collection[str]) -> None:
-    """Refuse a name that is not among ``known``; ``shown`` names the argument in the sentence, marked if it is one."""
+def _require_known(argument: str, words: str, found: str, known: Collection[str]) -> None:
+    """Refuse a name that is not among ``known``; ``words`` name the argument in the sentence, marked if it is one."""
     if found not in known:
         expected = f"one of {', '.join(known)}"
-        reason = f"{shown}: expected {expected}, found '{found}'."
+        reason = f"{words}: expected {expected}, found '{shown(found)}'."
         raise UsageError(reason, f"For example {next(iter(known))}.", argument=argument, expected=expected, found=found)
 
 

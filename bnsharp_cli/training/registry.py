@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, option
-from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, RangedRecord, require_range
+from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, require_number, require_whole
 
 if TYPE_CHECKING:
     from bnsharp_cli.training.rules import TrainingRule
@@ -86,12 +86,10 @@ class SgdsOptions(RuleOptions):
         "corrected",
         "gradient of the regulariser: corrected (Eq. 15 with its sign put right), printed (Eq. 15), "
         "exact (of the integral) or exact-total (with v moving with the weights)",
-        metavar="FORM",
     )
     regulariser_batches: Literal["same", "independent"] = option(
         "same",
         "batches of the two gradients of Eq. (15): same, or independent as in the paper",
-        metavar="WHICH",
         expected="one of same, independent",
     )
     nodes: int = 8
@@ -103,8 +101,7 @@ class SgdsOptions(RuleOptions):
             UsageError: naming the argument.
         """
         super().__post_init__()
-        if self.nodes < 2:
-            raise UsageError.of("nodes", "2 or more", self.nodes, "For example 8.")
+        require_whole("nodes", self.nodes, 2)
         if self.regulariser_batches == "independent" and self.exact:
             raise UsageError(
                 f"The form {self.regulariser_gradient} compares losses on one batch.",
@@ -126,7 +123,7 @@ class SgdsOptions(RuleOptions):
 
 
 @dataclass(frozen=True)
-class EntropySgdOptions(RangedRecord, RuleOptions):
+class EntropySgdOptions(RuleOptions):
     """The inner steps of :class:`~bnsharp_cli.training.entropy_sgd.EntropySgd`.
 
     Attributes:
@@ -145,8 +142,7 @@ class EntropySgdOptions(RangedRecord, RuleOptions):
     langevin_steps: int = option(
         20,
         "inner steps L, each with a batch of its own",
-        expected="a whole number from 1 on",
-        accept=lambda steps: steps >= 1,
+        minimum=1,
     )
     scope: float = option(0.03, "γ of the first step", **FROM_ZERO)
     scoping: float = option(0.0, "growth of γ at each step", **FROM_ZERO)
@@ -162,9 +158,10 @@ class EntropySgdOptions(RangedRecord, RuleOptions):
             UsageError: naming the argument.
         """
         super().__post_init__()
-        require_range("langevin_noise", self.langevin_noise, **FROM_ZERO)
-        require_range("langevin_lr", self.langevin_lr, **POSITIVE)
-        require_range("langevin_averaging", self.langevin_averaging, **FRACTION)
+        require_number("langevin_noise", self.langevin_noise, **FROM_ZERO)
+        require_number("langevin_lr", self.langevin_lr, **POSITIVE)
+        require_number("langevin_averaging", self.langevin_averaging, **FRACTION)
+        require_whole("langevin_seed", self.langevin_seed)
 
     @property
     def gradients_per_step(self) -> int:

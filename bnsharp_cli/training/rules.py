@@ -11,7 +11,7 @@ gradients to zero and calls backward itself, as often as it needs and at other p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Never, Self, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,15 @@ Differentiate = Callable[[LossClosure, GradientWeight | None], Tensor]
 """Adds the gradient of a closure's loss, times its weight, to ``.grad`` and returns the loss without its graph."""
 
 
+class SgdKeywords(TypedDict, total=False):
+    """What every rule passes on to :class:`TrainingRule`, for type checkers."""
+
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    clip_gradient: float | None
+
+
 class TrainingRule(torch.optim.SGD):
     """One step: gradients, what the rule makes of them, and the step of ``torch.optim.SGD``.
 
@@ -49,7 +58,7 @@ class TrainingRule(torch.optim.SGD):
         momentum: in [0, 1).
         weight_decay: the factor of the parameters that is added to the gradient, from 0 on.
         nesterov: use Nesterov's momentum, which needs a momentum above 0.
-        clip_gradient: the longest gradient, without weight decay, that is not shortened; None for any.
+        clip_gradient: longer gradients, without weight decay, are shortened to this norm; None shortens none.
 
     Attributes:
         differentiate: how the rule computes a gradient; a loop may put another way here, such as mixed precision.
@@ -74,9 +83,9 @@ class TrainingRule(torch.optim.SGD):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         clip_gradient: float | None = None,
-        **unknown: Any,
+        **unknown: Never,
     ) -> None:
-        for name, found in unknown.items():
+        for name, found in dict[str, object](unknown).items():
             raise UsageError.of(name, f"no argument of {type(self).__name__}", found, f"Leave {named(name)} out.")
         parameters = _parameters_of(module)
         require_number("lr", _number_in(lr), **FROM_ZERO)
@@ -169,13 +178,13 @@ class TrainingRule(torch.optim.SGD):
         return self.differentiate(closure, None)
 
     def _descend(self) -> None:
-        """Take the step of ``torch.optim.SGD`` along what is in ``.grad``."""
+        """Take the step of ``torch.optim.SGD`` along ``.grad``."""
         if self.clip_gradient is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_gradient)
         super().step()
 
     def _guarded(self, closure: LossClosure) -> LossClosure:
-        """The closure, which is refused where it changes ``.grad``: sums of gradients would be wrong without a word."""
+        """The closure, refused if it changes ``.grad``: sums of gradients would be silently wrong."""
 
         def guarded() -> Tensor:
             before = self._gradients()
@@ -225,7 +234,8 @@ def differentiate(closure: LossClosure, weight: GradientWeight | None = None) ->
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(known)
         known /= torch.distributed.get_world_size()
-    (loss if weight is None else weight(float(known)) * loss).backward()  # type: ignore[no-untyped-call]
+    weighted = loss if weight is None else weight(float(known)) * loss
+    weighted.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return known
 
 

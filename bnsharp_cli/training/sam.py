@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState
 from bnsharp_cli.training.ranges import FROM_ZERO, require_number
 from bnsharp_cli.training.registry import SamOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, TrainingRule
 
 
 class Sam(TrainingRule):
@@ -40,7 +40,9 @@ class Sam(TrainingRule):
     authors_rho: ClassVar[float] = 0.05
     """ρ where none is given."""
 
-    def __init__(self, module: nn.Module, lr: float = REQUIRED, *, rho: float | None = None, **of_sgd: Any) -> None:
+    def __init__(
+        self, module: nn.Module, lr: float = REQUIRED, *, rho: float | None = None, **of_sgd: Unpack[SgdKeywords]
+    ) -> None:
         super().__init__(module, lr, **of_sgd)
         chosen = SamOptions(rho=rho).rho
         self.rho = self.authors_rho if chosen is None else chosen
@@ -95,7 +97,13 @@ class Asam(Sam):
     authors_rho = 0.5
 
     def __init__(
-        self, module: nn.Module, lr: float = REQUIRED, *, rho: float | None = None, eta: float = 0.01, **of_sgd: Any
+        self,
+        module: nn.Module,
+        lr: float = REQUIRED,
+        *,
+        rho: float | None = None,
+        eta: float = 0.01,
+        **of_sgd: Unpack[SgdKeywords],
     ) -> None:
         super().__init__(module, lr, rho=rho, **of_sgd)
         require_number("eta", eta, **FROM_ZERO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -16,19 +16,19 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState, trainable_parameters
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule, chosen_options
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, TrainingRule, chosen_options
 
 
 class Sgds(TrainingRule):
     """SGD on L + λ · BN-Sharpness^p (Yi et al., Eq. 11), with the direction v searched anew in every step.
 
-    Beside what SGD holds it takes memory for the parameters and one gradient; the exact gradients also take that of v.
+    Besides SGD's own memory it needs that of the parameters and one gradient; the exact gradients need that of v too.
 
     Args:
         module: the network to train.
         blocks: which rows are scale-invariant, by the names of ``module``'s parameters.
         lr: the step size.
-        options: of the regulariser.
+        options: the options of the regulariser.
         **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
 
     Raises:
@@ -52,7 +52,7 @@ class Sgds(TrainingRule):
         lr: float = REQUIRED,
         *,
         options: SgdsOptions | None = None,
-        **of_sgd: Any,
+        **of_sgd: Unpack[SgdKeywords],
     ) -> None:
         super().__init__(module, lr, **of_sgd)
         self.options = chosen_options(options, SgdsOptions)
@@ -115,14 +115,14 @@ class Sgds(TrainingRule):
 class _Segment:
     """The segment θ + tv, |t| ≤ δ, on it F(v) = δ⁻¹ ∫_{−δ}^{δ} |ΔL(t)/δ|^p dt, and the gradients of F.
 
-    To save memory v is forgotten while a pass runs at θ + d: the parameters hold it then.
+    To save memory, v is not kept while a pass runs at θ + d; it is recovered from the moved parameters.
 
     Args:
         displaced: computes gradients at other parameters.
         spheres: φ(θ).
         gradient: ∇L(θ).
         loss: L(θ).
-        options: of the regulariser.
+        options: the options of the regulariser.
     """
 
     def __init__(

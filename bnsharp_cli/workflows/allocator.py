@@ -1,4 +1,4 @@
-"""The C allocator's habit of giving memory back after every large temporary, and how to break it."""
+"""Keeps the C allocator from giving memory back after every large temporary."""
 
 from __future__ import annotations
 

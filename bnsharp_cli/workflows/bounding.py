@@ -28,9 +28,9 @@ class BoundedCheckpoint:
     Attributes:
         network: the network on its data.
         blocks: its scale-invariant rows.
-        options: of BN-Sharpness.
+        options: the options of BN-Sharpness.
         bound: the three terms.
-        seconds: that it took.
+        seconds: how long it took, in seconds.
     """
 
     network: MeasuredNetwork
@@ -66,10 +66,10 @@ def bound_checkpoint(
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
         bounding: KL, confidence, and the loss in [0, 1].
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         data: the data; the loss is cross entropy. None for running statistics, since the theorem counts independent
             terms, and batch statistics make one of each batch.
-        options: of BN-Sharpness.
+        options: the options of BN-Sharpness.
         computing: where to compute.
         reporter: told what the user should know.
 

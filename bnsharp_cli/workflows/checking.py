@@ -30,7 +30,7 @@ class Check(NamedTuple):
     """One check.
 
     Attributes:
-        name: of it.
+        name: the name of the check.
         passed: None where it was skipped.
         sentence: why.
     """
@@ -47,10 +47,10 @@ class CheckedCheckpoint:
     Attributes:
         network: the network on its data.
         blocks: its scale-invariant rows.
-        options: of the measures.
+        options: the options of the measures.
         checks: in their order.
         measured: the measures that have a limit.
-        seconds: that it took.
+        seconds: how long it took, in seconds.
     """
 
     network: MeasuredNetwork
@@ -102,9 +102,9 @@ def check_checkpoint(
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
         thresholds: what its loss, its accuracy and its measures may be.
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         data: the loss.
-        options: of the measures.
+        options: the options of the measures.
         computing: where to compute.
         reporter: told what the user should know.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
+from bnsharp_cli.io.files.atomic_writing import unwritable_folder
+from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.measurement.invariance.copies import Copy
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
@@ -30,7 +31,7 @@ def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"Cannot write to {folder}: {error.strerror}.", "Name another folder.") from error
+        raise unwritable_folder(folder, reason_of(error), "save_copies") from error
     ending = ".stored-epsilon.pt" if stored else ".pt"
     for copy in report.kept:
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", copy.name).strip("-")

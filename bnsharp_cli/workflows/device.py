@@ -14,7 +14,7 @@ from bnsharp_cli.workflows import torchrun
 
 @contextmanager
 def computing_on(name: str) -> Iterator[torch.device]:
-    """The device of this name, while nothing around has a say in how it computes; without TF32.
+    """The device of this name, with torch's global settings left out of the computation; without TF32.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.

@@ -36,7 +36,7 @@ class ExperimentConditions:
     """What is the same for all runs of an experiment.
 
     Attributes:
-        folder: of networks, figures and results.
+        folder: the folder of networks, figures and results.
         data: a data spec for each of the paper's data sets.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
@@ -61,7 +61,7 @@ class Experiment:
     Args:
         cells: what to run.
         seeds: how many times each.
-        conditions: of all runs.
+        conditions: what is the same for all runs.
         reporter: told what a run costs and how far it is.
 
     Raises:
@@ -95,7 +95,7 @@ class Experiment:
         )
 
     def execute(self) -> Iterator[Mapping[str, Any]]:
-        """Do what is left, after saying what it costs: one result after the other, each kept before it is given out."""
+        """Run what is left, after announcing its cost; each result is written to the file before it is yielded."""
         left = self.left()
         if not left:
             return
@@ -151,7 +151,7 @@ class Experiment:
 
     def _measured(self, setup: TrainingSetup) -> dict[str, Any]:
         """The final network's sharpness on samples that it was trained on."""
-        batches = fixed_batches(setup.train, self.conditions.measured_samples)
+        batches = measured_batches(setup.train, self.conditions.measured_samples)
         found = {}
         for name in COMPARED_MEASURES:
             try:
@@ -176,7 +176,7 @@ def _parts(setup: TrainingSetup, samples: int | None) -> TrainingSetup:
 
 
 def _part(examples: Examples, samples: int | None) -> Examples:
-    """So many of the examples, the same for every cell and seed."""
+    """``samples`` of the examples, the same for every cell and seed."""
     if samples is None or samples >= len(examples):
         return examples
     chosen = torch.randperm(len(examples), generator=torch.Generator().manual_seed(_SUBSET_SEED))[:samples]
@@ -184,8 +184,8 @@ def _part(examples: Examples, samples: int | None) -> Examples:
     return ExamplesInMemory(inputs, targets)
 
 
-def fixed_batches(examples: Examples, samples: int) -> list[Batch]:
-    """So many of the examples, at most, in batches that are the same for every network."""
+def measured_batches(examples: Examples, samples: int) -> list[Batch]:
+    """At most ``samples`` of the examples, in batches that are the same for every network."""
     count = min(samples, len(examples))
     size = min(_MEASURED_BATCH, count)
     generator = torch.Generator().manual_seed(_SUBSET_SEED)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.files.atomic_writing import append_at
-from bnsharp_cli.io.files.printable_text import kind_and_line
+from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
 from bnsharp_cli.report.json_document import render_line
 
 ResultKey = tuple[str, str, int]
@@ -17,10 +17,10 @@ ResultKey = tuple[str, str, int]
 
 
 class ResultsFile:
-    """The results of an experiment, one JSON document a line, whole whenever somebody looks.
+    """The results of an experiment, one JSON document a line; a reader never sees half a file.
 
     Args:
-        path: of the file.
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +45,7 @@ class ResultsFile:
             known = done.get(result_key(identity))
             if known is not None and any(known.get(name) != value for name, value in identity.items()):
                 raise UsageError(
-                    f"{self.path} has {identity['name']} with other options.",
+                    f"{shown_path(self.path)} has {identity['name']} with other options.",
                     f"Name another folder with {named('output')}.",
                     argument="output",
                     expected="a folder without results of other options",
@@ -68,7 +68,7 @@ class ResultsFile:
             raise self._refused("does not hold results of this command") from error
 
     def _refused(self, why: str) -> CheckpointRefusedError:
-        return CheckpointRefusedError(f"{self.path} {why}.", "Name another folder.")
+        return CheckpointRefusedError(f"{shown_path(self.path)} {why}.", "Name another folder.")
 
 
 def result_key(result: Mapping[str, Any]) -> ResultKey:

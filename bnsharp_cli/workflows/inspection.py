@@ -42,7 +42,7 @@ class InspectedCheckpoint:
     Attributes:
         inspection: what was found.
         options: how the blocks were looked for.
-        seconds: that it took.
+        seconds: how long it took, in seconds.
     """
 
     inspection: Inspection
@@ -69,7 +69,7 @@ def inspect_file(
 
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         options: how the blocks are looked for.
 
     Raises:
@@ -104,8 +104,8 @@ def inspect_checkpoint(
         arch: the network, if the user names it.
         options: arguments of its constructor.
         image_size: height and width of the random images; None for the first that the network accepts.
-        partition: of the blocks.
-        seed: of the random inputs.
+        partition: the partition of the blocks.
+        seed: the seed of the random inputs.
 
     Raises:
         UsageError: an unknown network, or one that does not take images of ``image_size``.

@@ -11,7 +11,7 @@ from torch import nn
 
 from bnsharp_cli import __version__
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import spelt
+from bnsharp_cli.errors import shown, spelt
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.io.data.criteria import NamedCriterion
@@ -103,10 +103,10 @@ class MeasuredNetwork:
         guess = " (a guess)" if self.opened.identity.source == GUESS else ""
         joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
         return [
-            f"{self.checkpoint.path.name}: {self.architecture}{guess}, {self.parameters:,} parameters, "
+            f"{shown(self.checkpoint.path.name)}: {shown(self.architecture)}{guess}, {self.parameters:,} parameters, "
             f"sha256 {self.checkpoint.sha256[:12]}…",
-            f"{self.data.criterion.name} {self.loss:.6g}{accuracy} on {batches.samples:,} samples of {self.data.spec} "
-            f"({asked.split}), batches of {batches.batch_size}, seed {asked.seed}",
+            f"{shown(self.data.criterion.name)} {self.loss:.6g}{accuracy} on {batches.samples:,} samples of "
+            f"{shown(self.data.spec)} ({asked.split}), batches of {batches.batch_size}, seed {asked.seed}",
             f"images: {self.data.preprocessing}",
             f"{asked.bn} statistics, {_name(surface.dtype)} on {surface.device}",
             f"{blocks.invariant:,} scale-invariant blocks{joint} (partition {blocks.partition}), "
@@ -118,7 +118,7 @@ class MeasuredNetwork:
 
         Args:
             command: that measures.
-            options: of the measures.
+            options: the options of the measures.
             spelling: of the arguments that sentences name.
         """
         return {

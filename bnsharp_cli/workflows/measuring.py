@@ -33,9 +33,9 @@ class MeasuredCheckpoint:
     Attributes:
         network: the network on its data.
         blocks: its scale-invariant rows.
-        options: of the first radius.
+        options: the options at the first radius.
         measured: for each measure one measurement a radius.
-        seconds: that it took.
+        seconds: how long it took, in seconds.
     """
 
     network: MeasuredNetwork
@@ -51,7 +51,7 @@ class MeasuredCheckpoint:
 
     @property
     def on_every_sample(self) -> bool:
-        """Whether the whole split was used, so that more samples are no question."""
+        """Whether the whole split was used, so that there are no more samples to ask about."""
         return self.network.data_options.samples is None
 
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def measure_checkpoint(
 
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         data: the loss.
         measures: names in :data:`~bnsharp_cli.measurement.measures.registry.MEASURES`.
         runs: the options of each measurement; they differ in their radii.

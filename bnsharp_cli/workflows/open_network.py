@@ -18,7 +18,7 @@ from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
 from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
-from bnsharp_cli.io.files.printable_text import kind_and_line
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
@@ -46,7 +46,7 @@ def open_network(
 
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         data: the loss.
         precision: ``float64`` for a network in float64; float32 otherwise.
         device: where to compute.
@@ -144,10 +144,10 @@ def _data_spec(given: str | None, checkpoint: Checkpoint) -> str:
         return given
     if stated == "digits":
         return "digits"
-    trained_on = f" (it was trained on '{stated}' data)" if isinstance(stated, str) else ""
+    trained_on = f" (it was trained on '{one_line(stated)}' data)" if isinstance(stated, str) else ""
     option = named("data")
     raise UsageError(
-        f"{checkpoint.path} needs data to be measured on{trained_on}.",
+        f"{shown_path(checkpoint.path)} needs data to be measured on{trained_on}.",
         f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE.",
         argument="data",
         expected="a data set",

@@ -19,14 +19,17 @@ from typing import Any, Literal
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
-from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, Partition
+from bnsharp_cli.measurement.measures.options import MeasureOptions, seed_option
+from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 
 RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})
 """What the invariance test takes unless it is given, where that differs from the default."""
 
 RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
 """The same for the options of the measures."""
+
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 def read_pairs(pairs: Sequence[str]) -> Mapping[str, object]:
@@ -113,15 +116,15 @@ class Data(OptionRecord):
 
     Attributes:
         data: the data set; None for what the checkpoint says.
-        split: of it.
+        split: which of its splits is used.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
-        loss: of a batch; None for the checkpoint's, or cross entropy.
+        loss: the loss of a batch; None for the checkpoint's, or cross entropy.
         samples: how many are drawn; None for the whole split, which is streamed where it must be.
         batch_size: samples in a batch.
-        seed: of the draw.
-        image_size: of the shorter side; 0 for images of their own size, None for what the checkpoint says.
-        mean: of each channel of pixels in [0, 1]; None for what the checkpoint says.
+        seed: the seed of the draw.
+        image_size: pixels of the shorter side; 0 for images of their own size, None for what the checkpoint says.
+        mean: the mean of each channel of pixels in [0, 1]; None for what the checkpoint says.
         std: standard deviation of each channel; None for what the checkpoint says.
         bn: whether batch norm uses the statistics of the batch or running ones.
     """
@@ -148,11 +151,9 @@ class Data(OptionRecord):
     batch_size: int = option(
         256,
         "Samples in a batch; each batch is kept whole.",
-        expected="at least 1",
-        accept=lambda size: size >= 1,
-        example="For example 256.",
+        minimum=1,
     )
-    seed: int = same_option(MeasureOptions, "seed")
+    seed: int = seed_option()
     image_size: int | None = option(
         None, "Resize images to this shorter side, keep the centre; 0 leaves their size alone.", metavar="PIXELS"
     )
@@ -162,7 +163,7 @@ class Data(OptionRecord):
     std: tuple[float, ...] | None = option(
         None, "Standard deviation of each channel, with commas.", metavar="NUMBERS", read=read_deviation
     )
-    bn: Literal["batch", "running"] = option(
+    bn: BatchNormPolicy = option(
         "batch", "Batch norm uses the statistics of the batch (the paper's loss) or running ones."
     )
 
@@ -175,7 +176,12 @@ class Computing(OptionRecord):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     """
 
-    device: str = option("auto", "Where to compute: auto, cpu or cuda.", complete=lambda: ("auto", "cpu", "cuda"))
+    device: str = option(
+        "auto",
+        "Where to compute: auto, cpu or cuda.",
+        metavar=bracketed((*_DEVICES, "cuda:N")),
+        complete=lambda: _DEVICES,
+    )
 
 
 @dataclass(frozen=True)
@@ -247,15 +253,15 @@ class InspectionOptions(OptionRecord):
 
     Attributes:
         image_size: height and width of the random images; None for the first that the network accepts.
-        partition: of the blocks.
-        seed: of the images.
+        partition: the partition of the blocks.
+        seed: the seed of the images and of the weights that are drawn.
     """
 
     image_size: int | None = option(
         None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
     )
-    partition: Literal["paper", "extended"] = same_option(MeasureOptions, "partition")
-    seed: int = same_option(MeasureOptions, "seed")
+    partition: Partition = same_option(MeasureOptions, "partition")
+    seed: int = seed_option("Seed of the random images and of all else that is random.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whom a workflow tells what the user should know, and how far it is."""
+"""The receiver of a workflow's notices and progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class Reporter:
-    """Hears what a workflow has to say; this one keeps it to itself.
+    """Receives notices and progress of a workflow; this one ignores them.
 
     Sentences name arguments as errors do, through :func:`~bnsharp_cli.errors.named`.
     """

@@ -1,4 +1,4 @@
-"""Does an experiment of the paper again: its numbers beside ours."""
+"""Repeats an experiment of the paper and shows its numbers beside ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rescales a checkpoint in ways that change nothing, and measures which sharpness stands still."""
+"""Rescales a checkpoint without changing its function, and measures which sharpness stays the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import spelt
+from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
@@ -39,10 +40,10 @@ class RescaledCheckpoint:
     Attributes:
         network: the network on its data.
         blocks: its scale-invariant rows.
-        options: of the measures.
-        rescaling: of the verdict.
+        options: the options of the measures.
+        rescaling: what decides the verdict.
         report: every copy, and the verdict.
-        seconds: that it took.
+        seconds: how long it took, in seconds.
     """
 
     network: MeasuredNetwork
@@ -83,10 +84,10 @@ def rescale_checkpoint(
 
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
-        source: which of its weights, and which network.
+        source: which of its weights are taken, and which network they belong to.
         data: the loss; None for 1,024 samples of what the checkpoint says.
-        options: of the measures; None for float64.
-        rescaling: of the verdict.
+        options: the options of the measures; None for float64.
+        rescaling: what decides the verdict.
         files: where copies and picture are written.
         computing: where to compute.
         reporter: told what the user should know.
@@ -128,6 +129,6 @@ def _write(
 ) -> None:
     if files.save_copies is not None:
         save_copies(files.save_copies, network, report, stored)
-        reporter.notice(f"wrote {len(report.kept)} copies to {files.save_copies}")
+        reporter.notice(f"wrote {len(report.kept)} copies to {shown_path(files.save_copies)}")
     if files.plot is not None:
         plot_invariance(files.plot, report, f"{network.checkpoint.path.name}: one function, rescaled")

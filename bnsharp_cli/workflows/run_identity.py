@@ -1,4 +1,4 @@
-"""Whether a training run that goes on is the one that was interrupted."""
+"""Checks that a resumed training run is the one that was interrupted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 import torch
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.training.loop import Training
+from bnsharp_cli.training.registry import TRAINING_RULES
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
 _RECORDED = {"milestones": "--milestone"}
+_ARGUMENTS = {
+    recorded: argument for rule in TRAINING_RULES.values() for argument, recorded in rule.options.recorded_as.items()
+}
+"""Arguments of training rules by the names that states have for them."""
 _LONGEST = 200
 
 
@@ -51,7 +56,7 @@ def changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tupl
 
 
 def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that something else decided.
+    """Refuse to resume a run with other options, data or versions.
 
     Args:
         state: the file that tells.
@@ -61,14 +66,14 @@ def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, 
     Raises:
         UsageError: naming every difference.
     """
-    shown = {_key(name): named(name) if name.isidentifier() else name for name in decided}
+    shown = {_key(name): named(_ARGUMENTS.get(name, name)) if name.isidentifier() else name for name in decided}
     differences = [
         f"{shown.get(key, one_line(key))} {one_line(f'{was} (now {now})', _LONGEST)}"
         for key, was, now in changed(earlier, recorded(decided))
     ]
     if differences:
         raise UsageError(
-            f"{state} is of a run with other options: {', '.join(differences)}.",
+            f"{shown_path(state)} is of a run with other options: {', '.join(differences)}.",
             f"Give the same ones, or another {named('output')} to start anew.",
             argument="resume",
             expected="the options of the run that is resumed",

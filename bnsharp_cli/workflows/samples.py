@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, shown
 
 EMBEDDED = "digits-small-batch"
 _PREFIX = "sample:"
@@ -19,7 +19,14 @@ def embedded_checkpoint(name: str = EMBEDDED) -> Path:
     for folder in _folders():
         if (folder / f"{name}.pt").is_file():
             return folder / f"{name}.pt"
-    raise UsageError(f"There is no sample checkpoint '{name}'.", f"Samples: {', '.join(sample_names())}.")
+    samples = ", ".join(sample_names())
+    raise UsageError(
+        f"There is no sample checkpoint '{shown(name)}'.",
+        f"Samples: {samples}.",
+        argument="checkpoint",
+        expected=f"one of {samples}",
+        found=name,
+    )
 
 
 def sample_names() -> list[str]:
@@ -44,11 +51,16 @@ def checkpoint_path(given: Path | None) -> Path:
 
 
 def offered_checkpoints(incomplete: str) -> list[str]:
-    """Samples and files whose names begin like this, for completion in a shell."""
+    """Samples and files whose names begin like this, for completion in a shell.
+
+    Nothing for an empty word, so that the shell offers its own list of files.
+    """
+    if not incomplete:
+        return []
     samples = [f"{_PREFIX}{name}" for name in sample_names()]
     given = Path(incomplete)
     folder, start = (given, "") if incomplete.endswith("/") else (given.parent, given.name)
-    files = sorted(path for path in folder.glob(f"{start}*") if path.exists()) if start or incomplete else []
+    files = sorted(path for path in folder.glob(f"{start}*") if path.exists())
     return [
         *(sample for sample in samples if sample.startswith(incomplete)),
         *(f"{path}/" if path.is_dir() else str(path) for path in files),

@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from bnsharp_cli.measurement.surface.processes import Processes
@@ -47,7 +47,12 @@ def require_alone(command: str) -> None:
         UsageError: ``torchrun`` started several.
     """
     if launched():
-        raise UsageError(f"bnsharp {command} runs in one process.", "Start it without torchrun.")
+        raise UsageError(
+            f"bnsharp {command} runs in one process.",
+            "Start it without torchrun.",
+            expected="one process",
+            found=f"{os.environ.get('WORLD_SIZE')} processes",
+        )
 
 
 @contextmanager
@@ -92,5 +97,10 @@ def _time_limit() -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise UsageError(f"{_TIME_LIMIT}: expected a number of seconds, found '{text}'.", "For example 600.")
+        raise UsageError(
+            f"{_TIME_LIMIT}: expected a number of seconds, found '{shown(text)}'.",
+            "For example 600.",
+            expected="a number of seconds",
+            found=text,
+        )
     return seconds

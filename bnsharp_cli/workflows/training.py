@@ -24,7 +24,7 @@ class TrainedNetwork:
 
     Attributes:
         files: where it is.
-        figures: of the last network, on each split.
+        figures: loss and accuracy of the last network on each split.
         best: the epoch with the best figures on the test split; None where no epoch was left.
     """
 

@@ -11,7 +11,6 @@ from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOS
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 from bnsharp_cli.training.paper_experiments import BUDGETS
-from bnsharp_cli.training.ranges import RangedRecord
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 
 
@@ -25,8 +24,8 @@ class TrainingTask(OptionRecord):
         data: the data set, whose training split is learned and whose test split judges.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
-        image_size: of the shorter side; 0 or None for images of their own size.
-        loss: of a batch.
+        image_size: pixels of the shorter side; 0 or None for images of their own size.
+        loss: the loss of a batch.
     """
 
     arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)
@@ -39,7 +38,7 @@ class TrainingTask(OptionRecord):
 
 
 @dataclass(frozen=True)
-class TrainingRunOptions(RangedRecord):
+class TrainingRunOptions(OptionRecord):
     """What a training run does beside training; none of it changes a bit of the network.
 
     Attributes:
@@ -60,14 +59,13 @@ class TrainingRunOptions(RangedRecord):
         0,
         "Measure BN-Sharpness every so many epochs; 0 for never.",
         metavar="EPOCHS",
-        expected="a number from 0 on",
-        accept=lambda epochs: epochs >= 0,
+        minimum=0,
+        example="0 for never.",
     )
     measure_samples: int = option(
         1024,
         "Samples that it is measured on.",
-        expected="at least 2",
-        accept=lambda samples: samples >= 2,
+        minimum=2,
     )
     track: str | None = option(None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE")
     resume: bool = option(False, "Go on with the run that was interrupted, if there is one.")
@@ -101,18 +99,14 @@ class ReproductionOptions(OptionRecord):
         metavar=bracketed(BUDGETS),
         complete=lambda: tuple(BUDGETS),
     )
-    seeds: int = option(
-        1, "Runs of each cell.", expected="at least 1", accept=lambda seeds: seeds >= 1, example="For example 1."
-    )
+    seeds: int = option(1, "Runs of each cell.", minimum=1)
     cifar10: str = option("cifar10", f"Where CIFAR-10 is, as in {named('data')} of train.", metavar="DATA")
     cifar100: str = option("cifar100", "Where CIFAR-100 is.", metavar="DATA")
     only: tuple[str, ...] = option((), "Run this cell alone, such as SGDS-0; repeatable.", metavar="CELL")
     measured_samples: int = option(
         2048,
         "Samples that final networks are measured on.",
-        expected="at least 2",
-        accept=lambda samples: samples >= 2,
-        example="For example 2048.",
+        minimum=2,
     )
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")

@@ -17,7 +17,7 @@ from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.files.atomic_writing import append_at
-from bnsharp_cli.io.files.printable_text import kind_and_line, one_line
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
@@ -37,7 +37,7 @@ class BestEpoch:
 
     Attributes:
         epoch: from 1.
-        figures: of it.
+        figures: its loss and accuracy on that split.
     """
 
     epoch: int
@@ -58,7 +58,7 @@ class TrainingRun:
 
     Raises:
         UsageError: files that cannot be written, a run that would be lost or that was made with other options.
-        CheckpointRefusedError: a state that is none.
+        CheckpointRefusedError: the file is not the state of a run.
     """
 
     def __init__(
@@ -203,20 +203,14 @@ class TrainingRun:
     def _track(self, tracker: Tracker, figures: Mapping[str, float]) -> None:
         try:
             tracker.log(self._training.epoch, figures)
-        except Exception as error:  # a tracker raises whatever its network gives it reason to; training goes on
+        except Exception as error:  # a tracker whose server is gone raises anything; training goes on
             self._reporter.notice(
                 f"{named('track')}: epoch {self._training.epoch} was not sent: {kind_and_line(error)}"
             )
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
-        kept = f" {self.files.output} holds epoch {self.kept}." if self.kept else ""
-        return NotMeasurableError(
-            error.marked_reason,
-            f"{error.marked_remedy}{kept}",
-            argument=error.argument,
-            expected=error.expected,
-            found=error.found,
-        )
+        kept = f" {shown_path(self.files.output)} holds epoch {self.kept}." if self.kept else ""
+        return NotMeasurableError(error.marked_reason, f"{error.marked_remedy}{kept}", **error.fields)
 
     def _continue(self) -> None:
         """Go on with what is there, if that is what the user wants.
@@ -234,18 +228,25 @@ class TrainingRun:
             raise
         except Exception as error:  # a stranger's file may hold anything anywhere
             raise CheckpointRefusedError(
-                f"{self.files.state} is not the state of such a run: {kind_and_line(error)}.",
+                f"{shown_path(self.files.state)} is not the state of such a run: {kind_and_line(error)}.",
                 "Remove it to start anew.",
             ) from error
+
+    def _unfinished(self, done: int, epochs: int) -> UsageError:
+        state = shown_path(self.files.state)
+        return UsageError(
+            f"{state} holds a run of which {done} of {epochs} epochs are done.",
+            f"Add {named('resume')} to go on with it, or remove {state} to start anew.",
+            argument="resume",
+            expected="no unfinished run of this name",
+            found=f"{done} of {epochs} epochs",
+        )
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         done, epochs = int(state["epoch"]), int(state["run"]["--epochs"])
         if not self._options.resume:
             if done < epochs:
-                raise UsageError(
-                    f"{self.files.state} holds a run of which {done} of {epochs} epochs are done.",
-                    f"Add {named('resume')} to go on with it, or remove {self.files.state} to start anew.",
-                )
+                raise self._unfinished(done, epochs)
             return
         require_same(self.files.state, state["run"], self._decided)
         if not 0 < done <= epochs:

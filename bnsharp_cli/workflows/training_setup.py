@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.api import find_blocks
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.io.data.channel_statistics import channel_statistics
 from bnsharp_cli.io.data.checked_split import CheckedSplit, read_checked, share_of_memory
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
@@ -29,7 +29,7 @@ from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
-from bnsharp_cli.training.evaluation import LossFunction
+from bnsharp_cli.training.evaluation import LossFunction, compared
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
@@ -114,7 +114,7 @@ def open_setup(
 
     Args:
         task: what is trained on what.
-        seed: of the initial weights.
+        seed: the seed of the initial weights.
         device: where it is trained.
         processes: how many share the memory of this machine.
         reporter: told how far the data is read.
@@ -168,15 +168,18 @@ def _require_fit(
     images, labels = next(examples[0].batches([torch.arange(min(2, len(examples[0])))]))
     try:
         outputs = map_tensors(as_float64, module.eval()(images))
-    except Exception as error:  # a network raises whatever it stumbles over
+    except (Exception, SystemExit) as error:  # a network raises whatever it stumbles over
         raise UsageError(
-            f"{arch} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
+            f"{shown(arch)} does not accept images of {tuple(images.shape[1:])}: {kind_and_line(error)}.",
             f"Choose another {named('arch')}, or its {named('arch_option')}.",
+            argument="arch",
+            expected=f"a network for images of {tuple(images.shape[1:])}",
+            found=kind_and_line(error),
         ) from error
     answer = prediction(outputs)
     if criterion.tensor_only and (answer is None or answer.ndim == 1):
         raise UsageError(
-            f"{arch} does not answer with one tensor (N, classes).",
+            f"{shown(arch)} does not answer with one tensor (N, classes).",
             f"Choose another {named('arch')} or {named('loss')}.",
             argument="arch",
             expected="a network that answers with one tensor",
@@ -185,7 +188,7 @@ def _require_fit(
     if answer is not None:
         span = label_range(torch.cat([*targets]))
         criterion.require_targets(answer.detach(), torch.cat([*targets]), span)
-    _checked(criterion, torch.device("cpu"))(answer if criterion.tensor_only else outputs, labels)
+    compared(_checked(criterion, torch.device("cpu")), answer if criterion.tensor_only else outputs, labels)
 
 
 def with_seed(setup: TrainingSetup, seed: int) -> TrainingSetup:

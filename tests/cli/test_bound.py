@@ -107,7 +107,7 @@ def test_a_search_that_did_not_converge_says_so(tmp_path: Path) -> None:
 
 def test_options_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
     for arguments, says in (
-        ((), "--kl is missing"),
+        ((), "--kl is missing: KL(θ + u ‖ prior), in nats."),
         (("--kl", -1), "--kl: expected a finite number of at least 0, found -1"),
         (("--kl", "nan"), "--kl: expected a finite number of at least 0, found nan"),
         (("--kl", "inf"), "--kl: expected a finite number of at least 0, found inf"),

@@ -176,9 +176,9 @@ def test_oddities_are_noted(tmp_path: Path) -> None:
 
 def test_what_is_no_checkpoint_exits_3(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_text("hello")
-    one_error(bnsharp("inspect", "net.pt", folder=tmp_path, expect=3))
+    assert "net.pt" in one_error(bnsharp("inspect", "net.pt", folder=tmp_path, expect=3))
     torch.save(nn.Linear(2, 2), tmp_path / "net.pt")
-    one_error(bnsharp("inspect", "net.pt", folder=tmp_path, expect=3))
+    assert "net.pt" in one_error(bnsharp("inspect", "net.pt", folder=tmp_path, expect=3))
 
 
 def test_the_document_goes_to_a_file_too(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def network(folder: Path, name: str) -> torch.nn.Module:
-    return import_factory(f"{folder / 'nets.py'}:{name}")()
+    return import_factory("arch", f"{folder / 'nets.py'}:{name}")()
 
 
 def measured(folder: Path, *arguments: object) -> dict[str, object]:

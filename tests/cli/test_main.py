@@ -19,7 +19,7 @@ def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
         "import sys\n"
         "from bnsharp_cli.cli.main import app\n"
         "try:\n    app({arguments})\nexcept SystemExit: pass\n"
-        "assert 'torch' not in sys.modules and 'scipy' not in sys.modules, 'heavy import'\n"
+        "assert not {{'torch', 'scipy', 'pydantic'}} & {{*sys.modules}}, 'heavy import'\n"
     )
     for arguments in (["--help"], ["--version"], ["measure", "--help"], ["rescale-test", "-h"]):
         finished = subprocess.run(
@@ -33,6 +33,7 @@ def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
     [
         ("bnsharp measure --se", {"--seed", "--search", "--search-nodes"}),
         ("bnsharp me", {"measure"}),
+        ("bnsharp measure ", set()),  # the shell offers its files
         ("bnsharp measure --bn ", {"batch", "running"}),
         ("bnsharp measure --measure delta", {"delta-lp", "delta-linf"}),
         ("bnsharp check --search p", {"power", "paper"}),
@@ -93,7 +94,7 @@ def test_no_command_and_unknown_commands_exit_2(tmp_path: Path) -> None:
         (("train",), "--output is missing: expected a file.", "For example --output run.pt."),
         (("reproduce", "figure-1"), "--output is missing: expected a folder.", "For example --output figure-1."),
         (("measure", "x", "--batch-size", 0), "--batch-size: expected at least 1, found 0.", "For example 256."),
-        (("check", "x", "--rtol", 2), "--rtol: expected a number in (0, 1), found 2.0.", "For example 1e-3."),
+        (("check", "x", "--rtol", 2), "--rtol: expected a number in (0, 1), found 2.", "For example 1e-3."),
         (("check", "x", "--ball-samples", 1), "--ball-samples: expected at least 2, found 1.", "For example 32."),
         (
             ("rescale-test", "--uncertainty", "none"),

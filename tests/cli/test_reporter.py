@@ -50,6 +50,7 @@ def test_a_terminal_sees_every_epoch_and_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     watched(Clock())
     said = capsys.readouterr().err
     assert "\x1b[2Kepoch 1/3  step 10/10  loss 0.5  6:40 left" in said  # 20 steps of 20 s
@@ -80,11 +81,12 @@ def test_the_line_of_progress_is_gone_once_something_else_is_said_or_the_work_en
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     hidden, shown, erased = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
     reporter = TerminalReporter(False)
     with suppress(RuntimeError), reporter:
         reporter.activity("reading [1/2]")
-        assert capsys.readouterr().err == f"{hidden} \r{erased}reading [1/2]"
+        assert capsys.readouterr().err == f"{hidden}reading [1/2]"
         reporter.notice(f"see {named('batch_size')}")
         said = capsys.readouterr().err
         assert shown in said
@@ -95,6 +97,39 @@ def test_the_line_of_progress_is_gone_once_something_else_is_said_or_the_work_en
     assert shown in capsys.readouterr().err
     reporter.activity("")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("terminal", ["dumb", "unknown"])
+def test_a_terminal_that_cannot_overwrite_gets_plain_lines(
+    terminal: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", terminal)
+    with TerminalReporter(False) as reporter:
+        reporter.activity("reading")
+        reporter.notice("read")
+        reporter.activity("measuring")
+    watched(Clock(), seconds=0.1)
+    assert [line.split("  ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "bnsharp: read",
+        "bnsharp: 60 gradients of 32 samples (3 epochs of 10 steps)",
+        "epoch 1/3",
+        "epoch 2/3",
+    ]
+
+
+def test_progress_is_folded_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    reporter = TerminalReporter(False)
+    reporter.activity("finding the scale-invariant blocks")
+    said = capsys.readouterr().err.removeprefix("\x1b[?25l")
+    assert " ".join(said.split()) == "finding the scale-invariant blocks"
+    assert max(map(len, said.splitlines())) <= 20
+    reporter.activity("")
 
 
 def test_progress_is_for_terminals_and_python_hears_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,7 +83,7 @@ def test_copies_of_tied_weights_are_whole(tmp_path: Path) -> None:
         "    return nn.Sequential(*layers, nn.Linear(64, 10))\n"
     )
     torch.manual_seed(0)
-    module = import_factory(f"{tmp_path / 'tied.py'}:net")()
+    module = import_factory("arch", f"{tmp_path / 'tied.py'}:net")()
     torch.save(module.state_dict(), tmp_path / "net.pt")
     network = ("--arch", "tied.py:net", "--data", "digits", *FAST, "--precision", "float64")
     bnsharp("rescale-test", "net.pt", *network, "--save-copies", "copies", folder=tmp_path)

@@ -35,6 +35,7 @@ class Shape(OptionRecord):
         None, "Numbers.", read=lambda text: tuple(map(float, text.split(","))), shown_default="none"
     )
     count: int | None = option(7, "Count.", read=lambda text: None if text == "all" else int(text))
+    places: int = option(3, "Places.", minimum=2)
     hidden: str = option("here", "Hidden.")
     seed: int = option(3, "Seed of the shape.")
 
@@ -95,7 +96,7 @@ def test_values_come_back_as_records() -> None:
     got, _ = run(*given, *more, "--own", "1", "--more", "2", "--loud")
     assert got == {
         "name": "x",
-        "shape": Shape("right", 4.0, (5, 6), {"a": "b", "c": "d"}, (1.0, 2.0), None, "there", 8),
+        "shape": Shape("right", 4.0, (5, 6), {"a": "b", "c": "d"}, (1.0, 2.0), None, 3, "there", 8),
         "target": Target(lambda_=0.5, overwrite=True, folder=Path("f"), seed=8),
         "nested": Nested(1, (2,)),
         "loud": True,
@@ -112,7 +113,8 @@ def test_defaults_are_the_records_or_the_commands_own() -> None:
 def test_the_help_has_each_option_once_in_the_order_of_the_records() -> None:
     _, text = run("--help")
     flags = re.findall(r"^  (?:-\w, )?--([\w-]+)", text, re.MULTILINE)
-    expected = ["side", "radius", "length", "extra", "numbers", "count", "seed", "lambda", "overwrite", "folder"]
+    earlier = ["side", "radius", "length", "extra", "numbers", "count", "places", "seed"]
+    expected = [*earlier, "lambda", "overwrite", "folder"]
     assert [flag for flag in flags if "completion" not in flag] == ["loud", *expected, "own", "more", "help"]
     told = " ".join(text.split())
     for words in (
@@ -120,6 +122,7 @@ def test_the_help_has_each_option_once_in_the_order_of_the_records() -> None:
         "-r, --radius <float> Radius, of --length. [default: 2.5]",
         "Numbers. [default: none]",
         "Count. [default: 7]",
+        "Places. [default: 3; x>=2]",
         "A number. [required]",
         "Seed of the shape. [default: 3]",
     ):
@@ -132,7 +135,7 @@ def test_the_help_has_each_option_once_in_the_order_of_the_records() -> None:
     ("arguments", "reason"),
     [
         (("x", "--lambda", "1", "--side", "up"), "--side: expected left or right, found 'up'."),
-        (("x", "--lambda", "1", "--radius", "-1"), "--radius: expected positive, found -1.0."),
+        (("x", "--lambda", "1", "--radius", "-1"), "--radius: expected positive, found -1."),
         (("x",), "--lambda is missing: expected a number."),
     ],
 )

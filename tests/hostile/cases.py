@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Writer = Callable[[Path], Path]
 
@@ -29,10 +30,10 @@ class Case:
 CASES: dict[str, Case] = {}
 
 
-def add(name: str, says: str, write: Writer, **more: object) -> None:
+def add(name: str, says: str, write: Writer, **more: Any) -> None:
     """Put a case into the table."""
     assert name not in CASES, name
-    CASES[name] = Case(write, says, **more)  # type: ignore[arg-type]
+    CASES[name] = Case(write, says, **more)
 
 
 def add_bytes(name: str, says: str, content: bytes | Callable[[Path], bytes], file: str = "net.pt") -> None:

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -133,9 +133,9 @@ def _empty(path: Path) -> Path:
     return path
 
 
-def _archive(folder: Path, mode: str) -> Path:
+def _archive(folder: Path, mode: Literal["w", "w:gz", "w:bz2", "w:xz"]) -> Path:
     path = folder / "net.tar"
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as archive:
         content = saved(weights())
         entry = tarfile.TarInfo("net.pt")
         entry.size = len(content)

@@ -233,5 +233,5 @@ add_bytes("numpy-short", "another size", zipped(pickled({"w": np.ones(3)}).repla
 
 def _with_attribute() -> torch.Tensor:
     tagged = torch.ones(3)
-    tagged.numel_ = 5  # type: ignore[attr-defined]
+    tagged.numel_ = 5  # type: ignore[attr-defined]  # no tensor has it, and that is the case
     return tagged

@@ -149,7 +149,7 @@ def test_an_archive_beyond_memory_is_measured_without_being_read(command: Harnes
         "    pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)\n"
         "    return nn.Sequential(nn.Conv2d(1, 4, 3, 4), nn.BatchNorm2d(4), *pooled)\n"
     )
-    save_checkpoint(tmp_path / "net.pt", import_factory(f"{tmp_path / 'mine.py'}:net")().state_dict())
+    save_checkpoint(tmp_path / "net.pt", import_factory("arch", f"{tmp_path / 'mine.py'}:net")().state_dict())
     with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
         archive.writestr("y.npy", archive_cases.npy(np.zeros(rows, np.uint8)))
         _hole(archive, "x.npy", archive_cases.shaped(f"({rows}, 1, {side}, {side})"), rows * side**2)

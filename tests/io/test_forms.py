@@ -22,7 +22,10 @@ def test_the_names_are_those_that_are_opened() -> None:
 
 
 def test_the_help_is_in_one_voice() -> None:
-    assert DATA_FORMS == "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
+    assert (
+        DATA_FORMS == "digits, cifar10, cifar100, mnist, fashionmnist, svhn, folder:DIR, npz:FILE, "
+        "package.module:factory or file.py:factory"
+    )
     assert LOSS_FORMS == "cross-entropy, mse, package.module:function or file.py:function"
     assert (
         ARCHITECTURE_FORMS

@@ -13,7 +13,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import declared_fields
 from bnsharp_cli.training.examples import ExamplesInMemory
 from bnsharp_cli.training.loop import Training
-from bnsharp_cli.training.mixed_precision import FORMATS
+from bnsharp_cli.training.mixed_precision import AMP_DTYPES
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import TRAINING_RULES, EntropySgdOptions, SamOptions, SgdsOptions
 from bnsharp_cli.training.rules import TrainingRule
@@ -131,7 +131,7 @@ def test_a_state_of_an_earlier_version_is_taken_over(rule: str) -> None:
 def test_the_declared_choices_are_those_that_there_are() -> None:
     choices = {one.name: one.choices for one in declared_fields(TrainingOptions)}
     assert choices["schedule"] == tuple(SCHEDULES)
-    assert choices["amp"] == tuple(FORMATS)
+    assert choices["amp"] == tuple(AMP_DTYPES)
     (rule,) = (one for one in declared_fields(TrainingOptions) if one.name == "rule")
     assert rule.declared.complete() == tuple(TRAINING_RULES)
     assert all(name in rule.declared.help for name in TRAINING_RULES)
@@ -171,8 +171,8 @@ def test_a_refusal_has_its_parts() -> None:
         TrainingOptions(momentum=1.0)
     error = caught.value
     assert (error.argument, error.expected, error.found) == ("momentum", "a number in [0, 1)", 1.0)
-    assert str(error) == "momentum: 1.0 is out of range. Give a number in [0, 1)."
+    assert str(error) == "momentum: expected a number in [0, 1), found 1. For example 0.9."
     with pytest.raises(UsageError, match=r"schedule: expected one of step, cosine, found 'linear'"):
         TrainingOptions(schedule="linear")
-    with pytest.raises(UsageError, match=r"nesterov: True is out of range\. Give a momentum above 0\."):
+    with pytest.raises(UsageError, match=r"nesterov: expected a momentum above 0, found 0\. For example 0\.9\."):
         TrainingOptions(nesterov=True, momentum=0.0)

@@ -10,7 +10,7 @@ from torch import nn
 
 import bnsharp_cli
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.rules import TrainingRule
+from bnsharp_cli.training.rules import Sgd, TrainingRule
 from tests.cases import mlp_bn, vectors
 
 BATCHES = vectors(48)
@@ -27,6 +27,24 @@ def made(kind: type[TrainingRule], **given: Any) -> TrainingRule:
     module = mlp_bn().train()
     blocks = {"blocks": bnsharp_cli.find_blocks(module, BATCHES)} if kind is bnsharp_cli.Sgds else {}
     return kind(**{"module": module, "lr": 0.1, **blocks, **given})
+
+
+@pytest.mark.parametrize(
+    ("record", "argument", "found", "reason"),
+    [
+        (bnsharp_cli.SgdsOptions, "nodes", 1, "nodes: expected a whole number from 2 on, found 1."),
+        (bnsharp_cli.SgdsOptions, "nodes", 2.5, "nodes: expected a whole number from 2 on, found 2.5."),
+        (bnsharp_cli.SgdsOptions, "nodes", "8", "nodes: expected a whole number from 2 on, found a str."),
+        (bnsharp_cli.SgdsOptions, "power", 2.5, "power: expected a whole number, found 2.5."),
+        (bnsharp_cli.EntropySgdOptions, "langevin_seed", "a", "langevin_seed: expected a whole number, found a str."),
+        (bnsharp_cli.EntropySgdOptions, "langevin_noise", None, "expected a number from 0 on, found a NoneType."),
+    ],
+)
+def test_bad_options_of_a_rule_are_refused_by_name(record: Any, argument: str, found: object, reason: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        record(**{argument: found})
+    assert refused.value.argument == argument
+    assert refused.value.reason.endswith(reason)
 
 
 @pytest.mark.parametrize("kind", RULES)
@@ -99,3 +117,21 @@ def test_the_radii_are_the_authors() -> None:
         0.5,
         0.1,
     )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"lr": -1.0}, "lr: expected a number from 0 on, found -1.0"),
+        ({"lr": float("nan")}, "lr: expected a number from 0 on, found nan"),
+        ({"momentum": -0.5}, r"momentum: expected a number in \[0, 1\), found -0.5"),
+        ({"weight_decay": -1e-4}, "weight_decay: expected a number from 0 on, found -0.0001"),
+        ({"nesterov": True}, "nesterov: expected a momentum above 0, found True"),
+        ({"module": nn.Tanh()}, "module: expected a network with parameters, found 'Tanh'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_torch_sees_them(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Sgd(**{"module": mlp_bn(), "lr": 0.1, **wrong})
+    with pytest.raises(UsageError, match="rho: expected a positive number, found -1"):
+        bnsharp_cli.Sam(mlp_bn(), 0.1, rho=-1)

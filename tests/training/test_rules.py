@@ -291,21 +291,3 @@ def test_a_closure_that_empties_gradients_between_passes_is_refused() -> None:
 
     with pytest.raises(UsageError, match="The closure called zero_grad"):
         trained.step(emptied)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ({"lr": -1.0}, "lr: expected a number from 0 on, found -1.0"),
-        ({"lr": float("nan")}, "lr: expected a number from 0 on, found nan"),
-        ({"momentum": -0.5}, r"momentum: expected a number in \[0, 1\), found -0.5"),
-        ({"weight_decay": -1e-4}, "weight_decay: expected a number from 0 on, found -0.0001"),
-        ({"nesterov": True}, "nesterov: expected a momentum above 0, found True"),
-        ({"module": nn.Tanh()}, "module: expected a network with parameters, found 'Tanh'"),
-    ],
-)
-def test_arguments_out_of_range_are_refused_before_torch_sees_them(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        Sgd(**{"module": network(), "lr": 0.1, **wrong})
-    with pytest.raises(UsageError, match="rho: expected a positive number, found -1"):
-        Sam(network(), 0.1, rho=-1)

@@ -13,6 +13,7 @@ from bnsharp_cli.workflows.options import Data, read_deviation, read_mean, read_
 from bnsharp_cli.workflows.samples import EMBEDDED, checkpoint_path, embedded_checkpoint, offered_checkpoints
 from bnsharp_cli.workflows.selection import Selection
 from bnsharp_cli.workflows.thresholds import Thresholds, read_limits
+from bnsharp_cli.workflows.training_options import TrainingRunOptions
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,19 @@ def test_texts_in_another_form_are_refused(read: Any, text: Any, argument: str) 
     assert refused.value.argument == argument
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"measure_every": -1}, "measure_every: expected at least 0, found -1. 0 for never."),
+        ({"measure_samples": 1}, "measure_samples: expected at least 2, found 1. For example 1024."),
+    ],
+)
+def test_a_refusal_says_what_to_give_instead(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        TrainingRunOptions(output=Path("net.pt"), **wrong)
+    assert str(refused.value) == says
+
+
 def test_thresholds_from_python_are_checked_too() -> None:
     for wrong in ({"max_loss": float("nan")}, {"min_accuracy": 1.5}, {"limits": {"flat": 1.0}}):
         with pytest.raises(UsageError) as refused:
@@ -85,6 +99,7 @@ def test_samples_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "nets").mkdir()
     (tmp_path / "net.pt").touch()
     monkeypatch.chdir(tmp_path)
+    assert offered_checkpoints("") == [], "the shell offers its files"
     assert offered_checkpoints("ne") == ["net.pt", "nets/"]
     assert f"sample:{EMBEDDED}" in offered_checkpoints("sample:dig")
     assert all(word.startswith("sample:digits-small") for word in offered_checkpoints("sample:digits-small"))

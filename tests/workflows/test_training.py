@@ -52,6 +52,15 @@ def test_the_names_in_a_state_are_those_of_its_format(tmp_path: Path) -> None:
     assert "--later 1 (now None)" in refused.value.reason
 
 
+def test_a_resumed_run_is_refused_by_the_names_of_the_options(tmp_path: Path) -> None:
+    decided = TrainingOptions(rule="sgds").to_dict()
+    other = {**decided, "clip": 0.2, "form": "exact", "batches": "independent"}
+    with pytest.raises(UsageError) as refused:
+        require_same(tmp_path, recorded(decided), other)
+    for change in ("clip 0.1 (now 0.2)", "gradient corrected (now exact)", "batches same (now independent)"):
+        assert f" regulariser_{change}" in refused.value.reason
+
+
 def test_a_checkpoint_is_inspected() -> None:
     inspected = inspect_file(None, options=InspectionOptions(partition="extended"))
     document = inspected.document()

@@ -24,7 +24,7 @@ from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, choose_weights
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 
-FORMATS = (
+CHECKPOINT_FORMATS = (
     CheckpointFormat(HUGGINGFACE, "Directory of save_pretrained.", is_model_directory, read_model_directory),
     CheckpointFormat(OWN_FORMAT, "File of bnsharp's own.", is_own, read_own),
     CheckpointFormat("lightning", "File of Lightning's Trainer.", is_lightning, read_common),
@@ -46,7 +46,7 @@ class Checkpoint:
     Attributes:
         path: the file or directory.
         sha256: of its bytes.
-        format: the name of one of ``FORMATS``.
+        format: the name of one of ``CHECKPOINT_FORMATS``.
         state_dict: parameters and buffers by name, without the marks of DDP and ``torch.compile``.
         metadata: plain entries beside the weights. Our own format has architecture, data, preprocessing, training, …;
             others what they hold under other names than these (``epoch``, ``arch``, ``hyper_parameters``, …).
@@ -78,7 +78,7 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         UsageError: ``key`` names no weights.
     """
     source = Source(path)
-    known = next(one for one in FORMATS if one.recognises(source))
+    known = next(one for one in CHECKPOINT_FORMATS if one.recognises(source))
     content = known.read(source)
     weights = choose_weights(path, content.entries, key)
     verify_state_dict(path, weights.tensors)
@@ -103,7 +103,7 @@ def save_checkpoint(path: Path, state_dict: NamedTensors, **entries: object) -> 
         **entries: plain containers, strings, numbers and tensors to keep beside them, such as ``architecture``.
     """
     content = own_content(state_dict, entries)
-    write_atomically(path, lambda stream: torch.save(content, stream))
+    write_atomically(path, lambda stream: torch.save(content, stream), "path")
 
 
 def _precision_notes(tensors: NamedTensors) -> tuple[str, ...]:

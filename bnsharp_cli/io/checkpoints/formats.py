@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class CheckpointFormat:
-    """One line of the table ``FORMATS`` in ``checkpoint.py``.
+    """One line of the table ``CHECKPOINT_FORMATS`` in ``checkpoint.py``.
 
     Attributes:
         name: as the JSON document and ``bnsharp inspect`` call it.

@@ -11,7 +11,6 @@ from torch import Tensor
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
 from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
-from bnsharp_cli.io.files.printable_text import shown_path
 
 OWN_FORMAT = "bnsharp/1"
 
@@ -48,9 +47,10 @@ def _norm_epsilon(path: Path, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
     epsilon = content.get("norm_epsilon", [])
     if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
         raise CheckpointRefusedError(
-            f"{shown_path(path)}: 'norm_epsilon' is not a list of tensors.",
+            "'norm_epsilon' is not a list of tensors.",
             "Write the copy again.",
             expected="a list of tensors under norm_epsilon",
+            path=path,
         )
     verify_state_dict(path, {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)})
     return tuple(epsilon)

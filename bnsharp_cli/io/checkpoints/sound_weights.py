@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
-from bnsharp_cli.io.files.printable_text import one_line, shown_path
+from bnsharp_cli.io.files.printable_text import one_line
 
 _REFUSED_KINDS = "int8, float8, complex or quantised"
 _COUNTS = (torch.int64, torch.int32, torch.bool)
@@ -35,43 +36,40 @@ def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
 from before training diverged.
     """
     for name, tensor in state_dict.items():
-        shown = f"{shown_path(path)}: '{one_line(name)}'"
-        _require_plain(shown, tensor)
+        _require_plain(path, name, tensor)
         if tensor.is_floating_point():
-            _require_sound_values(shown, name, tensor)
+            _require_sound_values(path, name, tensor)
 
 
-def _require_plain(shown: str, tensor: Tensor) -> None:
+def _require_plain(path: Path, name: str, tensor: Tensor) -> None:
     """Refuse what is not dense, has fewer bytes than it declares, or is of a type that no weight or count has."""
+    refused = partial(_refused, path, name)
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
         found = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}"
-        raise _refused(f"{shown} is not a plain dense tensor ({_REFUSED_KINDS}).", "a plain dense tensor", found)
+        raise refused(f"is not a plain dense tensor ({_REFUSED_KINDS})", "a plain dense tensor", found)
     declared, owned = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
     if declared > owned:
-        raise _refused(f"{shown} declares more values than the file holds.", f"{declared} bytes", f"{owned} bytes")
+        raise refused("declares more values than the file holds", f"{declared} bytes", f"{owned} bytes")
     if not tensor.is_floating_point() and tensor.dtype not in _COUNTS:
-        raise _refused(f"{shown} is {tensor.dtype}, expected floating weights.", "floating weights", tensor.dtype)
+        raise refused(f"is {tensor.dtype}, expected floating weights", "floating weights", tensor.dtype)
     if tensor.is_floating_point() and tensor.element_size() < _FEWEST_BYTES:
-        raise _refused(f"{shown} is {tensor.dtype}, expected 16 bits or more.", "16 bits or more", tensor.dtype)
+        raise refused(f"is {tensor.dtype}, expected 16 bits or more", "16 bits or more", tensor.dtype)
 
 
-def _require_sound_values(shown: str, name: str, tensor: Tensor) -> None:
+def _require_sound_values(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuse values that are not finite, and a negative variance."""
     broken = int((~torch.isfinite(tensor)).sum())
     if broken:
-        raise CheckpointRefusedError(
-            f"{shown} has {broken} NaN or infinite of {tensor.numel()} values.",
-            "Use a checkpoint from before training diverged.",
-            expected="finite values",
-            found=f"{broken} NaN or infinite values",
-        )
+        problem, found = f"has {broken} NaN or infinite of {tensor.numel()} values", f"{broken} NaN or infinite values"
+        remedy = "Use a checkpoint from before training diverged."
+        raise _refused(path, name, problem, "finite values", found, remedy)
     if name.endswith("running_var") and bool((tensor < 0).any()):
-        raise CheckpointRefusedError(
-            f"{shown} has a negative variance.",
-            "Use an undamaged checkpoint.",
-            expected="variances of at least 0",
-            found=float(tensor.min()),
-        )
+        lowest, remedy = float(tensor.min()), "Use an undamaged checkpoint."
+        raise _refused(path, name, "has a negative variance", "variances of at least 0", lowest, remedy)
 
 
-def _refused(reason: str, expected: str, found: object) -> CheckpointRefusedError:
-    return CheckpointRefusedError(reason, SAVE_WEIGHTS, expected=expected, found=found)
+def _refused(
+    path: Path, name: str, problem: str, expected: str, found: object, remedy: str = SAVE_WEIGHTS
+) -> CheckpointRefusedError:
+    reason = f"'{one_line(name)}' {problem}."
+    return CheckpointRefusedError(reason, remedy, expected=expected, found=found, path=path)

@@ -199,9 +199,8 @@ def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedErro
             if not isinstance(name, str) or not isinstance(value, Tensor):
                 full = f"{key}.{name}".removeprefix(".") if isinstance(name, str) else "an entry without name"
                 found = f"'{one_line(full)}' is a {type(value).__name__}"
-                return CheckpointRefusedError(
-                    f"{shown_path(path)}: {found}, expected a tensor of a state_dict.", SAVE_WEIGHTS
-                )
+                reason = f"{found}, expected a tensor of a state_dict."
+                return CheckpointRefusedError(reason, SAVE_WEIGHTS, path=path)
     entries = some(name for name in content if isinstance(name, str))
     return CheckpointRefusedError(
         f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS

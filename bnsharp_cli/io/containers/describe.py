@@ -63,7 +63,7 @@ def describe_folder(folder: Path, files: Sequence[RegularFile]) -> Description:
     except (PickleRefusedError, UnsoundContentError) as error:
         finding = one_line(unsound(error).finding)
         raise CheckpointRefusedError(
-            f"{shown_path(folder)}: its table of contents {finding}.", COPY_AGAIN, found=finding
+            f"its table of contents {finding}.", COPY_AGAIN, found=finding, path=folder
         ) from error
     return writer.description([root], [_SKIPPED] if skipped else [])
 

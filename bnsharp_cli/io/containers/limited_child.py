@@ -15,7 +15,7 @@ import resource
 import sys
 from pathlib import Path
 
-from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.errors import CheckpointRefusedError, spelt
 from bnsharp_cli.io.containers.describe import describe_files, describe_folder
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import kind_and_line
@@ -55,12 +55,13 @@ def _answer(folder: str | None, files: list[RegularFile]) -> bytes:
         description = describe_files(files) if folder is None else describe_folder(Path(folder), files)
         return DESCRIPTION + description.to_bytes()
     except CheckpointRefusedError as error:
-        refusal = [error.reason, error.remedy, str(error.expected), str(error.found)]
+        about = "" if error.path is None else str(error.path)
+        refusal = [spelt(error.marked_reason), error.remedy, str(error.expected), str(error.found), about]
     except MemoryError:
         os._exit(1)
     except Exception as error:  # whatever a reader stumbles over is the file's fault, and somebody waits
         why = kind_and_line(error)
-        refusal = [f"{folder or files[0].path} is not read: {why}.", SAVE_WEIGHTS, "weights alone", why]
+        refusal = [f"{folder or files[0].path} is not read: {why}.", SAVE_WEIGHTS, "weights alone", why, ""]
     return REFUSAL + json.dumps(refusal).encode()
 
 

@@ -57,10 +57,11 @@ def described(files: Sequence[RegularFile], folder: Path | None = None) -> Descr
     try:
         if kind == b"D":
             return _checked(content, files, folder)
-        reason, remedy, expected, found = (escaped(text, _LONGEST_REASON) for text in json.loads(content))
+        reason, remedy, expected, found, about = (escaped(text, _LONGEST_REASON) for text in json.loads(content))
     except (UnsoundDescriptionError, ValueError, TypeError) as error:
         raise _beyond_limits(subject, "what was read of it contradicts itself") from error
-    raise CheckpointRefusedError(reason, remedy, expected=expected, found=found)
+    path = Path(about) if about else None
+    raise CheckpointRefusedError(reason, remedy, expected=expected, found=found, path=path)
 
 
 def described_here(files: Sequence[RegularFile], folder: Path | None = None) -> Description:

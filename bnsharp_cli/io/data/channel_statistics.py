@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import Split
 
@@ -24,9 +25,14 @@ def channel_statistics(
         split: where from.
         resized: what is done to the images' size.
         limit: how many examples at most; fewer of large images.
+
+    Raises:
+        DataRefusedError: an example is a single number, which has no channels.
     """
     base = resized or Preprocessing()
     first, _ = split.load(torch.arange(1), base)
+    if first.ndim < 2:
+        raise DataRefusedError("Each example is a single number.", "Give images (C, H, W), or other arrays (C, …).")
     count = min(len(split), limit, max(1, _MOST_NUMBERS // first.numel()))
     images, _ = split.load(torch.arange(count), base)
     channels = images.double().movedim(1, 0).flatten(1)

@@ -13,7 +13,7 @@ from bnsharp_cli.errors import DataRefusedError, UsageError, named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, LOSS_FORMS, MEAN_SQUARED_ERROR
 from bnsharp_cli.io.data.labels import batch_shape, require_labels
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.factories import import_factory, run_factory
+from bnsharp_cli.io.networks.factories import import_factory, in_users_code, run_factory
 from bnsharp_cli.measurement.surface.adapters import takes_tensor
 
 
@@ -81,9 +81,9 @@ def open_criterion(spec: str | None, stated: object = None) -> NamedCriterion:
         return NamedCriterion(spec, CRITERIA[spec])
     if not spec.partition(":")[2]:
         raise UsageError.of("loss", LOSS_FORMS, spec, "Name a loss.")
-    function = import_factory(spec)
+    function = import_factory("loss", spec)
     is_module = isinstance(function, type) and issubclass(function, nn.Module)
-    return NamedCriterion(spec, run_factory(spec) if is_module else function)
+    return NamedCriterion(spec, in_users_code(run_factory("loss", spec) if is_module else function, spec))
 
 
 def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

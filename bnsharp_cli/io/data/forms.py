@@ -3,11 +3,13 @@
 DATA_NAMES = ("digits", "cifar10", "cifar100", "mnist", "fashionmnist", "svhn")
 """Data sets that have a name: scikit-learn's digits, and torchvision's."""
 
-DATA_FORMS = "digits, cifar10, cifar100, folder:DIR, npz:FILE or package.module:factory"
-"""How data is named, in one line of help: the best known names, and the other forms."""
+_NAMED_DATA = f"{', '.join(DATA_NAMES)}, folder:DIR, npz:FILE, package.module:factory"
 
-ALL_DATA_FORMS = f"{', '.join(DATA_NAMES)}, folder:DIR, npz:FILE, package.module:factory"
-"""The same with every name, for the refusal of an unknown one."""
+DATA_FORMS = f"{_NAMED_DATA} or file.py:factory"
+"""How data is named, in one line of help."""
+
+ALL_DATA_FORMS = f"{_NAMED_DATA}, path/to/file.py:factory"
+"""The same, for the refusal of an unknown name."""
 
 CROSS_ENTROPY, MEAN_SQUARED_ERROR = LOSS_NAMES = ("cross-entropy", "mse")
 """Losses that have a name."""

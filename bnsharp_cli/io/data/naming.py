@@ -36,7 +36,5 @@ def naming(spec: str) -> Iterator[None]:
         raise NamedDataError(
             f"{escaped(spec)}: {error.marked_reason}",
             error.marked_remedy,
-            argument=error.argument,
-            expected=error.expected,
-            found=error.found,
+            **error.fields,
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, shown
 from bnsharp_cli.io.data.archives import open_archive
 from bnsharp_cli.io.data.forms import ALL_DATA_FORMS
 from bnsharp_cli.io.data.images import open_image_folder
@@ -48,7 +48,7 @@ def open_data(
     if argument:
         return open_factory(spec, split)
     raise UsageError(
-        f"Unknown data '{spec}'.",
+        f"Unknown data '{shown(spec)}'.",
         f"Use one of: {ALL_DATA_FORMS}.",
         argument="data",
         expected=ALL_DATA_FORMS,

@@ -59,7 +59,7 @@ class Preprocessing:
         return resized.reshape(*images.shape[:-2], *size)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) images in [0, 1], channel by channel.
+        """Normalise (N, C, …) images in [0, 1], or whatever else has channels, channel by channel.
 
         Raises:
             DataRefusedError: the images have another number of channels than ``mean``.
@@ -71,8 +71,8 @@ class Preprocessing:
                 f"The images have {images.shape[1]} channels, the preprocessing expects {len(self.mean)}.",
                 "Use data with as many channels as the network was trained on.",
             )
-        mean = torch.tensor(self.mean, dtype=images.dtype).reshape(1, -1, 1, 1)
-        std = torch.tensor(self.std, dtype=images.dtype).reshape(1, -1, 1, 1)
+        shape = (1, -1, *[1] * (images.ndim - 2))
+        mean, std = (torch.tensor(figures, dtype=images.dtype).reshape(shape) for figures in (self.mean, self.std))
         return (images - mean) / std
 
     def __str__(self) -> str:

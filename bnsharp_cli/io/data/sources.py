@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit, DatasetSplit
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
-from bnsharp_cli.io.networks.factories import run_factory
+from bnsharp_cli.io.networks.factories import run_factory, users_code
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -70,12 +71,47 @@ def open_factory(spec: str, split: str) -> DatasetSplit:
 
     Raises:
         UsageError: the function cannot be imported, or fails.
-        NamedDataError: it returns something else.
+        NamedDataError: it returns something else, or a data set whose length cannot be told.
     """
-    dataset = run_factory(spec, split)
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+    dataset = run_factory("data", spec, split)
+    if not hasattr(dataset, "__getitem__") or not _has_length(dataset, spec):
         raise NamedDataError(
-            f"{spec}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
+            f"{escaped(spec)}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
             "Return an object with __len__ and __getitem__ giving (image, label).",
         )
-    return DatasetSplit(dataset, lambda index: f"{spec} example {index}")
+    return DatasetSplit(_UsersDataset(dataset, spec), lambda index: f"{escaped(spec)} example {index}")
+
+
+@dataclass(frozen=True)
+class _UsersDataset:
+    """A user's data set, whose own code may import more from the working directory when an example is read.
+
+    Attributes:
+        dataset: what the function at ``spec`` returned.
+        spec: as the user named it.
+    """
+
+    dataset: Any
+    spec: str
+
+    def __len__(self) -> int:
+        with users_code(self.spec):
+            return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        with users_code(self.spec):
+            return self.dataset[index]
+
+
+def _has_length(dataset: Any, spec: str) -> bool:
+    """Whether a user's data set has a length, which is asked for once."""
+    if not hasattr(dataset, "__len__"):
+        return False
+    try:
+        with users_code(spec):
+            len(dataset)
+    except (Exception, SystemExit) as error:  # a user's data set raises whatever it likes
+        raise NamedDataError(
+            f"The length of {escaped(spec)} cannot be told: {kind_and_line(error)}.", "Mend its __len__."
+        ) from error
+    return True

@@ -1,8 +1,7 @@
 """Untrusted text, made fit to print.
 
-Whatever these functions return is printable in the sense of :meth:`str.isprintable`. So it holds no line ends, no
-terminal escapes, and none of the private characters by which :func:`bnsharp_cli.errors.named` marks an argument: no
-file name and no entry of a file can pass for an option in the sentence of an error.
+Whatever these functions return is printable, as what :func:`bnsharp_cli.errors.shown` returns: no file name and no
+entry of a file acts on a terminal, or passes for an option in the sentence of an error. They also bound its length.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from bnsharp_cli.errors import shown
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")
 _LONGEST = 200
@@ -44,9 +45,7 @@ def escaped(text: object, longest: int = _LONGEST) -> str:
     >>> escaped("digits\n2.png")
     'digits\\n2.png'
     """
-    written = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
-    )
+    written = shown(text)
     return written if len(written) <= longest else "…" + written[1 - longest :]
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.factories import run_factory
+from bnsharp_cli.io.networks.factories import in_users_code, run_factory
 from bnsharp_cli.io.networks.forms import LIBRARIES
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
@@ -81,7 +81,7 @@ def _own(spec: str, options: dict[str, Any]) -> nn.Module:
     unknown = set(options) - set(inspect.signature(OWN[spec]).parameters)
     if unknown:
         raise UsageError(
-            f"{spec} has no option {', '.join(sorted(unknown))}.",
+            f"{spec} has no option {shown(', '.join(sorted(unknown)))}.",
             f"See {named('arch_option')} in {named('help')}.",
             argument="arch_option",
             expected=f"options of {spec}",
@@ -95,7 +95,13 @@ def _torchvision(spec: str, options: dict[str, Any]) -> nn.Module:
 
     name = spec.partition(":")[2]
     if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
-        raise UsageError(f"torchvision has no image classifier '{one_line(name)}'.", "Name one of its classifiers.")
+        raise UsageError(
+            f"torchvision has no image classifier '{one_line(name)}'.",
+            "Name one of its classifiers.",
+            argument="arch",
+            expected="an image classifier of torchvision",
+            found=spec,
+        )
     channels = options.pop(ARGUMENT_NAMES["torchvision"].channels, COLOURS)
     module: nn.Module = models.get_model(name, weights=None, **options)
     if channels != COLOURS:
@@ -120,15 +126,29 @@ def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise UsageError("timm is not installed.", "Install it with `pip install timm`.") from error
+        raise UsageError(
+            "timm is not installed.",
+            "Install it with `pip install timm`.",
+            argument="arch",
+            expected="a network of a library that is installed",
+            found=spec,
+        ) from error
     module: nn.Module = timm.create_model(spec.partition(":")[2], pretrained=False, **options)
     return module
 
 
 def _users(spec: str, options: dict[str, Any]) -> nn.Module:
-    module = run_factory(spec, **options)
+    module = run_factory("arch", spec, **options)
     if not isinstance(module, nn.Module):
-        raise UsageError(f"{spec} returned {type(module).__name__}, expected a torch.nn.Module.", "Return a module.")
+        found = type(module).__name__
+        raise UsageError(
+            f"{shown(spec)} returned {found}, expected a torch.nn.Module.",
+            "Return a module.",
+            argument="arch",
+            expected="a function that returns a torch.nn.Module",
+            found=found,
+        )
+    in_users_code(module, spec)
     return module
 
 

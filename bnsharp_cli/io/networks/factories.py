@@ -1,56 +1,86 @@
-"""Importing a function that the user names: this runs the user's own code, never a checkpoint's."""
+"""Importing and calling a function that the user names: this runs the user's own code, never a checkpoint's.
+
+Whatever runs such code, at once or later, does so inside :func:`users_code`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
+
+_lock = threading.Lock()
+_running: Counter[str] = Counter()
+"""How often each folder that :func:`users_code` put on ``sys.path`` is in use, by any thread."""
 
 _FORMS = "package.module:function or path/to/file.py:function"
 
 
-def run_factory(spec: str, *arguments: object, **options: object) -> Any:
+def run_factory(argument: str, spec: str, *arguments: object, **options: object) -> Any:
     """What the function at ``package.module:name`` or ``path/to/file.py:name`` returns.
+
+    Args:
+        argument: that names the function, for the errors.
+        spec: the function.
+        *arguments: of the function.
+        **options: keyword arguments of the function.
 
     Raises:
         UsageError: it cannot be imported, or it fails.
 
-    >>> run_factory("math:hypot", 3, 4)
+    >>> run_factory("arch", "math:hypot", 3, 4)
     5.0
     """
-    function = import_factory(spec)
+    function = import_factory(argument, spec)
     try:
-        with _importable_from_here(spec):
+        with users_code(spec):
             return function(*arguments, **options)
     except (Exception, SystemExit) as error:  # a user's function raises whatever it likes
-        raise UsageError(f"'{shown_path(spec)}' failed: {kind_and_line(error)}.", "Mend the function.") from error
+        raise UsageError(
+            f"'{shown_path(spec)}' failed: {kind_and_line(error)}.",
+            "Mend the function.",
+            argument=argument,
+            expected="a function that returns",
+            found=kind_and_line(error),
+        ) from error
 
 
-def import_factory(spec: str) -> Callable[..., Any]:
+def import_factory(argument: str, spec: str) -> Callable[..., Any]:
     """The function at ``package.module:name`` or ``path/to/file.py:name``.
 
-    Packages are looked for in the working directory too, as ``python -m`` does, but ``sys.path`` is left as it was: a
-    function that imports something from there only when it is called finds it in :func:`run_factory` alone.
+    Packages are looked for in the working directory too, as ``python -m`` does. The function may import more from there
+    when it is called: call it through :func:`run_factory`, inside :func:`users_code`, or as :func:`in_users_code` gives
+    it back.
+
+    Args:
+        argument: that names the function, for the errors.
+        spec: the function.
 
     Raises:
         UsageError: the module cannot be imported or has no such function.
     """
     module_name, _, name = spec.rpartition(":")
     try:
-        with _importable_from_here(spec):
+        with users_code(spec):
             module = _import_file(Path(module_name)) if _is_file(spec) else importlib.import_module(module_name)
         function = getattr(module, name)
     except (Exception, SystemExit) as error:  # importing runs the user's module
         raise UsageError(
             f"Cannot import '{shown_path(spec)}': {kind_and_line(error)}.",
             f"Name it as {_FORMS}.",
+            argument=argument,
             expected=_FORMS,
             found=spec,
         ) from error
@@ -59,6 +89,7 @@ def import_factory(spec: str) -> Callable[..., Any]:
         raise UsageError(
             f"'{shown_path(spec)}' is a {kind}, expected a function.",
             "Name a function.",
+            argument=argument,
             expected="a function",
             found=kind,
         )
@@ -70,18 +101,74 @@ def _is_file(spec: str) -> bool:
 
 
 @contextlib.contextmanager
-def _importable_from_here(spec: str) -> Iterator[None]:
-    """Meanwhile packages in the working directory can be imported, unless ``spec`` names a file."""
+def users_code(spec: str) -> Iterator[None]:
+    """While the code of ``spec`` runs, packages in the working directory can be imported, unless ``spec`` names a file.
+
+    ``sys.path`` is as before once all threads have left. Such code may run inside such code.
+    """
     here = str(Path.cwd())
-    if _is_file(spec) or here in sys.path:
+    if _is_file(spec) or not _put_on_path(here):
         yield
         return
-    sys.path.insert(0, here)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # the user's code may have removed it
-            sys.path.remove(here)
+        _take_off_path(here)
+
+
+def _put_on_path(folder: str) -> bool:
+    """Let packages in ``folder`` be imported; False where that was so before."""
+    with _lock:
+        if not _running[folder]:
+            if folder in sys.path:
+                return False
+            sys.path.insert(0, folder)
+        _running[folder] += 1
+    return True
+
+
+def _take_off_path(folder: str) -> None:
+    """Undo one :func:`_put_on_path`."""
+    with _lock:
+        _running[folder] -= 1
+        if not _running[folder]:
+            with contextlib.suppress(ValueError):  # the user's code may have removed it
+                sys.path.remove(folder)
+
+
+def in_users_code(function: Callable[..., Any], spec: str) -> Callable[..., Any]:
+    """``function``, which the user named by ``spec``, with every later call of it inside :func:`users_code`.
+
+    A module stays the same object and gets two hooks.
+    """
+    if isinstance(function, nn.Module):
+        _hook(function, spec)
+        return function
+    if isinstance(function, functools.partial):  # a criterion's own function tells what it takes
+        return functools.partial(in_users_code(function.func, spec), *function.args, **function.keywords)
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **options: Any) -> Any:
+        with users_code(spec):
+            return function(*arguments, **options)
+
+    return run
+
+
+def _hook(module: nn.Module, spec: str) -> None:
+    """Let forward passes of ``module``, and of its copies in any thread, run inside :func:`users_code`."""
+    local = threading.local()
+
+    def enter(*_: object) -> None:
+        opened = contextlib.ExitStack()
+        opened.enter_context(users_code(spec))
+        local.opened = [*getattr(local, "opened", []), opened]
+
+    def leave(*_: object) -> None:
+        local.opened.pop().close()
+
+    module.register_forward_pre_hook(enter, prepend=True)
+    module.register_forward_hook(leave, always_call=True)
 
 
 def _import_file(path: Path) -> Any:

@@ -38,7 +38,13 @@ def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
     try:
         import transformers
     except ImportError as error:
-        raise UsageError("transformers is not installed.", "Install it: pip install 'bnsharp[huggingface]'.") from error
+        raise UsageError(
+            "transformers is not installed.",
+            "Install it: pip install 'bnsharp[huggingface]'.",
+            argument="checkpoint",
+            expected="a checkpoint of a library that is installed",
+            found=f"a model directory of the kind '{kind}'",
+        ) from error
     try:
         with alone():
             with torch.device("meta"), OutlineLimits(weights.values()) as limits:
@@ -53,13 +59,13 @@ def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
     return module
 
 
-def under_own_names(module: nn.Module, tensors: NamedTensors, source: str) -> NamedTensors:
+def under_own_names(module: nn.Module, tensors: NamedTensors, path: Path) -> NamedTensors:
     """Weights as ``module`` names them: transformers keeps the names that earlier versions of a network had in files.
 
     Args:
         module: any network; the weights of one that transformers does not have come back as they are.
         tensors: as the file names them.
-        source: the file, for the messages.
+        path: of the file, for the messages.
 
     Raises:
         CheckpointRefusedError: they are not the weights of ``module``.
@@ -83,7 +89,7 @@ def under_own_names(module: nn.Module, tensors: NamedTensors, source: str) -> Na
         tuple(sorted(other_shape(*mismatch) for mismatch in report["mismatched_keys"])),
     )
     if comparison.differences:
-        raise misfit(source, comparison)
+        raise misfit(path, comparison)
     own: dict[str, Tensor] = loaded.state_dict()
     return own
 

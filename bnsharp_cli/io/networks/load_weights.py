@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -83,11 +84,11 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     Raises:
         CheckpointRefusedError: names or shapes do not fit the network.
     """
-    source = shown_path(checkpoint.path)
-    return load_tensors(module, under_own_names(module, checkpoint.state_dict, source), source, checkpoint.key)
+    tensors = under_own_names(module, checkpoint.state_dict, checkpoint.path)
+    return load_tensors(module, tensors, checkpoint.path, checkpoint.key)
 
 
-def load_tensors(module: nn.Module, tensors: NamedTensors, source: str, key: str = "") -> tuple[str, ...]:
+def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str = "") -> tuple[str, ...]:
     """Put ``tensors`` into ``module``, all of them and nothing else.
 
     Names are taken as they are, or without the leading parts that all of them share (``model.``, ``net.``, …), in the
@@ -97,7 +98,7 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, source: str, key: str
     Args:
         module: the network; its parametrisations and its precision follow the weights.
         tensors: parameters and buffers by name.
-        source: the file, for the messages.
+        path: of the file, for the messages.
         key: where in the file ``tensors`` are, for the messages.
 
     Returns:
@@ -107,7 +108,7 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, source: str, key: str
         CheckpointRefusedError: names, shapes or types do not fit.
     """
     modernise(module)
-    aligned = _aligned(module, modern_names(tensors), source, key)
+    aligned = _aligned(module, modern_names(tensors), path, key)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
     for weight in weights_with_norm(found):
         if weight in network.own_names:
@@ -115,15 +116,15 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, source: str, key: str
     network = _Network.of(module, aligned.prefix)
     comparison = WeightsComparison.of(found, network.tensors)
     if comparison.differences:
-        raise misfit(source, comparison)
-    _require_kinds(found, network.tensors, source)
+        raise misfit(path, comparison)
+    _require_kinds(found, network.tensors, path)
     notes = _notes(found, network.tensors, aligned.left_out)
     module.to(widest_precision(found.values()))
-    _load(module, {network.own_names[name]: tensor for name, tensor in found.items()}, source)
+    _load(module, {network.own_names[name]: tensor for name, tensor in found.items()}, path)
     return notes
 
 
-def _aligned(module: nn.Module, tensors: NamedTensors, source: str, key: str) -> _Alignment:
+def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> _Alignment:
     """The alignment without differences, or the one without losses and metrics, or the refusal of the weights."""
     network = _Network.of(module)
     pairs = [(prefix, "") for prefix in shared_prefixes(tensors)]
@@ -139,7 +140,7 @@ def _aligned(module: nn.Module, tensors: NamedTensors, source: str, key: str) ->
         if without is not None:
             return without
     fitting = [prefix[:-1] for prefix, part in parts.items() if prefix and not part.differences]
-    raise misfit(source, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
+    raise misfit(path, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
 
 
 def _without_losses(tensors: NamedTensors, prefix: str, unexpected: tuple[str, ...]) -> _Alignment | None:
@@ -160,17 +161,18 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _require_kinds(found: NamedTensors, expected: NamedTensors, source: str) -> None:
+def _require_kinds(found: NamedTensors, expected: NamedTensors, path: Path) -> None:
     """Refuse whole numbers for floating weights and the reverse, which loading would silently convert."""
     for name, tensor in found.items():
         if tensor.is_floating_point() != expected[name].is_floating_point() and not name.endswith(BATCH_COUNT):
             raise CheckpointRefusedError(
-                f"{source}: '{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
+                f"'{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
                 "Use a checkpoint of the network's own weights.",
+                path=path,
             )
 
 
-def _load(module: nn.Module, tensors: NamedTensors, source: str) -> None:
+def _load(module: nn.Module, tensors: NamedTensors, path: Path) -> None:
     """Load ``tensors`` as if this module had written them, since some modules ask which version of theirs did."""
     state = module.state_dict()
     state.update(tensors)
@@ -178,7 +180,7 @@ def _load(module: nn.Module, tensors: NamedTensors, source: str) -> None:
         module.load_state_dict(state)
     except Exception as error:  # a module, perhaps the user's, raises whatever it likes
         raise CheckpointRefusedError(
-            f"{source} does not fit the architecture: it says {kind_and_line(error)}.",
+            f"{shown_path(path)} does not fit the architecture: it says {kind_and_line(error)}.",
             f"Name the right network with {named('arch')}.",
         ) from error
 

@@ -88,7 +88,7 @@ class NetworkIdentity:
         needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (whole, checkpoint.state_dict))
         if needed > 2 * held + _SPARE_NUMBERS:
             raise CheckpointRefusedError(
-                f"{shown_path(checkpoint.path)} holds {held:,} numbers, {self.spec} would need {needed:,}.",
+                f"{shown_path(checkpoint.path)} holds {held:,} numbers, {one_line(self.spec)} would need {needed:,}.",
                 f"Name the right network with {named('arch')} (and {named('arch_option')}).",
             )
 
@@ -142,13 +142,7 @@ def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
     except UsageError as error:
         if source != METADATA:
             raise
-        raise CheckpointRefusedError(
-            error.marked_reason,
-            error.marked_remedy,
-            argument=error.argument,
-            expected=error.expected,
-            found=error.found,
-        ) from error
+        raise CheckpointRefusedError(error.marked_reason, error.marked_remedy, **error.fields) from error
     except BnsharpError:
         raise
     except Exception as error:  # a constructor, perhaps the user's, raises whatever it likes
@@ -162,7 +156,13 @@ def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
 def _ambiguous(path: Path, fitting: list[str]) -> UsageError:
     """The weights fit several networks, or only some of a library that is not installed."""
     if not any(map(installed, fitting)):
-        return UsageError(f"{shown_path(path)} fits {some(fitting, 5)}, but timm is not installed.", "pip install timm")
+        return UsageError(
+            f"{shown_path(path)} fits {some(fitting, 5)}, but timm is not installed.",
+            "pip install timm",
+            argument="arch",
+            expected="a network of a library that is installed",
+            found=some(fitting, 5),
+        )
     return UsageError(
         f"{shown_path(path)} does not say which network its weights belong to, and several fit them: "
         f"{some(fitting, 8)}.",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
-from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 BATCH_COUNT = "num_batches_tracked"
 """The last part of the name of batch norm's counter, which no measure uses; files older than torch 0.4.1 lack it."""
@@ -69,11 +70,11 @@ def other_shape(name: str, found: Iterable[int], expected: Iterable[int]) -> str
     return f"{one_line(name)} is {tuple(found)}, expected {tuple(expected)}"
 
 
-def misfit(source: str, comparison: WeightsComparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
+def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
     """The refusal of weights that differ from a network's.
 
     Args:
-        source: the file.
+        path: of the file.
         comparison: what differs.
         parts: keys of the parts of the file that would fit by themselves; the remedy names them.
     """
@@ -86,7 +87,7 @@ def misfit(source: str, comparison: WeightsComparison, parts: Iterable[str] = ()
             "Its weights are parametrised or pruned: build that network yourself, "
             f"with {named('arch')} file.py:factory."
         )
-    return CheckpointRefusedError(f"{source} does not fit the architecture: it {comparison}.", remedy)
+    return CheckpointRefusedError(f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy)
 
 
 def _memory(tensor: Tensor) -> tuple[object, ...]:

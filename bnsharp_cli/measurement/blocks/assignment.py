@@ -36,7 +36,7 @@ class BlockAssignment:
 
     @classmethod
     def free(cls, point: Point) -> BlockAssignment:
-        """No block yet, so that every row belongs to θ_*."""
+        """An assignment without any block: every row belongs to θ_*."""
         lengths = {name: tensor.shape[0] if tensor.ndim else 1 for name, tensor in point.items()}
         return cls(dict.fromkeys(point, 0), {name: torch.full((length,), FREE) for name, length in lengths.items()})
 

@@ -22,7 +22,7 @@ class TensorBlocks:
     """What was found about one tensor.
 
     Attributes:
-        name: of the parameter.
+        name: the name of the parameter.
         rows: how many it has.
         invariant: how many of them belong to a scale-invariant block.
         reason: why, in words.

@@ -33,10 +33,10 @@ def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", se
         point: the parameters.
         partition: ``paper``; or ``extended``, where every further joint invariance, such as the (γ, β) of a norm before
             a positively homogeneous map and another norm, is a block of its own. The second is not in the paper.
-        seed: of cotangents and generic point.
+        seed: the seed of cotangents and generic point.
 
     Raises:
-        NotMeasurableError: gradients of the network cannot be had, see ``recomputation``.
+        NotMeasurableError: the network cannot be differentiated, see ``recomputation``.
     """
     (blocks,) = find_partitions(surface, point, (partition,), seed)
     return blocks

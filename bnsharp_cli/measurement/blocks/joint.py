@@ -43,7 +43,7 @@ def add_joint_sets(assignment: BlockAssignment, probe: Probe, euler: EulerTest) 
                 waiting.append(members)
         if assignment.count == first:
             break
-        for block in confirm(assignment, probe, first):  # what overlaps with one of these may yet do
+        for block in confirm(assignment, probe, first):  # a set that overlaps with a released one may still pass
             del joint[block]
         candidates = waiting
     return joint

@@ -16,6 +16,7 @@ from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import along
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
+from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments
 from bnsharp_cli.measurement.surface.norms import NormTreatment
@@ -54,7 +55,7 @@ class Probe:
 
     Attributes:
         surface: computes in float64 with batch statistics.
-        locations: the user's, and the generic one where the network gives finite outputs at one.
+        locations: the user's, and the generic one if the network gives finite outputs there.
     """
 
     surface: LossSurface
@@ -102,11 +103,11 @@ class Probe:
         Args:
             location: where.
             count: how many.
-            seed: of the cotangents.
+            seed: the seed of the cotangents.
             only: names of the tensors whose gradients are wanted; all where it is empty.
 
         Raises:
-            NotMeasurableError: the network recomputes its activations in the backward pass.
+            NotMeasurableError: the network recomputes its activations in the backward pass, or that pass fails.
         """
         generator = torch.Generator().manual_seed(seed)
         wanted = only or location.point
@@ -119,9 +120,10 @@ class Probe:
                 torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.device)
                 for output in outputs
             ]
-            gradients = torch.autograd.grad(
-                outputs, list(leaves.values()), cotangents, retain_graph=True, materialize_grads=True
-            )
+            with accepting("The network cannot be differentiated", NO_GRADIENT):
+                gradients = torch.autograd.grad(
+                    outputs, list(leaves.values()), cotangents, retain_graph=True, materialize_grads=True
+                )
             yield dict(zip(leaves, gradients, strict=True))
 
     def unchanged(self, transform: Callable[[Point], Point]) -> bool:

@@ -65,7 +65,7 @@ def _reason(entry: RowBlocks, joint: Mapping[int, tuple[str, ...]], norm: str, i
 def _norms_fed(probe: Probe, rows: Mapping[str, RowBlocks], count: int, joint: set[int]) -> dict[str, str]:
     """The norm that each invariant tensor feeds: the one whose input grows by the factor that the tensor is scaled by.
 
-    This only words the reason; nothing relies on it.
+    The name appears only in the reason; no result depends on it.
     """
     weights = [name for name, entry in rows.items() if any(b < count and b not in joint for b in entry.block.tolist())]
     factors = {name: 1 + (index + 1) / (len(weights) + 1) for index, name in enumerate(weights)}

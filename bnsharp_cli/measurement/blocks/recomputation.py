@@ -1,7 +1,7 @@
 """Networks that throw activations away and compute them again for the backward pass: recognised and refused.
 
 ``torch.utils.checkpoint`` runs parts of the forward pass again while gradients are taken. By then the weights that were
-handed in for the pass are gone, so it would differentiate another network, or leave weights out without a word.
+handed in for the pass are gone, so it would differentiate another network, or silently leave weights out.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ class BoundOptions(OptionRecord):
         "on a segment against any density, so it must be supplied.",
         expected="a finite number of at least 0",
         accept=lambda kl: 0 <= kl < math.inf,
+        missing="KL(θ + u ‖ prior), in nats",
         example=WHY_KL,
     )
     confidence: float = option(
@@ -57,7 +58,5 @@ class BoundOptions(OptionRecord):
     segment_samples: int = option(
         64,
         "Points at which zero-one is sampled on the segment.",
-        expected="at least 2",
-        accept=lambda samples: samples >= 2,
-        example="For example 64.",
+        minimum=2,
     )

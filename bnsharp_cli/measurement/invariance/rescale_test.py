@@ -20,7 +20,7 @@ from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
-from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import LARGEST_SEED, MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 DECADES = (-3, -2, -1, 0, 1, 2, 3)
@@ -104,9 +104,7 @@ def _reference(setting: _Setting, copier: Copier, progress: Callable[[str], None
     """
     original = copier.copy("a = 1", uniform_factors(setting.blocks.invariant, 1.0))
     progress(original.name)
-    reference = _measured(setting, original, 1.0, None)
-    _require_resolved(reference.measures["bn"])
-    return reference
+    return _measured(setting, original, 1.0, None)
 
 
 def _measure_all(
@@ -208,7 +206,8 @@ def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
         (f"a = {10.0**decade:g}", 10.0**decade, uniform_factors(count, 10.0**decade)) for decade in DECADES
     ]
     for index in range(RANDOM_COPIES):
-        generator = torch.Generator().manual_seed(setting.options.seed + index)
+        seed = setting.options.seed + index
+        generator = torch.Generator().manual_seed(seed if seed <= LARGEST_SEED else seed - 2**64)
         plan.append((f"random {index + 1}", None, random_factors(count, 3.0, generator)))
     layer = max(setting.vanishing, key=lambda name: setting.vanishing[name])
     own = setting.blocks.layers()[layer]
@@ -231,6 +230,8 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
             classical, copy.point, setting.blocks, replace(setting.options, iterations=None, restarts=0), candidates
         ),
     }
+    if reference is None:  # before anything is divided by its value
+        _require_resolved(measures["bn"])
     loss = copy.exact.value(copy.point)
     original = loss if reference is None else reference.loss
     deviation, allowed = _compare(measures["bn"], measures["bn"] if reference is None else reference.measures["bn"])

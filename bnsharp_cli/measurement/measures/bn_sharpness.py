@@ -16,6 +16,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.sampling import objective_and_sampling
 from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.option_records import shortest
 
 
 def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:
@@ -64,7 +65,7 @@ def _require_radius(blocks: Blocks, options: MeasureOptions) -> None:
         raise UsageError.of(
             "delta",
             "less than 1 where weights are scale-invariant",
-            options.delta,
+            shortest(options.delta),
             "At δ = 1 a direction reaches −θ_i; use a smaller radius.",
         )
 

@@ -9,7 +9,7 @@ import torch
 
 from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, maximise_in_box, random_in_ball
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
-from bnsharp_cli.errors import NotMeasurableError, named
+from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -32,12 +32,17 @@ def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: Measur
     as ``log10_integral``. The error is the standard error of the Monte-Carlo mean, carried through the root.
 
     Raises:
-        NotMeasurableError: p = ∞ (use δ-L∞), or a loss in the ball is not finite.
+        UsageError: p = ∞ (use δ-L∞).
+        NotMeasurableError: a loss in the ball is not finite.
     """
     del blocks
     if math.isinf(options.power):
-        raise NotMeasurableError(
-            "delta-lp needs a finite p.", f"Use {named('measure')} delta-linf for p = inf.", argument="power"
+        raise UsageError(
+            f"delta-lp needs a finite {named('power')}.",
+            "For p = inf use delta-linf.",
+            argument="power",
+            expected="a finite number",
+            found=options.power,
         )
     before = surface.counter.cost
     loss = surface.value(point)

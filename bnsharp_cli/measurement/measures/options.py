@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.measures.keywords import Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option
 
@@ -23,10 +24,25 @@ DEFAULT_RULE = "power"
 LARGEST_POWER = 1000
 """From here on the p-mean is within 1 % of p = ∞."""
 
-SEED_BITS = 62
-"""A generator takes 64 bits, and some seeds are counted on from the one given."""
+LARGEST_SEED = 2**64 - 1
+"""That torch takes; the smallest is -2**63."""
+
+_SEED_BITS = 62
+"""A generator takes 64 bits, and training counts on from the seed given."""
+
+_SEED_HELP = "Seed of the batches and of everything random."
 
 _RULE_NAMES = (DEFAULT_RULE, *(name for name in RULES if name != DEFAULT_RULE))
+
+
+def seed_option(help: str = _SEED_HELP) -> Any:  # noqa: A002 - as in ``option``
+    """A seed of a command or of training."""
+    return option(
+        0,
+        help,
+        expected=f"a number of at most {_SEED_BITS} bits",
+        accept=lambda seed: int(seed).bit_length() <= _SEED_BITS,
+    )
 
 
 def _default_steps() -> str:
@@ -98,8 +114,7 @@ class MeasureOptions(OptionRecord):
     restarts: int = option(
         0,
         "Random starts of the search besides the gradient.",
-        expected="at least 0",
-        accept=lambda restarts: restarts >= 0,
+        minimum=0,
         example="For example 8.",
     )
     search_nodes: int = option(
@@ -116,7 +131,7 @@ class MeasureOptions(OptionRecord):
         accept=lambda rtol: 0 < rtol < 1,
         example="For example 1e-3.",
     )
-    partition: Literal["paper", "extended"] = option(
+    partition: Partition = option(
         "paper",
         "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta).",
         expected="one of paper, extended",
@@ -131,10 +146,9 @@ class MeasureOptions(OptionRecord):
     )
     seed: int = option(
         0,
-        "Seed of the batches and of everything random.",
-        expected=f"a number of at most {SEED_BITS} bits",
-        accept=lambda seed: int(seed).bit_length() <= SEED_BITS,
-        example="For example 0.",
+        _SEED_HELP,
+        expected="a seed that torch takes, from -2**63 to 2**64 - 1",
+        accept=lambda seed: -(2**63) <= seed <= LARGEST_SEED,
     )
     particular: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -31,9 +31,7 @@ class BallOptions(OptionRecord):
     ball_samples: int = option(
         32,
         "Monte-Carlo points of delta-lp.",
-        expected="at least 2",
-        accept=lambda samples: samples > 1,
-        example="For example 32.",
+        minimum=2,
     )
 
 

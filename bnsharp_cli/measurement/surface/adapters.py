@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError
 from bnsharp_cli.measurement.surface.accuracy import prediction
-from bnsharp_cli.measurement.surface.foreign_errors import REFUSALS, first_line
+from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, REFUSALS, kind_and_first_line
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, as_float64, floating_tensors, map_tensors
 
 _SAME = 1e-6
@@ -29,13 +29,14 @@ class CheckedCriterion:
             float64, as outputs are.
         name: how an error message calls it.
         device: where outputs and targets are.
+
+    Raises:
+        UsageError: a module that cannot be copied.
     """
 
     def __init__(self, criterion: Callable[[Any, Any], Any], name: str, device: torch.device | str = "cpu") -> None:
-        if isinstance(criterion, nn.Module):
-            criterion = copy.deepcopy(criterion).eval().double().to(device)
-        self._criterion = criterion
         self._name = name
+        self._criterion = self._copied(criterion, device) if isinstance(criterion, nn.Module) else criterion
         self._checked = False
 
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
@@ -55,13 +56,26 @@ class CheckedCriterion:
         precise: Tensor = loss.double()
         return precise
 
+    def _copied(self, criterion: nn.Module, device: torch.device | str) -> nn.Module:
+        try:
+            return copy.deepcopy(criterion).eval().double().to(device)
+        except OUT_OF_MEMORY:
+            raise
+        except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it
+            raise UsageError(
+                f"The criterion {self._name} cannot be copied: {kind_and_first_line(error)}",
+                "Pass a function that calls it.",
+                argument="criterion",
+                expected="a criterion that can be copied",
+            ) from error
+
     def _answer(self, outputs: Any, targets: Any) -> Any:
         try:
             return self._criterion(outputs, targets)
-        except (BnsharpError, *REFUSALS):
+        except (BnsharpError, *REFUSALS, *OUT_OF_MEMORY):
             raise
-        except Exception as error:  # a user's function raises whatever it likes
-            kind = f"{type(error).__name__}: {first_line(error)}"
+        except (Exception, SystemExit) as error:  # a user's function raises whatever it likes
+            kind = kind_and_first_line(error)
             raise NotMeasurableError(
                 f"The criterion {self._name} failed: {kind}",
                 "Mend the function.",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import BnsharpError, UsageError, named
 from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors
 
 BatchesLike = Iterable[Any]
@@ -25,14 +26,33 @@ def fixed_batches(batches: BatchesLike) -> list[Batch]:
     """All batches, read once.
 
     Raises:
-        UsageError: none, or not pairs of inputs and targets.
+        UsageError: none, not pairs of inputs and targets, or the loader itself failed.
     """
     if isinstance(batches, Mapping | Tensor) or not isinstance(batches, Iterable):
         raise UsageError.of_type("batches", "a list or a loader", batches, _PAIRS)
-    fixed = [_pair(batch) for batch in batches]
+    fixed = [_pair(batch) for batch in _read(batches)]
     if not fixed:
         raise _unexpected("at least one (inputs, targets) pair", "none", "Pass a list.")
     return fixed
+
+
+def _read(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches; what the user's loader raises is told as one of our errors."""
+    number = 1
+    try:
+        for number, batch in enumerate(batches, 2):  # noqa: B007  the batch to be read next, for the error
+            yield batch
+    except (BnsharpError, *OUT_OF_MEMORY):
+        raise
+    except (Exception, SystemExit) as error:  # a user's loader raises whatever it likes
+        found = kind_and_first_line(error)
+        raise UsageError(
+            f"{named('batches')}: reading batch {number} failed: {found}",
+            "Mend the loader or its data set.",
+            argument="batches",
+            expected="batches that can be read",
+            found=found,
+        ) from error
 
 
 def _pair(batch: Any) -> Batch:

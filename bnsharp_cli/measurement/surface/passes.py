@@ -16,7 +16,7 @@ from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
-from bnsharp_cli.measurement.surface.foreign_errors import accepting
+from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting, require_graph
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
@@ -70,11 +70,17 @@ class Passes:
             return torch.stack([self._compared(outputs, batch[1]), hits.double(), labelled.double()])
 
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The batch's loss and its gradients, in the order of ``parameters``."""
+        """The batch's loss and its gradients, in the order of ``parameters``.
+
+        Raises:
+            NotMeasurableError: autograd finds no way from the loss back to the parameters.
+        """
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
         with torch.enable_grad():
             loss = self._compared(self.run(leaves, batch[0], fast=True), batch[1])
-        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        require_graph(loss)
+        with accepting("The network cannot be differentiated", NO_GRADIENT):
+            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
         return loss.detach(), [*gradients]
 
     def stacked_losses(self, stack: Point, batch: Batch, chunk: int) -> Tensor:
@@ -87,7 +93,10 @@ class Passes:
     def stacked_gradients(self, stack: Point, batch: Batch, chunk: int) -> tuple[Tensor, list[Tensor]]:
         """The same with the gradients, (points, …) each, in the order of ``stack``."""
         differentiated = grad_and_value(partial(self._traced, batch))
-        gradients, losses = smaller_on_out_of_memory(lambda size: vmap(differentiated, chunk_size=size)(stack), chunk)
+        with accepting("The network cannot be differentiated at several points at once", NO_GRADIENT):
+            gradients, losses = smaller_on_out_of_memory(
+                lambda size: vmap(differentiated, chunk_size=size)(stack), chunk
+            )
         return losses, [gradients[name] for name in stack]
 
     def run(

@@ -46,6 +46,7 @@ class Processes:
             raise UsageError(
                 f"{self.count} processes need at least as many whole batches, found {batches}.",
                 f"Start fewer processes, lower {named('batch_size')} or raise {named('samples')}.",
+                argument="samples",
                 expected=f"at least {self.count} whole batches",
                 found=batches,
             )
@@ -181,7 +182,6 @@ def _fields(error: BnsharpError) -> dict[str, Any]:
         "reason": error.marked_reason,
         "remedy": error.marked_remedy,
         "exit_code": error.exit_code,
-        "argument": error.argument,
-        "expected": error.expected,
+        **error.fields,
         "found": str(error.found),
     }

@@ -34,7 +34,7 @@ class Marker:
         return (os.system, (f"touch {self.path}",))
 
 
-def refused(path: Path) -> CheckpointRefusedError:
+def expect_refusal(path: Path) -> CheckpointRefusedError:
     with pytest.raises(CheckpointRefusedError) as caught:
         load_checkpoint(path)
     error = caught.value
@@ -98,14 +98,14 @@ def test_float64_weights_stay_float64(tmp_path: Path) -> None:
 def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(content)
-    assert says in refused(path).reason
+    assert says in expect_refusal(path).reason
 
 
 def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
-    assert "No such file" in refused(tmp_path / "none.pt").reason
-    assert "is a folder" in refused(tmp_path).reason
+    assert "No such file" in expect_refusal(tmp_path / "none.pt").reason
+    assert "is a folder" in expect_refusal(tmp_path).reason
     os.mkfifo(tmp_path / "pipe")
-    assert "not a regular file" in refused(tmp_path / "pipe").reason
+    assert "not a regular file" in expect_refusal(tmp_path / "pipe").reason
 
 
 @pytest.mark.parametrize("sixteenths", range(1, 16))
@@ -114,7 +114,7 @@ def test_truncated_anywhere(tmp_path: Path, sixteenths: int) -> None:
     torch.save(weights(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * sixteenths // 16])
-    refused(path)
+    expect_refusal(path)
 
 
 def test_a_flipped_byte_is_seen(tmp_path: Path) -> None:
@@ -125,14 +125,14 @@ def test_a_flipped_byte_is_seen(tmp_path: Path) -> None:
         member = max(archive.infolist(), key=lambda info: info.file_size)
     whole[member.header_offset + 200] ^= 0x40
     path.write_bytes(whole)
-    assert "checksum" in refused(path).reason
+    assert "checksum" in expect_refusal(path).reason
 
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_pickled_module_is_named_and_never_built(tmp_path: Path, legacy: bool) -> None:
     path = tmp_path / "net.pt"
     torch.save(nn.Linear(2, 2), path, _use_new_zipfile_serialization=not legacy)
-    reason = refused(path).reason
+    reason = expect_refusal(path).reason
     assert "torch.nn.modules.linear.Linear" in reason
     assert "nothing in it was executed" in reason
 
@@ -145,7 +145,7 @@ def test_nothing_is_executed(tmp_path: Path, form: str) -> None:
         path.write_bytes(pickle.dumps(evil))
     else:
         torch.save(evil, path, _use_new_zipfile_serialization=form != "legacy")
-    refused(path)
+    expect_refusal(path)
     assert not marker.exists()
 
 
@@ -153,7 +153,7 @@ def test_the_environment_cannot_switch_safety_off(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     marker, path = tmp_path / "executed", tmp_path / "net.pt"
     torch.save(Marker(marker), path)
-    refused(path)
+    expect_refusal(path)
     assert not marker.exists()
 
 
@@ -161,11 +161,11 @@ def test_the_environment_cannot_switch_safety_off(tmp_path: Path, monkeypatch: p
 def test_torchscript_and_exported_programs(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.jit.script(nn.Linear(2, 2)).save(str(path))
-    assert "TorchScript" in refused(path).reason
+    assert "TorchScript" in expect_refusal(path).reason
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/archive_format", "pt2")
         archive.writestr("net/data.pkl", "x")
-    assert ".pt2" in refused(path).reason
+    assert ".pt2" in expect_refusal(path).reason
 
 
 @pytest.mark.parametrize("problem", ["deflated", "twice", "plain"])
@@ -178,7 +178,7 @@ def test_zip_files_that_torch_never_writes(tmp_path: Path, problem: str) -> None
             with pytest.warns(UserWarning, match="Duplicate name"):
                 archive.writestr("net/data.pkl", b"\0" * 100)
     says = {"deflated": "compressed", "twice": "two members", "plain": "without PyTorch weights"}
-    assert says[problem] in refused(path).reason
+    assert says[problem] in expect_refusal(path).reason
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -186,7 +186,7 @@ def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
     content = weights()
     content["conv2.weight"][0, 0, 0, 0] = value
     torch.save(content, tmp_path / "net.pt")
-    assert "'conv2.weight' has 1 NaN or infinite of 2400 values" in refused(tmp_path / "net.pt").reason
+    assert "'conv2.weight' has 1 NaN or infinite of 2400 values" in expect_refusal(tmp_path / "net.pt").reason
 
 
 def test_negative_variance_strange_dtypes_and_stride_zero(tmp_path: Path) -> None:
@@ -200,20 +200,20 @@ def test_negative_variance_strange_dtypes_and_stride_zero(tmp_path: Path) -> Non
     }
     for says, content in cases.items():
         torch.save(content, path)
-        assert says in refused(path).reason
+        assert says in expect_refusal(path).reason
 
 
 def test_things_that_are_no_state_dict(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     for content in ([1, 2], {}, {1: torch.ones(1)}, {"a": "text"}, torch.ones(3)):
         torch.save(content, path)
-        refused(path)
+        expect_refusal(path)
 
 
 def test_hostile_names_are_printed_harmlessly(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({"\x1b]0;owned\x07[/red]weight\n": "text"}, path)
-    reason = refused(path).reason
+    reason = expect_refusal(path).reason
     assert "[/red]weight" in reason
     assert "\x07" not in reason
 

@@ -12,7 +12,7 @@ from torch.distributed import checkpoint as distributed
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints import checkpoint
-from bnsharp_cli.io.checkpoints.checkpoint import FORMATS, load_checkpoint, save_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import CHECKPOINT_FORMATS, load_checkpoint, save_checkpoint
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, CheckpointFormat, Source
 
 WEIGHTS = {"weight": torch.ones(2, 2)}
@@ -43,8 +43,8 @@ def test_each_format_is_recognised_by_what_it_holds(tmp_path: Path, name: str) -
 
 
 def test_every_format_but_the_directory_has_a_writer_here() -> None:
-    assert [one.name for one in FORMATS] == ["huggingface", *WRITERS]
-    assert all(one.help.endswith(".") and "\n" not in one.help for one in FORMATS)
+    assert [one.name for one in CHECKPOINT_FORMATS] == ["huggingface", *WRITERS]
+    assert all(one.help.endswith(".") and "\n" not in one.help for one in CHECKPOINT_FORMATS)
 
 
 def test_our_own_words_are_believed_in_our_own_files_only(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_format_is_added_by_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(CheckpointRefusedError, match="not a PyTorch checkpoint"):
         load_checkpoint(path)
     line = CheckpointFormat("text", "Text.", lambda source: source.path.suffix == ".text", read)
-    monkeypatch.setattr(checkpoint, "FORMATS", (line, *FORMATS))
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_FORMATS", (line, *CHECKPOINT_FORMATS))
     found = load_checkpoint(path)
     assert (found.format, found.metadata, found.notes) == ("text", {"epoch": 3}, ("as text",))
     assert found.state_dict["weight"].tolist() == [1.5]

@@ -13,11 +13,10 @@ import torch
 import torchvision
 from PIL import Image
 
-from bnsharp_cli.errors import DataRefusedError, UsageError, spelt
+from bnsharp_cli.errors import DataRefusedError, UsageError
 from bnsharp_cli.io.data import images as image_folders
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.data.images import open_image_folder
-from bnsharp_cli.io.data.naming import NamedDataError, naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.splits import ArraySplit
@@ -281,24 +280,3 @@ def test_ignored_pixels_are_no_class() -> None:
 def test_an_empty_split_says_so() -> None:
     with pytest.raises(DataRefusedError, match="no examples in this split"):
         draw_batches(ArraySplit(torch.zeros(0, 1, 2, 2), torch.zeros(0)), None, 2, 0)
-
-
-def test_what_is_refused_names_its_data_once() -> None:
-    with pytest.raises(DataRefusedError, match=r"^npz:a\.npz: They are odd\. Even them\.$"), naming("npz:a.npz"):
-        raise DataRefusedError("They are odd.", "Even them.")
-    with pytest.raises(DataRefusedError, match=r"^Cannot read a\.npz\. Mend it\.$"), naming("npz:a.npz"):
-        raise NamedDataError("Cannot read a.npz.", "Mend it.")
-
-
-def test_a_reason_that_holds_the_name_by_accident_is_given_it_all_the_same() -> None:
-    with pytest.raises(DataRefusedError, match=r"^folder:\.: They are odd\."), naming("folder:."):
-        raise DataRefusedError("They are odd.", "Even them.")
-
-
-def test_naming_carries_the_fields_and_the_marks_of_what_it_names() -> None:
-    with pytest.raises(DataRefusedError) as caught, naming("digits"):
-        draw_batches(open_data("digits"), 20, 32, seed=0)
-    error = caught.value
-    assert (error.argument, error.expected, error.found) == ("data", "at least 32 samples", 20)
-    assert error.reason == "digits: 20 samples do not fill one batch of 32."
-    assert spelt(error.marked_remedy, "<{}>".format) == "Lower <batch_size>, raise <samples>, or use more data."

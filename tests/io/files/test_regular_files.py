@@ -7,6 +7,7 @@ import io
 import os
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,9 +23,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("module", [regular_files, printable_text], ids=lambda module: module.__name__)
-def test_the_examples_are_true(module: object) -> None:
-    assert doctest.testmod(module).attempted  # type: ignore[arg-type]
-    assert not doctest.testmod(module).failed  # type: ignore[arg-type]
+def test_the_examples_are_true(module: ModuleType) -> None:
+    assert doctest.testmod(module).attempted
+    assert not doctest.testmod(module).failed
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])

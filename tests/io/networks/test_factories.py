@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.networks.factories import import_factory, run_factory
+from bnsharp_cli.io.data.criteria import open_criterion
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.sources import open_factory
+from bnsharp_cli.io.networks.constructors import construct
+from bnsharp_cli.io.networks.factories import import_factory, run_factory, users_code
 
 
 @pytest.fixture
@@ -19,10 +27,29 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delitem(sys.modules, name, raising=False)
     (tmp_path / "users_layers.py").write_text("WIDTH = 3\n")
     (tmp_path / "users_networks.py").write_text(
+        "import torch\n"
         "number = 5\n"
         "def net(depth=1):\n"
         "    import users_layers\n"
         "    return depth * users_layers.WIDTH\n"
+        "def later(*arguments):\n"
+        "    import users_layers\n"
+        "    return arguments[0].square().mean() * users_layers.WIDTH\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def forward(self, inputs):\n"
+        "        import users_layers\n"
+        "        return super().forward(inputs) / users_layers.WIDTH\n"
+        "def layer():\n"
+        "    return Net(4, 2)\n"
+        "class Examples:\n"
+        "    def __init__(self, split):\n"
+        "        pass\n"
+        "    def __len__(self):\n"
+        "        import users_layers\n"
+        "        return users_layers.WIDTH\n"
+        "    def __getitem__(self, index):\n"
+        "        import users_layers\n"
+        "        return torch.zeros(1, 2, 2), index\n"
         "def fails():\n"
         "    raise SystemExit('no\\nmore')\n"
     )
@@ -33,24 +60,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_search_path_is_left_as_it_was(here: Path, spec: str) -> None:
     before = list(sys.path)
     if spec.endswith(":net") and "nothing" not in spec:
-        assert run_factory(spec, depth=2) == 6
+        assert run_factory("arch", spec, depth=2) == 6
     else:
         with pytest.raises(UsageError):
-            run_factory(spec)
+            run_factory("arch", spec)
     assert sys.path == before
 
 
 def test_what_stood_on_the_search_path_stays(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(here)
     before = list(sys.path)
-    assert run_factory("users_networks:net") == 3
+    assert run_factory("arch", "users_networks:net") == 3
     assert sys.path == before
 
 
 def test_a_file_imports_nothing_from_the_working_directory(here: Path) -> None:
     before = list(sys.path)
     with pytest.raises(UsageError, match=r"'users_networks.py:net' failed: ModuleNotFoundError"):
-        run_factory("users_networks.py:net")
+        run_factory("arch", "users_networks.py:net")
     assert sys.path == before
 
 
@@ -65,10 +92,68 @@ def test_a_file_imports_nothing_from_the_working_directory(here: Path) -> None:
 )
 def test_what_cannot_be_imported(here: Path, spec: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
-        import_factory(spec)
+        import_factory("arch", spec)
     assert "\x1b" not in str(caught.value)
 
 
 def test_a_function_that_fails_is_one_line(here: Path) -> None:
     with pytest.raises(UsageError, match=r"^'users_networks:fails' failed: SystemExit: no\. Mend the function\.$"):
-        run_factory("users_networks:fails")
+        run_factory("arch", "users_networks:fails")
+
+
+def forgotten() -> None:
+    """As if nobody had imported the neighbour yet."""
+    sys.modules.pop("users_layers", None)
+
+
+def test_a_criterion_imports_its_neighbour_when_it_is_called(here: Path) -> None:
+    before = list(sys.path)
+    criterion = open_criterion("users_networks:later").criterion
+    assert sys.path == before
+    assert float(criterion(torch.ones(2), None)) == 3
+    assert sys.path == before
+
+
+def test_a_network_imports_its_neighbour_when_it_runs(here: Path) -> None:
+    before = list(sys.path)
+    network = copy.deepcopy(construct("users_networks:layer", {}))
+    assert sys.path == before
+    assert network(torch.ones(1, 4)).shape == (1, 2)
+    with pytest.raises(RuntimeError):
+        network(torch.ones(1, 3))
+    assert sys.path == before
+
+
+def test_a_data_set_imports_its_neighbour_when_it_is_read(here: Path) -> None:
+    before = list(sys.path)
+    split = open_factory("users_networks:Examples", "train")
+    assert len(split) == 3
+    forgotten()
+    assert split.load(torch.arange(3), Preprocessing())[1].tolist() == [0, 1, 2]
+    assert sys.path == before
+
+
+def test_threads_leave_the_search_path_as_it_was_together(here: Path) -> None:
+    """The first to leave must not take the folder from the others."""
+    before, met, inside = list(sys.path), threading.Barrier(2, timeout=10), []
+
+    def run(leaves_first: bool) -> None:
+        with users_code("users_networks:net"):
+            met.wait()
+            if not leaves_first:
+                met.wait()
+                inside.append(str(here) in sys.path)
+        if leaves_first:
+            met.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(run, True), pool.submit(run, False)]:
+            each.result()
+    assert inside == [True]
+    assert sys.path == before
+
+
+def test_what_a_criterion_takes_is_still_known() -> None:
+    assert open_criterion("torch.nn.functional:l1_loss").tensor_only
+    assert open_criterion("torch.nn:L1Loss").tensor_only
+    assert not open_criterion("math:hypot").tensor_only

@@ -23,7 +23,7 @@ def fitted(tensors: Mapping[str, Tensor], module: nn.Module | None = None) -> nn
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.fill_(7.0)
-    load_tensors(module, tensors, "net.pt")
+    load_tensors(module, tensors, Path("net.pt"))
     return module
 
 
@@ -38,7 +38,7 @@ def test_names_without_end(part: str) -> None:
     averages = {"module." * depth + "n_averaged": torch.tensor(2) for depth in range(1100)}
     for content in ({part * 10**4: torch.ones(2)}, {**averages, part * 1100 + "a": torch.ones(2)}):
         with pytest.raises(CheckpointRefusedError, match="does not fit"):
-            load_tensors(net(), choose_weights(FILE, content).tensors, "net.pt")
+            load_tensors(net(), choose_weights(FILE, content).tensors, Path("net.pt"))
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "net.", "backbone.", "model.net.", "network.model.module."])
@@ -59,14 +59,14 @@ def test_a_network_whose_own_names_begin_so_keeps_them(name: str) -> None:
 def test_one_of_two_networks_in_a_file_is_not_guessed() -> None:
     both = {**prefixed("student.", weights()), **prefixed("teacher.", weights(2))}
     with pytest.raises(CheckpointRefusedError) as caught:
-        load_tensors(net(), both, "net.pt", "state_dict")
+        load_tensors(net(), both, Path("net.pt"), "state_dict")
     assert "choose its weights: key state_dict.student, key state_dict.teacher." in caught.value.remedy
 
 
 def test_what_is_no_loss_beside_a_network_is_not_left_out() -> None:
     with_head = {**prefixed("model.", weights()), "head.weight": torch.ones(2, 2)}
     with pytest.raises(CheckpointRefusedError) as caught:
-        load_tensors(net(), with_head, "net.pt", "state_dict")
+        load_tensors(net(), with_head, Path("net.pt"), "state_dict")
     assert "choose its weights: key state_dict.model." in caught.value.remedy
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_loss_beside_a_network_is_not_left_out() -> None:
 @pytest.mark.parametrize("extra", ["criterion.weight", "train_acc.total", "model_loss.margin", "val_f1.tp"])
 def test_losses_and_metrics_beside_a_network_are_left_out_and_named(prefix: str, extra: str) -> None:
     module = net()
-    notes = load_tensors(module, {**prefixed(prefix, weights()), extra: torch.ones(2)}, "net.pt")
+    notes = load_tensors(module, {**prefixed(prefix, weights()), extra: torch.ones(2)}, Path("net.pt"))
     assert notes == (f"left out as no part of the network: {extra}",)
     assert same(module, weights())
 
@@ -83,23 +83,23 @@ def test_a_missing_weight_is_never_forgiven() -> None:
     for name in weights():
         found = {key: tensor for key, tensor in weights().items() if key != name}
         if name.endswith("num_batches_tracked"):
-            assert load_tensors(net(), found, "net.pt") == (
+            assert load_tensors(net(), found, Path("net.pt")) == (
                 "the file has no num_batches_tracked, which nothing here uses",
             )
             continue
         with pytest.raises(CheckpointRefusedError, match=f"lacks {name}"):
-            load_tensors(net(), {**prefixed("model.", found), "model.criterion.weight": torch.ones(1)}, "net.pt")
+            load_tensors(net(), {**prefixed("model.", found), "model.criterion.weight": torch.ones(1)}, Path("net.pt"))
 
 
 def test_whole_numbers_for_weights_are_refused() -> None:
     found = {**weights(), "0.bias": torch.ones(4, dtype=torch.int64)}
     with pytest.raises(CheckpointRefusedError, match=r"'0.bias' is torch.int64, expected torch.float32"):
-        load_tensors(net(), found, "net.pt")
+        load_tensors(net(), found, Path("net.pt"))
 
 
 def test_counts_of_batches_may_be_of_any_kind() -> None:
     module, halves = net(), {name: tensor.half() for name, tensor in weights().items()}
-    load_tensors(module, halves, "net.pt")
+    load_tensors(module, halves, Path("net.pt"))
     assert torch.equal(module[0].weight, halves["0.weight"].float())
 
 
@@ -126,7 +126,7 @@ def test_networks_without_memory_are_compared_by_name_alone() -> None:
     with torch.device("meta"):
         module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     with pytest.raises(CheckpointRefusedError, match=r"lacks 1\.weight, 1\.bias"):
-        load_tensors(module, nn.Sequential(nn.Linear(2, 2)).state_dict(), "net.pt")
+        load_tensors(module, nn.Sequential(nn.Linear(2, 2)).state_dict(), Path("net.pt"))
 
 
 def test_a_network_that_objects_is_one_line(tmp_path: Path) -> None:
@@ -135,4 +135,4 @@ def test_a_network_that_objects_is_one_line(tmp_path: Path) -> None:
             raise KeyError("not mine\nat all")
 
     with pytest.raises(CheckpointRefusedError, match=r"it says KeyError: 'not mine"):
-        load_tensors(Picky(2, 2), Picky(2, 2).state_dict(), "net.pt")
+        load_tensors(Picky(2, 2), Picky(2, 2).state_dict(), Path("net.pt"))

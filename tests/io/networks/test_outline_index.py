@@ -43,7 +43,7 @@ def test_the_index_lists_every_classifier_of_torchvision() -> None:
     assert {f"torchvision:{name}" for name in names} <= listed
 
 
-def rebuilt(specs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def assert_rebuilt(specs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for library, built_with in ((name, index_contents()[name]) for name in ("torchvision", "timm")):
         if version(library).partition("+")[0] != built_with:
             pytest.skip(f"another {library} than the index was built with")
@@ -66,4 +66,4 @@ def rebuilt(specs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_part_of_the_index_is_rebuilt_bit_by_bit(specs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm", reason="the index holds timm's networks too")
-    rebuilt(specs, monkeypatch)
+    assert_rebuilt(specs, monkeypatch)

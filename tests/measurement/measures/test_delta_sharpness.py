@@ -11,7 +11,7 @@ import torch
 
 from bnsharp_cli.core.ball import BoxMaximum, log_volume, maximise_in_box
 from bnsharp_cli.core.rescale import uniform_factors
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.copies import Copier
@@ -145,7 +145,7 @@ def test_a_constant_loss_is_below_resolution() -> None:
 
 def test_infinite_power_belongs_to_linf() -> None:
     surface = linear(3).surface()
-    with pytest.raises(NotMeasurableError, match="delta-lp needs a finite p"):
+    with pytest.raises(UsageError, match="delta-lp needs a finite power"):
         delta_lp(surface, surface.point(), ONE_BLOCK, MeasureOptions(power=math.inf))
 
 

@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,13 +105,40 @@ def test_values_of_another_type_are_refused_by_name(name: str, value: object) ->
 def test_numpys_numbers_are_numbers() -> None:
     options = MeasureOptions(delta=np.float64(0.1), restarts=np.int64(2))
     assert (options.delta, options.restarts) == (0.1, 2)
-    with pytest.raises(UsageError, match="restarts: expected"):
-        MeasureOptions(restarts=True)
+    assert (type(options.delta), type(options.restarts)) == (float, int)
+    assert json.loads(render(MeasureOptions(rtol=np.float32(0.5)).to_dict()))["rtol"] == 0.5
 
 
-@pytest.mark.parametrize("seed", [2**62, -(2**62)])
+@pytest.mark.parametrize("name", ["iterations", "restarts", "search_nodes", "ball_samples", "seed"])
+@pytest.mark.parametrize("four", [4.0, np.float32(4), np.int16(4)])
+def test_a_float_without_a_fraction_is_a_whole_number(name: str, four: Any) -> None:
+    kept = MeasureOptions.from_flat(**{name: four}).to_dict()[name]
+    assert (kept, type(kept)) == (4, int)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"search_nodes": 2.5}, "search_nodes: expected a whole number, found 2.5. For example 6."),
+        ({"iterations": math.nan}, "iterations: expected a whole number, found nan. For example 10."),
+        ({"seed": math.inf}, "seed: expected a whole number, found inf. For example 0."),
+        ({"restarts": True}, "restarts: expected a whole number, found a bool. For example 8."),
+        ({"ball_samples": "4"}, "ball_samples: expected a whole number, found a str. For example 32."),
+        ({"delta": torch.tensor(0.1)}, "delta: expected a positive number, found a Tensor. For example 1e-3."),
+        ({"delta": None}, "delta: expected a positive number, found None. For example 1e-3."),
+        ({"delta": -2.0}, "delta: expected a positive number, found -2. For example 1e-3."),
+        ({"ball_samples": 1}, "ball_samples: expected at least 2, found 1. For example 32."),
+    ],
+)
+def test_another_type_is_named_instead_of_a_range(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        MeasureOptions.from_flat(**wrong)
+    assert str(refused.value) == says
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
 def test_seeds_are_those_a_generator_takes(seed: int) -> None:
-    with pytest.raises(UsageError, match="seed: expected a number of at most 62 bits"):
+    with pytest.raises(UsageError, match="seed: expected a seed that torch takes"):
         MeasureOptions(seed=seed)
     torch.Generator().manual_seed(MeasureOptions(seed=seed - (1 if seed > 0 else -1)).seed)
 

@@ -1,0 +1,130 @@
+"""Names of files that would act on a terminal, forge a line or pass for an option; and streams that are full."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from tests.cli.helpers import bnsharp, one_error
+
+NAME = os.fsdecode("a\nb\x1b[31m\u202e\ue000delta\ue001$x_$".encode() + b"\xff")
+SHOWN = r"a\nb\x1b[31m\u202e\ue000delta\ue001$x_$\udcff"
+FAST = ("--samples", "64", "--batch-size", "64")
+SAMPLE = "sample:digits-small-batch"
+
+
+def require_printable(*texts: str) -> None:
+    for text in texts:
+        assert all(line.isprintable() for line in text.split("\n")), repr(text)
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("measure", f"{NAME}.pt"), 3),
+        (("measure", f"{NAME}.pt", f"{NAME}.pt"), 3),
+        (("inspect", f"{NAME}.pt"), 3),
+        (("check", f"{NAME}.pt"), 3),
+        (("measure", SAMPLE, "--output", f"{NAME}/none/x.json"), 2),
+        (("measure", SAMPLE, "--plot", NAME), 2),
+        (("measure", SAMPLE, "--data", NAME), 2),
+        (("measure", SAMPLE, "--data", f"npz:{NAME}"), 3),
+        (("measure", SAMPLE, "--data", f"folder:{NAME}"), 3),
+        (("measure", SAMPLE, "--data", f"{NAME}:data"), 2),
+        (("measure", SAMPLE, "--arch", f"{NAME}.py:net"), 2),
+        (("measure", SAMPLE, "--samples", NAME), 2),
+        (("measure", f"sample:{NAME}"), 2),
+    ],
+)
+def test_a_refusal_is_one_line_that_does_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, as_json: tuple[str, ...]
+) -> None:
+    finished = bnsharp(*arguments, *as_json, folder=tmp_path, expect=code)
+    assert finished.stdout == ""
+    require_printable(finished.stderr)
+    refusals = max(1, sum(f"{NAME}.pt" == argument for argument in arguments))
+    lines = finished.stderr.removesuffix("\n").split("\n")
+    assert [line[:9] for line in lines] == ["bnsharp: ", " " * 9] * refusals
+    assert all(SHOWN in line for line in lines[::2])
+    assert "--delta" not in finished.stderr
+
+
+@pytest.mark.parametrize("arguments", [("measure", f"--{NAME}"), ("inspect", "a", NAME), (NAME,)])
+def test_what_the_parser_refuses_does_nothing_either(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    finished = bnsharp(*arguments, folder=tmp_path, expect=2)
+    assert finished.stdout == ""
+    require_printable(finished.stderr)
+    assert finished.stderr.count("\n") == 4
+    assert "delta" in finished.stderr.split("\n")[-2]
+
+
+def test_results_of_such_a_file_are_printed_written_and_drawn(tmp_path: Path, sample_path: Path) -> None:
+    shutil.copy(sample_path, tmp_path / f"{NAME}.pt")
+    arguments = ("measure", f"{NAME}.pt", *FAST, "--plot", f"{NAME}.svg", "--output", f"{NAME}.json")
+    command = [sys.executable, "-m", "bnsharp_cli", *arguments]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    stdout = finished.stdout.decode()
+    require_printable(stdout, finished.stderr.decode())
+    assert f"{SHOWN}.pt: lenet-bn" in stdout
+    assert (tmp_path / f"{NAME}.svg").stat().st_size > 1000
+    written = (tmp_path / f"{NAME}.json").read_bytes().decode()
+    require_printable(written)
+    assert json.loads(written)["checkpoint"]["path"] == f"{NAME}.pt"
+
+
+def test_such_a_file_does_not_lose_the_rest_of_a_batch(tmp_path: Path, sample_path: Path) -> None:
+    shutil.copy(sample_path, tmp_path / f"{NAME}.pt")
+    finished = bnsharp("measure", f"{NAME}.pt", SAMPLE, *FAST, "--json", "--output", "all.jsonl", folder=tmp_path)
+    require_printable(finished.stdout, finished.stderr)
+    assert (tmp_path / "all.jsonl").read_text() == finished.stdout
+    first, second = map(json.loads, finished.stdout.splitlines())
+    assert first["checkpoint"]["sha256"] == second["checkpoint"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("measure", "none.pt"), 3),
+        (("measure", "none.pt", "none2.pt"), 3),
+        (("measure", SAMPLE, "--no-such-option"), 2),
+        (("measure", SAMPLE, "--device", "none"), 2),
+        (("inspect", SAMPLE), 0),
+    ],
+)
+def test_the_exit_code_stands_where_stderr_is_full(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+    command = [sys.executable, "-m", "bnsharp_cli", *arguments]
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, check=False)
+    assert finished.returncode == code
+    assert bool(finished.stdout) == (code == 0)
+
+
+def test_what_a_checkpoint_says_of_its_data_passes_for_no_option(tmp_path: Path, sample_path: Path) -> None:
+    sample = load_checkpoint(sample_path)
+    marked = NAME.replace("\n", "")
+    save_checkpoint(tmp_path / "net.pt", sample.state_dict, **{**sample.metadata, "data": marked})
+    reason = one_error(bnsharp("measure", "net.pt", *FAST, folder=tmp_path, expect=2))
+    assert "trained on 'a" in reason
+    assert reason.isprintable()
+    assert "--delta" not in reason
+
+
+@pytest.mark.parametrize("others", [(), (SAMPLE,)], ids=["alone", "one of several"])
+def test_a_file_is_named_once_in_front_of_what_is_wrong_with_it(
+    tmp_path: Path, sample_path: Path, others: tuple[str, ...]
+) -> None:
+    state = dict(load_checkpoint(sample_path).state_dict)
+    name = next(iter(state))
+    state[name] = state[name] * float("nan")
+    save_checkpoint(tmp_path / f"{NAME}.pt", state, architecture="lenet-bn", data="digits")
+    finished = bnsharp("measure", f"{NAME}.pt", *others, *FAST, "--quiet", folder=tmp_path, expect=3)
+    assert finished.stderr.startswith(f"bnsharp: {SHOWN}.pt: '{name}' has ")
+    assert finished.stderr.count("\n") == 2
