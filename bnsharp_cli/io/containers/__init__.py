@@ -2,12 +2,12 @@
 
 The rest of bnsharp calls ``read_container.read_container(path)``. What happens, in this order:
 
-1. ``untrusted_files`` and ``folders`` open regular files of bearable size, once. Their descriptors are all that is read.
+1. ``untrusted_files`` and ``folders`` open regular files of bearable size, once; only their descriptors are read.
 2. ``limited_process`` starts ``limited_child``, an interpreter with little memory and time that loads nothing of torch.
 3. There ``describe`` finds out what the files hold. ``file_kinds`` tells the format by the first and last bytes;
    ``other_formats`` refuses by name what holds no weights. A container must be exactly as its writer makes it:
-   ``torch_files`` with ``zip_files`` and ``zip_directory``, ``legacy_files``, ``safetensors_files``, ``distributed`` with
-   ``distributed_tables``.
+   ``torch_files`` with ``zip_files`` and ``zip_directory``, ``legacy_files``, ``safetensors_files``, ``distributed``
+   with ``distributed_tables``.
 4. ``pickle_reader``: **here a hostile pickle is refused**. It calls nothing but the functions that it is given:
    ``stand_ins``, which make plain data, and ``tensor_plans`` with ``tensor_layouts``, which hold every tensor against
    the bytes that the file has.

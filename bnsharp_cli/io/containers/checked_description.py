@@ -31,7 +31,7 @@ from bnsharp_cli.io.containers.description import (
     StoredTensor,
 )
 from bnsharp_cli.io.containers.dtypes import BY_NAME, UNTYPED
-from bnsharp_cli.io.containers.tensor_layouts import LARGEST_SIZE, MOST_DIMENSIONS, StorageLayout
+from bnsharp_cli.io.containers.tensor_layouts import MOST_DIMENSIONS, SIZE_LIMIT, StorageLayout
 
 _MOST_MARKS = {b"[": 2**20, b",": 4 * 2**20, b"{": 2**20}
 """How often each may occur in a description, counted before it is parsed."""
@@ -152,7 +152,7 @@ def _check_value(value: Any, nodes: int) -> None:
 
 def _check_shape(shape: Any) -> None:
     _require(isinstance(shape, list) and _are_sizes(shape) and len(shape) <= MOST_DIMENSIONS, "a shape that is none")
-    _require(math.prod(max(length, 1) for length in shape) < LARGEST_SIZE, "a shape that no tensor can have")
+    _require(math.prod(max(length, 1) for length in shape) < SIZE_LIMIT, "a shape that no tensor can have")
 
 
 def _are_sizes(values: Iterable[Any]) -> bool:
@@ -160,7 +160,7 @@ def _are_sizes(values: Iterable[Any]) -> bool:
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < LARGEST_SIZE
+    return type(value) is int and 0 <= value < SIZE_LIMIT
 
 
 def decoded(data: str) -> bytes:

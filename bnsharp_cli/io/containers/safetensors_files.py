@@ -12,8 +12,8 @@ from bnsharp_cli.io.containers.content_writer import Found
 from bnsharp_cli.io.containers.dtypes import BY_SAFETENSORS, DType
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN
 from bnsharp_cli.io.containers.tensor_layouts import (
-    LARGEST_SIZE,
     MOST_DIMENSIONS,
+    SIZE_LIMIT,
     StorageLayout,
     StoragePlan,
     TensorPlan,
@@ -87,7 +87,7 @@ def _tensor(name: str, entry: object, begin: int) -> TensorPlan:
     dtype, shape, offsets = _dtype(entry["dtype"], shown), entry["shape"], entry["data_offsets"]
     if not _are_sizes(shape) or len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"{shown} has a shape that is no list of sizes")
-    if math.prod(max(length, 1) for length in shape) >= LARGEST_SIZE:
+    if math.prod(max(length, 1) for length in shape) >= SIZE_LIMIT:
         raise ValueError(f"{shown} has a shape that no tensor can have")
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise ValueError(f"{shown} has offsets that are no pair of numbers")
@@ -111,4 +111,4 @@ def _contiguous(shape: list[int]) -> tuple[int, ...]:
 
 
 def _are_sizes(values: object) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < LARGEST_SIZE for value in values)
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < SIZE_LIMIT for value in values)

@@ -22,10 +22,8 @@ from bnsharp_cli.io.containers.pickle_reader import (
     PickledTuple,
     require_key,
 )
+from bnsharp_cli.io.containers.tensor_layouts import MOST_DIMENSIONS, SIZE_LIMIT
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged
-
-_MOST_DIMENSIONS = 64
-_LARGEST_SIZE = 2**48
 
 
 class AttributeRecord(dict[str, Any], PickledObject):
@@ -167,9 +165,9 @@ class NumpyArray(PickledObject):
         _version, shape, kind, fortran, data = state
         if (
             not isinstance(shape, tuple)
-            or len(shape) > _MOST_DIMENSIONS
-            or not all(type(size) is int and 0 <= size < _LARGEST_SIZE for size in shape)
-            or math.prod(max(size, 1) for size in shape) >= _LARGEST_SIZE
+            or len(shape) > MOST_DIMENSIONS
+            or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in shape)
+            or math.prod(max(size, 1) for size in shape) >= SIZE_LIMIT
             or not isinstance(kind, NumpyType)
             or not isinstance(data, bytes)
             or math.prod(shape) * kind.dtype.size != len(data)

@@ -10,7 +10,7 @@ from bnsharp_cli.io.containers.pickle_reader import PickledTuple
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 UNLIKE_TORCH = "describes a tensor as torch.save never does"
-LARGEST_SIZE = 2**48
+SIZE_LIMIT = 2**48
 """Sizes, strides, offsets and numbers of elements are smaller than this: no file reaches so far."""
 
 MOST_DIMENSIONS = 64
@@ -80,7 +80,7 @@ class StorageLayout:
         layout = cls(whole_number(offset), whole_numbers(shape), whole_numbers(stride))
         if len(layout.shape) != len(layout.stride):
             raise UnsoundContentError(UNLIKE_TORCH)
-        if math.prod(max(length, 1) for length in layout.shape) >= LARGEST_SIZE:
+        if math.prod(max(length, 1) for length in layout.shape) >= SIZE_LIMIT:
             raise UnsoundContentError("has a shape that no tensor can have")
         return layout
 
@@ -106,12 +106,12 @@ class TensorPlan:
 
 
 def whole_number(value: object) -> int:
-    """A size, stride, offset or count: at least 0, and less than ``LARGEST_SIZE``.
+    """A size, stride, offset or count: at least 0, and less than ``SIZE_LIMIT``.
 
     Raises:
         UnsoundContentError: anything else.
     """
-    if type(value) is not int or not 0 <= value < LARGEST_SIZE:
+    if type(value) is not int or not 0 <= value < SIZE_LIMIT:
         raise UnsoundContentError("has a size, stride or offset that is negative, beyond reach or no number")
     return value
 
