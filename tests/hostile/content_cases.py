@@ -116,7 +116,7 @@ for name, says, content in (
     ("beyond-the-end", "describes 32 bytes of tensors, the file has 16", _described(a=_entry(0, 32, (8,)))),
     ("backwards", "does not fit", _described(a=_entry(16, 0))),
     ("overflow", "no list of sizes", _described(a=_entry(0, 16, (2**62, 4)))),
-    ("overflowing-product", "does not fit", _described(a=_entry(0, 16, (2**40, 2**40)))),
+    ("overflowing-product", "that no tensor can have", _described(a=_entry(0, 16, (2**40, 2**40)))),
     ("too-many-values", "does not fit", _described(a=_entry(0, 16, (5,)))),
     ("negative-shape", "no list of sizes", _described(a=_entry(0, 16, (-4,)))),
     ("negative-offset", "no pair of numbers", _described(a=_entry(-16, 0))),
@@ -181,10 +181,10 @@ add(
     lambda folder: _distributed(folder, b"\x80\x04" + b"]" * 999 + b"a" * 998 + b"."),
 )
 add("distributed-evil-piece", *_shards("nothing in it was executed", lambda folder: saved(Evil(folder))))
-add("distributed-up", *_shards("outside the folder", _good, path="../outside.distcp"))
-add("distributed-absolute", *_shards("outside the folder", _good, path="/dev/zero"))
+add("distributed-up", *_shards("no file of the folder itself", _good, path="../outside.distcp"))
+add("distributed-absolute", *_shards("no file of the folder itself", _good, path="/dev/zero"))
 add("distributed-itself", *_shards("truncated", _good, path=".metadata", length=2))
-add("distributed-missing-file", *_shards("No such file", _good, path="__1_0.distcp"))
+add("distributed-missing-file", *_shards("no file of the folder itself", _good, path="__1_0.distcp"))
 add("distributed-beyond", *_shards("beyond its file", _good, length=2**40))
 add("distributed-before", *_shards("without a place", _good, offset=-8))
 add("distributed-huge-size", *_shards("do not make the whole", _good, size=2**40))

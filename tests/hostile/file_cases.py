@@ -182,7 +182,7 @@ add_bytes("checksum-in-the-directory", "contradicts its directory", _in_both_hea
 add_bytes("checksum-in-both", "checksum of net/data.pkl is wrong", _in_both_headers(14, 16, "<I", 1))
 add_bytes("header-elsewhere", "damaged or truncated zip", _in_both_headers(-1, 42, "<I", 7))
 add_bytes("header-beyond-the-end", "damaged or truncated zip", _in_both_headers(-1, 42, "<I", 2**31))
-add_bytes("long-extra-in-the-header", "declares more bytes", _in_both_headers(28, -1, "<H", 2**15))
+add_bytes("long-extra-in-the-header", "by an extra field", _in_both_headers(28, -1, "<H", 2**15))
 add_bytes("directory-elsewhere", "not where it should be", _end_changed(16, "<I", 1))
 add_bytes("directory-too-long", "not where it should be", _end_changed(12, "<I", 2**31))
 add_bytes("fewer-members-at-the-end", "its end counts 3 members, its directory has 4", _end_changed(8, "<I", 0x30003))

@@ -16,13 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 import torch
 from hypothesis import HealthCheck, given, seed, settings
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.containers import read_container as reading
+from bnsharp_cli.io.containers.limited_process import described_here
 from bnsharp_cli.io.containers.read_container import read_container
+from tests.hostile.differences import require_what_others_read
 from tests.hostile.mutations import SPOILED, distributed, spoiled_tables
 
 MOST_SECONDS = 5
@@ -64,6 +68,9 @@ def refused_or_sound(content: bytes, path: Path) -> bool:
     """
     path.write_bytes(content)
     checkpoint = _read(lambda: load_checkpoint(path))
+    container = _read(lambda: read_container(path))
+    if container is not None:
+        require_what_others_read(content, container)
     for name, tensor in checkpoint.state_dict.items() if checkpoint else ():
         assert isinstance(name, str)
         assert type(tensor) is torch.Tensor
@@ -88,7 +95,7 @@ def _read(read: Callable[[], T]) -> T | None:
     refusal: CheckpointRefusedError | None = None
     result: T | None = None
     try:
-        with watched():
+        with patch.object(reading, "described", described_here), watched():  # no process for each of thousands
             result = read()
     except CheckpointRefusedError as error:
         refusal = error

@@ -32,6 +32,7 @@ _DEEP = 200_000
 _HUGE = 2**40
 _TUPLE_HASH_PRIMES = (11400714785074694791, 14029467366897019727, 2870177450012600261)
 _INVERSE = pow(_TUPLE_HASH_PRIMES[1], -1, 2**64)
+_ENCODED = b"h\x00h\x01\x86R"
 _DICT = named("collections.OrderedDict")
 
 
@@ -87,8 +88,8 @@ def _pair_with_the_hash(first: float) -> Iterator[tuple[bytes, bytes]]:
 
 
 # what does not end, or grows
-add_bytes("billion-laughs", "no named tensors", zipped(_laughs(), storages={}))
-add_bytes("billion-laughs-legacy", "no named tensors", legacy(_laughs(), keys=(), storages=b""))
+add_bytes("billion-laughs", "endless when they are written out", zipped(_laughs(), storages={}))
+add_bytes("billion-laughs-legacy", "endless when they are written out", legacy(_laughs(), keys=(), storages=b""))
 add_pickle("billion-laughs-key", "no text or number", _laughing_key())
 add_pickle("colliding-keys", "64 bits", opcodes(_colliding_keys(100_000)))
 add_pickle("colliding-key", "no text or number", opcodes(_colliding_keys(8)))
@@ -103,7 +104,9 @@ add_pickle("deep-marks", "100 deep", opcodes(b"(" * _DEEP))
 add_pickle("deep-by-memo", "100 deep", opcodes(b"]q\x00" + b"]h\x00aq\x00" * _DEEP))
 add_pickle("bytearray", "makes a bytearray", opcodes(named("builtins.bytearray"), number(_HUGE), b"\x85R"))
 add_pickle(
-    "many-copies", "more steps", opcodes(text("a" * 2**20), b"q\x00", (named("_codecs.encode") + b"h\x00\x85R") * 99)
+    "many-copies",
+    "more steps",
+    opcodes(text("a" * 2**20), b"q\x00", text("latin1"), b"q\x01", (named("_codecs.encode") + _ENCODED) * 99),
 )
 add_pickle(
     "many-shapes",
@@ -161,7 +164,7 @@ add_pickle("python-2-bytes", "raw bytes", START + b"}U\x02\xff\xfeNs.")
 for name, says, value in (
     ("declared-storage", "declares a storage of", tensor(Reference(count=_HUGE))),
     ("declared-size", "declares more values", tensor(size=(_HUGE,))),
-    ("declared-sizes", "declares more values", tensor(size=(2**20, 2**20, 2**20), stride=(0, 0, 0))),
+    ("declared-sizes", "that no tensor can have", tensor(size=(2**20, 2**20, 2**20), stride=(0, 0, 0))),
     ("stride-zero", "declares more values", tensor(size=(_HUGE,), stride=(0,))),
     ("offset-beyond", "reaches beyond", tensor(offset=1)),
     ("offset-far-beyond", "reaches beyond", tensor(offset=_HUGE)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -58,14 +59,19 @@ def _require_plain(path: Path, name: str, tensor: Tensor) -> None:
 
 def _require_sound_values(path: Path, name: str, tensor: Tensor) -> None:
     """Refuse values that are not finite, and a negative variance."""
-    broken = int((~torch.isfinite(tensor)).sum())
-    if broken:
+    if not _all_finite(tensor):
+        broken = int((~torch.isfinite(tensor)).sum())
         problem, found = f"has {broken} NaN or infinite of {tensor.numel()} values", f"{broken} NaN or infinite values"
         remedy = "Use a checkpoint from before training diverged."
         raise _refused(path, name, problem, "finite values", found, remedy)
     if name.endswith("running_var") and bool((tensor < 0).any()):
         lowest, remedy = float(tensor.min()), "Use an undamaged checkpoint."
         raise _refused(path, name, "has a negative variance", "variances of at least 0", lowest, remedy)
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """Whether there is neither NaN nor an infinite value: then the least and the largest are finite, and only then."""
+    return tensor.numel() == 0 or all(math.isfinite(extreme) for extreme in torch.aminmax(tensor))
 
 
 def _refused(

@@ -10,6 +10,7 @@ import io
 import struct
 from typing import Any
 
+from bnsharp_cli.io.containers.content_writer import Found
 from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE, Budget, read_pickle
 from bnsharp_cli.io.containers.tensor_plans import TORCH_PROTOCOLS, TensorPlans
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
@@ -20,8 +21,8 @@ _PROTOCOL = 1001
 _COUNT = struct.Struct("<q")
 
 
-def check_legacy(file: RegularFile) -> None:
-    """Refuse a legacy file that differs from what ``torch.save`` wrote.
+def read_legacy(file: RegularFile) -> Found:
+    """The content of a legacy file that is as ``torch.save`` wrote it.
 
     Raises:
         PickleRefusedError: a pickle in it is damaged, or does what no saved weights do.
@@ -39,9 +40,10 @@ def check_legacy(file: RegularFile) -> None:
     system = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise UnsoundContentError("was written on a machine of another byte order")
-    read_pickle(stream, stand_ins, budget, plans.storage, TORCH_PROTOCOLS)
+    content = read_pickle(stream, stand_ins, budget, plans.storage, TORCH_PROTOCOLS)
     keys = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
-    _check_storages(file, stream.tell(), keys, plans)
+    _place_storages(file, stream.tell(), keys, plans)
+    return Found(content)
 
 
 def _begins_with_magic(stream: io.BytesIO) -> bool:
@@ -53,9 +55,10 @@ def _begins_with_magic(stream: io.BytesIO) -> bool:
     return found
 
 
-def _check_storages(file: RegularFile, position: int, keys: Any, plans: TensorPlans) -> None:
-    """Refuse a file whose storages, from ``position`` on, are not those that its content speaks of."""
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(plans.storages):
+def _place_storages(file: RegularFile, position: int, keys: Any, plans: TensorPlans) -> None:
+    """Say of every storage where it lies: they follow each other from ``position`` on, in the order of their keys."""
+    known = isinstance(keys, list) and all(type(key) is str for key in keys)
+    if not known or sorted(keys) != sorted(plans.storages):
         raise UnsoundContentError("does not hold the storages that it speaks of")
     for key in keys:
         storage = plans.storages[key]
@@ -64,7 +67,8 @@ def _check_storages(file: RegularFile, position: int, keys: Any, plans: TensorPl
             raise UnsoundContentError("is truncated", damaged=True)
         if _COUNT.unpack(header)[0] != storage.count:
             raise UnsoundContentError("declares a storage of another length than it has")
-        position += _COUNT.size + storage.size
+        storage.begin = position + _COUNT.size
+        position = storage.begin + storage.size
     if position != file.size:
         early = position > file.size
         raise UnsoundContentError("is truncated" if early else "has bytes after its end", damaged=early)

@@ -1,51 +1,47 @@
-"""Files of safetensors: the header must describe the file to the last byte before the library opens it."""
+"""Files of safetensors: the header must describe the file to the last byte."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.containers.content_writer import Found
+from bnsharp_cli.io.containers.dtypes import BY_SAFETENSORS, DType
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN
+from bnsharp_cli.io.containers.tensor_layouts import (
+    MOST_DIMENSIONS,
+    SIZE_LIMIT,
+    StorageLayout,
+    StoragePlan,
+    TensorPlan,
+)
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
 
 _HEADER_LENGTH = 8
 _LARGEST_HEADER = 16 * 2**20
-_MOST_MARKS = {b"{": 2**17, b"[": 2**18, b",": 2**20}
-"""How often each may occur in a header, counted before it is parsed."""
-
-_LARGEST_SIZE = 2**48
-_MOST_DIMENSIONS = 64
 _METADATA = "__metadata__"
-_ITEM_SIZES = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 1),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("U32", "I32", "F32"), 4),
-    **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
-}
 
 
-def read_safetensors(file: RegularFile) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(file: RegularFile) -> Found:
     """The tensors of a file by name, and its metadata.
 
     Raises:
         CheckpointRefusedError: a header that does not describe the file to the last byte.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        header = _header(file)
+        length = int.from_bytes(file.read(0, _HEADER_LENGTH), "little")
+        header = _header(file, length)
         metadata = header.pop(_METADATA, {})
         _check_metadata(metadata)
-        _check_layout(header, file.size - _HEADER_LENGTH - _header_length(file))
-        return dict(load_file(file.descriptor_path())), metadata
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        begin = _HEADER_LENGTH + length
+        tensors = {name: _tensor(name, entry, begin) for name, entry in header.items()}
+        _check_layout(tensors, begin, file.size)
+        return Found(tensors, metadata)
+    except (ValueError, RecursionError) as error:
         found = one_line(error)
         raise CheckpointRefusedError(
             f"{shown_path(file.path)} is a damaged safetensors file: {found}.",
@@ -55,32 +51,16 @@ def read_safetensors(file: RegularFile) -> tuple[dict[str, Tensor], dict[str, st
         ) from error
 
 
-def _header_length(file: RegularFile) -> int:
-    return int.from_bytes(file.read(0, _HEADER_LENGTH), "little")
-
-
-def _header(file: RegularFile) -> dict[str, Any]:
-    length = _header_length(file)
+def _header(file: RegularFile, length: int) -> dict[str, Any]:
     if length > _LARGEST_HEADER:
         raise ValueError(f"its header has {length} bytes, more than {_LARGEST_HEADER // 2**20} MiB")
-    text = file.read(_HEADER_LENGTH, length)
-    if any(text.count(mark) > most for mark, most in _MOST_MARKS.items()):
-        raise ValueError("its header has more entries than any network")
-    header = json.loads(text.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    try:
+        header = bounded_json(file.read(_HEADER_LENGTH, length))
+    except ValueError as error:
+        raise ValueError(f"its header is not read: {one_line(error)}") from error
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")
     return header
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise ValueError("its header names something twice")
-    return entries
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"its header holds {name}")
 
 
 def _check_metadata(metadata: object) -> None:
@@ -88,35 +68,47 @@ def _check_metadata(metadata: object) -> None:
         raise ValueError("its metadata are not texts by name")
 
 
-def _check_layout(header: Mapping[str, Any], available: int) -> None:
+def _check_layout(tensors: Mapping[str, TensorPlan], begin: int, size: int) -> None:
     """Refuse tensors that do not fill the file without gaps, or overlap."""
-    ranges = sorted(_byte_range(name, entry) for name, entry in header.items())
-    end = 0
-    for begin, stop, name in ranges:
-        if begin != end:
-            raise ValueError(f"'{one_line(name)}' begins at byte {begin}, expected {end}")
-        end = stop
-    if end != available:
-        raise ValueError(f"its header describes {end} bytes of tensors, the file has {available}")
+    end = begin
+    for plan in sorted((plan.storage for plan in tensors.values()), key=lambda plan: (plan.begin, plan.size)):
+        if plan.begin != end:
+            raise ValueError(f"'{one_line(plan.key)}' begins at byte {plan.begin - begin}, expected {end - begin}")
+        end += plan.size
+    if end != size:
+        raise ValueError(f"its header describes {end - begin} bytes of tensors, the file has {size - begin}")
 
 
-def _byte_range(name: str, entry: object) -> tuple[int, int, str]:
-    """Where a tensor begins and stops, and its name; it is as long as its type and shape say."""
+def _tensor(name: str, entry: object, begin: int) -> TensorPlan:
+    """A tensor that is as long as its type and shape say."""
     shown = f"'{one_line(name)}'"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{shown} is not described by dtype, shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _ITEM_SIZES:
-        raise ValueError(f"{shown} has the unknown type {one_line(dtype, 40)}")
-    if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
+    dtype, shape, offsets = _dtype(entry["dtype"], shown), entry["shape"], entry["data_offsets"]
+    if not _are_sizes(shape) or len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"{shown} has a shape that is no list of sizes")
+    if math.prod(max(length, 1) for length in shape) >= SIZE_LIMIT:
+        raise ValueError(f"{shown} has a shape that no tensor can have")
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise ValueError(f"{shown} has offsets that are no pair of numbers")
-    begin, stop = offsets
-    if math.prod(shape) * _ITEM_SIZES[dtype] != stop - begin:
-        raise ValueError(f"{shown} does not fit into its {stop - begin} bytes")
-    return begin, stop, name
+    first, stop = offsets
+    count = math.prod(shape)
+    if count * dtype.size != stop - first:
+        raise ValueError(f"{shown} does not fit into its {stop - first} bytes")
+    storage = StoragePlan(name, dtype, count, begin + first)
+    return TensorPlan(storage, dtype, StorageLayout(0, tuple(shape), _contiguous(shape)))
+
+
+def _dtype(name: object, shown: str) -> DType:
+    if not isinstance(name, str) or name not in BY_SAFETENSORS:
+        raise ValueError(f"{shown} has the unknown type {one_line(name, 40)}")
+    return BY_SAFETENSORS[name]
+
+
+def _contiguous(shape: list[int]) -> tuple[int, ...]:
+    """The strides of a tensor whose last index varies fastest."""
+    return tuple(math.prod(max(length, 1) for length in shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _are_sizes(values: object) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < _LARGEST_SIZE for value in values)
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < SIZE_LIMIT for value in values)

@@ -1,7 +1,8 @@
 """Stand-ins for the classes that training scripts leave in a checkpoint beside its weights.
 
 No class that a checkpoint names is imported or called. A stand-in of ours is called instead and makes plain data: a
-namespace becomes a dict, a path a text, a NumPy scalar a number. First the pickle reader calls it, then torch.
+namespace becomes a dict, a path a text, a NumPy scalar a number. Each takes exactly the arguments with which the real
+class is pickled, and does with them what the real class does.
 """
 
 from __future__ import annotations
@@ -12,46 +13,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnsharp_cli.io.containers.pickle_reader import PickledObject
-from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
-
-_TORCH_NAMES = {
-    "b1": "bool",
-    "u1": "uint8",
-    "i1": "int8",
-    "i2": "int16",
-    "i4": "int32",
-    "i8": "int64",
-    "u2": "uint16",
-    "u4": "uint32",
-    "u8": "uint64",
-    "f2": "float16",
-    "f4": "float32",
-    "f8": "float64",
-    "c8": "complex64",
-    "c16": "complex128",
-}
-_STRUCT_CODES = {
-    "b1": "?",
-    "u1": "B",
-    "i1": "b",
-    "i2": "h",
-    "i4": "i",
-    "i8": "q",
-    "u2": "H",
-    "u4": "I",
-    "u8": "Q",
-    "f2": "e",
-    "f4": "f",
-    "f8": "d",
-}
-_MOST_DIMENSIONS = 64
+from bnsharp_cli.io.containers.dtypes import BY_NUMPY, DType
+from bnsharp_cli.io.containers.pickle_reader import (
+    Budget,
+    PickledDict,
+    PickledList,
+    PickledObject,
+    PickledTuple,
+    require_key,
+)
+from bnsharp_cli.io.containers.tensor_layouts import MOST_DIMENSIONS, SIZE_LIMIT
+from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged
 
 
 class AttributeRecord(dict[str, Any], PickledObject):
     """An object that only holds attributes, as a dict of them."""
 
     depth = 1
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
@@ -62,9 +43,53 @@ class AttributeRecord(dict[str, Any], PickledObject):
 class PlainDict:
     """A subclass of dict that holds only entries, as a dict."""
 
-    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]  # it makes dicts, no objects of its own
+    def __new__(cls) -> dict[Any, Any]:  # type: ignore[misc]  # it makes dicts, no objects of its own
         """Make an empty dict, which the pickle fills."""
         return {}
+
+
+class PlainSet(PickledObject):
+    """A set, as the list of its members; they are keys, so the same ones are equal."""
+
+    def __init__(self, members: object = None) -> None:
+        if not isinstance(members, PickledList):
+            raise UnsoundContentError("builds a set of something else than a list")
+        for member in members:
+            require_key(member)
+        self.members = tuple(members)
+
+
+def ordered_dict(budget: Budget, *given: object) -> dict[Any, Any]:
+    """Make the dict of an ``OrderedDict``: empty, or of the list of pairs that older versions of Python wrote."""
+    if not given:
+        return {}
+    (pairs,) = given
+    if isinstance(pairs, PickledDict):
+        return dict(pairs)
+    if not isinstance(pairs, PickledList):
+        raise UnsoundContentError("builds a dict of something else than pairs")
+    budget.spend(objects=len(pairs))
+    entries: dict[Any, Any] = {}
+    for pair in pairs:
+        if not isinstance(pair, PickledList | PickledTuple) or len(pair) != 2:
+            raise UnsoundContentError("builds a dict of something else than pairs")
+        require_key(pair[0])
+        entries[pair[0]] = pair[1]
+    return entries
+
+
+def counter(given: object) -> dict[Any, Any]:
+    """Make the dict of a ``Counter``, which is pickled with the dict of its counts."""
+    if not isinstance(given, PickledDict):
+        raise UnsoundContentError("counts something else than a dict of counts")
+    return dict(given)
+
+
+def default_dict(*default: object) -> dict[Any, Any]:
+    """Make a dict of a defaultdict, without its default."""
+    if len(default) > 1:
+        raise UnsoundContentError("makes a defaultdict of more than its default")
+    return {}
 
 
 def plain_path(*parts: object) -> str:
@@ -75,16 +100,32 @@ def plain_path(*parts: object) -> str:
     return "/" + "/".join(texts[1:]) if texts[:1] == ["/"] else "/".join(texts)
 
 
-def default_dict(*_: object) -> dict[Any, Any]:
-    """Make a dict of a defaultdict, without its default."""
-    return {}
-
-
-def no_bytes(*contents: object) -> bytes:
+def no_bytes() -> bytes:
     """Make empty bytes, which protocol 2 writes as a call of ``bytes``."""
-    if contents:
-        raise UnsoundContentError("makes bytes of something else than a text")
     return b""
+
+
+def encoded(text: object, encoding: object) -> bytes:
+    """Make the bytes that protocol 2 writes as a text in latin-1."""
+    if not isinstance(text, str) or encoding not in {"latin1", "latin-1"}:
+        raise UnsoundContentError("encodes a text as torch.save never does")
+    return text.encode("latin-1")
+
+
+def byte_array(data: object = b"", encoding: object = None) -> bytes:
+    """Make the bytes of a bytearray."""
+    if encoding is not None:
+        return encoded(data, encoding)
+    if not isinstance(data, bytes):
+        raise UnsoundContentError("makes a bytearray of something else than bytes")
+    return data
+
+
+def plain_complex(real: object, imaginary: object) -> complex:
+    """Make a complex number of its parts."""
+    if type(real) is not float or type(imaginary) is not float:
+        raise UnsoundContentError("makes a complex number of something else than two numbers")
+    return complex(real, imaginary)
 
 
 @dataclass
@@ -96,7 +137,7 @@ class NumpyType(PickledObject):
     copy: object = False
 
     def __post_init__(self) -> None:
-        if self.code not in _TORCH_NAMES:
+        if self.code not in BY_NUMPY:
             raise UnsoundContentError("holds a NumPy array of something else than numbers")
 
     def __setstate__(self, state: object) -> None:
@@ -104,14 +145,9 @@ class NumpyType(PickledObject):
             raise UnsoundContentError("holds a NumPy array of another byte order")
 
     @property
-    def size(self) -> int:
-        """How many bytes one number takes."""
-        return int(self.code[1:])
-
-    @property
-    def torch_name(self) -> str:
-        """The name of the same type in torch, such as ``float32``."""
-        return _TORCH_NAMES[self.code]
+    def dtype(self) -> DType:
+        """The same type in torch."""
+        return BY_NUMPY[self.code]
 
 
 @dataclass
@@ -120,7 +156,7 @@ class NumpyArray(PickledObject):
 
     shape: tuple[int, ...] = ()
     type: NumpyType = field(default_factory=lambda: NumpyType("f8"))
-    data: bytes = b""
+    data: bytes | None = None
     fortran: bool = False
 
     def __setstate__(self, state: object) -> None:
@@ -129,27 +165,38 @@ class NumpyArray(PickledObject):
         _version, shape, kind, fortran, data = state
         if (
             not isinstance(shape, tuple)
-            or len(shape) > _MOST_DIMENSIONS
-            or not all(type(size) is int and 0 <= size < 2**48 for size in shape)
+            or len(shape) > MOST_DIMENSIONS
+            or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in shape)
+            or math.prod(max(size, 1) for size in shape) >= SIZE_LIMIT
             or not isinstance(kind, NumpyType)
             or not isinstance(data, bytes)
-            or math.prod(shape) * kind.size != len(data)
+            or math.prod(shape) * kind.dtype.size != len(data)
         ):
             raise UnsoundContentError("holds a NumPy array of another size than its shape says")
         self.shape, self.type, self.data, self.fortran = tuple(shape), kind, data, bool(fortran)
 
+    def complete_data(self) -> bytes:
+        """The bytes that it holds.
 
-def empty_array(*_: object) -> NumpyArray:
+        Raises:
+            UnsoundContentError: the pickle never stated them.
+        """
+        if self.data is None:
+            raise damaged("a NumPy array without values")
+        return self.data
+
+
+def empty_array(_kind: object, _shape: object, _code: object) -> NumpyArray:
     """Make the array whose state follows."""
     return NumpyArray()
 
 
-def plain_number(kind: object, data: object = b"") -> bool | int | float:
+def plain_number(kind: object, data: object = None) -> bool | int | float:
     """Make a Python number of the bytes of a NumPy scalar."""
-    if not isinstance(kind, NumpyType) or kind.code not in _STRUCT_CODES or not isinstance(data, bytes):
+    if not isinstance(kind, NumpyType) or not kind.dtype.struct or not isinstance(data, bytes):
         raise UnsoundContentError("holds a NumPy scalar that is no number")
     try:
-        (number,) = struct.unpack("<" + _STRUCT_CODES[kind.code], data)
+        (number,) = struct.unpack("<" + kind.dtype.struct, data)
     except struct.error as error:
         raise UnsoundContentError("holds a NumPy scalar of another size than its type") from error
     return number if isinstance(number, bool | int) else float(number)
@@ -159,6 +206,11 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
     "argparse.Namespace": AttributeRecord,
     "types.SimpleNamespace": AttributeRecord,
     "collections.defaultdict": default_dict,
+    "collections.Counter": counter,
+    "builtins.set": PlainSet,
+    "builtins.complex": plain_complex,
+    "builtins.bytearray": byte_array,
+    "_codecs.encode": encoded,
     "builtins.bytes": no_bytes,
     "builtins.dict": "dict",
     "builtins.list": "list",

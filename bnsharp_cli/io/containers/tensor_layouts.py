@@ -5,93 +5,113 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bnsharp_cli.io.containers.dtypes import DType
 from bnsharp_cli.io.containers.pickle_reader import PickledTuple
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 UNLIKE_TORCH = "describes a tensor as torch.save never does"
-_MOST_DIMENSIONS = 64
-_LARGEST_SIZE = 2**48
+SIZE_LIMIT = 2**48
+"""Sizes, strides, offsets and numbers of elements are smaller than this: no file reaches so far."""
+
+MOST_DIMENSIONS = 64
 
 
 @dataclass(frozen=True)
 class StorageKind:
-    """A class of storage.
+    """A class of storage, by the type of its elements; ``None`` where these are quantised."""
 
-    Attributes:
-        name: torch's, such as ``Float``.
-        item_size: bytes of one item; 0 where the items are quantised.
-    """
-
-    name: str
-    item_size: int
+    dtype: DType | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class StoragePlan:
-    """A storage of the file, or a part of one.
+    """A storage of the file.
 
     Attributes:
         key: its name in the file.
-        kind: the type of its items.
-        count: how many items it has.
+        dtype: the type of its elements; ``untyped`` where the tensors say it.
+        count: how many elements it has.
+        begin: the position of its first byte in the file; -1 as long as that is not known.
     """
 
     key: str
-    kind: StorageKind
+    dtype: DType
     count: int
+    begin: int = -1
 
     @property
     def size(self) -> int:
         """How many bytes it takes."""
-        return self.kind.item_size * self.count
+        return self.dtype.size * self.count
+
+
+@dataclass(frozen=True)
+class StoragePart:
+    """Elements of a storage that the legacy format names like a storage of their own.
+
+    Attributes:
+        whole: the storage.
+        key: the name of the part.
+        offset: how many elements lie before it.
+        count: how many it has.
+    """
+
+    whole: StoragePlan
+    key: str
+    offset: int
+    count: int
 
 
 @dataclass(frozen=True)
 class StorageLayout:
-    """Where the items of a tensor lie in its storage, counted in items."""
+    """Where the elements of a tensor lie in its storage, counted in elements."""
 
     offset: int
-    size: tuple[int, ...]
+    shape: tuple[int, ...]
     stride: tuple[int, ...]
 
     @classmethod
-    def of(cls, offset: object, size: object, stride: object) -> StorageLayout:
+    def of(cls, offset: object, shape: object, stride: object) -> StorageLayout:
         """The layout that a pickle states.
 
         Raises:
             UnsoundContentError: it states none.
         """
-        layout = cls(whole_number(offset), whole_numbers(size), whole_numbers(stride))
-        if len(layout.size) != len(layout.stride):
+        layout = cls(whole_number(offset), whole_numbers(shape), whole_numbers(stride))
+        if len(layout.shape) != len(layout.stride):
             raise UnsoundContentError(UNLIKE_TORCH)
+        if math.prod(max(length, 1) for length in layout.shape) >= SIZE_LIMIT:
+            raise UnsoundContentError("has a shape that no tensor can have")
         return layout
 
     @property
     def count(self) -> int:
-        """How many items the tensor has."""
-        return math.prod(self.size)
+        """How many elements the tensor has."""
+        return math.prod(self.shape)
 
     @property
     def end(self) -> int:
-        """One past the last item that it uses; ``offset`` if it has none."""
-        reach = sum((length - 1) * step for length, step in zip(self.size, self.stride, strict=True))
+        """One past the last element that it uses; ``offset`` if it has none."""
+        reach = sum((length - 1) * step for length, step in zip(self.shape, self.stride, strict=True))
         return self.offset + (reach + 1 if self.count else 0)
 
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """A tensor that its storage has enough bytes for; of any type, which nothing here needs to know."""
+    """A dense tensor that lies inside a storage of the file."""
 
-    shape: tuple[int, ...]
+    storage: StoragePlan
+    dtype: DType
+    layout: StorageLayout
 
 
 def whole_number(value: object) -> int:
-    """A size, stride, offset or count: at least 0, and less than 2⁴⁸, beyond which no file reaches.
+    """A size, stride, offset or count: at least 0, and less than ``SIZE_LIMIT``.
 
     Raises:
         UnsoundContentError: anything else.
     """
-    if type(value) is not int or not 0 <= value < _LARGEST_SIZE:
+    if type(value) is not int or not 0 <= value < SIZE_LIMIT:
         raise UnsoundContentError("has a size, stride or offset that is negative, beyond reach or no number")
     return value
 
@@ -102,7 +122,7 @@ def whole_numbers(values: object) -> tuple[int, ...]:
     Raises:
         UnsoundContentError: anything but a tuple of a few whole numbers.
     """
-    if not isinstance(values, PickledTuple) or len(values) > _MOST_DIMENSIONS:
+    if not isinstance(values, PickledTuple) or len(values) > MOST_DIMENSIONS:
         raise UnsoundContentError("has a shape that is no short tuple")
     return tuple(whole_number(value) for value in values)
 

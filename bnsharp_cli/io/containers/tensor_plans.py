@@ -1,7 +1,7 @@
-"""The tensors that a pickle asks torch for, checked against the bytes there are before torch reads the pickle.
+"""The tensors that a pickle describes, each held against the bytes that the file has.
 
-The pickle reader calls the functions here where torch would build tensors. They build plans: how large a storage is,
-what shape a tensor has. A plan that the file cannot keep is refused, so torch never allocates what is not there.
+The pickle reader calls the functions here where torch would build tensors. They make plans: where a storage lies, which
+elements of it a tensor has. A plan that the file cannot keep is refused.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
-from bnsharp_cli.io.containers.pickle_reader import Budget, PickledDict, PickledList, PickledTuple, require_key
-from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS
+from bnsharp_cli.io.containers.dtypes import BY_NAME, BY_STORAGE, UNTYPED, DType
+from bnsharp_cli.io.containers.pickle_reader import Budget, PickledTuple
+from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, ordered_dict
 from bnsharp_cli.io.containers.tensor_layouts import (
     UNLIKE_TORCH,
     StorageKind,
     StorageLayout,
+    StoragePart,
     StoragePlan,
     TensorPlan,
     plain_size,
@@ -25,23 +25,8 @@ from bnsharp_cli.io.containers.tensor_layouts import (
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged
 
 TORCH_PROTOCOLS = (2,)
-"""Protocols of pickle that torch reads as weights alone."""
+"""Protocols of pickle that torch writes."""
 
-_ITEM_SIZES = {
-    "BFloat16": 2,
-    "Bool": 1,
-    "Byte": 1,
-    "Char": 1,
-    "ComplexDouble": 16,
-    "ComplexFloat": 8,
-    "Double": 8,
-    "Float": 4,
-    "Half": 2,
-    "Int": 4,
-    "Long": 8,
-    "Short": 2,
-}
-DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 _NO_DENSE_TENSORS = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
     "torch._utils._rebuild_qtensor": "a quantised tensor",
@@ -51,23 +36,27 @@ _NO_DENSE_TENSORS = {
     "torch.serialization._get_layout": "a sparse tensor",
 }
 _QUANTISED = ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
+DTYPES = {f"torch.{name}": dtype for name, dtype in BY_NAME.items()}
 _IDENTITY_LENGTH = {"zip": 5, "legacy": 6}
-_NO_STORAGE = "makes a tensor of something that is no storage"
 _OVERLAP = 4
 _OVERLAP_ALLOWANCE = 64 * 2**20
 
 
 class TensorPlans:
-    """The storages that a pickle speaks of, and the functions that it calls to build tensors of them.
+    """The storages that a pickle speaks of, and the functions that it calls to describe tensors in them.
 
     Args:
-        stored: the bytes that a storage of a key has in the file; ``None`` for a legacy file, where storages follow.
+        stored: position and size in bytes of the storage of a key; ``None`` for a legacy file, where storages follow
+            the pickle.
         budget: what reading may cost.
+
+    Attributes:
+        storages: those that the pickle has spoken of, by key.
     """
 
-    def __init__(self, stored: Callable[[str], int | None] | None, budget: Budget) -> None:
+    def __init__(self, stored: Callable[[str], tuple[int, int] | None] | None, budget: Budget) -> None:
         self.storages: dict[str, StoragePlan] = {}
-        self._views: dict[str, StoragePlan] = {}
+        self._parts: dict[str, StoragePart] = {}
         self._stored, self._budget = stored, budget
         self._storage_bytes = self._tensor_bytes = 0
 
@@ -77,130 +66,114 @@ class TensorPlans:
             **PLAIN_STAND_INS,
             **DTYPES,
             **{name: _refusal(kind) for name, kind in _NO_DENSE_TENSORS.items()},
-            **{f"torch.{kind}Storage": StorageKind(kind, size) for kind, size in _ITEM_SIZES.items()},
-            **{f"torch.{kind}Storage": StorageKind(kind, 0) for kind in _QUANTISED},
-            **{f"torch.storage.{name}": StorageKind("Untyped", 1) for name in ("UntypedStorage", "_UntypedStorage")},
+            **{f"torch.{name}Storage": StorageKind(dtype) for name, dtype in BY_STORAGE.items()},
+            **{f"torch.{name}Storage": StorageKind(None) for name in _QUANTISED},
+            **{f"torch.storage.{name}": StorageKind(UNTYPED) for name in ("UntypedStorage", "_UntypedStorage")},
             "torch.Tensor": "Tensor",
             "torch.nn.parameter.Parameter": "Parameter",
             "torch._utils._rebuild_tensor": self.tensor,
-            "torch._utils._rebuild_tensor_v2": self.tensor,
+            "torch._utils._rebuild_tensor_v2": self.tensor_with_hooks,
             "torch._utils._rebuild_tensor_v3": self.tensor_of_type,
             "torch._utils._rebuild_parameter": _parameter,
             "torch.Size": plain_size,
             "torch.device": _device,
-            "collections.OrderedDict": self._ordered,
-            "collections.Counter": self._ordered,
-            "builtins.set": self._set,
-            "builtins.complex": complex,
-            "builtins.bytearray": _byte_array,
-            "_codecs.encode": _encode,
+            "collections.OrderedDict": lambda *given: ordered_dict(self._budget, *given),
         }
 
-    def storage(self, identity: tuple[Any, ...]) -> StoragePlan:
-        """What a persistent id refers to: ``("storage", type, key, location, count)``, with a view in old files."""
+    def storage(self, identity: tuple[Any, ...]) -> StoragePlan | StoragePart:
+        """What a persistent id refers to: ``("storage", type, key, location, count)``, with a part in old files."""
         if len(identity) != _IDENTITY_LENGTH["zip" if self._stored else "legacy"] or identity[0] != "storage":
             raise UnsoundContentError("refers to something that is no storage")
-        _, kind, key, location, count, *view = identity
+        _, kind, key, location, count, *part = identity
         if not isinstance(kind, StorageKind) or type(key) is not str or type(location) is not str:
             raise UnsoundContentError("describes a storage by something else than type, key and place")
         if location == "meta":
             raise UnsoundContentError("holds a meta tensor, which has no values")
-        if not kind.item_size:
+        if kind.dtype is None:
             raise UnsoundContentError("holds a quantised tensor")
-        found = StoragePlan(key, kind, whole_number(count))
-        if key not in self.storages:
-            self.storages[key] = found
+        found = StoragePlan(key, kind.dtype, whole_number(count))
+        known = self.storages.get(key)
+        if known is None:
+            found.begin = self._begin(found)
+            known = self.storages[key] = found
             self._storage_bytes += found.size
-        if self.storages[key] != found or key in self._views:
+        if (known.dtype, known.count) != (found.dtype, found.count) or key in self._parts:
             raise UnsoundContentError("describes one storage in two ways")
-        stored = self._stored(key) if self._stored else found.size
-        if stored != found.size:
-            has = "none" if stored is None else f"{stored}"
-            raise damaged(f"it declares a storage of {found.size} bytes where it has {has}")
-        return self._view(found, view[0]) if view and view[0] is not None else found
+        return self._part(known, part[0]) if part and part[0] is not None else known
 
-    def tensor(
+    def _begin(self, storage: StoragePlan) -> int:
+        if self._stored is None:
+            return -1
+        begin, size = self._stored(storage.key) or (-1, -1)
+        if size != storage.size:
+            has = "none" if size < 0 else f"{size}"
+            raise damaged(f"it declares a storage of {storage.size} bytes where it has {has}")
+        return begin
+
+    def _part(self, whole: StoragePlan, stated: object) -> StoragePart:
+        if not isinstance(stated, PickledTuple) or len(stated) != 3 or type(stated[0]) is not str:
+            raise UnsoundContentError("describes a part of a storage as torch.save never does")
+        part = StoragePart(whole, stated[0], whole_number(stated[1]), whole_number(stated[2]))
+        if part.offset + part.count > whole.count or part.key in self.storages:
+            raise UnsoundContentError("has a part of a storage that reaches beyond it")
+        if self._parts.setdefault(part.key, part) != part:
+            raise UnsoundContentError("describes one storage in two ways")
+        return part
+
+    def tensor(self, storage: object, offset: object, shape: object, stride: object) -> TensorPlan:
+        """A dense tensor of the type of its storage (``_rebuild_tensor``)."""
+        return self._plan(storage, None, StorageLayout.of(offset, shape, stride))
+
+    def tensor_with_hooks(
         self,
         storage: object,
         offset: object,
-        size: object,
+        shape: object,
         stride: object,
-        requires_grad: object = False,
-        hooks: object = None,
+        requires_grad: object,
+        hooks: object,
         metadata: object = None,
     ) -> TensorPlan:
-        """A dense tensor of the type of its storage."""
-        if not isinstance(storage, StoragePlan):
-            raise UnsoundContentError(_NO_STORAGE)
-        layout = StorageLayout.of(offset, size, stride)
+        """The same, with what is empty in saved weights (``_rebuild_tensor_v2``)."""
         _require_plain(requires_grad, hooks, metadata)
-        return self._plan(storage, storage.kind.item_size, layout)
+        return self.tensor(storage, offset, shape, stride)
 
     def tensor_of_type(
         self,
         storage: object,
         offset: object,
-        size: object,
+        shape: object,
         stride: object,
         requires_grad: object,
         hooks: object,
         dtype: object,
         metadata: object = None,
     ) -> TensorPlan:
-        """A dense tensor of a type that its storage does not say."""
-        if not isinstance(storage, StoragePlan) or not isinstance(dtype, torch.dtype):
-            raise UnsoundContentError(_NO_STORAGE)
-        layout = StorageLayout.of(offset, size, stride)
+        """A dense tensor of a type that its storage does not say (``_rebuild_tensor_v3``)."""
         _require_plain(requires_grad, hooks, metadata)
-        return self._plan(storage, dtype.itemsize, layout)
+        if not isinstance(dtype, DType):
+            raise UnsoundContentError("makes a tensor of a type that is not read")
+        return self._plan(storage, dtype, StorageLayout.of(offset, shape, stride))
 
-    def _plan(self, storage: StoragePlan, item_size: int, layout: StorageLayout) -> TensorPlan:
+    def _plan(self, storage: object, dtype: DType | None, layout: StorageLayout) -> TensorPlan:
         """The plan of a tensor that lies inside its storage; few tensors may share the same bytes."""
-        shown = f"has a tensor of shape {layout.size} that"
-        if layout.count * item_size > storage.size:
+        if not isinstance(storage, StoragePlan | StoragePart):
+            raise UnsoundContentError("makes a tensor of something that is no storage")
+        whole, first = (storage.whole, storage.offset) if isinstance(storage, StoragePart) else (storage, 0)
+        dtype = dtype or whole.dtype
+        if dtype is UNTYPED or first * whole.dtype.size % dtype.size:
+            raise UnsoundContentError(UNLIKE_TORCH)
+        available = storage.count * whole.dtype.size
+        shown = f"has a tensor of shape {layout.shape} that"
+        if layout.count * dtype.size > available:
             raise UnsoundContentError(f"{shown} declares more values than the file holds")
-        if layout.end * item_size > storage.size:
+        if layout.end * dtype.size > available:
             raise UnsoundContentError(f"{shown} reaches beyond its storage")
-        self._tensor_bytes += layout.count * item_size
+        self._tensor_bytes += layout.count * dtype.size
         if self._tensor_bytes > _OVERLAP * self._storage_bytes + _OVERLAP_ALLOWANCE:
             raise UnsoundContentError("makes many large tensors of the same few values")
-        return TensorPlan(layout.size)
-
-    def _view(self, root: StoragePlan, view: object) -> StoragePlan:
-        if not isinstance(view, PickledTuple) or len(view) != 3 or type(view[0]) is not str:
-            raise UnsoundContentError("describes a part of a storage as torch.save never does")
-        key, offset, count = view[0], whole_number(view[1]), whole_number(view[2])
-        if offset + count > root.count or key in self.storages:
-            raise UnsoundContentError("has a part of a storage that reaches beyond it")
-        found = StoragePlan(key, root.kind, count)
-        if self._views.setdefault(key, found) != found:
-            raise UnsoundContentError("describes one storage in two ways")
-        return found
-
-    def _ordered(self, *arguments: object) -> dict[Any, Any]:
-        if not arguments:
-            return {}
-        (given,) = arguments
-        entries: dict[Any, Any] = {}
-        if isinstance(given, PickledDict):
-            entries.update(given)
-        elif isinstance(given, PickledList):
-            self._budget.spend(objects=len(given))
-            for pair in given:
-                if not isinstance(pair, PickledList | PickledTuple) or len(pair) != 2:
-                    raise UnsoundContentError("builds a dict of something else than pairs")
-                require_key(pair[0])
-                entries[pair[0]] = pair[1]
-        else:
-            raise UnsoundContentError("builds a dict of something else than pairs")
-        return entries
-
-    def _set(self, members: object = None) -> list[Any]:
-        if not isinstance(members, PickledList):
-            raise UnsoundContentError("builds a set of something else than a list")
-        for member in members:
-            require_key(member)
-        return list(members)
+        offset = layout.offset + first * whole.dtype.size // dtype.size
+        return TensorPlan(whole, dtype, StorageLayout(offset, layout.shape, layout.stride))
 
 
 def _require_plain(requires_grad: object, hooks: object, metadata: object) -> None:
@@ -215,25 +188,13 @@ def _refusal(kind: str) -> Callable[..., Any]:
     return refuse
 
 
-def _parameter(data: object, requires_grad: object = True, hooks: object = None) -> object:
+def _parameter(data: object, requires_grad: object, hooks: object) -> object:
     if not isinstance(data, TensorPlan) or type(requires_grad) is not bool or hooks:
         raise UnsoundContentError("describes a parameter as torch.save never does")
     return data
 
 
 def _device(*place: object) -> str:
-    if not place or len(place) > 2 or not isinstance(place[0], str):
+    if not place or len(place) > 2 or not isinstance(place[0], str) or type(place[-1]) not in {str, int}:
         raise UnsoundContentError("names a device as torch.save never does")
     return ":".join(map(str, place))
-
-
-def _encode(text: object, encoding: object = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in {"latin1", "latin-1"}:
-        raise UnsoundContentError("encodes a text as torch.save never does")
-    return text.encode("latin-1")
-
-
-def _byte_array(data: object = b"", encoding: object = "latin-1") -> bytes:
-    if not isinstance(data, bytes | str):
-        raise UnsoundContentError("makes a bytearray of something else than bytes")
-    return data if isinstance(data, bytes) else _encode(data, encoding)

@@ -11,7 +11,13 @@ from pathlib import Path
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN
 from bnsharp_cli.io.files.printable_text import shown_path
-from bnsharp_cli.io.files.regular_files import NotRegularFileError, RegularFile, open_regular, reason_of
+from bnsharp_cli.io.files.regular_files import (
+    NotRegularFileError,
+    RegularFile,
+    open_regular,
+    open_regular_inside,
+    reason_of,
+)
 
 _LARGEST_FILE = 64 * 2**30
 
@@ -36,6 +42,42 @@ def open_untrusted(path: Path) -> Iterator[RegularFile]:
         raise _cannot_open(path, error) from error
     with opened as file:
         _require_bearable_size(file)
+        yield file
+
+
+def open_folder(path: Path) -> int:
+    """A descriptor of a folder, which the caller closes.
+
+    Raises:
+        CheckpointRefusedError: it may not be read, or is none.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise _cannot_open(path, error) from error
+
+
+@contextmanager
+def open_inside(folder: Path, name: str, descriptor: int) -> Iterator[RegularFile | None]:
+    """Open a regular file that lies in a folder itself; ``None`` for anything else, a link too.
+
+    Args:
+        folder: for the messages.
+        name: of the file.
+        descriptor: of the folder.
+
+    Raises:
+        CheckpointRefusedError: it may not be read, or is too large.
+    """
+    try:
+        opened = open_regular_inside(folder, name, descriptor)
+    except NotRegularFileError:
+        yield None
+        return
+    except (OSError, ValueError) as error:
+        raise _cannot_open(folder / name, error) from error
+    with opened as file:
+        require_bearable(file.path, file.size)
         yield file
 
 
@@ -96,14 +138,23 @@ def _require_bearable_size(file: RegularFile) -> None:
         raise CheckpointRefusedError(
             f"{shown_path(file.path)} is empty.", COPY_AGAIN, expected="a checkpoint", found="0 bytes"
         )
+    require_bearable(file.path, file.size)
+
+
+def require_bearable(path: Path, size: int) -> None:
+    """Refuse more bytes than can be held.
+
+    Raises:
+        CheckpointRefusedError: more than the machine's memory, or than 64 GiB.
+    """
     limit = min(_LARGEST_FILE, _memory())
-    if file.size > limit:
+    if size > limit:
         most = f"{limit / 2**30:.0f} GiB"
         raise CheckpointRefusedError(
-            f"{shown_path(file.path)} has {file.size / 2**30:.1f} GiB, more than the {most} that can be read.",
+            f"{shown_path(path)} has {size / 2**30:.1f} GiB, more than the {most} that can be read.",
             "Save the weights alone.",
             expected=f"at most {most}",
-            found=f"{file.size} bytes",
+            found=f"{size} bytes",
         )
 
 

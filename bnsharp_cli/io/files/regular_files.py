@@ -106,11 +106,6 @@ class RegularFile:
         """The digest of all bytes, in hexadecimal digits."""
         return hashlib.file_digest(self.window(), "sha256").hexdigest()
 
-    def descriptor_path(self) -> Path:
-        """A path that leads to the descriptor itself, where the system has such paths."""
-        own = Path("/dev/fd") / str(self.stream.fileno())
-        return own if own.exists() else self.path
-
 
 def open_regular(path: Path) -> RegularFile:
     """Open a regular file to read it, links followed, without waiting for a writer.
@@ -124,13 +119,29 @@ def open_regular(path: Path) -> RegularFile:
         ValueError: no path can be like this.
     """
     _require_regular(path.stat())
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return _regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+
+def _regular(path: Path, descriptor: int) -> RegularFile:
     try:
         _require_regular(os.fstat(descriptor))
         return RegularFile(path, io.FileIO(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def open_regular_inside(folder: Path, name: str, descriptor: int) -> RegularFile:
+    """Open a regular file that lies in the folder behind a descriptor, no link followed.
+
+    Raises:
+        NotRegularFileError: there is something else than a regular file, such as a link to one.
+        OSError: there is nothing, or it may not be read.
+        ValueError: no name can be like this.
+    """
+    _require_regular(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
+    opened = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
+    return _regular(folder / name, opened)
 
 
 def reason_of(error: BaseException) -> str:

@@ -19,9 +19,7 @@ from torch import nn
 from torch.distributed import checkpoint as distributed
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.containers.plain_content import plain_content
 from bnsharp_cli.io.containers.read_container import read_container
-from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted, require_unchanged
 from tests.hostile.forge import pickled, tensor, zipped
 
@@ -57,6 +55,7 @@ def test_what_training_scripts_leave_behind_is_plain_data(tmp_path: Path, legacy
         "losses": {"train": [0.5, 0.25]},
         "counts": {"a": 2, "b": 1},
         "size": (2, 3),
+        "dtype": "bfloat16",
         "nested": (1, ("x", [None, {"a": 1}])),
     }
     found = content_of(tmp_path / "net.pt", left, legacy)
@@ -109,14 +108,10 @@ def test_optimisers_of_large_networks_are_within_the_limits(tmp_path: Path) -> N
     assert list(found["state_dict"]) == names  # type: ignore[call-overload]  # a mapping, as was written
 
 
-def test_what_others_call_safe_is_neither_used_nor_forgotten(tmp_path: Path) -> None:
+def test_what_others_call_safe_is_not_used(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "net.pt")
-    with torch.serialization.safe_globals([nn.Linear]):
-        before = set(torch.serialization.get_safe_globals())
-        with pytest.raises(CheckpointRefusedError, match="Linear"):
-            read_container(tmp_path / "net.pt")
-        assert content_of(tmp_path / "net.pt", {"a": 1}) == {"a": 1}
-        assert set(torch.serialization.get_safe_globals()) == before
+    with torch.serialization.safe_globals([nn.Linear]), pytest.raises(CheckpointRefusedError, match="Linear"):
+        read_container(tmp_path / "net.pt")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -222,31 +217,6 @@ def test_a_file_that_is_exchanged_is_still_the_one_that_was_opened(tmp_path: Pat
         (tmp_path / "other.pt").replace(path)
         assert file.read(0, 99) == b"first"
         assert file.part(1, 3).read(1, 99) == b"rs"
-        assert file.descriptor_path().read_bytes() == b"first"
-
-
-def test_the_walk_stands_alone() -> None:
-    endless: list[object] = []
-    endless.append(endless)
-    deep: list[object] = []
-    for _ in range(100_000):
-        deep = [deep]
-    laughs: list[object] = []
-    for _ in range(60):
-        laughs = [laughs] * 10
-    with pytest.raises(UnsoundContentError, match="refers to itself"):
-        plain_content(endless)
-    with pytest.raises(UnsoundContentError, match="of type object"):
-        plain_content({"a": [object()]})
-    with pytest.raises(UnsoundContentError, match="declares more values"):
-        plain_content([torch.ones(1).expand(2**40)])
-    with pytest.raises(UnsoundContentError, match="not dense"):
-        plain_content((torch.eye(3).to_sparse(),))
-    assert len(plain_content(laughs)) == 10
-    copy, depth = plain_content(deep), 0
-    while copy:
-        copy, depth = copy[0], depth + 1
-    assert depth == 100_000
 
 
 @pytest.mark.parametrize(("field", "value"), [(None, 0), (32, 3), (40, 1), (48, 1), (24, 3)])

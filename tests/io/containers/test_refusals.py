@@ -1,16 +1,10 @@
-"""What torch may see while it reads, and which remedy a refusal has."""
+"""Which words and which remedy a refusal has."""
 
 from __future__ import annotations
 
-import argparse
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.pickle_reader import Fault, PickleRefusedError
@@ -20,70 +14,6 @@ from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damag
 from tests.hostile.forge import FLOATS, START, Reference, legacy, named, opcodes, pickled, tensor, text, zipped
 
 ADDRESS = "{0.__class__}"
-REAL_LOAD = torch.load
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "net.pt"
-    torch.save({"args": argparse.Namespace(rate=0.5)}, path)
-    return path
-
-
-def test_torch_sees_our_stand_ins_and_nothing_that_others_call_safe(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Any] = []
-
-    def load(*arguments: Any, **options: Any) -> Any:
-        seen.extend(torch.serialization.get_safe_globals())
-        return REAL_LOAD(*arguments, **options)
-
-    monkeypatch.setattr(torch, "load", load)
-    with torch.serialization.safe_globals([nn.Linear]):
-        assert read_container(path).content == {"args": {"rate": 0.5}}
-        assert nn.Linear in torch.serialization.get_safe_globals()
-    assert nn.Linear not in seen
-    assert "argparse.Namespace" in {name for _stand_in, name in seen}
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_what_others_call_safe_comes_back_whatever_happens(
-    path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    def load(*_: Any, **__: Any) -> Any:
-        torch.serialization.add_safe_globals([nn.Conv2d])
-        raise error
-
-    monkeypatch.setattr(torch, "load", load)
-    with torch.serialization.safe_globals([nn.Linear, nn.Conv2d]):
-        torch.serialization.add_safe_globals([nn.Linear])
-        before = {*torch.serialization.get_safe_globals()}
-        with pytest.raises(error):
-            read_container(path)
-        assert {*torch.serialization.get_safe_globals()} == before
-
-
-def test_loads_in_several_threads_wait_for_each_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, most, read = [0], [0], []
-
-    def load(*arguments: Any, **options: Any) -> Any:
-        inside[0] += 1
-        most[0] = max(most[0], inside[0])
-        time.sleep(0.02)
-        inside[0] -= 1
-        return REAL_LOAD(*arguments, **options)
-
-    monkeypatch.setattr(torch, "load", load)
-    before = {*torch.serialization.get_safe_globals()}
-    threads = [threading.Thread(target=lambda: read.append(read_container(path).content)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert read == [{"args": {"rate": 0.5}}] * 4
-    assert most == [1]
-    assert {*torch.serialization.get_safe_globals()} == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""JSON of strangers: how many parts a text has is counted before it is parsed, and no name may occur twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_MOST_MARKS = {b"{": 2**17, b"[": 2**18, b",": 2**20}
+"""How often each may occur, so that no text becomes many times as large as it is."""
+
+
+def bounded_json(text: bytes) -> Any:
+    """What a text says.
+
+    Raises:
+        ValueError: it is no JSON, has too many parts, names something twice, or holds NaN or an infinite number.
+        RecursionError: it nests too deep.
+
+    >>> bounded_json(b'{"size": [2, 3]}')
+    {'size': [2, 3]}
+    """
+    if any(text.count(mark) > most for mark, most in _MOST_MARKS.items()):
+        raise ValueError("it has more entries than any network")
+    return json.loads(text.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError("it names something twice")
+    return entries
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"it holds {name}")

@@ -1,0 +1,126 @@
+"""Reading in a process of its own, with hard limits of processor time and memory.
+
+Whatever a stranger's file does to the reader, the process ends after seconds and cannot grow, open, write or start
+anything. Its answer is checked like any bytes of a stranger (``checked_description.py``). Where a system has no such
+limits, the same code runs here, within the budgets of the pickle reader alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.io.containers.checked_description import UnsoundDescriptionError, checked_description
+from bnsharp_cli.io.containers.describe import describe_files, describe_folder
+from bnsharp_cli.io.containers.description import LARGEST_DESCRIPTION, Description
+from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
+from bnsharp_cli.io.files.printable_text import escaped, shown_path
+from bnsharp_cli.io.files.regular_files import RegularFile
+
+_ROOT = Path(__file__).resolve().parents[3]
+_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from bnsharp_cli.io.containers.limited_child import main; main()"
+_KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""Variables without which some interpreters do not start."""
+
+_LONGEST_WAIT = 120
+"""Seconds after which a process that does not end, because a disk does not answer, is given up."""
+
+_LONGEST_REASON = 8192
+
+
+class _NoLimitsError(Exception):
+    """This system has no limited processes, or none could be started."""
+
+
+def described(files: Sequence[RegularFile], folder: Path | None = None) -> Description:
+    """What files hold, found in a limited process.
+
+    Args:
+        files: opened; of a folder all that are in it.
+        folder: a folder of ``torch.distributed.checkpoint``; ``None`` for files that stand each for itself.
+
+    Raises:
+        CheckpointRefusedError: with one line of reason and one of remedy.
+    """
+    subject = shown_path(files[0].path if folder is None else folder)
+    try:
+        answer = _answer(files, folder, subject)
+    except _NoLimitsError:
+        return described_here(files, folder)
+    kind, content = answer[:1], answer[1:]
+    try:
+        if kind == b"D":
+            return _checked(content, files, folder)
+        reason, remedy, expected, found, about = (escaped(text, _LONGEST_REASON) for text in json.loads(content))
+    except (UnsoundDescriptionError, ValueError, TypeError) as error:
+        raise _beyond_limits(subject, "what was read of it contradicts itself") from error
+    path = Path(about) if about else None
+    raise CheckpointRefusedError(reason, remedy, expected=expected, found=found, path=path)
+
+
+def described_here(files: Sequence[RegularFile], folder: Path | None = None) -> Description:
+    """The same, found by this process."""
+    description = describe_files(files) if folder is None else describe_folder(folder, files)
+    return _checked(description.to_bytes(), files, folder)
+
+
+def _checked(description: bytes, files: Sequence[RegularFile], folder: Path | None) -> Description:
+    return checked_description(description, [file.size for file in files], len(files) if folder is None else 1)
+
+
+def _answer(files: Sequence[RegularFile], folder: Path | None, subject: str) -> bytes:
+    """What the process says, a few bytes more than a description at most."""
+    descriptors = [file.stream.fileno() for file in files]
+    paths = [os.fspath(file.path) for file in files]
+    request = {"folder": folder and os.fspath(folder), "files": list(zip(descriptors, paths, strict=True))}
+    process = _started(descriptors)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stop = threading.Timer(_LONGEST_WAIT, process.kill)
+    stop.start()
+    try:
+        process.stdin.write(json.dumps(request).encode())
+        process.stdin.close()
+        answer = process.stdout.read(LARGEST_DESCRIPTION + 3)
+    except BrokenPipeError:
+        answer = b""
+    finally:
+        stop.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    if answer[:1] != b"!":
+        raise _NoLimitsError
+    if len(answer) > LARGEST_DESCRIPTION + 2:
+        raise _beyond_limits(subject, "it says more than any checkpoint says beside its weights")
+    if len(answer) == 1:
+        raise _beyond_limits(subject, "reading it takes more time or memory than that of any weights")
+    return answer[1:]
+
+
+def _started(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+    if not sys.executable or sys.platform == "win32" or getattr(sys, "frozen", False):
+        raise _NoLimitsError
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_ROOT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=descriptors,
+            cwd="/",
+            env={**environment, "LC_ALL": "C"},
+        )
+    except OSError as error:
+        raise _NoLimitsError from error
+
+
+def _beyond_limits(subject: str, why: str) -> CheckpointRefusedError:
+    return CheckpointRefusedError(f"{subject} is not read: {why}.", SAVE_WEIGHTS, expected="weights alone", found=why)
