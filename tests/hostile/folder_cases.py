@@ -82,8 +82,12 @@ def tiled(side: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
 
 
-content("a_header_of_a_million_squared", "more than 67 million pixels", png(10**6, 10**6))
-content("just_under_pillows_limit", "has 9000 × 9000 pixels, more than 67 million", solid)
+content(
+    "a_header_of_a_million_squared",
+    "has 1000000 × 1000000 pixels, more than the 42 million of such an image",
+    png(10**6, 10**6),
+)
+content("just_under_pillows_limit", "has 9000 × 9000 pixels, more than the 42 million", solid)
 content("a_header_and_no_pixels", "cat/0.png", png(8000, 8000))
 content("a_negative_size", "cat/0.png", png(2**32 - 1, 2**32 - 1))
 content("a_comment_of_gigabytes", "cat/0.png", lambda: png(8, 8, zlib.compress(bytes(200)), text_chunk(b"zTXt", 2**26)))
