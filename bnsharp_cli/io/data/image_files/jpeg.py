@@ -16,6 +16,7 @@ _NO_PIXELS = {*range(0xE1, 0xEE), 0xEF, 0xFE}
 """Exif, colour profiles, previews and comments; not JFIF's and Adobe's segments, which say what the colours are."""
 
 _MOST_SEGMENTS = 2**10
+_MOST_FILL_BYTES = 64
 _MOST_WORK = 2**28
 """Pixels times scans: each scan of a few bytes is a pass over all pixels."""
 
@@ -51,16 +52,24 @@ def _coefficients(frame: bytes) -> float:
     return sum(down * across for down, across in factors) / most
 
 
+def _behind_fill_bytes(content: bytes, position: int) -> int:
+    """Where a segment begins that has more 0xff before it than one."""
+    fill = content[position : position + _MOST_FILL_BYTES]
+    return position + len(fill) - len(fill.lstrip(b"\xff")) - 1
+
+
 def _segments(content: bytes) -> tuple[bytes, int, bytes, bytes]:
     """The frame, which kind it is, the head of the first scan, and the file without what holds no pixels."""
     frame, kind, position, kept, begin = b"", 0, 2, [], 0
     for _ in range(_MOST_SEGMENTS):
-        if content[position : position + 1] != b"\xff":
-            raise damaged_image("between two segments are other bytes")
-        while content[position + 1 : position + 2] == b"\xff":  # fill bytes
+        head = content[position : position + 4]
+        if head[:2] == b"\xff\xff":
             kept.append(content[begin:position])
-            position = begin = position + 1
-        code, length = content[position + 1], int.from_bytes(content[position + 2 : position + 4])
+            begin = position = _behind_fill_bytes(content, position)
+            head = content[position : position + 4]
+        if head[:1] != b"\xff" or len(head) < 4:
+            raise damaged_image("between two segments are other bytes, or it ends before its first scan")
+        code, length = head[1], int.from_bytes(head[2:])
         end = position + 2 + length
         if length < 2 or end > len(content):
             raise damaged_image("a segment is longer than the file")
