@@ -51,7 +51,7 @@ def images() -> tuple[bytes, ...]:
     colour = Image.fromarray(pixels)
     saved = [
         (colour, "JPEG", {}),
-        (colour, "JPEG", {"progressive": True, "exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}),
+        (colour, "JPEG", {"progressive": True, "exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"}),
         (colour.convert("CMYK"), "JPEG", {"comment": b"a comment"}),
         (colour, "PNG", {}),
         (colour.convert("P"), "PNG", {"transparency": 3}),

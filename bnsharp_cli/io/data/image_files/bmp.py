@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from bnsharp_cli.io.data.image_files.outline import LARGEST_SAMPLE, Outline, UnsoundImageError, damaged_image
+from bnsharp_cli.io.data.image_files.outline import LARGEST_SAMPLE, ImageOutline, UnsoundImageError, damaged_image
 
-SIGNATURE = b"BM"
+BMP_SIGNATURE = b"BM"
 _SHORT, _LONG = struct.Struct("<HHHH"), struct.Struct("<iiHHIIIII")
 _HEADERS = {12, 40, 52, 56, 64, 108, 124}
 _RAW, _BIT_FIELDS = 0, 3
@@ -14,7 +14,7 @@ _DEPTHS = {1, 4, 8, 16, 24, 32}
 _LARGEST_PALETTE = 256
 
 
-def outline_of_bmp(content: bytes) -> Outline:
+def outline_of_bmp(content: bytes) -> ImageOutline:
     """The outline of a bitmap.
 
     Raises:
@@ -35,4 +35,4 @@ def outline_of_bmp(content: bytes) -> Outline:
     line = (width * depth + 31) // 32 * 4
     if max(begin, 14 + size) + line * abs(height) > len(content):
         raise UnsoundImageError("is damaged (image file is truncated)")
-    return Outline("BMP", width, abs(height), LARGEST_SAMPLE, content)
+    return ImageOutline("BMP", width, abs(height), LARGEST_SAMPLE, content)

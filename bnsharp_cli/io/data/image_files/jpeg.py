@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bnsharp_cli.io.data.image_files.outline import LARGEST_SAMPLE, Outline, UnsoundImageError, damaged_image
+from bnsharp_cli.io.data.image_files.outline import LARGEST_SAMPLE, ImageOutline, UnsoundImageError, damaged_image
 
-SIGNATURE = b"\xff\xd8\xff"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 _SCAN = b"\xff\xda"
 _START_OF_SCAN = 0xDA
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
@@ -24,7 +24,7 @@ _COEFFICIENT = 2
 """Bytes of a coefficient, all of which are held where the scans are more than one."""
 
 
-def outline_of_jpeg(content: bytes) -> Outline:
+def outline_of_jpeg(content: bytes) -> ImageOutline:
     """The outline of a JPEG.
 
     Raises:
@@ -40,7 +40,7 @@ def outline_of_jpeg(content: bytes) -> Outline:
     memory = float(LARGEST_SAMPLE)
     if kind in _PROGRESSIVE or scans > 1 or first_scan[0] < layers:
         memory += _COEFFICIENT * _coefficients(frame)
-    return Outline("JPEG", width, height, memory, kept)
+    return ImageOutline("JPEG", width, height, memory, kept)
 
 
 def _coefficients(frame: bytes) -> float:
@@ -60,11 +60,12 @@ def _behind_fill_bytes(content: bytes, position: int) -> int:
 
 def _segments(content: bytes) -> tuple[bytes, int, bytes, bytes]:
     """The frame, which kind it is, the head of the first scan, and the file without what holds no pixels."""
-    frame, kind, position, kept, begin = b"", 0, 2, [], 0
+    view, kept, begin = memoryview(content), [], 0
+    frame, kind, position = b"", 0, 2
     for _ in range(_MOST_SEGMENTS):
         head = content[position : position + 4]
         if head[:2] == b"\xff\xff":
-            kept.append(content[begin:position])
+            kept.append(view[begin:position])
             begin = position = _behind_fill_bytes(content, position)
             head = content[position : position + 4]
         if head[:1] != b"\xff" or len(head) < 4:
@@ -74,7 +75,7 @@ def _segments(content: bytes) -> tuple[bytes, int, bytes, bytes]:
         if length < 2 or end > len(content):
             raise damaged_image("a segment is longer than the file")
         if code in _NO_PIXELS:
-            kept.append(content[begin:position])
+            kept.append(view[begin:position])
             begin = end
         elif code in _FRAMES or code in _OTHER_FRAMES:
             if frame or code in _OTHER_FRAMES:
@@ -83,7 +84,7 @@ def _segments(content: bytes) -> tuple[bytes, int, bytes, bytes]:
         elif code == _START_OF_SCAN:
             if len(frame) < 6 or length < 3:
                 break
-            whole = content if begin == 0 else b"".join([*kept, content[begin:]])
+            whole = content if begin == 0 else b"".join([*kept, view[begin:]])
             return frame, kind, content[position + 4 : end], whole
         position = end
     raise damaged_image("no frame and scan among its first segments")

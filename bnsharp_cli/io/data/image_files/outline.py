@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-LARGEST_DECODING = 160 * 2**20
-"""Bytes that a decoder may take, its answer included."""
+LARGEST_DECODING = 176 * 2**20
+"""Bytes that a file, its decoder and the pixels may take together."""
 
 LARGEST_SAMPLE = 4
 """Bytes of a pixel in Pillow's memory."""
@@ -21,7 +21,7 @@ class UnsoundImageError(Exception):
     """Why an image is not decoded, as the predicate of "it …"."""
 
 
-class Outline(NamedTuple):
+class ImageOutline(NamedTuple):
     """What the headers of an image say.
 
     Attributes:
@@ -39,18 +39,18 @@ class Outline(NamedTuple):
 
     @property
     def memory(self) -> float:
-        """Bytes that decoding takes."""
-        return self.width * self.height * self.bytes_per_pixel + _LINE * (self.width + self.height)
+        """Bytes that decoding takes, those of the file included."""
+        return len(self.content) + self.width * self.height * self.bytes_per_pixel + _LINE * (self.width + self.height)
 
 
-def require_bearable_decoding(outline: Outline) -> None:
+def require_bearable_decoding(outline: ImageOutline) -> None:
     """Refuse an image of more pixels than a decoder of its format can hold.
 
     Raises:
         UnsoundImageError: it is too large.
     """
     if outline.memory > LARGEST_DECODING:
-        most = LARGEST_DECODING / outline.bytes_per_pixel / 1e6
+        most = (LARGEST_DECODING - len(outline.content)) / outline.bytes_per_pixel / 1e6
         raise UnsoundImageError(
             f"has {outline.width} × {outline.height} pixels, more than the {most:.0f} million of such an image"
         )

@@ -7,12 +7,12 @@ import struct
 from bnsharp_cli.io.data.image_files.outline import (
     LARGEST_SAMPLE,
     MOST_PARTS,
-    Outline,
+    ImageOutline,
     UnsoundImageError,
     damaged_image,
 )
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">2I5B")
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _LARGEST_BEFORE = 2**12
@@ -21,7 +21,7 @@ _LARGEST_BEFORE = 2**12
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
-def outline_of_png(content: bytes) -> Outline:
+def outline_of_png(content: bytes) -> ImageOutline:
     """The outline of a PNG; of an animated one, that of the image that readers without animations show.
 
     Raises:
@@ -32,24 +32,25 @@ def outline_of_png(content: bytes) -> Outline:
     width, height, *_ = _HEADER.unpack_from(content, 16)
     if not (width and height):
         raise damaged_image("it has no pixels")
-    return Outline("PNG", width, height, LARGEST_SAMPLE, _pixels(content))
+    return ImageOutline("PNG", width, height, LARGEST_SAMPLE, _pixels(content))
 
 
 def _pixels(content: bytes) -> bytes:
     """The chunks that pixels are made of, in a PNG of their own."""
-    parts, begin, position = [], 0, len(SIGNATURE)  # parts, and what is kept and not yet a part
+    view, position = memoryview(content), len(PNG_SIGNATURE)
+    parts, begin = [view[:0]], 0  # the parts, and where the next one begins
     for _ in range(MOST_PARTS):
         if len(content) - position < 8:
             raise UnsoundImageError("is damaged (image file is truncated)")
         length, kind = int.from_bytes(content[position : position + 4]), content[position + 4 : position + 8]
         end = position + 12 + length
+        if kind == b"IEND":
+            return b"".join([*parts, view[begin:position], _END]) if begin else content
         if kind not in _KEPT:
-            parts.append(content[begin:position])
+            parts.append(view[begin:position])
             begin = end
         elif kind != b"IDAT" and length > _LARGEST_BEFORE:
             raise damaged_image("a chunk is larger than it can be")
-        if kind == b"IEND":
-            return b"".join([*parts, _END])
         if end > len(content):
             raise UnsoundImageError("is damaged (image file is truncated)")
         position = end

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from bnsharp_cli.io.data.image_files.outline import LARGEST_SAMPLE, Outline, UnsoundImageError, damaged_image
+from bnsharp_cli.io.data.image_files.outline import LARGEST_SAMPLE, ImageOutline, UnsoundImageError, damaged_image
 
-SIGNATURES = tuple(b"P%d" % number for number in range(1, 7))
+PPM_SIGNATURES = tuple(b"P%d" % number for number in range(1, 7))
 _LONGEST_HEADER = 1024
 _SPACE = rb"(?:[ \t\r\n\v\f]|#[^\r\n]*[\r\n])+"
 _NUMBER = rb"(\d{1,9})"
@@ -19,7 +19,7 @@ _LONGEST_WORD = 16
 """Bytes of a number in words, on average, with the space around it."""
 
 
-def outline_of_ppm(content: bytes) -> Outline:
+def outline_of_ppm(content: bytes) -> ImageOutline:
     """The outline of an image of these formats.
 
     Raises:
@@ -44,7 +44,7 @@ def outline_of_ppm(content: bytes) -> Outline:
         _require_bytes(content, found.end(), numbers * (1 if most < 256 else 2))
         if most != 255 and numbers > _MOST_SLOW:
             raise UnsoundImageError(f"has {numbers} values up to {most}; Pillow reads more than {_MOST_SLOW} slowly")
-    return Outline("PPM", width, height, LARGEST_SAMPLE, content)
+    return ImageOutline("PPM", width, height, LARGEST_SAMPLE, content)
 
 
 def _require_bytes(content: bytes, end: int, count: int) -> None:

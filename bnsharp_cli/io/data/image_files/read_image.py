@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.io.data.image_files import bmp, jpeg, png, ppm, tiff, webp
-from bnsharp_cli.io.data.image_files.outline import Outline, UnsoundImageError, require_bearable_decoding
+from bnsharp_cli.io.data.image_files.outline import ImageOutline, UnsoundImageError, require_bearable_decoding
 from bnsharp_cli.io.data.image_files.silence import silent_standard_error
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
@@ -22,16 +22,16 @@ from bnsharp_cli.io.files.regular_files import RegularFile, open_regular, reason
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """By content, whatever the name says: plain rasters, no animations, no documents, nothing that is a program."""
 
-LARGEST_FILE = 2**27
-"""Bytes of an image file, all of which are read at once."""
+LARGEST_FILE = 90 * 2**20
+"""Bytes of an image file, all of which are read at once, and copied at most once."""
 
-_OUTLINES: Mapping[bytes, Callable[[bytes], Outline]] = {
-    jpeg.SIGNATURE: jpeg.outline_of_jpeg,
-    png.SIGNATURE: png.outline_of_png,
-    bmp.SIGNATURE: bmp.outline_of_bmp,
-    webp.SIGNATURE: webp.outline_of_webp,
-    **dict.fromkeys(ppm.SIGNATURES, ppm.outline_of_ppm),
-    **dict.fromkeys(tiff.SIGNATURES, tiff.outline_of_tiff),
+_OUTLINES: Mapping[bytes, Callable[[bytes], ImageOutline]] = {
+    jpeg.JPEG_SIGNATURE: jpeg.outline_of_jpeg,
+    png.PNG_SIGNATURE: png.outline_of_png,
+    bmp.BMP_SIGNATURE: bmp.outline_of_bmp,
+    webp.WEBP_SIGNATURE: webp.outline_of_webp,
+    **dict.fromkeys(ppm.PPM_SIGNATURES, ppm.outline_of_ppm),
+    **dict.fromkeys(tiff.TIFF_SIGNATURES, tiff.outline_of_tiff),
 }
 _SIGNATURES = tuple(_OUTLINES)
 _LONGEST_SIGNATURE = max(map(len, _SIGNATURES))
@@ -60,7 +60,7 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", "Replace or remove it.") from error
 
 
-def _silence_of(outline: Outline) -> AbstractContextManager[None]:
+def _silence_of(outline: ImageOutline) -> AbstractContextManager[None]:
     return silent_standard_error() if outline.format == "TIFF" else nullcontext()
 
 
@@ -72,7 +72,7 @@ def _reason(error: Exception) -> str:
     return reason_of(error) if isinstance(error, OSError) else kind_and_line(error)
 
 
-def _outline(path: Path) -> Outline:
+def _outline(path: Path) -> ImageOutline:
     """The outline of the image in a file, which is read once."""
     with open_regular(path) as file:
         if file.size > LARGEST_FILE:
@@ -95,7 +95,7 @@ def _bytes(file: RegularFile, count: int) -> bytes:
     return content
 
 
-def _require_outlined(image: Image.Image, outline: Outline) -> None:
+def _require_outlined(image: Image.Image, outline: ImageOutline) -> None:
     """Refuse an image in which Pillow sees another size than we do, or more than 8 bits."""
     if sorted(image.size) != sorted((outline.width, outline.height)):  # a TIFF may lie on its side
         raise UnsoundImageError("contradicts itself about its size")

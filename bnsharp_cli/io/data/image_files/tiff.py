@@ -10,12 +10,12 @@ from typing import NamedTuple
 from bnsharp_cli.io.data.image_files.outline import (
     LARGEST_SAMPLE,
     MOST_PARTS,
-    Outline,
+    ImageOutline,
     UnsoundImageError,
     damaged_image,
 )
 
-SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES = 256, 257, 258, 259, 277
 _STRIPS, _STRIP_LINES, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
@@ -32,7 +32,8 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 """Bytes of a value, by its type."""
 
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_PACKINGS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+_UNPACKED = 1
+_PACKINGS = {_UNPACKED, 2, 3, 4, 5, 7, 8, 32773, 32946}
 """None, those of faxes, LZW, JPEG, deflate, runs, and the old number of deflate: those that need little memory."""
 
 _MOST_ENTRIES = 1024
@@ -73,7 +74,7 @@ class _Layout(NamedTuple):
         return "Q" if self.wide else "I"
 
 
-def outline_of_tiff(content: bytes) -> Outline:
+def outline_of_tiff(content: bytes) -> ImageOutline:
     """The outline of the first image of a TIFF file.
 
     Raises:
@@ -85,7 +86,8 @@ def outline_of_tiff(content: bytes) -> Outline:
     width, height = (_one(entries, tag, layout, 0) for tag in (WIDTH, HEIGHT))
     if not (width and height):
         raise damaged_image("it has no size")
-    if _one(entries, COMPRESSION, layout, 1) not in _PACKINGS:
+    packing = _one(entries, COMPRESSION, layout, 1)
+    if packing not in _PACKINGS:
         raise UnsoundImageError("is packed in a way that is not read: save it with deflate, LZW or JPEG")
     bits = entries[BITS].values if BITS in entries else b"\1\0"
     samples = _one(entries, SAMPLES, layout, 1)
@@ -93,8 +95,8 @@ def outline_of_tiff(content: bytes) -> Outline:
     if not 0 < samples <= _MOST_SAMPLES or depth > 64:
         raise UnsoundImageError(f"has {samples} channels of {depth} bits")
     _require_parts(entries, layout, (width, height), samples)
-    memory = LARGEST_SAMPLE + samples * depth / 8
-    return Outline("TIFF", width, height, memory, _rewritten(content, entries, layout))
+    memory = LARGEST_SAMPLE + (samples * depth / 8 if packing != _UNPACKED else 0)  # libtiff unpacks strip by strip
+    return ImageOutline("TIFF", width, height, memory, _rewritten(content, entries, layout))
 
 
 def _directory(content: bytes, layout: _Layout) -> dict[int, _Entry]:
@@ -156,4 +158,4 @@ def _rewritten(content: bytes, entries: Mapping[int, _Entry], layout: _Layout) -
     count = struct.pack(layout.order + ("Q" if layout.wide else "H"), len(entries))
     directory = count + b"".join(entry.raw for _, entry in sorted(entries.items())) + bytes(8 if layout.wide else 4)
     head = content[: 8 if layout.wide else 4] + struct.pack(layout.order + layout.offset, begin)
-    return b"".join([head, content[len(head) :], padding, directory])
+    return b"".join([head, memoryview(content)[len(head) :], padding, directory])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bnsharp_cli.io.data.image_files.outline import Outline, UnsoundImageError, damaged_image
+from bnsharp_cli.io.data.image_files.outline import ImageOutline, UnsoundImageError, damaged_image
 
-SIGNATURE = b"RIFF"
+WEBP_SIGNATURE = b"RIFF"
 _MOST_CHUNKS = 2**10
 _DECODING = 18
 """Bytes for a pixel: libwebp's two canvases, its frame, the copy in Python and Pillow's."""
 
 
-def outline_of_webp(content: bytes) -> Outline:
+def outline_of_webp(content: bytes) -> ImageOutline:
     """The outline of a WebP image; of an animation, that of its canvas.
 
     Raises:
@@ -23,7 +23,7 @@ def outline_of_webp(content: bytes) -> Outline:
     position = 12
     for _ in range(_MOST_CHUNKS):
         if position + 8 > len(content):
-            return Outline("WEBP", width, height, _DECODING, content)
+            return ImageOutline("WEBP", width, height, _DECODING, content)
         length = int.from_bytes(content[position + 4 : position + 8], "little")
         position += 8 + length + length % 2
     raise UnsoundImageError(f"has more than {_MOST_CHUNKS} chunks")
