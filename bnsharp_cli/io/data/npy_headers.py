@@ -19,7 +19,7 @@ LONGEST_START = 12
 LONGEST_HEADER = 2**12
 _ENTRY = re.compile(
     r"\s*'(descr|fortran_order|shape)'\s*:\s*"
-    r"(?:'([<>=|]?[A-Za-z]\d{0,9})'|(True|False)|(\(\s*(?:-?\d{1,20}L?\s*,\s*){0,32}(?:-?\d{1,20}L?\s*)?\)))\s*(,|(?=\}))"
+    r"(?:'([<>=|]?[A-Zb-z]\d{0,9})'|(True|False)|(\(\s*(?:-?\d{1,20}L?\s*,\s*){0,32}(?:-?\d{1,20}L?\s*)?\)))\s*(,|(?=\}))"
 )
 _NUMBER = re.compile(r"-?\d+")
 _KEYS = ("descr", "fortran_order", "shape")
