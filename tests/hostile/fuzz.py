@@ -91,7 +91,7 @@ def table_refused_or_sound(table: bytes, folder: Path) -> bool:
 
 def _read(read: Callable[[], T]) -> T | None:
     """What was read, or nothing where it was refused; in either case within the bounds."""
-    began, memory = time.process_time(), _largest_memory()
+    began, memory = time.process_time(), largest_memory()
     refusal: CheckpointRefusedError | None = None
     result: T | None = None
     try:
@@ -100,7 +100,7 @@ def _read(read: Callable[[], T]) -> T | None:
     except CheckpointRefusedError as error:
         refusal = error
     assert time.process_time() - began < MOST_SECONDS
-    assert _largest_memory() - memory < MOST_MEMORY
+    assert largest_memory() - memory < MOST_MEMORY
     if refusal is not None:
         assert refusal.reason
         assert refusal.remedy
@@ -108,7 +108,7 @@ def _read(read: Callable[[], T]) -> T | None:
     return result
 
 
-def _largest_memory() -> int:
+def largest_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

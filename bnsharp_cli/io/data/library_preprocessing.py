@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Preprocessing
+from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
@@ -48,8 +48,8 @@ class PreprocessingOverride:
         """
         size = self.image_size
         if size is not None:
-            if not 0 <= size <= LARGEST_SIZE:
-                raise UsageError.of("image_size", f"0 to {LARGEST_SIZE}", size, "For example 224.")
+            if not 0 <= size <= LARGEST_SIDE:
+                raise UsageError.of("image_size", f"0 to {LARGEST_SIDE}", size, "For example 224.")
             preprocessing = replace(preprocessing, image_size=size or None, shorter_side=size or None)
         if self.mean is None and self.std is None:
             return preprocessing
@@ -162,7 +162,7 @@ def _training_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     size, crop = args.get("img_size"), args.get("crop_pct")
     told: dict[str, Any] = {"model": args["model"]}
-    if isinstance(size, int) and 0 < size <= LARGEST_SIZE:
+    if isinstance(size, int) and 0 < size <= LARGEST_SIDE:
         told["img_size"] = size
     if isinstance(crop, float) and 0.1 <= crop <= 1:
         told["crop_pct"] = crop

@@ -13,7 +13,7 @@ from torch.nn import functional
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
-LARGEST_SIZE = 4096
+LARGEST_SIDE = 4096
 _LONGEST = 16
 """How many times as long as short an image may be before its ends, which the crop takes off, are left out first."""
 
@@ -118,7 +118,7 @@ def _size(entry: object) -> int | None:
     """A side in pixels, 0 where none is stated; None where the entry is no size of an image."""
     if entry is None:
         return 0
-    return entry if type(entry) is int and 0 < entry <= LARGEST_SIZE else None
+    return entry if type(entry) is int and 0 < entry <= LARGEST_SIDE else None
 
 
 def _numbers(entry: object) -> tuple[float, ...] | None:
