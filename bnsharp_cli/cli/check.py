@@ -10,6 +10,7 @@ from bnsharp_cli.cli import results
 from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.spelling import as_option
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
 from bnsharp_cli.workflows.thresholds import Thresholds
@@ -35,7 +36,8 @@ def check(
     """
     thresholds.require_power(measuring.power)
     results.require_writable(output.output)
-    from bnsharp_cli.workflows.checking import check_checkpoint
+    with importing_libraries():
+        from bnsharp_cli.workflows.checking import check_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:
         checked = check_checkpoint(
@@ -46,6 +48,7 @@ def check(
 
 
 def _print(checked: CheckedCheckpoint) -> None:
-    from bnsharp_cli.report.terminal import console, print_checks
+    with importing_libraries():
+        from bnsharp_cli.report.terminal import console, print_checks
 
     print_checks(console(as_option), checked.checks, checked.verdict, checked.passed)

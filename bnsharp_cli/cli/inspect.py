@@ -5,6 +5,7 @@ from __future__ import annotations
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.spelling import as_option
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions, Listing, Output
 
@@ -24,9 +25,10 @@ def inspect(
     """
     torchrun.require_alone("inspect")
     results.require_writable(output.output)
-    from bnsharp_cli.report.inspection import print_inspection
-    from bnsharp_cli.report.terminal import console
-    from bnsharp_cli.workflows.inspection import inspect_file
+    with importing_libraries():
+        from bnsharp_cli.report.inspection import print_inspection
+        from bnsharp_cli.report.terminal import console
+        from bnsharp_cli.workflows.inspection import inspect_file
 
     inspected = inspect_file(checkpoint, source, inspecting)
     finding = results.Finding(

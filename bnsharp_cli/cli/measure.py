@@ -13,6 +13,7 @@ from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Picture, Sharding
 from bnsharp_cli.workflows.selection import Selection
@@ -51,7 +52,8 @@ def measure(
         )
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
     results.require_writable(output.output, picture.plot)
-    from bnsharp_cli.workflows.measuring import measure_checkpoint
+    with importing_libraries():
+        from bnsharp_cli.workflows.measuring import measure_checkpoint
 
     def finding(path: Path) -> results.Finding:
         with TerminalReporter(output.quiet) as reporter:
@@ -66,7 +68,8 @@ def measure(
 
 
 def _print(measured: MeasuredCheckpoint) -> None:
-    from bnsharp_cli.report.terminal import console, print_measurements, print_subject
+    with importing_libraries():
+        from bnsharp_cli.report.terminal import console, print_measurements, print_subject
 
     out = console(as_option)
     print_subject(out, measured.network.description(measured.blocks))

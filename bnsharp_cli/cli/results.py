@@ -15,6 +15,7 @@ import typer
 
 from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, shown
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Output
 
@@ -89,7 +90,8 @@ def require_writable(
         UsageError: what cannot be written, and why.
     """
     if plot is not None:
-        from bnsharp_cli.report.plots import require_format
+        with importing_libraries():
+            from bnsharp_cli.report.plots import require_format
 
         require_format(plot)
     if not torchrun.is_first():
@@ -105,7 +107,8 @@ def require_writable(
 
 def deliver(finding: Finding, output: Output) -> None:
     """The result on stdout, as JSON or for a reader, and in a file if one was named."""
-    from bnsharp_cli.report.json_document import render
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import render
 
     text = render(finding.document)
     _write(output.output, text)
@@ -118,7 +121,8 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], Finding]
     Returns:
         The highest exit code.
     """
-    from bnsharp_cli.report.json_document import render_line
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import render_line
 
     lines, worst = "", 0
     for checkpoint in checkpoints:

@@ -9,6 +9,7 @@ import typer
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.errors import shown
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Computing, Messages
@@ -34,7 +35,8 @@ def train(
     figures of each epoch, run.state what --resume needs.
     """
     results.require_writable(running.output)
-    from bnsharp_cli.workflows.training import train_network
+    with importing_libraries():
+        from bnsharp_cli.workflows.training import train_network
 
     with TerminalReporter(messages.quiet) as reporter:
         trained = train_network(running, task, training, computing=computing, reporter=reporter)
