@@ -43,7 +43,7 @@ class RunFiles:
         return self.output.with_name(f"{self.output.stem}.state")
 
     def require_writable(self) -> None:
-        """Refuse, before any work, files that could not be written after it; remove what a killed run left half-done.
+        """Refuse, before any work, files that could not be written after it.
 
         Raises:
             UsageError: what cannot be written, and why.
@@ -56,9 +56,17 @@ class RunFiles:
                 expected="a name for the last network",
                 found=str(self.output),
             )
-        for path in (self.output, self.best, self.metrics, self.state):
+        for path in self._every:
             require_writable(path)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run left half-done."""
+        for path in self._every:
             remove_leftovers(path)
+
+    @property
+    def _every(self) -> tuple[Path, ...]:
+        return self.output, self.best, self.metrics, self.state
 
     def load_state(self) -> Mapping[str, Any] | None:
         """What :meth:`save_state` wrote, or None if there is no such file. Nothing in it is executed.
@@ -69,7 +77,7 @@ class RunFiles:
         if not self.state.exists():
             return None
         content = read_container(self.state).content
-        if content.get("format") != _RUN_FORMAT:
+        if not isinstance(content, Mapping) or content.get("format") != _RUN_FORMAT:
             raise CheckpointRefusedError(
                 f"{shown_path(self.state)} is not the state of a training run.", f"Name another {named('output')}."
             )
