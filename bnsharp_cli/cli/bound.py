@@ -14,6 +14,7 @@ from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import BallOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def bound(
     The factor of BN-Sharpness is the corrected one. Batch norm uses running statistics unless --bn batch is given,
     since the theorem counts independent terms, and batch statistics make one of each batch.
     """
-    results.require_writable(output.output)
+    results.require_writable(output.output, inputs=input_files([checkpoint], source.arch, data.data))
     with importing_libraries():
         from bnsharp_cli.workflows.bounding import bound_checkpoint
 

@@ -12,6 +12,7 @@ from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
 from bnsharp_cli.workflows.thresholds import Thresholds
 
@@ -35,7 +36,7 @@ def check(
     Exit 0 if every check passes, 1 if one fails.
     """
     thresholds.require_power(measuring.power)
-    results.require_writable(output.output)
+    results.require_writable(output.output, inputs=input_files([checkpoint], source.arch, data.data, data.loss))
     with importing_libraries():
         from bnsharp_cli.workflows.checking import check_checkpoint
 

@@ -15,6 +15,7 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Picture, Sharding
 from bnsharp_cli.workflows.selection import Selection
 from bnsharp_cli.workflows.shard import shard_of
@@ -51,7 +52,8 @@ def measure(
             found=f"{len(checkpoint)} checkpoints" if sharding.shard is None else f"a share {sharding.shard}",
         )
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
-    results.require_writable(output.output, picture.plot)
+    inputs = input_files(checkpoint, source.arch, data.data, data.loss)
+    results.require_writable(output.output, picture.plot, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.workflows.measuring import measure_checkpoint
 

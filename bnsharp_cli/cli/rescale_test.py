@@ -14,6 +14,7 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,
     RESCALED_MEASURING,
@@ -44,7 +45,8 @@ def rescale_test(
 
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
-    results.require_writable(output.output, files.plot, files.save_copies, "save_copies")
+    inputs = input_files([checkpoint] if checkpoint else [], source.arch, data.data, data.loss)
+    results.require_writable(output.output, files.plot, files.save_copies, "save_copies", inputs)
     with importing_libraries():
         from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 

@@ -23,6 +23,7 @@ from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.saved_state import UnfitStateError
 from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
 from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state
@@ -61,7 +62,7 @@ class TrainingRun:
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
         self._decided = what_decides(setup, training)
         if torchrun.is_first():
-            self.files.require_writable()
+            self._require_writable()
         torchrun.current().agree()
         self._continue()
         if torchrun.is_first():
@@ -219,6 +220,12 @@ class TrainingRun:
                 f"{shown_path(self.files.state)} is not the state of such a run: {one_line(error)}.",
                 "Remove it to start anew.",
             ) from error
+
+    def _require_writable(self) -> None:
+        task, files = self._setup.task, self.files
+        files.require_writable()
+        for path in files.every:
+            require_no_input(path, "output", input_files([], task.arch, task.data, task.loss))
 
     def _unfinished(self, done: int, epochs: int) -> UsageError:
         state = shown_path(self.files.state)

@@ -56,16 +56,17 @@ class RunFiles:
                 expected="a name for the last network",
                 found=str(self.output),
             )
-        for path in self._every:
+        for path in self.every:
             require_writable(path)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed run left half-done."""
-        for path in self._every:
+        for path in self.every:
             remove_leftovers(path)
 
     @property
-    def _every(self) -> tuple[Path, ...]:
+    def every(self) -> tuple[Path, ...]:
+        """All of them."""
         return self.output, self.best, self.metrics, self.state
 
     def load_state(self) -> Mapping[str, Any] | None:
