@@ -56,11 +56,12 @@ def require_no_input(path: Path, argument: str, inputs: Sequence[Path]) -> None:
 
 
 def _of_checkpoint(checkpoint: Path) -> list[Path]:
-    try:
-        inside = [path for path in checkpoint.iterdir() if path.name.endswith(_READ_OF_A_CHECKPOINT)]
-    except (OSError, ValueError):  # it is a file, or there is none
+    if not checkpoint.is_dir():
         return [checkpoint]
-    return inside
+    try:
+        return [path for path in checkpoint.iterdir() if path.name.endswith(_READ_OF_A_CHECKPOINT)]
+    except OSError:  # it may not be listed, and so not be read either
+        return []
 
 
 def _is_same(path: Path, other: Path) -> bool:

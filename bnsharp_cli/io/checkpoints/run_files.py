@@ -78,7 +78,7 @@ class RunFiles:
         if not self.state.exists():
             return None
         content = read_container(self.state).content
-        if not isinstance(content, Mapping) or content.get("format") != _RUN_FORMAT:
+        if content.get("format") != _RUN_FORMAT:
             raise CheckpointRefusedError(
                 f"{shown_path(self.state)} is not the state of a training run.", f"Name another {named('output')}."
             )

@@ -40,13 +40,21 @@ def importing_libraries() -> Iterator[None]:
     Nothing else than imports belongs inside: the user's relative paths mean another directory. Nothing happens where
     :func:`stay_away_from_the_working_directory` was not called, as in a program that uses the Python interface.
     """
-    if not _stays_away.get():
+    before = _working_directory() if _stays_away.get() else None
+    if before is None:
         yield
         return
-    before = os.open(os.curdir, _HANDLE)
     try:
         os.chdir(sys.prefix)
         yield
     finally:
         os.fchdir(before)
         os.close(before)
+
+
+def _working_directory() -> int | None:
+    """A descriptor of it; None where it may not be entered, so that nothing can be taken from it either."""
+    try:
+        return os.open(os.curdir, _HANDLE)
+    except OSError:
+        return None
