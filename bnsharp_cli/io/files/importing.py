@@ -5,9 +5,12 @@ working directory where the search path of another one has an empty part, as in 
 obeys a ``matplotlibrc`` there. So the command imports libraries from another directory. A program that uses the Python
 interface has its own working directory, which is left alone.
 
->>> stay_away_from_the_working_directory()
->>> with importing_libraries():
-...     os.getcwd() == os.path.realpath(sys.prefix)
+>>> from contextvars import copy_context
+>>> def visited():
+...     stay_away_from_the_working_directory()
+...     with importing_libraries():
+...         return os.getcwd()
+>>> copy_context().run(visited) == os.path.realpath(sys.prefix)
 True
 """
 
