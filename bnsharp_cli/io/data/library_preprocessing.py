@@ -13,6 +13,7 @@ from torch import nn
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
@@ -118,7 +119,8 @@ def _torchvisions(identity: NetworkIdentity) -> tuple[Preprocessing, int]:
 
     The weights are not fetched.
     """
-    from torchvision.models import get_model_weights
+    with importing_libraries():
+        from torchvision.models import get_model_weights
 
     weights = get_model_weights(identity.spec.partition(":")[2]).DEFAULT
     eval_transform = weights.transforms()

@@ -13,6 +13,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit, DatasetSplit
 from bnsharp_cli.io.data.torchvision_files import require_sound_files, without_old_tensors
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
 from bnsharp_cli.io.networks.factories import run_factory, users_code
 
@@ -28,8 +29,9 @@ _DIGITS_TEST_FRACTION = 0.2
 
 def open_digits(split: str) -> ArraySplit:
     """scikit-learn's 1,797 handwritten 8 × 8 digits, a fixed stratified fifth of them for testing."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with importing_libraries():
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
     pixels, labels = load_digits(return_X_y=True)
     train, test = train_test_split(
@@ -47,7 +49,8 @@ def open_torchvision(name: str, split: str, root: Path | None, download: bool) -
         UsageError: no root was given.
         NamedDataError: the data is not there and must not be downloaded, or its files are not what they should be.
     """
-    from torchvision import datasets
+    with importing_libraries():
+        from torchvision import datasets
 
     if root is None:
         raise UsageError(

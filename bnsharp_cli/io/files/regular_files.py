@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import io
 import os
@@ -142,6 +143,28 @@ def open_regular_inside(folder: Path, name: str, descriptor: int) -> RegularFile
     _require_regular(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
     opened = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
     return _regular(folder / name, opened)
+
+
+def read_beside(path: Path, most: int) -> bytes:
+    """The content of a file whose name the user did not give, only that of its folder: no link is followed.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        NotRegularFileError: there is something else than a regular file, such as a link to one.
+        OSError: there is nothing, it may not be read, or it is larger.
+        ValueError: no path can be like this.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open_regular_inside(path.parent, path.name, folder) as file:
+            if file.size > most:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            return file.read(0, file.size)
+    finally:
+        os.close(folder)
 
 
 def reason_of(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.errors import UsageError, named, shown
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import in_users_code, run_factory
 from bnsharp_cli.io.networks.forms import LIBRARIES
@@ -91,7 +92,8 @@ def _own(spec: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _torchvision(spec: str, options: dict[str, Any]) -> nn.Module:
-    from torchvision import models
+    with importing_libraries():
+        from torchvision import models
 
     name = spec.partition(":")[2]
     if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
@@ -124,7 +126,8 @@ def _replace_first_convolution(module: nn.Module, channels: int) -> None:
 
 def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
     try:
-        import timm
+        with importing_libraries():
+            import timm
     except ImportError as error:
         raise UsageError(
             "timm is not installed.",

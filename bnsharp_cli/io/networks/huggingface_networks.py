@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.model_directory import read_configuration, refusal
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone, declared
 from bnsharp_cli.io.networks.outline_limits import OutlineLimits, TooLargeError
@@ -36,7 +37,8 @@ def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
     if kind not in CLASSIFIER_KINDS:
         raise refusal(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")
     try:
-        import transformers
+        with importing_libraries():
+            import transformers
     except ImportError as error:
         raise UsageError(
             "transformers is not installed.",
@@ -46,7 +48,7 @@ def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
             found=f"a model directory of the kind '{kind}'",
         ) from error
     try:
-        with alone():
+        with importing_libraries(), alone():
             with torch.device("meta"), OutlineLimits(weights.values()) as limits:
                 outline = _constructed(transformers, configuration)
                 limits.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
