@@ -38,7 +38,7 @@ from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 _MOST_WRITTEN_OUT = 4_000_000
 _CHARACTERS_OF_AN_ITEM = 8
-_MOST_TENSORS = 2**17
+_MOST_TENSORS = 2**15
 _ATOMS = {type(None), bool, int, float, str}
 _MAPPINGS = (dict, PickledDict, AttributeRecord)
 _SEQUENCES: Mapping[type, str] = {list: LIST, PickledList: LIST, tuple: TUPLE, PickledTuple: TUPLE}

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
+from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
@@ -20,6 +21,7 @@ from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 _CHANGE = f"{named('image_size')}, {named('mean')} and {named('std')} change it"
 _SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
+_ALWAYS_FINE, _MOST_ENLARGED, _MOST_STATED = 256, 8, 1024
 _CHANNELS = "one finite number per channel, std positive"
 
 
@@ -92,6 +94,34 @@ def choose_preprocessing(
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
+
+
+def require_modest(preprocessing: Preprocessing, split: Split) -> None:
+    """Refuse a size that nobody but a file has chosen, and that is far larger than the images are.
+
+    Up to ``256`` pixels a side are always fine, and up to eight times the side that the images have themselves.
+
+    Args:
+        preprocessing: as the file has it.
+        split: of the data; its first image is read where the size is large.
+
+    Raises:
+        CheckpointRefusedError: the remedy names the option by which the user chooses the size.
+    """
+    sides = (preprocessing.image_size or 0, preprocessing.shorter_side or 0)
+    largest = _ALWAYS_FINE
+    if max(sides) > largest:
+        image, _ = split.load(torch.arange(1), Preprocessing())
+        largest = max(largest, min(_MOST_STATED, _MOST_ENLARGED * min(image.shape[2:], default=0)))
+    if sides[0] > largest or sides[1] > max(largest, 2 * sides[0]):
+        size = preprocessing.image_size
+        raise CheckpointRefusedError(
+            f"The checkpoint wants images of {max(sides):,} pixels a side, and on this data a file alone may ask for "
+            f"{largest:,}.",
+            f"If you want that, say so with {named('image_size')} {size}.",
+            expected=f"at most {largest} pixels a side",
+            found=max(sides),
+        )
 
 
 def _suited(usual: Preprocessing, classes: int, identity: NetworkIdentity, trained: bool) -> tuple[Preprocessing, str]:

@@ -51,6 +51,16 @@ class Preprocessing:
         sides = (self.shorter_side if side == min(height, width) else int(scale * side) for side in (height, width))
         return _centre(self._interpolate(images, tuple(sides)), self.image_size, self.image_size)
 
+    def most_pixels(self, height: int, width: int) -> int:
+        """Pixels of an image of this size when it is largest, between being read and having its ends cut off."""
+        if self.image_size is None:
+            return height * width
+        if self.shorter_side is None:
+            return max(height * width, self.image_size**2)
+        shorter, longer = sorted((height, width))
+        proportion = min(longer / max(1, shorter), _LONGEST)
+        return max(height * width, int(proportion * self.shorter_side**2))
+
     def _interpolate(self, images: Tensor, size: tuple[int, ...]) -> Tensor:
         if tuple(images.shape[-2:]) == size:
             return images

@@ -70,8 +70,8 @@ class ArraySplit:
             NamedDataError: they do not fit into memory, or the file has changed.
         """
         channels, *sides = self.images.shape[1:]
-        size = preprocessing.image_size
-        require_room(len(indices), channels * max(math.prod(sides), (size or 0) ** 2), self.name)
+        pixels_each = preprocessing.most_pixels(*sides) if len(sides) == 2 else math.prod(sides)
+        require_room(len(indices), channels * pixels_each, self.name)
         labels = self.labels[indices]
         targets = labels if labels.is_floating_point() else labels.long()
         return preprocessing.resize(_unit_range(self.images[indices])), targets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,12 @@ def family(spec: str) -> str:
 def installed(spec: str) -> bool:
     """Whether the library of ``spec`` is there."""
     return family(spec) != "timm" or importlib.util.find_spec("timm") is not None
+
+
+def import_library(spec: str) -> None:
+    """Import the library of ``spec`` now, if it has one and that is there."""
+    if family(spec) in LIBRARIES and installed(spec):
+        importlib.import_module({"torchvision": "torchvision.models", "timm": "timm"}[family(spec)])
 
 
 def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
@@ -136,7 +143,16 @@ def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
             expected="a network of a library that is installed",
             found=spec,
         ) from error
-    module: nn.Module = timm.create_model(spec.partition(":")[2], pretrained=False, **options)
+    name = spec.partition(":")[2]
+    if not timm.is_model(name):  # timm takes other names for the address of a hub, or for a folder
+        raise UsageError(
+            f"timm has no image classifier '{one_line(name)}'.",
+            "Name one of its classifiers.",
+            argument="arch",
+            expected="an image classifier of timm",
+            found=spec,
+        )
+    module: nn.Module = timm.create_model(name, pretrained=False, **options)
     return module
 
 
