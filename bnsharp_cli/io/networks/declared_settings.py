@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, Union, get_args, get_origin
 
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line, printable
 
 _MOST_ENTRIES = 256
@@ -110,7 +111,8 @@ def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str,
 
 def declared_types(configuration: type[Any]) -> dict[str, Any]:
     """The settings that a configuration class declares beyond those of every class, by name with their types."""
-    from transformers import PreTrainedConfig
+    with importing_libraries():
+        from transformers import PreTrainedConfig
 
     common, own = (inspect.signature(one.__init__).parameters for one in (PreTrainedConfig, configuration))
     return {
