@@ -6,6 +6,7 @@ It is read by calling nothing but the stand-ins here, and never handed to torch.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,11 +52,13 @@ class Table:
         entries: by name, the tensors as :class:`TensorEntry`; anything else is stored in one piece.
         places: where the piece with a name and an offset is stored; the offset of what is in one piece is None.
         paths: by name, the keys of the nested containers that held the entry when it was saved.
+        crc32: of the bytes of the table.
     """
 
     entries: Mapping[Any, Any]
     places: Mapping[tuple[str, tuple[int, ...] | None], Any]
     paths: Mapping[Any, Any]
+    crc32: int
 
     def path(self, name: Any) -> tuple[Any, ...]:
         """The keys under which an entry was saved; its name if the table states none."""
@@ -70,13 +73,15 @@ def read_table(file: RegularFile) -> Table:
         PickleRefusedError: damaged, or it names anything but the parts of such a table.
         UnsoundContentError: it is another pickle, or lacks a part.
     """
-    table = read_pickle(io.BytesIO(file.read(0, LARGEST_PICKLE + 1)), _STAND_INS)
+    data = file.read(0, LARGEST_PICKLE + 1)
+    table = read_pickle(io.BytesIO(data), _STAND_INS)
     if not isinstance(table, AttributeRecord):
         raise UnsoundContentError("is not one of torch.distributed.checkpoint")
     entries, places, paths = (table.get(name) for name in ("state_dict_metadata", "storage_data", "planner_data"))
     if not isinstance(entries, dict) or not isinstance(places, dict):
         raise damaged("it lists no tensors")
-    return Table(entries, dict(_by_name_and_offset(places)), paths if isinstance(paths, dict) else {})
+    named_places = dict(_by_name_and_offset(places))
+    return Table(entries, named_places, paths if isinstance(paths, dict) else {}, zlib.crc32(data))
 
 
 def sizes(value: object) -> tuple[int, ...]:

@@ -59,10 +59,11 @@ class Member(NamedTuple):
 
 
 class Directory(NamedTuple):
-    """The members in the order of the directory, and where it begins."""
+    """The members in the order of the directory, where it begins, and its bytes."""
 
     members: list[Member]
     begin: int
+    packed: bytes
 
 
 class BrokenZipError(Exception):
@@ -90,7 +91,7 @@ def read_directory(file: RegularFile) -> Directory:
         members.append(member)
     if len(members) != extent.members:
         raise BrokenZipError(f"its end counts {extent.members} members, its directory has {len(members)}")
-    return Directory(members, extent.begin)
+    return Directory(members, extent.begin, packed)
 
 
 def _extent(file: RegularFile) -> _Extent:
