@@ -99,7 +99,7 @@ def _assembled(name: Any, entry: TensorEntry, table: Table, shards: Shards) -> W
         boxes.append((offsets, shape))
         values.append(value)
         tensors.append(tensor)
-    if boxes[0][1] == size and len(boxes) == 1:
+    if boxes == [((0,) * len(size), size)]:
         return Written(values[0])
     _require_whole(size, boxes, tensors)
     return Assembly(tensors[0].dtype, size, [(value, at) for value, (at, _shape) in zip(values, boxes, strict=True)])
