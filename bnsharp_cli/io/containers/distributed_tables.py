@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bnsharp_cli.io.containers.dtypes import DType
 from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE, PickledGlobal, read_pickle
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, AttributeRecord
 from bnsharp_cli.io.containers.tensor_layouts import plain_size
@@ -37,11 +38,19 @@ class _Index(AttributeRecord):
     __hash__ = object.__hash__  # type: ignore[assignment]  # by identity: pieces of the same name stay two
 
 
-class _Properties(AttributeRecord):
-    """The properties of a tensor. The file of the tensor states them too, so nothing is kept of them here."""
+class Properties(AttributeRecord):
+    """The properties of a tensor; its type alone is kept.
+
+    Attributes:
+        dtype: to which torch would convert the pieces; ``None`` if none is stated.
+    """
+
+    dtype: DType | None = None
 
     def __setstate__(self, state: object) -> None:
-        """Keep nothing."""
+        """Keep the type, which stands first."""
+        if isinstance(state, tuple) and state and isinstance(state[0], DType):
+            self.dtype = state[0]
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ _STAND_INS: Mapping[str, Any] = {
     f"{_METADATA}.TensorStorageMetadata": TensorEntry,
     f"{_METADATA}.BytesStorageMetadata": AttributeRecord,
     f"{_METADATA}.ChunkStorageMetadata": AttributeRecord,
-    f"{_METADATA}.TensorProperties": _Properties,
+    f"{_METADATA}.TensorProperties": Properties,
     f"{_METADATA}.MetadataIndex": _Index,
     f"{_METADATA}.StorageMeta": AttributeRecord,
     _MEMORY_FORMAT: _nothing,

@@ -237,7 +237,7 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
         PlainDict,
     ),
     "numpy.dtype": NumpyType,
-    "numpy.ndarray": NumpyArray,
+    "numpy.ndarray": "ndarray",
     **{
         f"numpy.{core}.multiarray.{name}": stand_in
         for core in ("core", "_core")

@@ -155,8 +155,10 @@ def _wide_numbers(extra: bytes, numbers: tuple[int, int, int], name: str) -> tup
     """Size, packed size and begin with those that are too large replaced from the extra field, and the other fields."""
     others, wide = b"", b""
     while extra:
-        kind, length = struct.unpack("<2H", extra[:4]) if len(extra) >= 4 else (0, len(extra))
+        kind, length = struct.unpack("<2H", extra[:4]) if len(extra) >= 4 else (0, 0)
         field, extra = extra[: 4 + length], extra[4 + length :]
+        if len(field) < 4 + length:
+            raise BrokenZipError(f"an extra field of {name!r} is cut off")
         if kind == _WIDE_FIELD and not wide:
             wide = field[4:]
         else:

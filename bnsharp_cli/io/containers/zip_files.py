@@ -121,7 +121,7 @@ def _problem_of_names(members: list[Member]) -> str:
         return "has members whose names lead out of it"
     if not all(name.partition("/")[2].isascii() for name in names):  # other readers compare them in another encoding
         return "has members whose names torch.save never writes"
-    if len(folders) != 1 or f"{folders.pop()}/data.pkl" not in names:
+    if len(folders) != 1 or f"{folders.pop()}/data.pkl" not in names or not all("/" in name for name in names):
         return "has no data.pkl in the one folder that torch.save writes"
     return ""
 
