@@ -13,17 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.hostile.in_process import folder_refused_or_sound, refused_or_sound
 from tests.hostile.mutations import distributed, spoiled_tables
+from tests.hostile.run_states import changes, state_refused_or_resumed
 from tests.hostile.structured_mutations import SPOILED, divided_folders
 
 _HANGS = 60
-_ROUND = 1000
 
 
 def file_refused_or_sound(content: bytes, folder: Path) -> bool:
@@ -49,21 +49,29 @@ def _whole_folder(files: Mapping[str, bytes], folder: Path, *, trusted: bool) ->
     return folder_refused_or_sound(folder, trusted=trusted)
 
 
-SEARCHES: tuple[tuple[st.SearchStrategy[Any], Callable[[Any, Path], bool]], ...] = (
-    (SPOILED, file_refused_or_sound),
-    (spoiled_tables(), table_refused_or_sound),
-    (divided_folders(), division_refused_or_sound),
+class Search(NamedTuple):
+    """What is tried, what is asked of each, and how many are tried in a round."""
+
+    strategy: st.SearchStrategy[Any]
+    holds: Callable[[Any, Path], bool]
+    examples: int
+
+
+SEARCHES = (
+    Search(SPOILED, file_refused_or_sound, 3000),
+    Search(spoiled_tables(), table_refused_or_sound, 500),
+    Search(divided_folders(), division_refused_or_sound, 500),
+    Search(changes(), state_refused_or_resumed, 20),
 )
-"""What is tried, and what is asked of each."""
 
 
-def _search(round_: int, folder: Path, strategy: st.SearchStrategy[Any], holds: Callable[[Any, Path], bool]) -> None:
+def _search(round_: int, folder: Path, search: Search) -> None:
     @seed(round_)
-    @settings(max_examples=_ROUND, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(strategy)
+    @settings(max_examples=search.examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(search.strategy)
     def property_(spoiled: Any) -> None:
         faulthandler.dump_traceback_later(_HANGS, exit=True)
-        holds(spoiled, folder)
+        search.holds(spoiled, folder)
         faulthandler.cancel_dump_traceback_later()
 
     property_()
@@ -79,11 +87,13 @@ def main() -> None:
     sys.stderr.write(f"Trying {folder} from seed {arguments.seed} on.\n")
     end = time.monotonic() + 60 * arguments.minutes
     for round_ in itertools.count(arguments.seed):
-        for strategy, holds in SEARCHES:
-            _search(round_, folder, strategy, holds)
+        for search in SEARCHES:
+            _search(round_, folder, search)
         if time.monotonic() > end:
             break
-    sys.stderr.write(f"{(round_ - arguments.seed + 1) * len(SEARCHES) * _ROUND} files, nothing found.\n")
+    sys.stderr.write(
+        f"{(round_ - arguments.seed + 1) * sum(search.examples for search in SEARCHES)} files, nothing found.\n"
+    )
 
 
 if __name__ == "__main__":

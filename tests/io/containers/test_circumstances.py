@@ -226,6 +226,32 @@ def _changes(value: object) -> Iterator[object]:
                 yield [*value[:index], changed, *value[index + 1 :]]
 
 
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"stored": [[0, 64, 16, "little", "float32"], [0, 64, 16, "big", "float32"]]}, "two orders"),
+        ({"stored": [[0, 64, 16, "big", "int16"], [0, 64, 16, "big", "float32"]]}, "two orders"),
+        ({"stored": [[0, 64, 15, "big", "float32"]]}, "whole elements"),
+        ({"nodes": [["dict"], ["list"], ["set", [1]]]}, "a key that is none"),
+        ({"nodes": [["dict"], ["dict", [0], None]]}, "a key that is none"),
+        ({"nodes": [["dict"], ["tuple", [0]], ["dict", [1], None]]}, "a key that is none"),
+        ({"nodes": [["list"]]}, "content without names"),
+        ({"nodes": [["dict", "a", 1]]}, "metadata that are no texts"),
+    ],
+)
+def test_a_description_that_nobody_can_build_is_refused(part: dict[str, object], says: str) -> None:
+    parts = {
+        "roots": [["zip", [0], [0]]],
+        "nodes": [["dict"]],
+        "stored": [],
+        "tensors": [],
+        "checksums": [],
+        "notes": [],
+    }
+    with pytest.raises(UnsoundDescriptionError, match=says):
+        checked_description(json.dumps([*{**parts, **part}.values()]).encode(), [4096], 1)
+
+
 def test_a_changed_description_is_refused_or_built_without_a_failure(path: Path) -> None:
     tried = built = 0
     with open_regular(path) as file:
