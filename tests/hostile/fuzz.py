@@ -91,9 +91,8 @@ def main() -> None:
             _search(round_, folder, search)
         if time.monotonic() > end:
             break
-    sys.stderr.write(
-        f"{(round_ - arguments.seed + 1) * sum(search.examples for search in SEARCHES)} files, nothing found.\n"
-    )
+    tried = (round_ - arguments.seed + 1) * sum(search.examples for search in SEARCHES)
+    sys.stderr.write(f"{tried} files, nothing found; the next seed is {round_ + 1}.\n")
 
 
 if __name__ == "__main__":
