@@ -26,7 +26,7 @@ from bnsharp_cli.io.data.images import ImageFolder
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from tests.hostile.data_mutations import SPOILED_ARCHIVES, SPOILED_IMAGES
-from tests.hostile.fuzz import MOST_MEMORY, MOST_SECONDS, largest_memory, watched
+from tests.hostile.in_process import MOST_MEMORY, MOST_SECONDS, largest_memory, watched
 
 _HANGS = 60
 _ROUND = 1000

@@ -52,7 +52,8 @@ class Found:
         content: plain containers, atoms, and plans of tensors.
         metadata: texts that stand apart from the content.
         order: the byte order of the tensors.
-        checksums: (first byte, length, CRC-32, name) of bytes that the reader has not read itself.
+        checksums: (first byte, length, CRC-32, name): what the file states of bytes that the reader has not read, and
+            what the reader found where it has, so that a change before the tensors are read is noticed.
     """
 
     content: Any

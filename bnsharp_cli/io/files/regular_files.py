@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import fcntl
 import hashlib
 import io
 import os
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+_LAST_STANDARD_STREAM = 2
 
 CHUNK = 2**20
 """Bytes that are read at a time where a file is read from end to end."""
@@ -124,12 +127,26 @@ def open_regular(path: Path) -> RegularFile:
 
 
 def _regular(path: Path, descriptor: int) -> RegularFile:
+    descriptor = _above_standard_streams(descriptor)
     try:
         _require_regular(os.fstat(descriptor))
         return RegularFile(path, io.FileIO(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _above_standard_streams(descriptor: int) -> int:
+    """The descriptor, or another one of the same file where the program was started without standard streams.
+
+    A file with the number of a standard stream would be lost when a process is started that gets streams of its own.
+    """
+    if descriptor > _LAST_STANDARD_STREAM:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD_STREAM + 1)
+    finally:
+        os.close(descriptor)
 
 
 def open_regular_inside(folder: Path, name: str, descriptor: int) -> RegularFile:
