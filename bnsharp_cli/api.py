@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import nn
@@ -14,11 +14,11 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
-from bnsharp_cli.measurement.invariance.options import RescaleOptions
+from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
-from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, MeasureKeywords, Partition, RescaleKeywords
+from bnsharp_cli.measurement.measures.keywords import MeasureKeywords, RescaleKeywords
 from bnsharp_cli.measurement.measures.measurement import Measurement
-from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
@@ -94,6 +94,7 @@ def rescale_test(
     *,
     bn: BatchNormPolicy = "batch",
     tolerance: float | None = None,
+    epsilon: Literal["exact", "stored"] = "exact",
     device: DeviceLike | None = None,
     **options: Unpack[RescaleKeywords],
 ) -> InvarianceReport:
@@ -114,22 +115,27 @@ def rescale_test(
         criterion: as for :func:`measure`.
         bn: as for :func:`measure`.
         tolerance: allowed relative deviation, positive; None for the stated rounding floor, never below 1e-9.
+        epsilon: ``exact`` rescales the ε of the norms with the weights, channel by channel, so that T_a is exact;
+            ``stored`` measures the copies with the ε of the network.
         device: as for :func:`measure`.
-        **options: as for :func:`measure`; precision defaults to float64 here, and the partition is the paper's, which
-            is the one that T_a respects.
+        **options: as for :func:`measure`. Here precision defaults to float64 and ball_samples to 16, and the partition
+            is the paper's, which is the one that T_a respects.
 
     Raises:
         UsageError: as for :func:`measure`, or another partition.
         NotMeasurableError: nothing is scale-invariant, or the value is below its rounding floor.
     """
-    resolved = MeasureOptions.from_flat(**{"precision": "float64", **options})
+    resolved = MeasureOptions.from_flat(**{**RESCALED_MEASURING, **options})
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
-    wanted = RescaleOptions(tolerance=tolerance)
+    wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
-        return measure_copies(surface, point, blocks, extended, resolved, tolerance=wanted.tolerance)
+        stored = wanted.epsilon == "stored"
+        return measure_copies(
+            surface, point, blocks, extended, resolved, tolerance=wanted.tolerance, stored_epsilon=stored
+        )
 
 
 def find_blocks(

@@ -102,6 +102,10 @@ def test_every_function_refuses_what_is_no_network_and_no_batches(function: str)
     assert refusal(call, partition="x").argument == "partition"
 
 
+def test_the_epsilon_of_the_invariance_test_is_a_word_of_the_command() -> None:
+    assert refusal(bnsharp_cli.rescale_test, epsilon="x").argument == "epsilon"
+
+
 def test_the_invariance_test_is_of_the_papers_partition() -> None:
     error = refusal(bnsharp_cli.rescale_test, partition="extended")
     assert error.reason == "partition: expected paper, found 'extended'."

@@ -11,11 +11,10 @@ from bnsharp_cli.cli.checkpoints import OptionalCheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Defaults, Fixed
 from bnsharp_cli.cli.spelling import as_option
-from bnsharp_cli.measurement.invariance.options import RescaleOptions
+from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,
-    RESCALED_MEASURING,
     CheckpointSource,
     Computing,
     Data,

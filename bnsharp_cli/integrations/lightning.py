@@ -15,15 +15,9 @@ from torch.nn import functional
 
 from bnsharp_cli.api import measure
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, Partition, UnseededKeywords
-from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.keywords import UnseededKeywords
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions
 from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
-
-
-class _Keywords(UnseededKeywords, total=False):
-    """The options of ``measure``; the seed is that of reading the batches here."""
-
-    partition: Partition
 
 
 class BNSharpnessCallback(Callback):
@@ -64,7 +58,7 @@ class BNSharpnessCallback(Callback):
         limit_batches: int | None = 8,
         bn: BatchNormPolicy = "batch",
         seed: int = 0,
-        **options: Unpack[_Keywords],
+        **options: Unpack[UnseededKeywords],
     ) -> None:
         super().__init__()
         for argument, count in (("every_n_epochs", every_n_epochs), ("limit_batches", limit_batches)):

@@ -11,7 +11,7 @@ gradients to zero and calls backward itself, as often as it needs and at other p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Never, Self, TypedDict, TypeVar
+from typing import Any, Never, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +35,6 @@ GradientWeight = Callable[[float], float]
 
 Differentiate = Callable[[LossClosure, GradientWeight | None], Tensor]
 """Adds the gradient of a closure's loss, times its weight, to ``.grad`` and returns the loss without its graph."""
-
-
-class SgdKeywords(TypedDict, total=False):
-    """What every rule passes on to :class:`TrainingRule`, for type checkers."""
-
-    momentum: float
-    weight_decay: float
-    nesterov: bool
-    clip_gradient: float | None
 
 
 class TrainingRule(torch.optim.SGD):

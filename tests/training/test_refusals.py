@@ -32,12 +32,12 @@ def made(kind: type[TrainingRule], **given: Any) -> TrainingRule:
 @pytest.mark.parametrize(
     ("record", "argument", "found", "reason"),
     [
-        (bnsharp_cli.SgdsOptions, "nodes", 1, "nodes: expected a whole number from 2 on, found 1."),
-        (bnsharp_cli.SgdsOptions, "nodes", 2.5, "nodes: expected a whole number from 2 on, found 2.5."),
-        (bnsharp_cli.SgdsOptions, "nodes", "8", "nodes: expected a whole number from 2 on, found a str."),
+        (bnsharp_cli.SgdsOptions, "nodes", 1, "nodes: expected at least 2, found 1."),
+        (bnsharp_cli.SgdsOptions, "nodes", 2.5, "nodes: expected a whole number, found 2.5."),
+        (bnsharp_cli.SgdsOptions, "nodes", "8", "nodes: expected a whole number, found a str."),
         (bnsharp_cli.SgdsOptions, "power", 2.5, "power: expected a whole number, found 2.5."),
         (bnsharp_cli.EntropySgdOptions, "langevin_seed", "a", "langevin_seed: expected a whole number, found a str."),
-        (bnsharp_cli.EntropySgdOptions, "langevin_noise", None, "expected a number from 0 on, found a NoneType."),
+        (bnsharp_cli.EntropySgdOptions, "langevin_noise", None, "expected a number from 0 on, found None."),
     ],
 )
 def test_bad_options_of_a_rule_are_refused_by_name(record: Any, argument: str, found: object, reason: str) -> None:

@@ -32,6 +32,7 @@ class BallOptions(OptionRecord):
         32,
         "Monte-Carlo points of delta-lp.",
         minimum=2,
+        maximum=1_000_000,
     )
 
 
