@@ -160,7 +160,10 @@ class Training:
         error of ours.
         """
         self.module.load_state_dict(state["state_dict"])
-        self.rule.load_state_dict(state["rule"])
+        try:
+            self.rule.load_state_dict(state["rule"])
+        except UsageError as error:  # of a file's content, not of an argument
+            raise ValueError(error.reason) from error
         for parameter, kept in self.rule.state.items():
             if any(isinstance(entry, Tensor) and entry.shape != parameter.shape for entry in kept.values()):
                 raise ValueError("the state of its rule is of another shape than the weights")

@@ -135,3 +135,29 @@ def test_arguments_out_of_range_are_refused_before_torch_sees_them(wrong: dict[s
         Sgd(**{"module": mlp_bn(), "lr": 0.1, **wrong})
     with pytest.raises(UsageError, match="rho: expected a positive number, found -1"):
         bnsharp_cli.Sam(mlp_bn(), 0.1, rho=-1)
+
+
+@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"x": 1},
+        None,
+        3,
+        {"state": {}, "param_groups": []},
+        {"state": {}, "param_groups": [{"params": []}]},
+        {"state": {}, "param_groups": 3},
+        {"state": {}, "param_groups": [3]},
+    ],
+)
+def test_a_state_of_something_else_is_refused(kind: type[TrainingRule], state: Any) -> None:
+    with pytest.raises(UsageError, match=r"^state_dict: it does not belong to this") as refused:
+        made(kind).load_state_dict(state)
+    assert refused.value.argument == "state_dict"
+
+
+def test_a_state_with_a_word_for_a_number_is_refused() -> None:
+    state = made(bnsharp_cli.Sam).state_dict()
+    state["param_groups"][0]["steps"] = "a"
+    with pytest.raises(UsageError, match="steps is no number"):
+        made(bnsharp_cli.Sam).load_state_dict(state)

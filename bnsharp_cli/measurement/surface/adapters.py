@@ -47,12 +47,14 @@ class CheckedCriterion:
             NotMeasurableError: the criterion raised an error.
         """
         plain = targets.value if isinstance(targets, TensorTree) else targets
+        unchecked = torch.is_grad_enabled() and not self._checked
+        again = [map_tensors(Tensor.clone, one) for one in (outputs, plain)] if unchecked else []  # it may write
         loss = self._answer(outputs, plain)
         if not isinstance(loss, Tensor) or not loss.is_floating_point() or loss.ndim:
             kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
             self._refuse(f"returned {kind}, expected a floating scalar", "Return the mean loss of the batch.", kind)
-        if torch.is_grad_enabled():
-            self._check_once(outputs, plain, loss)
+        if unchecked:
+            self._check_once(*again, loss)
         precise: Tensor = loss.double()
         return precise
 
@@ -85,8 +87,6 @@ class CheckedCriterion:
             ) from error
 
     def _check_once(self, outputs: Any, targets: Any, loss: Tensor) -> None:
-        if self._checked:
-            return
         if not loss.requires_grad and any(part.requires_grad for part in floating_tensors(outputs)):
             self._refuse("is not differentiable in the network's outputs", "Use a loss that autograd can follow.")
         again = self._answer(outputs, targets)

@@ -16,6 +16,7 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
+from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
@@ -50,6 +51,7 @@ class LossSurface:
         pool: copies of the module to run on.
         plans: how batches are computed, by precision.
         points_at_once: how many points :meth:`values` stacks.
+        guard: keeps the batches from being changed by passes.
         processes: the processes that share the batches; batch i belongs to number i mod their count.
         share: the part of all samples that the batches hold, as which a pass over them counts.
     """
@@ -64,6 +66,7 @@ class LossSurface:
     pool: ModulePool
     plans: ExecutionPlans
     points_at_once: PointsAtOnce
+    guard: InPlaceGuard
     processes: Processes = ALONE
     share: float = 1.0
 
@@ -103,7 +106,7 @@ class LossSurface:
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
-        shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
+        shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, InPlaceGuard(), processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
@@ -232,7 +235,8 @@ class LossSurface:
         return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
-        return Passes(self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+        how = (self.treatment, self.dtype, plan or self.plan(), self.guard)
+        return Passes(self.pool, self.criterion, self.buffers, *how)
 
     def _losses(self, point: Point) -> Tensor:
         """Those of this process's batches, on the CPU."""

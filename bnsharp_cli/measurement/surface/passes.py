@@ -17,6 +17,7 @@ from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting, require_graph
+from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
@@ -40,6 +41,7 @@ class Passes:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         plan: the memory layout of parameters.
+        guard: keeps batches from being changed.
     """
 
     pool: ModulePool
@@ -48,6 +50,7 @@ class Passes:
     treatment: NormTreatment
     dtype: torch.dtype
     plan: ExecutionPlan
+    guard: InPlaceGuard
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -111,11 +114,12 @@ class Passes:
         state = {**parameters, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
+            self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call
             self.pool.module() as module,
             NormInterception(self.treatment, observer, names, fast_pooling=fast),
             accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
         ):
-            return functional_call(module, state, (local,))
+            return functional_call(module, state, (handed,))
 
     def _traced(self, batch: Batch, parameters: Point) -> Tensor:
         return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
@@ -123,8 +127,11 @@ class Passes:
     def _compared(self, outputs: Any, targets: Tensor) -> Tensor:
         precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
         wanted = targets.double() if targets.is_floating_point() else targets
-        with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
-            return self.criterion(precise, wanted)
+        with (
+            self.guard.kept(targets, wanted, "criterion") as handed,
+            accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS),
+        ):
+            return self.criterion(precise, handed)
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))

@@ -102,7 +102,7 @@ def test_unknown_names_are_refused(unknown: dict[str, object]) -> None:
         MeasureOptions.from_flat(**unknown)
     with pytest.raises(UsageError, match="There is no option step"):
         MeasureOptions(particular={"step": 1.0})
-    with pytest.raises(UsageError, match="particular: expected a mapping, found a int"):
+    with pytest.raises(UsageError, match="particular: expected a mapping, found an int"):
         MeasureOptions(particular=5)
 
 
