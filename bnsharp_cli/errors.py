@@ -204,4 +204,6 @@ def described(error: Exception) -> BnsharpError:
     if isinstance(error, MemoryError):
         return NotMeasurableError("Out of memory.", f"Lower {named('batch_size')} or {named('samples')}.")
     first = (str(error).splitlines() or [""])[0]
-    return InternalError(f"Internal error: {type(error).__name__}: {first}", "Run again with --debug and report it.")
+    return InternalError(
+        f"Internal error: {type(error).__name__}: {first}", f"Run again with {named('debug')} and report it."
+    )

@@ -56,7 +56,9 @@ def compared(criterion: LossFunction, outputs: Any, targets: Tensor) -> Tensor:
     Raises:
         NotMeasurableError: the criterion failed, with its own reason.
     """
-    with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", "Mend the criterion."):
+    with accepting(
+        f"The criterion does not accept targets of {tuple(targets.shape)}", "Mend the criterion.", "criterion"
+    ):
         return criterion(outputs, targets)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, indefinite
 from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
 
 _lock = threading.Lock()
@@ -87,7 +87,7 @@ def import_factory(argument: str, spec: str) -> Callable[..., Any]:
     if not callable(function):
         kind = type(function).__name__
         raise UsageError(
-            f"'{shown_path(spec)}' is a {kind}, expected a function.",
+            f"'{shown_path(spec)}' is {indefinite(kind)}, expected a function.",
             "Name a function.",
             argument=argument,
             expected="a function",

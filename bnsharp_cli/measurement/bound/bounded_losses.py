@@ -55,5 +55,5 @@ def _require_classes(outputs: Tensor, targets: Tensor) -> None:
         raise DataRefusedError(
             f"A bound needs a class for each example: expected outputs (N, classes) and class numbers (N,), found "
             f"{tuple(outputs.shape)} and {targets.dtype} {tuple(targets.shape)}.",
-            "Measure regression and segmentation with bnsharp measure.",
+            "Measure regression and segmentation without the bound.",
         )

@@ -138,6 +138,7 @@ class Copier:
         raise NotMeasurableError(
             "The network does not compute the same twice.",
             "Switch off what is random in its forward pass: dropout as a function needs training=self.training.",
+            argument="model",
         )
 
     def _layers(self) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError
+from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError, indefinite
 from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, REFUSALS, kind_and_first_line
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, as_float64, floating_tensors, map_tensors
@@ -48,13 +48,17 @@ class CheckedCriterion:
         """
         plain = targets.value if isinstance(targets, TensorTree) else targets
         unchecked = torch.is_grad_enabled() and not self._checked
-        again = [map_tensors(Tensor.clone, one) for one in (outputs, plain)] if unchecked else []  # it may write
+        again = map_tensors(Tensor.clone, (outputs, plain)) if unchecked else None  # it may write into them
         loss = self._answer(outputs, plain)
         if not isinstance(loss, Tensor) or not loss.is_floating_point() or loss.ndim:
-            kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            kind = (
+                f"a tensor of shape {tuple(loss.shape)}"
+                if isinstance(loss, Tensor)
+                else indefinite(type(loss).__name__)
+            )
             self._refuse(f"returned {kind}, expected a floating scalar", "Return the mean loss of the batch.", kind)
-        if unchecked:
-            self._check_once(*again, loss)
+        if again is not None:
+            self._check_once(again[0], again[1], loss)
         precise: Tensor = loss.double()
         return precise
 
@@ -140,7 +144,11 @@ def _unpacked(_: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> 
 def _prediction_only(_: nn.Module, __: Any, outputs: Any) -> Tensor:
     found = prediction(outputs)
     if found is None:
-        kind = f"a {type(outputs).__name__} of {', '.join(outputs)}" if isinstance(outputs, Mapping) else f"{outputs!r}"
+        kind = (
+            f"{indefinite(type(outputs).__name__)} of {', '.join(outputs)}"
+            if isinstance(outputs, Mapping)
+            else f"{outputs!r}"
+        )
         raise UsageError(
             f"The network answers with {kind[:200]}, which has no logits and no out.",
             "Name a criterion of your own that takes it.",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import BnsharpError, UsageError, named
+from bnsharp_cli.errors import BnsharpError, UsageError, indefinite, named
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors, tensors_in
@@ -69,7 +69,7 @@ def _pair(batch: Any) -> Batch:
             )
         batch = ({key: value for key, value in batch.items() if key != label}, batch[label])
     if not isinstance(batch, list | tuple) or len(batch) != 2:
-        found = f"{len(batch)} entries" if isinstance(batch, list | tuple) else f"a {type(batch).__name__}"
+        found = f"{len(batch)} entries" if isinstance(batch, list | tuple) else indefinite(type(batch).__name__)
         raise _unexpected("(inputs, targets) in each batch", found, _PAIRS)
     inputs, targets = (_tensors(part) for part in batch)
     for part in (inputs, targets):

@@ -203,9 +203,19 @@ class LossSurface:
             yield from stacked or map(self.value_and_gradient, group)
 
     def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
-        """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted."""
+        """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted.
+
+        Raises:
+            NotMeasurableError: the network does not accept ``inputs``; of the whole batch, if it refuses that too.
+        """
         parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating_tensors(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
+        passes = self._passes(ExecutionPlan())
+        try:
+            return floating_tensors(passes.run(parameters, inputs, observer))
+        except NotMeasurableError:
+            with torch.no_grad():
+                passes.run(parameters, self.batches[0][0])
+            raise
 
     def plan(self) -> ExecutionPlan:
         """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""

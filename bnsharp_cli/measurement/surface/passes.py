@@ -25,6 +25,7 @@ from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
+_UNFIT_CRITERION = "Pass a function of the network's outputs and the targets of a batch that returns their mean loss."
 
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -129,12 +130,26 @@ class Passes:
         wanted = targets.double() if targets.is_floating_point() else targets
         with (
             self.guard.kept(targets, wanted, "criterion") as handed,
-            accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS),
+            accepting(
+                f"The criterion does not accept targets of {tuple(targets.shape)}",
+                partial(_advice, outputs, targets),
+                "criterion",
+            ),
         ):
             return self.criterion(precise, handed)
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
+
+
+def _advice(outputs: Any, targets: Any) -> str:
+    """What to do about a criterion that failed: labels are only to blame where one names no class of the network."""
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or not isinstance(targets, Tensor):
+        return _UNFIT_CRITERION
+    if targets.is_floating_point() or targets.dtype is torch.bool or not targets.numel():
+        return _UNFIT_CRITERION
+    known = bool((targets >= 0).all()) and bool((targets < outputs.shape[1]).all())
+    return _UNFIT_CRITERION if known else _UNFIT_LABELS
 
 
 class GradientSum:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_iter, tree_map
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, indefinite, named
 
 _WALKED_BY_TORCH = {dict, list, tuple}
 
@@ -77,7 +77,7 @@ class TensorTree:
         """
         first = next(tensors_in(value), None)
         if first is None:
-            found = f"a {type(value).__name__}"
+            found = indefinite(type(value).__name__)
             raise UsageError(
                 f"{named('batches')}: there is no tensor in {found}.",
                 "Pass tensors.",
