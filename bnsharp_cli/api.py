@@ -21,7 +21,13 @@ from bnsharp_cli.measurement.measures.keywords import MeasureKeywords, RescaleKe
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
+from bnsharp_cli.measurement.surface.adapters import (
+    CheckedCriterion,
+    adapt,
+    criterion_name,
+    require_criterion,
+    takes_tensor,
+)
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Stream
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
@@ -188,8 +194,7 @@ def _surface(
 ) -> Iterator[LossSurface]:
     """The surface of a private copy, while nothing around the call has a say in how it is computed."""
     _require_choice("bn", bn, ("batch", "running"))
-    if not callable(criterion):
-        raise UsageError.of_type("criterion", "a function", criterion, "Pass a loss.")
+    require_criterion(criterion)
     bare = _bare(model)
     place = _default_device(bare) if device is None else _usable_device(device)
     with undisturbed(place), _told_of_memory():

@@ -170,7 +170,7 @@ def test_a_refused_batch_is_named_by_its_own_shape_and_as_the_models(function: s
         (nn.CrossEntropyLoss(), Y + 5, "Check that the labels belong"),
         (nn.CrossEntropyLoss(weight=torch.ones(2)), Y, "Pass a function"),
         (lambda: 0, Y, "Pass a function"),
-        (nn.CrossEntropyLoss, Y, "Return the mean loss of the batch."),
+        (nn.CrossEntropyLoss, Y, "Pass an instance: CrossEntropyLoss()."),
     ],
 )
 def test_labels_are_blamed_only_where_they_are_to_blame(criterion: Any, targets: Tensor, advice: str) -> None:

@@ -18,6 +18,7 @@ from bnsharp_cli.api import measure
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.measures.keywords import UnseededKeywords
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions
+from bnsharp_cli.measurement.surface.adapters import require_criterion
 from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
 from bnsharp_cli.option_records import OptionRecord, option, same_option
 
@@ -84,8 +85,7 @@ class BNSharpnessCallback(Callback):
         super().__init__()
         if not isinstance(batches, Iterable) or isinstance(batches, Mapping | Tensor | str):
             raise UsageError.of_type("batches", "a list or a loader", batches, "Pass a list of (inputs, targets).")
-        if not callable(criterion):
-            raise UsageError.of_type("criterion", "a function", criterion, "Pass a loss.")
+        require_criterion(criterion)
         self._own = CallbackOptions(network, every_n_epochs, limit_batches, bn, seed)
         MeasureOptions.from_flat(**options)
         self._source = batches

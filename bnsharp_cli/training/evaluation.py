@@ -24,7 +24,7 @@ LossFunction = Callable[[Any, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LossAndAccuracy:
-    """What :func:`evaluate` finds.
+    """The loss and the accuracy that :func:`evaluate` finds.
 
     Attributes:
         loss: mean over the examples.

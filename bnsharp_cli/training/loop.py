@@ -34,7 +34,7 @@ _REMEDY = f"Lower {named('learning_rate')}."
 
 
 def unobserved(_: int, __: float) -> None:
-    """Observe nothing."""
+    """Take no notice of a step."""
 
 
 class Training:

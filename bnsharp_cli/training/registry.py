@@ -59,6 +59,9 @@ class SgdsOptions(RuleOptions):
         regulariser_batches: ``same`` for all gradients of a step, or ``independent`` ones for the two of Eq. (15)
             (Sec. 5), which the exact gradients cannot have.
         nodes: Gauss nodes of the exact gradients, at least 2.
+
+    >>> SgdsOptions(search_steps=1).gradients_per_step
+    5
     """
 
     recorded_as: ClassVar[Mapping[str, str]] = {
@@ -140,6 +143,9 @@ class EntropySgdOptions(RuleOptions):
         langevin_lr: η'.
         langevin_averaging: α, in [0, 1).
         langevin_seed: of the noise; every process of several has the same.
+
+    >>> EntropySgdOptions(langevin_steps=5).gradients_per_step
+    5
     """
 
     recorded_as: ClassVar[Mapping[str, str]] = {"scope": "langevin_scope", "scoping": "langevin_scoping"}
@@ -173,6 +179,9 @@ class SamOptions(RuleOptions):
 
     Attributes:
         rho: ρ, above 0; None for the authors' 0.05, and 0.5 for Asam.
+
+    >>> SamOptions(rho=0.1).gradients_per_step
+    2
     """
 
     rho: float | None = option(None, "radius ρ", shown_default="0.05, and 0.5 for asam", **POSITIVE)
@@ -205,7 +214,7 @@ class RuleEntry:
 
     @property
     def rule_class(self) -> type[TrainingRule]:
-        """The rule's class."""
+        """The class of the rule, imported on first use."""
         module, _, name = self.load.partition(":")
         return cast("type[TrainingRule]", getattr(import_module(module), name))
 

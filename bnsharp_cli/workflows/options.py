@@ -81,7 +81,7 @@ def _numbers(argument: str, text: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class CheckpointSource(OptionRecord):
-    """Which weights of a checkpoint are taken, and the network that they belong to.
+    """The weights of a checkpoint to take, and the network that they belong to.
 
     Attributes:
         key: path of the weights inside the file; None where it holds one set.
@@ -166,7 +166,7 @@ class Data(OptionRecord):
 
 @dataclass(frozen=True)
 class Computing(OptionRecord):
-    """Where to compute.
+    """The device to compute on.
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.

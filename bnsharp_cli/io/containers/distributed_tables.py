@@ -40,7 +40,7 @@ class _Properties(AttributeRecord):
     """The properties of a tensor. The file of the tensor states them too, so nothing is kept of them here."""
 
     def __setstate__(self, state: object) -> None:
-        """Keep nothing."""
+        """Keep nothing of the state."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _put_on_path(folder: str) -> bool:
 
 
 def _take_off_path(folder: str) -> None:
-    """Undo one :func:`_put_on_path`."""
+    """Undo one call of :func:`_put_on_path`."""
     with _lock:
         _running[folder] -= 1
         if not _running[folder]:

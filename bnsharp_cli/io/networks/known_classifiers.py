@@ -1,4 +1,4 @@
-"""Which image classifiers of transformers are built, and from which of the settings in an untrusted file."""
+"""Builds image classifiers of transformers from those settings of an untrusted file that are safe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BOOKKEEPING = {"architectures", "id2label", "label2id", "num_labels", "problem_
 
 
 def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``settings`` that a configuration class declares itself, and those that every classifier has.
+    """The ``settings`` that a configuration class declares itself, and those that every classifier has.
 
     Transformers would make an attribute of every other setting, and obeys some of these: the name of a class, of code
     or of an implementation to fetch, another name for a setting, a precision, a form of the outputs.

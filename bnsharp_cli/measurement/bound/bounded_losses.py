@@ -31,7 +31,7 @@ class ClippedCrossEntropy:
             raise UsageError.of("clip", "a positive number", self.clip, "For example 11.5.")
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Of outputs (N, classes) and class numbers (N,).
+        """Compute the loss of outputs (N, classes) for class numbers (N,).
 
         Raises:
             DataRefusedError: other shapes.

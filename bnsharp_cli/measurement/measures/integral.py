@@ -45,7 +45,7 @@ class Integral:
 
     @property
     def value(self) -> float:
-        """F(v)^{1/p}."""
+        """The measured value F(v)^{1/p}."""
         return self.mean.value
 
 

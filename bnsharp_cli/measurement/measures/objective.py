@@ -64,7 +64,7 @@ class SegmentObjective:
         return self.surface.value_and_gradient(on_segment(self.theta, direction, step))[1]
 
     def value(self, coordinates: Point) -> Evaluation:
-        """F(r u)^{1/p}."""
+        """The objective's value F(r u)^{1/p}."""
         return self._values([coordinates])[0]
 
     def value_and_gradient(self, coordinates: Point) -> Evaluation:

@@ -88,6 +88,9 @@ class MeasureOptions(OptionRecord):
 
     Raises:
         UsageError: an option that is unknown, of another type or out of range, or p = ∞ for a rule without it.
+
+    >>> MeasureOptions(delta=0.01, restarts=3).steps
+    100
     """
 
     delta: float = option(
@@ -235,7 +238,7 @@ class MeasureOptions(OptionRecord):
 
     @property
     def steps(self) -> int:
-        """K₁ as resolved."""
+        """The number K₁ of steps that the search may take."""
         if self.iterations is not None:
             return self.iterations
         rule = RULES[self.search]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError, indefinite
+from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError, indefinite, named
 from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, REFUSALS, kind_and_first_line
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, as_float64, floating_tensors, map_tensors
@@ -106,6 +106,26 @@ class CheckedCriterion:
             expected="one differentiable number, the same for the same outputs",
             found=found,
         )
+
+
+def require_criterion(criterion: Any) -> None:
+    """Refuse what cannot be called with the outputs and targets of a batch.
+
+    Raises:
+        UsageError: no function, or a class where its instance is needed.
+    """
+    if isinstance(criterion, type):
+        found = f"the class {criterion.__name__}"
+        remedy = f"Pass an instance: {criterion.__name__}()."
+        raise UsageError(
+            f"{named('criterion')}: expected a function, found {found}.",
+            remedy,
+            argument="criterion",
+            expected="a function",
+            found=criterion,
+        )
+    if not callable(criterion):
+        raise UsageError.of_type("criterion", "a function", criterion, "Pass a loss.")
 
 
 def criterion_name(criterion: Any) -> str:

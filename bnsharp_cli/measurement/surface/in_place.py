@@ -78,5 +78,5 @@ def _sharing_memory(stored: Tensor | TensorTree, argument: Tensor | TensorTree) 
 
 
 def _key(tensor: Tensor) -> tuple[object, ...]:
-    """Which part of which memory a tensor is. Batches that a stream reads anew may share it and need no protection."""
+    """The memory that a tensor is. Batches that a stream reads anew may share it, and need no protection."""
     return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride())

@@ -140,7 +140,7 @@ class LossSurface:
         return replace(self, dtype=dtype)
 
     def value(self, point: Point) -> float:
-        """L(point)."""
+        """The loss L(θ) at ``point``."""
         return self.values([point])[0]
 
     def values(self, points: Sequence[Point]) -> list[float]:
@@ -227,7 +227,7 @@ class LossSurface:
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """The device on which the network computes."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
     def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
@@ -249,7 +249,7 @@ class LossSurface:
         return Passes(self.pool, self.criterion, self.buffers, *how)
 
     def _losses(self, point: Point) -> Tensor:
-        """Those of this process's batches, on the CPU."""
+        """The losses of this process's batches, on the CPU."""
         passes = self._passes()
         parameters = passes.cast(point)
         return _vector([*self._over_batches(lambda batch: passes.loss(parameters, batch))])

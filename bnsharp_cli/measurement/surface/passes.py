@@ -62,7 +62,7 @@ class Passes:
         return {name: self._laid_out(torch.stack([point[name] for point in points])) for name in points[0]}
 
     def loss(self, parameters: Point, batch: Batch) -> Tensor:
-        """The batch's loss."""
+        """The loss of a batch at ``parameters``."""
         with torch.no_grad():
             return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
 
