@@ -14,8 +14,8 @@ from bnsharp_cli.io.files.printable_text import kind_and_line
 TRACKER_SPECS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
 
 
-_DEFAULT_EXPERIMENT = "0"
-"""The experiment that every server of MLflow has from the beginning."""
+_DEFAULT_EXPERIMENT = "Default"
+"""The experiment that servers of MLflow have from the beginning."""
 
 
 class Tracker(Protocol):
@@ -79,12 +79,13 @@ class Mlflow:
         self._client.set_terminated(self.identity)
 
     def _experiment(self) -> str:
-        """The experiment that MLflow's own environment variables name."""
+        """The experiment that MLflow's own environment variables name, or its default one; made where it is new."""
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
-        if not name:
-            return os.environ.get("MLFLOW_EXPERIMENT_ID") or _DEFAULT_EXPERIMENT
-        known = self._client.get_experiment_by_name(name)
-        return str(known.experiment_id if known else self._client.create_experiment(name))
+        stated = os.environ.get("MLFLOW_EXPERIMENT_ID")
+        if stated and not name:
+            return stated
+        known = self._client.get_experiment_by_name(name or _DEFAULT_EXPERIMENT)
+        return str(known.experiment_id if known else self._client.create_experiment(name or _DEFAULT_EXPERIMENT))
 
 
 class Wandb:

@@ -77,7 +77,9 @@ def test_mlflow(calls: Calls) -> None:
     assert tracker.identity == "m1"
     assert calls.made == [
         ("MlflowClient", ("tracking_uri", "http://localhost:5000")),
-        ("create_run", "0", ("run_name", "run")),
+        ("get_experiment_by_name", "Default"),
+        ("create_experiment", "Default"),
+        ("create_run", "7", ("run_name", "run")),
         *(("log_param", "m1", key, value) for key, value in OPTIONS.items()),
         ("log_metric", "m1", "loss", 0.5, ("step", 2)),
         ("set_terminated", "m1"),
@@ -96,9 +98,10 @@ def test_mlflow_takes_the_experiment_that_its_environment_names(calls: Calls, mo
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
-def test_mlflow_itself_keeps_its_server_and_run(tmp_path: Path) -> None:
+def test_mlflow_itself_keeps_its_server_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     before = mlflow.get_tracking_uri()
     tracker = open_tracker(f"mlflow:file:{tmp_path}", "run", OPTIONS)
     tracker.log(1, {"loss": 0.5})
