@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Unpack
+from typing import Any, Literal, Never, Unpack
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, described, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
-from bnsharp_cli.measurement.invariance.options import RescaleOptions
+from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
-from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, MeasureKeywords, Partition, RescaleKeywords
+from bnsharp_cli.measurement.measures.keywords import MeasureKeywords, RescaleKeywords
 from bnsharp_cli.measurement.measures.measurement import Measurement
-from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
+from bnsharp_cli.measurement.surface.adapters import (
+    CheckedCriterion,
+    adapt,
+    criterion_name,
+    require_criterion,
+    takes_tensor,
+)
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Stream
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
+from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import private_copy, unwrapped
 
@@ -94,6 +102,7 @@ def rescale_test(
     *,
     bn: BatchNormPolicy = "batch",
     tolerance: float | None = None,
+    epsilon: Literal["exact", "stored"] = "exact",
     device: DeviceLike | None = None,
     **options: Unpack[RescaleKeywords],
 ) -> InvarianceReport:
@@ -114,22 +123,27 @@ def rescale_test(
         criterion: as for :func:`measure`.
         bn: as for :func:`measure`.
         tolerance: allowed relative deviation, positive; None for the stated rounding floor, never below 1e-9.
+        epsilon: ``exact`` rescales the ε of the norms with the weights, channel by channel, so that T_a is exact;
+            ``stored`` measures the copies with the ε of the network.
         device: as for :func:`measure`.
-        **options: as for :func:`measure`; precision defaults to float64 here, and the partition is the paper's, which
-            is the one that T_a respects.
+        **options: as for :func:`measure`. Here precision defaults to float64 and ball_samples to 16, and the partition
+            is the paper's, which is the one that T_a respects.
 
     Raises:
         UsageError: as for :func:`measure`, or another partition.
         NotMeasurableError: nothing is scale-invariant, or the value is below its rounding floor.
     """
-    resolved = MeasureOptions.from_flat(**{"precision": "float64", **options})
+    resolved = MeasureOptions.from_flat(**{**RESCALED_MEASURING, **options})
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
-    wanted = RescaleOptions(tolerance=tolerance)
+    wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
     with _surface(model, batches, criterion, bn, device, resolved) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
-        return measure_copies(surface, point, blocks, extended, resolved, tolerance=wanted.tolerance)
+        stored = wanted.epsilon == "stored"
+        return measure_copies(
+            surface, point, blocks, extended, resolved, tolerance=wanted.tolerance, stored_epsilon=stored
+        )
 
 
 def find_blocks(
@@ -137,6 +151,7 @@ def find_blocks(
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
     partition: Partition = "paper",
+    **unknown: Never,
 ) -> Blocks:
     """The scale-invariant rows of ``model``, for :class:`~bnsharp_cli.training.sgds.Sgds`; the model stays as it is.
 
@@ -154,11 +169,14 @@ def find_blocks(
         batches: as for :func:`measure`; one is enough.
         criterion: as for :func:`measure`.
         partition: ``paper`` or ``extended``.
+        **unknown: nothing; any other argument is refused as :func:`measure` does.
 
     Raises:
-        UsageError: an argument of another type, or an unknown partition.
+        UsageError: an argument that is unknown or of another type, or an unknown partition.
         NotMeasurableError: a network that does not take the batches.
     """
+    for name, found in dict[str, object](unknown).items():
+        raise UsageError.of(name, f"no argument of {find_blocks.__name__}", found, f"Leave {named(name)} out.")
     options = MeasureOptions.from_flat(partition=partition)
     with _surface(model, batches, criterion, "batch", None, options) as surface:
         (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
@@ -176,11 +194,10 @@ def _surface(
 ) -> Iterator[LossSurface]:
     """The surface of a private copy, while nothing around the call has a say in how it is computed."""
     _require_choice("bn", bn, ("batch", "running"))
-    if not callable(criterion):
-        raise UsageError.of_type("criterion", "a function", criterion, "Pass a loss.")
+    require_criterion(criterion)
     bare = _bare(model)
     place = _default_device(bare) if device is None else _usable_device(device)
-    with undisturbed(place):
+    with undisturbed(place), _told_of_memory():
         module = _copied(bare, place)
         adapt(module, takes_tensor(criterion))
         yield LossSurface.of(
@@ -193,13 +210,34 @@ def _surface(
         )
 
 
+@contextmanager
+def _told_of_memory() -> Iterator[None]:
+    """Tell of memory that ran out as the command does."""
+    try:
+        yield
+    except OUT_OF_MEMORY as error:
+        raise described(MemoryError()) from error
+
+
 def _bare(model: nn.Module) -> nn.Module:
     """The network itself, checked."""
     if not isinstance(model, nn.Module):
         raise UsageError.of_type("model", "a torch.nn.Module", model, "Pass a network.")
-    model = unwrapped(model)
-    parameters = list(model.parameters())
-    if not parameters or any(parameter.is_meta for parameter in parameters):
+    try:
+        model = unwrapped(model)
+        parameters = list(model.parameters())
+    except Exception as error:  # a user's module answers as it likes
+        found = kind_and_first_line(error)
+        raise UsageError(
+            f"{named('model')}: its parameters cannot be listed: {found}",
+            "Mend the network.",
+            argument="model",
+            expected="a torch.nn.Module",
+            found=found,
+        ) from error
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError.of_type("model", "a network of Python code", model, "Pass what torch.jit compiled.")
+    if not parameters or any(parameter.is_meta or is_lazy(parameter) for parameter in parameters):
         what = "has parameters without values" if parameters else "has no parameters"
         reason = f"{named('model')}: {type(model).__name__} {what}."
         raise UsageError(reason, "Pass a network with weights.", argument="model", expected="weights", found=model)
@@ -233,6 +271,8 @@ def _usable_device(device: Any) -> torch.device:
 def _copied(model: nn.Module, place: torch.device) -> nn.Module:
     try:
         return private_copy(model, place)
+    except OUT_OF_MEMORY:
+        raise
     except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it
         raise UsageError(
             f"The model cannot be copied: {(str(error).splitlines() or [''])[0]}",

@@ -39,10 +39,22 @@ def shown(value: object) -> str:
     >>> shown("net\x1b.pt")
     'net\\x1b.pt'
     """
+    try:
+        text = f"{value}"
+    except Exception:  # a user's object answers as it likes
+        text = f"{indefinite(type(value).__name__)} that cannot be shown"
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in f"{value}"
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def indefinite(noun: str) -> str:
+    """A noun behind its article.
+
+    >>> indefinite("int"), indefinite("Tensor")
+    ('an int', 'a Tensor')
+    """
+    return f"{'an' if noun[:1].lower() in {*'aeiou'} or noun.startswith('nd') else 'a'} {noun}"
 
 
 def spelt(sentence: str, spelling: Callable[[str], str] = str) -> str:
@@ -114,7 +126,7 @@ class BnsharpError(Exception):
         >>> UsageError.of_type("model", "a torch.nn.Module", None, "Pass a network.").reason
         'model: expected a torch.nn.Module, found a NoneType.'
         """
-        reason = f"{named(argument)}: expected {expected}, found a {type(found).__name__}."
+        reason = f"{named(argument)}: expected {expected}, found {indefinite(type(found).__name__)}."
         return cls(reason, remedy, argument=argument, expected=expected, found=found)
 
     @property
@@ -192,4 +204,6 @@ def described(error: Exception) -> BnsharpError:
     if isinstance(error, MemoryError):
         return NotMeasurableError("Out of memory.", f"Lower {named('batch_size')} or {named('samples')}.")
     first = (str(error).splitlines() or [""])[0]
-    return InternalError(f"Internal error: {type(error).__name__}: {first}", "Run again with --debug and report it.")
+    return InternalError(
+        f"Internal error: {type(error).__name__}: {first}", f"Run again with {named('debug')} and report it."
+    )

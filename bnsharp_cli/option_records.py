@@ -51,6 +51,7 @@ class Declared:
         expected: the range or the choices in words, for the error.
         accept: whether a value is in range.
         minimum: the smallest whole number, which the help shows; ``expected`` and ``accept`` follow from it.
+        maximum: a number that no use needs to exceed, which the help shows: what is larger would run for days.
         example: what to do instead, for the error; the default where this is left out.
         missing: what a required option is, for the error where it is left out; ``expected`` if this is left out.
         shown_default: the default in words, where the value itself says too little.
@@ -58,6 +59,7 @@ class Declared:
         read: makes the value from the text on the command line, or from all texts of a ``repeatable`` option; for
             values that are written otherwise than Python does, such as ``0.5,0.5``.
         repeatable: whether an option with ``read`` may be given several times.
+        python_only: whether commands leave it at its default.
     """
 
     help: str
@@ -67,12 +69,14 @@ class Declared:
     expected: str = ""
     accept: Callable[[Any], bool] | None = None
     minimum: int | None = None
+    maximum: int | None = None
     example: str | None = None
     missing: str | None = None
     shown_default: str | None = None
     complete: Callable[[], tuple[str, ...]] | None = None
     read: Callable[[Any], Any] | None = None
     repeatable: bool = False
+    python_only: bool = False
 
 
 def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's and argparse's word for it
@@ -216,6 +220,8 @@ class OptionField:
             self._require_type(one)
         if self.declared.accept is not None and not _accepts(self.declared.accept, value):
             raise UsageError.of(self.name, self.declared.expected, shortest(value), self._remedy(None))
+        if self.declared.maximum is not None and value > self.declared.maximum:
+            raise UsageError.of(self.name, f"at most {self.declared.maximum}", value, self._remedy(None))
 
     def _require_type(self, value: Any) -> None:
         """Refuse what is none of the choices, or of another type."""

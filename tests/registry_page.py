@@ -17,7 +17,7 @@ HEAD = """\
 # What can be measured, and how
 
 Measures, search rules, training rules and checkpoint formats, as the program's own lists describe them.
-`python -m tests.test_docs` writes this page anew. [meaning.md](meaning.md) explains the symbols and what the numbers
+`python -m tests.generated` writes this page anew. [meaning.md](meaning.md) explains the symbols and what the numbers
 mean, [contributing.md](contributing.md) how to add an entry.
 """
 NO_OPTIONS = "none of its own"
@@ -87,7 +87,7 @@ def _entry(name: str, summary: str, facts: dict[str, str]) -> Iterator[str]:
 
 
 def _options(record: type[OptionRecord] | None) -> str:
-    flags = [f"`--{one.flag}`" for one in declared_fields(record)] if record else []
+    flags = [f"`--{one.flag}`" for one in declared_fields(record) if not one.declared.python_only] if record else []
     return ", ".join(flags) or NO_OPTIONS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.api_cases import Model, X, Y
         (Model(), (X, Y), r"expected \(inputs, targets\) in each batch, found a Tensor"),
         (Model(), X, "expected a list or a loader, found a Tensor"),
         (Model(), {"values": X, "labels": Y}, "expected a list or a loader, found a dict"),
-        (Model(), 3, "expected a list or a loader, found a int"),
+        (Model(), 3, "expected a list or a loader, found an int"),
         (Model(), [(X, Y, Y)], r"expected \(inputs, targets\) in each batch, found 3 entries"),
         (Model(), [{"values": X}], r"no targets in \{values\}, expected one of labels"),
         (Model(), [("text", Y)], "no tensor in a str"),
@@ -102,6 +103,10 @@ def test_every_function_refuses_what_is_no_network_and_no_batches(function: str)
     assert refusal(call, partition="x").argument == "partition"
 
 
+def test_the_epsilon_of_the_invariance_test_is_a_word_of_the_command() -> None:
+    assert refusal(bnsharp_cli.rescale_test, epsilon="x").argument == "epsilon"
+
+
 def test_the_invariance_test_is_of_the_papers_partition() -> None:
     error = refusal(bnsharp_cli.rescale_test, partition="extended")
     assert error.reason == "partition: expected paper, found 'extended'."
@@ -122,3 +127,65 @@ def test_precisions_of_inputs_and_weights_that_do_not_fit_are_said_in_a_line() -
 def test_unknown_options_are_named() -> None:
     with pytest.raises(UsageError, match="There is no option delt"):
         bnsharp_cli.measure(Model(), [(X, Y)], delt=1e-3)
+
+
+class Unprintable:
+    """A value that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Parameterless(Model):
+    """A network that does not tell its parameters."""
+
+    def parameters(self, recurse: bool = True) -> Any:
+        raise KeyError("not told")
+
+
+def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
+    error = refusal(bnsharp_cli.measure, bn=Unprintable())
+    assert error.reason == "bn: expected batch or running, found an Unprintable that cannot be shown."
+
+
+def test_networks_whose_parameters_cannot_be_read_are_refused() -> None:
+    assert refusal(bnsharp_cli.measure, model=Parameterless()).reason == (
+        "model: its parameters cannot be listed: KeyError: 'not told'"
+    )
+    with warnings.catch_warnings(action="ignore"):  # torch.jit is deprecated
+        network = torch.jit.script(nn.Linear(4, 3))
+    scripted = refusal(bnsharp_cli.measure, model=network)
+    assert scripted.reason == "model: expected a network of Python code, found a RecursiveScriptModule."
+    assert "without values" in refusal(bnsharp_cli.measure, model=nn.LazyLinear(3)).reason
+
+
+@pytest.mark.parametrize(
+    ("inputs", "found"),
+    [
+        (X.to_sparse, "a sparse tensor"),
+        (lambda: X.to("meta"), "a meta tensor"),
+        (lambda: {"values": X.to_sparse_csr()}, "a sparse tensor"),
+        (lambda: torch.nested.nested_tensor([X[:3], X[3:]]), "a nested tensor"),
+        (lambda: torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), "a quantized tensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_array_are_refused(inputs: Callable[[], Any], found: str) -> None:
+    for function in ("measure", "rescale_test", "find_blocks"):
+        error = refusal(getattr(bnsharp_cli, function), batches=[(inputs(), Y)])
+        assert error.reason == f"batches: expected dense tensors that hold values, found {found}."
+
+
+def test_find_blocks_refuses_unknown_arguments_as_measure_does() -> None:
+    assert refusal(bnsharp_cli.find_blocks, delta=1).argument == "delta"
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), torch.OutOfMemoryError("no memory")])
+def test_memory_that_ran_out_is_told_as_the_command_does(failure: Exception) -> None:
+    def criterion(outputs: Any, targets: Any) -> Any:
+        raise failure
+
+    with pytest.raises(NotMeasurableError) as refused:
+        bnsharp_cli.measure(Model(), [(X, Y)], criterion)
+    assert refused.value.__cause__ is not None
+    assert "memory" in refused.value.reason

@@ -1,7 +1,4 @@
-"""The documents cannot drift: every command's help is in docs/cli.md, and quoted figures are those of their source.
-
-``python -m tests.test_docs`` writes the help of today into docs/cli.md, and docs/measures.md.
-"""
+"""The documents cannot drift: generated files are what they are made from, quoted figures those of their source."""
 
 from __future__ import annotations
 
@@ -15,13 +12,10 @@ import pytest
 import bnsharp_cli
 from tests.cli.helpers import bnsharp
 from tests.documents import COMMANDS, ROOT, help_of
-from tests.registry_page import registry_page
+from tests.generated import COMMAND, GENERATED, HELP, SECTION
 
 README = ROOT / "README.md"
-HELP = ROOT / "docs" / "cli.md"
-REGISTRIES = ROOT / "docs" / "measures.md"
 DECISIONS = ROOT / "docs" / "decisions"
-SECTION = re.compile(r"(<!-- help: ([\w-]+) -->\n```text\n)(.*?)(```\n)", re.DOTALL)
 
 
 def test_every_command_has_a_section_and_the_reverse() -> None:
@@ -31,17 +25,15 @@ def test_every_command_has_a_section_and_the_reverse() -> None:
     assert [name for _, name, _, _ in SECTION.findall(HELP.read_text())] == list(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_in_the_documents_is_the_commands_own(command: str) -> None:
-    written = {name: text for _, name, text, _ in SECTION.findall(HELP.read_text())}
-    assert written[command] == help_of(command), "python -m tests.test_docs writes it anew"
-    assert all(len(line) <= 80 for line in written[command].splitlines())
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_generated_file_is_what_it_is_made_from(path: Path) -> None:
+    text = path.read_text()
+    assert text == GENERATED[path](), f"{COMMAND} writes it anew"
+    assert COMMAND in "".join(text.splitlines()[:5])
 
 
-def test_the_page_of_the_registries_is_what_they_say() -> None:
-    written = REGISTRIES.read_text()
-    assert written == registry_page(), "python -m tests.test_docs writes it anew"
-    assert all(len(line) <= 120 for line in written.splitlines())
+def test_the_help_fits_into_a_terminal() -> None:
+    assert all(len(line) <= 80 for _, _, text, _ in SECTION.findall(HELP.read_text()) for line in text.splitlines())
 
 
 def test_every_environment_variable_is_documented() -> None:
@@ -169,14 +161,3 @@ def test_constraints_pin_every_dependency_and_no_location() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     assert {re.match(r"[\w-]+", name)[0] for name in names} <= pinned
-
-
-def rewrite() -> None:
-    """Write the help of today into docs/cli.md, and docs/measures.md."""
-    REGISTRIES.write_text(registry_page())
-    text = SECTION.sub(lambda match: match[1] + help_of(match[2]) + match[4], HELP.read_text())
-    HELP.write_text(text)
-
-
-if __name__ == "__main__":
-    rewrite()

@@ -6,9 +6,10 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -23,9 +24,13 @@ from bnsharp_cli.core import search_rules
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints import checkpoint as checkpoints
 from bnsharp_cli.measurement.measures import registry as measures
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.option_records import OptionRecord, option
 from bnsharp_cli.training import registry as training
+from bnsharp_cli.training.options import TrainingOptions
 from tests.cli.helpers import bnsharp
 from tests.documents import ROOT, Document
+from tests.generated import measure_keywords
 
 PAGES = ("README.md", "docs/python.md", "docs/training.md")
 EXAMPLES = [
@@ -108,6 +113,41 @@ def test_the_measure_of_the_example_is_one_file_and_one_entry(
     assert measured().value == pytest.approx(plain.value, rel=1e-3)
     printed = bnsharp("measure", *FEW_SAMPLES, "--measure", entry.name, folder=tmp_path).stdout
     assert re.search(rf"^{entry.name} +0.001 .* sampled$", printed, re.MULTILINE)
+
+
+def test_options_of_a_measure_a_search_rule_and_a_training_rule_are_declared_in_one_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record is the only file of the product that anyone edits: keywords and help are made from it."""
+
+    @dataclass(frozen=True)
+    class Shots(OptionRecord):
+        shots: int = option(4, "Shots.", minimum=1)
+
+    entry = replace(measures.MEASURES["keskar"], name="shooting", options=Shots)
+    monkeypatch.setitem(measures.MEASURES, entry.name, entry)
+    assert "    shots: int\n" in measure_keywords()
+    assert MeasureOptions.from_flat(shots=2).of(Shots).shots == 2
+
+    @dataclass(frozen=True)
+    class Leap(search_rules.PowerMethod):
+        name: ClassVar[str] = "leap"
+        leap: float = option(1.0, "Leap.")
+
+    monkeypatch.setitem(search_rules.RULES, Leap.name, Leap)
+    assert "    leap: float\n" in measure_keywords()
+
+    @dataclass(frozen=True)
+    class Strides(training.RuleOptions):
+        stride: int = option(1, "strides", minimum=1)
+        hidden: int = option(1, "not for commands", python_only=True)
+
+    monkeypatch.setitem(
+        training.TRAINING_RULES, "strides", replace(training.TRAINING_RULES["sgd"], name="strides", options=Strides)
+    )
+    declared = {one.name for one in TrainingOptions.flat_fields()}
+    assert "stride" in declared
+    assert "hidden" not in declared
 
 
 def test_the_search_rule_of_the_example_is_one_class(

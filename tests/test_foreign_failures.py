@@ -155,3 +155,32 @@ def test_our_own_errors_pass_unchanged() -> None:
     with pytest.raises(BnsharpError) as caught:
         bnsharp_cli.measure(Model(lambda _: raising(refused)), [(X, Y)])
     assert caught.value is refused
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_refused_batch_is_named_by_its_own_shape_and_as_the_models(function: str) -> None:
+    with pytest.raises(NotMeasurableError, match=r"^The network does not accept a batch of \(48, 3\): ") as refused:
+        getattr(bnsharp_cli, function)(Model(), [(X[:, :3], Y)])
+    assert refused.value.argument == "model"
+
+
+@pytest.mark.parametrize(
+    ("criterion", "targets", "advice"),
+    [
+        (nn.CrossEntropyLoss(), Y + 5, "Check that the labels belong"),
+        (nn.CrossEntropyLoss(weight=torch.ones(2)), Y, "Pass a function"),
+        (lambda: 0, Y, "Pass a function"),
+        (nn.CrossEntropyLoss, Y, "Pass an instance: CrossEntropyLoss()."),
+    ],
+)
+def test_labels_are_blamed_only_where_they_are_to_blame(criterion: Any, targets: Tensor, advice: str) -> None:
+    with pytest.raises(BnsharpError) as refused:
+        bnsharp_cli.measure(Model(), [(X, targets)], criterion)
+    assert refused.value.remedy.startswith(advice)
+    assert refused.value.argument == "criterion"
+
+
+def test_a_loss_that_is_not_finite_is_the_models() -> None:
+    with pytest.raises(NotMeasurableError, match="not finite at the network itself") as refused:
+        bnsharp_cli.measure(Model(lambda y: y / 0), [(X, Y)])
+    assert refused.value.argument == "model"

@@ -12,8 +12,8 @@ import bnsharp_cli
 from bnsharp_cli.measurement.measures.keywords import MeasureKeywords, RescaleKeywords
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.option_records import declared_fields
+from bnsharp_cli.training.keywords import SgdKeywords
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.rules import SgdKeywords
 
 PROGRAM = """
 import bnsharp_cli

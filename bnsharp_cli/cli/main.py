@@ -39,7 +39,7 @@ class _Group(TyperGroup):
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """See typer."""
+        """Return the parameters as typer does, in the order of the help."""
         parameters = super().get_params(ctx)
         for one in parameters:
             if getattr(one, "is_flag", False) and one.default is None:

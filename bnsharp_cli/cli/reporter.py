@@ -47,7 +47,7 @@ class TerminalReporter(Reporter):
         self._clear()
 
     def notice(self, text: str) -> None:
-        """A line."""
+        """Print a line for the user."""
         if not self._quiet:
             self._line(f"bnsharp: {for_the_command(text)}")
 

@@ -12,12 +12,11 @@ from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Defaults, Fixed
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
-from bnsharp_cli.measurement.invariance.options import RescaleOptions
+from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,
-    RESCALED_MEASURING,
     CheckpointSource,
     Computing,
     Data,

@@ -1,4 +1,4 @@
-"""Where results go: stdout is theirs alone, and a file if one was named."""
+"""Results go to stdout, which is theirs alone, and to a file if one was named."""
 
 from __future__ import annotations
 

@@ -137,13 +137,21 @@ def _stated(one: OptionField, default: Any) -> str:
     """What the help says of an option's default and range; empty where typer says it."""
     if one.required:
         return "  [required]"
+    limits = _limits(one)
     if one.declared.shown_default:
         default = one.declared.shown_default
-    elif one.declared.minimum is None:
+    elif not limits:
         return ""
-    parts = [f"default: {default}"] if default is not None else []
-    parts += [f"x>={one.declared.minimum}"] if one.declared.minimum is not None else []
+    parts = [*([f"default: {default}"] if default is not None else []), *([limits] if limits else [])]
     return f"  [{'; '.join(parts)}]"
+
+
+def _limits(one: OptionField) -> str:
+    """``x>=1``, ``x<=9`` or ``1<=x<=9``; empty where neither end is declared."""
+    low, high = one.declared.minimum, one.declared.maximum
+    if low is None:
+        return "" if high is None else f"x<={high}"
+    return f"x>={low}" if high is None else f"{low}<=x<={high}"
 
 
 def _spell_help(parameter: inspect.Parameter, flags: Mapping[str, str]) -> None:

@@ -48,15 +48,15 @@ class Landscape(Protocol):
 
     @property
     def spheres(self) -> Spheres:
-        """φ(θ)."""
+        """The product of spheres φ(θ)."""
 
     @property
     def gradient(self) -> Point:
-        """∇L(θ)."""
+        """The gradient ∇L(θ) at the point."""
 
     @property
     def delta(self) -> float:
-        """δ, the radius."""
+        """The radius δ of the segment."""
 
     @property
     def power(self) -> float:
@@ -84,7 +84,7 @@ class Objective(Protocol):
 
     @property
     def spheres(self) -> Spheres:
-        """φ(θ)."""
+        """The product of spheres φ(θ)."""
 
     def answers(self, questions: Sequence[Question]) -> list[Evaluation]:
         """One evaluation for each question."""
@@ -92,7 +92,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class SearchState:
-    """Where a search stands.
+    """The state of a search between two steps.
 
     Attributes:
         coordinates: the present u.

@@ -58,7 +58,7 @@ def norm(vector: Point) -> float:
 
 
 def scaled(vector: Point, factor: float) -> Vector:
-    """``factor · vector``."""
+    """The vector times a factor, ``factor · vector``."""
     return {name: tensor * factor for name, tensor in vector.items()}
 
 

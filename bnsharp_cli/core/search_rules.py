@@ -34,7 +34,7 @@ class Gradient(SearchRule):
     monotone: ClassVar[bool] = False
 
     def step(self, state: SearchState, spheres: Spheres) -> Step:
-        """Stay."""
+        """Leave the state as it is."""
         del spheres
         return state
         yield
@@ -171,7 +171,7 @@ def equation_16(landscape: Landscape, direction: Point) -> Vector:
 
 
 def highest_of_parabola(value: float, slope: float, ahead: float) -> float:
-    """Where in [0.1, 1] the parabola with ``value`` and ``slope`` at 0 and the value ``ahead`` at 1 is highest."""
+    """The highest point in [0.1, 1] of the parabola with ``value`` and ``slope`` at 0 and the value ``ahead`` at 1."""
     bend = ahead - value - slope
     return min(1.0, max(0.1, -slope / (2 * bend))) if bend < 0 else 1.0
 

@@ -13,7 +13,7 @@ from bnsharp_cli.core.point import OnDemand, Point, random_normal
 
 @dataclass(frozen=True)
 class RowBlocks:
-    """Which block each slice of one tensor belongs to.
+    """The block that each slice of one tensor belongs to.
 
     Attributes:
         axis: the dimension whose slices are the rows: 0 for a filter, 1 for a transposed convolution.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Unpack
 
@@ -10,20 +11,35 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.api import measure
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, Partition, UnseededKeywords
-from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.keywords import UnseededKeywords
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions
+from bnsharp_cli.measurement.surface.adapters import require_criterion
 from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
+from bnsharp_cli.option_records import OptionRecord, option, same_option
 
 
-class _Keywords(UnseededKeywords, total=False):
-    """The options of ``measure``; the seed is that of reading the batches here."""
+@dataclass(frozen=True)
+class CallbackOptions(OptionRecord):
+    """What the callback measures and when, besides the options of the measure.
 
-    partition: Partition
+    Attributes:
+        network: name of the submodule; empty for the whole LightningModule.
+        every_n_epochs: epochs from one measurement to the next.
+        limit_batches: how many batches are read; None for all.
+        bn: whether batch norm uses the statistics of the batch or running ones.
+        seed: of torch while the batches are read.
+    """
+
+    network: str = option("", "Submodule to measure.", example="For example model.")
+    every_n_epochs: int = option(1, "Epochs from one measurement to the next.", minimum=1)
+    limit_batches: int | None = option(8, "Batches that are read.", minimum=1)
+    bn: BatchNormPolicy = option("batch", "Statistics that batch norm uses.")
+    seed: int = same_option(MeasureOptions, "seed")
 
 
 class BNSharpnessCallback(Callback):
@@ -51,7 +67,7 @@ class BNSharpnessCallback(Callback):
     >>> callback = BNSharpnessCallback(batches, network="model", every_n_epochs=5, delta=1e-3)
     >>> BNSharpnessCallback(batches, every_n_epochs=0)
     Traceback (most recent call last):
-    bnsharp_cli.errors.UsageError: every_n_epochs and limit_batches: expected at least 1. For example 1 and 8.
+    bnsharp_cli.errors.UsageError: every_n_epochs: expected at least 1, found 0. For example 1.
     """
 
     def __init__(
@@ -64,26 +80,16 @@ class BNSharpnessCallback(Callback):
         limit_batches: int | None = 8,
         bn: BatchNormPolicy = "batch",
         seed: int = 0,
-        **options: Unpack[_Keywords],
+        **options: Unpack[UnseededKeywords],
     ) -> None:
         super().__init__()
-        for argument, count in (("every_n_epochs", every_n_epochs), ("limit_batches", limit_batches)):
-            if count is not None and count < 1:
-                raise UsageError(
-                    "every_n_epochs and limit_batches: expected at least 1.",
-                    "For example 1 and 8.",
-                    argument=argument,
-                    expected="at least 1",
-                    found=count,
-                )
+        if not isinstance(batches, Iterable) or isinstance(batches, Mapping | Tensor | str):
+            raise UsageError.of_type("batches", "a list or a loader", batches, "Pass a list of (inputs, targets).")
+        require_criterion(criterion)
+        self._own = CallbackOptions(network, every_n_epochs, limit_batches, bn, seed)
         MeasureOptions.from_flat(**options)
         self._source = batches
         self._criterion = criterion
-        self._network = network
-        self._every = every_n_epochs
-        self._limit = limit_batches
-        self._seed = seed
-        self._bn: BatchNormPolicy = bn
         self._options = options
         self._batches: list[Any] = []
 
@@ -93,19 +99,19 @@ class BNSharpnessCallback(Callback):
         generator = getattr(self._source, "generator", None)
         before = generator.get_state() if isinstance(generator, torch.Generator) else None
         with isolate_rng():
-            torch.manual_seed(self._seed)
-            self._batches = fixed_batches(islice(self._source, self._limit))
+            torch.manual_seed(self._own.seed)
+            self._batches = fixed_batches(islice(self._source, self._own.limit_batches))
         if isinstance(generator, torch.Generator) and before is not None:
             generator.set_state(before)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure and log, if this epoch is one of those to be measured."""
-        if (trainer.current_epoch + 1) % self._every:
+        if (trainer.current_epoch + 1) % self._own.every_n_epochs:
             return
         network = self._measured_network(pl_module)
         with isolate_rng():
             try:
-                measured = measure(network, self._batches, self._criterion, bn=self._bn, **self._options)
+                measured = measure(network, self._batches, self._criterion, bn=self._own.bn, **self._options)
             except NotMeasurableError as error:
                 rank_zero_warn(f"bn_sharpness was not measured: {error}")
                 return
@@ -115,7 +121,7 @@ class BNSharpnessCallback(Callback):
 
     def _measured_network(self, module: LightningModule) -> nn.Module:
         try:
-            return module.get_submodule(self._network)
+            return module.get_submodule(self._own.network)
         except AttributeError as error:
             names = ", ".join(name for name, _ in module.named_children())
-            raise UsageError.of("network", f"a submodule: {names}", self._network, "Name one of them.") from error
+            raise UsageError.of("network", f"a submodule: {names}", self._own.network, "Name one of them.") from error

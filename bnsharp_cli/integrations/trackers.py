@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol
@@ -12,6 +13,10 @@ from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import kind_and_line
 
 TRACKER_SPECS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
+
+
+_DEFAULT_EXPERIMENT = "Default"
+"""The experiment that servers of MLflow have from the beginning."""
 
 
 class Tracker(Protocol):
@@ -53,23 +58,35 @@ class TensorBoard:
 
 
 class Mlflow:
-    """A run of MLflow on a tracking server or in a folder."""
+    """A run of MLflow on a tracking server or in a folder; the process's own server and run stay what they are."""
 
     def __init__(self, uri: str, name: str, options: Mapping[str, Any], identity: str, epoch: int) -> None:
-        self._mlflow = _imported("mlflow")
-        self._mlflow.set_tracking_uri(uri)
-        run = self._mlflow.start_run(run_id=identity or None, run_name=None if identity else name)
-        self.identity = str(run.info.run_id)
-        if not identity:
-            self._mlflow.log_params(dict(options))
+        self._client = _imported("mlflow").MlflowClient(tracking_uri=uri)
+        if identity:
+            self._client.update_run(identity, status="RUNNING")
+            self.identity = identity
+            return
+        self.identity = str(self._client.create_run(self._experiment(), run_name=name).info.run_id)
+        for key, value in options.items():
+            self._client.log_param(self.identity, key, value)
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
         """See :class:`Tracker`."""
-        self._mlflow.log_metrics(dict(figures), step=epoch)
+        for figure, value in figures.items():
+            self._client.log_metric(self.identity, figure, value, step=epoch)
 
     def close(self) -> None:
         """See :class:`Tracker`."""
-        self._mlflow.end_run()
+        self._client.set_terminated(self.identity)
+
+    def _experiment(self) -> str:
+        """The experiment that MLflow's own environment variables name, or its default one; made where it is new."""
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        stated = os.environ.get("MLFLOW_EXPERIMENT_ID")
+        if stated and not name:
+            return stated
+        known = self._client.get_experiment_by_name(name or _DEFAULT_EXPERIMENT)
+        return str(known.experiment_id if known else self._client.create_experiment(name or _DEFAULT_EXPERIMENT))
 
 
 class Wandb:

@@ -13,7 +13,7 @@ FOLDED = 40
 
 @dataclass(frozen=True)
 class TensorLeaf:
-    """One tensor.
+    """One tensor of a module.
 
     Attributes:
         path: its full name.

@@ -37,7 +37,7 @@ class MeanAndError:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> MeanAndError:
-        """Of at least one value."""
+        """The mean of at least one value, and its standard error."""
         mean = math.fsum(values) / len(values)
         if len(values) < 2:
             return cls(mean, None)

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.training.checked_arguments import chosen_options
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters
+from bnsharp_cli.training.keywords import SgdKeywords
 from bnsharp_cli.training.registry import EntropySgdOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, TrainingRule, chosen_options
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
 
 _SEEDS = 2**31
 

@@ -24,7 +24,7 @@ LossFunction = Callable[[Any, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LossAndAccuracy:
-    """What :func:`evaluate` finds.
+    """The loss and the accuracy that :func:`evaluate` finds.
 
     Attributes:
         loss: mean over the examples.
@@ -56,7 +56,9 @@ def compared(criterion: LossFunction, outputs: Any, targets: Tensor) -> Tensor:
     Raises:
         NotMeasurableError: the criterion failed, with its own reason.
     """
-    with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", "Mend the criterion."):
+    with accepting(
+        f"The criterion does not accept targets of {tuple(targets.shape)}", "Mend the criterion.", "criterion"
+    ):
         return criterion(outputs, targets)
 
 

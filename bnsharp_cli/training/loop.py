@@ -35,7 +35,7 @@ _REMEDY = f"Lower {named('learning_rate')}."
 
 
 def unobserved(_: int, __: float) -> None:
-    """Observe nothing."""
+    """Take no notice of a step."""
 
 
 class Training:

@@ -181,6 +181,8 @@ def rule_fields() -> tuple[OptionField, ...]:
     fields_of: dict[str, tuple[OptionField, list[str]]] = {}
     for rule in TRAINING_RULES.values():
         for one in declared_fields(rule.options):
+            if one.declared.python_only:
+                continue
             fields_of.setdefault(one.name, (one, []))[1].append(rule.name)
     return tuple(_of_rules(one, rules) for one, rules in fields_of.values())
 
@@ -216,4 +218,4 @@ def _rule_options(rule: str, given: Mapping[str, Any], seed: int) -> RuleOptions
                 expected="an option of the rule",
                 found=given[name],
             )
-    return own(**given, **({"langevin_seed": seed} if "langevin_seed" in names else {}))
+    return own.of_run(seed, **given)

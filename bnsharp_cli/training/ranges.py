@@ -27,17 +27,3 @@ def require_number(argument: str, found: Any, expected: str, accept: Callable[[A
         raise UsageError.of_type(argument, expected, found, f"Change {named(argument)}.")
     if not accept(found):
         raise UsageError.of(argument, expected, shortest(found), f"Change {named(argument)}.")
-
-
-def require_whole(argument: str, found: Any, smallest: float = -math.inf) -> None:
-    """Refuse an argument that no option record declares, and that is no whole number or too small.
-
-    Raises:
-        UsageError: in the usual words.
-    """
-    expected = "a whole number" + (f" from {smallest} on" if smallest > -math.inf else "")
-
-    def accept(number: Any) -> bool:
-        return number >= smallest and isinstance(number, numbers.Integral)
-
-    require_number(argument, found, expected, accept)

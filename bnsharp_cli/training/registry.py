@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, option
-from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE, require_number, require_whole
+from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE
 
 if TYPE_CHECKING:
     from bnsharp_cli.training.rules import TrainingRule
@@ -26,9 +26,15 @@ class RuleOptions(OptionRecord):
     recorded_as: ClassVar[Mapping[str, str]] = {}
     """Names that checkpoints and states have for fields, where they are not the fields' own."""
 
+    @classmethod
+    def of_run(cls, seed: int, **given: Any) -> Self:
+        """The options of a training run, from those that were given; a rule that draws random numbers uses its seed."""
+        del seed
+        return cls(**given)
+
     @property
     def gradients_per_step(self) -> int:
-        """What a step costs."""
+        """The number of gradients that one step computes."""
         return 1
 
     def to_dict(self) -> dict[str, object]:
@@ -53,6 +59,9 @@ class SgdsOptions(RuleOptions):
         regulariser_batches: ``same`` for all gradients of a step, or ``independent`` ones for the two of Eq. (15)
             (Sec. 5), which the exact gradients cannot have.
         nodes: Gauss nodes of the exact gradients, at least 2.
+
+    >>> SgdsOptions(search_steps=1).gradients_per_step
+    5
     """
 
     recorded_as: ClassVar[Mapping[str, str]] = {
@@ -92,7 +101,7 @@ class SgdsOptions(RuleOptions):
         "batches of the two gradients of Eq. (15): same, or independent as in the paper",
         expected="one of same, independent",
     )
-    nodes: int = 8
+    nodes: int = option(8, "Gauss nodes of the exact gradients", minimum=2, maximum=1000, python_only=True)
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning, alone or together.
@@ -101,7 +110,6 @@ class SgdsOptions(RuleOptions):
             UsageError: naming the argument.
         """
         super().__post_init__()
-        require_whole("nodes", self.nodes, 2)
         if self.regulariser_batches == "independent" and self.exact:
             raise UsageError(
                 f"The form {self.regulariser_gradient} compares losses on one batch.",
@@ -135,6 +143,9 @@ class EntropySgdOptions(RuleOptions):
         langevin_lr: η'.
         langevin_averaging: α, in [0, 1).
         langevin_seed: of the noise; every process of several has the same.
+
+    >>> EntropySgdOptions(langevin_steps=5).gradients_per_step
+    5
     """
 
     recorded_as: ClassVar[Mapping[str, str]] = {"scope": "langevin_scope", "scoping": "langevin_scoping"}
@@ -146,22 +157,15 @@ class EntropySgdOptions(RuleOptions):
     )
     scope: float = option(0.03, "γ of the first step", **FROM_ZERO)
     scoping: float = option(0.0, "growth of γ at each step", **FROM_ZERO)
-    langevin_noise: float = 1e-4
-    langevin_lr: float = 0.1
-    langevin_averaging: float = 0.75
-    langevin_seed: int = 0
+    langevin_noise: float = option(1e-4, "noise ε of the inner steps", python_only=True, **FROM_ZERO)
+    langevin_lr: float = option(0.1, "length η' of an inner step", python_only=True, **POSITIVE)
+    langevin_averaging: float = option(0.75, "share α of the old mean", python_only=True, **FRACTION)
+    langevin_seed: int = option(0, "seed of the noise", python_only=True)
 
-    def __post_init__(self) -> None:
-        """Refuse numbers that are out of range.
-
-        Raises:
-            UsageError: naming the argument.
-        """
-        super().__post_init__()
-        require_number("langevin_noise", self.langevin_noise, **FROM_ZERO)
-        require_number("langevin_lr", self.langevin_lr, **POSITIVE)
-        require_number("langevin_averaging", self.langevin_averaging, **FRACTION)
-        require_whole("langevin_seed", self.langevin_seed)
+    @classmethod
+    def of_run(cls, seed: int, **given: Any) -> Self:
+        """See :meth:`RuleOptions.of_run`; the noise has the seed of the run."""
+        return cls(**{"langevin_seed": seed, **given})
 
     @property
     def gradients_per_step(self) -> int:
@@ -175,6 +179,9 @@ class SamOptions(RuleOptions):
 
     Attributes:
         rho: ρ, above 0; None for the authors' 0.05, and 0.5 for Asam.
+
+    >>> SamOptions(rho=0.1).gradients_per_step
+    2
     """
 
     rho: float | None = option(None, "radius ρ", shown_default="0.05, and 0.5 for asam", **POSITIVE)
@@ -207,7 +214,7 @@ class RuleEntry:
 
     @property
     def rule_class(self) -> type[TrainingRule]:
-        """The rule's class."""
+        """The class of the rule, imported on first use."""
         module, _, name = self.load.partition(":")
         return cast("type[TrainingRule]", getattr(import_module(module), name))
 

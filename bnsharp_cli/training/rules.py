@@ -11,16 +11,16 @@ gradients to zero and calls backward itself, as often as it needs and at other p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Never, Self, TypedDict, TypeVar
+from typing import Any, Never, Self
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import StateDict
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.training.checked_arguments import known_state, number_in, parameters_of
 from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, require_number
-
-RecordT = TypeVar("RecordT")
 
 REQUIRED: Any = None
 """The default of an argument that must be given: if it is missing, the answer is that to any other bad value."""
@@ -35,15 +35,6 @@ GradientWeight = Callable[[float], float]
 
 Differentiate = Callable[[LossClosure, GradientWeight | None], Tensor]
 """Adds the gradient of a closure's loss, times its weight, to ``.grad`` and returns the loss without its graph."""
-
-
-class SgdKeywords(TypedDict, total=False):
-    """What every rule passes on to :class:`TrainingRule`, for type checkers."""
-
-    momentum: float
-    weight_decay: float
-    nesterov: bool
-    clip_gradient: float | None
 
 
 class TrainingRule(torch.optim.SGD):
@@ -87,8 +78,8 @@ class TrainingRule(torch.optim.SGD):
     ) -> None:
         for name, found in dict[str, object](unknown).items():
             raise UsageError.of(name, f"no argument of {type(self).__name__}", found, f"Leave {named(name)} out.")
-        parameters = _parameters_of(module)
-        require_number("lr", _number_in(lr), **FROM_ZERO)
+        parameters = parameters_of(module)
+        require_number("lr", number_in(lr), **FROM_ZERO)
         require_number("momentum", momentum, **FRACTION)
         require_number("weight_decay", weight_decay, **FROM_ZERO)
         if clip_gradient is not None:
@@ -166,6 +157,24 @@ class TrainingRule(torch.optim.SGD):
     def __getstate__(self) -> dict[str, Any]:
         """All attributes, for ``copy`` and ``pickle``, except the ``step`` that a schedule of torch's adds to count."""
         return {name: entry for name, entry in vars(self).items() if name != "step"}
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Go on from the ``state_dict`` of a rule of the same kind on the same network.
+
+        Raises:
+            UsageError: it is no such state.
+        """
+        try:
+            super().load_state_dict(known_state(state_dict, [*self.defaults, "steps", "epochs"]))
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:  # whatever torch stumbles over
+            found = f"{type(error).__name__}: {error}"
+            raise UsageError(
+                f"{named('state_dict')}: it does not belong to this {type(self).__name__}: {found}.",
+                "Pass what the state_dict() of a rule of the same kind and network returned.",
+                argument="state_dict",
+                expected=f"the state of {type(self).__name__}",
+                found=found,
+            ) from error
 
     def end_epoch(self) -> None:
         """Let whatever grows with the epochs, such as λ, grow."""
@@ -259,33 +268,3 @@ def require_loss(loss: object) -> Tensor:
             found=type(loss).__name__,
         )
     return loss
-
-
-def chosen_options(options: Any, record: type[RecordT]) -> RecordT:
-    """The options of a rule; the record's defaults where none were given.
-
-    Raises:
-        UsageError: they are of another type.
-    """
-    if options is not None and not isinstance(options, record):
-        raise UsageError.of_type("options", f"{record.__name__} or None", options, f"Pass {record.__name__}(...).")
-    return record() if options is None else options
-
-
-def _parameters_of(module: object) -> list[nn.Parameter]:
-    """What there is to train.
-
-    Raises:
-        UsageError: it is not a network with parameters.
-    """
-    if not isinstance(module, nn.Module):
-        raise UsageError.of_type("module", "a torch.nn.Module", module, "Pass the network to train.")
-    parameters = [*module.parameters()]
-    if not parameters:
-        raise UsageError.of("module", "a network with parameters", type(module).__name__, "There are none to train.")
-    return parameters
-
-
-def _number_in(lr: object) -> object:
-    """The step size, which torch also takes as a tensor of one number."""
-    return lr.item() if isinstance(lr, Tensor) and lr.numel() == 1 else lr

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import OnDemand, Point, norm
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState
+from bnsharp_cli.training.keywords import SgdKeywords
 from bnsharp_cli.training.ranges import FROM_ZERO, require_number
 from bnsharp_cli.training.registry import SamOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, TrainingRule
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
 
 
 class Sam(TrainingRule):

@@ -14,9 +14,11 @@ from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.training.checked_arguments import chosen_options
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState, trainable_parameters
+from bnsharp_cli.training.keywords import SgdKeywords
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, SgdKeywords, TrainingRule, chosen_options
+from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
 
 
 class Sgds(TrainingRule):

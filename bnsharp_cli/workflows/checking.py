@@ -27,7 +27,7 @@ _OUTCOMES = {True: "pass", False: "fail", None: "skip"}
 
 
 class Check(NamedTuple):
-    """One check.
+    """One check and how it ended.
 
     Attributes:
         name: the name of the check.

@@ -17,7 +17,7 @@ from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 
 
 def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport, stored: bool) -> None:
-    """Write every copy.
+    """Write every copy to a checkpoint of its own.
 
     Args:
         folder: where to; it is made if it is not there.

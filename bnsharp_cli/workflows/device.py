@@ -1,4 +1,4 @@
-"""Where a workflow computes."""
+"""Chooses the device on which a workflow computes."""
 
 from __future__ import annotations
 

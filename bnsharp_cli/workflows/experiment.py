@@ -122,7 +122,7 @@ class Experiment:
         return self._opened[cell.arch, data][1]
 
     def path(self, cell: Cell, seed: int) -> Path:
-        """Of the cell's last network."""
+        """The file of the cell's last network."""
         name = re.sub(r"[^\w.]+", "-", f"{cell.experiment} {cell.data} {cell.name} seed{seed}")
         return self.conditions.folder / f"{name}.pt"
 

@@ -36,7 +36,7 @@ class ResultsFile:
         self.path, self._end = path, 0
 
     def append(self, result: Mapping[str, Any]) -> None:
-        """Add a result."""
+        """Add a result to the file."""
         self._end = append_at(self.path, self._end, render_line(result))
 
     def read(self, identities: Sequence[Mapping[str, Any]]) -> dict[ResultKey, Mapping[str, Any]]:
@@ -77,7 +77,7 @@ class ResultsFile:
 
 
 def result_key(result: Mapping[str, Any]) -> ResultKey:
-    """Which run a result is of."""
+    """The run that a result belongs to, as a key."""
     return result["name"], result["data"], result["seed"]
 
 

@@ -83,7 +83,7 @@ class MeasuredNetwork:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The file."""
+        """The file of the checkpoint."""
         return self.opened.checkpoint
 
     @property

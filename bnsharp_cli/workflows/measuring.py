@@ -80,7 +80,7 @@ def measure_checkpoint(
     computing: Computing | None = None,
     reporter: Reporter = SILENT,
 ) -> MeasuredCheckpoint:
-    """Measure a checkpoint.
+    """Measure the sharpness of a checkpoint.
 
     Args:
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.

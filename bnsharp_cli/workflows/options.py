@@ -19,15 +19,11 @@ from typing import Any, Literal
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
-from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, Partition
-from bnsharp_cli.measurement.measures.options import MeasureOptions, seed_option
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition, seed_option
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 
 RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})
 """What the invariance test takes unless it is given, where that differs from the default."""
-
-RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
-"""The same for the options of the measures."""
 
 _DEVICES = ("auto", "cpu", "cuda")
 
@@ -85,7 +81,7 @@ def _numbers(argument: str, text: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class CheckpointSource(OptionRecord):
-    """Which weights of a checkpoint are taken, and the network that they belong to.
+    """The weights of a checkpoint to take, and the network that they belong to.
 
     Attributes:
         key: path of the weights inside the file; None where it holds one set.
@@ -170,7 +166,7 @@ class Data(OptionRecord):
 
 @dataclass(frozen=True)
 class Computing(OptionRecord):
-    """Where to compute.
+    """The device to compute on.
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.

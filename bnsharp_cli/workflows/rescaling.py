@@ -12,7 +12,7 @@ from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
-from bnsharp_cli.measurement.invariance.options import RescaleOptions
+from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json_document import blocks_entry
@@ -24,7 +24,6 @@ from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,
-    RESCALED_MEASURING,
     CheckpointSource,
     Computing,
     Data,

@@ -30,7 +30,7 @@ def embedded_checkpoint(name: str = EMBEDDED) -> Path:
 
 
 def sample_names() -> list[str]:
-    """All samples.
+    """The names of all samples.
 
     >>> EMBEDDED in sample_names()
     True

@@ -1,4 +1,4 @@
-"""Which measures are taken of a checkpoint, and at which radii; nothing heavy is imported."""
+"""The measures to take of a checkpoint, and the radii; nothing heavy is imported."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def require_measure(name: str, argument: str, *further: str) -> None:
     """
     known = [*MEASURES, *further]
     if name not in known:
-        raise UsageError.of(argument, " or ".join(known), name, f"For example {known[0]}.")
+        raise UsageError.of(argument, f"one of {', '.join(known)}", name, f"For example {known[0]}.")
 
 
 def require_finite_power(measures: Iterable[str], power: float, argument: str) -> None:

@@ -21,7 +21,7 @@ from bnsharp_cli.workflows.training_setup import open_setup
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What training made.
+    """The network that training made.
 
     Attributes:
         files: where it is.

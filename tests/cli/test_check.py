@@ -48,7 +48,7 @@ def test_a_network_without_norms_skips_the_invariance(tmp_path: Path) -> None:
 
 
 def test_limits_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
-    for limit, says in (("flatness=1", "--max: expected bn or"), ("bn=low", "--max: expected MEASURE=NUMBER")):
+    for limit, says in (("flatness=1", "--max: expected one of bn,"), ("bn=low", "--max: expected MEASURE=NUMBER")):
         assert says in one_error(bnsharp("check", SAMPLE, *FAST, "--max", limit, folder=tmp_path, expect=2))
 
 

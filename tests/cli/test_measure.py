@@ -168,7 +168,7 @@ def test_labels_beyond_the_classes_and_wrong_channels_exit_3(tmp_path: Path) -> 
         (("--delta", "1.5"), "--delta: expected less than 1"),
         (("--power", "0.5"), "--power: expected a number from 1 to 1000"),
         (("--search", "newton"), "--search: expected one of"),
-        (("--measure", "flatness"), "--measure: expected bn or"),
+        (("--measure", "flatness"), "--measure: expected one of bn,"),
         (("--bn", "frozen"), "--bn: expected batch or running"),
         (("--precision", "half"), "--precision: expected one of"),
         (("--partition", "none"), "--partition: expected one of"),

@@ -202,3 +202,23 @@ def test_the_trainer_of_pytorch_lightning_calls_it_too() -> None:
     trainer.fit(network, loader)
     expected = bnsharp_cli.measure(network.model, loader)
     assert float(trainer.callback_metrics["bn_sharpness"]) == pytest.approx(expected.value, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("argument", "wrong"),
+    [
+        ("every_n_epochs", ("a", None, 1.5, 0)),
+        ("limit_batches", ("x", 0, 2.5)),
+        ("bn", ("x", None)),
+        ("network", (3, None)),
+        ("seed", ("a", None)),
+        ("criterion", (3, None)),
+        ("batches", (3, None, torch.zeros(3, 2))),
+        ("delta", ("a", -1)),
+    ],
+)
+def test_bad_arguments_are_refused_when_the_callback_is_made(argument: str, wrong: tuple[Any, ...]) -> None:
+    for value in wrong:
+        with pytest.raises(UsageError) as refused:
+            BNSharpnessCallback(**{"batches": [], argument: value})
+        assert refused.value.argument == argument

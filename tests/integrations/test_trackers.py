@@ -41,9 +41,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     tensorboard, mlflow, wandb = (ModuleType(name) for name in ("torch.utils.tensorboard", "mlflow", "wandb"))
     writer = SimpleNamespace(**{name: calls(name) for name in ("add_scalar", "add_text", "flush", "close")})
     tensorboard.SummaryWriter = calls("SummaryWriter", writer)
-    for name in ("set_tracking_uri", "log_params", "log_metrics", "end_run"):
-        setattr(mlflow, name, calls(name))
-    mlflow.start_run = calls("start_run", SimpleNamespace(info=SimpleNamespace(run_id="m1")))
+    client = SimpleNamespace(
+        **{name: calls(name) for name in ("update_run", "log_param", "log_metric", "set_terminated")},
+        get_experiment_by_name=calls("get_experiment_by_name"),
+        create_experiment=calls("create_experiment", "7"),
+        create_run=calls("create_run", SimpleNamespace(info=SimpleNamespace(run_id="m1"))),
+    )
+    mlflow.MlflowClient = calls("MlflowClient", client)
+    mlflow.client = client
+    for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
     wandb.init = calls("init", SimpleNamespace(id="w1", log=calls("log"), finish=calls("finish")))
     for module in (tensorboard, mlflow, wandb):
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -69,15 +76,43 @@ def test_mlflow(calls: Calls) -> None:
     tracker.close()
     assert tracker.identity == "m1"
     assert calls.made == [
-        ("set_tracking_uri", "http://localhost:5000"),
-        ("start_run", ("run_id", None), ("run_name", "run")),
-        ("log_params", OPTIONS),
-        ("log_metrics", {"loss": 0.5}, ("step", 2)),
-        ("end_run",),
+        ("MlflowClient", ("tracking_uri", "http://localhost:5000")),
+        ("get_experiment_by_name", "Default"),
+        ("create_experiment", "Default"),
+        ("create_run", "7", ("run_name", "run")),
+        *(("log_param", "m1", key, value) for key, value in OPTIONS.items()),
+        ("log_metric", "m1", "loss", 0.5, ("step", 2)),
+        ("set_terminated", "m1"),
     ]
     calls.made.clear()
     open_tracker("mlflow:u", "run", OPTIONS, "m1", 2)
-    assert calls.made[1:] == [("start_run", ("run_id", "m1"), ("run_name", None))]
+    assert calls.made[1:] == [("update_run", "m1", ("status", "RUNNING"))]
+
+
+def test_mlflow_takes_the_experiment_that_its_environment_names(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "sharp")
+    open_tracker("mlflow:u", "run", {})
+    assert calls.made[1:] == [
+        ("get_experiment_by_name", "sharp"), ("create_experiment", "sharp"), ("create_run", "7", ("run_name", "run")),
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
+def test_mlflow_itself_keeps_its_server_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    before = mlflow.get_tracking_uri()
+    tracker = open_tracker(f"mlflow:file:{tmp_path}", "run", OPTIONS)
+    tracker.log(1, {"loss": 0.5})
+    tracker.close()
+    again = open_tracker(f"mlflow:file:{tmp_path}", "run", OPTIONS, tracker.identity, 1)
+    again.log(2, {"loss": 0.25})
+    again.close()
+    assert mlflow.get_tracking_uri() == before
+    assert mlflow.active_run() is None
+    run = mlflow.MlflowClient(f"file:{tmp_path}").get_run(tracker.identity)
+    assert (run.info.run_name, run.info.status, run.data.metrics) == ("run", "FINISHED", {"loss": 0.25})
 
 
 def test_wandb(calls: Calls) -> None:
@@ -109,11 +144,11 @@ def test_a_tracker_that_fails_does_not_stop_the_training(tmp_path: Path, calls: 
     def unplugged(*_: object, **__: object) -> None:
         raise ConnectionError("no route")
 
-    sys.modules["mlflow"].log_metrics = unplugged
+    sys.modules["mlflow"].client.log_metric = unplugged
     finished = bnsharp(*TRAIN, "--epochs", 1, "--track", "mlflow:u", folder=tmp_path)
     assert "--track: epoch 1 was not sent: ConnectionError: no route" in finished.stderr
     assert (tmp_path / "run.pt").exists()
-    sys.modules["mlflow"].start_run = unplugged
+    sys.modules["mlflow"].client.create_run = unplugged
     refused = bnsharp(*TRAIN, "--epochs", 1, "--track", "mlflow:u", folder=tmp_path, expect=2)
     assert "--track: mlflow does not start: ConnectionError: no route" in refused.stderr
 

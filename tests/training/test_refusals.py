@@ -32,12 +32,12 @@ def made(kind: type[TrainingRule], **given: Any) -> TrainingRule:
 @pytest.mark.parametrize(
     ("record", "argument", "found", "reason"),
     [
-        (bnsharp_cli.SgdsOptions, "nodes", 1, "nodes: expected a whole number from 2 on, found 1."),
-        (bnsharp_cli.SgdsOptions, "nodes", 2.5, "nodes: expected a whole number from 2 on, found 2.5."),
-        (bnsharp_cli.SgdsOptions, "nodes", "8", "nodes: expected a whole number from 2 on, found a str."),
+        (bnsharp_cli.SgdsOptions, "nodes", 1, "nodes: expected at least 2, found 1."),
+        (bnsharp_cli.SgdsOptions, "nodes", 2.5, "nodes: expected a whole number, found 2.5."),
+        (bnsharp_cli.SgdsOptions, "nodes", "8", "nodes: expected a whole number, found a str."),
         (bnsharp_cli.SgdsOptions, "power", 2.5, "power: expected a whole number, found 2.5."),
         (bnsharp_cli.EntropySgdOptions, "langevin_seed", "a", "langevin_seed: expected a whole number, found a str."),
-        (bnsharp_cli.EntropySgdOptions, "langevin_noise", None, "expected a number from 0 on, found a NoneType."),
+        (bnsharp_cli.EntropySgdOptions, "langevin_noise", None, "expected a number from 0 on, found None."),
     ],
 )
 def test_bad_options_of_a_rule_are_refused_by_name(record: Any, argument: str, found: object, reason: str) -> None:
@@ -135,3 +135,29 @@ def test_arguments_out_of_range_are_refused_before_torch_sees_them(wrong: dict[s
         Sgd(**{"module": mlp_bn(), "lr": 0.1, **wrong})
     with pytest.raises(UsageError, match="rho: expected a positive number, found -1"):
         bnsharp_cli.Sam(mlp_bn(), 0.1, rho=-1)
+
+
+@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"x": 1},
+        None,
+        3,
+        {"state": {}, "param_groups": []},
+        {"state": {}, "param_groups": [{"params": []}]},
+        {"state": {}, "param_groups": 3},
+        {"state": {}, "param_groups": [3]},
+    ],
+)
+def test_a_state_of_something_else_is_refused(kind: type[TrainingRule], state: Any) -> None:
+    with pytest.raises(UsageError, match=r"^state_dict: it does not belong to this") as refused:
+        made(kind).load_state_dict(state)
+    assert refused.value.argument == "state_dict"
+
+
+def test_a_state_with_a_word_for_a_number_is_refused() -> None:
+    state = made(bnsharp_cli.Sam).state_dict()
+    state["param_groups"][0]["steps"] = "a"
+    with pytest.raises(UsageError, match="steps is no number"):
+        made(bnsharp_cli.Sam).load_state_dict(state)

@@ -19,7 +19,7 @@ _RUN_FORMAT = "bnsharp-run/1"
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Where a run writes: beside its output, under names that begin as that does.
+    """The files of a run: they lie beside its output, and their names begin as that does.
 
     Attributes:
         output: the last network, such as ``run.pt``.

@@ -1,4 +1,4 @@
-"""Which tensors can be weights: dense, floating, finite."""
+"""Weights are tensors that are dense, floating and finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a file's entries are the weights, and what is left of their names without the wrappers around a network."""
+"""Finds the weights among a file's entries, and takes the names of a network's wrappers off theirs."""
 
 from __future__ import annotations
 

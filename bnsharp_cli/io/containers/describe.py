@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bnsharp_cli.errors import CheckpointRefusedError
+from bnsharp_cli.errors import CheckpointRefusedError, indefinite
 from bnsharp_cli.io.containers.content_writer import ContentWriter, Found
 from bnsharp_cli.io.containers.description import Description, Root
 from bnsharp_cli.io.containers.distributed import Shards, read_distributed
@@ -95,7 +95,7 @@ def _no_state_dict(file: RegularFile, found: Found) -> CheckpointRefusedError:
     names: Mapping[type, str] = {list: "list", tuple: "tuple", TensorPlan: "Tensor", NumpyArray: "Tensor"}
     kind = next((name for kind, name in names.items() if isinstance(found.content, kind)), type(found.content).__name__)
     return CheckpointRefusedError(
-        f"{shown_path(file.path)} holds a {kind}, expected a state_dict.",
+        f"{shown_path(file.path)} holds {indefinite(kind)}, expected a state_dict.",
         SAVE_WEIGHTS,
         expected="a state_dict",
         found=kind,

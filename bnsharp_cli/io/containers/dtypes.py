@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class DType(NamedTuple):
-    """An element type.
+    """The type of a tensor's elements.
 
     Attributes:
         name: torch's, such as ``float32``.

@@ -1,4 +1,4 @@
-"""Which format a file has, decided by its first and last bytes."""
+"""The format of a file, decided by its first and last bytes."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class StoragePart:
 
 @dataclass(frozen=True)
 class StorageLayout:
-    """Where the elements of a tensor lie in its storage, counted in elements."""
+    """The place of a tensor's elements in its storage, counted in elements."""
 
     offset: int
     shape: tuple[int, ...]

@@ -45,7 +45,7 @@ class _LocalHeader(NamedTuple):
 
 @dataclass(frozen=True)
 class ZipMembers:
-    """Where the members of a sound archive lie.
+    """The places of a sound archive's members in its file.
 
     Attributes:
         places: (offset, size) in the file, by the members' names inside the archive's one folder.
@@ -56,7 +56,7 @@ class ZipMembers:
     checksums: Sequence[tuple[int, int, int, str]]
 
     def storage(self, key: str) -> tuple[int, int] | None:
-        """Where the storage of a key begins and how many bytes it has; ``None`` if there is none."""
+        """The first byte and the length in bytes of a key's storage; ``None`` if there is none."""
         return self.places.get(f"data/{key}")
 
 
@@ -155,7 +155,7 @@ def _problem_of_entries(members: list[Member]) -> str:
 
 
 def _begin(file: RegularFile, member: Member, end: int) -> int:
-    """Where the bytes of a member begin, if its local header agrees with the directory."""
+    """The first byte of a member whose local header agrees with the directory."""
     shown = one_line(member.name)
     packed = file.read(member.begin, _LOCAL.size)
     if len(packed) < _LOCAL.size or packed[:4] != b"PK\x03\x04":

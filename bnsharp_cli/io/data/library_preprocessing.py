@@ -1,4 +1,4 @@
-"""Which preprocessing a network's images get: the checkpoint's own, its library's, or what the user says."""
+"""The preprocessing of a network's images: the checkpoint's own, its library's, or what the user says."""
 
 from __future__ import annotations
 

@@ -9,4 +9,4 @@ ReadingProgress = Callable[[str], None]
 
 
 def silent(_: str) -> None:
-    """Tell nothing."""
+    """Tell nobody of any progress."""

@@ -37,7 +37,7 @@ class ArrayRows(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole array."""
+        """The shape of the whole array."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -108,7 +108,7 @@ class DatasetSplit:
         return stacked([first, *(self._example(index, preprocessing) for index in numbers[1:])], numbers, self.name_of)
 
     def name_of(self, index: int) -> str:
-        """As the data set calls example ``index``."""
+        """The name that the data set has for example ``index``."""
         return self.example_name(index)
 
     def _example(self, index: int, preprocessing: Preprocessing) -> Batch:

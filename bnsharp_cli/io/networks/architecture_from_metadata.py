@@ -1,4 +1,4 @@
-"""Which network a checkpoint's entries name. They are untrusted, so only names and arguments known here come out."""
+"""Finds the network that a checkpoint's untrusted entries name; only names and arguments known here come out."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, indefinite
 from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
 
 _lock = threading.Lock()
@@ -87,7 +87,7 @@ def import_factory(argument: str, spec: str) -> Callable[..., Any]:
     if not callable(function):
         kind = type(function).__name__
         raise UsageError(
-            f"'{shown_path(spec)}' is a {kind}, expected a function.",
+            f"'{shown_path(spec)}' is {indefinite(kind)}, expected a function.",
             "Name a function.",
             argument=argument,
             expected="a function",
@@ -128,7 +128,7 @@ def _put_on_path(folder: str) -> bool:
 
 
 def _take_off_path(folder: str) -> None:
-    """Undo one :func:`_put_on_path`."""
+    """Undo one call of :func:`_put_on_path`."""
     with _lock:
         _running[folder] -= 1
         if not _running[folder]:

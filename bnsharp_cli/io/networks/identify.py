@@ -1,4 +1,4 @@
-"""Which network a checkpoint's weights belong to: what the user says, else the file, else its names and shapes."""
+"""Finds a checkpoint's network: what the user says, else what the file says, else what its names and shapes fit."""
 
 from __future__ import annotations
 

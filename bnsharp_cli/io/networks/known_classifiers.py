@@ -1,4 +1,4 @@
-"""Which image classifiers of transformers are built, and how it is kept from everything else meanwhile."""
+"""Names the image classifiers of transformers that are built, and keeps them from everything else meanwhile."""
 
 from __future__ import annotations
 

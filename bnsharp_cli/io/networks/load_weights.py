@@ -69,7 +69,7 @@ class _Network:
 
 @dataclass(frozen=True)
 class _Alignment:
-    """Which weights go into a network, and under which names.
+    """The weights that go into a network, by the names that it has for them.
 
     Attributes:
         tensors: by the names under which they are compared.

@@ -1,1 +1,1 @@
-"""Which rows scale together."""
+"""Finds the rows of a network that scale together."""

@@ -46,6 +46,13 @@ class Blocks:
         invariant: how many scale-invariant blocks there are.
         joint: the names of the tensors of each block that only the extended partition has, by block number.
         tensors: a record per tensor.
+
+    >>> import torch
+    >>> from bnsharp_cli import find_blocks
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 8, bias=False), torch.nn.BatchNorm1d(8))
+    >>> blocks = find_blocks(network, [(torch.randn(16, 4), torch.arange(16) % 8)])
+    >>> blocks.partition, blocks.invariant, [tensor.name for tensor in blocks.tensors]
+    ('paper', 8, ['0.weight', '1.weight', '1.bias'])
     """
 
     partition: str
@@ -55,7 +62,7 @@ class Blocks:
     tensors: tuple[TensorBlocks, ...]
 
     def spheres(self, point: Point) -> Spheres:
-        """φ(θ) at ``point``."""
+        """The product of spheres φ(θ) at ``point``."""
         return Spheres.around(point, self.rows, self.invariant)
 
     def free_parameters(self, point: Point) -> int:

@@ -55,7 +55,7 @@ class EulerProducts:
         return EulerProducts(self.products + other.products, self.sizes + other.sizes)
 
     def magnitude(self) -> Tensor:
-        """‖θ_i‖‖∂f/∂θ_i‖, (cotangents, rows)."""
+        """The products of norms ‖θ_i‖‖∂f/∂θ_i‖, (cotangents, rows)."""
         return self.sizes.prod(dim=0).sqrt()
 
 
@@ -93,7 +93,7 @@ class EulerTest:
         return own.beside(self.other_samples[name]) if axis == 0 and name in self.other_samples else own
 
     def invariant(self, sets: EulerProducts) -> Tensor:
-        """Which sets of rows are scale-invariant: all their products vanish, and not all their gradients do.
+        """The sets of rows that are scale-invariant: all their products vanish, and not all their gradients do.
 
         Returns:
             (sets,) of bool; a set whose gradient is zero everywhere is not called invariant.
@@ -104,7 +104,7 @@ class EulerTest:
         return resolved.any(dim=0) & (vanishes | ~resolved).all(dim=0)
 
     def without_effect(self, sets: EulerProducts) -> Tensor:
-        """Which sets of rows have no effect on any output, (sets,) of bool."""
+        """The sets of rows that have no effect on any output, (sets,) of bool."""
         return ~(sets.magnitude() > UNRESOLVED * self.scale).any(dim=0)
 
     def _add_other_samples(self, probe: Probe) -> None:

@@ -35,7 +35,7 @@ _CASTS = {"long", "int", "short", "char", "byte", "to", "type", "type_as"}
 
 @dataclass(frozen=True)
 class ProbeLocation:
-    """Where a probe evaluates the network.
+    """A point and inputs at which a probe evaluates the network.
 
     Attributes:
         point: the parameters.

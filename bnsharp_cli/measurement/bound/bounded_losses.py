@@ -31,7 +31,7 @@ class ClippedCrossEntropy:
             raise UsageError.of("clip", "a positive number", self.clip, "For example 11.5.")
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Of outputs (N, classes) and class numbers (N,).
+        """Compute the loss of outputs (N, classes) for class numbers (N,).
 
         Raises:
             DataRefusedError: other shapes.
@@ -55,5 +55,5 @@ def _require_classes(outputs: Tensor, targets: Tensor) -> None:
         raise DataRefusedError(
             f"A bound needs a class for each example: expected outputs (N, classes) and class numbers (N,), found "
             f"{tuple(outputs.shape)} and {targets.dtype} {tuple(targets.shape)}.",
-            "Measure regression and segmentation with bnsharp measure.",
+            "Measure regression and segmentation without the bound.",
         )

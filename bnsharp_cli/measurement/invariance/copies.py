@@ -116,7 +116,7 @@ class Copier:
         return Copy(name, point, exact, stored, epsilon, tied, self._agrees(exact, point))
 
     def scaled(self, factors: Tensor) -> Point:
-        """T_a(θ) alone."""
+        """The parameters T_a(θ), without a surface."""
         return self._scale(self._point, factors.to(next(iter(self._point.values())).device))
 
     def _scale(self, point: Point, factors: Tensor) -> Point:
@@ -138,6 +138,7 @@ class Copier:
         raise NotMeasurableError(
             "The network does not compute the same twice.",
             "Switch off what is random in its forward pass: dropout as a function needs training=self.training.",
+            argument="model",
         )
 
     def _layers(self) -> dict[str, Tensor]:

@@ -31,6 +31,9 @@ class CopyReport:
         floor: the largest ``deviation`` that rounding alone can explain.
         tied: tensors whose rows had to share one a; see ``Copy.tied``.
         judged: whether the copy computes the same function; if not, the verdict leaves it out.
+
+    >>> CopyReport("a = 2", 2.0, 0.5, loss_drift=0.0, loss_drift_stored_epsilon=1e-6, measures={}).judged
+    True
     """
 
     name: str
@@ -69,6 +72,10 @@ class InvarianceReport:
         invariant: whether BN-Sharpness deviates on no judged copy by more than is allowed.
         marked_verdict: the verdict in sentences, with arguments marked by :func:`~bnsharp_cli.errors.named`.
         kept: the copies themselves, for whoever saves them.
+
+    >>> original = CopyReport("a = 1", 1.0, 0.5, loss_drift=0.0, loss_drift_stored_epsilon=0.0, measures={})
+    >>> InvarianceReport((original,), None, original, True, "BN-Sharpness is invariant.").verdict
+    'BN-Sharpness is invariant.'
     """
 
     copies: tuple[CopyReport, ...]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from bnsharp_cli.option_records import OptionRecord, option
 
 SMALLEST_TOLERANCE = 1e-9
+
+RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
+"""Options of the measures that the invariance test takes unless they are given, where these are not the defaults."""
 
 
 @dataclass(frozen=True)

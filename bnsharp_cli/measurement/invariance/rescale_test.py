@@ -162,7 +162,10 @@ def _require_invariant_blocks(blocks: Blocks) -> None:
     if not blocks.invariant:
         raise NotMeasurableError(
             "The network has no scale-invariant weights, so there is nothing to rescale.",
-            "Measure it with `bnsharp measure`.",
+            "Measure its sharpness without the test.",
+            argument="model",
+            expected="a network with scale-invariant weights",
+            found="none",
         )
 
 
@@ -171,6 +174,7 @@ def _require_copies(copies: Sequence[object]) -> None:
         raise NotMeasurableError(
             "No rescaled copy computes the same function: a norm of the network is none of torch's, and its ε stays.",
             f"Use torch.nn.functional's norms in the network, or {named('epsilon')} stored to see what its ε does.",
+            argument="model",
         )
 
 

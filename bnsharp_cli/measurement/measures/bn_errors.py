@@ -38,7 +38,7 @@ class Errors:
 
     @property
     def uncertainty(self) -> Uncertainty:
-        """As a measurement has them."""
+        """The errors as a measurement has them."""
         return Uncertainty(self.quadrature, self.floor, self.sampling_error)
 
 

@@ -20,7 +20,7 @@ from bnsharp_cli.option_records import shortest
 
 
 def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:
-    r"""BN-Sharpness, Definition 3.1.
+    r"""BN-Sharpness of Definition 3.1: search, integral, errors.
 
     .. math:: \sup_{v ∈ φ(θ)} δ^{-1/p} \left(∫_{-δ}^{δ} |(L(θ+tv) - L(θ))/δ|^p dt\right)^{1/p}
 

@@ -187,4 +187,5 @@ def _require_finite(values: Sequence[float], delta: float) -> None:
         raise NotMeasurableError(
             f"The loss is not finite in the ball or box of δ = {delta:g}.",
             f"Lower {named('delta')}, or use {named('precision')} float64.",
+            argument="delta",
         )

@@ -45,7 +45,7 @@ class Integral:
 
     @property
     def value(self) -> float:
-        """F(v)^{1/p}."""
+        """The measured value F(v)^{1/p}."""
         return self.mean.value
 
 
@@ -123,7 +123,9 @@ class _LossesOnSegment:
         changes = [self._mean(t) - self._loss for t in steps]
         if not all(math.isfinite(change) for change in changes):
             raise NotMeasurableError(
-                f"The loss is not finite within δ = {self._delta:g} of the network.", f"Lower {named('delta')}."
+                f"The loss is not finite within δ = {self._delta:g} of the network.",
+                f"Lower {named('delta')}.",
+                argument="delta",
             )
         return changes
 

@@ -1,22 +1,16 @@
-"""The keywords of the Python interface, for type checkers: a name or a choice that is mistyped is a type error.
+"""Written by ``python -m tests.generated`` from the option records; do not edit.
 
-A checker cannot read option records, so their fields stand here once more; a test holds both equal. Names of search
-rules and of measures are plain texts, because their registries are open.
+Keywords of the measures for type checkers: a mistyped name or choice is a type error.
+Names of search rules are plain texts, because their registry is open.
 """
 
 from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-BatchNormPolicy = Literal["batch", "running"]
-"""Whether batch norm uses the statistics of the batch, as the paper's loss does, or running ones."""
 
-Partition = Literal["paper", "extended"]
-"""Which rows make a block; see :mod:`bnsharp_cli.measurement.blocks.blocks`."""
-
-
-class UnseededKeywords(TypedDict, total=False):
-    """Everything but the partition and the seed, which not every function leaves to its caller."""
+class SharedKeywords(TypedDict, total=False):
+    """The options of the measures without the partition and the seed."""
 
     delta: float
     power: float
@@ -31,13 +25,19 @@ class UnseededKeywords(TypedDict, total=False):
     ball_samples: int
 
 
-class RescaleKeywords(UnseededKeywords, total=False):
-    """What ``rescale_test`` takes: everything but the partition, which is the paper's there."""
+class RescaleKeywords(SharedKeywords, total=False):
+    """What ``rescale_test`` takes: the partition is the paper's there."""
 
     seed: int
 
 
-class MeasureKeywords(RescaleKeywords, total=False):
-    """What ``measure`` takes: the flat options of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`."""
+class UnseededKeywords(SharedKeywords, total=False):
+    """What a caller takes that decides the seed itself."""
 
-    partition: Partition
+    partition: Literal["paper", "extended"]
+
+
+class MeasureKeywords(RescaleKeywords, total=False):
+    """What ``measure`` takes: all options at one level."""
+
+    partition: Literal["paper", "extended"]

@@ -14,7 +14,11 @@ from bnsharp_cli.measurement.surface.cost import Cost
 
 
 class Status(StrEnum):
-    """How a value came about."""
+    """How a value came about.
+
+    >>> Status("sampled").meaning
+    'a Monte-Carlo mean with its standard error'
+    """
 
     CONVERGED = "converged"
     WITHIN_TOLERANCE = "within-tolerance"
@@ -55,6 +59,9 @@ class Uncertainty:
         rounding: what the arithmetic alone can have contributed.
         sampling: standard error of a Monte-Carlo mean; for BN-Sharpness the distance to the cross-fitted value, the
             other end of the hull that holds the value of more samples.
+
+    >>> Uncertainty(rounding=1e-9)
+    Uncertainty(quadrature=None, rounding=1e-09, sampling=None)
     """
 
     quadrature: float | None = None
@@ -71,6 +78,9 @@ class Search:
         starts: the number of starts.
         iterations: the largest number of steps from each start.
         values: the best value of every start.
+
+    >>> max(Search("power", starts=2, iterations=9, values=(0.5, 0.75)).values)
+    0.75
     """
 
     rule: str
@@ -94,6 +104,9 @@ class Measurement:
         details: further plain entries.
         direction: the displacement direction that was found, for pictures; not part of the record.
         segment: (t, ΔL(t)) at the quadrature nodes along ``direction``; not part of the record.
+
+    >>> Measurement("bn", 0.5, Status.CONVERGED, Uncertainty(rounding=1e-9), Cost(7, 3))
+    Measurement(bn 0.5, ± rounding 1.0e-09, status converged, cost 7F + 3B)
     """
 
     name: str

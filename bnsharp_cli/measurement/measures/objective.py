@@ -64,7 +64,7 @@ class SegmentObjective:
         return self.surface.value_and_gradient(on_segment(self.theta, direction, step))[1]
 
     def value(self, coordinates: Point) -> Evaluation:
-        """F(r u)^{1/p}."""
+        """The objective's value F(r u)^{1/p}."""
         return self._values([coordinates])[0]
 
     def value_and_gradient(self, coordinates: Point) -> Evaluation:
@@ -118,7 +118,9 @@ class SegmentObjective:
         """F^{1/p} from the secant slopes ΔL/t."""
         if not all(math.isfinite(slope) for slope in slopes):
             raise NotMeasurableError(
-                f"The loss is not finite within δ = {self.delta:g} of the network.", f"Lower {named('delta')}."
+                f"The loss is not finite within δ = {self.delta:g} of the network.",
+                f"Lower {named('delta')}.",
+                argument="delta",
             )
         if math.isinf(self.power):
             return max(abs(slope) for slope in slopes)
@@ -173,6 +175,9 @@ def objective_at(
         raise NotMeasurableError(
             f"The loss ({loss:g}) or its gradient is not finite at the network itself.",
             f"Check the data, or use {named('precision')} float64.",
+            argument="model",
+            expected="a finite loss and gradient",
+            found=loss,
         )
     spheres = blocks.spheres(point)
     return SegmentObjective(surface, point, spheres, loss, gradient, options.delta, options.power, options.search_nodes)

@@ -13,16 +13,26 @@ from typing import Any, Literal, Self, TypeVar
 from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.measurement.measures.keywords import Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option
 
 OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
 
+BatchNormPolicy = Literal["batch", "running"]
+"""Whether batch norm uses the statistics of the batch, as the paper's loss does, or running ones."""
+
+Partition = Literal["paper", "extended"]
+"""Which rows make a block; see :mod:`bnsharp_cli.measurement.blocks.blocks`."""
+
 DEFAULT_RULE = "power"
 
 LARGEST_POWER = 1000
 """From here on the p-mean is within 1 % of p = ∞."""
+
+MOST_STEPS = 100_000
+MOST_RESTARTS = 10_000
+MOST_NODES = 1000
+"""Far above what any value needs; a slip of the keyboard shall not cost days."""
 
 LARGEST_SEED = 2**64 - 1
 """That torch takes; the smallest is -2**63."""
@@ -78,6 +88,9 @@ class MeasureOptions(OptionRecord):
 
     Raises:
         UsageError: an option that is unknown, of another type or out of range, or p = ∞ for a rule without it.
+
+    >>> MeasureOptions(delta=0.01, restarts=3).steps
+    100
     """
 
     delta: float = option(
@@ -107,14 +120,15 @@ class MeasureOptions(OptionRecord):
     iterations: int | None = option(
         None,
         f"Steps of the search [default: {_default_steps()}].",
-        expected="at least 0",
-        accept=lambda steps: steps >= 0,
+        minimum=0,
+        maximum=MOST_STEPS,
         example="For example 10.",
     )
     restarts: int = option(
         0,
         "Random starts of the search besides the gradient.",
         minimum=0,
+        maximum=MOST_RESTARTS,
         example="For example 8.",
     )
     search_nodes: int = option(
@@ -122,6 +136,7 @@ class MeasureOptions(OptionRecord):
         "Quadrature nodes of the search, even; more for large radii.",
         expected="an even number of at least 2",
         accept=lambda nodes: nodes >= 2 and nodes % 2 == 0,
+        maximum=MOST_NODES,
         example="For example 6.",
     )
     rtol: float = option(
@@ -170,6 +185,21 @@ class MeasureOptions(OptionRecord):
         _require_known(self.particular, [one.name for one in particular_fields()])
         for record in _particular_records():
             self.of(record)
+        for one in (one for rule in RULES.values() for one in declared_fields(rule)):
+            self._require_own(one)
+
+    def _require_own(self, one: OptionField) -> None:
+        """Refuse an option of another search rule that is not at its default."""
+        rules = [rule.name for rule in RULES.values() if one.name in {own.name for own in declared_fields(rule)}]
+        found = self.particular.get(one.name, one.default)
+        if self.search not in rules and found != one.default:
+            raise UsageError(
+                f"{named(one.name)}: {named('search')} {self.search} has no such option.",
+                f"It is of {', '.join(rules)}.",
+                argument=one.name,
+                expected="an option of the search rule",
+                found=found,
+            )
 
     @classmethod
     def flat_fields(cls) -> tuple[OptionField, ...]:
@@ -208,7 +238,7 @@ class MeasureOptions(OptionRecord):
 
     @property
     def steps(self) -> int:
-        """K₁ as resolved."""
+        """The number K₁ of steps that the search may take."""
         if self.iterations is not None:
             return self.iterations
         rule = RULES[self.search]

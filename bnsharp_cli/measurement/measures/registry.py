@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BallOptions(OptionRecord):
-    """Options of ``delta-lp``.
+    """The options that only ``delta-lp`` has.
 
     Attributes:
         ball_samples: Monte-Carlo points in the ball, at least 2.
@@ -32,6 +32,7 @@ class BallOptions(OptionRecord):
         32,
         "Monte-Carlo points of delta-lp.",
         minimum=2,
+        maximum=1_000_000,
     )
 
 
@@ -62,7 +63,7 @@ class MeasureEntry:
     finite_power_only: bool = False
 
     def __call__(self, surface: LossSurface, point: Point, blocks: Blocks, options: OptionRecord) -> Measurement:
-        """Measure.
+        """Measure a network by this measure.
 
         Args:
             surface: L.
@@ -74,7 +75,7 @@ class MeasureEntry:
 
     @property
     def function(self) -> Callable[..., Measurement]:
-        """The measure's function."""
+        """The function that computes the measure."""
         module, _, function = self.load.partition(":")
         return cast("Callable[..., Measurement]", getattr(import_module(module), function))
 

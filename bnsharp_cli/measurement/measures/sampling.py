@@ -54,7 +54,7 @@ class Sampling:
         return Sampling(factor * self.cross_fitted, tuple((count, factor * each) for count, each in self.values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers."""
+        """The figures in plain containers, for JSON."""
         return {
             "cross_fitted": self.cross_fitted,
             "values": [{"batches": count, "value": value} for count, value in self.values],

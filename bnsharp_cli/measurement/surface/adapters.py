@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError
+from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError, indefinite, named
 from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, REFUSALS, kind_and_first_line
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, as_float64, floating_tensors, map_tensors
@@ -47,12 +47,18 @@ class CheckedCriterion:
             NotMeasurableError: the criterion raised an error.
         """
         plain = targets.value if isinstance(targets, TensorTree) else targets
+        unchecked = torch.is_grad_enabled() and not self._checked
+        again = map_tensors(Tensor.clone, (outputs, plain)) if unchecked else None  # it may write into them
         loss = self._answer(outputs, plain)
         if not isinstance(loss, Tensor) or not loss.is_floating_point() or loss.ndim:
-            kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            kind = (
+                f"a tensor of shape {tuple(loss.shape)}"
+                if isinstance(loss, Tensor)
+                else indefinite(type(loss).__name__)
+            )
             self._refuse(f"returned {kind}, expected a floating scalar", "Return the mean loss of the batch.", kind)
-        if torch.is_grad_enabled():
-            self._check_once(outputs, plain, loss)
+        if again is not None:
+            self._check_once(again[0], again[1], loss)
         precise: Tensor = loss.double()
         return precise
 
@@ -85,8 +91,6 @@ class CheckedCriterion:
             ) from error
 
     def _check_once(self, outputs: Any, targets: Any, loss: Tensor) -> None:
-        if self._checked:
-            return
         if not loss.requires_grad and any(part.requires_grad for part in floating_tensors(outputs)):
             self._refuse("is not differentiable in the network's outputs", "Use a loss that autograd can follow.")
         again = self._answer(outputs, targets)
@@ -102,6 +106,26 @@ class CheckedCriterion:
             expected="one differentiable number, the same for the same outputs",
             found=found,
         )
+
+
+def require_criterion(criterion: Any) -> None:
+    """Refuse what cannot be called with the outputs and targets of a batch.
+
+    Raises:
+        UsageError: no function, or a class where its instance is needed.
+    """
+    if isinstance(criterion, type):
+        found = f"the class {criterion.__name__}"
+        remedy = f"Pass an instance: {criterion.__name__}()."
+        raise UsageError(
+            f"{named('criterion')}: expected a function, found {found}.",
+            remedy,
+            argument="criterion",
+            expected="a function",
+            found=criterion,
+        )
+    if not callable(criterion):
+        raise UsageError.of_type("criterion", "a function", criterion, "Pass a loss.")
 
 
 def criterion_name(criterion: Any) -> str:
@@ -140,7 +164,11 @@ def _unpacked(_: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> 
 def _prediction_only(_: nn.Module, __: Any, outputs: Any) -> Tensor:
     found = prediction(outputs)
     if found is None:
-        kind = f"a {type(outputs).__name__} of {', '.join(outputs)}" if isinstance(outputs, Mapping) else f"{outputs!r}"
+        kind = (
+            f"{indefinite(type(outputs).__name__)} of {', '.join(outputs)}"
+            if isinstance(outputs, Mapping)
+            else f"{outputs!r}"
+        )
         raise UsageError(
             f"The network answers with {kind[:200]}, which has no logits and no out.",
             "Name a criterion of your own that takes it.",

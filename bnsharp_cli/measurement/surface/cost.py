@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes over all samples; a pass over a part of them counts for that part."""
+    """Passes over all samples; a pass over a part of them counts for that part.
+
+    >>> Cost(forward=7, backward=3) - Cost(forward=2)
+    Cost(forward=5, backward=3.0)
+    """
 
     forward: float = 0.0
     backward: float = 0.0

@@ -130,7 +130,7 @@ class SavedBytes:
         return self._bytes() - self._known
 
     def __call__(self, tensor: Tensor) -> None:
-        """Count ``tensor``."""
+        """Count the bytes of ``tensor``."""
         storage = tensor.untyped_storage()
         self._storages[storage.data_ptr()] = storage
 

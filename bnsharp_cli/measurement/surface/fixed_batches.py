@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import BnsharpError, UsageError, named
+from bnsharp_cli.errors import BnsharpError, UsageError, indefinite, named
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line
-from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors, tensors_in
 
 BatchesLike = Iterable[Any]
 """Batches of (inputs, targets), or mappings that hold the targets under one of ``LABELS``."""
@@ -69,9 +69,11 @@ def _pair(batch: Any) -> Batch:
             )
         batch = ({key: value for key, value in batch.items() if key != label}, batch[label])
     if not isinstance(batch, list | tuple) or len(batch) != 2:
-        found = f"{len(batch)} entries" if isinstance(batch, list | tuple) else f"a {type(batch).__name__}"
+        found = f"{len(batch)} entries" if isinstance(batch, list | tuple) else indefinite(type(batch).__name__)
         raise _unexpected("(inputs, targets) in each batch", found, _PAIRS)
     inputs, targets = (_tensors(part) for part in batch)
+    for part in (inputs, targets):
+        _require_dense(part)
     if not inputs.shape or not targets.shape:
         raise _unexpected("a batch of examples", "a single number", _PAIRS)
     if not len(inputs) or not len(targets):
@@ -87,6 +89,24 @@ def _tensors(value: Any) -> Tensor:
         return _from_numpy(value)
     usable = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor.detach(), value)
     return usable if isinstance(usable, Tensor) else cast(Tensor, TensorTree.of(usable))
+
+
+def _require_dense(value: Tensor | TensorTree) -> None:
+    """Refuse tensors without values, and those that hold their values in another way than as one array.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    for tensor in [value] if isinstance(value, Tensor) else tensors_in(value.value):
+        found = "a meta tensor" if tensor.is_meta else None
+        if tensor.is_nested:
+            found = "a nested tensor"
+        elif tensor.is_quantized:
+            found = "a quantized tensor"
+        elif tensor.layout is not torch.strided:
+            found = "a sparse tensor"
+        if found:
+            raise _unexpected("dense tensors that hold values", found, "Convert it, for example with to_dense().")
 
 
 def _from_numpy(array: np.ndarray[Any, Any]) -> Tensor:

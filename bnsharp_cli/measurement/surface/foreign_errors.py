@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,14 +20,15 @@ NO_GRADIENT = "A gradient is needed. Take detach(), torch.no_grad() and changes 
 
 
 @contextmanager
-def accepting(what: str, remedy: str) -> Iterator[None]:
+def accepting(what: str, remedy: str | Callable[[], str], argument: str = "model") -> Iterator[None]:
     """Tell what the user's code raises inside as one of our errors.
 
     Only our own errors and those of memory that ran out pass through.
 
     Args:
         what: the start of the sentence, as in "The network does not accept a batch of (8, 3)".
-        remedy: what to do.
+        remedy: what to do, or what finds it out once the code has failed.
+        argument: whose code it is, ``model`` or ``criterion``.
 
     Raises:
         NotMeasurableError: with the reason that the code gives; the original error is its cause.
@@ -39,7 +40,10 @@ def accepting(what: str, remedy: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # a user's code raises whatever it likes
         found = first_line(error) if isinstance(error, REFUSALS) else kind_and_first_line(error)
         expected = "batches that the network and the criterion accept"
-        raise NotMeasurableError(f"{what}: {found}", remedy, expected=expected, found=found) from error
+        advice = remedy if isinstance(remedy, str) else remedy()
+        raise NotMeasurableError(
+            f"{what}: {found}", advice, argument=argument, expected=expected, found=found
+        ) from error
 
 
 def require_graph(loss: object) -> None:

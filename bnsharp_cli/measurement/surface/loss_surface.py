@@ -16,6 +16,7 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
+from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
@@ -50,6 +51,7 @@ class LossSurface:
         pool: copies of the module to run on.
         plans: how batches are computed, by precision.
         points_at_once: how many points :meth:`values` stacks.
+        guard: keeps the batches from being changed by passes.
         processes: the processes that share the batches; batch i belongs to number i mod their count.
         share: the part of all samples that the batches hold, as which a pass over them counts.
     """
@@ -64,6 +66,7 @@ class LossSurface:
     pool: ModulePool
     plans: ExecutionPlans
     points_at_once: PointsAtOnce
+    guard: InPlaceGuard
     processes: Processes = ALONE
     share: float = 1.0
 
@@ -103,7 +106,7 @@ class LossSurface:
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
-        shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
+        shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, InPlaceGuard(), processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
@@ -137,7 +140,7 @@ class LossSurface:
         return replace(self, dtype=dtype)
 
     def value(self, point: Point) -> float:
-        """L(point)."""
+        """The loss L(θ) at ``point``."""
         return self.values([point])[0]
 
     def values(self, points: Sequence[Point]) -> list[float]:
@@ -200,9 +203,19 @@ class LossSurface:
             yield from stacked or map(self.value_and_gradient, group)
 
     def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
-        """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted."""
+        """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted.
+
+        Raises:
+            NotMeasurableError: the network does not accept ``inputs``; of the whole batch, if it refuses that too.
+        """
         parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating_tensors(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
+        passes = self._passes(ExecutionPlan())
+        try:
+            return floating_tensors(passes.run(parameters, inputs, observer))
+        except NotMeasurableError:
+            with torch.no_grad():
+                passes.run(parameters, self.batches[0][0])
+            raise
 
     def plan(self) -> ExecutionPlan:
         """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
@@ -214,7 +227,7 @@ class LossSurface:
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """The device on which the network computes."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
     def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
@@ -232,10 +245,11 @@ class LossSurface:
         return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
-        return Passes(self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+        how = (self.treatment, self.dtype, plan or self.plan(), self.guard)
+        return Passes(self.pool, self.criterion, self.buffers, *how)
 
     def _losses(self, point: Point) -> Tensor:
-        """Those of this process's batches, on the CPU."""
+        """The losses of this process's batches, on the CPU."""
         passes = self._passes()
         parameters = passes.cast(point)
         return _vector([*self._over_batches(lambda batch: passes.loss(parameters, batch))])

@@ -104,7 +104,7 @@ class Moments:
     size: Tensor
 
     def resolved(self) -> Tensor:
-        """Where the size is more than the rounding of the mean."""
+        """Whether each size is more than the rounding of the mean."""
         return self.size > _CONSTANT * self.mean.abs()
 
 

@@ -17,6 +17,7 @@ from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting, require_graph
+from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
@@ -24,6 +25,7 @@ from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
+_UNFIT_CRITERION = "Pass a function of the network's outputs and the targets of a batch that returns their mean loss."
 
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -40,6 +42,7 @@ class Passes:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         plan: the memory layout of parameters.
+        guard: keeps batches from being changed.
     """
 
     pool: ModulePool
@@ -48,6 +51,7 @@ class Passes:
     treatment: NormTreatment
     dtype: torch.dtype
     plan: ExecutionPlan
+    guard: InPlaceGuard
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -58,7 +62,7 @@ class Passes:
         return {name: self._laid_out(torch.stack([point[name] for point in points])) for name in points[0]}
 
     def loss(self, parameters: Point, batch: Batch) -> Tensor:
-        """The batch's loss."""
+        """The loss of a batch at ``parameters``."""
         with torch.no_grad():
             return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
 
@@ -111,11 +115,12 @@ class Passes:
         state = {**parameters, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
+            self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call
             self.pool.module() as module,
             NormInterception(self.treatment, observer, names, fast_pooling=fast),
             accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
         ):
-            return functional_call(module, state, (local,))
+            return functional_call(module, state, (handed,))
 
     def _traced(self, batch: Batch, parameters: Point) -> Tensor:
         return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
@@ -123,11 +128,28 @@ class Passes:
     def _compared(self, outputs: Any, targets: Tensor) -> Tensor:
         precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
         wanted = targets.double() if targets.is_floating_point() else targets
-        with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
-            return self.criterion(precise, wanted)
+        with (
+            self.guard.kept(targets, wanted, "criterion") as handed,
+            accepting(
+                f"The criterion does not accept targets of {tuple(targets.shape)}",
+                partial(_advice, outputs, targets),
+                "criterion",
+            ),
+        ):
+            return self.criterion(precise, handed)
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
+
+
+def _advice(outputs: Any, targets: Any) -> str:
+    """What to do about a criterion that failed: labels are only to blame where one names no class of the network."""
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or not isinstance(targets, Tensor):
+        return _UNFIT_CRITERION
+    if targets.is_floating_point() or targets.dtype is torch.bool or not targets.numel():
+        return _UNFIT_CRITERION
+    known = bool((targets >= 0).all()) and bool((targets < outputs.shape[1]).all())
+    return _UNFIT_CRITERION if known else _UNFIT_LABELS
 
 
 class GradientSum:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_iter, tree_map
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, indefinite, named
 
 _WALKED_BY_TORCH = {dict, list, tuple}
 
@@ -77,7 +77,7 @@ class TensorTree:
         """
         first = next(tensors_in(value), None)
         if first is None:
-            found = f"a {type(value).__name__}"
+            found = indefinite(type(value).__name__)
             raise UsageError(
                 f"{named('batches')}: there is no tensor in {found}.",
                 "Pass tensors.",
@@ -110,7 +110,7 @@ class TensorTree:
         return self.mapped(Tensor.detach)
 
     def clone(self) -> TensorTree:
-        """Each tensor copied."""
+        """The tree with a copy of each tensor."""
         return self.mapped(Tensor.clone)
 
     def requires_grad_(self, wanted: bool = True) -> TensorTree:
@@ -124,22 +124,22 @@ class TensorTree:
         return bool(floating_tensors(self.value))
 
     def untyped_storage(self) -> Any:
-        """That of the first tensor."""
+        """The storage of the first tensor."""
         return self.first.untyped_storage()
 
     @property
     def shape(self) -> torch.Size:
-        """That of the first tensor."""
+        """The shape of the first tensor."""
         return self.first.shape
 
     @property
     def ndim(self) -> int:
-        """That of the first tensor."""
+        """The number of dimensions of the first tensor."""
         return self.first.ndim
 
     @property
     def device(self) -> torch.device:
-        """That of the first tensor."""
+        """The device of the first tensor."""
         return self.first.device
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> TensorTree:

@@ -86,7 +86,7 @@ def test_a_file_imports_nothing_from_the_working_directory(here: Path) -> None:
     [
         ("users_networks:none", r"^Cannot import 'users_networks:none': AttributeError: module 'users_networks'"),
         ("none.py:net", r"^Cannot import 'none.py:net': ImportError: no such file: none.py\."),
-        ("users_networks:number", r"^'users_networks:number' is a int, expected a function\. Name a function\.$"),
+        ("users_networks:number", r"^'users_networks:number' is an int, expected a function\. Name a function\.$"),
         ("users\x1b[31m:net", r"^Cannot import 'users\\x1b\[31m:net': ModuleNotFoundError"),
     ],
 )

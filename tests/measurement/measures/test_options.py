@@ -7,7 +7,6 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,12 +69,26 @@ def test_the_record_has_every_option_at_one_level() -> None:
 
 
 def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
-    options = MeasureOptions.from_flat(step_size=2.0)
+    options = MeasureOptions.from_flat(search="paper", step_size=2.0)
     assert options.particular == {"step_size": 2.0}
     assert options.of(Printed).step_size == 2.0
     assert options.of(BallOptions) == BallOptions(ball_samples=32)
-    assert replace(options, search="paper").rule == Printed(2.0)
+    assert options.rule == Printed(2.0)
     assert {one.name for one in particular_fields()} == {"step_size", "ball_samples"}
+
+
+def test_an_option_of_another_search_rule_is_refused() -> None:
+    with pytest.raises(UsageError) as refused:
+        MeasureOptions.from_flat(step_size=2.0)
+    assert str(refused.value) == "step_size: search power has no such option. It is of paper."
+    assert (refused.value.argument, refused.value.found) == ("step_size", 2.0)
+    assert MeasureOptions.from_flat(step_size=1.0).search == "power"  # the default decides nothing
+
+
+@pytest.mark.parametrize("name", ["iterations", "restarts", "search_nodes", "ball_samples"])
+def test_a_slip_of_the_keyboard_does_not_cost_days(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{name}: expected at most \d+, found 1000000000\."):
+        MeasureOptions.from_flat(**{name: 10**9})
 
 
 def test_no_option_of_a_rule_or_a_measure_has_the_name_of_a_general_one() -> None:
@@ -89,7 +102,7 @@ def test_unknown_names_are_refused(unknown: dict[str, object]) -> None:
         MeasureOptions.from_flat(**unknown)
     with pytest.raises(UsageError, match="There is no option step"):
         MeasureOptions(particular={"step": 1.0})
-    with pytest.raises(UsageError, match="particular: expected a mapping, found a int"):
+    with pytest.raises(UsageError, match="particular: expected a mapping, found an int"):
         MeasureOptions(particular=5)
 
 

@@ -81,7 +81,7 @@ class Machine:
         }
 
     def step(self, name: str, argument: Any) -> None:
-        """Execute one opcode.
+        """Execute the next opcode.
 
         Raises:
             PickleRefusedError: it is unknown, or does what no plain pickle does.
