@@ -55,7 +55,7 @@ class ArrayHeader(NamedTuple):
 
 
 def header_bounds(start: bytes, name: str) -> tuple[int, int]:
-    """Where the header begins and where it ends, from the first ``LONGEST_START`` bytes of an array.
+    """Begin and end of the header, from the first ``LONGEST_START`` bytes of an array.
 
     Raises:
         UnsoundArchiveError: it is no array, or its header is longer than any.

@@ -83,7 +83,7 @@ class ForbiddenSettingError(ValueError):
 
 
 def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``settings`` that a configuration class declares itself, and those that every classifier has.
+    """The ``settings`` that a configuration class declares itself, and those that every classifier has.
 
     Transformers would make an attribute of every other setting, and obeys some of these: the name of a class, of code
     or of an implementation to fetch, another name for a setting, a precision, a form of the outputs.

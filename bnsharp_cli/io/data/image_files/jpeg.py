@@ -53,7 +53,7 @@ def _coefficients(frame: bytes) -> float:
 
 
 def _behind_fill_bytes(content: bytes, position: int) -> int:
-    """Where a segment begins that has more 0xff before it than one."""
+    """The position of a segment that has more than one 0xff before it."""
     fill = content[position : position + _MOST_FILL_BYTES]
     return position + len(fill) - len(fill.lstrip(b"\xff")) - 1
 
