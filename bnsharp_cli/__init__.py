@@ -5,13 +5,12 @@
     result = bnsharp_cli.measure(model, batches, delta=1e-3)
 
 Everything that a program needs is here. Each name is imported when it is first used, since torch costs seconds.
+
+Nothing at all is imported before, ``__future__`` neither: ``python -m bnsharp_cli`` runs this file while modules in the
+working directory, which may be a stranger's, come before those of the standard library.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers take a name like this for True, as they take that of typing
 if TYPE_CHECKING:
     from bnsharp_cli.api import find_blocks, measure, rescale_test
     from bnsharp_cli.errors import (
@@ -85,7 +84,9 @@ _MODULES = {
 """Where the names are, for :func:`__getattr__`; a test holds it against the imports above."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"bnsharp_cli.{module}"), name)

@@ -53,6 +53,14 @@ ABOUT_NO_ARGUMENT = {
 ONE_FOR_EACH = {"EXAMPLE"}
 """Names that several modules define for the same purpose: each command has its example."""
 
+LOADED_BEFORE = {
+    "cli.main": ("bnsharp_cli.workflows",),  # the allocator, which is ours and imports nothing heavy
+    "core.point": ("torch",),  # a function of tensors
+    "io.networks.known_classifiers": ("transformers",),  # a function of its classes
+    "workflows.torchrun": ("torch",),  # a function that leaves a group of torch's processes
+}
+"""What modules import inside functions without harm, mostly because somebody has always imported it before."""
+
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 35
 GLOBAL_RANDOMNESS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
@@ -183,6 +191,28 @@ def test_the_command_starts_without_heavy_libraries() -> None:
     probe = f"import sys, bnsharp_cli.cli.main; print(*(name for name in {HEAVY} if name in sys.modules))"
     finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert finished.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_libraries_are_imported_away_from_the_working_directory(path: Path) -> None:
+    """Where an import waits inside a function, it may be the first one of its library."""
+    tree = ast.parse(path.read_text())
+    away = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.With) and any("importing_libraries()" in ast.unparse(item) for item in block.items)
+        for node in ast.walk(block)
+    }
+    ours = {"bnsharp_cli.workflows", "bnsharp_cli.report"} if package_of(module_of(path)) == "cli" else set()
+    heavy = {*HEAVY, *ours}.difference(LOADED_BEFORE.get(module_of(path), ()))
+    waiting = [
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom) and any(name.startswith((*heavy,)) for name in imported(node))
+    ]
+    assert [f"line {node.lineno}" for node in waiting if node not in away] == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -10,9 +10,11 @@ from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Defaults, Fixed
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import BallOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ def bound(
     The factor of BN-Sharpness is the corrected one. Batch norm uses running statistics unless --bn batch is given,
     since the theorem counts independent terms, and batch statistics make one of each batch.
     """
-    results.require_writable(output.output)
-    from bnsharp_cli.workflows.bounding import bound_checkpoint
+    results.require_writable(output.output, inputs=input_files([checkpoint], source.arch, data.data))
+    with importing_libraries():
+        from bnsharp_cli.workflows.bounding import bound_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:
         bounded = bound_checkpoint(
@@ -46,8 +49,9 @@ def bound(
 
 
 def _print(bounded: BoundedCheckpoint) -> None:
-    from bnsharp_cli.report.bound import print_bound
-    from bnsharp_cli.report.terminal import console, print_subject
+    with importing_libraries():
+        from bnsharp_cli.report.bound import print_bound
+        from bnsharp_cli.report.terminal import console, print_subject
 
     out = console(as_option)
     print_subject(out, bounded.network.description(bounded.blocks))

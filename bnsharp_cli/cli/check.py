@@ -10,7 +10,9 @@ from bnsharp_cli.cli import results
 from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.spelling import as_option
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
 from bnsharp_cli.workflows.thresholds import Thresholds
 
@@ -34,8 +36,9 @@ def check(
     Exit 0 if every check passes, 1 if one fails.
     """
     thresholds.require_power(measuring.power)
-    results.require_writable(output.output)
-    from bnsharp_cli.workflows.checking import check_checkpoint
+    results.require_writable(output.output, inputs=input_files([checkpoint], source.arch, data.data, data.loss))
+    with importing_libraries():
+        from bnsharp_cli.workflows.checking import check_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:
         checked = check_checkpoint(
@@ -46,6 +49,7 @@ def check(
 
 
 def _print(checked: CheckedCheckpoint) -> None:
-    from bnsharp_cli.report.terminal import console, print_checks
+    with importing_libraries():
+        from bnsharp_cli.report.terminal import console, print_checks
 
     print_checks(console(as_option), checked.checks, checked.verdict, checked.passed)

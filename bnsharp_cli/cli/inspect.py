@@ -5,7 +5,9 @@ from __future__ import annotations
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.spelling import as_option
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions, ListingOptions, Output
 
 EXAMPLE = "Example: bnsharp inspect model.pt --all"
@@ -23,10 +25,11 @@ def inspect(
     Blocks are found on random images, which is enough for them. Nothing in the file is executed.
     """
     torchrun.require_alone("inspect")
-    results.require_writable(output.output)
-    from bnsharp_cli.report.inspection import print_inspection
-    from bnsharp_cli.report.terminal import console
-    from bnsharp_cli.workflows.inspection import inspect_file
+    results.require_writable(output.output, inputs=input_files([checkpoint], source.arch))
+    with importing_libraries():
+        from bnsharp_cli.report.inspection import print_inspection
+        from bnsharp_cli.report.terminal import console
+        from bnsharp_cli.workflows.inspection import inspect_file
 
     inspected = inspect_file(checkpoint, source, inspecting)
     finding = results.CommandResult(

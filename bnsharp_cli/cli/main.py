@@ -17,6 +17,7 @@ from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_t
 from bnsharp_cli.cli.signature import Command, with_options
 from bnsharp_cli.cli.streams import forgiving_stderr
 from bnsharp_cli.errors import LostProcessError, UsageError, described, shown
+from bnsharp_cli.io.files.importing import stay_away_from_the_working_directory
 from bnsharp_cli.workflows import torchrun
 
 COMMANDS: dict[Command, str] = {
@@ -96,6 +97,7 @@ def main() -> None:
 
 
 def _run(debug: bool) -> int:
+    stay_away_from_the_working_directory()
     try:
         if sys.stdout is None:
             raise UsageError("stdout is closed, so the result has nowhere to go.", "Redirect it to a file.")

@@ -13,7 +13,9 @@ from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Picture, Sharding
 from bnsharp_cli.workflows.selection import Selection
 from bnsharp_cli.workflows.shard import shard_of
@@ -50,8 +52,10 @@ def measure(
             found=f"{len(checkpoint)} checkpoints" if sharding.shard is None else f"a share {sharding.shard}",
         )
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
-    results.require_writable(output.output, picture.plot)
-    from bnsharp_cli.workflows.measuring import measure_checkpoint
+    inputs = input_files(checkpoint, source.arch, data.data, data.loss)
+    results.require_writable(output.output, picture.plot, inputs=inputs)
+    with importing_libraries():
+        from bnsharp_cli.workflows.measuring import measure_checkpoint
 
     def finding(path: Path) -> results.CommandResult:
         with TerminalReporter(output.quiet) as reporter:
@@ -66,7 +70,8 @@ def measure(
 
 
 def _print(measured: MeasuredCheckpoint) -> None:
-    from bnsharp_cli.report.terminal import console, print_measurements, print_subject
+    with importing_libraries():
+        from bnsharp_cli.report.terminal import console, print_measurements, print_subject
 
     out = console(as_option)
     print_subject(out, measured.network.description(measured.blocks))

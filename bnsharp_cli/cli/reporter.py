@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import typer
 
 from bnsharp_cli.cli.spelling import for_the_command
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows.reporter import Reporter, duration
 
 if TYPE_CHECKING:
@@ -116,8 +117,9 @@ def _vanishing_lines() -> Live:
 
     rich is imported for terminals alone.
     """
-    from rich.console import Console
-    from rich.live import Live
+    with importing_libraries():
+        from rich.console import Console
+        from rich.live import Live
 
     return Live(
         console=Console(stderr=True, markup=False, highlight=False, emoji=False),

@@ -11,6 +11,7 @@ from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed, starting
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.errors import shown
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.training.paper_experiments import EXPERIMENTS
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Computing, Output
@@ -38,7 +39,8 @@ def reproduce(
     What is done is kept in the folder: the same command goes on where it was interrupted, and more --seeds add runs.
     """
     torchrun.require_alone("reproduce")
-    from bnsharp_cli.workflows.reproducing import reproduce_experiment, wanted_cells
+    with importing_libraries():
+        from bnsharp_cli.workflows.reproducing import reproduce_experiment, wanted_cells
 
     wanted_cells(experiment, reproducing)
     results.require_writable(None, folder=reproducing.output)
@@ -49,9 +51,10 @@ def reproduce(
 
 
 def _print(reproduction: Reproduction, as_json: bool) -> None:
-    from bnsharp_cli.report.json_document import render
-    from bnsharp_cli.report.reproduction import print_reproduction
-    from bnsharp_cli.report.terminal import console
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import render
+        from bnsharp_cli.report.reproduction import print_reproduction
+        from bnsharp_cli.report.terminal import console
 
     if as_json:
         typer.echo(render(reproduction.document()))

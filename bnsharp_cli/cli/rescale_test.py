@@ -11,8 +11,10 @@ from bnsharp_cli.cli.checkpoints import OptionalCheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Defaults, Fixed
 from bnsharp_cli.cli.spelling import as_option
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,
     CheckpointSource,
@@ -42,8 +44,10 @@ def rescale_test(
 
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
-    results.require_writable(output.output, files.plot, files.save_copies, "save_copies")
-    from bnsharp_cli.workflows.rescaling import rescale_checkpoint
+    inputs = input_files([checkpoint] if checkpoint else [], source.arch, data.data, data.loss)
+    results.require_writable(output.output, files.plot, files.save_copies, "save_copies", inputs)
+    with importing_libraries():
+        from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
     with TerminalReporter(output.quiet) as reporter:
         rescaled = rescale_checkpoint(
@@ -61,7 +65,8 @@ def rescale_test(
 
 
 def _print(rescaled: RescaledCheckpoint) -> None:
-    from bnsharp_cli.report.terminal import console, print_invariance, print_subject
+    with importing_libraries():
+        from bnsharp_cli.report.terminal import console, print_invariance, print_subject
 
     out = console(as_option)
     print_subject(out, rescaled.network.description(rescaled.blocks))

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 import typer
 
 from bnsharp_cli.cli.spelling import for_the_command
-from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, shown
+from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, named, shown
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.input_files import require_no_input
 from bnsharp_cli.workflows.options import Output
 
 P = ParamSpec("P")
@@ -75,7 +77,11 @@ def on_stdout() -> Iterator[None]:
 
 
 def require_writable(
-    output: Path | None, plot: Path | None = None, folder: Path | None = None, folder_argument: str = "output"
+    output: Path | None,
+    plot: Path | None = None,
+    folder: Path | None = None,
+    folder_argument: str = "output",
+    inputs: Sequence[Path] = (),
 ) -> None:
     """Refuse, before any work, files and a folder that could not be written after it.
 
@@ -84,12 +90,14 @@ def require_writable(
         plot: the file that the argument of this name names, if it does.
         folder: where several files are written, if they are.
         folder_argument: that names the folder.
+        inputs: what the command reads.
 
     Raises:
-        UsageError: what cannot be written, and why.
+        UsageError: what cannot be written, and why; or a file that is read, or that two arguments name.
     """
     if plot is not None:
-        from bnsharp_cli.report.plots import require_format
+        with importing_libraries():
+            from bnsharp_cli.report.plots import require_format
 
         require_format(plot)
     if not torchrun.is_first():
@@ -99,13 +107,23 @@ def require_writable(
     for path, argument in ((output, "output"), (plot, "plot")):
         if path is not None:
             atomic_writing.require_writable(path, argument)
+            require_no_input(path, argument, inputs)
+    if output is not None and plot is not None and output.resolve() == plot.resolve():
+        raise UsageError(
+            f"{named('output')} and {named('plot')} name the same file.",
+            "Name two.",
+            argument="plot",
+            expected="another file",
+            found=str(plot),
+        )
     if folder is not None:
         atomic_writing.require_writable_folder(folder, folder_argument)
 
 
 def deliver(finding: CommandResult, output: Output) -> None:
     """The result on stdout, as JSON or for a reader, and in a file if one was named."""
-    from bnsharp_cli.report.json_document import render
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import render
 
     text = render(finding.document)
     _write(output.output, text)
@@ -118,7 +136,8 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], CommandR
     Returns:
         The highest exit code.
     """
-    from bnsharp_cli.report.json_document import render_line
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import render_line
 
     lines, worst = "", 0
     for checkpoint in checkpoints:

@@ -9,8 +9,10 @@ import typer
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.errors import shown
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import Computing, Messages
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 
@@ -33,8 +35,9 @@ def train(
     For --output run.pt: run.pt is the last network, run.best.pt the best on the test split, run.metrics.jsonl has the
     figures of each epoch, run.state what --resume needs.
     """
-    results.require_writable(running.output)
-    from bnsharp_cli.workflows.training import train_network
+    results.require_writable(running.output, inputs=input_files([], task.arch, task.data, task.loss))
+    with importing_libraries():
+        from bnsharp_cli.workflows.training import train_network
 
     with TerminalReporter(messages.quiet) as reporter:
         trained = train_network(running, task, training, computing=computing, reporter=reporter)

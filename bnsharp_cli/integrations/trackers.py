@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import kind_and_line
 
 TRACKER_SPECS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
@@ -147,7 +148,8 @@ def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str
 def _imported(module: str, package: str = "") -> ModuleType:
     package = package or module
     try:
-        return importlib.import_module(module)
+        with importing_libraries():
+            return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
             f"{named('track')}: {package} is not installed.",

@@ -25,6 +25,7 @@ from bnsharp_cli.training.mixed_precision import choose_precision
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import registered_rule
 from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule, require_loss
+from bnsharp_cli.training.saved_state import TrainingSize, fitting_state
 from bnsharp_cli.training.schedules import SCHEDULES
 
 StepObserver = Callable[[int, float], None]
@@ -156,20 +157,16 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run with the same options was.
 
-        A state that does not fit raises whatever torch or Python raise. Whoever reads it from a file reports that as an
-        error of ours.
+        Raises:
+            UnfitStateError: a state that no such run has written; nothing is changed then.
         """
-        self.module.load_state_dict(state["state_dict"])
-        try:
-            self.rule.load_state_dict(state["rule"])
-        except UsageError as error:  # of a file's content, not of an argument
-            raise ValueError(error.reason) from error
-        for parameter, kept in self.rule.state.items():
-            if any(isinstance(entry, Tensor) and entry.shape != parameter.shape for entry in kept.values()):
-                raise ValueError("the state of its rule is of another shape than the weights")
-        self._order.set_state(state["order"])
-        self._precision.load_state_dict(state["precision"])
-        self.epoch, self.gradients = int(state["epoch"]), int(state["gradients"])
+        size = TrainingSize(self.options.epochs, self.steps)
+        fitting = fitting_state(state, self.module, self.rule, self._precision, size)
+        self.module.load_state_dict(fitting.weights)
+        self.rule.load_state_dict(fitting.rule)
+        self._order.set_state(fitting.order)
+        self._precision.load_state_dict(fitting.precision)
+        self.epoch, self.gradients = fitting.epoch, fitting.gradients
 
     def _steps(self) -> Iterator[tuple[LossClosure, ...]]:
         """The closures of each step, as many as the rule takes.

@@ -107,6 +107,11 @@ class TrainingRule(torch.optim.SGD):
         return cls(module, **of_sgd)
 
     @property
+    def kept_tensors(self) -> tuple[str, ...]:
+        """The names of what ``state`` has for a parameter, each a tensor of its shape; rules that keep more say so."""
+        return ("momentum_buffer",) if self.param_groups[0]["momentum"] else ()
+
+    @property
     def steps(self) -> int:
         """The number of steps so far."""
         return int(self.param_groups[0]["steps"])

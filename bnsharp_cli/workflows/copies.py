@@ -12,6 +12,7 @@ from bnsharp_cli.io.files.atomic_writing import unwritable_folder
 from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.measurement.invariance.copies import RescaledCopy
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
+from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 
 
@@ -26,16 +27,19 @@ def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport
             names of the files and an entry of the metadata tell.
 
     Raises:
-        UsageError: a folder that cannot be made.
+        UsageError: a folder that cannot be made, or the network itself among the names of its copies.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable_folder(folder, reason_of(error), "save_copies") from error
     ending = ".stored-epsilon.pt" if stored else ".pt"
-    for copy in report.kept:
-        name = re.sub(r"[^A-Za-z0-9.-]+", "-", copy.name).strip("-")
-        _save(folder / f"{name}{ending}", network, copy, stored)
+    names = [re.sub(r"[^A-Za-z0-9.-]+", "-", copy.name).strip("-") for copy in report.kept]
+    paths = [folder / f"{name}{ending}" for name in names]
+    for path in paths:
+        require_no_input(path, "save_copies", input_files([network.checkpoint.path]))
+    for path, copy in zip(paths, report.kept, strict=True):
+        _save(path, network, copy, stored)
 
 
 def _save(path: Path, network: MeasuredNetwork, copy: RescaledCopy, stored: bool) -> None:

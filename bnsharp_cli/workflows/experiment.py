@@ -19,7 +19,7 @@ from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.training.evaluation import evaluate
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory
 from bnsharp_cli.training.paper_experiments import PublishedResult
-from bnsharp_cli.workflows.experiment_results import ResultsFile, result_key
+from bnsharp_cli.workflows.experiment_results import COMPARED_MEASURES, ResultsFile, result_key
 from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_run import TrainingRun
@@ -27,8 +27,6 @@ from bnsharp_cli.workflows.training_setup import TrainingSetup, open_setup, with
 
 _SUBSET_SEED = 0
 _MEASURED_BATCH = 256
-COMPARED_MEASURES = ("bn", "delta-linf")
-"""What every final network is measured by, as in the paper's tables."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError,
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
-from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
+from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -93,12 +93,19 @@ def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> Los
     adapt(opened.module, criterion.tensor_only)
     with naming(spec):
         split = open_data(spec, data.split, data.data_root, data.download, reporter.activity)
+        if data.image_size is None and _is_stated_by_file(opened):
+            require_modest(preprocessing, split)
         batches = draw_batches(
             split, data.samples, data.batch_size, data.seed, preprocessing, progress=reporter.activity
         )
     if batches.notice:
         reporter.notice(batches.notice)
     return LossOnData(spec, batches, preprocessing, criterion, len(getattr(split, "classes", ())))
+
+
+def _is_stated_by_file(opened: CheckpointNetwork) -> bool:
+    """Whether what the images get follows from the file alone: it says so, or it says which network it is of."""
+    return "preprocessing" in opened.checkpoint.metadata or opened.identity.source != OPTION
 
 
 def _surface(

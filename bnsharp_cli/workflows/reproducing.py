@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from bnsharp_cli.report.reproduction import ReproducedResult, plot_curves
 from bnsharp_cli.training.paper_experiments import BUDGETS, PublishedResult, cells
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions
+from bnsharp_cli.workflows.experiment_results import read_accuracies
 from bnsharp_cli.workflows.options import Computing
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.training_options import ReproductionOptions
@@ -124,8 +124,6 @@ def _curves(runs: Experiment, rows: Sequence[ReproducedResult]) -> dict[str, lis
 
 def _curve(runs: Experiment, row: ReproducedResult) -> list[float]:
     """Mean test accuracy over the seeds, in percent, epoch by epoch."""
-    every: list[list[Mapping[str, Any]]] = []
-    for result in row.results:
-        text = RunFiles(runs.path(row.cell, result["seed"])).metrics.read_text()
-        every.append([json.loads(line) for line in text.splitlines()])
-    return [100 * sum(epoch["test_accuracy"] for epoch in same) / len(same) for same in zip(*every, strict=True)]
+    epochs = row.cell.options.epochs
+    every = [read_accuracies(RunFiles(runs.path(row.cell, result["seed"])).metrics, epochs) for result in row.results]
+    return [100 * sum(same) / len(same) for same in zip(*every, strict=True)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsharp_cli.errors import UsageError, shown
+from bnsharp_cli.io.files.importing import importing_libraries
 
 if TYPE_CHECKING:
     from bnsharp_cli.measurement.surface.processes import Processes
@@ -35,7 +36,8 @@ def local_rank() -> int:
 
 def current() -> Processes:
     """The processes that share the work of this command."""
-    from bnsharp_cli.measurement.surface.processes import ALONE, ProcessGroup
+    with importing_libraries():
+        from bnsharp_cli.measurement.surface.processes import ALONE, ProcessGroup
 
     return ProcessGroup() if launched() else ALONE
 
@@ -83,7 +85,8 @@ def together() -> Iterator[None]:
     if not launched():
         yield
         return
-    from bnsharp_cli.measurement.surface.processes import join
+    with importing_libraries():
+        from bnsharp_cli.measurement.surface.processes import join
 
     with join(_time_limit()).together():
         yield

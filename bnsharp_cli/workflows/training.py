@@ -13,8 +13,9 @@ from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.options import Computing
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.run_state import BestEpoch
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
-from bnsharp_cli.workflows.training_run import BestEpoch, TrainingRun
+from bnsharp_cli.workflows.training_run import TrainingRun
 from bnsharp_cli.workflows.training_setup import open_setup
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,16 @@ from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
 from bnsharp_cli.training.loop import Training
+from bnsharp_cli.training.saved_state import UnfitStateError
 from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
+from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state
 from bnsharp_cli.workflows.training_options import TrainingRunOptions
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
 _MEASURED_BATCH = 256
-
-
-@dataclass(frozen=True)
-class BestEpoch:
-    """The epoch with the best figures on the test split.
-
-    Attributes:
-        epoch: from 1.
-        figures: its loss and accuracy on that split.
-    """
-
-    epoch: int
-    figures: LossAndAccuracy
 
 
 class TrainingRun:
@@ -73,9 +62,11 @@ class TrainingRun:
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
         self._decided = what_decides(setup, training)
         if torchrun.is_first():
-            self.files.require_writable()
+            self._require_writable()
         torchrun.current().agree()
         self._continue()
+        if torchrun.is_first():
+            self.files.remove_leftovers()
 
     def execute(self) -> dict[str, LossAndAccuracy]:
         """Train the epochs that are left; the figures of the last network on each split.
@@ -219,18 +210,22 @@ class TrainingRun:
             UsageError: it is not, and an unfinished run would be lost; or the run had other options.
             CheckpointRefusedError: what is there is no run of this network.
         """
-        state = self.files.load_state()
-        if state is None:
+        content = self.files.load_state()
+        if content is None:
             return
         try:
-            self._take_over(state)
-        except BnsharpError:
-            raise
-        except Exception as error:  # a stranger's file may hold anything anywhere
+            self._take_over(read_run_state(content), content)
+        except UnfitStateError as error:
             raise CheckpointRefusedError(
-                f"{shown_path(self.files.state)} is not the state of such a run: {kind_and_line(error)}.",
+                f"{shown_path(self.files.state)} is not the state of such a run: {one_line(error)}.",
                 "Remove it to start anew.",
             ) from error
+
+    def _require_writable(self) -> None:
+        task, files = self._setup.task, self.files
+        files.require_writable()
+        for path in files.every:
+            require_no_input(path, "output", input_files([], task.arch, task.data, task.loss))
 
     def _unfinished(self, done: int, epochs: int) -> UsageError:
         state = shown_path(self.files.state)
@@ -242,21 +237,17 @@ class TrainingRun:
             found=f"{done} of {epochs} epochs",
         )
 
-    def _take_over(self, state: Mapping[str, Any]) -> None:
-        done, epochs = int(state["epoch"]), int(state["run"]["--epochs"])
+    def _take_over(self, state: RunState, content: Mapping[str, Any]) -> None:
+        """Take over a run whose ``state`` was checked, once the training in ``content`` is found to fit too."""
         if not self._options.resume:
-            if done < epochs:
-                raise self._unfinished(done, epochs)
+            if state.epoch < state.epochs:
+                raise self._unfinished(state.epoch, state.epochs)
             return
-        require_same(self.files.state, state["run"], self._decided)
-        if not 0 < done <= epochs:
-            raise ValueError(f"epoch {done} of {epochs}")
-        self._training.load_state_dict(state)
-        self.kept, self._metrics = done, int(state["metrics"])
-        best = state["best"]
-        self.best = BestEpoch(int(best["epoch"]), LossAndAccuracy(best["loss"], best["accuracy"]))
-        self._tracked = {str(spec): str(identity) for spec, identity in state["tracker"].items()}
+        require_same(self.files.state, state.decided, self._decided)
+        self._training.load_state_dict(content)
+        self.kept, self._metrics, self.best = state.epoch, state.metrics, state.best
+        self._tracked = dict(state.tracked)
         if torchrun.is_first():
             append_at(self.files.metrics, self._metrics, "")
-        for name, was, now in changed(state["versions"], versions()):
+        for name, was, now in changed(state.versions, versions()):
             self._reporter.notice(f"not bit for bit as without the interruption: {name} {one_line(was)}, now {now}")

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from tests.cli.helpers import bnsharp, one_error
 
 NAME = os.fsdecode("a\nb\x1b[31m\u202e\ue000delta\ue001$x_$".encode() + b"\xff")
@@ -97,6 +99,9 @@ def test_such_a_file_does_not_lose_the_rest_of_a_batch(tmp_path: Path, sample_pa
         (("measure", SAMPLE, "--no-such-option"), 2),
         (("measure", SAMPLE, "--device", "none"), 2),
         (("inspect", SAMPLE), 0),
+        (("train", "--epochs", "1", "--output", "x.pt"), 0),
+        (("train", "--epochs", "1", "--output", "none/x.pt"), 2),
+        (("reproduce", "none", "--output", "x"), 2),
     ],
 )
 def test_the_exit_code_stands_where_stderr_is_full(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
@@ -128,3 +133,43 @@ def test_a_file_is_named_once_in_front_of_what_is_wrong_with_it(
     finished = bnsharp("measure", f"{NAME}.pt", *others, *FAST, "--quiet", folder=tmp_path, expect=3)
     assert finished.stderr.startswith(f"bnsharp: {SHOWN}.pt: '{name}' has ")
     assert finished.stderr.count("\n") == 2
+
+
+def test_a_run_of_such_a_name_is_trained_goes_on_and_is_refused(tmp_path: Path) -> None:
+    arguments = ("train", "--epochs", "1", "--output", f"{NAME}.pt")
+    for resume in ((), ("--resume",)):
+        finished = bnsharp(*arguments, *resume, folder=tmp_path)
+        require_printable(finished.stdout, finished.stderr)
+        assert f"wrote {SHOWN}.pt (" in finished.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{NAME}{ending}" for ending in (".pt", ".best.pt", ".metrics.jsonl", ".state")
+    }
+    state = {**RunFiles(tmp_path / f"{NAME}.pt").load_state(), "versions": {"torch": "\x1b[31m\n", "threads": "\x1b"}}
+    torch.save(state, tmp_path / f"{NAME}.state")
+    finished = bnsharp(*arguments, "--resume", folder=tmp_path, expect=3)
+    require_printable(finished.stderr)
+    assert f"{SHOWN}.state is not the state of such a run: " in one_error(finished)
+    (tmp_path / f"{NAME}.state").unlink()
+    (tmp_path / f"{NAME}.state").symlink_to("nowhere")
+    assert f"Cannot write {SHOWN}.state: " in one_error(bnsharp(*arguments, folder=tmp_path, expect=2))
+
+
+def test_copies_go_to_a_folder_of_such_a_name(tmp_path: Path, sample_path: Path) -> None:
+    shutil.copy(sample_path, tmp_path / f"{NAME}.pt")
+    arguments = ("rescale-test", f"{NAME}.pt", *FAST, "--save-copies", NAME, "--plot", f"{NAME}.pdf")
+    finished = bnsharp(*arguments, "--output", f"{NAME}.json", folder=tmp_path)
+    require_printable(finished.stdout, finished.stderr)
+    assert f" copies to {SHOWN}" in finished.stderr
+    assert (tmp_path / f"{NAME}.pdf").stat().st_size > 1000
+    assert all(load_checkpoint(path).metadata["architecture"] == "lenet-bn" for path in (tmp_path / NAME).iterdir())
+    require_printable((tmp_path / f"{NAME}.json").read_text())
+
+
+def test_an_experiment_is_kept_in_a_folder_of_such_a_name(tmp_path: Path) -> None:
+    arguments = ("reproduce", "figure-1", "--only", "SGD", "--output", NAME)
+    for _ in range(2):
+        finished = bnsharp(*arguments, folder=tmp_path)
+        require_printable(finished.stdout, finished.stderr)
+        assert f"wrote {SHOWN}/results.jsonl and {SHOWN}/figure-1.png" in " ".join(finished.stdout.split())
+    (tmp_path / NAME / "results.jsonl").write_text("[]\n")
+    assert f"{SHOWN}/results.jsonl does not hold results" in one_error(bnsharp(*arguments, folder=tmp_path, expect=3))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,62 @@ def test_what_cannot_be_meant(folder: Path) -> None:
     (folder / "other/results.jsonl").write_text("[1]\n")
     finished = bnsharp("reproduce", "figure-1", "--output", "other", folder=folder, expect=3)
     assert "does not hold results of this command" in one_error(finished)
+
+
+def spoiled(folder: Path, called: str, **changes: object) -> Path:
+    """A copy of the folder whose first result has other figures."""
+    copy = shutil.copytree(folder / "f1", folder / called)
+    first, *others = results(folder)
+    lines = [json.dumps({**first, **changes}), *map(json.dumps, others)]
+    (copy / "results.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return copy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"test_accuracy": "high"},
+        {"test_accuracy": 10**300},
+        {"train_loss": None},
+        {"gradients": [1]},
+        {"gradients": 10**4000},
+        {"measures": []},
+        {"measures": {"bn": 1, "delta-linf": {}}},
+        {"measures": {"bn": {"value": "\x1b[31m"}, "delta-linf": {}}},
+        {"measures": {"bn": {"value": 1.0, "status": {}}, "delta-linf": {}}},
+        {"name": []},
+        {"seed": {}},
+    ],
+    ids=str,
+)
+def test_results_of_strangers_are_refused(folder: Path, changes: dict[str, object]) -> None:
+    name = f"spoiled{abs(hash(str(changes)))}"
+    spoiled(folder, name, **changes)
+    finished = bnsharp("reproduce", "figure-1", "--output", name, folder=folder, expect=3)
+    assert "results.jsonl does not hold results of this command." in one_error(finished)
+
+
+@pytest.mark.parametrize("file", ["results.jsonl", "figure-1-digits-SGD-seed0.metrics.jsonl"])
+@pytest.mark.parametrize("kind", ["pipe", "large", "device", "link"])
+def test_files_that_do_not_end_are_not_read(folder: Path, file: str, kind: str) -> None:
+    copy = spoiled(folder, f"{kind}{file}")
+    path = copy / file
+    path.rename(folder / f"{kind}{file}.away")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "large":
+        with path.open("wb") as stream:
+            stream.truncate(2**31)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else folder / f"{kind}{file}.away")
+    why = "File too large" if kind == "large" else "not a regular file"
+    line = one_error(bnsharp("reproduce", "figure-1", "--output", copy.name, folder=folder, expect=3))
+    assert line == f"bnsharp: {copy.name}/{file} cannot be read: {why}."
+
+
+@pytest.mark.parametrize("content", ["", "[]\n" * 3, '{"test_accuracy": 9}\n' * 3, "[" * 10**5 + "\n", "\x1b\n"])
+def test_figures_of_strangers_are_refused(folder: Path, content: str) -> None:
+    copy = spoiled(folder, f"figures{len(content)}")
+    (copy / "figure-1-digits-SGD-seed0.metrics.jsonl").write_text(content)
+    line = one_error(bnsharp("reproduce", "figure-1", "--output", copy.name, folder=folder, expect=3))
+    assert "figure-1-digits-SGD-seed0.metrics.jsonl does not hold " in line

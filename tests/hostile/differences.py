@@ -59,6 +59,11 @@ def require_equal(ours: Any, theirs: Any, where: str = "content") -> None:
         assert len(ours) == len(theirs), where
         for index, value in enumerate(theirs):
             require_equal(ours[index], value, f"{where}[{index}]")
+    elif isinstance(theirs, set):
+        assert isinstance(ours, set | list), where
+        assert {*ours} == theirs, where
+    elif isinstance(theirs, type):
+        assert ours == theirs.__name__, where
     elif isinstance(theirs, torch.dtype | torch.device):
         assert ours == str(theirs).removeprefix("torch."), where
     else:
@@ -67,4 +72,7 @@ def require_equal(ours: Any, theirs: Any, where: str = "content") -> None:
 
 def bytes_of(tensor: Tensor) -> bytes:
     """The elements in the order of their indices, bit by bit."""
-    return tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    if not tensor.numel():
+        return b""
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype).copy_(tensor.detach().reshape(-1))
+    return flat.view(torch.uint8).numpy().tobytes()

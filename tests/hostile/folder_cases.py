@@ -82,12 +82,14 @@ def tiled(side: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
 
 
-content("a_header_of_a_million_squared", "more than 67 million pixels", png(10**6, 10**6))
-content("just_under_pillows_limit", "has 9000 × 9000 pixels, more than 67 million", solid)
+content(
+    "a_header_of_a_million_squared",
+    "has 1000000 × 1000000 pixels, more than the 46 million of such an image",
+    png(10**6, 10**6),
+)
+content("just_under_pillows_limit", "has 9000 × 9000 pixels, more than the 46 million", solid)
 content("a_header_and_no_pixels", "cat/0.png", png(8000, 8000))
 content("a_negative_size", "cat/0.png", png(2**32 - 1, 2**32 - 1))
-content("a_comment_of_gigabytes", "cat/0.png", lambda: png(8, 8, zlib.compress(bytes(200)), text_chunk(b"zTXt", 2**26)))
-content("a_colour_profile_bomb", "cat/0.png", lambda: png(8, 8, zlib.compress(bytes(200)), text_chunk(b"iCCP", 2**26)))
 content("an_animation", "it is no JPEG, PNG, BMP, PPM, TIFF or WEBP image", frames)
 content("a_tile_larger_than_the_image", "has tiles of 20000 × 20000 pixels", tiled(20_000))
 content(
@@ -129,7 +131,7 @@ def sixteen_bits(root: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / FIRST)
 
 
-@case("takes 1024 MiB, more than 128")
+@case("takes 1024 MiB, more than 90")
 def a_gigabyte(root: Path) -> None:
     with (root / FIRST).open("r+b") as stream:
         stream.truncate(2**30)

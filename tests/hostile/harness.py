@@ -70,6 +70,10 @@ def _serve() -> None:
     import torch
     import torchvision.datasets  # noqa: F401  # nor for this
 
+    with contextlib.suppress(ImportError):
+        import timm  # noqa: F401  # nor for those that build networks
+        import transformers.models.vit.modeling_vit  # noqa: F401
+
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):
         _command(["measure", "missing.pt"])

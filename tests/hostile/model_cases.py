@@ -10,16 +10,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from tests.hostile.forge import MARKER, Evil
 
-Configuration = Callable[[Path], dict[str, Any]]
-CASES: dict[str, tuple[Configuration, str]] = {}
-"""By name: what makes the configuration for a folder, and a part of the one line that the command must print."""
+Writer = Callable[[Path], Path]
+CASES: dict[str, tuple[Writer, str]] = {}
+"""By name: what makes the directory or file in a folder, and a part of the one line that the command must print."""
 
 RENAMED = "it gives its settings other names (attribute_map)"
 OWN_CODE = "it asks for code of its own (auto_map)"
 NOT_BUILT = "is no image classifier that is built here"
+
 _TEXT = {
     "model_type": "gemma3_text",
     "hidden_size": 8,
@@ -32,20 +34,25 @@ _TEXT = {
 }
 
 
-def write(folder: Path, configuration: dict[str, Any]) -> Path:
+def write(folder: Path, configuration: dict[str, Any] | str, tensors: dict[str, Tensor] | None = None) -> Path:
     """A directory of ``configuration`` with code that leaves the marker in ``folder``, and a pickle that does."""
     directory = folder / "model"
     directory.mkdir()
-    (directory / "config.json").write_text(json.dumps(configuration))
+    text = configuration if isinstance(configuration, str) else json.dumps(configuration)
+    (directory / "config.json").write_text(text)
     (directory / "modeling.py").write_text(f"open({str(folder / MARKER)!r}, 'w').close()\n")
     (directory / "evil.bin").write_bytes(pickle.dumps(Evil(folder), 2))
-    save_file({"w": torch.ones(10**6)}, directory / "model.safetensors")
+    save_file(tensors or {"w": torch.ones(10**6)}, directory / "model.safetensors")
     return directory
 
 
-def add(name: str, says: str, configuration: Configuration) -> None:
+def add(name: str, says: str, configuration: Callable[[Path], dict[str, Any]]) -> None:
+    add_file(name, says, lambda folder: write(folder, configuration(folder)))
+
+
+def add_file(name: str, says: str, writer: Writer) -> None:
     assert name not in CASES, name
-    CASES[name] = configuration, says
+    CASES[name] = writer, says
 
 
 def _composite(vision: dict[str, Any]) -> dict[str, Any]:
@@ -80,3 +87,4 @@ add("another-librarys-checkpoint", NOT_BUILT, lambda folder: _composite(_checkpo
 add("another-librarys-device", NOT_BUILT, lambda _: _composite(_checkpoint(Path("/dev/zero"))))
 add("another-librarys-download", NOT_BUILT, lambda _: _composite(_timm(architecture="hf-hub:someone/net")))
 add("another-kind", NOT_BUILT, lambda _: {"model_type": "clip", "vision_config": {"image_size": 8}})
+add("quantised-inside", RENAMED, lambda _: {"model_type": "siglip", "vision_config": {"attribute_map": {}}})

@@ -21,9 +21,9 @@ from safetensors.torch import save
 
 from tests.hostile.forge import named, number, safetensors, saved, text, zipped
 
-_INTERESTING = (0, 1, 2, 3, 4, 127, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
+INTERESTING = (0, 1, 2, 3, 4, 127, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 _OPCODES = bytes(sorted(ord(opcode.code) for opcode in pickletools.opcodes))
-_NAMES = (
+NAMES = (
     "os.system",
     "builtins.eval",
     "builtins.bytearray",
@@ -54,7 +54,7 @@ _NAMES = (
     "torch.distributed.checkpoint.filesystem._StorageInfo",
 )
 _SNIPPETS = (
-    *(named(name) for name in _NAMES),
+    *(named(name) for name in NAMES),
     *(number(value) for value in (-1, 0, 2**31, 2**40, 2**63, 2**64)),
     *(bytes([opcode]) for opcode in b"()}]0.NabdeostuRQ\x81\x85\x86\x87\x88\x89\x8f\x90\x93\x94"),
     *(b"h" + bytes([index]) for index in range(8)),
@@ -99,7 +99,7 @@ def spoiled_bytes(draw: st.DrawFn) -> bytes:
                 content[at] ^= 1 << draw(st.integers(0, 7))
             case "number":
                 code = draw(st.sampled_from(("<H", "<I", "<Q")))
-                value = draw(st.sampled_from(_INTERESTING)) % 2 ** (8 * struct.calcsize(code))
+                value = draw(st.sampled_from(INTERESTING)) % 2 ** (8 * struct.calcsize(code))
                 content[at : at + struct.calcsize(code)] = struct.pack(code, value)
             case "cut":
                 del content[at : at + length]
@@ -116,16 +116,17 @@ def spoiled_bytes(draw: st.DrawFn) -> bytes:
 
 
 @cache
-def _parts(original: bytes) -> tuple[tuple[bytes, ...], tuple[tuple[str, bytes], ...]]:
+def parts_of(original: bytes) -> tuple[tuple[bytes, ...], tuple[tuple[str, bytes], ...]]:
     """The opcodes of a zip checkpoint with their arguments, and its storages."""
     with zipfile.ZipFile(io.BytesIO(original)) as archive:
         names = archive.namelist()
         pickled = archive.read(next(name for name in names if name.endswith("/data.pkl")))
         storages = tuple((name.split("/data/")[1], archive.read(name)) for name in names if "/data/" in name)
-    return _separate(pickled), storages
+    return separate(pickled), storages
 
 
-def _separate(pickled: bytes) -> tuple[bytes, ...]:
+def separate(pickled: bytes) -> tuple[bytes, ...]:
+    """The opcodes of a pickle, each with its argument."""
     starts = [position or 0 for _opcode, _argument, position in pickletools.genops(pickled)]
     return tuple(pickled[start:end] for start, end in zip(starts, [*starts[1:], len(pickled)], strict=True))
 
@@ -158,7 +159,7 @@ def _spoil(draw: st.DrawFn, opcodes: Sequence[bytes]) -> bytes:
 def spoiled_opcodes(draw: st.DrawFn) -> bytes:
     """A zip checkpoint with spoiled opcodes and right checksums."""
     zips = [original for original in originals() if original.startswith(b"PK")]
-    opcodes, storages = _parts(draw(st.sampled_from(zips)))
+    opcodes, storages = parts_of(draw(st.sampled_from(zips)))
     pickled, kept = _spoil(draw, opcodes), dict(storages)
     if kept and draw(st.integers(0, 9)) == 0:
         key = draw(st.sampled_from(sorted(kept)))
@@ -181,7 +182,7 @@ def distributed() -> Mapping[str, bytes]:
 @st.composite
 def spoiled_tables(draw: st.DrawFn) -> bytes:
     """The table of contents of a distributed checkpoint with spoiled opcodes."""
-    return _spoil(draw, _separate(distributed()[".metadata"]))
+    return _spoil(draw, separate(distributed()[".metadata"]))
 
 
 @st.composite
@@ -192,15 +193,16 @@ def spoiled_headers(draw: st.DrawFn) -> bytes:
     header = json.loads(original[8 : 8 + length])
     for _ in range(draw(st.integers(1, 3))):
         name = draw(st.sampled_from(sorted(header)))
-        scalar = st.one_of(st.integers(-(2**65), 2**65), st.sampled_from(_INTERESTING), st.sampled_from(_TYPES))
+        scalar = st.one_of(st.integers(-(2**65), 2**65), st.sampled_from(INTERESTING), st.sampled_from(_TYPES))
         value = draw(st.one_of(scalar, st.none(), st.booleans(), st.floats(), st.lists(scalar, max_size=4)))
         entry = header[name]
         if isinstance(entry, dict) and entry and draw(st.integers(0, 4)):
             entry[draw(st.sampled_from(sorted(entry)))] = value
         else:
             header[name if draw(st.booleans()) else draw(st.text(max_size=4))] = value
-    declared = draw(st.one_of(st.none(), st.sampled_from(_INTERESTING)))
+    declared = draw(st.one_of(st.none(), st.sampled_from(INTERESTING)))
     return safetensors(json.dumps(header), original[8 + length :], declared)
 
 
-SPOILED = st.one_of(spoiled_bytes(), spoiled_opcodes(), spoiled_headers())
+BLIND = st.one_of(spoiled_bytes(), spoiled_opcodes(), spoiled_headers())
+"""Files spoiled without knowing what their parts mean."""

@@ -93,7 +93,7 @@ add_bytes("billion-laughs-legacy", "endless when they are written out", legacy(_
 add_pickle("billion-laughs-key", "no text or number", _laughing_key())
 add_pickle("colliding-keys", "64 bits", opcodes(_colliding_keys(100_000)))
 add_pickle("colliding-key", "no text or number", opcodes(_colliding_keys(8)))
-add_bytes("colliding-tuples", "no text or number", lambda _: zipped(opcodes(_colliding_tuples(40_000))))
+add_bytes("colliding-tuples", "no text or number", lambda _: zipped(opcodes(_colliding_tuples(30_000))))
 add_pickle("refers-to-itself", "refers to itself", opcodes(b"]q\x00h\x00a"))
 add_pickle("dict-refers-to-itself", "refers to itself", opcodes(b"}q\x00", text("k"), b"h\x00s"))
 add_pickle("refers-in-a-circle", "refers to itself", opcodes(b"]q\x00]q\x01ah\x01h\x00a"))
@@ -124,7 +124,7 @@ for name, says, content in (
     ("numbers", "no named tensors", b"](" + (b"G" + struct.pack(">d", 0.5)) * 499_900 + b"e"),
     ("lists", "no named tensors", b"](" + b"]" * 124_000 + b"e"),
     ("dicts", "no named tensors", b"](" + _DICT + b"q\x00)R" + b"h\x00)R" * 62_000 + b"e"),
-    ("keys", "no named tensors", b"}(" + b"".join(number((index + 1) << 36) + b"N" for index in range(249_900)) + b"u"),
+    ("keys", "no named tensors", b"}(" + b"".join(number((index + 1) << 36) + b"N" for index in range(32_000)) + b"u"),
     ("text", "no named tensors", text("a" * (15 * 2**20) + "\U0001f600")),
 ):
     add_bytes(f"within-limits-{name}", says, zipped(opcodes(content)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.networks.factories import import_factory
-from tests.hostile import archive_cases, folder_cases
+from tests.hostile import archive_cases, data_cases, folder_cases, image_cases
 from tests.hostile.executed import MARKER, Evil
 from tests.hostile.harness import Finished, Harness, harness
 
@@ -44,6 +45,11 @@ def refused(finished: Finished, folder: Path) -> str:
     assert finished.memory < MOST_MEMORY
     assert finished.seconds < MOST_SECONDS
     return lines[0]
+
+
+def test_there_are_many_kinds_of_data() -> None:
+    assert {*image_cases.JPEGS} <= {*folder_cases.CASES}
+    assert len(archive_cases.CASES) + len(folder_cases.CASES) + len(data_cases.TORCHVISION) > 140
 
 
 @pytest.mark.parametrize("name", archive_cases.CASES)
@@ -81,6 +87,25 @@ def test_an_archive_without_the_split(command: Harness, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=archive_cases.X, y=archive_cases.Y)
     finished = command("measure", SAMPLE, "--data", "npz:data.npz", "--split", "test", *FAST, folder=tmp_path)
     assert "there is no x_test, only x, y" in refused(finished, tmp_path)
+
+
+@pytest.mark.parametrize("name", data_cases.TORCHVISION)
+def test_a_file_of_torchvisions_is_refused(command: Harness, tmp_path: Path, name: str) -> None:
+    data, write, says = data_cases.TORCHVISION[name]
+    write(tmp_path)
+    reason = refused(command("measure", SAMPLE, "--data", data, "--data-root", ".", *FAST, folder=tmp_path), tmp_path)
+    assert says in reason, reason
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iCCP", "acTL", "eXIf"])
+def test_what_holds_no_pixels_is_not_looked_at(command: Harness, tmp_path: Path, kind: str) -> None:
+    root = folder_cases.sound(tmp_path)
+    bomb = folder_cases.text_chunk(kind.encode(), 2**26)
+    (root / folder_cases.FIRST).write_bytes(folder_cases.png(8, 8, zlib.compress(bytes(200)), bomb))
+    finished = command("measure", SAMPLE, "--data", "folder:images", *FAST, folder=tmp_path)
+    assert finished.code == 0, finished.stderr
+    assert finished.stderr == ""
+    assert finished.memory < MOST_MEMORY
 
 
 def test_torchvisions_pickles_do_not_run(command: Harness, tmp_path: Path) -> None:

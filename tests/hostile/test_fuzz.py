@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.hostile.forge import Evil
-from tests.hostile.fuzz import refused_or_sound, table_refused_or_sound, watched
-from tests.hostile.mutations import SPOILED, distributed, originals, spoiled_tables
+from tests.hostile.fuzz import division_refused_or_sound, file_refused_or_sound, table_refused_or_sound
+from tests.hostile.in_process import watched
+from tests.hostile.mutations import distributed, originals, spoiled_tables
+from tests.hostile.structured_mutations import SPOILED, divided_folders
 
 EXAMPLES = 1500
 
@@ -20,14 +23,14 @@ EXAMPLES = 1500
 def test_spoiled_checkpoints_are_refused_or_sound(tmp_path: Path) -> None:
     outcomes: Counter[bool] = Counter()
     for content in originals():
-        assert refused_or_sound(content, tmp_path / "net.pt")
+        assert file_refused_or_sound(content, tmp_path)
 
     @settings(
         max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )
     @given(SPOILED)
     def search(content: bytes) -> None:
-        outcomes[refused_or_sound(content, tmp_path / "net.pt")] += 1
+        outcomes[file_refused_or_sound(content, tmp_path)] += 1
 
     search()
     assert outcomes[False] > EXAMPLES / 10
@@ -52,6 +55,25 @@ def test_spoiled_tables_of_contents_are_refused_or_sound(tmp_path: Path) -> None
     search()
     assert outcomes[False] > EXAMPLES / 30
     assert outcomes[True] > EXAMPLES / 300
+
+
+def test_divided_tensors_are_refused_or_read_as_torch_reads_them(tmp_path: Path) -> None:
+    outcomes: Counter[bool] = Counter()
+
+    @settings(
+        max_examples=EXAMPLES // 5,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(divided_folders())
+    def search(files: Mapping[str, bytes]) -> None:
+        outcomes[division_refused_or_sound(files, tmp_path)] += 1
+
+    search()
+    assert outcomes[False] > EXAMPLES / 50
+    assert outcomes[True] > EXAMPLES / 50
 
 
 def test_the_search_would_notice_code_that_runs(tmp_path: Path) -> None:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone, declared
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.networks.declared_settings import declared
+from bnsharp_cli.io.networks.huggingface_networks import class_and_settings
+from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone
+from bnsharp_cli.io.networks.load_weights import load_weights
+from tests.hostile import network_cases
 from tests.hostile.forge import MARKER
 from tests.hostile.harness import Harness, harness
-from tests.hostile.model_cases import CASES, write
+from tests.hostile.model_cases import CASES
 from tests.hostile.test_checkpoints import FAST, one_line
 
 transformers = pytest.importorskip("transformers", reason="transformers builds these networks")
+constants = pytest.importorskip("huggingface_hub.constants")
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +35,19 @@ def command() -> Iterator[Harness]:
         yield running
 
 
+def test_there_are_cases_of_both_tables() -> None:
+    assert {"renamed-inside", "a-slow-network"} <= CASES.keys()
+    assert network_cases.__doc__
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_stranger_is_refused(command: Harness, tmp_path: Path, name: str) -> None:
-    configuration, says = CASES[name]
+    write, says = CASES[name]
     folder = tmp_path / "folder"
     folder.mkdir()
-    directory = write(folder, configuration(folder))
+    path = write(folder)
     before = {entry.name for entry in tmp_path.rglob("*")}
-    finished = command("measure", directory, "--data", "digits", *FAST, folder=folder)
+    finished = command("measure", path, "--data", "digits", *FAST, folder=folder)
     assert finished.code == 3, finished
     assert says in one_line(finished)
     assert not (folder / MARKER).exists()
@@ -49,11 +64,17 @@ def test_a_sound_directory_passes_through_the_same_harness(command: Harness, tmp
     assert finished.code == 0, finished.stderr
 
 
+def test_a_size_that_a_file_may_not_choose_is_the_users_to_choose(command: Harness, tmp_path: Path) -> None:
+    write, _ = CASES["enlarged-and-cut"]
+    finished = command("measure", write(tmp_path), "--data", "digits", "--image-size", 8, *FAST, folder=tmp_path)
+    assert finished.code == 0, finished.stderr
+
+
 @pytest.mark.parametrize("kind", sorted(CLASSIFIER_KINDS.intersection(transformers.CONFIG_MAPPING.keys())))
 def test_a_configuration_has_only_what_its_class_declares(kind: str) -> None:
     configuration = transformers.CONFIG_MAPPING[kind]
     asked = {"auto_map": {}, "attribute_map": {}, "_attn_implementation": "x", "dtype": "float16", "__class__": "x"}
-    written = configuration(num_labels=5, architectures=["Net"]).to_dict()
+    written = json.loads(json.dumps(configuration(num_labels=5, architectures=["Net"]).to_dict()))
     kept = declared(configuration, {**written, **asked, "return_dict": False, "self": 1})
     assert not kept.keys() & {*asked, "return_dict", "self"}
     assert configuration.from_dict(kept).to_dict() == configuration.from_dict(written).to_dict()
@@ -64,14 +85,59 @@ def test_nested_configurations_have_no_more() -> None:
     assert declared(transformers.SiglipConfig, {"vision_config": nested}) == {"vision_config": {"hidden_size": 8}}
 
 
-def test_nothing_is_fetched_and_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: called.append(where))
-    stdin = sys.stdin
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every attempt to look up or reach another machine."""
+    tried: list[Any] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: tried.append(where))
+    monkeypatch.setattr(socket.socket, "connect", lambda _, where: tried.append(where))
+    return tried
+
+
+def test_nothing_is_fetched_said_or_asked_and_nothing_stays_so(
+    connections: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def state() -> tuple[object, ...]:
+        reports = transformers.logging
+        return sys.stdin, reports.get_verbosity(), reports.is_progress_bar_enabled(), constants.HF_HUB_OFFLINE
+
+    transformers.logging.set_verbosity_warning()
+    before = state()
     with alone():
         with pytest.raises(OSError, match="huggingface"):
             transformers.AutoConfig.from_pretrained("someone/net")
         with pytest.raises(EOFError):
             input()
-    assert sys.stdin is stdin
-    assert called == []
+        transformers.ViTConfig(num_labels=3, id2label={"0": "\x1b[31m"})
+        transformers.logging.get_logger("transformers.any").critical("fine")
+        warnings.warn("fine", stacklevel=1)
+    assert state() == before
+    assert connections == []
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit", "convnext"])
+def test_a_network_is_built_and_filled_without_another_machine(
+    kind: str, connections: list[Any], tmp_path: Path
+) -> None:
+    from tests.io.checkpoints.huggingface import write as write_sound
+
+    directory = write_sound(tmp_path / kind, kind)
+    settings = {**json.loads((directory / "config.json").read_text()), "architectures": ["someone/net", "Net"]}
+    (directory / "config.json").write_text(json.dumps(settings))
+    checkpoint = load_checkpoint(directory)
+    module = identify(checkpoint).build(checkpoint)
+    load_weights(module, checkpoint)
+    assert connections == []
+
+
+def test_the_class_that_a_directory_names_is_one_of_its_kind() -> None:
+    kind = {"model_type": "deit", "hidden_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
+    for stated, expected in (
+        ([], "DeiTForImageClassification"),
+        (["DeiTForImageClassificationWithTeacher"], "DeiTForImageClassificationWithTeacher"),
+        (["ViTForImageClassification"], "DeiTForImageClassification"),
+    ):
+        network, settings = class_and_settings(transformers, {**kind, "architectures": stated})
+        assert network.__name__ == expected
+        assert settings._attn_implementation == "eager"

@@ -12,7 +12,8 @@ from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
-from bnsharp_cli.io.containers.read_container import read_container
+from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.containers.read_container import read_containers
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
@@ -21,15 +22,16 @@ HUGGINGFACE = "huggingface"
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_LARGEST_JSON = 8 * 2**20
+_LARGEST_SETTINGS, _LARGEST_INDEX = 2**20, 8 * 2**20
 _DEEPEST_JSON = 16
-_MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 1000, 1000, 2**18
+_MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 256, 1000, 2**18
 _LAYERS = re.compile(r"layers|depth|blocks", re.IGNORECASE)
 _NEVER = {
     "auto_map": "it asks for code of its own (auto_map), which is never run",
     "attribute_map": "it gives its settings other names (attribute_map), which transformers never writes",
     "quantization_config": "its weights are quantised",
 }
+_NAMES_OF_CLASSES = {"id2label", "label2id"}
 _INSTEAD = (
     f"Write the directory with model.save_pretrained, or name its weights file with {named('arch')} file.py:factory."
 )
@@ -54,8 +56,9 @@ def read_model_directory(source: Source) -> CheckpointContent:
     tensors: dict[str, Any] = {}
     notes: dict[str, None] = {}
     digest = hashlib.sha256(described)
-    for name, expected in _weight_files(directory):
-        container = read_container(_member(directory, name))
+    files = list(_weight_files(directory))
+    containers = read_containers([_member(directory, name) for name, _ in files])
+    for (name, expected), container in zip(files, containers, strict=True):
         if expected is not None and set(container.content) != expected:
             raise refusal(directory, f"{one_line(name)} does not hold the tensors that the index promises")
         tensors |= container.content
@@ -70,7 +73,7 @@ def read_configuration(directory: Path) -> dict[str, Any]:
     Raises:
         CheckpointRefusedError: it asks for code, for another network's weights, or for a network of no sensible size.
     """
-    config = _json(directory, _CONFIG)
+    config = _json(directory, _CONFIG, _LARGEST_SETTINGS)
     for key, value in _entries(config):
         if key in _NEVER:
             raise refusal(directory, _NEVER[key])
@@ -107,7 +110,7 @@ def _preprocessing(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]
         timm = timm if isinstance(timm, dict) and "mean" in timm and "std" in timm else None
         size = timm.get("input_size") if timm else None
         return _stated(size[-1] if isinstance(size, list) and size else None, timm["mean"], timm["std"]) if timm else {}
-    entries = _json(directory, _PREPROCESSOR)
+    entries = _json(directory, _PREPROCESSOR, _LARGEST_SETTINGS)
     wanted = "crop_size" if entries.get("do_center_crop") is True else "size"
     size = entries.get(wanted) if entries.get("do_resize", True) else None
     if isinstance(size, dict):
@@ -128,7 +131,7 @@ def _weight_files(directory: Path) -> Iterator[tuple[str, set[str] | None]]:
     if not there.endswith(".index.json"):
         yield there, None
         return
-    listed = _json(directory, there).get("weight_map")
+    listed = _json(directory, there, _LARGEST_INDEX).get("weight_map")
     if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
         raise refusal(directory, f"{there} has no weight_map from tensors to files")
     shards: dict[str, set[str]] = {}
@@ -155,13 +158,13 @@ def _member(directory: Path, name: str) -> Path:
     return target
 
 
-def _json(directory: Path, name: str) -> dict[str, Any]:
+def _json(directory: Path, name: str, largest: int) -> dict[str, Any]:
     with open_untrusted(_member(directory, name)) as file:
-        if file.size > _LARGEST_JSON:
-            raise refusal(directory, f"{name} is larger than 8 MiB")
+        if file.size > largest:
+            raise refusal(directory, f"{name} is larger than {largest // 2**20} MiB")
         text = file.read(0, file.size)
     try:
-        entries = json.loads(text)
+        entries = bounded_json(text)
     except (ValueError, RecursionError) as error:
         raise refusal(directory, f"{name} is not JSON: {one_line(error)}") from error
     if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
@@ -186,8 +189,8 @@ def _inside(entry: object) -> list[Any]:
 
 
 def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, of the nested settings too, whether in tables or lists."""
-    for level in _levels(config):
+    """Every key with its value, of the nested settings too, whether in tables or lists; no names of classes."""
+    for level in _levels({key: value for key, value in config.items() if key not in _NAMES_OF_CLASSES}):
         for entry in level:
             if isinstance(entry, dict):
                 yield from entry.items()

@@ -43,7 +43,7 @@ class RunFiles:
         return self.output.with_name(f"{self.output.stem}.state")
 
     def require_writable(self) -> None:
-        """Refuse, before any work, files that could not be written after it; remove what a killed run left half-done.
+        """Refuse, before any work, files that could not be written after it.
 
         Raises:
             UsageError: what cannot be written, and why.
@@ -56,9 +56,18 @@ class RunFiles:
                 expected="a name for the last network",
                 found=str(self.output),
             )
-        for path in (self.output, self.best, self.metrics, self.state):
+        for path in self.every:
             require_writable(path)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run left half-done."""
+        for path in self.every:
             remove_leftovers(path)
+
+    @property
+    def every(self) -> tuple[Path, ...]:
+        """All files of the run."""
+        return self.output, self.best, self.metrics, self.state
 
     def load_state(self) -> Mapping[str, Any] | None:
         """What :meth:`save_state` wrote, or None if there is no such file. Nothing in it is executed.

@@ -22,7 +22,9 @@ from bnsharp_cli.io.containers.description import (
     CONTAINERS,
     DICT,
     LARGEST_DESCRIPTION,
+    SET,
     TENSOR,
+    TUPLE,
     Checksum,
     Description,
     Node,
@@ -72,10 +74,7 @@ def checked_description(data: bytes, sizes: Sequence[int], roots: int) -> Descri
 
 
 def _check(description: Description, sizes: Sequence[int]) -> None:
-    for stored in description.stored:
-        _check_range(stored, sizes)
-        known = stored.dtype == UNTYPED.name or stored.dtype in BY_NAME
-        _require(known and stored.order in {"little", "big"}, "bytes of an unknown type")
+    _check_stored(description.stored, sizes)
     for checksum in description.checksums:
         _check_range(checksum, sizes)
         _require(_is_size(checksum.crc32) and type(checksum.name) is str, "a checksum that is none")
@@ -83,12 +82,32 @@ def _check(description: Description, sizes: Sequence[int]) -> None:
         _check_tensor(tensor, description.stored)
     _require(isinstance(description.nodes, list), "no nodes")
     for number, node in enumerate(description.nodes):
-        _check_node(node, number, len(description.tensors))
+        _check_node(node, number, description.nodes, len(description.tensors))
     for root in description.roots:
-        _require(type(root.kind) is str, "a kind that is no text")
-        for value in (root.content, root.metadata):
-            _check_value(value, len(description.nodes))
+        _check_root(root, description.nodes)
     _require(all(type(note) is str for note in description.notes), "a note that is no text")
+
+
+def _check_root(root: Root, nodes: Sequence[Node]) -> None:
+    _require(type(root.kind) is str, "a kind that is no text")
+    for value in (root.content, root.metadata):
+        _check_value(value, len(nodes))
+        _require(isinstance(value, list) and nodes[value[0]][0] == DICT, "content without names")
+    _require(all(type(text) is str for text in nodes[root.metadata[0]]), "metadata that are no texts")
+
+
+def _check_stored(parts: Sequence[StoredBytes], sizes: Sequence[int]) -> None:
+    """Whether the files have these bytes, and nobody turns the same ones round in two ways."""
+    orders: dict[tuple[int, ...], tuple[str, str]] = {}
+    for stored in parts:
+        _check_range(stored, sizes)
+        known = stored.dtype == UNTYPED.name or stored.dtype in BY_NAME
+        _require(known and stored.order in {"little", "big"}, "bytes of an unknown type")
+        size = BY_NAME.get(stored.dtype, UNTYPED).size
+        _require(stored.length % size == 0, "bytes that are no whole elements")
+        order = (stored.order, stored.dtype if stored.order == "big" else "")
+        place = (stored.file, stored.begin, stored.length)
+        _require(stored.length == 0 or orders.setdefault(place, order) == order, "bytes in two orders")
 
 
 def _check_range(part: StoredBytes | Checksum, sizes: Sequence[int]) -> None:
@@ -106,13 +125,15 @@ def _check_tensor(tensor: StoredTensor, stored: Sequence[StoredBytes]) -> None:
     _require(reach <= stored[tensor.stored].length, "a tensor that reaches beyond its bytes")
 
 
-def _check_node(node: Node, number: int, tensors: int) -> None:
+def _check_node(node: Node, number: int, nodes: Sequence[Node], tensors: int) -> None:
     """Whether a node is made of what comes before it."""
     kind, *parts = node
     if kind in CONTAINERS:
         _require(kind != DICT or len(parts) % 2 == 0, "a key without a value")
         for value in parts:
             _check_value(value, number)
+        for key in {DICT: parts[::2], SET: parts}.get(kind, ()):
+            _check_key(key, nodes)
     elif kind == TENSOR:
         _require(len(parts) == 1 and _is_size(parts[0]) and parts[0] < tensors, "a tensor that is not there")
     elif kind == BYTES:
@@ -148,6 +169,14 @@ def _check_value(value: Any, nodes: int) -> None:
         _require(len(value) == 1 and _is_size(value[0]) and value[0] < nodes, "a value that comes later")
     else:
         _require(value is None or type(value) in {bool, int, float, str}, "a value that is no atom")
+
+
+def _check_key(value: Any, nodes: Sequence[Node]) -> None:
+    """Whether a value can be a key: an atom, bytes, or a tuple of these."""
+    if isinstance(value, list):
+        kind, *parts = nodes[value[0]]
+        plain = not any(isinstance(part, list) and nodes[part[0]][0] != BYTES for part in parts)
+        _require(kind == BYTES or (kind == TUPLE and plain), "a key that is none")
 
 
 def _check_shape(shape: Any) -> None:

@@ -38,7 +38,7 @@ from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 _MOST_WRITTEN_OUT = 4_000_000
 _CHARACTERS_OF_AN_ITEM = 8
-_MOST_TENSORS = 2**17
+_MOST_TENSORS = 2**15
 _ATOMS = {type(None), bool, int, float, str}
 _MAPPINGS = (dict, PickledDict, AttributeRecord)
 _SEQUENCES: Mapping[type, str] = {list: LIST, PickledList: LIST, tuple: TUPLE, PickledTuple: TUPLE}
@@ -52,7 +52,8 @@ class Found:
         content: plain containers, atoms, and plans of tensors.
         metadata: texts that stand apart from the content.
         order: the byte order of the tensors.
-        checksums: (first byte, length, CRC-32, name) of bytes that the reader has not read itself.
+        checksums: (first byte, length, CRC-32, name): what the file states of bytes that the reader has not read, and
+            what the reader found where it has, so that a change before the tensors are read is noticed.
     """
 
     content: Any

@@ -50,8 +50,11 @@ def describe_folder(folder: Path, files: Sequence[RegularFile]) -> Description:
     by_name = {file.path.name: (number, file) for number, file in enumerate(files)}
     writer = ContentWriter()
     try:
-        content, skipped = read_distributed(read_table(by_name[TABLE][1]), Shards(by_name, writer))
-        root = Root("distributed", writer.write(Found(content)), writer.write(Found({})))
+        number, file = by_name[TABLE]
+        table = read_table(file)
+        content, skipped = read_distributed(table, Shards(by_name, writer))
+        checksum = (0, file.size, table.crc32, TABLE)
+        root = Root("distributed", writer.write(Found(content, checksums=[checksum]), number), writer.write(Found({})))
     except ForeignGlobalsError as error:
         names = one_line(", ".join(error.names[:_NAMES_SHOWN]))
         raise CheckpointRefusedError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from bnsharp_cli.io.containers.content_writer import Assembly, ContentWriter, Written
 from bnsharp_cli.io.containers.description import StoredTensor
-from bnsharp_cli.io.containers.distributed_tables import Place, Table, TensorEntry, sizes
+from bnsharp_cli.io.containers.distributed_tables import Place, Properties, Table, TensorEntry, sizes
 from bnsharp_cli.io.containers.pickle_reader import require_key
 from bnsharp_cli.io.containers.read_file import found_in
 from bnsharp_cli.io.containers.stand_ins import AttributeRecord
@@ -99,7 +99,10 @@ def _assembled(name: Any, entry: TensorEntry, table: Table, shards: Shards) -> W
         boxes.append((offsets, shape))
         values.append(value)
         tensors.append(tensor)
-    if boxes[0][1] == size and len(boxes) == 1:
+    properties = entry.get("properties")
+    if isinstance(properties, Properties) and properties.dtype and properties.dtype.name != tensors[0].dtype:
+        raise damaged("a tensor of another type than its pieces")
+    if boxes == [((0,) * len(size), size)]:
         return Written(values[0])
     _require_whole(size, boxes, tensors)
     return Assembly(tensors[0].dtype, size, [(value, at) for value, (at, _shape) in zip(values, boxes, strict=True)])

@@ -6,10 +6,12 @@ It is read by calling nothing but the stand-ins here, and never handed to torch.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bnsharp_cli.io.containers.dtypes import DType
 from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE, PickledGlobal, read_pickle
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, AttributeRecord
 from bnsharp_cli.io.containers.tensor_layouts import plain_size
@@ -36,11 +38,19 @@ class _Index(AttributeRecord):
     __hash__ = object.__hash__  # type: ignore[assignment]  # by identity: pieces of the same name stay two
 
 
-class _Properties(AttributeRecord):
-    """The properties of a tensor. The file of the tensor states them too, so nothing is kept of them here."""
+class Properties(AttributeRecord):
+    """The properties of a tensor; its type alone is kept.
+
+    Attributes:
+        dtype: to which torch would convert the pieces; ``None`` if none is stated.
+    """
+
+    dtype: DType | None = None
 
     def __setstate__(self, state: object) -> None:
-        """Keep nothing of the state."""
+        """Keep the type, which stands first."""
+        if isinstance(state, tuple) and state and isinstance(state[0], DType):
+            self.dtype = state[0]
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,13 @@ class Table:
         entries: by name, the tensors as :class:`TensorEntry`; anything else is stored in one piece.
         places: where the piece with a name and an offset is stored; the offset of what is in one piece is None.
         paths: by name, the keys of the nested containers that held the entry when it was saved.
+        crc32: of the bytes of the table.
     """
 
     entries: Mapping[Any, Any]
     places: Mapping[tuple[str, tuple[int, ...] | None], Any]
     paths: Mapping[Any, Any]
+    crc32: int
 
     def path(self, name: Any) -> tuple[Any, ...]:
         """The keys under which an entry was saved; its name if the table states none."""
@@ -70,13 +82,15 @@ def read_table(file: RegularFile) -> Table:
         PickleRefusedError: damaged, or it names anything but the parts of such a table.
         UnsoundContentError: it is another pickle, or lacks a part.
     """
-    table = read_pickle(io.BytesIO(file.read(0, LARGEST_PICKLE + 1)), _STAND_INS)
+    data = file.read(0, LARGEST_PICKLE + 1)
+    table = read_pickle(io.BytesIO(data), _STAND_INS)
     if not isinstance(table, AttributeRecord):
         raise UnsoundContentError("is not one of torch.distributed.checkpoint")
     entries, places, paths = (table.get(name) for name in ("state_dict_metadata", "storage_data", "planner_data"))
     if not isinstance(entries, dict) or not isinstance(places, dict):
         raise damaged("it lists no tensors")
-    return Table(entries, dict(_by_name_and_offset(places)), paths if isinstance(paths, dict) else {})
+    named_places = dict(_by_name_and_offset(places))
+    return Table(entries, named_places, paths if isinstance(paths, dict) else {}, zlib.crc32(data))
 
 
 def sizes(value: object) -> tuple[int, ...]:
@@ -116,7 +130,7 @@ _STAND_INS: Mapping[str, Any] = {
     f"{_METADATA}.TensorStorageMetadata": TensorEntry,
     f"{_METADATA}.BytesStorageMetadata": AttributeRecord,
     f"{_METADATA}.ChunkStorageMetadata": AttributeRecord,
-    f"{_METADATA}.TensorProperties": _Properties,
+    f"{_METADATA}.TensorProperties": Properties,
     f"{_METADATA}.MetadataIndex": _Index,
     f"{_METADATA}.StorageMeta": AttributeRecord,
     _MEMORY_FORMAT: _nothing,

@@ -12,7 +12,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.describe import TABLE
 from bnsharp_cli.io.containers.untrusted_files import exists, open_folder, open_inside
 from bnsharp_cli.io.files.printable_text import shown_path
-from bnsharp_cli.io.files.regular_files import RegularFile
+from bnsharp_cli.io.files.regular_files import RegularFile, reason_of
 
 _MOST_FILES = 256
 _MOST_LISTED = 10_000
@@ -44,8 +44,11 @@ def folder_files(folder: Path) -> Iterator[list[RegularFile]]:
 
 def _names(folder: Path, descriptor: int) -> list[str]:
     """The names of what else lies in the folder."""
-    with os.scandir(descriptor) as entries:
-        listed = [entry.name for entry in islice(entries, _MOST_LISTED) if entry.is_file(follow_symlinks=False)]
+    try:
+        with os.scandir(descriptor) as entries:
+            listed = [entry.name for entry in islice(entries, _MOST_LISTED) if entry.is_file(follow_symlinks=False)]
+    except OSError as error:
+        raise _refused(folder, reason_of(error)) from error
     names = sorted(name for name in listed if name != TABLE)
     if len(names) > _MOST_FILES:
         raise _refused(folder, f"it has more than {_MOST_FILES} files")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from typing import Any
 
 from bnsharp_cli.io.containers.content_writer import Found
@@ -42,8 +43,9 @@ def read_legacy(file: RegularFile) -> Found:
         raise UnsoundContentError("was written on a machine of another byte order")
     content = read_pickle(stream, stand_ins, budget, plans.storage, TORCH_PROTOCOLS)
     keys = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
-    _place_storages(file, stream.tell(), keys, plans)
-    return Found(content)
+    end = stream.tell()
+    _place_storages(file, end, keys, plans)
+    return Found(content, checksums=[(0, end, zlib.crc32(stream.getbuffer()[:end]), "its pickles")])
 
 
 def _begins_with_magic(stream: io.BytesIO) -> bool:

@@ -7,6 +7,7 @@ limits, the same code runs here, within the budgets of the pickle reader alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -57,11 +58,18 @@ def described(files: Sequence[RegularFile], folder: Path | None = None) -> Descr
     try:
         if kind == b"D":
             return _checked(content, files, folder)
-        reason, remedy, expected, found, about = (escaped(text, _LONGEST_REASON) for text in json.loads(content))
-    except (UnsoundDescriptionError, ValueError, TypeError) as error:
+        reason, remedy, expected, found, about = (escaped(text, _LONGEST_REASON) for text in _texts(content))
+    except (UnsoundDescriptionError, ValueError, TypeError, RecursionError) as error:
         raise _beyond_limits(subject, "what was read of it contradicts itself") from error
     path = Path(about) if about else None
     raise CheckpointRefusedError(reason, remedy, expected=expected, found=found, path=path)
+
+
+def _texts(content: bytes) -> list[str]:
+    texts = json.loads(content)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a refusal is a list of texts")
+    return texts
 
 
 def described_here(files: Sequence[RegularFile], folder: Path | None = None) -> Description:
@@ -83,8 +91,9 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: str) -> 
     assert process.stdin is not None
     assert process.stdout is not None
     stop = threading.Timer(_LONGEST_WAIT, process.kill)
-    stop.start()
     try:
+        with contextlib.suppress(RuntimeError):  # no thread can be started; the limits of the process still hold
+            stop.start()
         process.stdin.write(json.dumps(request).encode())
         process.stdin.close()
         answer = process.stdout.read(LARGEST_DESCRIPTION + 3)
@@ -105,7 +114,7 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: str) -> 
 
 
 def _started(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
-    if not sys.executable or sys.platform == "win32" or getattr(sys, "frozen", False):
+    if sys.platform == "win32" or getattr(sys, "frozen", False) or not _is_interpreter(sys.executable):
         raise _NoLimitsError
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
@@ -120,6 +129,11 @@ def _started(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise _NoLimitsError from error
+
+
+def _is_interpreter(executable: str) -> bool:
+    """Whether a program is Python, and not another one that has Python inside and would start once more."""
+    return Path(executable or "").name.lower().startswith(("python", "pypy"))
 
 
 def _beyond_limits(subject: str, why: str) -> CheckpointRefusedError:

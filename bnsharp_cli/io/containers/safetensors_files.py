@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,14 +34,17 @@ def read_safetensors(file: RegularFile) -> Found:
         CheckpointRefusedError: a header that does not describe the file to the last byte.
     """
     try:
-        length = int.from_bytes(file.read(0, _HEADER_LENGTH), "little")
-        header = _header(file, length)
+        length_bytes = file.read(0, _HEADER_LENGTH)
+        length = int.from_bytes(length_bytes, "little")
+        text = _header_text(file, length)
+        header = _header(text)
         metadata = header.pop(_METADATA, {})
         _check_metadata(metadata)
         begin = _HEADER_LENGTH + length
         tensors = {name: _tensor(name, entry, begin) for name, entry in header.items()}
         _check_layout(tensors, begin, file.size)
-        return Found(tensors, metadata)
+        checksum = (0, begin, zlib.crc32(text, zlib.crc32(length_bytes)), "its header")
+        return Found(tensors, metadata, checksums=[checksum])
     except (ValueError, RecursionError) as error:
         found = one_line(error)
         raise CheckpointRefusedError(
@@ -51,11 +55,15 @@ def read_safetensors(file: RegularFile) -> Found:
         ) from error
 
 
-def _header(file: RegularFile, length: int) -> dict[str, Any]:
+def _header_text(file: RegularFile, length: int) -> bytes:
     if length > _LARGEST_HEADER:
         raise ValueError(f"its header has {length} bytes, more than {_LARGEST_HEADER // 2**20} MiB")
+    return file.read(_HEADER_LENGTH, length)
+
+
+def _header(text: bytes) -> dict[str, Any]:
     try:
-        header = bounded_json(file.read(_HEADER_LENGTH, length))
+        header = bounded_json(text)
     except ValueError as error:
         raise ValueError(f"its header is not read: {one_line(error)}") from error
     if not isinstance(header, dict):

@@ -20,6 +20,7 @@ from bnsharp_cli.io.containers.pickle_reader import (
     PickledList,
     PickledObject,
     PickledTuple,
+    number_keys,
     require_key,
 )
 from bnsharp_cli.io.containers.tensor_layouts import MOST_DIMENSIONS, SIZE_LIMIT
@@ -51,9 +52,10 @@ class PlainDict:
 class PlainSet(PickledObject):
     """A set, as the list of its members; they are keys, so the same ones are equal."""
 
-    def __init__(self, members: object = None) -> None:
+    def __init__(self, budget: Budget, members: object = None) -> None:
         if not isinstance(members, PickledList):
             raise UnsoundContentError("builds a set of something else than a list")
+        budget.spend(number_keys=number_keys(members))
         for member in members:
             require_key(member)
         self.members = tuple(members)
@@ -65,6 +67,7 @@ def ordered_dict(budget: Budget, *given: object) -> dict[Any, Any]:
         return {}
     (pairs,) = given
     if isinstance(pairs, PickledDict):
+        budget.spend(number_keys=number_keys(pairs))
         return dict(pairs)
     if not isinstance(pairs, PickledList):
         raise UnsoundContentError("builds a dict of something else than pairs")
@@ -74,14 +77,16 @@ def ordered_dict(budget: Budget, *given: object) -> dict[Any, Any]:
         if not isinstance(pair, PickledList | PickledTuple) or len(pair) != 2:
             raise UnsoundContentError("builds a dict of something else than pairs")
         require_key(pair[0])
+        budget.spend(number_keys=number_keys(pair[:1]))
         entries[pair[0]] = pair[1]
     return entries
 
 
-def counter(given: object) -> dict[Any, Any]:
+def counter(budget: Budget, given: object) -> dict[Any, Any]:
     """Make the dict of a ``Counter``, which is pickled with the dict of its counts."""
     if not isinstance(given, PickledDict):
         raise UnsoundContentError("counts something else than a dict of counts")
+    budget.spend(number_keys=number_keys(given))
     return dict(given)
 
 
@@ -206,8 +211,6 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
     "argparse.Namespace": AttributeRecord,
     "types.SimpleNamespace": AttributeRecord,
     "collections.defaultdict": default_dict,
-    "collections.Counter": counter,
-    "builtins.set": PlainSet,
     "builtins.complex": plain_complex,
     "builtins.bytearray": byte_array,
     "_codecs.encode": encoded,
@@ -232,7 +235,7 @@ PLAIN_STAND_INS: Mapping[str, Any] = {
         PlainDict,
     ),
     "numpy.dtype": NumpyType,
-    "numpy.ndarray": NumpyArray,
+    "numpy.ndarray": "ndarray",
     **{
         f"numpy.{core}.multiarray.{name}": stand_in
         for core in ("core", "_core")

@@ -21,6 +21,9 @@ _PIECE = 8 * 2**20
 _MOST_WAITING = 4
 """Pieces that are read ahead of the digest."""
 
+_WORTH_A_THREAD = 2**18
+"""Bytes of a piece whose digest takes longer than handing them to a thread."""
+
 
 class FileBytes(NamedTuple):
     """What was read of a file.
@@ -47,16 +50,43 @@ def read_bytes(file: RegularFile, wanted: Sequence[StoredBytes], checksums: Sequ
     """
     kept = {(part.begin, part.length): torch.empty(part.length, dtype=torch.uint8) for part in wanted}
     sums = _Checksums(checksums)
-    digest = hashlib.sha256()
     with ThreadPoolExecutor(1) as pool:
-        waiting: deque[Future[None]] = deque()
+        digest = _Digest(pool)
         for begin, piece in _pieces(file, kept):
-            waiting.append(pool.submit(digest.update, piece))
+            digest.update(piece)
             sums.update(begin, piece)
-            if len(waiting) > _MOST_WAITING:
-                waiting.popleft().result()
+        sha256 = digest.hexdigest()
     sums.finish()
-    return FileBytes(digest.hexdigest(), kept)
+    return FileBytes(sha256, kept)
+
+
+class _Digest:
+    """A SHA-256 that is taken beside the reading, where that pays and a thread can be started."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._sha256, self._waiting = hashlib.sha256(), deque[Future[None]]()
+        self._pool: ThreadPoolExecutor | None = pool
+
+    def update(self, piece: memoryview) -> None:
+        """Take the next bytes into account."""
+        if self._pool is not None and len(piece) >= _WORTH_A_THREAD:
+            try:
+                self._waiting.append(self._pool.submit(self._sha256.update, piece))
+                self._wait(_MOST_WAITING)
+                return
+            except RuntimeError:  # no thread can be started
+                self._pool = None
+        self._wait(0)
+        self._sha256.update(piece)
+
+    def hexdigest(self) -> str:
+        """The digest in hexadecimal digits."""
+        self._wait(0)
+        return self._sha256.hexdigest()
+
+    def _wait(self, most: int) -> None:
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()
 
 
 class _Checksums:

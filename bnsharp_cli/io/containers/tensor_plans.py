@@ -7,11 +7,12 @@ elements of it a tensor has. A plan that the file cannot keep is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from bnsharp_cli.io.containers.dtypes import BY_NAME, BY_STORAGE, UNTYPED, DType
 from bnsharp_cli.io.containers.pickle_reader import Budget, PickledTuple
-from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, ordered_dict
+from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, PlainSet, counter, ordered_dict
 from bnsharp_cli.io.containers.tensor_layouts import (
     UNLIKE_TORCH,
     StorageKind,
@@ -38,6 +39,7 @@ _NO_DENSE_TENSORS = {
 _QUANTISED = ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
 DTYPES = {f"torch.{name}": dtype for name, dtype in BY_NAME.items()}
 _IDENTITY_LENGTH = {"zip": 5, "legacy": 6}
+_MOST_DEVICES = 128
 _OVERLAP = 4
 _OVERLAP_ALLOWANCE = 64 * 2**20
 
@@ -77,7 +79,9 @@ class TensorPlans:
             "torch._utils._rebuild_parameter": _parameter,
             "torch.Size": plain_size,
             "torch.device": _device,
-            "collections.OrderedDict": lambda *given: ordered_dict(self._budget, *given),
+            "collections.OrderedDict": partial(ordered_dict, self._budget),
+            "collections.Counter": partial(counter, self._budget),
+            "builtins.set": partial(PlainSet, self._budget),
         }
 
     def storage(self, identity: tuple[Any, ...]) -> StoragePlan | StoragePart:
@@ -195,6 +199,8 @@ def _parameter(data: object, requires_grad: object, hooks: object) -> object:
 
 
 def _device(*place: object) -> str:
-    if not place or len(place) > 2 or not isinstance(place[0], str) or type(place[-1]) not in {str, int}:
+    kind, *index = place or (None,)
+    known = isinstance(kind, str) and all(type(number) is int and 0 <= number < _MOST_DEVICES for number in index)
+    if not known or len(index) > 1:
         raise UnsoundContentError("names a device as torch.save never does")
     return ":".join(map(str, place))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zlib
+
 from bnsharp_cli.io.containers.content_writer import Found
 from bnsharp_cli.io.containers.pickle_reader import Budget, read_pickle
 from bnsharp_cli.io.containers.tensor_plans import TORCH_PROTOCOLS, TensorPlans
 from bnsharp_cli.io.containers.unsound_content import damaged
-from bnsharp_cli.io.containers.zip_files import data_pickle, sound_members
+from bnsharp_cli.io.containers.zip_files import ZipMembers, sound_members
 from bnsharp_cli.io.files.regular_files import RegularFile
 
 _BYTE_ORDERS = {b"": "little", b"little": "little", b"big": "big"}
@@ -21,10 +24,19 @@ def read_torch_zip(file: RegularFile) -> Found:
         UnsoundContentError: the pickle and the members do not fit together.
     """
     members = sound_members(file)
-    order = file.read(*members.places.get("byteorder", (0, 0)))
+    order, checksum_of_order = _record(file, members, "byteorder")
     if order not in _BYTE_ORDERS:
         raise damaged("its byte order is neither little nor big")
     budget = Budget()
     plans = TensorPlans(members.storage, budget)
-    content = read_pickle(data_pickle(file, members), plans.stand_ins(), budget, plans.storage, TORCH_PROTOCOLS)
-    return Found(content, order=_BYTE_ORDERS[order], checksums=members.unread)
+    pickled, checksum_of_pickle = _record(file, members, "data.pkl")
+    content = read_pickle(io.BytesIO(pickled), plans.stand_ins(), budget, plans.storage, TORCH_PROTOCOLS)
+    checksums = [*members.checksums, checksum_of_order, checksum_of_pickle]
+    return Found(content, order=_BYTE_ORDERS[order], checksums=checksums)
+
+
+def _record(file: RegularFile, members: ZipMembers, name: str) -> tuple[bytes, tuple[int, int, int, str]]:
+    """The bytes of a member, or none where it is missing, and the checksum by which they are found unchanged later."""
+    begin, size = members.places.get(name, (0, 0))
+    record = file.read(begin, size)
+    return record, (begin, size, zlib.crc32(record), name)

@@ -59,10 +59,11 @@ class Member(NamedTuple):
 
 
 class Directory(NamedTuple):
-    """The members in the order of the directory, and where it begins."""
+    """The members in the order of the directory, where it begins, and its bytes."""
 
     members: list[Member]
     begin: int
+    packed: bytes
 
 
 class BrokenZipError(Exception):
@@ -90,7 +91,7 @@ def read_directory(file: RegularFile) -> Directory:
         members.append(member)
     if len(members) != extent.members:
         raise BrokenZipError(f"its end counts {extent.members} members, its directory has {len(members)}")
-    return Directory(members, extent.begin)
+    return Directory(members, extent.begin, packed)
 
 
 def _extent(file: RegularFile) -> _Extent:
@@ -154,8 +155,10 @@ def _wide_numbers(extra: bytes, numbers: tuple[int, int, int], name: str) -> tup
     """Size, packed size and begin with those that are too large replaced from the extra field, and the other fields."""
     others, wide = b"", b""
     while extra:
-        kind, length = struct.unpack("<2H", extra[:4]) if len(extra) >= 4 else (0, len(extra))
+        kind, length = struct.unpack("<2H", extra[:4]) if len(extra) >= 4 else (0, 0)
         field, extra = extra[: 4 + length], extra[4 + length :]
+        if len(field) < 4 + length:
+            raise BrokenZipError(f"an extra field of {name!r} is cut off")
         if kind == _WIDE_FIELD and not wide:
             wide = field[4:]
         else:

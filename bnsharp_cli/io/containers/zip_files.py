@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -50,11 +49,11 @@ class ZipMembers:
 
     Attributes:
         places: (offset, size) in the file, by the members' names inside the archive's one folder.
-        unread: (offset, size, CRC-32, name) of the members whose bytes were not read, which are the storages.
+        checksums: (offset, size, CRC-32, name) of the storages, as far as it is stated, and of the directory.
     """
 
     places: Mapping[str, tuple[int, int]]
-    unread: Sequence[tuple[int, int, int, str]]
+    checksums: Sequence[tuple[int, int, int, str]]
 
     def storage(self, key: str) -> tuple[int, int] | None:
         """The first byte and the length in bytes of a key's storage; ``None`` if there is none."""
@@ -63,6 +62,8 @@ class ZipMembers:
 
 def sound_members(file: RegularFile) -> ZipMembers:
     """The members of a zip file that is as ``torch.save`` writes it; the checksums of storages are left to the caller.
+
+    After ``torch.serialization.set_crc32_options(False)`` torch states zero for every checksum, and is not checked.
 
     Raises:
         CheckpointRefusedError: no PyTorch weights, damaged, or written by something else.
@@ -75,6 +76,9 @@ def sound_members(file: RegularFile) -> ZipMembers:
         members.sort(key=lambda member: member.begin)
         ends = [*(member.begin for member in members[1:]), directory.begin]
         begins = [_begin(file, member, end) for member, end in zip(members, ends, strict=True)]
+        stated = any(member.crc32 for member in members)
+        if stated:
+            _require_checksums(file, members, begins)
     except BrokenZipError as error:
         raise CheckpointRefusedError(
             f"{shown_path(file.path)} is a damaged or truncated zip file: {one_line(error)}.",
@@ -86,16 +90,14 @@ def sound_members(file: RegularFile) -> ZipMembers:
     return ZipMembers(
         {name: (begin, member.size) for name, begin, member in zip(inside, begins, members, strict=True)},
         [
-            (begin, member.size, member.crc32, one_line(member.name))
-            for name, begin, member in zip(inside, begins, members, strict=True)
-            if _is_storage(name)
+            (directory.begin, len(directory.packed), zlib.crc32(directory.packed), "its directory"),
+            *(
+                (begin, member.size, member.crc32, one_line(member.name))
+                for name, begin, member in zip(inside, begins, members, strict=True)
+                if stated and _is_storage(name)
+            ),
         ],
     )
-
-
-def data_pickle(file: RegularFile, members: ZipMembers) -> io.BytesIO:
-    """The bytes of ``data.pkl``."""
-    return io.BytesIO(file.read(*members.places["data.pkl"]))
 
 
 def _require_weights(file: RegularFile, members: list[Member]) -> None:
@@ -117,7 +119,9 @@ def _problem_of_names(members: list[Member]) -> str:
         part in {"", ".", ".."} for name in names for part in name.split("/")
     ):
         return "has members whose names lead out of it"
-    if len(folders) != 1 or f"{folders.pop()}/data.pkl" not in names:
+    if not all(name.partition("/")[2].isascii() for name in names):  # other readers compare them in another encoding
+        return "has members whose names torch.save never writes"
+    if len(folders) != 1 or f"{folders.pop()}/data.pkl" not in names or not all("/" in name for name in names):
         return "has no data.pkl in the one folder that torch.save writes"
     return ""
 
@@ -151,7 +155,7 @@ def _problem_of_entries(members: list[Member]) -> str:
 
 
 def _begin(file: RegularFile, member: Member, end: int) -> int:
-    """The first byte of a member whose local header and checksum agree with the directory."""
+    """The first byte of a member whose local header agrees with the directory."""
     shown = one_line(member.name)
     packed = file.read(member.begin, _LOCAL.size)
     if len(packed) < _LOCAL.size or packed[:4] != b"PK\x03\x04":
@@ -166,9 +170,15 @@ def _begin(file: RegularFile, member: Member, end: int) -> int:
     begin = member.begin + _LOCAL.size + len(behind)
     if begin + member.size > end:
         raise BrokenZipError(f"{shown} declares more bytes than there are")
-    if not _is_storage(member.name.partition("/")[2]) and zlib.crc32(file.read(begin, member.size)) != member.crc32:
-        raise BrokenZipError(f"the checksum of {shown} is wrong")
     return begin
+
+
+def _require_checksums(file: RegularFile, members: Sequence[Member], begins: Sequence[int]) -> None:
+    """Compare the checksums of everything but storages."""
+    for member, begin in zip(members, begins, strict=True):
+        is_read = not _is_storage(member.name.partition("/")[2])
+        if is_read and zlib.crc32(file.read(begin, member.size)) != member.crc32:
+            raise BrokenZipError(f"the checksum of {one_line(member.name)} is wrong")
 
 
 def _agree(header: _LocalHeader, name: bytes, member: Member) -> bool:

@@ -2,7 +2,8 @@
 
 - ``forms.py``: how data sets and losses are named; imports nothing.
 - ``open_data.py``: from a specification to a split. ``sources.py`` has scikit-learn's digits, torchvision's data sets
-  and the user's own; ``archives.py`` NumPy archives; ``images.py`` folders of images.
+  and the user's own; ``torchvision_files.py`` looks at the files of the second. ``archives.py`` has NumPy archives, by
+  ``npz_members.py`` and ``npy_headers.py``; ``images.py`` folders of images, each read by ``image_files/``.
 - ``splits.py``: what a split is, in arrays or read example by example. ``checked_split.py``: one that is read whole.
 - ``batches.py``: the fixed batches of a measurement.
 - ``preprocessing.py``: what is done to an image. ``library_preprocessing.py`` chooses it for a network;

@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import struct
-import warnings
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
 from bnsharp_cli.io.data.naming import NamedDataError
+from bnsharp_cli.io.data.npy_headers import ArrayHeader, UnsoundArchiveError
+from bnsharp_cli.io.data.npz_members import ArrayMember, array_members, numbers_of
 from bnsharp_cli.io.data.splits import ArraySplit
-from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
+from bnsharp_cli.io.files.printable_text import escaped
 from bnsharp_cli.io.files.regular_files import FileIdentity, RegularFile, open_regular, reason_of
 
 IN_MEMORY = 2**30
 """Bytes of an array that is read whole: to check its sum, or because it is compressed or in Fortran's order."""
 
-_BOMB = 64 * 2**20
-_RATIO = 100
-"""Arrays of more than ``_BOMB`` bytes that shrink by more than this are no data."""
-
 _IMAGES = 4
-_LARGEST_READ = 4 * 2**20
-_CHUNK = 2**20
-_LOCAL_HEADER = struct.Struct("<26xHH")
+_LARGEST_EXAMPLE = 2**25
+"""Numbers of an image."""
+
+_LABELS_OF_ANY, _LABELS_FOR_EACH = 2**16, 64
+"""Numbers of an example's label: so many for an image of any size, or so many for each of its numbers."""
+
 _REMEDY = "Save it with numpy.savez(FILE, x=images, y=labels): x (N, C, H, W) uint8 or floating, y (N, …), no objects."
-
-
-class _UnsoundError(Exception):
-    """What is wrong with an archive."""
-
-
-class _BoundedReader(io.BufferedReader):
-    """A zip file of which no part is read at once that is larger than the directory of any set of arrays."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
-        if wanted > _LARGEST_READ:
-            raise _UnsoundError("its directory is larger than that of any set of arrays")
-        return super().read(size)
 
 
 @dataclass(frozen=True)
@@ -92,105 +74,105 @@ class StoredRows:
 
 
 @dataclass(frozen=True)
-class _Header:
-    """What an array says of itself, and how many bytes it takes to say it."""
+class LoadedRows:
+    """The rows of an array in memory, in the precision of the file; those that are wanted are converted.
 
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-    length: int
+    Attributes:
+        array: all of them.
+    """
+
+    array: np.ndarray[Any, Any]
 
     @property
-    def size(self) -> int:
-        """Bytes of the array."""
-        return math.prod(self.shape) * self.dtype.itemsize
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole array."""
+        return tuple(self.array.shape)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """The rows at ``indices``."""
+        return _tensor(self.array[indices.numpy()])
 
 
 def open_archive(path: Path, split: str) -> ArraySplit:
     """Arrays ``x`` (N, C, H, W) and ``y`` (N, …) of a NumPy archive; ``x_test``, ``y_test`` for the test split.
 
     Uncompressed arrays stay in the file, however large, and are read row by row. Their sum is checked up to 1 GiB.
+    What the headers say is checked before any number is read.
 
     Raises:
         NamedDataError: no such file or arrays, wrong shapes, Python objects, or sizes that are not what they say.
     """
     names = ("x", "y") if split == "train" else ("x_test", "y_test")
     try:
-        with open_regular(path) as file, _BoundedReader(file.stream) as raw, zipfile.ZipFile(raw) as archive:
-            x, y = (_array(file, archive, name) for name in names)
-            _require(len(x) == len(y), f"{names[0]} has {len(x)} rows, {names[1]} {len(y)}")
-    except Exception as error:  # zipfile and numpy raise a dozen kinds over bytes that are no archive
-        plain = isinstance(error, OSError | _UnsoundError)
-        why = reason_of(error) if plain else kind_and_line(error)
-        raise NamedDataError(f"Cannot read {', '.join(names)} from {escaped(path)}: {why}.", _REMEDY) from error
+        with open_regular(path) as file:
+            arrays = array_members(file, names)
+            _require_plausible(arrays)
+            x, y = (_rows(file, array) for array in arrays)
+            if not file.is_unchanged():
+                raise UnsoundArchiveError("it changed while it was read")
+    except (OSError, ValueError, UnsoundArchiveError) as error:
+        reason = f"Cannot read {', '.join(names)} from {escaped(path)}: {reason_of(error)}."
+        raise NamedDataError(reason, _REMEDY) from error
     return ArraySplit(x, y, f"npz:{escaped(path)}")
 
 
-def _array(file: RegularFile, archive: zipfile.ZipFile, name: str) -> Tensor | StoredRows:
-    """One array of the archive, checked, as far as possible left where it is."""
-    member = _member(archive, name, file.size)
-    with archive.open(member) as stream:
-        header = _header(name, stream, member)
-        if member.compress_type != zipfile.ZIP_STORED or header.fortran:
-            _require(header.size <= IN_MEMORY, f"{name} is larger than 1 GiB and compressed or in Fortran's order")
-            return _in_memory(stream, header)
-        while header.size <= IN_MEMORY and stream.read(_CHUNK):  # to its end, where zipfile compares the sums
-            pass
-    return _in_place(file, member, header)
+def _require_plausible(arrays: Sequence[ArrayMember]) -> None:
+    """Refuse images and labels by their headers alone."""
+    for array in arrays:
+        _require_layout(array.name, array.header)
+        _require_size(array)
+    (x, images), (y, labels) = ((array.name, array.header) for array in arrays)
+    if images.shape[0] != labels.shape[0]:
+        raise UnsoundArchiveError(f"{x} has {images.shape[0]} rows, {y} {labels.shape[0]}")
+    if images.row > _LARGEST_EXAMPLE:
+        raise UnsoundArchiveError(f"each image of {x} has {images.row} numbers, more than {_LARGEST_EXAMPLE}")
+    most = max(_LABELS_OF_ANY, _LABELS_FOR_EACH * images.row)
+    if labels.row > most:
+        raise UnsoundArchiveError(f"each label of {y} has {labels.row} numbers, more than {most} for such images")
 
 
-def _member(archive: zipfile.ZipFile, name: str, most: int) -> zipfile.ZipInfo:
-    found = [member for member in archive.infolist() if member.filename == f"{name}.npy"]
-    there = ", ".join(member.filename.removesuffix(".npy") for member in archive.infolist()) or "nothing"
-    _require(bool(found), f"there is no {name}, only {escaped(there)}")
-    _require(len(found) == 1, f"there are {len(found)} arrays {name}")
-    member = found[0]
-    _require(not member.flag_bits & 1, f"{name} is encrypted")
-    known = member.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-    _require(known, f"{name} is packed in a way that numpy never uses")
-    ratio = member.file_size / max(1, member.compress_size)
-    _require(member.file_size <= _BOMB or ratio <= _RATIO, f"{name} unpacks to {ratio:.0f} times its size")
-    _require(member.compress_size <= most, f"{name} declares {member.compress_size} bytes in a file of {most}")
-    return member
-
-
-def _header(name: str, stream: Any, member: zipfile.ZipInfo) -> _Header:
-    """Read, and compared with the size of the member: no shape can claim more than there is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's about headers of Python 2
-        version = npy.read_magic(stream)
-        _require(version in {(1, 0), (2, 0)}, f"{name} has fields with names")
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        header = _Header(*read(stream), stream.tell())
-    _require(not header.dtype.hasobject, f"{name} holds Python objects, which would run code when read")
+def _require_layout(name: str, header: ArrayHeader) -> None:
     images, kind, shape = name.startswith("x"), header.dtype.kind, header.shape
     wanted = "uint8 or floating (N, C, H, W)" if images else "integers or floating (N, …)"
     typed = kind == "f" or (header.dtype == np.uint8 if images else kind in "iu")
     shaped = len(shape) == _IMAGES if images else len(shape) > 0
-    found = f"{header.dtype} of shape {shape}"
-    _require(typed and shaped and min(shape) >= 0, f"{name} is {escaped(found)}, expected {wanted}")
-    _require(min(shape) > 0, f"{name} is empty, of shape {shape}")
-    size = member.file_size - header.length
-    _require(header.size == size, f"{name} declares {header.size} bytes and has {size}")
-    return header
+    if not (typed and shaped and min(shape) >= 0):
+        found = escaped(f"{header.dtype} of shape {shape}")
+        raise UnsoundArchiveError(f"{name} is {found}, expected {wanted}")
+    if min(shape) == 0:
+        raise UnsoundArchiveError(f"{name} is empty, of shape {shape}")
 
 
-def _in_place(file: RegularFile, member: zipfile.ZipInfo, header: _Header) -> StoredRows:
-    local = file.read(member.header_offset, _LOCAL_HEADER.size)
-    start = member.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(local)) + header.length
-    _require(start + header.size <= file.size, "it ends early")
-    return StoredRows(file.path, file.identity, start, header.shape, header.dtype)
+def _require_size(array: ArrayMember) -> None:
+    """Refuse a shape that claims more than there is."""
+    name, header, there = array.name, array.header, array.member.size - array.skipped
+    if header.size != there:
+        raise UnsoundArchiveError(f"{name} declares {header.size} bytes and has {there}")
+    if header.size > IN_MEMORY and (array.packed or header.fortran):
+        raise UnsoundArchiveError(f"{name} is larger than 1 GiB and compressed or in Fortran's order")
 
 
-def _in_memory(stream: Any, header: _Header) -> Tensor:
+def _rows(file: RegularFile, array: ArrayMember) -> LoadedRows | StoredRows:
+    """The rows of an array, where possible left where they are."""
+    header = array.header
+    if array.packed or header.fortran:
+        return LoadedRows(_in_memory(file, array))
+    if header.size <= IN_MEMORY:
+        for _ in numbers_of(file, array):  # to its end, where the sums are compared
+            pass
+    return StoredRows(file.path, file.identity, array.begin + array.skipped, header.shape, header.dtype)
+
+
+def _in_memory(file: RegularFile, array: ArrayMember) -> np.ndarray[Any, Any]:
+    header, filled = array.header, 0
     content = np.empty(header.size, np.uint8)
-    filled = 0
-    while part := stream.read(_CHUNK):
-        content[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
-        filled += len(part)
-    _require(filled == header.size, "it ends early")
-    array = content.view(header.dtype)
-    return _tensor(array.reshape(header.shape, order="F" if header.fortran else "C"))
+    for piece in numbers_of(file, array):
+        content[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+    return content.view(header.dtype).reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
@@ -200,8 +182,3 @@ def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
     elif array.dtype.kind == "f":
         array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _require(sound: bool, problem: str) -> None:
-    if not sound:
-        raise _UnsoundError(problem)

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import io
+import math
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from bnsharp_cli.errors import DataRefusedError
+from bnsharp_cli.errors import named
+from bnsharp_cli.io.data.image_files.outline import LARGEST_DECODING
+from bnsharp_cli.io.data.image_files.read_image import opened_image
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
-from bnsharp_cli.io.data.splits import pixels, require_room, stacked
-from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
-from bnsharp_cli.io.files.regular_files import RegularFile, open_regular, reason_of
+from bnsharp_cli.io.data.splits import pixels, require_room, require_shape, stacked
+from bnsharp_cli.io.files.printable_text import escaped
+from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.measurement.surface.data_stream import Batch
-
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
-"""By content, whatever the name says: plain rasters, no animations, no documents, nothing that is a program."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Of the files that count as images, as for ImageFolder; others are passed over."""
 
-LARGEST_IMAGE = 2**26
-"""Pixels, read off the header before anything is decoded."""
+_MOST_CLASSES = 2**17
+_MOST_ENTRIES = 2**25
+"""Files and folders that are looked through: more than in any data set of images."""
 
-LARGEST_FILE = 2**27
-_LARGEST_TILE = 2**24
-_MOST_WORK = 2**30
-"""Pixels times scans of a JPEG: each scan of a few bytes is a pass over all pixels."""
+_COPIES, _FLOAT = 11, 4
+"""Bytes of a pixel in Pillow's memory before and after its mode changes and in an array; and of each number."""
 
-_TILE_TAGS = (322, 323)
-_SCAN = b"\xff\xda"
 _EVERY = 20_000
-_DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _LAYOUT = "Lay it out as DIR/[train|test]/CLASS/IMAGE."
 
 
@@ -68,17 +61,30 @@ class ImageFolder:
             NamedDataError: an image that cannot be read, is too large, or is of another size than the first.
         """
         numbers = indices.tolist()
-        channels = 1 if len(preprocessing.mean) == 1 else 3
-        examples = []
+        mode = "L" if len(preprocessing.mean) == 1 else "RGB"
+        examples: list[Batch] = []
         for number in numbers:
-            path = Path(self.files[number])
-            with _reading(path), _opened(path) as image:
-                size = preprocessing.image_size
-                width, height = image.size if size is None else (size, size)
-                require_room(len(numbers), channels * width * height, self.name_of(number))
-                example = preprocessing.resize(pixels(image.convert("L" if channels == 1 else "RGB")))
+            with opened_image(Path(self.files[number])) as image:
+                shape = len(mode), *reversed(image.size)
+                if preprocessing.image_size is None:
+                    self._require_own_size(number, shape, examples[0][0] if examples else None)
+                else:
+                    shape = len(mode), preprocessing.image_size, preprocessing.image_size
+                require_room(len(numbers), math.prod(shape), self.name_of(number))
+                example = preprocessing.resize(pixels(image if image.mode == mode else image.convert(mode)))
             examples.append((example, self.labels[number]))
         return stacked(examples, numbers, self.name_of)
+
+    def _require_own_size(self, number: int, shape: tuple[int, ...], first: Tensor | None) -> None:
+        """Refuse an image before it is decoded that no network sees in this size, or that is unlike the first."""
+        if first is not None:
+            require_shape(self.name_of(number), shape, tuple(first.shape))
+        channels, height, width = shape
+        if width * height * (_COPIES + _FLOAT * channels) > LARGEST_DECODING:
+            _refuse(
+                f"{self.name_of(number)} has {width} × {height} pixels, which a network would see all at once.",
+                f"Have them resized with {named('image_size')}.",
+            )
 
     def name_of(self, index: int) -> str:
         """The path of image ``index``, fit to print."""
@@ -136,8 +142,14 @@ def _classes(path: Path) -> tuple[str, ...]:
     """Its folders, in the order of their names."""
     if not path.is_dir():
         return ()
+    names: list[str] = []
     with os.scandir(path) as entries:
-        return tuple(sorted(entry.name for entry in entries if entry.is_dir()))
+        for count, entry in enumerate(entries):
+            if entry.is_dir():
+                names.append(entry.name)
+            if len(names) > _MOST_CLASSES or count > _MOST_ENTRIES:
+                _refuse(f"{escaped(path)} has more than {_MOST_CLASSES} class folders, or {_MOST_ENTRIES} files.")
+    return tuple(sorted(names))
 
 
 def _images(top: Path, progress: ReadingProgress) -> list[str]:
@@ -152,6 +164,8 @@ def _images(top: Path, progress: ReadingProgress) -> list[str]:
         with os.scandir(current) as entries:
             for entry in entries:
                 count += 1
+                if count > _MOST_ENTRIES:
+                    _refuse(f"{escaped(top)} has more than {_MOST_ENTRIES} files.")
                 if count % _EVERY == 0:
                     progress(f"{count:,} files found in {escaped(top)}")
                 if entry.is_dir(follow_symlinks=False):
@@ -171,56 +185,10 @@ def _require_file(entry: os.DirEntry[str]) -> None:
         _refuse(f"{escaped(entry.path)} is {kind}.")
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever Pillow raises about a file into our error."""
-    try:
-        yield
-    except DataRefusedError:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever they stumble over
-        why = reason_of(error) if isinstance(error, OSError) else kind_and_line(error)
-        if isinstance(error, UnidentifiedImageError):
-            why = f"it is no {', '.join(IMAGE_FORMATS[:-1])} or {IMAGE_FORMATS[-1]} image"
-        elif isinstance(error, Image.DecompressionBombError):
-            why = f"it has more than {LARGEST_IMAGE / 1e6:.0f} million pixels"
-        raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", "Replace or remove it.") from error
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image, its header read and found harmless, nothing decoded yet."""
-    with open_regular(path) as file, io.BufferedReader(file.stream) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow warns of is refused here, or harmless
-        with Image.open(stream, formats=IMAGE_FORMATS) as image:
-            problem = _problem(image, file)
-            if problem:
-                _refuse(f"Cannot read {escaped(path)}: it {problem}.", "Replace or remove it.")
-            yield image
-
-
-def _problem(image: Image.Image, file: RegularFile) -> str:
-    """Why an image is not decoded, or an empty string."""
-    area, size = image.width * image.height, file.size
-    tags = getattr(image, "tag_v2", {})
-    width, height = (int(tags.get(tag, 1)) for tag in _TILE_TAGS)
-    if area > LARGEST_IMAGE:
-        return f"has {image.width} × {image.height} pixels, more than {LARGEST_IMAGE / 1e6:.0f} million"
-    if size > LARGEST_FILE:
-        return f"takes {size / 2**20:.0f} MiB, more than {LARGEST_FILE / 2**20:.0f}"
-    if width * height > max(area, _LARGEST_TILE):
-        return f"has tiles of {width} × {height} pixels"
-    if image.mode in _DEEP:
-        return f"has more than 8 bits a channel (mode {image.mode}); npz:FILE takes such images"
-    if image.format in {"JPEG", "MPO"} and file.read(0, size).count(_SCAN) * area > _MOST_WORK:
-        return "has too many scans"
-    return ""
-
-
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(escaped(name, 40) for name in names[:3]) or "no folders"
     return f"{shown}, …" if len(names) > 3 else shown
 
 
-def _refuse(problem: str, remedy: str = _LAYOUT) -> None:
+def _refuse(problem: str, remedy: str = _LAYOUT) -> NoReturn:
     raise NamedDataError(problem, remedy)

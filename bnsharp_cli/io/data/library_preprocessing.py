@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIZE, Preprocessing
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
+from bnsharp_cli.io.data.splits import Split
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
 _CHANGE = f"{named('image_size')}, {named('mean')} and {named('std')} change it"
 _SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
+_ALWAYS_FINE, _MOST_ENLARGED, _MOST_STATED = 256, 8, 1024
 _CHANNELS = "one finite number per channel, std positive"
 
 
@@ -48,8 +51,8 @@ class PreprocessingOverride:
         """
         size = self.image_size
         if size is not None:
-            if not 0 <= size <= LARGEST_SIZE:
-                raise UsageError.of("image_size", f"0 to {LARGEST_SIZE}", size, "For example 224.")
+            if not 0 <= size <= LARGEST_SIDE:
+                raise UsageError.of("image_size", f"0 to {LARGEST_SIDE}", size, "For example 224.")
             preprocessing = replace(preprocessing, image_size=size or None, shorter_side=size or None)
         if self.mean is None and self.std is None:
             return preprocessing
@@ -93,6 +96,34 @@ def choose_preprocessing(
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
 
 
+def require_modest(preprocessing: Preprocessing, split: Split) -> None:
+    """Refuse a size that nobody but a file has chosen, and that is far larger than the images are.
+
+    Up to ``256`` pixels a side are always fine, and up to eight times the side that the images have themselves.
+
+    Args:
+        preprocessing: as the file has it.
+        split: of the data; its first image is read where the size is large.
+
+    Raises:
+        CheckpointRefusedError: the remedy names the option by which the user chooses the size.
+    """
+    sides = (preprocessing.image_size or 0, preprocessing.shorter_side or 0)
+    largest = _ALWAYS_FINE
+    if max(sides) > largest:
+        image, _ = split.load(torch.arange(1), Preprocessing())
+        largest = max(largest, min(_MOST_STATED, _MOST_ENLARGED * min(image.shape[2:], default=0)))
+    if sides[0] > largest or sides[1] > max(largest, 2 * sides[0]):
+        size = preprocessing.image_size
+        raise CheckpointRefusedError(
+            f"The checkpoint wants images of {max(sides):,} pixels a side, and on this data a file alone may ask for "
+            f"{largest:,}.",
+            f"If you want that, say so with {named('image_size')} {size}.",
+            expected=f"at most {largest} pixels a side",
+            found=max(sides),
+        )
+
+
 def _suited(usual: Preprocessing, classes: int, identity: NetworkIdentity, trained: bool) -> tuple[Preprocessing, str]:
     """The part of a library's preprocessing that suits a network of other classes or channels, and why."""
     names, options = ARGUMENT_NAMES[family(identity.spec)], identity.options
@@ -118,7 +149,8 @@ def _torchvisions(identity: NetworkIdentity) -> tuple[Preprocessing, int]:
 
     The weights are not fetched.
     """
-    from torchvision.models import get_model_weights
+    with importing_libraries():
+        from torchvision.models import get_model_weights
 
     weights = get_model_weights(identity.spec.partition(":")[2]).DEFAULT
     eval_transform = weights.transforms()
@@ -162,7 +194,7 @@ def _training_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     size, crop = args.get("img_size"), args.get("crop_pct")
     told: dict[str, Any] = {"model": args["model"]}
-    if isinstance(size, int) and 0 < size <= LARGEST_SIZE:
+    if isinstance(size, int) and 0 < size <= LARGEST_SIDE:
         told["img_size"] = size
     if isinstance(crop, float) and 0.1 <= crop <= 1:
         told["crop_pct"] = crop

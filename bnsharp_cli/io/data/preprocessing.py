@@ -13,7 +13,7 @@ from torch.nn import functional
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
-LARGEST_SIZE = 4096
+LARGEST_SIDE = 4096
 _LONGEST = 16
 """How many times as long as short an image may be before its ends, which the crop takes off, are left out first."""
 
@@ -50,6 +50,16 @@ class Preprocessing:
         scale = self.shorter_side / min(height, width)
         sides = (self.shorter_side if side == min(height, width) else int(scale * side) for side in (height, width))
         return _centre(self._interpolate(images, tuple(sides)), self.image_size, self.image_size)
+
+    def most_pixels(self, height: int, width: int) -> int:
+        """Pixels of an image of this size when it is largest, between being read and having its ends cut off."""
+        if self.image_size is None:
+            return height * width
+        if self.shorter_side is None:
+            return max(height * width, self.image_size**2)
+        shorter, longer = sorted((height, width))
+        proportion = min(longer / max(1, shorter), _LONGEST)
+        return max(height * width, int(proportion * self.shorter_side**2))
 
     def _interpolate(self, images: Tensor, size: tuple[int, ...]) -> Tensor:
         if tuple(images.shape[-2:]) == size:
@@ -118,7 +128,7 @@ def _size(entry: object) -> int | None:
     """A side in pixels, 0 where none is stated; None where the entry is no size of an image."""
     if entry is None:
         return 0
-    return entry if type(entry) is int and 0 < entry <= LARGEST_SIZE else None
+    return entry if type(entry) is int and 0 < entry <= LARGEST_SIDE else None
 
 
 def _numbers(entry: object) -> tuple[float, ...] | None:

@@ -12,6 +12,8 @@ import torch
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit, DatasetSplit
+from bnsharp_cli.io.data.torchvision_files import require_sound_files, without_old_tensors
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line
 from bnsharp_cli.io.networks.factories import run_factory, users_code
 
@@ -27,8 +29,9 @@ _DIGITS_TEST_FRACTION = 0.2
 
 def open_digits(split: str) -> ArraySplit:
     """scikit-learn's 1,797 handwritten 8 × 8 digits, a fixed stratified fifth of them for testing."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with importing_libraries():
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
     pixels, labels = load_digits(return_X_y=True)
     train, test = train_test_split(
@@ -44,9 +47,10 @@ def open_torchvision(name: str, split: str, root: Path | None, download: bool) -
 
     Raises:
         UsageError: no root was given.
-        NamedDataError: the data is not there and must not be downloaded.
+        NamedDataError: the data is not there and must not be downloaded, or its files are not what they should be.
     """
-    from torchvision import datasets
+    with importing_libraries():
+        from torchvision import datasets
 
     if root is None:
         raise UsageError(
@@ -56,8 +60,10 @@ def open_torchvision(name: str, split: str, root: Path | None, download: bool) -
             expected="the folder of torchvision's data sets",
         )
     which: dict[str, Any] = {"split": split} if name == "svhn" else {"train": split == "train"}
+    kind = without_old_tensors(getattr(datasets, TORCHVISION[name]))
+    require_sound_files(kind, root, split)
     try:
-        dataset = getattr(datasets, TORCHVISION[name])(str(root), download=download, **which)
+        dataset = kind(str(root), download=download, **which)
     except Exception as error:  # damaged files end in whatever torchvision's readers stumble over
         raise NamedDataError(
             f"{name} is not in {escaped(root)}: {kind_and_line(error)}",

@@ -70,8 +70,8 @@ class ArraySplit:
             NamedDataError: they do not fit into memory, or the file has changed.
         """
         channels, *sides = self.images.shape[1:]
-        size = preprocessing.image_size
-        require_room(len(indices), channels * max(math.prod(sides), (size or 0) ** 2), self.name)
+        pixels_each = preprocessing.most_pixels(*sides) if len(sides) == 2 else math.prod(sides)
+        require_room(len(indices), channels * pixels_each, self.name)
         labels = self.labels[indices]
         targets = labels if labels.is_floating_point() else labels.long()
         return preprocessing.resize(_unit_range(self.images[indices])), targets
@@ -134,13 +134,22 @@ def stacked(examples: list[Batch], numbers: list[int], name_of: Callable[[int], 
                 f"The label of {name_of(number)} is {tuple(label.shape)}, the first {tuple(label_shape)}.",
                 "Give every example a label of one shape.",
             )
-        if image.shape != shape:
-            raise NamedDataError(
-                f"{name_of(number)} is {tuple(image.shape)}, the first image {tuple(shape)}.",
-                "Give all images one size, or a checkpoint whose preprocessing resizes them.",
-            )
+        require_shape(name_of(number), tuple(image.shape), tuple(shape))
     images, labels = zip(*examples, strict=True)
     return torch.stack(images), torch.stack(labels)
+
+
+def require_shape(name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
+    """Refuse an image of another shape than the first.
+
+    Raises:
+        NamedDataError: with both shapes.
+    """
+    if shape != first:
+        raise NamedDataError(
+            f"{name} is {shape}, the first image {first}.",
+            "Give all images one size, or a checkpoint whose preprocessing resizes them.",
+        )
 
 
 def require_room(count: int, numbers: int, name: str) -> None:
@@ -189,5 +198,5 @@ def pixels(image: Any) -> Tensor:
 
 def _unit_range(images: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
-        return images.float() / 255
+        return images.float().div_(255)  # in place: of a large image, each copy counts
     return images.float()

@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import copy
+import errno
+import fcntl
 import hashlib
 import io
 import os
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+_LAST_STANDARD_STREAM = 2
 
 CHUNK = 2**20
 """Bytes that are read at a time where a file is read from end to end."""
@@ -123,12 +127,26 @@ def open_regular(path: Path) -> RegularFile:
 
 
 def _regular(path: Path, descriptor: int) -> RegularFile:
+    descriptor = _above_standard_streams(descriptor)
     try:
         _require_regular(os.fstat(descriptor))
         return RegularFile(path, io.FileIO(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _above_standard_streams(descriptor: int) -> int:
+    """The descriptor, or another one of the same file where the program was started without standard streams.
+
+    A file with the number of a standard stream would be lost when a process is started that gets streams of its own.
+    """
+    if descriptor > _LAST_STANDARD_STREAM:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD_STREAM + 1)
+    finally:
+        os.close(descriptor)
 
 
 def open_regular_inside(folder: Path, name: str, descriptor: int) -> RegularFile:
@@ -142,6 +160,28 @@ def open_regular_inside(folder: Path, name: str, descriptor: int) -> RegularFile
     _require_regular(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
     opened = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
     return _regular(folder / name, opened)
+
+
+def read_beside(path: Path, most: int) -> bytes:
+    """The content of a file whose name the user did not give, only that of its folder: no link is followed.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        NotRegularFileError: there is something else than a regular file, such as a link to one.
+        OSError: there is nothing, it may not be read, or it is larger.
+        ValueError: no path can be like this.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open_regular_inside(path.parent, path.name, folder) as file:
+            if file.size > most:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            return file.read(0, file.size)
+    finally:
+        os.close(folder)
 
 
 def reason_of(error: BaseException) -> str:

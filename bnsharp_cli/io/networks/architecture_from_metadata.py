@@ -15,15 +15,35 @@ _CONTAINERS = ("args", "hyper_parameters", "config", "pretrained_cfg", "hparams"
 _ENTRIES = ("arch", "architecture", "model", "model_name", "model_arch", "backbone", "encoder", "net", "network")
 _TIMMS_OWN = ("args", "config", "pretrained_cfg")
 _NAME = re.compile(r"[A-Za-z]\w{1,80}(\.\w{1,60})?", re.ASCII)
-_LARGEST = {
-    "classes": 2**31,
-    "num_classes": 2**31,
-    "in_channels": 2**20,
-    "in_chans": 2**20,
-    "image_size": 4096,
-    "img_size": 4096,
+_CLASSES, _CHANNELS, _SIZES = (1, 2**31), (1, 2**20), (1, 1024)
+_RATES = (0.0, 1.0)
+_FLAGS = (False, True)
+_RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "own": {"classes": _CLASSES, "in_channels": _CHANNELS, "image_size": _SIZES},
+    "torchvision": {
+        "num_classes": _CLASSES,
+        "in_channels": _CHANNELS,
+        "image_size": _SIZES,
+        "aux_logits": _FLAGS,
+        "zero_init_residual": _FLAGS,
+        "dropout": _RATES,
+        "stochastic_depth_prob": _RATES,
+    },
+    "timm": {
+        "num_classes": _CLASSES,
+        "in_chans": _CHANNELS,
+        "img_size": _SIZES,
+        "drop_rate": _RATES,
+        "drop_path_rate": _RATES,
+    },
 }
-_HARMLESS = {"aux_logits", "dropout", "drop_rate", "drop_path_rate", "stochastic_depth_prob", "zero_init_residual"}
+"""By family, the arguments that a file may state, each with the least and the largest value of its type."""
+
+_ONLY_OF = {
+    "image_size": ("lenet-bn", "torchvision:vit_"),
+    "aux_logits": ("torchvision:googlenet", "torchvision:incep"),
+}
+"""Arguments that not all networks of their family have, and what the names of those that do begin with."""
 
 
 def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -61,8 +81,12 @@ def require_no_code(spec: str) -> str:
     )
 
 
-def bounded_options(options: object) -> dict[str, Any]:
-    """The arguments of a constructor that a checkpoint of our own format states, if each is known and of bearable size.
+def bounded_options(spec: str, options: object) -> dict[str, Any]:
+    """The arguments of a constructor that a checkpoint of our own format states, if each is known and in its range.
+
+    Args:
+        spec: the network that it states.
+        options: its arguments.
 
     Raises:
         CheckpointRefusedError: an argument that a file may not decide, or one that is out of bounds.
@@ -75,14 +99,23 @@ def bounded_options(options: object) -> dict[str, Any]:
             f"Name the network with {named('arch')} and {named('arch_option')}.",
         )
     for key, value in options.items():
-        number = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST.get(key, 0)
-        if not number and not (key in _HARMLESS and isinstance(value, bool | float)):
+        if not _may_state(spec, key, value):
             raise CheckpointRefusedError(
                 f"The checkpoint builds its network with {one_line(key)}={one_line(repr(printable(value)), 40)}, "
                 "which a file may not decide.",
                 f"If you trust it, repeat it with {named('arch')} and {named('arch_option')}.",
             )
     return dict(options)
+
+
+def _may_state(spec: str, key: object, value: object) -> bool:
+    if not isinstance(key, str) or not spec.startswith(_ONLY_OF.get(key, "")):
+        return False
+    limits = _RANGES[family(spec)].get(key)
+    if limits is None or not isinstance(value, int | float):
+        return False
+    kinds = (int, float) if limits is _RATES else (type(limits[0]),)
+    return type(value) in kinds and limits[0] <= value <= limits[1]
 
 
 def _meanings(name: str, timms_first: bool) -> list[str]:

@@ -21,7 +21,8 @@ def completed(spec: str, options: Mapping[str, Any], shapes: Shapes) -> dict[str
         shapes: of the weights.
     """
     implied = {**_implied(spec, shapes), **options}
-    if has_shapes(spec, implied, shapes):
+    known = shapes_of_network(spec, implied)
+    if known == shapes or not known.keys() & shapes.keys():  # nothing to complete, or no weights that tell
         return implied
     names = ARGUMENT_NAMES[family(spec)]
     found = outline_of(spec, {key: value for key, value in implied.items() if key not in vars(names).values()})

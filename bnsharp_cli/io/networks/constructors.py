@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.errors import UsageError, named, shown
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import in_users_code, run_factory
 from bnsharp_cli.io.networks.forms import LIBRARIES
@@ -55,6 +57,12 @@ def installed(spec: str) -> bool:
     return family(spec) != "timm" or importlib.util.find_spec("timm") is not None
 
 
+def import_library(spec: str) -> None:
+    """Import the library of ``spec`` now, if it has one and that is there."""
+    if family(spec) in LIBRARIES and installed(spec):
+        importlib.import_module({"torchvision": "torchvision.models", "timm": "timm"}[family(spec)])
+
+
 def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
     """The network ``spec``, one of ``ALL_ARCHITECTURE_FORMS``, with its initial weights.
 
@@ -91,7 +99,8 @@ def _own(spec: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _torchvision(spec: str, options: dict[str, Any]) -> nn.Module:
-    from torchvision import models
+    with importing_libraries():
+        from torchvision import models
 
     name = spec.partition(":")[2]
     if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
@@ -124,7 +133,8 @@ def _replace_first_convolution(module: nn.Module, channels: int) -> None:
 
 def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
     try:
-        import timm
+        with importing_libraries():
+            import timm
     except ImportError as error:
         raise UsageError(
             "timm is not installed.",
@@ -133,7 +143,16 @@ def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
             expected="a network of a library that is installed",
             found=spec,
         ) from error
-    module: nn.Module = timm.create_model(spec.partition(":")[2], pretrained=False, **options)
+    name = spec.partition(":")[2]
+    if not timm.is_model(name):  # timm takes other names for the address of a hub, or for a folder
+        raise UsageError(
+            f"timm has no image classifier '{one_line(name)}'.",
+            "Name one of its classifiers.",
+            argument="arch",
+            expected="an image classifier of timm",
+            found=spec,
+        )
+    module: nn.Module = timm.create_model(name, pretrained=False, **options)
     return module
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.model_directory import read_configuration, refusal
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone, declared
-from bnsharp_cli.io.networks.outline_limits import OutlineLimits, TooLargeError
+from bnsharp_cli.io.networks.declared_settings import declared
+from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone
+from bnsharp_cli.io.networks.outline_limits import CallLimit, OutlineLimits, TooLargeError
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
 
 
@@ -36,7 +38,8 @@ def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
     if kind not in CLASSIFIER_KINDS:
         raise refusal(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")
     try:
-        import transformers
+        with importing_libraries():
+            import transformers
     except ImportError as error:
         raise UsageError(
             "transformers is not installed.",
@@ -46,11 +49,12 @@ def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
             found=f"a model directory of the kind '{kind}'",
         ) from error
     try:
-        with alone():
-            with torch.device("meta"), OutlineLimits(weights.values()) as limits:
-                outline = _constructed(transformers, configuration)
+        with importing_libraries(), alone():
+            network, settings = class_and_settings(transformers, configuration)
+            with torch.device("meta"), CallLimit(), OutlineLimits(weights.values()) as limits:
+                outline = network(copy.deepcopy(settings))
                 limits.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
-            module = _constructed(transformers, configuration)
+            module: nn.Module = network(settings)
     except TooLargeError as error:
         raise refusal(directory, f"its configuration is not of a network of these weights: {error}") from error
     except Exception as error:  # transformers raises whatever a configuration makes it stumble over
@@ -74,7 +78,7 @@ def under_own_names(module: nn.Module, tensors: NamedTensors, path: Path) -> Nam
     known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
     if transformers is None or not known or set(tensors) == set(module.state_dict()):
         return tensors
-    with alone(), _silent(transformers.logging), torch.random.fork_rng(devices=[]):
+    with alone(), torch.random.fork_rng(devices=[]):
         loaded, report = type(module).from_pretrained(  # type: ignore[attr-defined]  # it is transformers'
             None,
             config=module.config,
@@ -94,29 +98,20 @@ def under_own_names(module: nn.Module, tensors: NamedTensors, path: Path) -> Nam
     return own
 
 
-def _constructed(transformers: Any, configuration: Mapping[str, Any]) -> nn.Module:
-    """The network of a configuration, from those of its settings that its class declares."""
+def class_and_settings(transformers: Any, configuration: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The class of a network, and what it is built from: those settings of a configuration that its class declares.
+
+    The class is looked up in transformers' own tables. Its ``Auto`` classes, which can reach files, code and the
+    network, are not asked.
+    """
     kind = transformers.CONFIG_MAPPING[configuration["model_type"]]
-    module: nn.Module = transformers.AutoModelForImageClassification.from_config(
-        kind.from_dict(declared(kind, configuration)), attn_implementation="eager", trust_remote_code=False
-    )
-    return module
+    settings = kind.from_dict({**declared(kind, configuration), "attn_implementation": "eager"})
+    known = transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[kind]
+    classes = known if isinstance(known, tuple) else (known,)
+    stated = settings.architectures or ()
+    return next((one for one in classes if one.__name__ in stated), classes[0]), settings
 
 
 def _logits(_module: nn.Module, _inputs: object, outputs: Any) -> Tensor:
     logits: Tensor = outputs.logits
     return logits
-
-
-@contextmanager
-def _silent(logging: Any) -> Iterator[None]:
-    """Keep transformers' reports and progress bar off stderr, where our own refusal says the same in one line."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -17,10 +18,11 @@ from bnsharp_cli.io.checkpoints.state_dicts import below, shared_prefixes, some
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.architecture_from_metadata import bounded_options, names_in, require_no_code
 from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
-from bnsharp_cli.io.networks.constructors import OWN, family, installed
+from bnsharp_cli.io.networks.constructors import OWN, family, import_library, installed
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, UNKNOWN, Candidate, NetworkIdentity, built
 from bnsharp_cli.io.networks.outline_index import matching_outlines, nearest_outlines
+from bnsharp_cli.io.networks.outline_limits import CallLimit
 from bnsharp_cli.io.networks.outlines import Shapes, shapes_of, shapes_of_network
 from bnsharp_cli.io.networks.weight_norm import composed, modern_names
 
@@ -56,13 +58,13 @@ def identify(
         return _named(arch, given, readings, OPTION)
     stated = str(checkpoint.metadata.get("architecture", ""))
     if checkpoint.format == OWN_FORMAT and stated:
-        bounded = bounded_options(checkpoint.metadata.get("architecture_options"))
-        return _named(require_no_code(stated), {**bounded, **given}, readings, METADATA)
+        bounded = bounded_options(require_no_code(stated), checkpoint.metadata.get("architecture_options"))
+        return _named(stated, {**bounded, **given}, readings, METADATA)
     if checkpoint.format == HUGGINGFACE and stated.startswith(f"{HUGGINGFACE}:"):
         return NetworkIdentity(stated, given, METADATA)
-    notes = []
+    notes, limit = [], CallLimit()
     for name, meanings in islice(names_in(checkpoint.metadata), _MOST_NAMES):
-        found = _first_that_fits(meanings, given, readings)
+        found = _first_that_fits(meanings, given, readings, limit)
         if found is not None:
             return NetworkIdentity(*found, METADATA)
         notes.append(f"the file calls its network '{one_line(name)}', but that is none known here whose shapes it has")
@@ -83,32 +85,45 @@ def _named(spec: str, options: dict[str, Any], readings: list[Shapes], source: s
         return NetworkIdentity(spec, options, source)
 
     def complete() -> dict[str, Any]:
-        found = [(completed(spec, options, shapes), shapes) for shapes in readings]
-        return max(found, key=lambda pair: has_shapes(spec, *pair))[0]
+        with nullcontext() if source == OPTION else _limited(spec, readings, CallLimit()):
+            found = [(completed(spec, options, shapes), shapes) for shapes in readings]
+            return max(found, key=lambda pair: has_shapes(spec, *pair))[0]
 
     return NetworkIdentity(spec, built(spec, source, complete), source)
 
 
-def _first_that_fits(specs: list[str], given: dict[str, Any], readings: list[Shapes]) -> Constructor | None:
+def _first_that_fits(
+    specs: list[str], given: dict[str, Any], readings: list[Shapes], limit: CallLimit
+) -> Constructor | None:
     """The first of ``specs`` that is installed and whose network has the names and shapes of a reading."""
     for spec in filter(installed, specs):
         try:
-            known = shapes_of_network(spec, given).keys()
-            for shapes in readings:
-                if shapes.keys() <= known and has_shapes(spec, options := completed(spec, given, shapes), shapes):
-                    return spec, options
+            with _limited(spec, readings, limit):
+                known = shapes_of_network(spec, given).keys()
+                for shapes in readings:
+                    if shapes.keys() <= known and has_shapes(spec, options := completed(spec, given, shapes), shapes):
+                        return spec, options
         except Exception:  # a name that is none of its library's, or arguments that its constructor refuses
             continue
     return None
 
 
+def _limited(spec: str, readings: list[Shapes], limit: CallLimit) -> AbstractContextManager[None]:
+    """``limit``, unless the network ``spec``, which only a file names, is known to have its names and shapes."""
+    import_library(spec)
+    fitting = (known.functions for shapes in readings for known in matching_outlines(shapes))
+    return nullcontext() if any(spec in group for functions in fitting for group in functions) else limit
+
+
 def _guessed(readings: list[Shapes], given: dict[str, Any], notes: tuple[str, ...]) -> NetworkIdentity:
     """The only known network that has the names and shapes of a reading; unknown where there is none, or several."""
-    own = _first_that_fits(list(OWN), given, readings)
+    limit = CallLimit()
+    own = _first_that_fits(list(OWN), given, readings, limit)
     if own is not None:
         return NetworkIdentity(*own, GUESS, notes)
     functions = [group for shapes in readings for known in matching_outlines(shapes) for group in known.functions]
-    here = [found for group in functions if (found := _first_that_fits(list(group), given, readings)) is not None]
+    tried = (_first_that_fits(list(group), given, readings, limit) for group in functions)
+    here = [found for found in tried if found is not None]
     chosen = here[0] if len(here) == 1 else _torchvisions(here)
     if chosen is not None:
         return NetworkIdentity(*chosen, GUESS, (*notes, *_others(chosen[0], functions, here)))

@@ -1,13 +1,13 @@
-"""Builds image classifiers of transformers from those settings of an untrusted file that are safe."""
+"""Names the image classifiers of transformers that are built, and keeps them from everything else meanwhile."""
 
 from __future__ import annotations
 
-import inspect
 import io
+import logging
 import sys
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 _NAMES = """
 beit bit convnext convnextv2 cvt data2vec-vision deit dinov2 dinov2_with_registers donut-swin efficientnet focalnet
@@ -17,42 +17,30 @@ segformer siglip swiftformer swin swinv2 textnet vit vit_msn
 CLASSIFIER_KINDS = frozenset(_NAMES.split())
 """Classifiers of images alone that need no other library, and of whose parts the file does not choose the kind."""
 
-_BOOKKEEPING = {"architectures", "id2label", "label2id", "num_labels", "problem_type", "transformers_version"}
-
-
-def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``settings`` that a configuration class declares itself, and those that every classifier has.
-
-    Transformers would make an attribute of every other setting, and obeys some of these: the name of a class, of code
-    or of an implementation to fetch, another name for a setting, a precision, a form of the outputs.
-
-    Args:
-        configuration: a configuration class of transformers; it fixes the classes of nested configurations.
-        settings: from the file.
-    """
-    from transformers import PreTrainedConfig
-
-    common, own = (inspect.signature(one.__init__).parameters for one in (PreTrainedConfig, configuration))
-    names = own.keys() - common.keys() | _BOOKKEEPING
-    parts = configuration.sub_configs
-    return {
-        key: declared(parts[key], value) if key in parts and isinstance(value, dict) else value
-        for key, value in settings.items()
-        if key in names and not key.startswith("_")
-    }
+_SILENT = logging.CRITICAL + 1
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Meanwhile transformers fetches nothing, whatever the environment says, and a question that it asks has no answer.
+    """Meanwhile transformers fetches nothing, asks nothing and says nothing, whatever the environment says.
 
-    It asks on the terminal whether it may run code from a file.
+    It asks on the terminal whether it may run code from a file, and its reports hold text of the file; our own refusal
+    says what matters in one line.
     """
     from huggingface_hub import constants
+    from transformers import logging as reports
 
     before = constants.HF_HUB_OFFLINE, sys.stdin
+    verbosity, bar = reports.get_verbosity(), reports.is_progress_bar_enabled()
     constants.HF_HUB_OFFLINE, sys.stdin = True, io.StringIO()
+    reports.set_verbosity(_SILENT)
+    reports.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         constants.HF_HUB_OFFLINE, sys.stdin = before
+        reports.set_verbosity(verbosity)
+        if bar:
+            reports.enable_progress_bar()

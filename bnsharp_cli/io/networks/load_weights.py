@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
 from bnsharp_cli.io.checkpoints.state_dicts import (
     NamedTensors,
     below,
@@ -24,11 +25,12 @@ from bnsharp_cli.io.networks.huggingface_networks import under_own_names
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
     composed,
+    folded,
     modern_names,
     modernise,
     weights_with_norm,
 )
-from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit
+from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, memory_of, misfit
 
 _LOSS_OR_METRIC = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
 _PARTS_DEEP = 3
@@ -52,6 +54,13 @@ class _Network:
         state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
         names = {name.removeprefix(prefix): own for own, name in without_wrappers(state).items()}
         return cls({name: state[own] for name, own in names.items()}, names)
+
+    @property
+    def fewest(self) -> int:
+        """How many tensors there are in any weights that are complete; a tensor under several names counts once."""
+        return len(
+            {memory_of(tensor) for name, tensor in composed(self.tensors).items() if not name.endswith(BATCH_COUNT)}
+        )
 
     def compare(self, found: NamedTensors) -> WeightsComparison:
         """Compare weights with the network as if neither had weight norm, since the network can be given it."""
@@ -105,13 +114,14 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
         What the user should know, a line each.
 
     Raises:
-        CheckpointRefusedError: names, shapes or types do not fit.
+        CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
     modernise(module)
     aligned = _aligned(module, modern_names(tensors), path, key)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
+    parameters = {name for name, _ in module.named_parameters()}
     for weight in weights_with_norm(found):
-        if weight in network.own_names:
+        if network.own_names.get(weight) in parameters:  # a buffer, such as a variance, has no length and direction
             apply_weight_norm(module, weight, network.own_names[weight], found)
     network = _Network.of(module, aligned.prefix)
     comparison = WeightsComparison.of(found, network.tensors)
@@ -120,7 +130,9 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
     _require_kinds(found, network.tensors, path)
     notes = _notes(found, network.tensors, aligned.left_out)
     module.to(widest_precision(found.values()))
-    _load(module, {network.own_names[name]: tensor for name, tensor in found.items()}, path)
+    named_here = {network.own_names[name]: tensor for name, tensor in found.items()}
+    _load(module, named_here, path)
+    verify_state_dict(path, folded(module, weights_with_norm(named_here)))
     return notes
 
 
@@ -133,7 +145,7 @@ def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> 
     comparison, (prefix, own) = min(zip(compared, pairs, strict=True), key=lambda entry: entry[0].differences)
     if not comparison.differences:
         return _Alignment(below(tensors, prefix), own)
-    parts = {prefix: network.compare(below(tensors, prefix)) for prefix in _prefixes(tensors)}
+    parts = {prefix: network.compare(part) for prefix, part in _parts(tensors).items() if len(part) >= network.fewest}
     complete = [prefix for prefix, part in parts.items() if part.complete]
     if len(complete) == 1:
         without = _without_losses(tensors, complete[0], parts[complete[0]].unexpected)
@@ -145,20 +157,30 @@ def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> 
 
 def _without_losses(tensors: NamedTensors, prefix: str, unexpected: tuple[str, ...]) -> _Alignment | None:
     """The weights below ``prefix``, if all else in the file belongs to losses and metrics; otherwise None."""
-    left_out = [name for name in tensors if not name.startswith(prefix) or name[len(prefix) :] in unexpected]
+    others = {f"{prefix}{name}" for name in unexpected}
+    left_out = [name for name in tensors if not name.startswith(prefix) or name in others]
     if not all(any(_LOSS_OR_METRIC.search(word) for word in name.split(".")) for name in left_out):
         return None
     part = below(tensors, prefix)
-    return _Alignment({name: part[name] for name in part if name not in unexpected}, left_out=tuple(left_out))
+    taken = {name: tensor for name, tensor in part.items() if f"{prefix}{name}" not in others}
+    return _Alignment(taken, left_out=tuple(left_out))
 
 
-def _prefixes(names: Iterable[str]) -> list[str]:
-    """Nothing, and the first part, the first two and the first three of every name."""
-    found = {"": None}
-    for name in names:
-        parts = name.split(".")[:-1][:_PARTS_DEEP]
-        found |= {".".join(parts[: length + 1]) + ".": None for length in range(len(parts))}
-    return list(found)
+def _parts(tensors: NamedTensors) -> dict[str, dict[str, Tensor]]:
+    """All tensors, and those whose names share their first part, first two or first three, by what follows.
+
+    The keys are the shared parts. Every tensor is in at most four of the values.
+    """
+    found: dict[str, dict[str, Tensor]] = {"": dict(tensors)}
+    for name, tensor in tensors.items():
+        prefix, rest = "", name
+        for _ in range(_PARTS_DEEP):
+            first, dot, rest = rest.partition(".")
+            if not dot:
+                break
+            prefix += f"{first}."
+            found.setdefault(prefix, {})[rest] = tensor
+    return found
 
 
 def _require_kinds(found: NamedTensors, expected: NamedTensors, path: Path) -> None:

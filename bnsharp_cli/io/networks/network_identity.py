@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
 from bnsharp_cli.io.checkpoints.state_dicts import some
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
-from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed
+from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, family, installed
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.huggingface_networks import build_network
+from bnsharp_cli.io.networks.outlines import all_shapes
 
 Built = TypeVar("Built")
 
@@ -84,8 +86,9 @@ class NetworkIdentity:
         return built(self.spec, self.source, lambda: construct_for_loading(self.spec, self.options))
 
     def _require_size(self, checkpoint: Checkpoint) -> None:
-        whole = built(self.spec, self.source, lambda: construct_on_meta(self.spec, self.options)).state_dict()
-        needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (whole, checkpoint.state_dict))
+        whole = built(self.spec, self.source, lambda: all_shapes(self.spec, self.options))
+        needed = sum(map(math.prod, whole.values()))
+        held = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
         if needed > 2 * held + _SPARE_NUMBERS:
             raise CheckpointRefusedError(
                 f"{shown_path(checkpoint.path)} holds {held:,} numbers, {one_line(self.spec)} would need {needed:,}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
+from bnsharp_cli.io.networks.outline_limits import TooLargeError
 
 Shapes = dict[str, tuple[int, ...]]
 """The shape of every parameter and buffer by name, without the counters that old files lack."""
@@ -68,7 +70,26 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
 
 def shapes_of_network(spec: str, options: Mapping[str, Any]) -> Shapes:
     """Names and shapes of the network that a constructor gives. Raises whatever the constructor raises."""
-    return shapes_of(construct_on_meta(spec, options).state_dict())
+    return {name: shape for name, shape in all_shapes(spec, options).items() if not name.endswith(COUNTER)}
+
+
+def all_shapes(spec: str, options: Mapping[str, Any]) -> Shapes:
+    """The same with the counters of batches."""
+    key = tuple(sorted(options.items()))
+    try:
+        hash(key)
+    except TypeError:
+        return _shapes_of_outline(spec, options)
+    return dict(_built_shapes(spec, key))
+
+
+@functools.lru_cache(maxsize=32)
+def _built_shapes(spec: str, options: tuple[tuple[str, Any], ...]) -> Shapes:
+    return _shapes_of_outline(spec, dict(options))
+
+
+def _shapes_of_outline(spec: str, options: Mapping[str, Any]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in construct_on_meta(spec, options).state_dict().items()}
 
 
 def outline_of(spec: str, options: Mapping[str, Any] | None = None) -> Outline:
@@ -84,6 +105,8 @@ def outline_of(spec: str, options: Mapping[str, Any] | None = None) -> Outline:
     classes = _changed(shapes, shapes_of_network(spec, {**given, names.classes: _CLASSES + 1}), _CLASSES)
     try:
         channels = _changed(shapes, shapes_of_network(spec, {**given, names.channels: COLOURS + 1}), COLOURS)
+    except TooLargeError:
+        raise
     except Exception:  # not every constructor takes another number of channels
         channels = ()
     return Outline(shapes, classes, channels)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, remove_weight_norm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -74,6 +77,13 @@ def apply_weight_norm(module: nn.Module, weight: str, own_name: str, tensors: Na
         )
     owner, _, attribute = own_name.rpartition(".")
     parametrizations.weight_norm(module.get_submodule(owner), attribute, axes[0])
+
+
+def folded(module: nn.Module, weights: Iterable[str]) -> dict[str, Tensor]:
+    """The weights with these names, which ``module`` keeps as length and direction, as it computes with them."""
+    split = (weight.rpartition(".") for weight in weights)
+    with torch.no_grad():
+        return {f"{owner}{dot}{name}": getattr(module.get_submodule(owner), name) for owner, dot, name in split}
 
 
 def _length_shape(direction: Tensor, axis: int) -> tuple[int, ...]:

@@ -40,11 +40,11 @@ class WeightsComparison:
     @classmethod
     def of(cls, found: NamedTensors, expected: NamedTensors) -> WeightsComparison:
         """Compare the weights ``found`` with the tensors ``expected`` by a network."""
-        shared = {_memory(tensor) for name, tensor in expected.items() if name in found}
+        shared = {memory_of(tensor) for name, tensor in expected.items() if name in found}
         absent = [name for name in expected if name not in found and not name.endswith(BATCH_COUNT)]
         both = {name: (found[name].shape, tensor.shape) for name, tensor in expected.items() if name in found}
         return cls(
-            tuple(name for name in absent if _memory(expected[name]) not in shared),
+            tuple(name for name in absent if memory_of(expected[name]) not in shared),
             tuple(name for name in found if name not in expected),
             tuple(other_shape(name, *shapes) for name, shapes in both.items() if shapes[0] != shapes[1]),
         )
@@ -90,7 +90,7 @@ def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ())
     return CheckpointRefusedError(f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy)
 
 
-def _memory(tensor: Tensor) -> tuple[object, ...]:
+def memory_of(tensor: Tensor) -> tuple[object, ...]:
     """Equal for tensors that are one and the same memory."""
     if tensor.is_meta or not tensor.numel():
         return (id(tensor),)

@@ -12,9 +12,10 @@ from torchvision.transforms import functional as reference
 
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError, named
 from bnsharp_cli.io.data.channel_statistics import channel_statistics
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.io.networks.constructors import construct_on_meta
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
@@ -178,3 +179,57 @@ def test_channel_statistics_normalise_to_zero_and_one() -> None:
     normal = preprocessing.normalise(images)
     assert abs(float(normal.mean())) < 1e-5
     assert abs(float(normal.std()) - 1) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "side", "allowed"),
+    [
+        (Preprocessing(), 8, True),
+        (Preprocessing(256, shorter_side=256), 8, True),
+        (Preprocessing(257), 8, False),
+        (Preprocessing(257), 33, True),
+        (Preprocessing(1024, shorter_side=1170), 128, True),
+        (Preprocessing(1025), 4096, False),
+        (Preprocessing(200, shorter_side=400), 8, True),
+        (Preprocessing(8, shorter_side=257), 8, False),
+        (Preprocessing(8, shorter_side=4096), 128, False),
+    ],
+)
+def test_a_file_alone_cannot_ask_for_much_larger_images(preprocessing: Preprocessing, side: int, allowed: bool) -> None:
+    split = ArraySplit(torch.zeros(2, 1, side, side + 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.long))
+    if allowed:
+        require_modest(preprocessing, split)
+        return
+    with pytest.raises(CheckpointRefusedError, match="pixels a side") as caught:
+        require_modest(preprocessing, split)
+    assert caught.value.remedy == f"If you want that, say so with image_size {preprocessing.image_size}."
+
+
+def test_images_of_ordinary_size_are_not_read_to_know_their_own() -> None:
+    class Unread(ArraySplit):
+        def load(self, *_: object) -> Any:
+            raise AssertionError("it was read")
+
+    require_modest(Preprocessing(224, shorter_side=256), Unread(torch.zeros(1, 1, 8, 8), torch.zeros(1)))
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "size", "pixels"),
+    [
+        (Preprocessing(), (20, 30), 600),
+        (Preprocessing(10), (20, 30), 600),
+        (Preprocessing(40), (20, 30), 1600),
+        (Preprocessing(10, shorter_side=40), (20, 30), 2400),
+        (Preprocessing(8, shorter_side=100), (1, 50), 160_000),
+    ],
+)
+def test_an_image_is_largest_before_its_ends_are_cut_off(
+    preprocessing: Preprocessing, size: tuple[int, int], pixels: int
+) -> None:
+    assert preprocessing.most_pixels(*size) == pixels
+
+
+def test_room_is_needed_for_what_is_cut_off_later() -> None:
+    split = ArraySplit(torch.zeros(1, 1, 8, 8).expand(10**6, 1, 8, 8), torch.zeros(1).expand(10**6))
+    with pytest.raises(DataRefusedError, match="images at once take"):
+        split.load(torch.arange(10**6), Preprocessing(8, shorter_side=4096))

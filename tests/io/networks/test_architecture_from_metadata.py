@@ -11,6 +11,7 @@ from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.networks import outlines
+from bnsharp_cli.io.networks.architecture_from_metadata import bounded_options
 from bnsharp_cli.io.networks.constructors import construct_on_meta
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.models import lenet_bn
@@ -69,6 +70,7 @@ def test_a_file_that_names_many_networks_has_few_of_them_built(monkeypatch: pyte
         return construct_on_meta(spec, options)
 
     monkeypatch.setattr(outlines, "construct_on_meta", counted)
+    outlines._built_shapes.cache_clear()
     stated = {
         container: {key: f"torchvision:{name}" for key, name in zip(("arch", "model", "backbone"), names, strict=True)}
         for container, names in zip(("args", "config", "opt"), zip(*[iter(FAMILIES)] * 3, strict=False), strict=False)
@@ -93,7 +95,8 @@ def test_a_checkpoint_cannot_name_code_to_import(tmp_path: Path) -> None:
         ({"classes": 2**40}, r"classes=1099511627776, which a file may not decide"),
         ({"classes": 2**30}, r"holds 2\d,\d\d\d numbers, lenet-bn would need 91,2"),
         ({"in_channels": 2**20}, r"holds 2\d,\d\d\d numbers, lenet-bn would need"),
-        ({"image_size": 4096}, r"holds 2\d,\d\d\d numbers, lenet-bn would need"),
+        ({"image_size": 1024}, r"holds 2\d,\d\d\d numbers, lenet-bn would need"),
+        ({"image_size": 4096}, "image_size=4096, which a file may not decide"),
         ({"image_size": 3}, "Cannot build 'lenet-bn': image_size must be at least 8"),
         ({"classes": 10**5000}, "which a file may not decide"),
         ({"classes": -1}, "classes=-1, which a file may not decide"),
@@ -125,3 +128,32 @@ def test_a_small_file_cannot_ask_for_a_large_network() -> None:
 def test_a_vision_transformers_image_size_is_read_off_its_positions(size: int) -> None:
     tensors = outline("vit_b_32", num_classes=3, image_size=size)
     assert fitted(identify(checkpoint(tensors), "torchvision:vit_b_32"), tensors)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "allowed"),
+    [
+        ("lenet-bn", {"image_size": 32, "classes": 3, "in_channels": 1}, True),
+        ("vgg11-bn", {"image_size": 32}, False),
+        ("torchvision:resnet18", {"num_classes": 3, "zero_init_residual": True}, True),
+        ("torchvision:resnet18", {"image_size": 32}, False),
+        ("torchvision:resnet18", {"zero_init_residual": 1}, False),
+        ("torchvision:vit_b_16", {"image_size": 1024, "dropout": 0.5}, True),
+        ("torchvision:vit_b_16", {"image_size": 1025}, False),
+        ("torchvision:vit_b_16", {"dropout": 1.5}, False),
+        ("torchvision:vit_b_16", {"dropout": float("nan")}, False),
+        ("torchvision:googlenet", {"aux_logits": False}, True),
+        ("torchvision:resnet18", {"weights": "DEFAULT"}, False),
+        ("timm:resnet18", {"in_chans": 1, "drop_rate": 0, "drop_path_rate": 0.1}, True),
+        ("timm:resnet18", {"checkpoint_path": "/etc/passwd"}, False),
+        ("timm:resnet18", {"pretrained": True}, False),
+        ("timm:resnet18", {"in_channels": 1}, False),
+        ("timm:resnet18", {1: 1}, False),
+    ],
+)
+def test_each_family_has_arguments_that_a_file_may_state(spec: str, options: Any, allowed: bool) -> None:
+    if allowed:
+        assert bounded_options(spec, options) == options
+    else:
+        with pytest.raises(CheckpointRefusedError, match="which a file may not decide"):
+            bounded_options(spec, options)

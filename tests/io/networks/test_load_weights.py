@@ -14,6 +14,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.checkpoints.state_dicts import choose_weights
 from bnsharp_cli.io.networks.load_weights import load_tensors, load_weights
+from bnsharp_cli.io.networks.weights_comparison import WeightsComparison
 from tests.io.checkpoints.test_weights import FILE, net, prefixed, weights
 
 
@@ -89,6 +90,20 @@ def test_a_missing_weight_is_never_forgiven() -> None:
             continue
         with pytest.raises(CheckpointRefusedError, match=f"lacks {name}"):
             load_tensors(net(), {**prefixed("model.", found), "model.criterion.weight": torch.ones(1)}, Path("net.pt"))
+
+
+def test_the_work_is_in_proportion_to_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def counted(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> WeightsComparison:
+        compared.append(len(found))
+        return WeightsComparison(("missing",), tuple(found), ())
+
+    monkeypatch.setattr(WeightsComparison, "of", counted)
+    names = {f"{number}.b.c.w": torch.ones(1) for number in range(20_000)}
+    with pytest.raises(CheckpointRefusedError, match="does not fit"):
+        load_tensors(net(), names, Path("net.pt"))
+    assert 20_000 <= sum(compared) <= 8 * 20_000
 
 
 def test_whole_numbers_for_weights_are_refused() -> None:

@@ -38,3 +38,25 @@ def test_weight_norm_of_no_dimension_and_what_is_parametrised_otherwise() -> Non
         CheckpointRefusedError, match=r"lacks 0.parametrizations.weight.original0.*has unknown 0.weight"
     ):
         load_tensors(normed, weights(), Path("net.pt"))
+
+
+def test_only_parameters_have_length_and_direction() -> None:
+    tensors = dict(weights())
+    name = next(name for name in tensors if name.endswith("running_var"))
+    module, _, attribute = name.rpartition(".")
+    variance = tensors.pop(name)
+    halves = {f"{name}_g": torch.tensor(-1.0), f"{name}_v": variance}
+    with pytest.raises(CheckpointRefusedError, match=f"lacks {module}.{attribute}"):
+        load_tensors(net(), {**tensors, **halves}, Path("net.pt"))
+
+
+@pytest.mark.parametrize("already", [False, True])
+def test_a_direction_of_length_zero_is_no_weight(already: bool) -> None:
+    normed, module = net(), net()
+    parametrizations.weight_norm(normed[0])
+    if already:
+        parametrizations.weight_norm(module[0])
+    tensors = normed.state_dict()
+    tensors["0.parametrizations.weight.original1"] = torch.zeros_like(normed[0].weight)
+    with pytest.raises(CheckpointRefusedError, match=r"'0\.weight' has \d+ NaN or infinite"):
+        load_tensors(module, tensors, Path("net.pt"))

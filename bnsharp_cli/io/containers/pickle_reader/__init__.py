@@ -13,6 +13,7 @@ from bnsharp_cli.io.containers.pickle_reader.values import (
     PickledList,
     PickledObject,
     PickledTuple,
+    number_keys,
     require_key,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "PickledList",
     "PickledObject",
     "PickledTuple",
+    "number_keys",
     "read_pickle",
     "require_key",
 ]

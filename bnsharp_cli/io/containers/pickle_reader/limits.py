@@ -19,6 +19,7 @@ LARGEST_INTEGER = 2**64
 MOST_OPCODES = 500_000
 _MOST_OBJECTS = 125_000
 _MOST_COPIED = 32 * 2**20
+_MOST_NUMBER_KEYS = 2**15
 
 
 @dataclass
@@ -29,13 +30,15 @@ class Budget:
         opcodes: steps of the machine.
         objects: containers made and functions called.
         copied: items, characters and bytes handed to functions, which may copy them.
+        number_keys: keys whose hashes can be chosen, so that a dict searches long for a free place for each.
     """
 
     opcodes: int = MOST_OPCODES
     objects: int = _MOST_OBJECTS
     copied: int = _MOST_COPIED
+    number_keys: int = _MOST_NUMBER_KEYS
 
-    def spend(self, opcodes: int = 0, objects: int = 0, copied: int = 0) -> None:
+    def spend(self, opcodes: int = 0, objects: int = 0, copied: int = 0, number_keys: int = 0) -> None:
         """Take from what is left.
 
         Raises:
@@ -44,7 +47,8 @@ class Budget:
         self.opcodes -= opcodes
         self.objects -= objects
         self.copied -= copied
-        if min(self.opcodes, self.objects, self.copied) < 0:
+        self.number_keys -= number_keys
+        if min(self.opcodes, self.objects, self.copied, self.number_keys) < 0:
             raise PickleRefusedError(Fault.BUDGET, "needs more steps than its budget has")
 
 

@@ -15,6 +15,7 @@ from bnsharp_cli.io.containers.pickle_reader.values import (
     PickledObject,
     PickledTuple,
     current_name,
+    number_keys,
     require_key,
 )
 
@@ -203,6 +204,7 @@ class Machine:
         target.depth = max(target.depth, self._enclose(items))
         if len(items) % 2:
             raise PickleRefusedError(Fault.DAMAGED, "is damaged (a key without a value)")
+        self._budget.spend(number_keys=number_keys(items[::2]))
         for key, value in zip(items[::2], items[1::2], strict=True):
             require_key(key)
             target[key] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, PickleRefusedError
@@ -44,6 +45,9 @@ class PickledTuple(tuple[Any, ...]):
     growing = False
 
 
+_CHOSEN_HASHES = {int, float, PickledTuple}
+
+
 class PickledObject:
     """Base class of what stands for an object that a pickle builds: it is made, and may get its state once.
 
@@ -83,6 +87,11 @@ def require_key(key: Any) -> None:
     """
     if not (_is_float_key(key) or _are_key_parts(key if type(key) is PickledTuple else (key,))):
         raise PickleRefusedError(Fault.UNSUPPORTED, "has a key that is no text or number")
+
+
+def number_keys(keys: Iterable[Any]) -> int:
+    """How many of the keys have a hash that can be chosen; that of a text or of bytes differs from run to run."""
+    return sum(type(key) in _CHOSEN_HASHES for key in keys)
 
 
 def _is_float_key(key: Any) -> bool:

@@ -1,0 +1,165 @@
+"""The members of a NumPy archive: where each begins, and its bytes, unpacked in pieces and never beyond its size."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
+from bnsharp_cli.io.containers.zip_directory import BrokenZipError, Member, read_directory
+from bnsharp_cli.io.data.npy_headers import (
+    LONGEST_START,
+    ArrayHeader,
+    UnsoundArchiveError,
+    header_bounds,
+    header_of,
+)
+from bnsharp_cli.io.files.printable_text import escaped
+from bnsharp_cli.io.files.regular_files import CHUNK, RegularFile
+
+STORED, DEFLATED = 0, 8
+_LOCAL = struct.Struct("<4s5H3I2H")
+"""The header before a member: signature, version, flags, method, time, date, checksum, packed size, size, the lengths
+of its name and of its extra fields."""
+
+_ENCRYPTED, _SIZES_BEHIND = 1, 8
+_WIDE = 0xFFFFFFFF
+_BOMB = 64 * 2**20
+_RATIO = 100
+"""Arrays of more than ``_BOMB`` bytes that shrink by more than this are no data."""
+
+
+class ArrayMember(NamedTuple):
+    """An array in an archive.
+
+    Attributes:
+        name: without ``.npy``.
+        member: as the directory describes it.
+        begin: where its bytes begin in the file, packed or not.
+        skipped: bytes of the member before its numbers.
+        header: what it says of itself.
+    """
+
+    name: str
+    member: Member
+    begin: int
+    skipped: int
+    header: ArrayHeader
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is compressed."""
+        return self.member.method != STORED
+
+
+def array_members(file: RegularFile, names: tuple[str, ...]) -> list[ArrayMember]:
+    """The arrays of these names, of which no more than the headers were read.
+
+    Raises:
+        UnsoundArchiveError: the file is no zip archive, has no such array, or says two things of one.
+    """
+    try:
+        directory = read_directory(file)
+    except BrokenZipError as error:
+        raise UnsoundArchiveError(f"it is no zip archive of arrays: {error}") from error
+    except UnsoundContentError as error:
+        raise UnsoundArchiveError(f"it {error.finding}") from error
+    return [_array(file, _named(directory.members, name), name, directory.begin) for name in names]
+
+
+def numbers_of(file: RegularFile, array: ArrayMember) -> Iterator[bytes]:
+    """The bytes of an array without its header; at their end the checksum was right.
+
+    Raises:
+        UnsoundArchiveError: they are not those that were written, or not as many.
+    """
+    skipped, checksum = array.skipped, 0
+    for piece in _unpacked(file, array.member, array.begin, array.name):
+        checksum = zlib.crc32(piece, checksum)
+        if skipped < len(piece):
+            yield piece[skipped:]
+        skipped = max(0, skipped - len(piece))
+    if checksum != array.member.crc32:
+        raise UnsoundArchiveError(f"the checksum of {array.name} is wrong (Bad CRC-32)")
+
+
+def _named(members: list[Member], name: str) -> Member:
+    found = [member for member in members if member.name == f"{name}.npy"]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnsoundArchiveError(f"there are {len(found)} arrays {name}")
+    there = ", ".join(member.name.removesuffix(".npy") for member in members[:100]) or "nothing"
+    raise UnsoundArchiveError(f"there is no {name}, only {escaped(there)}")
+
+
+def _array(file: RegularFile, member: Member, name: str, end: int) -> ArrayMember:
+    problem = _problem(member, file.size)
+    if problem:
+        raise UnsoundArchiveError(f"{name} {problem}")
+    begin = _begin(file, member, name, end)
+    pieces = _unpacked(file, member, begin, name)
+    first = next(pieces, b"")
+    begins, ends = header_bounds(first[:LONGEST_START], name)
+    if ends > len(first):
+        raise UnsoundArchiveError(f"{name} ends within its header")
+    return ArrayMember(name, member, begin, ends, header_of(first[begins:ends], name))
+
+
+def _problem(member: Member, most: int) -> str:
+    """Why a member cannot be an array, as a predicate; empty if it can."""
+    if member.flags & _ENCRYPTED:
+        return "is encrypted"
+    if member.method not in {STORED, DEFLATED}:
+        return "is packed in a way that numpy never uses"
+    if member.packed > most:
+        return f"declares {member.packed} bytes in a file of {most}"
+    if member.method == STORED and member.packed != member.size:
+        return "declares two sizes"
+    ratio = member.size / max(1, member.packed)
+    return f"unpacks to {ratio:.0f} times its size" if member.size > _BOMB and ratio > _RATIO else ""
+
+
+def _begin(file: RegularFile, member: Member, name: str, end: int) -> int:
+    """The first byte of a member: the header before them must say what the directory says."""
+    head = file.read(member.begin, _LOCAL.size)
+    fields = _LOCAL.unpack(head) if len(head) == _LOCAL.size else (b"",) * 11
+    signature, _, flags, method, _, _, checksum, packed, size, name_length, extra_length = fields
+    unknown = {0, _WIDE} if signature and flags & _SIZES_BEHIND else {_WIDE}
+    if (
+        signature != b"PK\3\4"
+        or method != member.method
+        or (flags ^ member.flags) & (_ENCRYPTED | _SIZES_BEHIND)
+        or packed not in {member.packed, *unknown}
+        or size not in {member.size, *unknown}
+        or checksum not in {member.crc32, *(unknown - {_WIDE})}
+        or file.read(member.begin + _LOCAL.size, name_length) != member.raw_name
+    ):
+        raise UnsoundArchiveError(f"the header before {name} is not what the directory says")
+    begin: int = member.begin + _LOCAL.size + name_length + extra_length
+    if begin + member.packed > end:
+        raise UnsoundArchiveError(f"{name} declares {member.packed} bytes and the archive ends early")
+    return begin
+
+
+def _unpacked(file: RegularFile, member: Member, begin: int, name: str) -> Iterator[bytes]:
+    """The bytes of a member in pieces of at most ``CHUNK``, exactly as many as the directory says."""
+    if member.method == STORED:
+        yield from file.chunks(begin, member.size)
+        return
+    unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), member.size
+    try:
+        for packed in file.chunks(begin, member.packed):
+            while packed and not unpacker.eof:
+                piece = unpacker.decompress(packed, CHUNK)
+                left -= len(piece)
+                if left < 0:
+                    raise UnsoundArchiveError(f"{name} unpacks to more than the {member.size} bytes it declares")
+                packed = unpacker.unconsumed_tail
+                yield piece
+    except zlib.error as error:
+        raise UnsoundArchiveError(f"{name} cannot be unpacked: {error}") from error
+    if left or not unpacker.eof:
+        raise UnsoundArchiveError(f"{name} ends early")

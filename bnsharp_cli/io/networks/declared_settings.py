@@ -1,0 +1,165 @@
+"""The settings of an untrusted configuration that a network is built from: declared by its class, and within bounds.
+
+Types come from the annotations of the configuration class. Where a type alone bounds nothing, the tables here do, by
+the name of a setting: ``_RANGES`` for numbers and ``_WORDS`` for text. A text that is in no table is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard, Union, get_args, get_origin
+
+from bnsharp_cli.io.files.importing import importing_libraries
+from bnsharp_cli.io.files.printable_text import one_line, printable
+
+_MOST_ENTRIES = 256
+"""Entries of a list."""
+
+_DEEPEST_LIST, _SINGLE = 2, int | bool | None
+"""Lists in lists, and what is in these, where a class says no more than that it takes a list."""
+
+_WHOLE_NUMBERS = (0, 2**18)
+_NUMBERS = (0.0, 1e6)
+_SHARE = (0.0, 1.0)
+_FACTOR = (0.0, 64.0)
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "depth_coefficient": _FACTOR,
+    "depth_multiplier": _FACTOR,
+    "embed_dim_multiplier": _FACTOR,
+    "image_size": (1, 1024),
+    "mask_ratio": _SHARE,
+    "num_labels": (1, 2**18),
+    "out_indices": (-(2**10), 2**10),
+    "scale": _FACTOR,
+    "semantic_loss_ignore_index": (-(2**18), 2**18),
+    "width_coefficient": _FACTOR,
+    "width_multiplier": _FACTOR,
+}
+"""Least and largest number, or number in a list, by the name of a setting; shares whose name has "drop" are ≤ 1 too."""
+
+_ACTIVATIONS = frozenset(
+    {"gelu", "gelu_fast", "gelu_new", "gelu_python", "gelu_pytorch_tanh", "hardswish", "leaky_relu", "linear", "mish"}
+    | {"quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "swish", "tanh"}
+)
+_WORDS: Mapping[str, frozenset[str]] = {
+    "global_padding": frozenset({"SAME", "VALID", "same", "valid"}),
+    "hidden_act": _ACTIVATIONS,
+    "layer_type": frozenset({"basic", "bottleneck", "preactivation", "x", "y"}),
+    "pooler_act": _ACTIVATIONS,
+    "pooling_type": frozenset({"mean", "max"}),
+    "problem_type": frozenset({"regression", "single_label_classification", "multi_label_classification"}),
+    "qkv_projection_method": frozenset({"avg", "dw_bn", "linear"}),
+    "stem_act_func": _ACTIVATIONS,
+}
+"""What a text may be, by the name of a setting."""
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= _MOST_ENTRIES and all(isinstance(name, str) for name in value)
+
+
+def _is_table_of(kinds: type | tuple[type, ...]) -> Callable[[object], bool]:
+    """A check for nothing, or for a table with entries of these kinds."""
+    return lambda table: (
+        table is None or (isinstance(table, Mapping) and all(isinstance(entry, kinds) for entry in table.values()))
+    )
+
+
+_OF_EVERY_CLASSIFIER: Mapping[str, Callable[[object], bool]] = {
+    "architectures": lambda value: value is None or _is_names(value),
+    "id2label": _is_table_of((str, int)),
+    "label2id": _is_table_of(int),
+    "num_labels": lambda value: _fits("num_labels", value, int),
+    "problem_type": lambda value: _fits("problem_type", value, str | None),
+    "transformers_version": lambda value: value is None or isinstance(value, str),
+}
+"""What every classifier declares beside the settings of its class, and whether a value may stand there."""
+
+
+class ForbiddenSettingError(ValueError):
+    """A value that a file may not give a setting."""
+
+
+def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``settings`` that a configuration class declares itself, and those that every classifier has.
+
+    Transformers would make an attribute of every other setting, and obeys some of these: the name of a class, of code
+    or of an implementation to fetch, another name for a setting, a precision, a form of the outputs.
+
+    Args:
+        configuration: a configuration class of transformers; it fixes the classes of nested configurations.
+        settings: from the file.
+
+    Raises:
+        ForbiddenSettingError: one of them is of another type than declared, or out of its range.
+    """
+    own, parts = declared_types(configuration), configuration.sub_configs
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in parts and isinstance(value, dict):
+            kept[name] = declared(parts[name], value)
+        elif name in _OF_EVERY_CLASSIFIER or name in own:
+            check = _OF_EVERY_CLASSIFIER.get(name)
+            if not (check(value) if check else _fits(name, value, own[name])):
+                shown = one_line(repr(printable(value)), 40)
+                raise ForbiddenSettingError(f"{name} is {shown}, which a file may not say")
+            kept[name] = value
+    return kept
+
+
+def declared_types(configuration: type[Any]) -> dict[str, Any]:
+    """The settings that a configuration class declares beyond those of every class, by name with their types."""
+    with importing_libraries():
+        from transformers import PreTrainedConfig
+
+    common, own = (inspect.signature(one.__init__).parameters for one in (PreTrainedConfig, configuration))
+    return {
+        name: parameter.annotation
+        for name, parameter in own.items()
+        if name not in common and not name.startswith("_") and parameter.kind is not parameter.VAR_KEYWORD
+    }
+
+
+def _fits(name: str, value: object, kind: Any) -> bool:
+    """Whether a value is of a type, and what is in it in the ranges of the setting ``name``."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(_fits(name, value, one) for one in inner)
+    if kind in (None, type(None)):
+        return value is None
+    if kind is bool:
+        return isinstance(value, bool)
+    if kind in (int, float):
+        return _is_in_range(name, value, kind)
+    if kind is str:
+        return isinstance(value, str) and value in _WORDS.get(name, ())
+    if kind is list:
+        return _is_list_of_numbers(name, value)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return _is_list(value) and all(any(_fits(name, entry, one) for one in inner) for entry in value)
+    return False
+
+
+def _is_in_range(name: str, value: object, kind: type) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        return False
+    least, largest = _RANGES.get(name, _SHARE if "drop" in name else _WHOLE_NUMBERS if kind is int else _NUMBERS)
+    return least <= value <= largest
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list) and len(value) <= _MOST_ENTRIES
+
+
+def _is_list_of_numbers(name: str, value: object, depth: int = _DEEPEST_LIST) -> bool:
+    """Whether a value is a list of whole numbers and truth values, or of such lists to some depth."""
+    if not _is_list(value):
+        return False
+    return all(
+        _is_list_of_numbers(name, entry, depth - 1)
+        if depth and isinstance(entry, list)
+        else _fits(name, entry, _SINGLE)
+        for entry in value
+    )
