@@ -24,7 +24,7 @@ from bnsharp_cli.io.files.atomic_writing import append_at
 from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.report.reproduction import MeanAndError
 from bnsharp_cli.training.options import TrainingOptions
-from bnsharp_cli.training.paper_experiments import Cell
+from bnsharp_cli.training.paper_experiments import PublishedResult
 from bnsharp_cli.training.registry import EntropySgdOptions, RuleOptions, SgdsOptions
 from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions, measured_batches
 from bnsharp_cli.workflows.reporter import Reporter
@@ -47,7 +47,7 @@ def _options(
     )
 
 
-def cells() -> list[Cell]:
+def cells() -> list[PublishedResult]:
     """The rules at equal epochs, cheap ones first, and the controls."""
     found = {
         "sgd": _options("sgd"),
@@ -64,10 +64,10 @@ def cells() -> list[Cell]:
             for batches in ("same", "independent"):
                 options = SgdsOptions(search_steps=steps, regulariser_gradient=form, regulariser_batches=batches)
                 found[f"sgds-{steps} {form} {batches}"] = _options("sgds", options)
-    return [Cell("study", name, "cifar10", "lenet-bn", options, math.nan) for name, options in found.items()]
+    return [PublishedResult("study", name, "cifar10", "lenet-bn", options, math.nan) for name, options in found.items()]
 
 
-class Printed(Reporter):
+class PrintedRule(Reporter):
     """Prints what runs say of themselves."""
 
     def notice(self, text: str) -> None:
@@ -79,7 +79,7 @@ def experiment(folder: Path, data: str, seeds: int) -> Experiment:
     """All runs."""
     folder.mkdir(parents=True, exist_ok=True)
     conditions = ExperimentConditions(folder, {"cifar10": data}, None, False, torch.device("cpu"), SAMPLES, SAMPLES)
-    return Experiment(cells(), seeds, conditions, Printed())
+    return Experiment(cells(), seeds, conditions, PrintedRule())
 
 
 def run(study: Experiment) -> None:

@@ -45,7 +45,7 @@ def bound(
         bounded = bound_checkpoint(
             checkpoint, bounding, source, data, measuring, computing=computing, reporter=reporter
         )
-    results.deliver(results.Finding(bounded.document(as_option), lambda: _print(bounded)), output)
+    results.deliver(results.CommandResult(bounded.document(as_option), lambda: _print(bounded)), output)
 
 
 def _print(bounded: BoundedCheckpoint) -> None:

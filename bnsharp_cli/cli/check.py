@@ -44,7 +44,7 @@ def check(
         checked = check_checkpoint(
             checkpoint, thresholds, source, data, measuring, computing=computing, reporter=reporter
         )
-    results.deliver(results.Finding(checked.document(as_option), lambda: _print(checked)), output)
+    results.deliver(results.CommandResult(checked.document(as_option), lambda: _print(checked)), output)
     raise typer.Exit(0 if checked.passed else 1)
 
 

@@ -8,7 +8,7 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.input_files import input_files
-from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions, Listing, Output
+from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions, ListingOptions, Output
 
 EXAMPLE = "Example: bnsharp inspect model.pt --all"
 
@@ -17,7 +17,7 @@ def inspect(
     checkpoint: CheckpointArgument,
     source: CheckpointSource,
     inspecting: InspectionOptions,
-    listing: Listing,
+    listing: ListingOptions,
     output: Output,
 ) -> None:
     """Show what a checkpoint holds: network, metadata, norms and scale-invariant blocks, found without data.
@@ -32,7 +32,7 @@ def inspect(
         from bnsharp_cli.workflows.inspection import inspect_file
 
     inspected = inspect_file(checkpoint, source, inspecting)
-    finding = results.Finding(
+    finding = results.CommandResult(
         inspected.document(as_option), lambda: print_inspection(console(as_option), inspected.inspection, listing.every)
     )
     results.deliver(finding, output)

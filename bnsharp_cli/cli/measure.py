@@ -57,12 +57,12 @@ def measure(
     with importing_libraries():
         from bnsharp_cli.workflows.measuring import measure_checkpoint
 
-    def finding(path: Path) -> results.Finding:
+    def finding(path: Path) -> results.CommandResult:
         with TerminalReporter(output.quiet) as reporter:
             measured = measure_checkpoint(
                 path, source, data, selection.names, runs, plot=picture.plot, computing=computing, reporter=reporter
             )
-        return results.Finding(measured.document(as_option), lambda: _print(measured))
+        return results.CommandResult(measured.document(as_option), lambda: _print(measured))
 
     if several:
         raise typer.Exit(results.deliver_each(chosen, finding, output))

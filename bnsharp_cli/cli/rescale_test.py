@@ -60,7 +60,7 @@ def rescale_test(
             computing=computing,
             reporter=reporter,
         )
-    results.deliver(results.Finding(rescaled.document(as_option), lambda: _print(rescaled)), output)
+    results.deliver(results.CommandResult(rescaled.document(as_option), lambda: _print(rescaled)), output)
     raise typer.Exit(0 if rescaled.report.invariant else 1)
 
 

@@ -27,7 +27,7 @@ _LONGEST = 1000
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
 
 
-class Finding(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command found.
 
     Attributes:
@@ -120,7 +120,7 @@ def require_writable(
         atomic_writing.require_writable_folder(folder, folder_argument)
 
 
-def deliver(finding: Finding, output: Output) -> None:
+def deliver(finding: CommandResult, output: Output) -> None:
     """The result on stdout, as JSON or for a reader, and in a file if one was named."""
     with importing_libraries():
         from bnsharp_cli.report.json_document import render
@@ -130,7 +130,7 @@ def deliver(finding: Finding, output: Output) -> None:
     _print(text if output.json else None, finding.show)
 
 
-def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], Finding], output: Output) -> int:
+def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], CommandResult], output: Output) -> int:
     """Several results, one after the other; as JSON, one document a line. What fails does not lose the others.
 
     Returns:

@@ -18,7 +18,7 @@ Vector = dict[str, "Tensor"]
 """A point or direction that holds its tensors."""
 
 
-class OnDemand(Mapping[str, "Tensor"]):
+class LazyPoint(Mapping[str, "Tensor"]):
     """A point whose tensors are computed when they are asked for, each time anew: it takes no memory of its own."""
 
     def __init__(self, names: Mapping[str, Tensor], compute: Callable[[str], Tensor]) -> None:
@@ -37,9 +37,9 @@ class OnDemand(Mapping[str, "Tensor"]):
         return len(self._names)
 
 
-def on_segment(point: Point, direction: Point, step: float) -> OnDemand:
+def on_segment(point: Point, direction: Point, step: float) -> LazyPoint:
     """``point + step · direction``, tensor by tensor."""
-    return OnDemand(point, lambda name: point[name].add(direction[name], alpha=step))
+    return LazyPoint(point, lambda name: point[name].add(direction[name], alpha=step))
 
 
 def add_scaled(point: Point, direction: Point, step: float) -> Vector:

@@ -120,7 +120,7 @@ class Ascent(SearchRule):
 
 
 @dataclass(frozen=True)
-class Printed(SearchRule):
+class PrintedRule(SearchRule):
     """Eq. (16) and (17) as printed: a step in v, whose length belongs to the copy T_a(θ).
 
     Under T_a the direction scales by a and its gradient by 1/a, so the iterates differ from copy to copy, and the
@@ -155,7 +155,7 @@ class Printed(SearchRule):
         return Evaluation(gradient=equation_16(landscape, landscape.spheres.to_direction(coordinates)))
 
 
-RULES: dict[str, type[SearchRule]] = {rule.name: rule for rule in (Gradient, PowerMethod, Ascent, Printed)}
+RULES: dict[str, type[SearchRule]] = {rule.name: rule for rule in (Gradient, PowerMethod, Ascent, PrintedRule)}
 """Every rule by its name."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import OnDemand, Point, random_normal
+from bnsharp_cli.core.point import LazyPoint, Point, random_normal
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ class Spheres:
         """V = r u."""
         return self.scale(coordinates, self.radii)
 
-    def along(self, vector: Point) -> OnDemand:
+    def direction_along(self, vector: Point) -> LazyPoint:
         """V ∈ φ(θ) with v_i along ``vector``'s block, tensor by tensor (Eq. 6); 0 where that is zero."""
         norms = self.norms(vector)
         factors = torch.where(norms > 0, self.radii / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
-        return OnDemand(vector, lambda name: vector[name] * self._of_rows(name, factors, vector[name]))
+        return LazyPoint(vector, lambda name: vector[name] * self._of_rows(name, factors, vector[name]))
 
-    def on_segment(self, point: Point, coordinates: Point, step: float) -> OnDemand:
+    def on_segment(self, point: Point, coordinates: Point, step: float) -> LazyPoint:
         """``point`` + ``step`` · r u, tensor by tensor, without holding v = r u."""
         factors = step * self.radii
-        return OnDemand(
+        return LazyPoint(
             point, lambda name: torch.addcmul(point[name], coordinates[name], self._of_rows(name, factors, point[name]))
         )
 
@@ -114,7 +114,7 @@ class Spheres:
     def _of_rows(self, name: str, factors: Tensor, tensor: Tensor) -> Tensor:
         """Each row's entry of ``factors``, shaped to multiply ``tensor``."""
         entry = self.rows[name]
-        return along(factors[entry.block.to(factors.device)].to(tensor.device), entry.axis, tensor.ndim)
+        return broadcast_over_rows(factors[entry.block.to(factors.device)].to(tensor.device), entry.axis, tensor.ndim)
 
 
 def _row_sums(tensor: Tensor, axis: int) -> Tensor:
@@ -123,7 +123,7 @@ def _row_sums(tensor: Tensor, axis: int) -> Tensor:
     return tensor.movedim(axis, 0).flatten(1).sum(dim=1) if tensor.ndim > 1 else tensor
 
 
-def along(values: Tensor, axis: int, dimensions: int) -> Tensor:
+def broadcast_over_rows(values: Tensor, axis: int, dimensions: int) -> Tensor:
     """(rows,) values shaped to multiply the slices along ``axis`` of a tensor with that many dimensions."""
     if dimensions == 0:
         return values.reshape(())

@@ -15,7 +15,7 @@ from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
-from bnsharp_cli.report.inspection_record import Anatomy, Inspection
+from bnsharp_cli.report.inspection_record import InspectedNetwork, Inspection
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
 from bnsharp_cli.report.terminal import SpellingConsole
@@ -119,7 +119,7 @@ def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
         yield "fits" if fitting else "nearest", str(candidate)
 
 
-def _network_parts(anatomy: Anatomy) -> Iterator[tuple[str, str]]:
+def _network_parts(anatomy: InspectedNetwork) -> Iterator[tuple[str, str]]:
     for norms in anatomy.norms:
         count = len(norms.owners)
         epsilon = "" if norms.epsilon is None else f", ε {norms.epsilon:g}"

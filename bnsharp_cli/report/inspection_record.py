@@ -29,7 +29,7 @@ class Norms:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class InspectedNetwork:
     """A network with the weights of a checkpoint, seen with random inputs.
 
     Attributes:
@@ -62,5 +62,5 @@ class Inspection:
     checkpoint: Checkpoint
     identity: NetworkIdentity
     preprocessing: Preprocessing | None
-    anatomy: Anatomy | None
+    anatomy: InspectedNetwork | None
     notes: tuple[str, ...]

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bnsharp_cli.report.plots import new_axes, save
 from bnsharp_cli.report.terminal import SpellingConsole
-from bnsharp_cli.training.paper_experiments import Cell
+from bnsharp_cli.training.paper_experiments import PublishedResult
 
 AccuracyCurve = Sequence[float]
 """Test accuracy in percent after each epoch."""
@@ -46,7 +46,7 @@ class MeanAndError:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReproducedResult:
     """A cell of an experiment with the results of its seeds.
 
     Attributes:
@@ -54,7 +54,7 @@ class Row:
         results: one for each seed that is done.
     """
 
-    cell: Cell
+    cell: PublishedResult
     results: Sequence[Mapping[str, Any]]
 
     @property
@@ -80,7 +80,7 @@ class Row:
 _WEAK = {"below-resolution", "iteration-limit"}
 
 
-def print_reproduction(out: SpellingConsole, rows: Sequence[Row], notes: Sequence[str]) -> None:
+def print_reproduction(out: SpellingConsole, rows: Sequence[ReproducedResult], notes: Sequence[str]) -> None:
     """Print a row for each cell, with mean ± standard error over the seeds and the paper's number, then the notes."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     several = len({row.cell.data for row in rows}) > 1

@@ -50,7 +50,7 @@ def outputs_of_batch(module: nn.Module, inputs: Tensor) -> Any:
         return module(inputs)
 
 
-def compared(criterion: LossFunction, outputs: Any, targets: Tensor) -> Tensor:
+def batch_loss(criterion: LossFunction, outputs: Any, targets: Tensor) -> Tensor:
     """The loss of a batch from its outputs.
 
     Raises:
@@ -97,7 +97,7 @@ def evaluate(
             inputs, targets = (tensor.to(device) for tensor in batch)
             outputs = map_tensors(as_float64, outputs_of_batch(module, inputs))
             hits, labelled = count_correct(outputs, targets)
-            own.append((float(compared(criterion, outputs, targets)) * len(targets), int(hits), int(labelled)))
+            own.append((float(batch_loss(criterion, outputs, targets)) * len(targets), int(hits), int(labelled)))
     every = processes.in_order(torch.tensor(own, dtype=torch.float64).reshape(-1, 3).T, len(parts))
     loss, right, counted = (math.fsum(row) for row in every.tolist())
     if not math.isfinite(loss):

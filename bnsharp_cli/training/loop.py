@@ -19,7 +19,7 @@ from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, acceptin
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import map_tensors
 from bnsharp_cli.training.augmentation import Augmentation
-from bnsharp_cli.training.evaluation import LossFunction, compared, outputs_of_batch
+from bnsharp_cli.training.evaluation import LossFunction, batch_loss, outputs_of_batch
 from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.mixed_precision import choose_precision
 from bnsharp_cli.training.options import TrainingOptions
@@ -197,7 +197,7 @@ class Training:
 
         def closure() -> Tensor:
             with self._precision.autocast():
-                return compared(self._criterion, outputs_of_batch(self.module, inputs), targets)
+                return batch_loss(self._criterion, outputs_of_batch(self.module, inputs), targets)
 
         return closure
 

@@ -19,7 +19,7 @@ _DECAY = 5e-4
 
 
 @dataclass(frozen=True)
-class Cell:
+class PublishedResult:
     """One number of the paper and the training that gave it.
 
     Attributes:
@@ -59,7 +59,7 @@ class ExperimentBudget:
     arch: str | None = None
     data: str | None = None
 
-    def scaled(self, cell: Cell) -> Cell:
+    def scaled(self, cell: PublishedResult) -> PublishedResult:
         """The cell as this budget allows it."""
         options, rule = cell.options, cell.options.own_options
         if isinstance(rule, EntropySgdOptions):
@@ -110,7 +110,7 @@ _BATCH = {"table-1": 128, "table-2": 2048}
 EXPERIMENTS = ("figure-1", *_TABLES)
 
 
-def cells(experiment: str, budget: str) -> list[Cell]:
+def cells(experiment: str, budget: str) -> list[PublishedResult]:
     """The cells of an experiment in the paper's order; those that a budget makes equal appear once.
 
     Args:
@@ -137,15 +137,15 @@ def _require_known(argument: str, words: str, found: str, known: Collection[str]
         raise UsageError(reason, f"For example {next(iter(known))}.", argument=argument, expected=expected, found=found)
 
 
-def _same(cell: Cell, other: Cell) -> bool:
+def _same(cell: PublishedResult, other: PublishedResult) -> bool:
     return (cell.name, cell.data) == (other.name, other.data)
 
 
-def _published(experiment: str) -> Iterator[Cell]:
+def _published(experiment: str) -> Iterator[PublishedResult]:
     if experiment == "figure-1":
         for name, accuracy in _FIGURE_1.items():
             options = _options(name, 10_000, 0.2, _DECAY, 1e-3)
-            yield Cell(experiment, name, "cifar10", "lenet-bn", options, accuracy)
+            yield PublishedResult(experiment, name, "cifar10", "lenet-bn", options, accuracy)
         return
     for data, row in _TABLES[experiment].items():
         for name, accuracy in row.items():
@@ -155,7 +155,7 @@ def _published(experiment: str) -> Iterator[Cell]:
             if name.startswith("E-SGD") and experiment == "table-1":
                 rate = 0.01
             options = replace(_options(name, _BATCH[experiment], rate, decay, delta), augment=("crop", "flip"))
-            yield Cell(experiment, name, data, "vgg11-bn", options, accuracy)
+            yield PublishedResult(experiment, name, data, "vgg11-bn", options, accuracy)
 
 
 def _rule(name: str, delta: float) -> tuple[str, RuleOptions]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, Unpack
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.core.point import OnDemand, Point, norm
+from bnsharp_cli.core.point import LazyPoint, Point, norm
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState
 from bnsharp_cli.training.keywords import SgdKeywords
@@ -111,9 +111,9 @@ class Asam(Sam):
         self.eta = eta
 
     def _ascent(self, theta: Point, gradient: Point) -> tuple[Mapping[str, Tensor], float]:
-        scaled = OnDemand(theta, lambda name: self._scale(theta[name]) * gradient[name])
+        scaled = LazyPoint(theta, lambda name: self._scale(theta[name]) * gradient[name])
         length = float(torch.stack([tensor.square().sum() for tensor in scaled.values()]).sum().sqrt())
-        return OnDemand(theta, lambda name: self._scale(theta[name]) * scaled[name]), _quotient(self.rho, length)
+        return LazyPoint(theta, lambda name: self._scale(theta[name]) * scaled[name]), _quotient(self.rho, length)
 
     def _scale(self, weight: Tensor) -> Tensor:
         """T = |θ| + η for weights, 1 for biases and norms."""

@@ -132,7 +132,7 @@ class _Segment:
     ) -> None:
         self._displaced, self._spheres, self._gradient = displaced, spheres, gradient
         self._loss, self._options = loss, options
-        self._direction: Mapping[str, Tensor] = spheres.along(gradient)
+        self._direction: Mapping[str, Tensor] = spheres.direction_along(gradient)
 
     def search(self, closure: LossClosure) -> None:
         """Begin with v of Eq. (6), then take K₁ steps of the power method, with two nodes as the measure's search."""
@@ -143,7 +143,7 @@ class _Segment:
             self._add(closure, 1.0, scale)
             self._displaced.mirror()
             self._add(closure, -1.0, scale)
-            self._direction = self._spheres.along(self._displaced.take_gradient())
+            self._direction = self._spheres.direction_along(self._displaced.take_gradient())
 
     def equation_15(self, ahead: LossClosure, behind: LossClosure) -> Vector:
         """Eq. (15) over λ: δ⁻¹ (∇L·v)^{p−1} [∇L(θ + rδv) − ∇L(θ − rδv)], r = p/(p+1); + and − 2∇L as printed."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.files.atomic_writing import unwritable_folder
 from bnsharp_cli.io.files.regular_files import reason_of
-from bnsharp_cli.measurement.invariance.copies import Copy
+from bnsharp_cli.measurement.invariance.copies import RescaledCopy
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
@@ -42,7 +42,7 @@ def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport
         _save(path, network, copy, stored)
 
 
-def _save(path: Path, network: MeasuredNetwork, copy: Copy, stored: bool) -> None:
+def _save(path: Path, network: MeasuredNetwork, copy: RescaledCopy, stored: bool) -> None:
     metadata = network.checkpoint.metadata
     save_checkpoint(
         path,
@@ -60,7 +60,7 @@ def _save(path: Path, network: MeasuredNetwork, copy: Copy, stored: bool) -> Non
     )
 
 
-def _state(module: nn.Module, copy: Copy) -> dict[str, Tensor]:
+def _state(module: nn.Module, copy: RescaledCopy) -> dict[str, Tensor]:
     """The copy's tensors under every name that the module has for them: tied weights have several."""
     own = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     first: dict[int, str] = {}

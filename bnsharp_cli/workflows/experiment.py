@@ -18,7 +18,7 @@ from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.training.evaluation import evaluate
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory
-from bnsharp_cli.training.paper_experiments import Cell
+from bnsharp_cli.training.paper_experiments import PublishedResult
 from bnsharp_cli.workflows.experiment_results import COMPARED_MEASURES, ResultsFile, result_key
 from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
@@ -68,7 +68,11 @@ class Experiment:
     """
 
     def __init__(
-        self, cells: Sequence[Cell], seeds: int, conditions: ExperimentConditions, reporter: Reporter = SILENT
+        self,
+        cells: Sequence[PublishedResult],
+        seeds: int,
+        conditions: ExperimentConditions,
+        reporter: Reporter = SILENT,
     ) -> None:
         self.cells, self.seeds, self.conditions, self._reporter = cells, seeds, conditions, reporter
         self._opened: dict[tuple[str, str], tuple[TrainingSetup, TrainingSetup]] = {}
@@ -76,11 +80,11 @@ class Experiment:
         self.done = self.results.read([_identity(*run) for run in self.runs])
 
     @property
-    def runs(self) -> list[tuple[Cell, int]]:
+    def runs(self) -> list[tuple[PublishedResult, int]]:
         """Every cell with every seed; all cells once before any is repeated."""
         return [(cell, seed) for seed in range(self.seeds) for cell in self.cells]
 
-    def left(self) -> list[tuple[Cell, int]]:
+    def left(self) -> list[tuple[PublishedResult, int]]:
         """The runs without a result."""
         return [(cell, seed) for cell, seed in self.runs if (cell.name, cell.data, seed) not in self.done]
 
@@ -111,7 +115,7 @@ class Experiment:
                 seconds = (time.monotonic() - began) * to_do / (total - to_do)
                 self._reporter.notice(f"about {duration(seconds)} to go")
 
-    def setup(self, cell: Cell) -> TrainingSetup:
+    def setup(self, cell: PublishedResult) -> TrainingSetup:
         """The cell's network and data; data are opened once."""
         given = self.conditions
         data = given.data.get(cell.data, cell.data)
@@ -121,12 +125,12 @@ class Experiment:
             self._opened = {(cell.arch, data): (setup, _parts(setup, given.samples))}
         return self._opened[cell.arch, data][1]
 
-    def path(self, cell: Cell, seed: int) -> Path:
+    def path(self, cell: PublishedResult, seed: int) -> Path:
         """The file of the cell's last network."""
         name = re.sub(r"[^\w.]+", "-", f"{cell.experiment} {cell.data} {cell.name} seed{seed}")
         return self.conditions.folder / f"{name}.pt"
 
-    def _run(self, cell: Cell, seed: int) -> dict[str, Any]:
+    def _run(self, cell: PublishedResult, seed: int) -> dict[str, Any]:
         setup, device = with_seed(self.setup(cell), seed), self.conditions.device
         training = setup.training(replace(cell.options, seed=seed), device)
         options = TrainingRunOptions(output=self.path(cell, seed), resume=True)
@@ -162,7 +166,7 @@ class Experiment:
         return found
 
 
-def _identity(cell: Cell, seed: int) -> dict[str, Any]:
+def _identity(cell: PublishedResult, seed: int) -> dict[str, Any]:
     """What a result belongs to, as JSON gives it back."""
     entry = {**asdict(cell), "options": replace(cell.options, seed=seed).to_dict(), "seed": seed}
     plain: dict[str, Any] = json.loads(render_line(entry))

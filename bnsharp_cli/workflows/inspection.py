@@ -24,7 +24,7 @@ from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
 from bnsharp_cli.report.inspection import inspection_entries
-from bnsharp_cli.report.inspection_record import Anatomy, Inspection, Norms
+from bnsharp_cli.report.inspection_record import InspectedNetwork, Inspection, Norms
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
 from bnsharp_cli.workflows.samples import checkpoint_path
@@ -205,13 +205,13 @@ def _positions(module: nn.Module, shape: tuple[int, ...]) -> list[int] | None:
     return seen
 
 
-def _dissect(module: nn.Module, shape: tuple[int, ...], partition: str, seed: int) -> Anatomy:
+def _dissect(module: nn.Module, shape: tuple[int, ...], partition: str, seed: int) -> InspectedNetwork:
     has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
     count = _SAMPLES if has_batch_norm else _FEW_SAMPLES
     images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
     surface = LossSurface.of(module, [(images, torch.zeros(count, dtype=torch.int64))])
     point = surface.point()
-    return Anatomy(
+    return InspectedNetwork(
         module, point, find_blocks(surface, point, partition, seed), _norms(surface, point, images), tuple(images.shape)
     )
 

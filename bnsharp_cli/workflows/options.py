@@ -261,7 +261,7 @@ class InspectionOptions(OptionRecord):
 
 
 @dataclass(frozen=True)
-class Listing(OptionRecord):
+class ListingOptions(OptionRecord):
     """How much of a checkpoint is listed.
 
     Attributes:

@@ -9,8 +9,8 @@ from typing import Any
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
-from bnsharp_cli.report.reproduction import Row, plot_curves
-from bnsharp_cli.training.paper_experiments import BUDGETS, Cell, cells
+from bnsharp_cli.report.reproduction import ReproducedResult, plot_curves
+from bnsharp_cli.training.paper_experiments import BUDGETS, PublishedResult, cells
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions
 from bnsharp_cli.workflows.experiment_results import read_accuracies
@@ -33,7 +33,7 @@ class Reproduction:
 
     experiment: str
     budget: str
-    rows: Sequence[Row]
+    rows: Sequence[ReproducedResult]
     results: Path
     picture: Path
 
@@ -61,7 +61,7 @@ class Reproduction:
         return notes
 
 
-def wanted_cells(experiment: str, options: ReproductionOptions) -> list[Cell]:
+def wanted_cells(experiment: str, options: ReproductionOptions) -> list[PublishedResult]:
     """The cells of an experiment that are run.
 
     Raises:
@@ -108,18 +108,21 @@ def reproduce_experiment(
         runs = Experiment(wanted, options.seeds, conditions, reporter)
         for _ in runs.execute():
             pass
-    rows = [Row(cell, [runs.done[cell.name, cell.data, seed] for seed in range(runs.seeds)]) for cell in runs.cells]
+    rows = [
+        ReproducedResult(cell, [runs.done[cell.name, cell.data, seed] for seed in range(runs.seeds)])
+        for cell in runs.cells
+    ]
     picture = options.output / f"{experiment}.png"
     plot_curves(picture, _curves(runs, rows), f"{experiment}, budget {options.budget}: test accuracy")
     return Reproduction(experiment, options.budget, rows, runs.results.path, picture)
 
 
-def _curves(runs: Experiment, rows: Sequence[Row]) -> dict[str, list[float]]:
+def _curves(runs: Experiment, rows: Sequence[ReproducedResult]) -> dict[str, list[float]]:
     several = len({row.cell.data for row in rows}) > 1
     return {f"{row.cell.name} {row.cell.data}" if several else row.cell.name: _curve(runs, row) for row in rows}
 
 
-def _curve(runs: Experiment, row: Row) -> list[float]:
+def _curve(runs: Experiment, row: ReproducedResult) -> list[float]:
     """Mean test accuracy over the seeds, in percent, epoch by epoch."""
     epochs = row.cell.options.epochs
     every = [read_accuracies(RunFiles(runs.path(row.cell, result["seed"])).metrics, epochs) for result in row.results]

@@ -29,7 +29,7 @@ from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
-from bnsharp_cli.training.evaluation import LossFunction, compared
+from bnsharp_cli.training.evaluation import LossFunction, batch_loss
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
@@ -188,7 +188,7 @@ def _require_fit(
     if answer is not None:
         span = label_range(torch.cat([*targets]))
         criterion.require_targets(answer.detach(), torch.cat([*targets]), span)
-    compared(_checked(criterion, torch.device("cpu")), answer if criterion.tensor_only else outputs, labels)
+    batch_loss(_checked(criterion, torch.device("cpu")), answer if criterion.tensor_only else outputs, labels)
 
 
 def with_seed(setup: TrainingSetup, seed: int) -> TrainingSetup:

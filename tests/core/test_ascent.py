@@ -16,7 +16,7 @@ from bnsharp_cli.core.search_rules import (
     Ascent,
     Gradient,
     PowerMethod,
-    Printed,
+    PrintedRule,
     highest_of_parabola,
 )
 from bnsharp_cli.core.spheres import RowBlocks, Spheres
@@ -190,7 +190,7 @@ def test_monotone_rules_answer_the_best_they_saw_and_others_their_last(generator
     for rule in (PowerMethod(), Ascent()):
         found = alone(rule, objective, start, 4)
         assert found.best_value == max(found.values) == pytest.approx(objective.value(found.best).value, rel=1e-12)
-    moved = alone(Printed(), objective, start, 4)
+    moved = alone(PrintedRule(), objective, start, 4)
     assert torch.equal(moved.best["w"], moved.coordinates["w"])
     assert alone(Gradient(), objective, start, 4).best is start
 
@@ -218,7 +218,7 @@ def test_the_printed_step_depends_on_the_copy_and_the_power_step_does_not(genera
     slope = objective.spheres.scale(objective.slope, 1 / factors)
     copy = Form(Spheres(ROWS, RADII * factors), slope, objective.diagonal)
     start = objective.spheres.random(objective.slope, generator)
-    for rule, same in ((PowerMethod(), True), (Ascent(), True), (Printed(), False)):
+    for rule, same in ((PowerMethod(), True), (Ascent(), True), (PrintedRule(), False)):
         first, second = (alone(rule, at, start, 2).best for at in (objective, copy))
         distance = norm({k: first[k] - second[k] for k in first})
         assert (distance < 1e-12) == same, type(rule).__name__

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.training.paper_experiments import BUDGETS, EXPERIMENTS, Cell, cells
+from bnsharp_cli.training.paper_experiments import BUDGETS, EXPERIMENTS, PublishedResult, cells
 
 
-def named(experiment: str, name: str, data: str = "cifar10", budget: str = "full") -> Cell:
+def named(experiment: str, name: str, data: str = "cifar10", budget: str = "full") -> PublishedResult:
     (found,) = [cell for cell in cells(experiment, budget) if (cell.name, cell.data) == (name, data)]
     return found
 

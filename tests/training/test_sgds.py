@@ -154,7 +154,7 @@ def test_independent_batches_are_those_of_the_two_gradients() -> None:
                 parameter.copy_(value)
         here = torch.autograd.grad(loss_of(module, slices[0]), [*module.parameters()])
         spheres = blocks.spheres(dict(zip(blocks.rows, start, strict=True)))
-        v = spheres.along(dict(zip(blocks.rows, here, strict=True)))
+        v = spheres.direction_along(dict(zip(blocks.rows, here, strict=True)))
         gradients = []
         for rows, step in ((slices[1], 2 / 3 * delta), (slices[2], -2 / 3 * delta)):
             moved = {name: t + step * v[name] for name, t in zip(blocks.rows, start, strict=True)}

@@ -66,7 +66,7 @@ class RunFiles:
 
     @property
     def every(self) -> tuple[Path, ...]:
-        """All of them."""
+        """All files of the run."""
         return self.output, self.best, self.metrics, self.state
 
     def load_state(self) -> Mapping[str, Any] | None:

@@ -85,7 +85,7 @@ class LoadedRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
+        """The shape of the whole array."""
         return tuple(self.array.shape)
 
     def __len__(self) -> int:

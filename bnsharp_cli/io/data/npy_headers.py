@@ -55,7 +55,7 @@ class ArrayHeader(NamedTuple):
 
 
 def header_bounds(start: bytes, name: str) -> tuple[int, int]:
-    """Begin and end of the header, from the first ``LONGEST_START`` bytes of an array.
+    """The beginning and the end of the header, from the first ``LONGEST_START`` bytes of an array.
 
     Raises:
         UnsoundArchiveError: it is no array, or its header is longer than any.

@@ -67,7 +67,7 @@ def without_old_tensors(dataset: Any) -> Any:
 
 
 def _paths(dataset: Any, root: Path, split: str) -> Iterator[Path]:
-    """What torchvision opens."""
+    """The files that torchvision opens."""
     if hasattr(dataset, "split_list"):
         yield root / dataset.split_list[split][1]
     elif hasattr(dataset, "base_folder"):

@@ -1,4 +1,4 @@
-"""Finding the blocks: Euler's theorem proposes, a scaling by ½ and 2 confirms."""
+"""CommandResult the blocks: Euler's theorem proposes, a scaling by ½ and 2 confirms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import along
+from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS, Blocks
 from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest
@@ -96,7 +96,7 @@ def _assign_numbers(assignment: BlockAssignment, probe: Probe, euler: EulerTest,
 
 def _scaled(point: Point, name: str, factors: Tensor) -> Point:
     tensor = point[name]
-    return {**point, name: tensor * along(factors.to(tensor.device), 0, tensor.ndim)}
+    return {**point, name: tensor * broadcast_over_rows(factors.to(tensor.device), 0, tensor.ndim)}
 
 
 class _RowGroup(NamedTuple):

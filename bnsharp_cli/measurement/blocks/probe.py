@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.core.point import Point, random_normal
-from bnsharp_cli.core.spheres import along
+from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
@@ -164,7 +164,9 @@ def _lifted(tensor: Tensor) -> Tensor:
         return tensor
     norms = tensor.flatten(1).norm(dim=1)
     tiny = (norms > 0) & (norms < _TINY * norms.median())
-    return tensor * along(torch.where(tiny, norms.median() / norms, torch.ones_like(norms)), 0, tensor.ndim)
+    return tensor * broadcast_over_rows(
+        torch.where(tiny, norms.median() / norms, torch.ones_like(norms)), 0, tensor.ndim
+    )
 
 
 def _generic(point: Point, generator: torch.Generator) -> Point:

@@ -35,7 +35,7 @@ _ROUNDINGS = 100.0
 
 
 @dataclass(frozen=True)
-class Copy:
+class RescaledCopy:
     """T_a of a network.
 
     Attributes:
@@ -99,8 +99,8 @@ class Copier:
         other._blocks = blocks
         return other
 
-    def copy(self, name: str, factors: Tensor) -> Copy:
-        """T_a by ``factors``, (blocks + 1,), as far as it can be exact; see ``Copy.tied``.
+    def copy(self, name: str, factors: Tensor) -> RescaledCopy:
+        """T_a by ``factors``, (blocks + 1,), as far as it can be exact; see ``RescaledCopy.tied``.
 
         Raises:
             NotMeasurableError: the network does not give the same outputs twice.
@@ -113,7 +113,7 @@ class Copier:
         exact = stored.with_norms(treatment=replace(stored.treatment, input_scales=combined))
         calls = [moments.call for moments in self._before[0]]
         epsilon = tuple(scale.square() * call.epsilon for scale, call in zip(combined, calls, strict=True))
-        return Copy(name, point, exact, stored, epsilon, tied, self._agrees(exact, point))
+        return RescaledCopy(name, point, exact, stored, epsilon, tied, self._agrees(exact, point))
 
     def scaled(self, factors: Tensor) -> Point:
         """The parameters T_a(θ), without a surface."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnsharp_cli.errors import spelt
-from bnsharp_cli.measurement.invariance.copies import Copy
+from bnsharp_cli.measurement.invariance.copies import RescaledCopy
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 
@@ -29,7 +29,7 @@ class CopyReport:
         deviation: BN-Sharpness of the copy divided by that of the original, minus one.
         tolerance: the largest ``deviation`` that passes.
         floor: the largest ``deviation`` that rounding alone can explain.
-        tied: tensors whose rows had to share one a; see ``Copy.tied``.
+        tied: tensors whose rows had to share one a; see ``RescaledCopy.tied``.
         judged: whether the copy computes the same function; if not, the verdict leaves it out.
 
     >>> CopyReport("a = 2", 2.0, 0.5, loss_drift=0.0, loss_drift_stored_epsilon=1e-6, measures={}).judged
@@ -83,7 +83,7 @@ class InvarianceReport:
     reference: CopyReport
     invariant: bool
     marked_verdict: str
-    kept: tuple[Copy, ...] = field(default=(), repr=False)
+    kept: tuple[RescaledCopy, ...] = field(default=(), repr=False)
 
     @property
     def verdict(self) -> str:

@@ -13,7 +13,7 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.invariance.copies import Copier, Copy
+from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
 from bnsharp_cli.measurement.invariance.options import SMALLEST_TOLERANCE
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
@@ -109,7 +109,7 @@ def _reference(setting: _Setting, copier: Copier, progress: Callable[[str], None
 
 def _measure_all(
     setting: _Setting, copier: Copier, reference: CopyReport, progress: Callable[[str], None]
-) -> tuple[list[CopyReport], list[Copy]]:
+) -> tuple[list[CopyReport], list[RescaledCopy]]:
     """Every copy under T_a, and what was measured on it."""
     reports, kept = [], []
     for name, scale, factors in _plan(setting):
@@ -222,7 +222,7 @@ def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
     return plan
 
 
-def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: CopyReport | None) -> CopyReport:
+def _measured(setting: _Setting, copy: RescaledCopy, scale: float | None, reference: CopyReport | None) -> CopyReport:
     surface = copy.stored if setting.stored_epsilon else copy.exact
     classical = surface.in_precision(torch.float32)
     bound = lower_bound(copy.point, setting.blocks, setting.vanishing, setting.options.delta)
@@ -255,7 +255,9 @@ def _measured(setting: _Setting, copy: Copy, scale: float | None, reference: Cop
     )
 
 
-def _gamma_beta(setting: _Setting, copier: Copier, extended: Blocks, reference: CopyReport) -> tuple[CopyReport, Copy]:
+def _gamma_beta(
+    setting: _Setting, copier: Copier, extended: Blocks, reference: CopyReport
+) -> tuple[CopyReport, RescaledCopy]:
     """One copy with every joint (γ, β) set scaled: the paper's measure moves, the extended one stands still."""
     factors = torch.ones(extended.invariant + 1, dtype=torch.float64)
     factors[list(extended.joint)] = GAMMA_BETA_SCALE

@@ -19,7 +19,7 @@ _NEARLY_LINEAR = 0.1
 
 
 @dataclass(frozen=True)
-class Errors:
+class ErrorEstimates:
     """The errors of one value.
 
     Attributes:
@@ -49,7 +49,7 @@ def estimate_errors(
     integral: Integral,
     by_gradients: Sampling | None,
     options: MeasureOptions,
-) -> Errors:
+) -> ErrorEstimates:
     """The errors of F(v)^{1/p}.
 
     Args:
@@ -67,7 +67,7 @@ def estimate_errors(
         sampling = measured_sampling(integral.surface, objective.theta, blocks, options, value)
     else:
         sampling = by_gradients.in_proportion(value) if by_gradients and _nearly_linear(objective, value) else None
-    return Errors(
+    return ErrorEstimates(
         quadrature=integral.mean.error,
         floor=integral.floor + by_direction,
         sampling=sampling,

@@ -8,7 +8,7 @@ from typing import Any
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.measures.bn_errors import Errors, estimate_errors
+from bnsharp_cli.measurement.measures.bn_errors import ErrorEstimates, estimate_errors
 from bnsharp_cli.measurement.measures.integral import Integral, integrate_to_precision
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
@@ -70,7 +70,7 @@ def _require_radius(blocks: Blocks, options: MeasureOptions) -> None:
         )
 
 
-def _status(integral: Integral, errors: Errors, supremum: Supremum, options: MeasureOptions) -> Status:
+def _status(integral: Integral, errors: ErrorEstimates, supremum: Supremum, options: MeasureOptions) -> Status:
     if integral.value <= errors.floor or integral.value == 0:
         return Status.BELOW_RESOLUTION
     if not options.rule.monotone or options.steps == 0:
@@ -81,7 +81,9 @@ def _status(integral: Integral, errors: Errors, supremum: Supremum, options: Mea
     return Status.WITHIN_TOLERANCE if close else Status.ITERATION_LIMIT
 
 
-def _details(objective: SegmentObjective, supremum: Supremum, integral: Integral, errors: Errors) -> dict[str, Any]:
+def _details(
+    objective: SegmentObjective, supremum: Supremum, integral: Integral, errors: ErrorEstimates
+) -> dict[str, Any]:
     """What only this measure reports."""
     limit, gap = objective.limit, supremum.best.gap
     return {

@@ -185,8 +185,6 @@ class MeasureOptions(OptionRecord):
         _require_known(self.particular, [one.name for one in particular_fields()])
         for record in _particular_records():
             self.of(record)
-        for one in (one for rule in RULES.values() for one in declared_fields(rule)):
-            self._require_own(one)
 
     def _require_own(self, one: OptionField) -> None:
         """Refuse an option of another search rule that is not at its default."""
@@ -214,12 +212,15 @@ class MeasureOptions(OptionRecord):
         4
 
         Raises:
-            UsageError: an unknown name, or a value that is not allowed.
+            UsageError: an unknown name, a value that is not allowed, or an option of another search rule.
         """
         own = {one.name for one in declared_fields(cls)}
         _require_known(flat, option_names())
         particular = {name: value for name, value in flat.items() if name not in own}
-        return cls(**{name: value for name, value in flat.items() if name in own}, particular=particular)
+        made = cls(**{name: value for name, value in flat.items() if name in own}, particular=particular)
+        for one in (one for rule in RULES.values() for one in declared_fields(rule)):
+            made._require_own(one)
+        return made
 
     def of(self, record: type[OptionRecordType]) -> OptionRecordType:
         """The options of a single rule or measure, as far as they were given, and else its defaults.

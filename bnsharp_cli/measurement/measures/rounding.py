@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import OnDemand
+from bnsharp_cli.core.point import LazyPoint
 from bnsharp_cli.core.quadrature import SegmentMean
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -58,7 +58,7 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     return math.sqrt(math.fsum(variances) / len(variances) + by_criterion)
 
 
-def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> OnDemand:
+def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
     """``point`` with every number times 1 ± ε, at random; drawn on the CPU, so the same on every device."""
     ups = {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in point.items()}
 
@@ -67,7 +67,7 @@ def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Gen
         signs = ups[name].to(tensor).mul_(2).sub_(1)
         return tensor.mul(signs.mul_(epsilon).add_(1))
 
-    return OnDemand(point, moved)
+    return LazyPoint(point, moved)
 
 
 def rounding_floor(loss_error: float, delta: float, power: float, value: float, dtype: torch.dtype) -> float:

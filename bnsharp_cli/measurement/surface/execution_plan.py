@@ -95,6 +95,7 @@ def choose_plan(
         leaves = {name: plan.lay_out(tensor).detach().requires_grad_() for name, tensor in point.items()}
         saved = SavedBytes([*leaves.values(), *point.values(), part])
         with contextlib.suppress(NotMeasurableError), torch.enable_grad():
+            run(leaves, part)  # shows whether the network writes into its inputs, so that the next run is the usual one
             with saved_tensors_hooks(saved, _nothing_back):
                 run(leaves, part)
             gradient = sum(leaf.nbytes for leaf in leaves.values())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli.core.point import OnDemand, Point
+from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
@@ -112,7 +112,7 @@ class LossSurface:
     def point(self) -> Point:
         """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
         parameters = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
-        return OnDemand(parameters, lambda name: parameters[name].double())
+        return LazyPoint(parameters, lambda name: parameters[name].double())
 
     def with_norms(
         self, *, buffers: Mapping[str, Tensor] | None = None, treatment: NormTreatment | None = None

@@ -12,7 +12,7 @@ from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_fa
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError
 from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.invariance.copies import Copier, Copy, restored_scales
+from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy, restored_scales
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from tests.cases import SharedWeights, images, mlp_bn, vectors
@@ -79,7 +79,7 @@ def test_copies_have_the_same_loss(name: str, statistics: bool) -> None:
         assert copy.exact.in_precision(torch.float32).value(copy.point) == pytest.approx(loss, rel=2e-3)
 
 
-def copy_of(module: nn.Module, batches: object, decades: float = 2.0, **mode: object) -> Copy:
+def copy_of(module: nn.Module, batches: object, decades: float = 2.0, **mode: object) -> RescaledCopy:
     """T_a with another a for each row."""
     surface = LossSurface.of(module, batches, dtype=torch.float64, **mode)
     blocks = find_blocks(surface, surface.point())
@@ -87,7 +87,7 @@ def copy_of(module: nn.Module, batches: object, decades: float = 2.0, **mode: ob
     return Copier(surface, surface.point(), blocks).copy("copy", factors)
 
 
-def lengths(module: nn.Module, copy: Copy, name: str) -> torch.Tensor:
+def lengths(module: nn.Module, copy: RescaledCopy, name: str) -> torch.Tensor:
     """What each row of a tensor was scaled by."""
     before, after = module.get_parameter(name).double(), copy.point[name]
     return (after.flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)).detach()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnsharp_cli.core.search_rules import RULES, Printed
+from bnsharp_cli.core.search_rules import RULES, PrintedRule
 from bnsharp_cli.errors import BnsharpError, UsageError, spelt
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
@@ -71,9 +71,9 @@ def test_the_record_has_every_option_at_one_level() -> None:
 def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
     options = MeasureOptions.from_flat(search="paper", step_size=2.0)
     assert options.particular == {"step_size": 2.0}
-    assert options.of(Printed).step_size == 2.0
+    assert options.of(PrintedRule).step_size == 2.0
     assert options.of(BallOptions) == BallOptions(ball_samples=32)
-    assert options.rule == Printed(2.0)
+    assert options.rule == PrintedRule(2.0)
     assert {one.name for one in particular_fields()} == {"step_size", "ball_samples"}
 
 

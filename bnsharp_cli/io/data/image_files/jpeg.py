@@ -53,7 +53,7 @@ def _coefficients(frame: bytes) -> float:
 
 
 def _behind_fill_bytes(content: bytes, position: int) -> int:
-    """The position of a segment that has more than one 0xff before it."""
+    """The beginning of a segment that has more 0xff before it than one."""
     fill = content[position : position + _MOST_FILL_BYTES]
     return position + len(fill) - len(fill.lstrip(b"\xff")) - 1
 
