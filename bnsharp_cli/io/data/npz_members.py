@@ -123,7 +123,7 @@ def _problem(member: Member, most: int) -> str:
 
 
 def _begin(file: RegularFile, member: Member, name: str, end: int) -> int:
-    """The first byte of a member: the header before them must say what the directory says."""
+    """The first byte of a member; the header before it must say what the directory says."""
     head = file.read(member.begin, _LOCAL.size)
     fields = _LOCAL.unpack(head) if len(head) == _LOCAL.size else (b"",) * 11
     signature, _, flags, method, _, _, checksum, packed, size, name_length, extra_length = fields
