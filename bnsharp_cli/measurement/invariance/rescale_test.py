@@ -89,6 +89,7 @@ def measure_copies(
 
     invariant = _judge(reports, reference)
     sentences = verdict_sentences(reports, invariant, options, _has_swallowed_bias(setting))
+    sentences += "".join(f" Note: {note}." for note in surface.notes)
     return InvarianceReport(tuple(reports), gamma_beta, reference, invariant, sentences, tuple(kept))
 
 

@@ -120,7 +120,7 @@ def delta_linf(
         best = best.seen(surface.value(add_scaled(point, displacement, 1.0)) - loss, displacement)
     _require_finite([best.value], options.delta)
     floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
-    floor += turning_error(best.value, best.gap, surface.dtype)
+    floor += turning_error(best.value, best.gap, surface.roundoff)
     return Measurement(
         name="delta-linf",
         value=best.value / (1 + loss),
@@ -144,7 +144,7 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
     best = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
     _require_finite([best.loss], options.delta)
     floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
-    floor += _BOX_TURNS * turning_error(best.loss - loss, best.gap, surface.dtype)
+    floor += _BOX_TURNS * turning_error(best.loss - loss, best.gap, surface.roundoff)
     value = 100 * (best.loss - loss) / (1 + loss)
     status = Status.CONVERGED if best.converged else Status.ITERATION_LIMIT
     return Measurement(

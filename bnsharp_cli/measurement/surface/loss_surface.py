@@ -18,6 +18,7 @@ from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
+from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
@@ -202,14 +203,29 @@ class LossSurface:
     def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
         """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted."""
         parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating_tensors(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
+        passes = self._passes(ExecutionPlan())
+        if torch.is_grad_enabled():
+            return floating_tensors(passes.run(parameters, inputs, observer))
+        return passes.run_without_gradient(parameters, inputs, observer)
 
     def plan(self) -> ExecutionPlan:
         """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
         return self.plans.of(self.dtype, self._chosen_plan)
 
+    @property
+    def roundoff(self) -> float:
+        """The unit in the last place of 1, in the narrowest type that the network's numbers pass through."""
+        return torch.finfo(self.plan().narrowest or self.dtype).eps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how this surface is computed."""
+        return self.pool.habits.notes(str(self.dtype).removeprefix("torch."))
+
     def stack_size(self) -> int:
         """The most points that are evaluated at once; 1 for a loop over points."""
+        if self.pool.habits.differentiates:
+            return 1
         return self.points_at_once.most(self.plan(), self.device, self.dtype)
 
     @property
@@ -218,13 +234,11 @@ class LossSurface:
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
     def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
-        passes = self._passes(ExecutionPlan())
-        return choose_plan(
-            lambda leaves, part: passes.run(leaves, part, fast=True),
-            self.batches[0][0],
-            {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
-            layout,
-        )
+        passes, inputs = self._passes(ExecutionPlan()), self.batches[0][0]
+        point = {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()}
+        plan = choose_plan(lambda leaves, part: passes.run(leaves, part, fast=True), inputs, point, layout)
+        narrowest = narrowest_type(passes.run_without_gradient, point, inputs, self.dtype)
+        return replace(plan, narrowest=narrowest)
 
     def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
         """``function`` of each of this process's batches, in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,16 +14,21 @@ from torch.func import functional_call, grad_and_value, vmap
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.surface.accuracy import count_correct
+from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting, require_graph
+from bnsharp_cli.measurement.surface.habits import GraphNeededError
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
+from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
+
+Computed = TypeVar("Computed")
 
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -59,15 +64,19 @@ class Passes:
 
     def loss(self, parameters: Point, batch: Batch) -> Tensor:
         """The batch's loss."""
-        with torch.no_grad():
-            return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
+        return self._without_gradient(
+            lambda: self._compared(self.run(parameters, batch[0], fast=True), batch[1]).detach()
+        )
 
     def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
         """(3,): the batch's loss, how many of its targets are right, and among how many."""
-        with torch.no_grad():
+
+        def figures() -> Tensor:
             outputs = self.run(parameters, batch[0], fast=True)
             hits, labelled = count_correct(outputs, batch[1])
-            return torch.stack([self._compared(outputs, batch[1]), hits.double(), labelled.double()])
+            return torch.stack([self._compared(outputs, batch[1]).detach(), hits.double(), labelled.double()])
+
+        return self._without_gradient(figures)
 
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The batch's loss and its gradients, in the order of ``parameters``.
@@ -81,7 +90,7 @@ class Passes:
         require_graph(loss)
         with accepting("The network cannot be differentiated", NO_GRADIENT):
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return loss.detach(), [*gradients]
+        return loss.detach(), dense(gradients)
 
     def stacked_losses(self, stack: Point, batch: Batch, chunk: int) -> Tensor:
         """(points,): the batch's loss at every point, ``chunk`` of them by one ``vmap``, fewer when memory runs out."""
@@ -108,14 +117,23 @@ class Passes:
             for name, buffer in self.buffers.items()
         }
         local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
+        local = local.detach()  # of its own, so that code may ask for gradients in it
         state = {**parameters, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
             self.pool.module() as module,
-            NormInterception(self.treatment, observer, names, fast_pooling=fast),
+            self._intercepted(self.dtype, self.treatment, observer, names, fast_pooling=fast),
             accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
         ):
             return functional_call(module, state, (local,))
+
+    def run_without_gradient(
+        self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None
+    ) -> list[Tensor]:
+        """The network's floating outputs, without a graph behind them."""
+        return self._without_gradient(
+            lambda: [output.detach() for output in floating_tensors(self.run(parameters, inputs, observer))]
+        )
 
     def _traced(self, batch: Batch, parameters: Point) -> Tensor:
         return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
@@ -123,8 +141,26 @@ class Passes:
     def _compared(self, outputs: Any, targets: Tensor) -> Tensor:
         precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
         wanted = targets.double() if targets.is_floating_point() else targets
-        with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
+        unfit = f"The criterion does not accept targets of {tuple(targets.shape)}"
+        with accepting(unfit, _UNFIT_LABELS), self._intercepted(torch.float64, NormTreatment()):
             return self.criterion(precise, wanted)
+
+    def _intercepted(
+        self, dtype: torch.dtype, treatment: NormTreatment, *observing: Any, fast_pooling: bool = False
+    ) -> NormInterception:
+        """The interception of what the code of the network or of the criterion does."""
+        habits = self.pool.habits
+        fast = fast_pooling and not habits.differentiates  # it can be differentiated only once
+        return NormInterception(treatment, *observing, fast_pooling=fast, dtype=dtype, habits=habits)
+
+    def _without_gradient(self, compute: Callable[[], Computed]) -> Computed:
+        """``compute()`` without a graph, or with one where the code takes derivatives itself."""
+        try:
+            with torch.set_grad_enabled(self.pool.habits.differentiates):
+                return compute()
+        except GraphNeededError:
+            with torch.enable_grad():
+                return compute()
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
