@@ -103,8 +103,6 @@ def _remarks(measurements: Sequence[Measurement], every_sample: bool) -> Iterato
             sentences = [regime(measurement), spread(measurement), "" if every_sample else sampled(measurement)]
             yield from filter(None, sentences)
     yield from dict.fromkeys(note for measurement in measurements for note in measurement.notes)
-    if every_sample:
-        yield "measured on the whole split: no sampling error"
 
 
 def meaning(measure: str) -> str:

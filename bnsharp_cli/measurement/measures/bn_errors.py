@@ -63,7 +63,7 @@ def estimate_errors(
     counter, value = objective.surface.counter, integral.value
     by_direction = direction_rounding(integral.mean, supremum.best.gap, objective.surface, options)
     before = counter.cost
-    if options.uncertainty == "full":
+    if options.uncertainty == "full" and integral.surface.population is None:
         sampling = measured_sampling(integral.surface, objective.theta, blocks, options, value)
     else:
         sampling = by_gradients.in_proportion(value) if by_gradients and _nearly_linear(objective, value) else None

@@ -21,6 +21,7 @@ from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
 from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
+from bnsharp_cli.measurement.surface.population import Population
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
@@ -53,6 +54,7 @@ class LossSurface:
         points_at_once: how many points :meth:`values` stacks.
         processes: the processes that share the batches; batch i belongs to number i mod their count.
         share: the part of all samples that the batches hold, as which a pass over them counts.
+        population: what is known where the batches hold all the data there is; None where they are a draw from it.
     """
 
     module: nn.Module
@@ -67,6 +69,7 @@ class LossSurface:
     points_at_once: PointsAtOnce
     processes: Processes = ALONE
     share: float = 1.0
+    population: Population | None = None
 
     @classmethod
     def of(  # noqa: PLR0913  one argument for each choice
@@ -81,6 +84,7 @@ class LossSurface:
         points_at_once: PointsAtOnce | None = None,
         processes: Processes = ALONE,
         layout: LayoutSetting = "auto",
+        population: Population | None = None,
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -95,6 +99,7 @@ class LossSurface:
             processes: the processes that share the batches; each is given all of them.
             layout: the memory layout of convolutions on the CPU; ``plain`` is torch's own, ``auto`` may take channels
                 last where that is known to be right.
+            population: given where the batches hold all the data there is; then each counts by its size.
 
         Raises:
             UsageError: fewer batches than processes, or an unknown layout.
@@ -105,7 +110,7 @@ class LossSurface:
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
         shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
-        return cls(private, criterion, placed, buffers, norms, dtype, *shared)
+        return cls(private, criterion, placed, buffers, norms, dtype, *shared, population=population)
 
     def point(self) -> Point:
         """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
@@ -131,7 +136,8 @@ class LossSurface:
     def part(self, start: int, stop: int) -> LossSurface:
         """L on the batches ``start`` to ``stop`` − 1 alone."""
         share = self.share * (stop - start) / self.count
-        return replace(self, batches=self.batches[start:stop], share=share)
+        population = self.population and self.population.part(start, stop)
+        return replace(self, batches=self.batches[start:stop], share=share, population=population)
 
     def in_precision(self, dtype: torch.dtype) -> LossSurface:
         """The same surface, the network computed in ``dtype``."""
@@ -220,7 +226,8 @@ class LossSurface:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of how this surface is computed."""
-        return self.pool.habits.notes(str(self.dtype).removeprefix("torch."))
+        told = self.pool.habits.notes(str(self.dtype).removeprefix("torch."))
+        return told if self.population is None else (*told, self.population.note(self.treatment.batch_statistics))
 
     def stack_size(self) -> int:
         """The most points that are evaluated at once; 1 for a loop over points."""
@@ -246,7 +253,9 @@ class LossSurface:
         return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
-        return Passes(self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+        weight_of = None if self.population is None else self.population.weight
+        computed = (self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+        return Passes(*computed, weight_of)
 
     def _losses(self, point: Point) -> Tensor:
         """Those of this process's batches, on the CPU."""

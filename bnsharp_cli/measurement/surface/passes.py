@@ -45,6 +45,7 @@ class Passes:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         plan: the memory layout of parameters.
+        weight_of: from targets to what the loss of their batch is multiplied by; None for batches that count alike.
     """
 
     pool: ModulePool
@@ -53,6 +54,7 @@ class Passes:
     treatment: NormTreatment
     dtype: torch.dtype
     plan: ExecutionPlan
+    weight_of: Callable[[Tensor], float] | None = None
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -143,7 +145,8 @@ class Passes:
         wanted = targets.double() if targets.is_floating_point() else targets
         unfit = f"The criterion does not accept targets of {tuple(targets.shape)}"
         with accepting(unfit, _UNFIT_LABELS), self._intercepted(torch.float64, NormTreatment()):
-            return self.criterion(precise, wanted)
+            loss = self.criterion(precise, wanted)
+        return loss if self.weight_of is None else loss * self.weight_of(targets)
 
     def _intercepted(
         self, dtype: torch.dtype, treatment: NormTreatment, *observing: Any, fast_pooling: bool = False
