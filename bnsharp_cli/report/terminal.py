@@ -126,6 +126,8 @@ def spread(measurement: Measurement) -> str:
     if search is None or search.starts < 2:
         return ""
     best = max(search.values)
+    if best <= 0:
+        return ""
     close = sum(value >= (1 - _AGREES) * best for value in search.values)
     return (
         f"δ = {delta:g}: {close} of {search.starts} starts ended within {_AGREES:.0%} of the best, "

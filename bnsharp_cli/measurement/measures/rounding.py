@@ -47,15 +47,14 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     generator = torch.Generator().manual_seed(seed)
     epsilon = surface.roundoff
     count = len(losses)
-    variances = []
+    deviations = []
     for _ in range(passes_for_rounding(count)):
         (changed,) = surface.batch_losses([_last_bits(point, epsilon, generator)])
         errors = [after - before for after, before in zip(changed, losses, strict=True)]
-        shared = (math.fsum(errors) / count) ** 2
-        variances.append(max(shared, math.fsum(error * error for error in errors) / count**2))
+        deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / count)
     samples = count * len(surface.batches[0][1])
-    by_criterion = sum(math.ulp(1 + abs(loss)) ** 2 for loss in losses) / count / (12 * samples)
-    return math.sqrt(math.fsum(variances) / len(variances) + by_criterion)
+    by_criterion = math.hypot(*(math.ulp(1 + abs(loss)) for loss in losses)) / math.sqrt(12 * count * samples)
+    return math.hypot(math.hypot(*deviations) / math.sqrt(len(deviations)), by_criterion)
 
 
 def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> OnDemand:
