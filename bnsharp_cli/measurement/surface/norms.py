@@ -69,11 +69,14 @@ class NormTreatment:
             ``NormCall.cleaned``; None keeps them.
         input_scales: a tensor s per norm call, in order of the calls, that can be broadcast over the norm's slots: the
             norm acts as if its ε were s² ε. Empty: all one.
+        last_bits: the seed by which the last bits of inputs that hardly vary beside their mean are moved, to see what
+            rounding does there; None leaves them.
     """
 
     batch_statistics: bool = True
     epsilon: float | None = None
     input_scales: tuple[Tensor, ...] = ()
+    last_bits: int | None = None
 
 
 class NormInterception(TorchFunctionMode):
@@ -152,6 +155,8 @@ class NormInterception(TorchFunctionMode):
         arguments = {**call.arguments, "eps": call.epsilon}
         if self._treatment.epsilon is not None:
             arguments |= {"eps": self._treatment.epsilon, "input": call.cleaned()}
+        if self._treatment.last_bits is not None:
+            arguments["input"] = call.with_last_bits(self._treatment.last_bits + number)
         has_running = arguments.get("running_mean") is not None
         if call.kind in {"batch", "instance"}:
             own = self._treatment.batch_statistics or not has_running
