@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 import bnsharp_cli
+from bnsharp_cli.training.entropy_sgd import EntropySgd
+from bnsharp_cli.training.rules import Sgd, TrainingRule
+from bnsharp_cli.training.sam import Asam, Sam
+from bnsharp_cli.training.sgds import Sgds
 from tests.border.oracle import bn_along_gradient, bn_limit
 
 
@@ -76,3 +82,31 @@ def test_the_value_agrees_with_the_oracle(points: dict[str, object]) -> None:
 def test_the_invariance_of_sparse_embeddings() -> None:
     assert bnsharp_cli.find_blocks(Text(True), batches()).invariant == 17
     assert bnsharp_cli.rescale_test(Text(True), batches(), ball_samples=2).invariant
+
+
+RULES: dict[str, Callable[[nn.Module], TrainingRule]] = {
+    "sgd": lambda module: Sgd(module, lr=0.1, momentum=0.9, weight_decay=1e-3, clip_gradient=1.0),
+    "sam": lambda module: Sam(module, lr=0.1, momentum=0.9),
+    "asam": lambda module: Asam(module, lr=0.1),
+    "sgds": lambda module: Sgds(module, bnsharp_cli.find_blocks(module, batches()), lr=0.1),
+    "entropy-sgd": lambda module: EntropySgd(module, lr=0.1),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_training_rule_takes_the_steps_of_dense_gradients(name: str) -> None:
+    trained = []
+    for sparse in (True, False):
+        module = Text(sparse)
+        rule = RULES[name](module)
+        for _ in range(3):
+            torch.manual_seed(0)
+            rule.step(
+                *(
+                    lambda x=x, y=y, module=module: functional.cross_entropy(module(x), y)
+                    for x, y in (batches() * 8)[: rule.batches_per_step]
+                )
+            )
+        trained.append(torch.cat([parameter.detach().flatten() for parameter in module.parameters()]))
+    assert float((trained[0] - trained[1]).abs().max()) < 1e-6
+    assert float((trained[0] - torch.cat([p.detach().flatten() for p in Text(False).parameters()])).norm()) > 1e-3
