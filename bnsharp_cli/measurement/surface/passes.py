@@ -23,7 +23,7 @@ from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
-from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, floating_tensors
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
@@ -119,7 +119,7 @@ class Passes:
             for name, buffer in self.buffers.items()
         }
         local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
-        local = local.detach()  # of its own, so that code may ask for gradients in it
+        local = _unshared(local)
         state = {**parameters, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
@@ -167,6 +167,13 @@ class Passes:
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
+
+
+def _unshared(inputs: Any) -> Any:
+    """The inputs as tensors of the pass's own, in which code may ask for gradients; those that want them stay."""
+    if isinstance(inputs, TensorTree):
+        return inputs.mapped(_unshared)
+    return inputs if inputs.requires_grad else inputs.detach()
 
 
 class GradientSum:
