@@ -131,6 +131,23 @@ def test_autocast_around_the_call_is_neither_used_nor_noted() -> None:
     assert found.notes == ()
 
 
+@pytest.mark.parametrize("precision", ["medium", "high"])
+def test_the_precision_of_matrix_products_around_the_call_is_not_used(precision: str) -> None:
+    wanted = bnsharp_cli.measure(Net(), batches())
+    switches = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends.mkldnn.rnn
+    before = [switch.fp32_precision for switch in switches]
+    torch.set_float32_matmul_precision(precision)
+    try:
+        set_by_user = [switch.fp32_precision for switch in switches]
+        assert bnsharp_cli.measure(Net(), batches()).value == wanted.value
+        assert [switch.fp32_precision for switch in switches] == set_by_user
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        for switch, kept in zip(switches, before, strict=True):
+            switch.fp32_precision = kept
+
+
 class InPlace(Net):
     """Writes into a tensor of its own, whose type no promotion can change."""
 
