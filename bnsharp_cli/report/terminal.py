@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -92,13 +92,17 @@ def print_measurements(out: SpellingConsole, measurements: Sequence[Measurement]
         out.say(f"{name}: {meaning(name)}")
     for status in dict.fromkeys(measurement.status for measurement in measurements):
         out.say(f"{status.value}: {status.marked_meaning}")
+    for remark in _remarks(measurements, every_sample):
+        out.say(remark)
+
+
+def _remarks(measurements: Sequence[Measurement], every_sample: bool) -> Iterator[str]:
+    """What a reader must know of each value, and of all of them."""
     for measurement in measurements:
         if measurement.name.startswith("bn"):
             sentences = [regime(measurement), spread(measurement), "" if every_sample else sampled(measurement)]
-            for sentence in filter(None, sentences):
-                out.say(sentence)
-    if every_sample:
-        out.say("measured on the whole split: no sampling error")
+            yield from filter(None, sentences)
+    yield from dict.fromkeys(note for measurement in measurements for note in measurement.notes)
 
 
 def meaning(measure: str) -> str:
@@ -122,6 +126,8 @@ def spread(measurement: Measurement) -> str:
     if search is None or search.starts < 2:
         return ""
     best = max(search.values)
+    if best <= 0:
+        return ""
     close = sum(value >= (1 - _AGREES) * best for value in search.values)
     return (
         f"δ = {delta:g}: {close} of {search.starts} starts ended within {_AGREES:.0%} of the best, "

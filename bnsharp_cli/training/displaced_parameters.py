@@ -54,7 +54,7 @@ class DisplacedParameters:
         # DistributedDataParallel then owns the memory of .grad, and the next pass fills it again
         self._borrowed = bool(getattr(rule.module, "gradient_as_bucket_view", False))
         self._start, self._end = start, RandomState(rule.module)
-        self._differentiate = rule.differentiate
+        self._differentiate = rule.add_gradient
 
     def __enter__(self) -> Self:
         self.origin: Point = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}

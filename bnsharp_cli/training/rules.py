@@ -189,7 +189,15 @@ class TrainingRule(torch.optim.SGD):
     def _plain_pass(self, closure: LossClosure) -> Tensor:
         """Put the gradient at the parameters into ``.grad``; returns the loss."""
         self.zero_grad()
-        return self.differentiate(closure, None)
+        return self.add_gradient(closure, None)
+
+    def add_gradient(self, closure: LossClosure, weight: GradientWeight | None) -> Tensor:
+        """Call :attr:`differentiate`, and let no ``.grad`` be sparse: rules add them up and take their norms."""
+        loss = self.differentiate(closure, weight)
+        for parameter in self.module.parameters():
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                parameter.grad = parameter.grad.to_dense()
+        return loss
 
     def _descend(self) -> None:
         """Take the step of ``torch.optim.SGD`` along ``.grad``."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.invariance.rescale_test import self_test
+from bnsharp_cli.measurement.invariance.self_test import self_test
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
@@ -21,7 +21,7 @@ from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
-from bnsharp_cli.workflows.thresholds import Thresholds
+from bnsharp_cli.workflows.thresholds import INVARIANCE, Thresholds
 
 _OUTCOMES = {True: "pass", False: "fail", None: "skip"}
 
@@ -124,8 +124,8 @@ def check_checkpoint(
             reporter.activity(name)
             measured[name] = MEASURES[name](network.surface, network.point, blocks, options)
             checks.append(_limited(measured[name], limit))
-        reporter.activity("invariance")
-        checks.append(_invariance(network, blocks, options))
+        reporter.activity(INVARIANCE)
+        checks.append(_invariance(network, blocks, options, thresholds))
         reporter.activity("")
     return CheckedCheckpoint(network, blocks, options, tuple(checks), measured, time.monotonic() - began)
 
@@ -155,9 +155,10 @@ def _limited(measurement: Measurement, limit: float) -> Check:
     return Check(measurement.name, measurement.value <= limit, sentence)
 
 
-def _invariance(network: MeasuredNetwork, blocks: Blocks, options: MeasureOptions) -> Check:
+def _invariance(network: MeasuredNetwork, blocks: Blocks, options: MeasureOptions, thresholds: Thresholds) -> Check:
+    if thresholds.skip == INVARIANCE:
+        return Check(INVARIANCE, None, "not asked for")
     if not blocks.invariant:
-        return Check("invariance", None, "no scale-invariant weights, nothing to rescale")
-    deviation, tolerance = self_test(network.surface, network.point, blocks, options)
-    sentence = f"BN-Sharpness deviates by {deviation:.1e} on rescaled copies, {tolerance:.1e} allowed"
-    return Check("invariance", deviation <= tolerance, sentence)
+        return Check(INVARIANCE, None, "no scale-invariant weights, nothing to rescale")
+    found = self_test(network.surface, network.point, blocks, options, thresholds.tolerance)
+    return Check(INVARIANCE, found.invariant, found.sentence)

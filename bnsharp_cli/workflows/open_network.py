@@ -120,6 +120,7 @@ def _surface(
         dtype=torch.float64 if precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
+        population=data.batches.population,
     )
     point = surface.point()
     with naming(data.spec):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionRecord, option
+from bnsharp_cli.option_records import OptionRecord, option, same_option
+
+INVARIANCE = "invariance"
+"""The check that can be skipped; the others are asked for one by one."""
 
 _EXAMPLE = "For example bn=4.5."
 
@@ -73,6 +78,8 @@ class Thresholds(OptionRecord):
         max_loss: the highest loss.
         min_accuracy: the lowest accuracy, in [0, 1].
         limits: the highest value of measures, by their names.
+        tolerance: allowed relative deviation of BN-Sharpness on rescaled copies; None for the stated rounding floor.
+        skip: a check that is left out: ``invariance``; None for none.
     """
 
     max_loss: float | None = option(
@@ -101,6 +108,8 @@ class Thresholds(OptionRecord):
         accept=lambda limits: all(name in MEASURES and not math.isnan(limit) for name, limit in limits.items()),
         example="For example {'bn': 4.5}.",
     )
+    tolerance: float | None = same_option(RescaleOptions, "tolerance")
+    skip: Literal["invariance"] | None = option(None, "Leave out the check that BN-Sharpness is invariant.")
 
     def require_power(self, power: float) -> None:
         """Refuse a limit of a measure that does not exist for this p.

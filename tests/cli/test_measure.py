@@ -67,15 +67,13 @@ def test_json_is_the_documented_schema_and_nothing_else(tmp_path: Path) -> None:
 
 def test_all_samples_stream_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("measure", "sample:digits-small-batch", "--quiet", "--json")
-    documents = [
-        json.loads(bnsharp(*arguments, "--samples", wanted, folder=tmp_path).stdout) for wanted in ("all", 1437)
-    ]
+    documents = [json.loads(bnsharp(*arguments, "--samples", "all", folder=tmp_path).stdout)]
     monkeypatch.setitem(draw_batches.__kwdefaults__, "resident", 0)
     documents.append(json.loads(bnsharp(*arguments, "--samples", "all", folder=tmp_path).stdout))
     for document in documents:
         document["cost"].pop("seconds")
-    assert documents[0] == documents[1] == documents[2]
-    assert documents[0]["data"]["samples"] == 1280
+    assert documents[0] == documents[1]
+    assert documents[0]["data"]["samples"] == 1437
 
 
 @pytest.mark.parametrize("samples", ["0", "-3", "1.5", "everything"])

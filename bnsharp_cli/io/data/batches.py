@@ -15,6 +15,7 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import Split, require_finite
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
+from bnsharp_cli.measurement.surface.population import Population
 
 RESIDENT = 2**30
 """Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""
@@ -25,11 +26,13 @@ class DrawnBatches:
     """A fixed list of whole mini-batches (batch norm couples the samples of a batch).
 
     Attributes:
-        batches: pairs of inputs and targets, all of ``batch_size``; a stream where they exceed the memory budget.
-        batch_size: samples in each batch.
+        batches: pairs of inputs and targets; a stream where they exceed the memory budget.
+        batch_size: samples in each batch, but for the last one of a whole split.
         sha256: of the inputs and targets as the network sees them.
         labels: the smallest and the largest label, or None where targets are not class indices.
         notice: what the user must know of how they were drawn, or an empty string.
+        sizes: samples in each batch.
+        population: the same where the batches hold the whole split; None where they are a draw from it.
     """
 
     batches: Sequence[Batch]
@@ -37,11 +40,13 @@ class DrawnBatches:
     sha256: str
     labels: tuple[int, int] | None
     notice: str
+    sizes: tuple[int, ...]
+    population: Population | None
 
     @property
     def samples(self) -> int:
         """All samples of all batches."""
-        return self.batch_size * len(self.batches)
+        return sum(self.sizes)
 
 
 def draw_batches(
@@ -56,7 +61,9 @@ def draw_batches(
 ) -> DrawnBatches:
     """Draw a fixed list of batches: the first ``samples`` of a seeded permutation, cut consecutively.
 
-    An incomplete last batch is dropped, and the notice says so. All batches are read and checked once.
+    An incomplete last batch is dropped, and the notice says so. Of the whole split it is kept, because then the loss is
+    that of the split; a single sample, of which norms make no statistics, joins the batch before. All batches are read
+    and checked once.
 
     Args:
         split: where from.
@@ -72,13 +79,24 @@ def draw_batches(
     """
     generator = torch.Generator().manual_seed(seed)
     indices = torch.randperm(len(split), generator=generator)[:samples]
-    whole = len(indices) // batch_size
-    _require_a_batch(len(split), len(indices), batch_size)
-    parts = torch.split(indices[: whole * batch_size], batch_size)
-    stream = Stream(_Reader(split, parts, preprocessing or Preprocessing()), whole)
+    _require_a_batch(len(split), len(indices), 2 if samples is None else batch_size)
+    parts = _cut(indices, batch_size, keep_rest=samples is None)
+    stream = Stream(_Reader(split, parts, preprocessing or Preprocessing()), len(parts))
     batches, sha256, labels = _read_once(stream, resident, split, parts, progress)
-    notice = _notice(samples, len(split), len(indices) - whole * batch_size)
-    return DrawnBatches(batches, batch_size, sha256, labels, notice)
+    sizes = tuple(map(len, parts))
+    notice = _notice(samples, len(split), len(indices) - sum(sizes), sizes[-1] if sizes[-1] != batch_size else 0)
+    population = Population(sizes) if samples is None else None
+    return DrawnBatches(batches, batch_size, sha256, labels, notice, sizes, population)
+
+
+def _cut(indices: Tensor, batch_size: int, keep_rest: bool) -> tuple[Tensor, ...]:
+    """The indices of each batch."""
+    parts = torch.split(indices, batch_size)
+    if len(parts[-1]) == batch_size:
+        return parts
+    if keep_rest and len(parts[-1]) == 1 and len(parts) > 1:
+        return (*parts[:-2], torch.cat(parts[-2:]))
+    return parts if keep_rest else parts[:-1]
 
 
 @dataclass(frozen=True)
@@ -108,12 +126,14 @@ def _require_a_batch(available: int, drawn: int, batch_size: int) -> None:
         )
 
 
-def _notice(samples: int | None, available: int, dropped: int) -> str:
+def _notice(samples: int | None, available: int, dropped: int, rest: int) -> str:
     notices = []
     if samples is not None and samples > available:
         notices.append(f"the data has {available} samples, {samples} were asked for")
     if dropped:
         notices.append(f"an incomplete last batch of {dropped} samples is dropped")
+    if rest:
+        notices.append(f"the last batch has {rest} samples, and batches count by their sizes")
     return "; ".join(notices)
 
 
@@ -124,7 +144,7 @@ def _read_once(
     digest, kept, ranges = hashlib.sha256(), [], []
     progress(f"reading batch 1 of {len(stream)}")
     first = stream[0]
-    fits = len(stream) * sum(tensor.nbytes for tensor in first) <= resident
+    fits = sum(tensor.nbytes for tensor in first) * sum(map(len, parts)) <= resident * len(parts[0])
     for index, (inputs, labels) in enumerate(stream):
         progress(f"reading batch {index + 1} of {len(stream)}")
         for tensor in (inputs, labels):

@@ -16,6 +16,7 @@ from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
+from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments
@@ -124,7 +125,7 @@ class Probe:
                 gradients = torch.autograd.grad(
                     outputs, list(leaves.values()), cotangents, retain_graph=True, materialize_grads=True
                 )
-            yield dict(zip(leaves, gradients, strict=True))
+            yield dict(zip(leaves, dense(gradients), strict=True))
 
     def unchanged(self, transform: Callable[[Point], Point]) -> bool:
         """Whether ``transform`` of the parameters changes no output at any location by more than rounding."""

@@ -111,7 +111,7 @@ def pac_bayes_bound(
     else:
         empirical, perturbation, error = _bounded_change(clipped, point, sharpness, options)
     term = "batches" if coupled(surface, point) else "samples"
-    terms = surface.count if term == "batches" else _sample_count(surface)
+    terms = _batch_count(surface) if term == "batches" else _sample_count(surface)
     return PacBayesBound(
         options=wanted,
         empirical_loss=empirical,
@@ -218,4 +218,11 @@ def _sampled_change(
 
 
 def _sample_count(surface: LossSurface) -> int:
-    return surface.count * len(surface.batches[0][1])
+    whole = surface.population
+    return surface.count * len(surface.batches[0][1]) if whole is None else whole.samples
+
+
+def _batch_count(surface: LossSurface) -> int:
+    """The batches, or as many of the largest size as the samples fill: no term has more weight than one of those."""
+    whole = surface.population
+    return surface.count if whole is None else whole.samples // max(whole.sizes)

@@ -14,21 +14,17 @@ from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_fa
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
+from bnsharp_cli.measurement.invariance.deviation import compared, require_copies, require_resolved
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
-from bnsharp_cli.measurement.invariance.options import SMALLEST_TOLERANCE
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
-from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.options import LARGEST_SEED, MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 DECADES = (-3, -2, -1, 0, 1, 2, 3)
 RANDOM_COPIES = 3
 GAMMA_BETA_SCALE = 1e-2
-
-_COARSEST = 1e-2
-"""A rounding floor above this share of the value would let any deviation pass."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +89,7 @@ def measure_copies(
 
     invariant = _judge(reports, reference)
     sentences = verdict_sentences(reports, invariant, options, _has_swallowed_bias(setting))
+    sentences += "".join(f" Note: {note}." for note in surface.notes)
     return InvarianceReport(tuple(reports), gamma_beta, reference, invariant, sentences, tuple(kept))
 
 
@@ -127,7 +124,7 @@ def _judge(reports: Sequence[CopyReport], reference: CopyReport) -> bool:
         NotMeasurableError: there is no such copy, or a deviation above the tolerance is no more than rounding.
     """
     judged = [report for report in reports if report.judged]
-    _require_copies([report for report in judged if report is not reference])
+    require_copies([report for report in judged if report is not reference])
     invariant = all(abs(report.deviation) <= max(report.tolerance, report.floor) for report in judged)
     if invariant:
         _require_measurable(judged)
@@ -138,24 +135,6 @@ def _has_swallowed_bias(setting: _Setting) -> bool:
     """Whether a bias that batch statistics swallow acts here, since running statistics do not."""
     silent = any(tensor.without_effect for tensor in setting.blocks.tensors)
     return silent and not setting.surface.treatment.batch_statistics
-
-
-def self_test(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> tuple[float, float]:
-    """The largest relative deviation of BN-Sharpness on three copies (a = 0.01, 100, random), and what is allowed.
-
-    Raises:
-        NotMeasurableError: BN-Sharpness is below its rounding floor, or no copy computes the same function.
-    """
-    copier = Copier(surface, point, blocks)
-    original = bn_sharpness(surface, point, blocks, options)
-    _require_resolved(original)
-    generator = torch.Generator().manual_seed(options.seed)
-    factors = [uniform_factors(blocks.invariant, a) for a in (0.01, 100.0)]
-    factors.append(random_factors(blocks.invariant, 2.0, generator))
-    copies = [copy for copy in (copier.copy("self-test", vector) for vector in factors) if copy.is_exact]
-    _require_copies(copies)
-    found = [_compare(bn_sharpness(copy.exact, copy.point, blocks, options), original) for copy in copies]
-    return max(((abs(deviation), allowed) for deviation, allowed in found), key=lambda pair: pair[0] / pair[1])
 
 
 def _require_invariant_blocks(blocks: Blocks) -> None:
@@ -169,24 +148,6 @@ def _require_invariant_blocks(blocks: Blocks) -> None:
         )
 
 
-def _require_copies(copies: Sequence[object]) -> None:
-    if not copies:
-        raise NotMeasurableError(
-            "No rescaled copy computes the same function: a norm of the network is none of torch's, and its ε stays.",
-            f"Use torch.nn.functional's norms in the network, or {named('epsilon')} stored to see what its ε does.",
-            argument="model",
-        )
-
-
-def _require_resolved(original: Measurement) -> None:
-    floor = original.uncertainty.rounding or 0.0
-    if original.status is Status.BELOW_RESOLUTION or floor > _COARSEST * original.value:
-        raise NotMeasurableError(
-            f"BN-Sharpness {original.value:.3g} is not above its rounding floor {floor:.3g} by enough for a verdict.",
-            f"Use {named('precision')} float64, a larger {named('delta')} or more {named('samples')}.",
-        )
-
-
 def _require_measurable(reports: list[CopyReport]) -> None:
     worst = max(reports, key=lambda report: abs(report.deviation))
     if abs(worst.deviation) > worst.tolerance:
@@ -196,12 +157,6 @@ def _require_measurable(reports: list[CopyReport]) -> None:
             f"Raise {named('tolerance')}, or use {named('precision')} float64 or a larger {named('delta')}.",
             argument="tolerance",
         )
-
-
-def _compare(measurement: Measurement, original: Measurement) -> tuple[float, float]:
-    """The relative deviation from the original, and what the two rounding floors allow, never below 1e-9."""
-    floors = (measurement.uncertainty.rounding or 0.0) + (original.uncertainty.rounding or 0.0)
-    return measurement.value / original.value - 1, max(SMALLEST_TOLERANCE, floors / original.value)
 
 
 def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
@@ -235,10 +190,10 @@ def _measured(setting: _Setting, copy: RescaledCopy, scale: float | None, refere
         ),
     }
     if reference is None:  # before anything is divided by its value
-        _require_resolved(measures["bn"])
+        require_resolved(measures["bn"])
     loss = copy.exact.value(copy.point)
     original = loss if reference is None else reference.loss
-    deviation, allowed = _compare(measures["bn"], measures["bn"] if reference is None else reference.measures["bn"])
+    deviation, allowed = compared(measures["bn"], measures["bn"] if reference is None else reference.measures["bn"])
     return CopyReport(
         name=copy.name,
         scale=scale,

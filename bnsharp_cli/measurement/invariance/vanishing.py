@@ -9,6 +9,7 @@ import torch
 
 from bnsharp_cli.core.point import Point, add_scaled
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.delta_sharpness import relative_scale
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _ROUNDING_ALLOWANCE = 1 + 1e-12
@@ -27,10 +28,11 @@ def vanishing_changes(surface: LossSurface, point: Point, blocks: Blocks) -> dic
         blocks: the paper's partition.
     """
     loss = surface.value(point)
+    scale = relative_scale(loss)
     changes = {}
     for layer in blocks.layers():
         without = add_scaled(point, vanishing_displacement(point, blocks, layer), 1.0)
-        change = abs(surface.value(without) - loss) / (1 + loss)
+        change = abs(surface.value(without) - loss) / scale
         changes[layer] = 0.0 if math.isnan(change) else change
     return changes
 

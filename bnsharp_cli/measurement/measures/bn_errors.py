@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.drowned_slots import drowned_rounding
 from bnsharp_cli.measurement.measures.integral import Integral
 from bnsharp_cli.measurement.measures.measurement import Uncertainty
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
@@ -63,7 +64,8 @@ def estimate_errors(
     counter, value = objective.surface.counter, integral.value
     by_direction = direction_rounding(integral.mean, supremum.best.gap, objective.surface, options)
     before = counter.cost
-    if options.uncertainty == "full":
+    by_direction += drowned_rounding(objective, value, options.seed)
+    if options.uncertainty == "full" and integral.surface.population is None:
         sampling = measured_sampling(integral.surface, objective.theta, blocks, options, value)
     else:
         sampling = by_gradients.in_proportion(value) if by_gradients and _nearly_linear(objective, value) else None

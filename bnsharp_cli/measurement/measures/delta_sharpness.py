@@ -46,14 +46,15 @@ def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: Measur
         )
     before = surface.counter.cost
     loss = surface.value(point)
+    scale = relative_scale(loss)
     changes, highest = _changes_in_ball(surface, point, loss, options)
     root, error = _power_mean(changes, options.power)
     floor = _floor(surface, highest, options)
     return Measurement(
         name="delta-lp",
-        value=root / (1 + loss),
+        value=root / scale,
         status=Status.SAMPLED if root > floor else Status.BELOW_RESOLUTION,
-        uncertainty=Uncertainty(rounding=floor / (1 + loss), sampling=error / (1 + loss)),
+        uncertainty=Uncertainty(rounding=floor / scale, sampling=error / scale),
         cost=surface.counter.cost - before,
         details={
             "delta": options.delta,
@@ -104,12 +105,17 @@ def delta_linf(
         blocks: not used; the ball is the same for every partition.
         options: δ, restarts and seed.
         candidates: displacements of norm at most δ that are tried too, such as that of Theorem 3.1's vanishing layer.
+
+    Raises:
+        NotMeasurableError: a loss or the gradient is not finite, or the loss is below −1.
     """
     del blocks
     before = surface.counter.cost
     generator = torch.Generator().manual_seed(options.seed)
     loss, gradient = surface.value_and_gradient(point)
-    steepest = gradient if norm(gradient) > 0 else random_normal(point, generator)
+    scale, size = relative_scale(loss), norm(gradient)
+    _require_gradient(size)
+    steepest = gradient if size > 0 else random_normal(point, generator)
     starts = [steepest, *(random_normal(point, generator) for _ in range(options.restarts))]
     iterations = _BALL_ITERATIONS if options.iterations is None else max(1, options.iterations)
     maxima = [
@@ -120,14 +126,14 @@ def delta_linf(
         best = best.seen(surface.value(add_scaled(point, displacement, 1.0)) - loss, displacement)
     _require_finite([best.value], options.delta)
     floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
-    floor += turning_error(best.value, best.gap, surface.dtype)
+    floor += turning_error(best.value, best.gap, surface.roundoff)
     return Measurement(
         name="delta-linf",
-        value=best.value / (1 + loss),
+        value=best.value / scale,
         status=_status(best, floor),
-        uncertainty=Uncertainty(rounding=floor / (1 + loss)),
+        uncertainty=Uncertainty(rounding=floor / scale),
         cost=surface.counter.cost - before,
-        search=Search("sphere", len(starts), iterations, tuple(maximum.value / (1 + loss) for maximum in maxima)),
+        search=Search("sphere", len(starts), iterations, tuple(maximum.value / scale for maximum in maxima)),
         details={"delta": options.delta},
         direction=scaled(best.displacement, 1 / options.delta),
     )
@@ -141,21 +147,39 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
     del blocks
     before = surface.counter.cost
     loss = surface.value(point)
+    scale = relative_scale(loss)
     best = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
     _require_finite([best.loss], options.delta)
     floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
-    floor += _BOX_TURNS * turning_error(best.loss - loss, best.gap, surface.dtype)
-    value = 100 * (best.loss - loss) / (1 + loss)
+    floor += _BOX_TURNS * turning_error(best.loss - loss, best.gap, surface.roundoff)
+    value = 100 * (best.loss - loss) / scale
     status = Status.CONVERGED if best.converged else Status.ITERATION_LIMIT
     return Measurement(
         name="keskar",
         value=value,
         status=status if best.loss - loss > floor else Status.BELOW_RESOLUTION,
-        uncertainty=Uncertainty(rounding=100 * floor / (1 + loss)),
+        uncertainty=Uncertainty(rounding=100 * floor / scale),
         cost=surface.counter.cost - before,
         search=Search("l-bfgs-b", 1, _BOX_ITERATIONS, (value,)),
         details={"delta": options.delta, "unit": "percent"},
     )
+
+
+def relative_scale(loss: float) -> float:
+    """1 + L(θ), by which the classical measures divide.
+
+    Raises:
+        NotMeasurableError: it is not positive, so that a change relative to it means nothing.
+    """
+    if loss <= -1:
+        raise NotMeasurableError(
+            f"The loss is {loss:.6g}, and the classical measures divide by 1 + L, for losses that are not negative.",
+            "Add a constant to the loss: that changes neither its slopes nor BN-Sharpness.",
+            argument="criterion",
+            expected="a loss above -1",
+            found=loss,
+        )
+    return 1 + loss
 
 
 def _floor(surface: LossSurface, highest: Point, options: MeasureOptions) -> float:
@@ -180,6 +204,14 @@ def _status(best: BallMaximum, floor: float) -> Status:
     if best.value <= floor:
         return Status.BELOW_RESOLUTION
     return Status.CONVERGED if best.settled else Status.ITERATION_LIMIT
+
+
+def _require_gradient(size: float) -> None:
+    if not math.isfinite(size):
+        raise NotMeasurableError(
+            "The gradient of the loss is not finite, or its square is not.",
+            "Check the data, or divide the loss by a constant.",
+        )
 
 
 def _require_finite(values: Sequence[float], delta: float) -> None:

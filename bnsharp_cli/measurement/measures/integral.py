@@ -105,7 +105,7 @@ def integrate(
     mean = segment_mean(segment.changes, options.delta, options.power, options.rtol, nodes, known, slope)
     before = surface.counter.cost
     error = segment.rounding_where_highest(options.seed)
-    floor = rounding_floor(error, options.delta, options.power, mean.value, surface.dtype)
+    floor = rounding_floor(error, options.delta, options.power, mean.value, surface.roundoff)
     return Integral(mean, floor, surface.counter.cost - before, surface)
 
 

@@ -102,6 +102,7 @@ class Measurement:
         uncertainty_cost: the passes that only ``uncertainty`` needed.
         search: how the supremum was searched, if there was one.
         details: further plain entries.
+        notes: what a reader must know of how the network was computed.
         direction: the displacement direction that was found, for pictures; not part of the record.
         segment: (t, ΔL(t)) at the quadrature nodes along ``direction``; not part of the record.
 
@@ -117,6 +118,7 @@ class Measurement:
     uncertainty_cost: Cost = field(default_factory=Cost)
     search: Search | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     direction: Point | None = field(default=None, compare=False)
     segment: tuple[tuple[float, float], ...] = field(default=(), compare=False)
 
@@ -138,6 +140,7 @@ class Measurement:
             "status": self.status.value,
             **options,
             "cost": f"{self.cost.forward:g}F + {self.cost.backward:g}B",
+            **({"notes": "; ".join(self.notes)} if self.notes else {}),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,12 +152,14 @@ class Measurement:
             "search": None if self.search is None else {**vars(self.search), "values": list(self.search.values)},
             "cost": {**vars(self.cost), "for_uncertainty": dict(vars(self.uncertainty_cost))},
         }
+        if self.notes:
+            record["notes"] = list(self.notes)
         return {**record, **self.details}
 
     @classmethod
     def from_dict(cls, name: str, record: Mapping[str, Any]) -> Measurement:
         """The inverse of :meth:`to_dict`."""
-        known = {"value", "status", "uncertainty", "search", "cost"}
+        known = {"value", "status", "uncertainty", "search", "cost", "notes"}
         search, cost = record["search"], dict(record["cost"])
         uncertainty_cost = Cost(**cost.pop("for_uncertainty"))
         return cls(
@@ -166,4 +171,5 @@ class Measurement:
             uncertainty_cost=uncertainty_cost,
             search=None if search is None else Search(**{**search, "values": tuple(search["values"])}),
             details={key: value for key, value in record.items() if key not in known},
+            notes=tuple(record.get("notes", ())),
         )

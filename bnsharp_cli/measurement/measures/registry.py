@@ -7,7 +7,7 @@ here. Importing this module does not import torch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -71,7 +71,8 @@ class MeasureEntry:
             blocks: which rows scale together.
             options: the :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`.
         """
-        return self.function(surface, point, blocks, options)
+        measured = self.function(surface, point, blocks, options)
+        return replace(measured, notes=(*measured.notes, *surface.notes))
 
     @property
     def function(self) -> Callable[..., Measurement]:

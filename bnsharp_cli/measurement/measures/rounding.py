@@ -45,17 +45,16 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
         seed: of the bits.
     """
     generator = torch.Generator().manual_seed(seed)
-    epsilon = torch.finfo(surface.dtype).eps
+    epsilon = surface.roundoff
     count = len(losses)
-    variances = []
+    deviations = []
     for _ in range(passes_for_rounding(count)):
         (changed,) = surface.batch_losses([_last_bits(point, epsilon, generator)])
         errors = [after - before for after, before in zip(changed, losses, strict=True)]
-        shared = (math.fsum(errors) / count) ** 2
-        variances.append(max(shared, math.fsum(error * error for error in errors) / count**2))
+        deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / count)
     samples = count * len(surface.batches[0][1])
-    by_criterion = sum(math.ulp(1 + abs(loss)) ** 2 for loss in losses) / count / (12 * samples)
-    return math.sqrt(math.fsum(variances) / len(variances) + by_criterion)
+    by_criterion = math.hypot(*(math.ulp(1 + abs(loss)) for loss in losses)) / math.sqrt(12 * count * samples)
+    return math.hypot(math.hypot(*deviations) / math.sqrt(len(deviations)), by_criterion)
 
 
 def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
@@ -70,7 +69,7 @@ def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Gen
     return LazyPoint(point, moved)
 
 
-def rounding_floor(loss_error: float, delta: float, power: float, value: float, dtype: torch.dtype) -> float:
+def rounding_floor(loss_error: float, delta: float, power: float, value: float, roundoff: float) -> float:
     """The error of F^{1/p} by the rounding of losses.
 
     F^{1/p} is an L^p norm of ΔL/δ over an interval of length 2δ with weight 1/δ, so by Minkowski's inequality errors
@@ -82,13 +81,13 @@ def rounding_floor(loss_error: float, delta: float, power: float, value: float, 
         delta: δ.
         power: p, or ∞.
         value: the value of F^{1/p}.
-        dtype: of the network's arithmetic.
+        roundoff: of the network's arithmetic.
     """
     by_losses = _FACTOR * math.sqrt(2) * 2 ** (1 / power) * loss_error / delta
-    return by_losses + _VALUE_UNITS * torch.finfo(dtype).eps * value
+    return by_losses + _VALUE_UNITS * roundoff * value
 
 
-def turning_error(change: float, gap: float, dtype: torch.dtype) -> float:
+def turning_error(change: float, gap: float, roundoff: float) -> float:
     """The error of a loss change because rounded gradients turned the direction along which it was found.
 
     Where a search has converged, the loss change does not vary with the direction to first order. Where a share ``gap``
@@ -98,9 +97,9 @@ def turning_error(change: float, gap: float, dtype: torch.dtype) -> float:
     Args:
         change: the loss change, or a mean of several.
         gap: the share of a linear objective that was left; ∞ where it is not known.
-        dtype: of the network's arithmetic.
+        roundoff: of the network's arithmetic.
     """
-    return _sine(gap) * _DIRECTION_UNITS * torch.finfo(dtype).eps * change
+    return _sine(gap) * _DIRECTION_UNITS * roundoff * change
 
 
 def _sine(gap: float) -> float:
@@ -122,8 +121,8 @@ def direction_rounding(mean: SegmentMean, gap: float, surface: LossSurface, opti
         surface: what was searched, in its arithmetic.
         options: δ and the wanted error.
     """
-    epsilon = torch.finfo(surface.dtype).eps
+    epsilon = surface.roundoff
     unresolved = mean.error if mean.error > options.rtol * mean.value else 0.0
     likely = min(1.0, _PASSES * epsilon * surface.activations())
     kinks = math.sqrt(epsilon / options.delta) * likely * unresolved
-    return turning_error(mean.value, gap, surface.dtype) + _sine(gap) * _KINK_UNITS * kinks
+    return turning_error(mean.value, gap, epsilon) + _sine(gap) * _KINK_UNITS * kinks

@@ -113,9 +113,13 @@ def objective_and_sampling(
 ) -> tuple[SegmentObjective, Sampling | None]:
     """The objective at ``point``, and how Σ_i r_i‖∇_iL‖ depends on the samples, from the same pass.
 
+    The latter is None where there are no more samples.
+
     Raises:
         NotMeasurableError: the loss or its gradient is not finite.
     """
+    if surface.population is not None:
+        return objective_at(surface, point, blocks, options), None
     split = GradientSplit(surface.count)
     objective = objective_at(surface, point, blocks, options, split.observe)
     return objective, split.sampling(objective.spheres, objective.gradient, surface.processes)

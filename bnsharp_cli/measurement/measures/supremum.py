@@ -65,7 +65,7 @@ def starts(objective: SegmentObjective, options: MeasureOptions) -> Iterator[Poi
 def _steepest(objective: SegmentObjective, generator: torch.Generator) -> Point:
     """Eq. (6), with seeded directions for blocks without a gradient."""
     spheres = objective.spheres
-    noise = _GRADIENT_NOISE * torch.finfo(objective.surface.dtype).eps
+    noise = _GRADIENT_NOISE * objective.surface.roundoff
     seeded = spheres.random(objective.theta, generator)
     return spheres.normalise(spheres.to_coordinates_gradient(objective.gradient), seeded, noise)
 

@@ -180,5 +180,12 @@ def _prediction_only(_: nn.Module, __: Any, outputs: Any) -> Tensor:
 
 
 def _in_float64(_: nn.Module, __: Any, outputs: Any) -> Any:
-    """What follows the network is computed in float64; of a bare tensor the surface itself takes care."""
-    return outputs if isinstance(outputs, Tensor) else map_tensors(as_float64, outputs)
+    """What follows the network is computed in float64; of a bare tensor the surface itself takes care.
+
+    A tensor that the network asks gradients in stays the same, so that its criterion can take them.
+    """
+    return outputs if isinstance(outputs, Tensor) else map_tensors(_precise, outputs)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_leaf and tensor.requires_grad else as_float64(tensor)

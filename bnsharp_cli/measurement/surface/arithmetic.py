@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -12,8 +13,9 @@ import torch
 def undisturbed(device: torch.device) -> Iterator[None]:
     """Compute as if nothing around had been set, and leave everything around as it was.
 
-    Inside, inference mode and autocast are off, gradients are on, and on CUDA convolutions and matrix products use full
-    float32 instead of TF32. Afterwards the modes, both switches and torch's random state are what they were.
+    Inside, inference mode and autocast are off, gradients are on, and convolutions and matrix products use full float32
+    instead of TF32 or bfloat16, which ``torch.set_float32_matmul_precision`` allows. Afterwards the modes, these
+    switches and torch's random state are what they were.
 
     Args:
         device: where to compute.
@@ -28,18 +30,19 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(devices=[device] if on_cuda else []))
         stack.enter_context(torch.autocast(device.type, enabled=False))
-        if on_cuda:
-            stack.enter_context(_without_tf32())
+        stack.enter_context(_full_float32(on_cuda))
         yield
 
 
 @contextmanager
-def _without_tf32() -> Iterator[None]:
-    """Full float32 in convolutions and matrix products on CUDA.
+def _full_float32(on_cuda: bool) -> Iterator[None]:
+    """Full float32 in convolutions and matrix products.
 
     These switches are the only ones touched: torch refuses to read its older ``allow_tf32`` once they are set.
     """
-    switches = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]  # stubs lag behind
+    backends: Any = torch.backends  # stubs lag behind
+    switches = [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+    switches += [backends.cudnn.conv, backends.cuda.matmul] if on_cuda else []
     before = [switch.fp32_precision for switch in switches]
     try:
         for switch in switches:

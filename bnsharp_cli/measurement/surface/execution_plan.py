@@ -34,11 +34,14 @@ class ExecutionPlan:
         channels_last: the memory layout of kernels of images, which that of convolutions' outputs follows.
         held: bytes that a batch keeps for its backward pass, gradient included.
         tried: whether the network was run on a slice of a batch, so that ``held`` is known.
+        narrowest: a type with fewer digits than the precision asked for, through which the network's numbers pass all
+            the same; None if there is none.
     """
 
     channels_last: bool = False
     held: int = 0
     tried: bool = False
+    narrowest: torch.dtype | None = None
 
     def batches_at_once(self, device: torch.device, batches: int) -> int:
         """How many of ``batches`` run side by side, sharing torch's threads between them."""

@@ -19,8 +19,10 @@ from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, Execut
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
+from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
+from bnsharp_cli.measurement.surface.population import Population
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
@@ -54,6 +56,7 @@ class LossSurface:
         guard: keeps the batches from being changed by passes.
         processes: the processes that share the batches; batch i belongs to number i mod their count.
         share: the part of all samples that the batches hold, as which a pass over them counts.
+        population: what is known where the batches hold all the data there is; None where they are a draw from it.
     """
 
     module: nn.Module
@@ -69,6 +72,7 @@ class LossSurface:
     guard: InPlaceGuard
     processes: Processes = ALONE
     share: float = 1.0
+    population: Population | None = None
 
     @classmethod
     def of(  # noqa: PLR0913  one argument for each choice
@@ -83,6 +87,7 @@ class LossSurface:
         points_at_once: PointsAtOnce | None = None,
         processes: Processes = ALONE,
         layout: LayoutSetting = "auto",
+        population: Population | None = None,
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -97,6 +102,7 @@ class LossSurface:
             processes: the processes that share the batches; each is given all of them.
             layout: the memory layout of convolutions on the CPU; ``plain`` is torch's own, ``auto`` may take channels
                 last where that is known to be right.
+            population: given where the batches hold all the data there is; then each counts by its size.
 
         Raises:
             UsageError: fewer batches than processes, or an unknown layout.
@@ -107,7 +113,7 @@ class LossSurface:
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
         shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, InPlaceGuard(), processes)
-        return cls(private, criterion, placed, buffers, norms, dtype, *shared)
+        return cls(private, criterion, placed, buffers, norms, dtype, *shared, population=population)
 
     def point(self) -> Point:
         """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
@@ -133,7 +139,8 @@ class LossSurface:
     def part(self, start: int, stop: int) -> LossSurface:
         """L on the batches ``start`` to ``stop`` − 1 alone."""
         share = self.share * (stop - start) / self.count
-        return replace(self, batches=self.batches[start:stop], share=share)
+        population = self.population and self.population.part(start, stop)
+        return replace(self, batches=self.batches[start:stop], share=share, population=population)
 
     def in_precision(self, dtype: torch.dtype) -> LossSurface:
         """The same surface, the network computed in ``dtype``."""
@@ -211,18 +218,32 @@ class LossSurface:
         parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
         passes = self._passes(ExecutionPlan())
         try:
-            return floating_tensors(passes.run(parameters, inputs, observer))
+            if torch.is_grad_enabled():
+                return floating_tensors(passes.run(parameters, inputs, observer))
+            return passes.run_without_gradient(parameters, inputs, observer)
         except NotMeasurableError:
-            with torch.no_grad():
-                passes.run(parameters, self.batches[0][0])
+            passes.run_without_gradient(parameters, self.batches[0][0])
             raise
 
     def plan(self) -> ExecutionPlan:
         """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
         return self.plans.of(self.dtype, self._chosen_plan)
 
+    @property
+    def roundoff(self) -> float:
+        """The unit in the last place of 1, in the narrowest type that the network's numbers pass through."""
+        return torch.finfo(self.plan().narrowest or self.dtype).eps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how this surface is computed."""
+        told = self.pool.habits.notes(str(self.dtype).removeprefix("torch."))
+        return told if self.population is None else (*told, self.population.note(self.treatment.batch_statistics))
+
     def stack_size(self) -> int:
         """The most points that are evaluated at once; 1 for a loop over points."""
+        if self.pool.habits.differentiates:
+            return 1
         return self.points_at_once.most(self.plan(), self.device, self.dtype)
 
     @property
@@ -231,13 +252,11 @@ class LossSurface:
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
     def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
-        passes = self._passes(ExecutionPlan())
-        return choose_plan(
-            lambda leaves, part: passes.run(leaves, part, fast=True),
-            self.batches[0][0],
-            {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
-            layout,
-        )
+        passes, inputs = self._passes(ExecutionPlan()), self.batches[0][0]
+        point = {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()}
+        plan = choose_plan(lambda leaves, part: passes.run(leaves, part, fast=True), inputs, point, layout)
+        narrowest = narrowest_type(passes.run_without_gradient, point, inputs, self.dtype)
+        return replace(plan, narrowest=narrowest)
 
     def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
         """``function`` of each of this process's batches, in their order."""
@@ -245,8 +264,9 @@ class LossSurface:
         return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
+        weight_of = None if self.population is None else self.population.weight
         how = (self.treatment, self.dtype, plan or self.plan(), self.guard)
-        return Passes(self.pool, self.criterion, self.buffers, *how)
+        return Passes(self.pool, self.criterion, self.buffers, *how, weight_of)
 
     def _losses(self, point: Point) -> Tensor:
         """The losses of this process's batches, on the CPU."""

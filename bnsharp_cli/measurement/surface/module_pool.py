@@ -11,6 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from bnsharp_cli.measurement.surface.habits import Habits
+
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """The network without what torch.compile and the parallel wrappers put around it."""
@@ -39,9 +41,13 @@ class ModulePool:
     """Copies of one module, as many as run at the same time.
 
     The module itself never runs, so that it can be copied at any time. All copies share its tensors.
+
+    Attributes:
+        habits: what the code of the copies was seen to do.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        self.habits = Habits()
         self._module = module
         self._idle: deque[nn.Module] = deque()
         self._shared = {id(t): t for t in (*module.parameters(), *module.buffers(), *_attributes(module))}

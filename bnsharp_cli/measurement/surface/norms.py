@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from bnsharp_cli.measurement.surface.float64_promotion import Float64Promotion
+from bnsharp_cli.measurement.surface.code_switches import autocasts, code_switches, without_autocast
+from bnsharp_cli.measurement.surface.habits import Habits
 from bnsharp_cli.measurement.surface.norm_call import NormCall as NormCall
 from bnsharp_cli.measurement.surface.pooling import halving_max_pool
+from bnsharp_cli.measurement.surface.promotion import Promotion
 
 _FUNCTIONAL: dict[Any, str] = {
     functional.batch_norm: "batch",
@@ -67,11 +69,14 @@ class NormTreatment:
             ``NormCall.cleaned``; None keeps them.
         input_scales: a tensor s per norm call, in order of the calls, that can be broadcast over the norm's slots: the
             norm acts as if its ε were s² ε. Empty: all one.
+        last_bits: the seed by which the last bits of inputs that hardly vary beside their mean are moved, to see what
+            rounding does there; None leaves them.
     """
 
     batch_statistics: bool = True
     epsilon: float | None = None
     input_scales: tuple[Tensor, ...] = ()
+    last_bits: int | None = None
 
 
 class NormInterception(TorchFunctionMode):
@@ -80,7 +85,8 @@ class NormInterception(TorchFunctionMode):
     ``names`` maps the ``id`` of parameters and buffers to their names, so that a call knows its module.
     ``fast_pooling`` takes max pooling over too, where it can: the same bits, sooner, differentiable only once.
     With ε_c = s_c² ε, (x − μ)/√(σ² + s²ε) = (x/s − μ/s)/√(σ²/s² + ε): dividing the input by s gives the exact ε per
-    slot with the native kernels. In a float64 run everything is float64: see :mod:`float64_promotion`.
+    slot with the native kernels. Everything is computed in ``dtype``, whatever the code casts or autocasts to (see
+    :mod:`promotion`); None leaves that to the first tensor. ``habits`` is told of what the code was seen to do.
     """
 
     def __init__(
@@ -90,13 +96,16 @@ class NormInterception(TorchFunctionMode):
         names: Mapping[int, str] | None = None,
         *,
         fast_pooling: bool = False,
+        dtype: torch.dtype | None = None,
+        habits: Habits | None = None,
     ) -> None:
         super().__init__()
         self._fast_pooling = fast_pooling
         self._names = names or {}
         self._treatment = treatment
         self._observer = observer
-        self._promotion = Float64Promotion()
+        self._habits = habits or Habits()
+        self._promotion = Promotion(dtype, self._habits)
         self._calls = 0
 
     def __torch_function__(
@@ -106,9 +115,16 @@ class NormInterception(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Compute norms by our own code; call every other function unchanged."""
+        """Compute norms by our own code, derivatives with a graph, and every other function in the run's precision."""
         del types
-        func, args, kwargs = self._promotion.adapted(func, args, kwargs or {})
+        if autocasts():
+            with without_autocast(self._habits):
+                return self._called(func, args, kwargs or {})
+        return self._called(func, args, kwargs or {})
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        func, args, kwargs = self._promotion.adapted(func, args, kwargs)
+        kwargs = code_switches(func, kwargs, self._habits)
         if func is torch._weight_norm:
             return weight_norm(*args, **kwargs)
         if func in _OPERATORS:
@@ -139,6 +155,8 @@ class NormInterception(TorchFunctionMode):
         arguments = {**call.arguments, "eps": call.epsilon}
         if self._treatment.epsilon is not None:
             arguments |= {"eps": self._treatment.epsilon, "input": call.cleaned()}
+        if self._treatment.last_bits is not None:
+            arguments["input"] = call.with_last_bits(self._treatment.last_bits + number)
         has_running = arguments.get("running_mean") is not None
         if call.kind in {"batch", "instance"}:
             own = self._treatment.batch_statistics or not has_running

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,18 +14,23 @@ from torch.func import functional_call, grad_and_value, vmap
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.surface.accuracy import count_correct
+from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting, require_graph
+from bnsharp_cli.measurement.surface.habits import GraphNeededError
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, floating_tensors
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
 _UNFIT_CRITERION = "Pass a function of the network's outputs and the targets of a batch that returns their mean loss."
+
+Computed = TypeVar("Computed")
 
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -43,6 +48,7 @@ class Passes:
         dtype: of the network's arithmetic.
         plan: the memory layout of parameters.
         guard: keeps batches from being changed.
+        weight_of: from targets to what the loss of their batch is multiplied by; None for batches that count alike.
     """
 
     pool: ModulePool
@@ -52,6 +58,7 @@ class Passes:
     dtype: torch.dtype
     plan: ExecutionPlan
     guard: InPlaceGuard
+    weight_of: Callable[[Tensor], float] | None = None
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -63,15 +70,19 @@ class Passes:
 
     def loss(self, parameters: Point, batch: Batch) -> Tensor:
         """The loss of a batch at ``parameters``."""
-        with torch.no_grad():
-            return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
+        return self._without_gradient(
+            lambda: self._compared(self.run(parameters, batch[0], fast=True), batch[1]).detach()
+        )
 
     def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
         """(3,): the batch's loss, how many of its targets are right, and among how many."""
-        with torch.no_grad():
+
+        def figures() -> Tensor:
             outputs = self.run(parameters, batch[0], fast=True)
             hits, labelled = count_correct(outputs, batch[1])
-            return torch.stack([self._compared(outputs, batch[1]), hits.double(), labelled.double()])
+            return torch.stack([self._compared(outputs, batch[1]).detach(), hits.double(), labelled.double()])
+
+        return self._without_gradient(figures)
 
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The batch's loss and its gradients, in the order of ``parameters``.
@@ -85,7 +96,7 @@ class Passes:
         require_graph(loss)
         with accepting("The network cannot be differentiated", NO_GRADIENT):
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return loss.detach(), [*gradients]
+        return loss.detach(), dense(gradients)
 
     def stacked_losses(self, stack: Point, batch: Batch, chunk: int) -> Tensor:
         """(points,): the batch's loss at every point, ``chunk`` of them by one ``vmap``, fewer when memory runs out."""
@@ -112,15 +123,24 @@ class Passes:
             for name, buffer in self.buffers.items()
         }
         local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
+        local = _unshared(local)
         state = {**parameters, **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
             self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call
             self.pool.module() as module,
-            NormInterception(self.treatment, observer, names, fast_pooling=fast),
+            self._intercepted(self.dtype, self.treatment, observer, names, fast_pooling=fast),
             accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
         ):
             return functional_call(module, state, (handed,))
+
+    def run_without_gradient(
+        self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None
+    ) -> list[Tensor]:
+        """The network's floating outputs, without a graph behind them."""
+        return self._without_gradient(
+            lambda: [output.detach() for output in floating_tensors(self.run(parameters, inputs, observer))]
+        )
 
     def _traced(self, batch: Batch, parameters: Point) -> Tensor:
         return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
@@ -129,14 +149,33 @@ class Passes:
         precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
         wanted = targets.double() if targets.is_floating_point() else targets
         with (
-            self.guard.kept(targets, wanted, "criterion") as handed,
+            self.guard.kept(targets, wanted, "criterion") as handed,  # outside the interception, which sees every call
+            self._intercepted(torch.float64, NormTreatment()),
             accepting(
                 f"The criterion does not accept targets of {tuple(targets.shape)}",
                 partial(_advice, outputs, targets),
                 "criterion",
             ),
         ):
-            return self.criterion(precise, handed)
+            loss = self.criterion(precise, handed)
+        return loss if self.weight_of is None else loss * self.weight_of(targets)
+
+    def _intercepted(
+        self, dtype: torch.dtype, treatment: NormTreatment, *observing: Any, fast_pooling: bool = False
+    ) -> NormInterception:
+        """The interception of what the code of the network or of the criterion does."""
+        habits = self.pool.habits
+        fast = fast_pooling and not habits.differentiates  # it can be differentiated only once
+        return NormInterception(treatment, *observing, fast_pooling=fast, dtype=dtype, habits=habits)
+
+    def _without_gradient(self, compute: Callable[[], Computed]) -> Computed:
+        """``compute()`` without a graph, or with one where the code takes derivatives itself."""
+        try:
+            with torch.set_grad_enabled(self.pool.habits.differentiates):
+                return compute()
+        except GraphNeededError:
+            with torch.enable_grad():
+                return compute()
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
@@ -150,6 +189,13 @@ def _advice(outputs: Any, targets: Any) -> str:
         return _UNFIT_CRITERION
     known = bool((targets >= 0).all()) and bool((targets < outputs.shape[1]).all())
     return _UNFIT_CRITERION if known else _UNFIT_LABELS
+
+
+def _unshared(inputs: Any) -> Any:
+    """The inputs as tensors of the pass's own, in which code may ask for gradients; those that want them stay."""
+    if isinstance(inputs, TensorTree):
+        return inputs.mapped(_unshared)
+    return inputs if inputs.requires_grad else inputs.detach()
 
 
 class GradientSum:

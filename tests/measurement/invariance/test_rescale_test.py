@@ -13,7 +13,8 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
-from bnsharp_cli.measurement.invariance.rescale_test import measure_copies, self_test
+from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
+from bnsharp_cli.measurement.invariance.self_test import self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import images, mlp_bn, vectors
@@ -92,9 +93,10 @@ def test_self_test_in_both_modes_and_precisions(
         surface = LossSurface.of(sample_network, digit_batches.batches, batch_statistics=statistics, dtype=dtype)
         point = surface.point()
         options = MeasureOptions(delta=delta, precision="float64" if dtype == torch.float64 else "float32")
-        deviation, tolerance = self_test(surface, point, find_blocks(surface, point), options)
-        assert deviation <= tolerance
-        assert deviation <= most
+        found = self_test(surface, point, find_blocks(surface, point), options)
+        assert found.invariant
+        assert found.dtype == dtype
+        assert found.deviation <= most
 
 
 def test_a_bias_before_a_norm_breaks_the_invariance_in_running_mode_only() -> None:

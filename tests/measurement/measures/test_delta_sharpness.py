@@ -176,7 +176,7 @@ def test_a_direction_that_is_not_the_steepest_rounds() -> None:
     gradient = slope + hessian @ step
     gap = 1 - float(gradient @ step / gradient.norm() / 0.1)
     measured = delta_linf(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=0.1, iterations=1))
-    turned = turning_error(measured.value, gap, torch.float64)
+    turned = turning_error(measured.value, gap, torch.finfo(torch.float64).eps)
     assert turned > 10 * torch.finfo(torch.float64).eps * measured.value
     assert turned <= measured.uncertainty.rounding < 3 * turned
 
@@ -193,4 +193,4 @@ def test_a_box_that_is_not_left_at_its_corner_rounds(monkeypatch: pytest.MonkeyP
         by_gap[gap] = keskar(surface, surface.point(), ONE_BLOCK, MeasureOptions(delta=0.1))
     value, turned = by_gap[0.0].value, by_gap[0.5].uncertainty.rounding - by_gap[0.0].uncertainty.rounding
     assert by_gap[0.5].value == value
-    assert turned >= turning_error(value, 0.5, torch.float64) > 0
+    assert turned >= turning_error(value, 0.5, torch.finfo(torch.float64).eps) > 0

@@ -57,7 +57,7 @@ def tf32() -> Iterator[None]:
 
 def test_full_precision_on_cuda_lasts_as_long_as_the_block(tf32: None) -> None:
     def failing() -> None:
-        with arithmetic._without_tf32():
+        with arithmetic._full_float32(on_cuda=True):
             seen.extend(precisions())
             raise ValueError("inside")
 

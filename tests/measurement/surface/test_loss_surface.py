@@ -14,7 +14,7 @@ from torch.nn import functional
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.invariance.rescale_test import self_test
+from bnsharp_cli.measurement.invariance.self_test import self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import Cost

@@ -191,11 +191,11 @@ def test_hidden_states_of_the_default_type_serve_a_float64_run(words: bool) -> N
     )
 
 
-def test_float32_runs_are_left_alone() -> None:
+def test_float32_runs_keep_what_is_as_precise_or_more() -> None:
     with NormInterception(NormTreatment()):
         x = torch.ones(3)
         assert (x.half().dtype, x.double().dtype, torch.zeros(2).dtype) == (
-            torch.float16,
+            torch.float32,
             torch.float64,
             torch.float32,
         )

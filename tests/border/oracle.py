@@ -1,0 +1,75 @@
+"""An oracle of its own: plain autograd in float64 on a copy, and Gauss quadrature along the gradient direction."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[nn.Module], Tensor]
+
+
+def bn_limit(module: nn.Module, loss: Loss, rows: Collection[str] = (), power: float = 2.0) -> float:
+    """(2/(p+1))^{1/p} (Σ_i ‖∇_iL‖‖θ_i‖ + ‖∇_*L‖), what BN-Sharpness tends to for δ → 0.
+
+    Args:
+        module: a network; the loss is taken in train mode, as batch statistics are.
+        loss: of a network in float64.
+        rows: tensors whose rows along the first dimension are scale-invariant.
+        power: p.
+    """
+    gradients, parameters, _ = _gradients(module, loss)
+    return (2 / (power + 1)) ** (1 / power) * sum(norm for norm, _ in _parts(gradients, parameters, rows))
+
+
+def bn_along_gradient(
+    module: nn.Module, loss: Loss, rows: Collection[str] = (), delta: float = 1e-3, power: float = 2.0
+) -> float:
+    """(δ⁻¹ ∫ |(L(θ + tv) − L(θ))/δ|^p dt)^{1/p} for v along the gradient (Eq. 6): a lower bound on the supremum."""
+    gradients, parameters, own = _gradients(module, loss)
+    start = float(loss(own).detach())
+    direction = {}
+    free = math.sqrt(sum(float(g.square().sum()) for name, g in gradients.items() if name not in rows))
+    for name, gradient in gradients.items():
+        if name not in rows:
+            direction[name] = gradient / free if free else gradient
+            continue
+        norms, radii = (tensor.flatten(1).norm(dim=1) for tensor in (gradient, parameters[name]))
+        factors = torch.where(norms > 0, radii / norms.clamp_min(1e-300), 0.0)
+        direction[name] = gradient * factors.reshape(-1, *[1] * (gradient.ndim - 1))
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    total = 0.0
+    for node, weight in zip(nodes, weights, strict=True):
+        with torch.no_grad():
+            for name, parameter in own.named_parameters():
+                parameter.copy_(parameters[name] + float(node) * delta * direction[name])
+        total += float(weight) * abs((float(loss(own).detach()) - start) / delta) ** power
+    return total ** (1 / power)
+
+
+def _gradients(module: nn.Module, loss: Loss) -> tuple[dict[str, Tensor], dict[str, Tensor], nn.Module]:
+    own = copy.deepcopy(module).double().train()
+    parameters = dict(own.named_parameters())
+    found = torch.autograd.grad(loss(own), list(parameters.values()), allow_unused=True)
+    dense = {
+        name: torch.zeros_like(parameters[name]) if each is None else each.to_dense() if each.is_sparse else each
+        for name, each in zip(parameters, found, strict=True)
+    }
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    return {name: each.detach() for name, each in dense.items()}, before, own
+
+
+def _parts(
+    gradients: dict[str, Tensor], parameters: dict[str, Tensor], rows: Collection[str]
+) -> list[tuple[float, float]]:
+    """‖∇_iL‖‖θ_i‖ of every block, and ‖∇_*L‖."""
+    parts = []
+    for name in rows:
+        norms, radii = (tensor.flatten(1).norm(dim=1) for tensor in (gradients[name], parameters[name]))
+        parts.append((float((norms * radii).sum()), 0.0))
+    free = math.sqrt(sum(float(g.square().sum()) for name, g in gradients.items() if name not in rows))
+    return [*parts, (free, 0.0)]
