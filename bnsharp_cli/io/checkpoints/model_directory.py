@@ -150,7 +150,7 @@ def _member(directory: Path, name: str) -> Path:
     try:
         root = directory.resolve(strict=True)
         target = (directory / name).resolve(strict=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that no file can have
         raise refusal(directory, f"it lacks '{shown}'") from error
     roots = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
     if target.parent not in roots:

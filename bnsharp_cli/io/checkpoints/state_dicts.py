@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -89,9 +89,13 @@ def find_state_dicts(content: Mapping[str, Any]) -> dict[str, NamedTensors]:
 
     A state dict is a mapping from names to tensors, one of which at least is no single number; what optimisers,
     schedulers and the like keep is left out, and so is what follows after some hundred entries.
+
+    Raises:
+        CheckpointRefusedError: two entries have the same dotted path.
     """
     found: dict[str, NamedTensors] = {}
     level: dict[str, Any] = {"": content}
+    known = {""}
     for _ in range(_DEPTH + 1):
         found |= {key: mapping for key, mapping in level.items() if _is_state_dict(mapping)}
         inner = (
@@ -101,8 +105,24 @@ def find_state_dicts(content: Mapping[str, Any]) -> dict[str, NamedTensors]:
             for name, entry in mapping.items()
             if isinstance(name, str) and isinstance(entry, Mapping) and not _NO_NETWORK.match(name)
         )
-        level = dict(islice(inner, _MOST_MAPPINGS))
+        level = _by_path(islice(inner, _MOST_MAPPINGS), known)
+        known |= level.keys()
     return found
+
+
+def _by_path(entries: Iterable[tuple[str, Any]], known: Collection[str]) -> dict[str, Any]:
+    """The entries by their dotted paths, none of which is known already: names may hold dots, and may be empty."""
+    level: dict[str, Any] = {}
+    for path, entry in entries:
+        if path in level or path in known:
+            raise CheckpointRefusedError(
+                f"The file holds two entries that are both called '{one_line(path)}'.",
+                SAVE_WEIGHTS,
+                expected="entries with different names",
+                found=path,
+            )
+        level[path] = entry
+    return level
 
 
 def plain_entries(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,4 +133,6 @@ def _put(content: dict[str, Any], path: tuple[Any, ...], value: object) -> None:
         content = content.setdefault(key, {})
         if type(content) is not dict:
             raise damaged("a name inside something that is no folder")
+    if last in content:
+        raise damaged("two entries in one place")
     content[last] = value

@@ -178,7 +178,13 @@ def _in_memory(file: RegularFile, array: ArrayMember) -> np.ndarray[Any, Any]:
 def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
     """uint8 as it is, other integers as int64, float64 and what is wider as float64, other floats as float32."""
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
+        if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
+            raise NamedDataError(
+                f"The archive holds {int(array.max())}, more than a label or a token can be.",
+                "Store labels and tokens as int64.",
+            )
         array = array.astype(np.int64)
     elif array.dtype.kind == "f":
-        array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float64 becomes infinite, which is refused later
+            array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
     return torch.from_numpy(np.ascontiguousarray(array))

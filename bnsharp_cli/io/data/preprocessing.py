@@ -14,6 +14,9 @@ from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 LARGEST_SIDE = 4096
+_LARGEST_FIGURE, _SMALLEST_STD = 1e12, 1e-12
+"""No mean or standard deviation of a channel comes near these, and images stay within float32."""
+
 _LONGEST = 16
 """How many times as long as short an image may be before its ends, which the crop takes off, are left out first."""
 
@@ -108,11 +111,13 @@ class Preprocessing:
         mean, std = _numbers(entries.get("mean")), _numbers(entries.get("std"))
         size, side = _size(entries.get("image_size")), _size(entries.get("shorter_side"))
         interpolation = entries.get("interpolation", INTERPOLATIONS[0])
-        matched = mean is not None and std is not None and len(mean) == len(std) and all(value > 0 for value in std)
+        matched = mean is not None and std is not None and len(mean) == len(std)
+        matched = matched and all(_SMALLEST_STD < value < _LARGEST_FIGURE for value in std or ())
+        matched = matched and all(abs(value) < _LARGEST_FIGURE for value in mean or ())
         sized = size is not None and side is not None and (not side or 0 < size <= side)
         if not matched or not sized or interpolation not in INTERPOLATIONS:
             raise CheckpointRefusedError(
-                "The checkpoint's 'preprocessing' entry is not {image_size, mean, std}, finite, with positive std.",
+                "The checkpoint's 'preprocessing' entry is not {image_size, mean, std}, finite, moderate, std > 0.",
                 "Write the checkpoint again with `bnsharp train`.",
             )
         return cls(size or None, mean or (), std or (), shorter_side=side or None, interpolation=str(interpolation))

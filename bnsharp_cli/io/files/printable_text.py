@@ -15,6 +15,9 @@ from bnsharp_cli.errors import shown
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")
 _LONGEST = 200
 _LONGEST_PATH = 4096
+_LOOKED_AT = 16
+"""How many times the characters that are shown are looked at: escapes and spaces do not count."""
+
 _DEEPEST, _MOST, _LONG_ENTRY, _BITS = 8, 1000, 1000, 64
 
 
@@ -24,7 +27,8 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
     >>> one_line("conv1.weight\x1b[31m\x07 of 7\nand more")
     'conv1.weight? of 7'
     """
-    plain = _ESCAPES.sub("", str(text)).strip()
+    beginning = str(text)[: _LOOKED_AT * longest]  # a stranger's text may have millions of lines
+    plain = _ESCAPES.sub("", beginning).strip()
     first = plain.splitlines()[0] if plain else ""
     cleaned = "".join(character if character.isprintable() else "?" for character in first)
     return cleaned if len(cleaned) <= longest else cleaned[: longest - 1] + "…"

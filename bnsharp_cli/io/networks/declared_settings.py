@@ -30,7 +30,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "embed_dim_multiplier": _FACTOR,
     "image_size": (1, 1024),
     "mask_ratio": _SHARE,
-    "num_labels": (1, 2**18),
+    "num_labels": (1, 2**16),
     "out_indices": (-(2**10), 2**10),
     "scale": _FACTOR,
     "semantic_loss_ignore_index": (-(2**18), 2**18),
@@ -82,7 +82,7 @@ class ForbiddenSettingError(ValueError):
     """A value that a file may not give a setting."""
 
 
-def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def declared(configuration: type[Any], settings: Mapping[str, Any], *, nested: bool = False) -> dict[str, Any]:
     """The ``settings`` that a configuration class declares itself, and those that every classifier has.
 
     Transformers would make an attribute of every other setting, and obeys some of these: the name of a class, of code
@@ -91,17 +91,19 @@ def declared(configuration: type[Any], settings: Mapping[str, Any]) -> dict[str,
     Args:
         configuration: a configuration class of transformers; it fixes the classes of nested configurations.
         settings: from the file.
+        nested: whether it is a part of another configuration; labels are a matter of the whole.
 
     Raises:
         ForbiddenSettingError: one of them is of another type than declared, or out of its range.
     """
     own, parts = declared_types(configuration), configuration.sub_configs
+    common = {} if nested else _OF_EVERY_CLASSIFIER
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         if name in parts and isinstance(value, dict):
-            kept[name] = declared(parts[name], value)
-        elif name in _OF_EVERY_CLASSIFIER or name in own:
-            check = _OF_EVERY_CLASSIFIER.get(name)
+            kept[name] = declared(parts[name], value, nested=True)
+        elif name in common or name in own:
+            check = common.get(name)
             if not (check(value) if check else _fits(name, value, own[name])):
                 shown = one_line(repr(printable(value)), 40)
                 raise ForbiddenSettingError(f"{name} is {shown}, which a file may not say")

@@ -145,7 +145,8 @@ def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> 
     comparison, (prefix, own) = min(zip(compared, pairs, strict=True), key=lambda entry: entry[0].differences)
     if not comparison.differences:
         return _Alignment(below(tensors, prefix), own)
-    parts = {prefix: network.compare(part) for prefix, part in _parts(tensors).items() if len(part) >= network.fewest}
+    fewest = network.fewest
+    parts = {prefix: network.compare(part) for prefix, part in _parts(tensors).items() if len(part) >= fewest}
     complete = [prefix for prefix, part in parts.items() if part.complete]
     if len(complete) == 1:
         without = _without_losses(tensors, complete[0], parts[complete[0]].unexpected)

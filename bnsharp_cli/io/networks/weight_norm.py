@@ -15,13 +15,17 @@ from bnsharp_cli.io.files.printable_text import one_line
 
 
 def modern_names(tensors: NamedTensors) -> dict[str, Tensor]:
-    """The tensors with ``weight_g`` and ``weight_v``, as hooks name them, named as torch's parametrisation does."""
+    """The tensors with ``weight_g`` and ``weight_v``, as hooks name them, named as torch's parametrisation does.
+
+    Where a weight has both kinds of names, the names stay as they are: which of the two is meant cannot be told.
+    """
     renamed: dict[str, str] = {}
     for name in tensors:
         weight = name[:-2]
         if name.endswith("_g") and f"{weight}_v" in tensors:
             renamed |= dict(zip((name, f"{weight}_v"), _halves(weight), strict=True))
-    return {renamed.get(name, name): tensor for name, tensor in tensors.items()}
+    modern = {renamed.get(name, name): tensor for name, tensor in tensors.items()}
+    return modern if len(modern) == len(tensors) else dict(tensors)
 
 
 def composed(tensors: NamedTensors) -> dict[str, Tensor]:

@@ -233,3 +233,11 @@ def test_room_is_needed_for_what_is_cut_off_later() -> None:
     split = ArraySplit(torch.zeros(1, 1, 8, 8).expand(10**6, 1, 8, 8), torch.zeros(1).expand(10**6))
     with pytest.raises(DataRefusedError, match="images at once take"):
         split.load(torch.arange(10**6), Preprocessing(8, shorter_side=4096))
+
+
+@pytest.mark.parametrize(
+    "figures", [{"mean": [1e300], "std": [1.0]}, {"mean": [0.5], "std": [1e300]}, {"std": [1e-320]}]
+)
+def test_figures_that_float32_cannot_hold_are_refused(figures: dict[str, object]) -> None:
+    with pytest.raises(CheckpointRefusedError, match="preprocessing"):
+        Preprocessing.from_dict({"mean": [0.5], **figures})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,6 +52,24 @@ def test_a_long_text_keeps_its_beginning_and_a_long_path_its_end() -> None:
     assert one_line("a" * 300 + "b", 20) == "a" * 19 + "…"
     assert escaped("b" + "a" * 300, 20) == "…" + "a" * 19
     assert shown_path("b" + "a" * 300) == "b" + "a" * 300
+
+
+def test_no_more_of_a_text_is_looked_at_than_can_be_shown() -> None:
+    class Watched(str):
+        """A text that tells how much of it was asked for."""
+
+        asked = 0
+
+        def __str__(self) -> str:
+            return self
+
+        def __getitem__(self, part: Any) -> str:
+            Watched.asked = part.stop
+            return str.__getitem__(self, part)
+
+    text = Watched("ab\x85" * 100_000)
+    assert one_line(text) == "ab"
+    assert 0 < Watched.asked < 10_000
 
 
 def test_entries_are_bounded() -> None:

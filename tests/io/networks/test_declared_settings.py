@@ -76,6 +76,7 @@ def test_nested_configurations_are_of_a_class_that_the_outer_one_fixes(kind: str
         ("pp_lcnet", {"block_configs": [[[[3]]]]}),
         ("siglip", {"vision_config": {"hidden_size": "8"}}),
         ("siglip", {"vision_config": [1]}),
+        ("siglip", {"num_labels": 2**16 + 1}),
     ],
 )
 def test_values_of_another_type_or_out_of_range_are_refused(kind: str, settings: dict[str, Any]) -> None:
@@ -95,3 +96,9 @@ def test_values_of_another_type_or_out_of_range_are_refused(kind: str, settings:
 )
 def test_values_in_range_are_kept(kind: str, settings: dict[str, Any]) -> None:
     assert declared(transformers.CONFIG_MAPPING[kind], settings) == settings
+
+
+def test_labels_are_a_matter_of_the_whole() -> None:
+    settings = {"num_labels": 3, "vision_config": {"hidden_size": 8, "num_labels": 2**16, "id2label": {"0": "a"}}}
+    kept = declared(transformers.CONFIG_MAPPING["siglip"], settings)
+    assert kept == {"num_labels": 3, "vision_config": {"hidden_size": 8}}

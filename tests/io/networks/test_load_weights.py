@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.checkpoints.state_dicts import choose_weights
+from bnsharp_cli.io.networks import load_weights as loading
 from bnsharp_cli.io.networks.load_weights import load_tensors, load_weights
-from bnsharp_cli.io.networks.weights_comparison import WeightsComparison
+from bnsharp_cli.io.networks.weights_comparison import WeightsComparison, memory_of
 from tests.io.checkpoints.test_weights import FILE, net, prefixed, weights
 
 
@@ -104,6 +105,20 @@ def test_the_work_is_in_proportion_to_the_names(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(CheckpointRefusedError, match="does not fit"):
         load_tensors(net(), names, Path("net.pt"))
     assert 20_000 <= sum(compared) <= 8 * 20_000
+
+
+def test_what_the_network_needs_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(tensor: Tensor) -> object:
+        asked.append(tensor)
+        return memory_of(tensor)
+
+    monkeypatch.setattr(loading, "memory_of", counted)
+    names = {f"{number}.b.c.w": torch.ones(1) for number in range(2_000)}
+    with pytest.raises(CheckpointRefusedError, match="does not fit"):
+        load_tensors(net(), names, Path("net.pt"))
+    assert 0 < len(asked) <= 4 * len(weights())
 
 
 def test_whole_numbers_for_weights_are_refused() -> None:
