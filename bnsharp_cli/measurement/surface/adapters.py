@@ -13,10 +13,34 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError, indefinite, named
 from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, REFUSALS, kind_and_first_line
-from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, as_float64, floating_tensors, map_tensors
+from bnsharp_cli.measurement.surface.tensor_trees import (
+    TensorTree,
+    as_float64,
+    floating_tensors,
+    map_tensors,
+    tensors_in,
+)
 
 _SAME = 1e-6
 _TORCH_LOSSES = "torch.nn."
+
+
+class _Repeatable:
+    """The arguments of a call that is repeated: the same again, or copies where the call has written into them.
+
+    Copies are taken beforehand and used only then: a loss that differentiates outputs by inputs needs the same tensors.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self._given, self._copies = arguments, map_tensors(Tensor.clone, arguments)
+        self._versions = self._counted()
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What the call is repeated with."""
+        return self._given if self._counted() == self._versions else tuple(self._copies)
+
+    def _counted(self) -> list[int]:
+        return [tensor._version for tensor in tensors_in(self._given)]
 
 
 class CheckedCriterion:
@@ -48,7 +72,7 @@ class CheckedCriterion:
         """
         plain = targets.value if isinstance(targets, TensorTree) else targets
         unchecked = torch.is_grad_enabled() and not self._checked
-        again = map_tensors(Tensor.clone, (outputs, plain)) if unchecked else None  # it may write into them
+        again = _Repeatable(outputs, plain) if unchecked else None
         loss = self._answer(outputs, plain)
         if not isinstance(loss, Tensor) or not loss.is_floating_point() or loss.ndim:
             kind = (
@@ -58,7 +82,7 @@ class CheckedCriterion:
             )
             self._refuse(f"returned {kind}, expected a floating scalar", "Return the mean loss of the batch.", kind)
         if again is not None:
-            self._check_once(again[0], again[1], loss)
+            self._check_once(*again.arguments(), loss)
         precise: Tensor = loss.double()
         return precise
 

@@ -122,7 +122,7 @@ class Moments:
         return self.size > _CONSTANT * self.mean.abs()
 
     def drowned(self) -> Tensor:
-        """Where the size is lost beside a mean that is not zero."""
+        """Whether each size is lost beside a mean that is not zero."""
         return ~self.resolved() & (self.mean != 0)
 
 
