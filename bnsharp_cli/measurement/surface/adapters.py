@@ -82,7 +82,7 @@ class CheckedCriterion:
             )
             self._refuse(f"returned {kind}, expected a floating scalar", "Return the mean loss of the batch.", kind)
         if again is not None:
-            self._check_once(*again.arguments(), loss)
+            self._check_once(again.arguments(), loss)
         precise: Tensor = loss.double()
         return precise
 
@@ -114,7 +114,8 @@ class CheckedCriterion:
                 found=kind,
             ) from error
 
-    def _check_once(self, outputs: Any, targets: Any, loss: Tensor) -> None:
+    def _check_once(self, arguments: tuple[Any, ...], loss: Tensor) -> None:
+        outputs, targets = arguments
         if not loss.requires_grad and any(part.requires_grad for part in floating_tensors(outputs)):
             self._refuse("is not differentiable in the network's outputs", "Use a loss that autograd can follow.")
         again = self._answer(outputs, targets)
