@@ -24,8 +24,7 @@ from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
 from bnsharp_cli.measurement.surface.population import Population
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
-from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce, by_point, one_vector
 from bnsharp_cli.measurement.surface.threads import map_in_threads
 
 OfBatch = TypeVar("OfBatch")
@@ -139,8 +138,8 @@ class LossSurface:
     def part(self, start: int, stop: int) -> LossSurface:
         """L on the batches ``start`` to ``stop`` − 1 alone."""
         share = self.share * (stop - start) / self.count
-        population = self.population and self.population.part(start, stop)
-        return replace(self, batches=self.batches[start:stop], share=share, population=population)
+        weighted = self.population and self.population.part(start, stop)
+        return replace(self, batches=self.batches[start:stop], share=share, population=weighted)
 
     def in_precision(self, dtype: torch.dtype) -> LossSurface:
         """The same surface, the network computed in ``dtype``."""
@@ -194,7 +193,7 @@ class LossSurface:
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += Cost(forward=self.share, backward=self.share)
-        shared = self.processes.in_order(_vector(losses), self.count).tolist()
+        shared = self.processes.in_order(one_vector(losses), self.count).tolist()
         gradient = self.processes.total(total.point())
         return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in gradient.items()}
 
@@ -215,12 +214,9 @@ class LossSurface:
         Raises:
             NotMeasurableError: the network does not accept ``inputs``; of the whole batch, if it refuses that too.
         """
-        parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        passes = self._passes(ExecutionPlan())
+        passes, parameters = self._passes(ExecutionPlan()), {name: each.to(self.dtype) for name, each in point.items()}
         try:
-            if torch.is_grad_enabled():
-                return floating_tensors(passes.run(parameters, inputs, observer))
-            return passes.run_without_gradient(parameters, inputs, observer)
+            return passes.floating_outputs(parameters, inputs, observer)
         except NotMeasurableError:
             passes.run_without_gradient(parameters, self.batches[0][0])
             raise
@@ -264,15 +260,14 @@ class LossSurface:
         return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
-        weight_of = None if self.population is None else self.population.weight
-        how = (self.treatment, self.dtype, plan or self.plan(), self.guard)
-        return Passes(self.pool, self.criterion, self.buffers, *how, weight_of)
+        how = (self.treatment, self.dtype, plan or self.plan(), self.guard, self.population and self.population.weight)
+        return Passes(self.pool, self.criterion, self.buffers, *how)
 
     def _losses(self, point: Point) -> Tensor:
         """The losses of this process's batches, on the CPU."""
         passes = self._passes()
         parameters = passes.cast(point)
-        return _vector([*self._over_batches(lambda batch: passes.loss(parameters, batch))])
+        return one_vector([*self._over_batches(lambda batch: passes.loss(parameters, batch))])
 
     def _stacked_losses(self, points: Sequence[Point], chunk: int) -> Tensor | None:
         """The same at all points by ``vmap``, (points, batches), or None for a network that it cannot follow."""
@@ -282,7 +277,7 @@ class LossSurface:
             losses = [*self._over_batches(lambda batch: passes.stacked_losses(stack, batch, chunk))]
         except NotMeasurableError:
             return None
-        return torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
+        return by_point(losses, len(points))
 
     def _stacked_gradients(self, points: Sequence[Point]) -> list[tuple[float, Point]] | None:
         """L and ∇L at all points by one ``vmap``, or None for a network that it cannot follow."""
@@ -297,15 +292,9 @@ class LossSurface:
         except NotMeasurableError:
             return None
         self.counter.cost += Cost(forward=self.share * len(points), backward=self.share * len(points))
-        own = torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
-        shared = self.processes.in_order(own, self.count).tolist()
+        shared = self.processes.in_order(by_point(losses, len(points)), self.count).tolist()
         summed = self.processes.total(total.point())
         return [
             (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
             for i, each in enumerate(shared)
         ]
-
-
-def _vector(losses: Sequence[Tensor]) -> Tensor:
-    """Scalars as one float64 vector on the CPU, fetched at once."""
-    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)

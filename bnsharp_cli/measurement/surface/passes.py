@@ -134,6 +134,12 @@ class Passes:
         ):
             return functional_call(module, state, (handed,))
 
+    def floating_outputs(self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
+        """The network's floating outputs, with a graph behind them where gradients are on."""
+        if torch.is_grad_enabled():
+            return floating_tensors(self.run(parameters, inputs, observer))
+        return self.run_without_gradient(parameters, inputs, observer)
+
     def run_without_gradient(
         self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None
     ) -> list[Tensor]:
