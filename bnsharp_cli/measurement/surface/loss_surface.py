@@ -251,8 +251,7 @@ class LossSurface:
         passes, inputs = self._passes(ExecutionPlan()), self.batches[0][0]
         point = {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()}
         plan = choose_plan(lambda leaves, part: passes.run(leaves, part, fast=True), inputs, point, layout)
-        narrowest = narrowest_type(passes.run_without_gradient, point, inputs, self.dtype)
-        return replace(plan, narrowest=narrowest)
+        return replace(plan, narrowest=narrowest_type(passes.run_without_gradient, point, inputs, self.dtype))
 
     def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
         """``function`` of each of this process's batches, in their order."""
@@ -260,7 +259,8 @@ class LossSurface:
         return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
-        how = (self.treatment, self.dtype, plan or self.plan(), self.guard, self.population and self.population.weight)
+        weight_of = None if self.population is None else self.population.weight
+        how = (self.treatment, self.dtype, plan or self.plan(), self.guard, weight_of)
         return Passes(self.pool, self.criterion, self.buffers, *how)
 
     def _losses(self, point: Point) -> Tensor:
