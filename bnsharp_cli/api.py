@@ -23,9 +23,10 @@ from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Stream
+from bnsharp_cli.measurement.surface.examination import examined
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.module_pool import private_copy, unwrapped
+from bnsharp_cli.measurement.surface.module_pool import private_pair, unwrapped
 
 CriterionLike = Callable[[Any, Any], Any]
 """A function from what the network returns and the targets of a batch to their mean loss."""
@@ -181,16 +182,17 @@ def _surface(
     bare = _bare(model)
     place = _default_device(bare) if device is None else _usable_device(device)
     with undisturbed(place):
-        module = _copied(bare, place)
+        module, loss = _copied(bare, criterion, place)
         adapt(module, takes_tensor(criterion))
-        yield LossSurface.of(
+        surface = LossSurface.of(
             module,
             batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(criterion, f"'{criterion_name(criterion)}'", place),
+            CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
             batch_statistics=bn == "batch",
             dtype=torch.float64 if options.precision == "float64" else torch.float32,
             device=place,
         )
+        yield examined(surface)
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -230,9 +232,9 @@ def _usable_device(device: Any) -> torch.device:
     return found
 
 
-def _copied(model: nn.Module, place: torch.device) -> nn.Module:
+def _copied(model: nn.Module, criterion: CriterionLike, place: torch.device) -> tuple[nn.Module, CriterionLike]:
     try:
-        return private_copy(model, place)
+        return private_pair(model, criterion, place)
     except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it
         raise UsageError(
             f"The model cannot be copied: {(str(error).splitlines() or [''])[0]}",

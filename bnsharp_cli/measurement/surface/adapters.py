@@ -29,14 +29,19 @@ class CheckedCriterion:
             float64, as outputs are.
         name: how an error message calls it.
         device: where outputs and targets are.
+        own: whether ``criterion`` is a private copy already, made together with the network that it refers to.
 
     Raises:
         UsageError: a module that cannot be copied.
     """
 
-    def __init__(self, criterion: Callable[[Any, Any], Any], name: str, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, criterion: Callable[[Any, Any], Any], name: str, device: torch.device | str = "cpu", *, own: bool = False
+    ) -> None:
         self._name = name
-        self._criterion = self._copied(criterion, device) if isinstance(criterion, nn.Module) else criterion
+        self._criterion = criterion
+        if isinstance(criterion, nn.Module):
+            self._criterion = (criterion if own else self._copied(criterion)).eval().double().to(device)
         self._checked = False
 
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
@@ -56,9 +61,9 @@ class CheckedCriterion:
         precise: Tensor = loss.double()
         return precise
 
-    def _copied(self, criterion: nn.Module, device: torch.device | str) -> nn.Module:
+    def _copied(self, criterion: nn.Module) -> nn.Module:
         try:
-            return copy.deepcopy(criterion).eval().double().to(device)
+            return copy.deepcopy(criterion)
         except OUT_OF_MEMORY:
             raise
         except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it

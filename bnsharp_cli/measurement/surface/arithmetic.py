@@ -7,13 +7,16 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from bnsharp_cli.measurement.surface.random_numbers import states_kept
+
 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
     """Compute as if nothing around had been set, and leave everything around as it was.
 
     Inside, inference mode and autocast are off, gradients are on, and on CUDA convolutions and matrix products use full
-    float32 instead of TF32. Afterwards the modes, both switches and torch's random state are what they were.
+    float32 instead of TF32. Afterwards the modes, both switches and the random states of torch, numpy and Python are what
+    they were.
 
     Args:
         device: where to compute.
@@ -27,6 +30,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(devices=[device] if on_cuda else []))
+        stack.enter_context(states_kept())
         stack.enter_context(torch.autocast(device.type, enabled=False))
         if on_cuda:
             stack.enter_context(_without_tf32())

@@ -12,8 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_iter, tree_map
 
-_NARROW = {torch.float32, torch.float16, torch.bfloat16}
-_CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
+_WIDE = {
+    **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
+    **dict.fromkeys((torch.complex64, torch.complex32), torch.complex128),
+}
+_CASTS = {Tensor.float: Tensor.double, Tensor.half: Tensor.double, Tensor.bfloat16: Tensor.double}
+_CASTS |= {Tensor.cfloat: Tensor.cdouble, Tensor.chalf: Tensor.cdouble}
 _ACCESS = {"__get__", "__set__", "__setitem__", "view"}
 
 
@@ -32,7 +36,7 @@ class Float64Promotion:
         if self._dtype is not torch.float64 or _in_place(function, kwargs):
             return function, args, kwargs
         if function in _CASTS:
-            return Tensor.double, args, {}
+            return _CASTS[function], args, {}
         return function, tuple(map(_promoted, args)), {name: _promoted(value) for name, value in kwargs.items()}
 
     def result(self, function: Any, kwargs: dict[str, Any], returned: Any) -> Any:
@@ -60,10 +64,11 @@ def _promoted(argument: Any) -> Any:
 
 def _promoted_leaf(value: Any) -> Any:
     if isinstance(value, torch.dtype):
-        return torch.float64 if value in _NARROW else value
-    return value.double() if isinstance(value, Tensor) and value.dtype in _NARROW else value
+        return _WIDE.get(value, value)
+    return value.to(_WIDE[value.dtype]) if isinstance(value, Tensor) and value.dtype in _WIDE else value
 
 
 def _first_floating_type(arguments: Any) -> torch.dtype | None:
-    leaves = tree_iter(arguments)
-    return next((leaf.dtype for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()), None)
+    tensors = (leaf for leaf in tree_iter(arguments) if isinstance(leaf, Tensor))
+    found = next((each.dtype for each in tensors if each.is_floating_point() or each.is_complex()), None)
+    return torch.float64 if found is torch.complex128 else found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,16 +15,19 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import OnDemand, Point
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.conduct import Conduct
 from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.layouts import LayoutSetting
-from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy
+from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_pair
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers
+from bnsharp_cli.measurement.surface.real_pairs import as_real
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
-from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
+from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
 from bnsharp_cli.measurement.surface.threads import map_in_threads
 
 OfBatch = TypeVar("OfBatch")
@@ -52,6 +57,8 @@ class LossSurface:
         points_at_once: how many points :meth:`values` stacks.
         processes: the processes that share the batches; batch i belongs to number i mod their count.
         share: the part of all samples that the batches hold, as which a pass over them counts.
+        first: the number of the first batch, among those of the whole surface.
+        conduct: what the network does in eval mode.
     """
 
     module: nn.Module
@@ -66,6 +73,8 @@ class LossSurface:
     points_at_once: PointsAtOnce
     processes: Processes = ALONE
     share: float = 1.0
+    first: int = 0
+    conduct: Conduct = Conduct()
 
     @classmethod
     def of(  # noqa: PLR0913  one argument for each choice
@@ -98,17 +107,17 @@ class LossSurface:
         Raises:
             UsageError: fewer batches than processes, or an unknown layout.
         """
-        private = private_copy(module, device)
+        private, criterion = private_pair(module, criterion, device)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
-        shared = (PassCounter(), ModulePool(private), ExecutionPlans(layout), settings, processes)
+        shared = (PassCounter(), ModulePool(private, criterion), ExecutionPlans(layout), settings, processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared)
 
     def point(self) -> Point:
         """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
-        parameters = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
+        parameters = self._parameters()
         return OnDemand(parameters, lambda name: parameters[name].double())
 
     def with_norms(
@@ -130,11 +139,15 @@ class LossSurface:
     def part(self, start: int, stop: int) -> LossSurface:
         """L on the batches ``start`` to ``stop`` − 1 alone."""
         share = self.share * (stop - start) / self.count
-        return replace(self, batches=self.batches[start:stop], share=share)
+        return replace(self, batches=self.batches[start:stop], share=share, first=self.first + start)
 
     def in_precision(self, dtype: torch.dtype) -> LossSurface:
-        """The same surface, the network computed in ``dtype``."""
-        return replace(self, dtype=dtype)
+        """The same surface, the network computed in ``dtype``; in float64 alone where it draws random numbers."""
+        return replace(self, dtype=torch.float64 if self.conduct.draws else dtype)
+
+    def with_conduct(self, conduct: Conduct) -> LossSurface:
+        """The same surface of a network of which ``conduct`` is known."""
+        return replace(self, conduct=conduct, dtype=torch.float64 if conduct.draws else self.dtype)
 
     def value(self, point: Point) -> float:
         """L(point)."""
@@ -200,9 +213,17 @@ class LossSurface:
             yield from stacked or map(self.value_and_gradient, group)
 
     def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
-        """The network's floating outputs for ``inputs``, differentiable in ``point``; such a pass is not counted."""
+        """The network's outputs for ``inputs`` as real numbers, differentiable in ``point``; the pass is not counted."""
         parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
-        return floating_tensors(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
+        with self._numbers(0):
+            return numbers_in(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
+
+    def outputs_and_loss(self, point: Point, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """The same for the inputs of a batch, and its loss."""
+        parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
+        with self._numbers(0):
+            outputs, loss = self._passes(ExecutionPlan()).outputs_and_loss(parameters, batch)
+        return numbers_in(outputs), loss
 
     def plan(self) -> ExecutionPlan:
         """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
@@ -210,7 +231,12 @@ class LossSurface:
 
     def stack_size(self) -> int:
         """The most points that are evaluated at once; 1 for a loop over points."""
-        return self.points_at_once.most(self.plan(), self.device, self.dtype)
+        return 1 if self.conduct.draws else self.points_at_once.most(self.plan(), self.device, self.dtype)
+
+    @property
+    def loss_reads_network(self) -> bool:
+        """Whether the loss may depend on the parameters otherwise than by the network's outputs."""
+        return self.criterion is self.pool.criterion and self.pool.criterion_follows
 
     @property
     def device(self) -> torch.device:
@@ -222,23 +248,39 @@ class LossSurface:
         return choose_plan(
             lambda leaves, part: passes.run(leaves, part, fast=True),
             self.batches[0][0],
-            {name: tensor.detach().to(self.dtype) for name, tensor in self.module.named_parameters()},
+            {name: tensor.to(self.dtype) for name, tensor in self._parameters().items()},
             layout,
         )
 
     def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
         """``function`` of each of this process's batches, in their order."""
         own = self.processes.own(self.batches)
-        return map_in_threads(function, own, self.plan().batches_at_once(self.device, len(own)))
+        at_once = 1 if self.conduct.draws else self.plan().batches_at_once(self.device, len(own))
+        numbers = itertools.count(self.first + self.processes.rank, self.processes.count)
+
+        def with_numbers(numbered: tuple[int, Batch]) -> OfBatch:
+            with self._numbers(numbered[0]):
+                return function(numbered[1])
+
+        return map_in_threads(with_numbers, zip(numbers, own, strict=False), at_once)
+
+    def _numbers(self, batch: int) -> AbstractContextManager[None]:
+        """The random numbers of a batch, where the network draws any."""
+        return common_random_numbers(batch) if self.conduct.draws else nullcontext()
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {name: as_real(parameter.detach()) for name, parameter in self.module.named_parameters()}
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
-        return Passes(self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+        complex_names = frozenset(name for name, tensor in self.module.named_parameters() if tensor.is_complex())
+        network = (self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+        return Passes(*network, complex_names, self.conduct.own_norms)
 
     def _losses(self, point: Point) -> Tensor:
         """Those of this process's batches, on the CPU."""
         passes = self._passes()
         parameters = passes.cast(point)
-        return _vector([*self._over_batches(lambda batch: passes.loss(parameters, batch))])
+        return _vector([*self._over_batches(lambda batch: passes.value(parameters, batch))])
 
     def _stacked_losses(self, points: Sequence[Point], chunk: int) -> Tensor | None:
         """The same at all points by ``vmap``, (points, batches), or None for a network that it cannot follow."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
+from torch import Tensor, nn
+from torch.func import grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.errors import named
@@ -20,10 +20,13 @@ from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, acceptin
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
+from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
+
+Used = TypeVar("Used")
 
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
@@ -40,6 +43,8 @@ class Passes:
         treatment: how norms are computed.
         dtype: of the network's arithmetic.
         plan: the memory layout of parameters.
+        complex_names: parameters that are complex numbers for the network, and pairs of real ones elsewhere.
+        own_norms: modules with normalisation code of their own, which their ``training`` switches to batch statistics.
     """
 
     pool: ModulePool
@@ -48,6 +53,8 @@ class Passes:
     treatment: NormTreatment
     dtype: torch.dtype
     plan: ExecutionPlan
+    complex_names: frozenset[str] = frozenset()
+    own_norms: tuple[str, ...] = ()
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -58,16 +65,23 @@ class Passes:
         return {name: self._laid_out(torch.stack([point[name] for point in points])) for name in points[0]}
 
     def loss(self, parameters: Point, batch: Batch) -> Tensor:
-        """The batch's loss."""
+        """The batch's loss, differentiable where ``parameters`` are and gradients are on."""
+        return self._used(parameters, batch[0], lambda outputs, criterion: _compared(outputs, batch[1], criterion))
+
+    def value(self, parameters: Point, batch: Batch) -> Tensor:
+        """The batch's loss, without gradient."""
         with torch.no_grad():
-            return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
+            return self.loss(parameters, batch)
 
     def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
         """(3,): the batch's loss, how many of its targets are right, and among how many."""
-        with torch.no_grad():
-            outputs = self.run(parameters, batch[0], fast=True)
+
+        def figures(outputs: Any, criterion: BatchLoss) -> Tensor:
             hits, labelled = count_correct(outputs, batch[1])
-            return torch.stack([self._compared(outputs, batch[1]), hits.double(), labelled.double()])
+            return torch.stack([_compared(outputs, batch[1], criterion), hits.double(), labelled.double()])
+
+        with torch.no_grad():
+            return self._used(parameters, batch[0], figures)
 
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The batch's loss and its gradients, in the order of ``parameters``.
@@ -77,7 +91,7 @@ class Passes:
         """
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
         with torch.enable_grad():
-            loss = self._compared(self.run(leaves, batch[0], fast=True), batch[1])
+            loss = self.loss(leaves, batch)
         require_graph(loss)
         with accepting("The network cannot be differentiated", NO_GRADIENT):
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
@@ -103,31 +117,63 @@ class Passes:
         self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None, *, fast: bool = False
     ) -> Any:
         """The network's outputs, differentiable in ``parameters``; ``observer`` is told of every norm."""
-        buffers = {
-            name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
-            for name, buffer in self.buffers.items()
-        }
-        local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
-        state = {**parameters, **buffers}
+        return self._used(parameters, inputs, lambda outputs, _: outputs, observer, fast=fast)
+
+    def outputs_and_loss(self, parameters: Point, batch: Batch) -> tuple[Any, Tensor]:
+        """The network's outputs for a batch, and its loss."""
+
+        def both(outputs: Any, criterion: BatchLoss) -> tuple[Any, Tensor]:
+            return outputs, _compared(outputs, batch[1], criterion)
+
+        return self._used(parameters, batch[0], both, fast=False)
+
+    def _used(
+        self,
+        parameters: Point,
+        inputs: Tensor,
+        use: Callable[[Any, BatchLoss], Used],
+        observer: NormObserver | None = None,
+        *,
+        fast: bool = True,
+    ) -> Used:
+        """``use`` of the network's outputs and of the loss, which may read the network too."""
+        buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
+        local = plain(widened(inputs, self.dtype))
+        state = {**as_complex(parameters, self.complex_names), **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
-        with (
-            self.pool.module() as module,
-            NormInterception(self.treatment, observer, names, fast_pooling=fast),
-            accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
-        ):
-            return functional_call(module, state, (local,))
+
+        def run(module: nn.Module) -> Used:
+            with NormInterception(self.treatment, observer, names, fast_pooling=fast):
+                outputs = module(local)
+            return use(outputs, self._treated(copy.criterion))
+
+        what = f"The network does not accept a batch of {tuple(inputs.shape)}"
+        with self.pool.copy() as copy, accepting(what, _UNFIT):
+            for name in self.own_norms:
+                copy.module.get_submodule(name).training = self.treatment.batch_statistics
+            return copy.with_tensors(state, run)
+
+    def _treated(self, own: BatchLoss) -> BatchLoss:
+        """The loss; where it runs the network itself, norms there are treated likewise."""
+        criterion = own if self.criterion is self.pool.criterion else self.criterion
+
+        def treated(outputs: Tensor, targets: Tensor) -> Tensor:
+            with NormInterception(self.treatment):
+                return criterion(outputs, targets)
+
+        return treated
 
     def _traced(self, batch: Batch, parameters: Point) -> Tensor:
-        return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
-
-    def _compared(self, outputs: Any, targets: Tensor) -> Tensor:
-        precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
-        wanted = targets.double() if targets.is_floating_point() else targets
-        with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
-            return self.criterion(precise, wanted)
+        return self.loss(parameters, batch)
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         return self.plan.lay_out(tensor.detach().to(self.dtype, copy=True))
+
+
+def _compared(outputs: Any, targets: Tensor, criterion: BatchLoss) -> Tensor:
+    precise = widened(outputs, torch.float64) if isinstance(outputs, Tensor) else outputs
+    with accepting(f"The criterion does not accept targets of {tuple(targets.shape)}", _UNFIT_LABELS):
+        return criterion(precise, widened(targets, torch.float64))
 
 
 class GradientSum:
