@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
@@ -20,7 +21,7 @@ from bnsharp_cli.measurement.measures.keywords import BatchNormPolicy, MeasureKe
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, criterion_name, takes_tensor
+from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, OutputKey, adapt, criterion_name, takes_tensor
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Stream
 from bnsharp_cli.measurement.surface.examination import examined
@@ -44,6 +45,7 @@ def measure(
     name: str = "bn",
     *,
     bn: BatchNormPolicy = "batch",
+    output: OutputKey | None = None,
     device: DeviceLike | None = None,
     **options: Unpack[MeasureKeywords],
 ) -> Measurement:
@@ -72,6 +74,8 @@ def measure(
             float64 in both.
         name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf`` or ``keskar``.
         bn: ``batch`` for batch statistics (the paper's loss), ``running`` for eval mode.
+        output: which of several outputs the loss takes: a key, an attribute or a position. None for the only one, for
+            ``logits`` or for ``out``.
         device: the CPU or a CUDA device.
         **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`, and of single search rules and
             measures: delta, power, search, step_size, …
@@ -82,10 +86,10 @@ def measure(
     """
     _require_choice("name", name, tuple(MEASURES))
     resolved = MeasureOptions.from_flat(**options)
-    with _surface(model, batches, criterion, bn, device, resolved) as surface:
+    with _surface(model, batches, criterion, bn, device, resolved, output) as surface:
         point = surface.point()
         (blocks,) = find_partitions(surface, point, (resolved.partition,))
-        return MEASURES[name](surface, point, blocks, resolved)
+        return MEASURES[name](surface, point, blocks, resolved).noted(surface.conduct.notes)
 
 
 def rescale_test(
@@ -94,6 +98,7 @@ def rescale_test(
     criterion: CriterionLike = functional.cross_entropy,
     *,
     bn: BatchNormPolicy = "batch",
+    output: OutputKey | None = None,
     tolerance: float | None = None,
     device: DeviceLike | None = None,
     **options: Unpack[RescaleKeywords],
@@ -114,6 +119,7 @@ def rescale_test(
         batches: as for :func:`measure`.
         criterion: as for :func:`measure`.
         bn: as for :func:`measure`.
+        output: as for :func:`measure`.
         tolerance: allowed relative deviation, positive; None for the stated rounding floor, never below 1e-9.
         device: as for :func:`measure`.
         **options: as for :func:`measure`; precision defaults to float64 here, and the partition is the paper's, which
@@ -127,10 +133,11 @@ def rescale_test(
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance)
-    with _surface(model, batches, criterion, bn, device, resolved) as surface:
+    with _surface(model, batches, criterion, bn, device, resolved, output) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
-        return measure_copies(surface, point, blocks, extended, resolved, tolerance=wanted.tolerance)
+        report = measure_copies(surface, point, blocks, extended, resolved, tolerance=wanted.tolerance)
+        return replace(report, notes=surface.conduct.notes)
 
 
 def find_blocks(
@@ -138,6 +145,8 @@ def find_blocks(
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
     partition: Partition = "paper",
+    *,
+    output: OutputKey | None = None,
 ) -> Blocks:
     """The scale-invariant rows of ``model``, for :class:`~bnsharp_cli.training.sgds.Sgds`; the model stays as it is.
 
@@ -155,13 +164,14 @@ def find_blocks(
         batches: as for :func:`measure`; one is enough.
         criterion: as for :func:`measure`.
         partition: ``paper`` or ``extended``.
+        output: as for :func:`measure`.
 
     Raises:
         UsageError: an argument of another type, or an unknown partition.
         NotMeasurableError: a network that does not take the batches.
     """
     options = MeasureOptions.from_flat(partition=partition)
-    with _surface(model, batches, criterion, "batch", None, options) as surface:
+    with _surface(model, batches, criterion, "batch", None, options, output) as surface:
         (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
         return blocks
 
@@ -174,6 +184,7 @@ def _surface(
     bn: str,
     device: DeviceLike | None,
     options: MeasureOptions,
+    output: OutputKey | None,
 ) -> Iterator[LossSurface]:
     """The surface of a private copy, while nothing around the call has a say in how it is computed."""
     _require_choice("bn", bn, ("batch", "running"))
@@ -183,7 +194,7 @@ def _surface(
     place = _default_device(bare) if device is None else _usable_device(device)
     with undisturbed(place):
         module, loss = _copied(bare, criterion, place)
-        adapt(module, takes_tensor(criterion))
+        adapt(module, takes_tensor(criterion), _usable_output(output))
         surface = LossSurface.of(
             module,
             batches if isinstance(batches, Stream) else fixed_batches(batches),
@@ -242,6 +253,12 @@ def _copied(model: nn.Module, criterion: CriterionLike, place: torch.device) -> 
             argument="model",
             expected="a network that can be copied",
         ) from error
+
+
+def _usable_output(output: Any) -> OutputKey | None:
+    if output is None or (isinstance(output, str | int) and not isinstance(output, bool)):
+        return output
+    raise UsageError.of_type("output", "a key or a position", output, "For example logits or 0.")
 
 
 def _require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:

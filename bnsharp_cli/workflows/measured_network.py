@@ -136,6 +136,7 @@ class MeasuredNetwork:
             },
             "loss": self.loss,
             "accuracy": self.accuracy,
+            "notes": [*self.surface.conduct.notes],
             "options": {**options, "bn": self.data_options.bn, "loss": self.data.criterion.name},
         }
 

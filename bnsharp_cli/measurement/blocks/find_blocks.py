@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -62,7 +63,8 @@ def find_partitions(
     found = []
     for partition in partitions:
         joint = add_joint_sets(assignment, probe, euler) if partition == "extended" else {}
-        found.append(described_blocks(assignment, probe, euler, partition, joint, refuted))
+        described = described_blocks(assignment, probe, euler, partition, joint, refuted)
+        found.append(replace(described, notes=surface.conduct.notes))
     return tuple(found)
 
 

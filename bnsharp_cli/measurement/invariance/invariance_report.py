@@ -69,6 +69,7 @@ class InvarianceReport:
         invariant: whether BN-Sharpness deviates on no judged copy by more than is allowed.
         marked_verdict: the verdict in sentences, with arguments marked by :func:`~bnsharp_cli.errors.named`.
         kept: the copies themselves, for whoever saves them.
+        notes: what a reader should know of the network.
     """
 
     copies: tuple[CopyReport, ...]
@@ -77,6 +78,7 @@ class InvarianceReport:
     invariant: bool
     marked_verdict: str
     kept: tuple[Copy, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:

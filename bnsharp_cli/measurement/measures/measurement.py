@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -125,7 +125,17 @@ class Measurement:
             "status": self.status.value,
             **options,
             "cost": f"{self.cost.forward:g}F + {self.cost.backward:g}B",
+            **({"notes": "; ".join(self.notes)} if self.notes else {}),
         }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the network: that it draws random numbers, for example."""
+        return tuple(self.details.get("notes", ()))
+
+    def noted(self, notes: Sequence[str]) -> Measurement:
+        """The same with notes, where there are any."""
+        return replace(self, details={**self.details, "notes": [*notes]}) if notes else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as in the JSON schema ``bnsharp/1``."""

@@ -6,6 +6,7 @@ switch its own normalisation code by ``training``. What can be run right is run 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.conduct import Conduct
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -27,6 +29,12 @@ _DRAWS = "draws random numbers in eval mode: common random numbers, the same one
 
 _SAME = 64.0
 """In units of the precision: what two answers to the same question may differ by, where sums run in any order."""
+
+_ELSEWHERE = 0.1
+"""How far each weight moves for a pass in between, so that what a network keeps of it is something else."""
+
+_STEP, _SLOPE, _DIRECTIONS = 1e-6, 1e-3, 2
+"""Of differences, and how far a slope may be off, relative to itself and to the gradient's norm."""
 
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
@@ -54,6 +62,8 @@ def examined(surface: LossSurface) -> LossSurface:
     draws = random_states(surface.device) != before
     surface = surface.with_conduct(Conduct(draws, (), (*notes, *([_DRAWS] if draws else []))))
     _require_same(surface, float(_loss(surface)) if draws else loss)
+    if surface.loss_reads_network:
+        _require_gradient(surface)
     return examined_norms(surface, _loss)
 
 
@@ -99,11 +109,13 @@ def _further_note(count: int) -> str:
 
 
 def _require_same(surface: LossSurface, loss: float) -> None:
-    """Refuse a loss that is another one when it is asked for again.
+    """Refuse a loss that is another one when it is asked for again, after other weights and another batch.
 
     Raises:
         NotMeasurableError: it is.
     """
+    with contextlib.suppress(NotMeasurableError), torch.no_grad():
+        surface.outputs_and_loss(_moved(surface.point(), _ELSEWHERE)[0], surface.batches[surface.count - 1])
     again = float(_loss(surface))
     most = _SAME * torch.finfo(surface.dtype).eps * max(abs(loss), abs(again))
     if math.isfinite(loss) and not abs(again - loss) <= most:
@@ -114,6 +126,51 @@ def _require_same(surface: LossSurface, loss: float) -> None:
             expected="the same loss for the same weights and batch",
             found=again,
         )
+
+
+def _require_gradient(surface: LossSurface) -> None:
+    """Refuse a loss of the network's weights whose gradient is not the one that autograd computes.
+
+    A penalty on detached weights changes with them, and its gradient is zero. Slopes along two random directions are
+    compared with differences, in float64.
+
+    Raises:
+        NotMeasurableError: they differ.
+    """
+    precise, batch = surface.in_precision(torch.float64), surface.batches[0]
+    point = precise.point()
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in point.items()}
+    with torch.enable_grad():
+        _, loss = precise.outputs_and_loss(leaves, batch)
+        gradient = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
+    size = math.sqrt(sum(float(part.square().sum()) for part in gradient))
+    for seed in range(_DIRECTIONS):
+        ahead, direction = _moved(point, _STEP, seed)
+        behind, _ = _moved(point, -_STEP, seed)
+        with torch.no_grad():
+            values = [float(precise.outputs_and_loss(there, batch)[1]) for there in (ahead, behind)]
+        slope = sum(float((part * direction[name]).sum()) for name, part in zip(point, gradient, strict=True))
+        difference = (values[0] - values[1]) / (2 * _STEP)
+        rounding = abs(values[0]) * _SAME * torch.finfo(torch.float64).eps / _STEP
+        if not abs(difference - slope) <= _SLOPE * max(abs(difference), size) + rounding:
+            raise _unseen_by_autograd(slope, difference)
+
+
+def _unseen_by_autograd(slope: float, difference: float) -> NotMeasurableError:
+    return NotMeasurableError(
+        f"The loss depends on the network's weights in a way that autograd does not see: its slope along a random "
+        f"direction is {difference:.6g}, by autograd {slope:.6g}.",
+        "Take detach(), .data, numpy and torch.no_grad() out of what the loss computes of the weights.",
+        argument="criterion",
+        expected="a loss that autograd can follow back to the weights",
+        found=slope,
+    )
+
+
+def _moved(point: Point, step: float, seed: int = 0) -> tuple[Point, Point]:
+    """A point beside ``point``, and the random direction in which it lies, where each number moves by about ``step``."""
+    noise = random_normal(point, torch.Generator().manual_seed(seed))
+    return {name: tensor + step * noise[name] for name, tensor in point.items()}, noise
 
 
 def _without_needless_hooks(surface: LossSurface) -> LossSurface:

@@ -38,11 +38,15 @@ def examined_norms(surface: LossSurface, loss: Loss) -> LossSurface:
     own, kept = [], []
     for name in _with_statistics(batch, loss):
         (own if _takes_the_batch(batch, name, loss) else kept).append(name)
-    conduct = replace(surface.conduct, own_norms=tuple(own))
-    if kept and surface.treatment.batch_statistics:
-        note = f"{', '.join(kept)}: statistics of its own, which stay as they are stored and are not those of the batch"
-        conduct = replace(conduct, notes=(*conduct.notes, note))
-    return surface.with_conduct(conduct)
+    said = {
+        "normalisation code of the network's own, run with the statistics of the batch; its ε stays": own,
+        "statistics of the network's own, which stay as they are stored instead of those of the batch": kept,
+    }
+    notes = [f"{', '.join(names)}: {what}" for what, names in said.items() if names]
+    shown = notes if surface.treatment.batch_statistics else []
+    return surface.with_conduct(
+        replace(surface.conduct, own_norms=tuple(own), notes=(*surface.conduct.notes, *shown))
+    )
 
 
 def _with_statistics(surface: LossSurface, loss: Loss) -> list[str]:
