@@ -121,7 +121,7 @@ class EulerTest:
             ]
             if not names:
                 return
-            sets = [(name,) for name in names]
+            sets: list[tuple[str, ...]] = [(name,) for name in names]
             sets += [(name, bias) for name in names if (bias := bias_of(location.point, name))]
             wanted = {name for each in sets for name in each}
             pairs = [(location.point, slope) for slope in probe.gradients(location, _COTANGENTS, only=wanted)]

@@ -127,9 +127,7 @@ OutputKey = str | int
 """Which of a network's outputs: a key, the name of an attribute or a position."""
 
 
-def adapt(
-    module: nn.Module, tensor_only: bool, output: OutputKey | None = None, argument: str = "output"
-) -> None:
+def adapt(module: nn.Module, tensor_only: bool, output: OutputKey | None = None, argument: str = "output") -> None:
     """Let a network take a :class:`TensorTree` and return what its criterion takes; parameters keep their names.
 
     A mapping becomes keyword arguments, any other tree becomes positional ones.
@@ -200,7 +198,9 @@ class _Answer:
 def _listed(outputs: Any) -> str:
     """What a network answered with, each entry with its shape."""
     entries = entries_of(outputs)
-    shapes = {key: tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for key, each in entries.items()}
+    shapes = {
+        key: tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for key, each in entries.items()
+    }
     return ", ".join(f"{key} {shape}" for key, shape in shapes.items())[:200] or f"a {type(outputs).__name__}"
 
 

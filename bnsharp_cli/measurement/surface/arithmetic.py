@@ -15,8 +15,8 @@ def undisturbed(device: torch.device) -> Iterator[None]:
     """Compute as if nothing around had been set, and leave everything around as it was.
 
     Inside, inference mode and autocast are off, gradients are on, and on CUDA convolutions and matrix products use full
-    float32 instead of TF32. Afterwards the modes, both switches and the random states of torch, numpy and Python are what
-    they were.
+    float32 instead of TF32. Afterwards the modes, both switches and the random states of torch, numpy and Python are
+    what they were.
 
     Args:
         device: where to compute.

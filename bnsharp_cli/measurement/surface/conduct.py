@@ -19,3 +19,7 @@ class Conduct:
     draws: bool = False
     own_norms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+UNREMARKABLE = Conduct()
+"""That of a network that does nothing of the kind."""

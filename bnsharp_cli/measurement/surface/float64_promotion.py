@@ -16,8 +16,10 @@ _WIDE = {
     **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
     **dict.fromkeys((torch.complex64, torch.complex32), torch.complex128),
 }
-_CASTS = {Tensor.float: Tensor.double, Tensor.half: Tensor.double, Tensor.bfloat16: Tensor.double}
-_CASTS |= {Tensor.cfloat: Tensor.cdouble, Tensor.chalf: Tensor.cdouble}
+_CASTS = {
+    **{getattr(Tensor, name): "double" for name in ("float", "half", "bfloat16")},
+    **{getattr(Tensor, name): "cdouble" for name in ("cfloat", "chalf")},
+}
 _ACCESS = {"__get__", "__set__", "__setitem__", "view"}
 
 
@@ -36,7 +38,7 @@ class Float64Promotion:
         if self._dtype is not torch.float64 or _in_place(function, kwargs):
             return function, args, kwargs
         if function in _CASTS:
-            return _CASTS[function], args, {}
+            return getattr(Tensor, _CASTS[function]), args, {}
         return function, tuple(map(_promoted, args)), {name: _promoted(value) for name, value in kwargs.items()}
 
     def result(self, function: Any, kwargs: dict[str, Any], returned: Any) -> Any:

@@ -27,6 +27,7 @@ _MOST = 200_000
 
 _SCRATCH = (dict, list, set, deque)
 _ATOMS = (type, ModuleType, str, bytes, int, float, complex, bool, type(None), CodeType, torch.dtype, torch.device)
+_PLAIN: Any = object
 _COMPILED = "_torchdynamo_orig_callable"
 
 _CONTAINERS = (list, tuple, set, frozenset, deque)
@@ -152,7 +153,7 @@ class _Followed:
         def forwarded(*args: Any, **keywords: Any) -> Any:
             return target(*args, **keywords)
 
-        target = None
+        target: Any = None
         (cell,) = forwarded.__closure__ or ()
         self._compiled.append((compiled, cell))
         return cast(FunctionType, forwarded)
@@ -224,6 +225,6 @@ def _of_user(function: FunctionType) -> bool:
 
 def _is_record(value: Any) -> bool:
     """Whether an object is of a plain class, which keeps all it has in its attributes."""
-    kind = type(value)
-    plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+    kind: Any = type(value)
+    plain = kind.__reduce_ex__ is _PLAIN.__reduce_ex__ and kind.__reduce__ is _PLAIN.__reduce__
     return plain and hasattr(value, "__dict__") and not isinstance(value, nn.Module | FunctionType | MethodType)

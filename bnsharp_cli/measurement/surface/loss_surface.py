@@ -7,33 +7,36 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.core.point import OnDemand, Point
-from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.surface.conduct import Conduct
+from bnsharp_cli.measurement.surface.conduct import UNREMARKABLE, Conduct
 from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_pair
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
-from bnsharp_cli.measurement.surface.passes import BatchLoss, GradientSum, Passes
+from bnsharp_cli.measurement.surface.passes import (
+    BatchLoss,
+    BatchObserver,
+    GradientSum,
+    Passes,
+    as_vector,
+)
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers
 from bnsharp_cli.measurement.surface.real_pairs import as_real
+from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
 from bnsharp_cli.measurement.surface.threads import map_in_threads
 
 OfBatch = TypeVar("OfBatch")
-
-BatchObserver = Callable[[int, float, Point], None]
-"""Told of a batch's number, loss and gradient, in the network's precision."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class LossSurface:
     processes: Processes = ALONE
     share: float = 1.0
     first: int = 0
-    conduct: Conduct = Conduct()
+    conduct: Conduct = UNREMARKABLE
 
     @classmethod
     def of(  # noqa: PLR0913  one argument for each choice
@@ -160,12 +163,11 @@ class LossSurface:
     def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
         size = min(len(points), self.stack_size())
-        own = self._stacked_losses(points, size) if size > 1 else None
+        own = stacked_losses(self._passes(), points, size, self._over_batches) if size > 1 else None
         if own is None:
             own = torch.stack([self._losses(point) for point in points])
         self.counter.cost += Cost(forward=self.share * len(points))
-        shared: list[list[float]] = self.processes.in_order(own, self.count).tolist()
-        return shared
+        return cast("list[list[float]]", self.processes.in_order(own, self.count).tolist())
 
     def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
         """L(point), and the fraction of correct classes where targets are class indices."""
@@ -197,7 +199,7 @@ class LossSurface:
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += Cost(forward=self.share, backward=self.share)
-        shared = self.processes.in_order(_vector(losses), self.count).tolist()
+        shared = self.processes.in_order(as_vector(losses), self.count).tolist()
         gradient = self.processes.total(total.point())
         return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in gradient.items()}
 
@@ -213,16 +215,14 @@ class LossSurface:
             yield from stacked or map(self.value_and_gradient, group)
 
     def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
-        """The network's outputs for ``inputs`` as real numbers, differentiable in ``point``; the pass is not counted."""
-        parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
+        """The network's outputs as real numbers, differentiable in ``point``; such a pass is not counted."""
         with self._numbers(0):
-            return numbers_in(self._passes(ExecutionPlan()).run(parameters, inputs, observer))
+            return numbers_in(self._passes(ExecutionPlan()).run(self._cast(point), inputs, observer))
 
     def outputs_and_loss(self, point: Point, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """The same for the inputs of a batch, and its loss."""
-        parameters = {name: tensor.to(self.dtype) for name, tensor in point.items()}
         with self._numbers(0):
-            outputs, loss = self._passes(ExecutionPlan()).outputs_and_loss(parameters, batch)
+            outputs, loss = self._passes(ExecutionPlan()).outputs_and_loss(self._cast(point), batch)
         return numbers_in(outputs), loss
 
     def plan(self) -> ExecutionPlan:
@@ -248,7 +248,7 @@ class LossSurface:
         return choose_plan(
             lambda leaves, part: passes.run(leaves, part, fast=True),
             self.batches[0][0],
-            {name: tensor.to(self.dtype) for name, tensor in self._parameters().items()},
+            self._cast(self._parameters()),
             layout,
         )
 
@@ -258,15 +258,18 @@ class LossSurface:
         at_once = 1 if self.conduct.draws else self.plan().batches_at_once(self.device, len(own))
         numbers = itertools.count(self.first + self.processes.rank, self.processes.count)
 
-        def with_numbers(numbered: tuple[int, Batch]) -> OfBatch:
-            with self._numbers(numbered[0]):
-                return function(numbered[1])
+        def with_numbers(number: int, batch: Batch) -> OfBatch:
+            with self._numbers(number):
+                return function(batch)
 
-        return map_in_threads(with_numbers, zip(numbers, own, strict=False), at_once)
+        return map_in_threads(lambda job: with_numbers(*job), zip(numbers, own, strict=False), at_once)
 
     def _numbers(self, batch: int) -> AbstractContextManager[None]:
         """The random numbers of a batch, where the network draws any."""
         return common_random_numbers(batch) if self.conduct.draws else nullcontext()
+
+    def _cast(self, point: Point) -> Point:
+        return {name: tensor.to(self.dtype) for name, tensor in point.items()}
 
     def _parameters(self) -> dict[str, Tensor]:
         return {name: as_real(parameter.detach()) for name, parameter in self.module.named_parameters()}
@@ -280,40 +283,17 @@ class LossSurface:
         """Those of this process's batches, on the CPU."""
         passes = self._passes()
         parameters = passes.cast(point)
-        return _vector([*self._over_batches(lambda batch: passes.value(parameters, batch))])
-
-    def _stacked_losses(self, points: Sequence[Point], chunk: int) -> Tensor | None:
-        """The same at all points by ``vmap``, (points, batches), or None for a network that it cannot follow."""
-        passes = self._passes()
-        stack = passes.stack(points)
-        try:
-            losses = [*self._over_batches(lambda batch: passes.stacked_losses(stack, batch, chunk))]
-        except NotMeasurableError:
-            return None
-        return torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
+        return as_vector([*self._over_batches(lambda batch: passes.value(parameters, batch))])
 
     def _stacked_gradients(self, points: Sequence[Point]) -> list[tuple[float, Point]] | None:
         """L and ∇L at all points by one ``vmap``, or None for a network that it cannot follow."""
-        passes = self._passes()
-        stack = passes.stack(points)
-        losses, total = [], GradientSum(stack)
-        try:
-            for loss, gradients in self._over_batches(lambda b: passes.stacked_gradients(stack, b, len(points))):
-                losses.append(loss)
-                total.add(gradients)
-                del gradients
-        except NotMeasurableError:
+        found = stacked_gradients(self._passes(), points, self._over_batches)
+        if found is None:
             return None
         self.counter.cost += Cost(forward=self.share * len(points), backward=self.share * len(points))
-        own = torch.stack(losses, dim=1).cpu() if losses else torch.zeros(len(points), 0, dtype=torch.float64)
-        shared = self.processes.in_order(own, self.count).tolist()
-        summed = self.processes.total(total.point())
+        shared = self.processes.in_order(found[0], self.count).tolist()
+        summed = self.processes.total(found[1])
         return [
             (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
             for i, each in enumerate(shared)
         ]
-
-
-def _vector(losses: Sequence[Tensor]) -> Tensor:
-    """Scalars as one float64 vector on the CPU, fetched at once."""
-    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)

@@ -35,7 +35,8 @@ def examined_norms(surface: LossSurface, loss: Loss) -> LossSurface:
         loss: that of its first batch.
     """
     batch = surface.with_norms(treatment=NormTreatment(batch_statistics=True))
-    own, kept = [], []
+    own: list[str] = []
+    kept: list[str] = []
     for name in _with_statistics(batch, loss):
         (own if _takes_the_batch(batch, name, loss) else kept).append(name)
     said = {
@@ -44,9 +45,7 @@ def examined_norms(surface: LossSurface, loss: Loss) -> LossSurface:
     }
     notes = [f"{', '.join(names)}: {what}" for what, names in said.items() if names]
     shown = notes if surface.treatment.batch_statistics else []
-    return surface.with_conduct(
-        replace(surface.conduct, own_norms=tuple(own), notes=(*surface.conduct.notes, *shown))
-    )
+    return surface.with_conduct(replace(surface.conduct, own_norms=tuple(own), notes=(*surface.conduct.notes, *shown)))
 
 
 def _with_statistics(surface: LossSurface, loss: Loss) -> list[str]:
@@ -78,7 +77,9 @@ def _takes_the_batch(surface: LossSurface, name: str, loss: Loss) -> bool:
 
     What it stores in plain attributes is not handed in anew for every pass, so such a module does not count.
     """
-    stored = [f"{name}.{own}" if name else own for own, _ in surface.module.get_submodule(name).named_buffers("", False)]
+    stored = [
+        f"{name}.{own}" if name else own for own, _ in surface.module.get_submodule(name).named_buffers("", False)
+    ]
     other = {
         key: tensor * _FACTOR + _SHIFT if key in stored and tensor.is_floating_point() else tensor
         for key, tensor in surface.buffers.items()

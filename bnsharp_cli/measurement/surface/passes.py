@@ -32,6 +32,10 @@ BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
 
 
+BatchObserver = Callable[[int, float, Point], None]
+"""Told of a batch's number, loss and gradient, in the network's precision."""
+
+
 @dataclass(frozen=True)
 class Passes:
     """Passes of single batches through a network, at parameters that :meth:`cast` or :meth:`stack` prepared.
@@ -200,3 +204,8 @@ class GradientSum:
         if self._sum:
             return self._sum
         return {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in self._like.items()}
+
+
+def as_vector(losses: Sequence[Tensor]) -> Tensor:
+    """Scalars as one float64 vector on the CPU, fetched at once."""
+    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)

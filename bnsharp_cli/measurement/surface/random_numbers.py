@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from numpy.random import get_state, seed, set_state
 
 _SEED = 20191
 _BITS = 32
@@ -26,24 +26,24 @@ def common_random_numbers(batch: int) -> Iterator[None]:
     """
     chosen = (_SEED + batch) % 2**_BITS
     torch.manual_seed(chosen)
-    seed(chosen)
+    np.random.seed(chosen)  # noqa: NPY002 - the generator that a network's code shares with everyone
     python_random.seed(chosen)
     yield
 
 
 def random_states(device: torch.device) -> tuple[Any, ...]:
     """The states of all those generators, to be compared: equal as long as nothing is drawn."""
-    kind, keys, *rest = get_state()
+    numpys: Any = np.random.get_state(True)  # noqa: NPY002 - the generator that a network's code shares with everyone
     on_device = torch.cuda.get_rng_state(device).tolist() if device.type == "cuda" else None
-    return torch.get_rng_state().tolist(), on_device, (kind, keys.tolist(), *rest), python_random.getstate()
+    return torch.get_rng_state().tolist(), on_device, (numpys[1].tolist(), *numpys[2:]), python_random.getstate()
 
 
 @contextmanager
 def states_kept() -> Iterator[None]:
     """Leave numpy's and Python's generators as they were; of torch's see ``torch.random.fork_rng``."""
-    before, python_before = get_state(), python_random.getstate()
+    before, python_before = np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - as above
     try:
         yield
     finally:
-        set_state(before)
+        np.random.set_state(before)  # noqa: NPY002 - as above
         python_random.setstate(python_before)

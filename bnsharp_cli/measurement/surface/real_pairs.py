@@ -7,15 +7,13 @@ imaginary parts, as they are to an optimiser.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree
-
-TensorLike = TypeVar("TensorLike", bound=Tensor | TensorTree)
 
 _COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
@@ -36,10 +34,10 @@ def as_complex(point: Mapping[str, Tensor], names: Collection[str]) -> Point:
     }
 
 
-def widened(tensor: TensorLike, dtype: torch.dtype, *, copy: bool = False) -> TensorLike:
-    """``tensor`` in the precision ``dtype`` if it holds real or complex numbers, else as it is; or a copy of that."""
+def widened(tensor: Tensor, dtype: torch.dtype, *, copy: bool = False) -> Tensor:
+    """A tensor, or each of a tree, in the precision ``dtype`` if it holds real or complex numbers; or a copy of it."""
     if isinstance(tensor, TensorTree):
-        return cast(TensorLike, tensor.mapped(lambda part: widened(part, dtype, copy=copy)))
+        return cast(Tensor, tensor.mapped(lambda part: widened(part, dtype, copy=copy)))
     if tensor.is_floating_point():
         return tensor.to(dtype, copy=copy)
     if tensor.is_complex():
