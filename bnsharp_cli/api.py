@@ -71,7 +71,7 @@ def measure(
             as Hugging Face's are, holds its targets under ``labels``.
         criterion: the mean loss of a batch. torch's own are given the network's prediction: its tensor, or its
             ``logits`` or ``out``. Any other function is given all that the network returns. Floating tensors are
-            float64 in both.
+            float64 in both. A function that reads ``model`` is copied along with it; parameters of its own are fixed.
         name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf`` or ``keskar``.
         bn: ``batch`` for batch statistics (the paper's loss), ``running`` for eval mode.
         output: which of several outputs the loss takes: a key, an attribute or a position. None for the only one, for
@@ -82,7 +82,8 @@ def measure(
 
     Raises:
         UsageError: an argument of another type or out of range, or an unknown option.
-        NotMeasurableError: a value that is not finite, or a network that does not take the batches.
+        NotMeasurableError: a value that is not finite, a network that does not take the batches, or a loss that is no
+            function of the weights that are handed in.
     """
     _require_choice("name", name, tuple(MEASURES))
     resolved = MeasureOptions.from_flat(**options)

@@ -60,6 +60,14 @@ def registered(network: nn.Module) -> Loss:
     return by_a_name_of_the_module
 
 
+class ByAName:
+    def __init__(self, network: nn.Module) -> None:
+        KNOWN["network"] = network
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return with_penalty(outputs, targets, KNOWN["network"])
+
+
 PENALTIES: dict[str, Callable[[nn.Module], Loss]] = {
     "closure": lambda network: lambda o, t: with_penalty(o, t, network),
     "default": lambda network: lambda o, t, n=network: with_penalty(o, t, n),
@@ -69,6 +77,7 @@ PENALTIES: dict[str, Callable[[nn.Module], Loss]] = {
     "method": lambda network: Holding(network).__call__,
     "function of a function": lambda network: (lambda inner: lambda o, t: inner(o, t))(HoldingModule(network)),
     "name of a module": registered,
+    "name of a module in a method": ByAName,
 }
 
 
@@ -225,6 +234,30 @@ def test_a_forward_that_was_replaced_runs_on_the_copy(patch: Callable[[Net], Non
     assert bnsharp_cli.measure(network, batches(), **OPTIONS).value == pytest.approx(expected, rel=CLOSE)
     assert bnsharp_cli.find_blocks(network, batches()).invariant == 16
     assert not network.body[1].running_mean.any()  # type: ignore[union-attr,operator]
+
+
+CAUGHT: list[Tensor] = []
+
+
+class Recording(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        CAUGHT.append(self.body(x))
+        return self.head(CAUGHT[-1])
+
+
+def test_a_forward_that_fills_a_list_of_its_module_fills_another() -> None:
+    expected = along_the_gradient(Net(), mean_loss(), ROWS, training=True)
+    assert bnsharp_cli.measure(Recording(), batches(), **OPTIONS).value == pytest.approx(expected, rel=CLOSE)
+    assert not CAUGHT
+
+
+def test_a_graph_that_the_users_network_kept_is_refused() -> None:
+    network = Net()
+    kept = {"auxiliary": network(batches()[0][0]).square().mean()}
+    with pytest.raises(NotMeasurableError, match="The criterion uses"):
+        bnsharp_cli.measure(
+            network, batches(), lambda o, t: functional.cross_entropy(o, t) + 0.1 * kept["auxiliary"].double()
+        )
 
 
 def test_a_forward_that_kept_weights_is_refused() -> None:

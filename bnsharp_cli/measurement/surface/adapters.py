@@ -185,8 +185,7 @@ class _Answer:
     def _refusal(self, outputs: Any) -> UsageError:
         first = next(iter(entries_of(outputs)), 0)
         return UsageError(
-            f"The network answers with several tensors or none, and it is not clear which one the loss takes: "
-            f"{_listed(outputs)}.",
+            f"The network answers with no single tensor and with no logits and no out: {_listed(outputs)}.",
             f"Choose one with {named(self.argument)}, for example {first}, or pass a criterion of your own that takes "
             "all of it.",
             argument=self.argument,

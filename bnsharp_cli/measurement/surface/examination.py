@@ -77,10 +77,16 @@ def _watched_loss(surface: LossSurface) -> tuple[float, int]:
     """The loss of the first batch, and on how many tensors it depends that need a gradient and are no parameters."""
     with surface.pool.copy() as copy:
         own = {**dict(copy.module.named_parameters()), **dict(copy.module.named_buffers())}
-    own |= dict(surface.module.named_buffers())
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in surface.point().items()}
-    with torch.enable_grad(), WeightsWatch(own) as watch:
-        _, loss = surface.outputs_and_loss(leaves, surface.batches[0])
+    watch = WeightsWatch(own)
+    with torch.enable_grad():
+        try:
+            with watch:
+                _, loss = surface.outputs_and_loss(leaves, surface.batches[0])
+        except NotMeasurableError:  # torch has operators that no watch can follow; what else fails, fails again
+            _, loss = surface.outputs_and_loss(leaves, surface.batches[0])
+    for leaf in leaves_of(loss):  # of a graph from before, such as an auxiliary loss that the user's network kept
+        watch.note(leaf)
     if watch.seen:
         with torch.no_grad(), WeightsWatch(own) as network:
             surface.outputs(leaves, surface.batches[0][0])

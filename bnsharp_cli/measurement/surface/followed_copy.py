@@ -6,11 +6,13 @@ that reads the network would go on using the user's own network beside the copy 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dis
+import functools
 import sysconfig
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
@@ -27,6 +29,7 @@ _MOST = 200_000
 
 _SCRATCH = (dict, list, set, deque)
 _ATOMS = (type, ModuleType, str, bytes, int, float, complex, bool, type(None), CodeType, torch.dtype, torch.device)
+_WITHOUT_METHODS = {"builtins", "torch"}
 _PLAIN: Any = object
 _COMPILED = "_torchdynamo_orig_callable"
 
@@ -36,9 +39,9 @@ _CONTAINERS = (list, tuple, set, frozenset, deque)
 def copied_together(module: nn.Module, companion: Any, shared: Mapping[int, Tensor]) -> tuple[nn.Module, Any]:
     """A copy of ``module``, and of ``companion`` if it refers to ``module`` in any way; else that as it is.
 
-    Functions by which either refers to the network are made anew, with copies of what they close over and of the names
-    that they find in their module. So are functions of the network that keep something in a list or a record of the
-    user's. What cannot be copied, such as an open file, stays what it is.
+    Functions and methods by which either refers to the network are made anew, with copies of what they close over and
+    of the names that they find in their module. So are functions of the network that keep something in a list or a
+    record of the user's. What cannot be copied, such as an open file, stays what it is.
 
     Args:
         module: a network.
@@ -46,9 +49,10 @@ def copied_together(module: nn.Module, companion: Any, shared: Mapping[int, Tens
         shared: tensors that the copy takes instead of a copy, by the ``id`` of the original.
     """
     followed = _Followed(module, companion, shared)
-    own = copy.deepcopy(module, followed.memo)
+    own, follower = copy.deepcopy(module, followed.memo), followed.copy_of(companion)
     followed.fill()
-    return own, followed.copy_of(companion)
+    followed.exchange_methods()
+    return own, follower
 
 
 class _Followed:
@@ -105,6 +109,18 @@ class _Followed:
             keywords = original.__kwdefaults__
             made.__kwdefaults__ = keywords and {name: self.copy_of(value) for name, value in keywords.items()}
             made.__dict__.update(vars(original))
+
+    def exchange_methods(self) -> None:
+        """Give copied objects whose class refers to the network a class of their own, with the methods made anew."""
+        classes: dict[type, type] = {}
+        for key in self._carriers & {*self.memo}:
+            kind = type(self._objects[key])
+            methods = {name: self.memo[id(one)] for name, one in _methods(kind).items() if id(one) in self._carriers}
+            if methods and self.memo[key] is not self._objects[key]:
+                if kind not in classes:
+                    classes[kind] = type(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
+                with contextlib.suppress(TypeError):  # a class with slots keeps its methods
+                    self.memo[key].__class__ = classes[kind]
 
     def _walk(self, root: Any) -> None:
         waiting = [root]
@@ -165,7 +181,7 @@ class _Followed:
     def _namespace(self, function: FunctionType) -> dict[str, Any]:
         leads = any(id(value) in self._carriers for value in _globals_of(function).values())
         own = function.__globals__
-        if leads or (_of_user(function) and any(_names(function.__code__, "STORE_GLOBAL"))):
+        if leads or (_of_user(function) and bool(_names(function.__code__, "STORE_GLOBAL"))):
             return self._namespaces.setdefault(id(own), dict(own))
         return self._namespaces.get(id(own), own)
 
@@ -186,7 +202,21 @@ def _references(value: Any) -> list[Any]:
         return [part for item in value.items() for part in item] if isinstance(value, dict) else []
     if isinstance(value, _CONTAINERS):
         return [*value]
-    return [] if isinstance(value, Tensor | torch.jit.ScriptModule) else [*getattr(value, "__dict__", {}).values()]
+    if isinstance(value, Tensor | torch.jit.ScriptModule):
+        return []
+    return [*getattr(value, "__dict__", {}).values(), *_methods(type(value)).values()]
+
+
+def _methods(kind: type) -> dict[str, FunctionType]:
+    """The methods that a class has from the user's code, its own before those that it inherits."""
+    found: dict[str, FunctionType] = {}
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] in _WITHOUT_METHODS:
+            continue
+        for name, value in vars(base).items():
+            if isinstance(value, FunctionType) and name not in found and _of_user(value):
+                found[name] = value
+    return found
 
 
 def _contents(cell: CellType) -> list[Any]:
@@ -204,14 +234,12 @@ def _globals_of(function: FunctionType) -> dict[str, Any]:
     return {name: function.__globals__[name] for name in names if name in function.__globals__}
 
 
-def _names(code: CodeType, operation: str) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)
+def _names(code: CodeType, operation: str) -> tuple[str, ...]:
     """The names that an operation of the code, or of functions inside it, is about."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == operation:
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant, operation)
+    own = [each.argval for each in dis.get_instructions(code) if each.opname == operation]
+    inner = [name for each in code.co_consts if isinstance(each, CodeType) for name in _names(each, operation)]
+    return (*own, *inner)
 
 
 def _of_user(function: FunctionType) -> bool:

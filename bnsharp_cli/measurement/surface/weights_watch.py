@@ -32,10 +32,15 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note the tensors among the arguments, and make the call."""
         for value in tree_iter((args, kwargs or {})):
-            name = self._names.get(_address(value)) if isinstance(value, Tensor) else None
-            if name is not None and name not in self.seen:
-                self.seen.append(name)
+            if isinstance(value, Tensor):
+                self.note(value)
         return function(*args, **(kwargs or {}))
+
+    def note(self, tensor: Tensor) -> None:
+        """Note a tensor that is used, if it is one of those that are watched."""
+        name = self._names.get(_address(tensor))
+        if name is not None and name not in self.seen:
+            self.seen.append(name)
 
 
 def _address(tensor: Tensor) -> int:
