@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, Never, Unpack
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.parameter import is_lazy
 
-from bnsharp_cli.errors import UsageError, described, named
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
@@ -23,17 +24,20 @@ from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOpt
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.adapters import (
     CheckedCriterion,
+    OutputKey,
     adapt,
     criterion_name,
     require_criterion,
     takes_tensor,
+    usable_output,
 )
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.data_stream import Stream
+from bnsharp_cli.measurement.surface.examination import examined
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
-from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line
+from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line, told_of_memory
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.module_pool import private_copy, unwrapped
+from bnsharp_cli.measurement.surface.module_pool import private_pair, unwrapped
 
 CriterionLike = Callable[[Any, Any], Any]
 """A function from what the network returns and the targets of a batch to their mean loss."""
@@ -51,6 +55,7 @@ def measure(
     name: str = "bn",
     *,
     bn: BatchNormPolicy = "batch",
+    output: OutputKey | None = None,
     device: DeviceLike | None = None,
     **options: Unpack[MeasureKeywords],
 ) -> Measurement:
@@ -76,23 +81,26 @@ def measure(
             as Hugging Face's are, holds its targets under ``labels``.
         criterion: the mean loss of a batch. torch's own are given the network's prediction: its tensor, or its
             ``logits`` or ``out``. Any other function is given all that the network returns. Floating tensors are
-            float64 in both.
+            float64 in both. A function that reads ``model`` is copied along with it; parameters of its own are fixed.
         name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf`` or ``keskar``.
         bn: ``batch`` for batch statistics (the paper's loss), ``running`` for eval mode.
+        output: which of several outputs the loss takes: a key, an attribute or a position. None for the only one, for
+            ``logits`` or for ``out``.
         device: the CPU or a CUDA device.
         **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`, and of single search rules and
             measures: delta, power, search, step_size, …
 
     Raises:
         UsageError: an argument of another type or out of range, or an unknown option.
-        NotMeasurableError: a value that is not finite, or a network that does not take the batches.
+        NotMeasurableError: a value that is not finite, a network that does not take the batches, or a loss that is no
+            function of the weights that are handed in.
     """
     _require_choice("name", name, tuple(MEASURES))
     resolved = MeasureOptions.from_flat(**options)
-    with _surface(model, batches, criterion, bn, device, resolved) as surface:
+    with _surface(model, batches, criterion, bn, device, resolved, output) as surface:
         point = surface.point()
         (blocks,) = find_partitions(surface, point, (resolved.partition,))
-        return MEASURES[name](surface, point, blocks, resolved)
+        return MEASURES[name](surface, point, blocks, resolved).noted(surface.conduct.notes)
 
 
 def rescale_test(
@@ -101,6 +109,7 @@ def rescale_test(
     criterion: CriterionLike = functional.cross_entropy,
     *,
     bn: BatchNormPolicy = "batch",
+    output: OutputKey | None = None,
     tolerance: float | None = None,
     epsilon: Literal["exact", "stored"] = "exact",
     device: DeviceLike | None = None,
@@ -122,6 +131,7 @@ def rescale_test(
         batches: as for :func:`measure`.
         criterion: as for :func:`measure`.
         bn: as for :func:`measure`.
+        output: as for :func:`measure`.
         tolerance: allowed relative deviation, positive; None for the stated rounding floor, never below 1e-9.
         epsilon: ``exact`` rescales the ε of the norms with the weights, channel by channel, so that T_a is exact;
             ``stored`` measures the copies with the ε of the network.
@@ -137,13 +147,14 @@ def rescale_test(
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
-    with _surface(model, batches, criterion, bn, device, resolved) as surface:
+    with _surface(model, batches, criterion, bn, device, resolved, output) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
         stored = wanted.epsilon == "stored"
-        return measure_copies(
+        report = measure_copies(
             surface, point, blocks, extended, resolved, tolerance=wanted.tolerance, stored_epsilon=stored
         )
+        return replace(report, notes=surface.conduct.notes)
 
 
 def find_blocks(
@@ -151,6 +162,8 @@ def find_blocks(
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
     partition: Partition = "paper",
+    *,
+    output: OutputKey | None = None,
     **unknown: Never,
 ) -> Blocks:
     """The scale-invariant rows of ``model``, for :class:`~bnsharp_cli.training.sgds.Sgds`; the model stays as it is.
@@ -169,6 +182,7 @@ def find_blocks(
         batches: as for :func:`measure`; one is enough.
         criterion: as for :func:`measure`.
         partition: ``paper`` or ``extended``.
+        output: as for :func:`measure`.
         **unknown: nothing; any other argument is refused as :func:`measure` does.
 
     Raises:
@@ -178,7 +192,7 @@ def find_blocks(
     for name, found in dict[str, object](unknown).items():
         raise UsageError.of(name, f"no argument of {find_blocks.__name__}", found, f"Leave {named(name)} out.")
     options = MeasureOptions.from_flat(partition=partition)
-    with _surface(model, batches, criterion, "batch", None, options) as surface:
+    with _surface(model, batches, criterion, "batch", None, options, output) as surface:
         (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
         return blocks
 
@@ -191,32 +205,25 @@ def _surface(
     bn: str,
     device: DeviceLike | None,
     options: MeasureOptions,
+    output: OutputKey | None,
 ) -> Iterator[LossSurface]:
     """The surface of a private copy, while nothing around the call has a say in how it is computed."""
     _require_choice("bn", bn, ("batch", "running"))
     require_criterion(criterion)
     bare = _bare(model)
     place = _default_device(bare) if device is None else _usable_device(device)
-    with undisturbed(place), _told_of_memory():
-        module = _copied(bare, place)
-        adapt(module, takes_tensor(criterion))
-        yield LossSurface.of(
+    with undisturbed(place), told_of_memory():
+        module, loss = _copied(bare, criterion, place)
+        adapt(module, takes_tensor(criterion), usable_output(output))
+        surface = LossSurface.of(
             module,
             batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(criterion, f"'{criterion_name(criterion)}'", place),
+            CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
             batch_statistics=bn == "batch",
             dtype=torch.float64 if options.precision == "float64" else torch.float32,
             device=place,
         )
-
-
-@contextmanager
-def _told_of_memory() -> Iterator[None]:
-    """Tell of memory that ran out as the command does."""
-    try:
-        yield
-    except OUT_OF_MEMORY as error:
-        raise described(MemoryError()) from error
+        yield examined(surface)
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -268,9 +275,9 @@ def _usable_device(device: Any) -> torch.device:
     return found
 
 
-def _copied(model: nn.Module, place: torch.device) -> nn.Module:
+def _copied(model: nn.Module, criterion: CriterionLike, place: torch.device) -> tuple[nn.Module, CriterionLike]:
     try:
-        return private_copy(model, place)
+        return private_pair(model, criterion, place)
     except OUT_OF_MEMORY:
         raise
     except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it

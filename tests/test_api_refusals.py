@@ -31,7 +31,7 @@ from tests.api_cases import Model, X, Y
         (nn.ReLU(), [(X, Y)], "ReLU has no parameters"),
         (Model().to("meta"), [(X, Y)], "Model has parameters without values"),
         ("model", [(X, Y)], "expected a torch.nn.Module, found a str"),
-        (Model(lambda y: {"a": y, "b": y}), [(X, Y)], "a dict of a, b, which has no logits and no out"),
+        (Model(lambda y: {"a": y, "b": y}), [(X, Y)], r"no logits and no out: a \(48, 3\), b \(48, 3\)"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_a_line(model: Any, batches: Any, says: str) -> None:

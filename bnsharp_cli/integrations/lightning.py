@@ -18,7 +18,7 @@ from bnsharp_cli.api import measure
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.measures.keywords import UnseededKeywords
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions
-from bnsharp_cli.measurement.surface.adapters import require_criterion
+from bnsharp_cli.measurement.surface.adapters import OutputKey, require_criterion
 from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
 from bnsharp_cli.option_records import OptionRecord, option, same_option
 
@@ -57,6 +57,7 @@ class BNSharpnessCallback(Callback):
         every_n_epochs: epochs from one measurement to the next, at least 1.
         limit_batches: how many batches are read, at least 1; None for all.
         bn: ``batch`` or ``running``, as for :func:`bnsharp_cli.measure`.
+        output: which of several outputs the loss takes, as for :func:`bnsharp_cli.measure`.
         seed: of torch while the batches are read, for loaders that shuffle.
         **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`: delta, restarts, …
 
@@ -79,6 +80,7 @@ class BNSharpnessCallback(Callback):
         every_n_epochs: int = 1,
         limit_batches: int | None = 8,
         bn: BatchNormPolicy = "batch",
+        output: OutputKey | None = None,
         seed: int = 0,
         **options: Unpack[UnseededKeywords],
     ) -> None:
@@ -90,6 +92,7 @@ class BNSharpnessCallback(Callback):
         MeasureOptions.from_flat(**options)
         self._source = batches
         self._criterion = criterion
+        self._output = output
         self._options = options
         self._batches: list[Any] = []
 
@@ -111,7 +114,9 @@ class BNSharpnessCallback(Callback):
         network = self._measured_network(pl_module)
         with isolate_rng():
             try:
-                measured = measure(network, self._batches, self._criterion, bn=self._own.bn, **self._options)
+                measured = measure(
+                    network, self._batches, self._criterion, bn=self._own.bn, output=self._output, **self._options
+                )
             except NotMeasurableError as error:
                 rank_zero_warn(f"bn_sharpness was not measured: {error}")
                 return

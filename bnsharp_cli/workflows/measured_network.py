@@ -136,12 +136,18 @@ class MeasuredNetwork:
             },
             "loss": self.loss,
             "accuracy": self.accuracy,
-            "options": {**options, "bn": self.data_options.bn, "loss": self.data.criterion.name},
+            "notes": [*self.surface.conduct.notes],
+            "options": {**options, **self._loss_options()},
         }
 
     def cost(self, seconds: float) -> dict[str, Any]:
         """All passes so far, and the time."""
         return {**vars(self.surface.counter.cost), "seconds": seconds}
+
+    def _loss_options(self) -> dict[str, Any]:
+        chosen = self.data_options.output_key
+        own = {"bn": self.data_options.bn, "loss": self.data.criterion.name}
+        return own if chosen is None else {**own, "output_key": chosen}
 
     def _checkpoint_entry(self, spelling: Spelling) -> dict[str, Any]:
         return {

@@ -24,6 +24,7 @@ from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
+from bnsharp_cli.measurement.surface.examination import examined
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.workflows import torchrun
@@ -90,7 +91,7 @@ def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> Los
     if origin:
         reporter.notice(origin)
     criterion = open_criterion(data.loss, _entries(metadata.get("training")).get("loss"))
-    adapt(opened.module, criterion.tensor_only)
+    adapt(opened.module, criterion.tensor_only, data.output_key, "output_key")
     with naming(spec):
         split = open_data(spec, data.split, data.data_root, data.download, reporter.activity)
         if data.image_size is None and _is_stated_by_file(opened):
@@ -125,6 +126,9 @@ def _surface(
     point = surface.point()
     with naming(data.spec):
         answers = _require_fit(surface, point, data.batches, data.criterion)
+    surface = examined(surface)
+    for note in surface.conduct.notes:
+        reporter.notice(note)
     if data.folders and data.criterion.of_classes and answers not in {0, data.folders}:
         reporter.notice(f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name")
     if opened.checkpoint.norm_epsilon:

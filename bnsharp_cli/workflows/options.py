@@ -116,6 +116,7 @@ class Data(OptionRecord):
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
         loss: the loss of a batch; None for the checkpoint's, or cross entropy.
+        output_key: which of several outputs of the network the loss takes; None for the only one, logits or out.
         samples: how many are drawn; None for the whole split, which is streamed where it must be.
         batch_size: samples in a batch.
         seed: the seed of the draw.
@@ -134,6 +135,9 @@ class Data(OptionRecord):
         f"Loss: {LOSS_FORMS}.",
         shown_default="the checkpoint's, or cross-entropy",
         complete=lambda: LOSS_NAMES,
+    )
+    output_key: str | None = option(
+        None, "Output that the loss takes, if the network gives several: logits, 0.", metavar="KEY"
     )
     samples: int | None = option(
         2048,

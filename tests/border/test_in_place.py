@@ -182,6 +182,6 @@ def test_a_network_that_begins_to_write_late_is_refused() -> None:
     surface = LossSurface.of(network, [(x, classes(x))], dtype=torch.float64, points_at_once=PointsAtOnce("loop"))
     surface.value(surface.point())
     for copy in surface.pool._idle:
-        copy.first = 0
+        copy.module.first = 0
     with pytest.raises(NotMeasurableError, match="changed its arguments in place, which it did not do"):
         surface.value(surface.point())

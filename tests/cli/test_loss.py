@@ -172,7 +172,7 @@ def test_functions_that_are_no_loss(folder: Path, loss: str, code: int, says: st
         (
             ("segmentation.pt", "--arch", "nets.py:strange", "--data", "npz:masks.npz", "--batch-size", 4),
             2,
-            "The network answers with a dict of one, two, which has no logits and no out",
+            "no logits and no out: one (2, 5, 16, 16), two (2, 5, 16, 16)",
         ),
     ],
 )

@@ -25,15 +25,21 @@ from bnsharp_cli.models import lenet_bn
 
 calls = 0
 
-def fail(module, inputs):
+def fail(inputs):
     global calls
-    calls += len(inputs[0]) == 64
+    calls += len(inputs) == 64
     if os.environ.get("RANK") == "{rank}" and calls == {call}:
         {failure}
 
 def net():
     network = lenet_bn(1, 10, 8)
-    network.register_forward_pre_hook(fail)
+    own = network.forward
+
+    def forward(inputs):
+        fail(inputs)
+        return own(inputs)
+
+    network.forward = forward
     return network
 """
 

@@ -46,6 +46,7 @@ class Blocks:
         invariant: how many scale-invariant blocks there are.
         joint: the names of the tensors of each block that only the extended partition has, by block number.
         tensors: a record per tensor.
+        notes: what a reader should know of the network that they were found in.
 
     >>> import torch
     >>> from bnsharp_cli import find_blocks
@@ -60,6 +61,7 @@ class Blocks:
     invariant: int
     joint: Mapping[int, tuple[str, ...]]
     tensors: tuple[TensorBlocks, ...]
+    notes: tuple[str, ...] = ()
 
     def spheres(self, point: Point) -> Spheres:
         """The product of spheres φ(θ) at ``point``."""

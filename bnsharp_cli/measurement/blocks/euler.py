@@ -5,15 +5,14 @@ It judges by what a network computes, whatever its code looks like.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.measurement.blocks.probe import Probe, ProbeLocation
+from bnsharp_cli.measurement.blocks.probe import Probe
 
 INVARIANT = 1e-10
 """Normalised Euler products below this are zero: invariant rows lie below 1e-14, the others above 1e-7."""
@@ -66,12 +65,13 @@ class EulerTest:
     Attributes:
         pairs: (point, gradient) for each location of a probe and each of a few cotangents.
         scale: the largest ‖θ_i‖‖∂f/∂θ_i‖ of any row.
-        other_samples: further products of tensors some of whose rows the probe's samples do not use.
+        other_samples: further products of tensors some of whose rows the probe's samples do not use, by name; and those
+            of such a tensor's rows united with the entries of its bias, by both names.
     """
 
     pairs: Sequence[tuple[Point, Point]]
     scale: float
-    other_samples: dict[str, EulerProducts] = field(default_factory=dict)
+    other_samples: dict[tuple[str, ...], EulerProducts] = field(default_factory=dict)
 
     @classmethod
     def of(cls, probe: Probe) -> EulerTest:
@@ -90,7 +90,13 @@ class EulerTest:
     def rows(self, name: str, axis: int = 0) -> EulerProducts:
         """The products of each slice of ``name`` along ``axis``."""
         own = euler_products(self.pairs, name, axis)
-        return own.beside(self.other_samples[name]) if axis == 0 and name in self.other_samples else own
+        return own.beside(self.other_samples[name,]) if axis == 0 and (name,) in self.other_samples else own
+
+    def rows_with_bias(self, name: str, bias: str) -> EulerProducts:
+        """The products of each row of ``name`` united with its entry of ``bias``."""
+        own = euler_products(self.pairs, name, 0) + euler_products(self.pairs, bias, 0)
+        further = self.other_samples.get((name, bias))
+        return own if further is None else own.beside(further)
 
     def invariant(self, sets: EulerProducts) -> Tensor:
         """The sets of rows that are scale-invariant: all their products vanish, and not all their gradients do.
@@ -109,29 +115,26 @@ class EulerTest:
 
     def _add_other_samples(self, probe: Probe) -> None:
         """Test rows without effect, such as those of words that the first samples do not have, on all samples."""
-        for inputs in () if probe.takes_random_inputs else _samples(probe):
+        for location in () if probe.takes_random_inputs else probe.samples(_SAMPLES_AT_ONCE):
             names = [
                 name for name, tensor in probe.locations[0].point.items() if tensor.ndim > 1 and self._partly(name)
             ]
             if not names:
                 return
-            location = ProbeLocation(probe.locations[-1].point, inputs)
-            pairs = [(location.point, slope) for slope in probe.gradients(location, _COTANGENTS, only=names)]
-            for name in names:
-                found = euler_products(pairs, name, 0)
-                known = self.other_samples.get(name)
-                self.other_samples[name] = found if known is None else known.beside(found)
+            sets: list[tuple[str, ...]] = [(name,) for name in names]
+            sets += [(name, bias) for name in names if (bias := bias_of(location.point, name))]
+            wanted = {name for each in sets for name in each}
+            pairs = [(location.point, slope) for slope in probe.gradients(location, _COTANGENTS, only=wanted)]
+            for each in sets:
+                first, *others = (euler_products(pairs, name, 0) for name in each)
+                found = sum(others, first)
+                known = self.other_samples.get(each)
+                self.other_samples[each] = found if known is None else known.beside(found)
 
     def _partly(self, name: str) -> bool:
         """Whether some rows have an effect and others none."""
         quiet = self.without_effect(self.rows(name))
         return bool(quiet.any()) and not bool(quiet.all())
-
-
-def _samples(probe: Probe) -> Iterator[Tensor]:
-    """All samples of the surface, a few at a time."""
-    for inputs, _ in probe.surface.batches:
-        yield from torch.tensor_split(inputs, math.ceil(len(inputs) / _SAMPLES_AT_ONCE))
 
 
 def euler_products(pairs: Sequence[tuple[Point, Point]], name: str, axis: int) -> EulerProducts:
@@ -143,6 +146,16 @@ def euler_products(pairs: Sequence[tuple[Point, Point]], name: str, axis: int) -
         squares.append(theta.square().sum(1))
         gradient_squares.append(slope.square().sum(1))
     return EulerProducts(torch.stack(products), torch.stack([torch.stack(squares), torch.stack(gradient_squares)]))
+
+
+def bias_of(point: Point, name: str) -> str:
+    """The name of the vector beside a weight that has an entry for each of its rows, or an empty string."""
+    module = name.rpartition(".")[0]
+    for other, tensor in point.items():
+        beside = other.rpartition(".")[0] == module and other != name
+        if beside and tensor.ndim == 1 and len(tensor) == len(point[name]):
+            return other
+    return ""
 
 
 def _as_rows(tensor: Tensor, axis: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS, Blocks
-from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest
+from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest, bias_of
 from bnsharp_cli.measurement.blocks.joint import add_joint_sets
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.blocks.reasons import described_blocks
@@ -62,13 +63,14 @@ def find_partitions(
     found = []
     for partition in partitions:
         joint = add_joint_sets(assignment, probe, euler) if partition == "extended" else {}
-        found.append(described_blocks(assignment, probe, euler, partition, joint, refuted))
+        described = described_blocks(assignment, probe, euler, partition, joint, refuted)
+        found.append(replace(described, notes=surface.conduct.notes))
     return tuple(found)
 
 
 def _assign_rows(assignment: BlockAssignment, euler: EulerTest, point: Point, name: str) -> None:
     """Give each row of a weight the finest joint set, with or without its bias, that is invariant."""
-    bias = _bias_of(point, name)
+    bias = bias_of(point, name)
     along_axis = [_invariant_groups(euler, name, axis, bias) for axis in (0, 1)]
     axis = 1 if len(along_axis[1]) > len(along_axis[0]) else 0
     if not along_axis[axis]:
@@ -112,7 +114,7 @@ def _invariant_groups(euler: EulerTest, name: str, axis: int, bias: str) -> list
     count = rows.products.shape[-1]
     candidates: list[tuple[EulerProducts, bool]] = [(rows, False)]
     if bias and axis == 0:
-        candidates.append((rows + euler.rows(bias), True))
+        candidates.append((euler.rows_with_bias(name, bias), True))
     taken = torch.zeros(count, dtype=torch.bool)
     found = []
     for groups in (divisor for divisor in range(count, 0, -1) if count % divisor == 0):
@@ -124,13 +126,3 @@ def _invariant_groups(euler: EulerTest, name: str, axis: int, bias: str) -> list
                     taken[first : first + size] = True
                     found.append(_RowGroup(range(first, first + size), with_bias))
     return found
-
-
-def _bias_of(point: Point, name: str) -> str:
-    """The name of the vector beside a weight that has an entry for each of its rows, or an empty string."""
-    module = name.rpartition(".")[0]
-    for other, tensor in point.items():
-        beside = other.rpartition(".")[0] == module and other != name
-        if beside and tensor.ndim == 1 and len(tensor) == len(point[name]):
-            return other
-    return ""

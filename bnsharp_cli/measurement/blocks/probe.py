@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import broadcast_over_rows
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
@@ -41,10 +41,12 @@ class ProbeLocation:
     Attributes:
         point: the parameters.
         inputs: a few samples, a tensor or a tree of tensors.
+        targets: theirs, for a loss that reads the network besides its outputs; None for any other loss.
     """
 
     point: Point
     inputs: Tensor
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,33 +70,47 @@ class Probe:
         treatment = NormTreatment(batch_statistics=True, epsilon=PROBE_EPSILON)
         bare = surface.in_precision(torch.float64).with_norms(treatment=treatment)
         lifted = {name: _lifted(tensor) for name, tensor in point.items()}
-        users = ProbeLocation(lifted, surface.batches[0][0][:SAMPLES])
+        users = _users_location(bare, lifted)
         own = cls(bare, (users,))
         with _IntegerCasts() as casts:
             _ = own.before
         generator = torch.Generator().manual_seed(seed)
         weights = _generic(users.point, generator)
-        noise = [] if casts.seen else [_noise(users.inputs, generator)]
+        noise = [] if casts.seen or not users.inputs.is_floating_point() else [_noise(users.inputs, generator)]
         for inputs in (*noise, users.inputs):
-            generic = ProbeLocation(weights, inputs)
+            generic = ProbeLocation(weights, inputs, users.targets)
             if cls(bare, (generic,))._works():
                 return cls(bare, (users, generic))
         return own
 
     @property
     def takes_random_inputs(self) -> bool:
-        """Whether the network runs on random inputs. A row without effect on those has none on any inputs."""
-        return self.locations[-1].inputs is not self.locations[0].inputs
+        """Whether the network runs on random inputs alone. A row without effect on those has none on any inputs.
+
+        Whole numbers among the inputs, such as tokens beside a mask, are not replaced.
+        """
+        inputs = self.locations[-1].inputs
+        mixed = isinstance(inputs, TensorTree) and inputs.has_whole_numbers()
+        return inputs is not self.locations[0].inputs and not mixed
+
+    def samples(self, at_once: int) -> Iterator[ProbeLocation]:
+        """All samples of the surface, a few at a time, at the last location's parameters."""
+        point, targets = self.locations[-1].point, self.locations[-1].targets
+        for inputs, labels in self.surface.batches:
+            size = len(inputs) if targets is not None and len(targets) > SAMPLES else at_once
+            for first in range(0, len(inputs), size):
+                part = slice(first, first + size)
+                yield ProbeLocation(point, inputs[part], None if targets is None else labels[part])
 
     @cached_property
     def before(self) -> tuple[list[Tensor], ...]:
         """The outputs at each location."""
-        return tuple(self.outputs(location.point, location.inputs) for location in self.locations)
+        return tuple(self.outputs(location.point, location) for location in self.locations)
 
-    def outputs(self, point: Point, inputs: Tensor) -> list[Tensor]:
-        """The outputs at ``point``, without gradient."""
+    def outputs(self, point: Point, location: ProbeLocation) -> list[Tensor]:
+        """The outputs at ``point`` for a location's inputs, without gradient."""
         with torch.no_grad():
-            return self.surface.outputs(point, inputs)
+            return _outputs(self.surface, point, location)
 
     def gradients(
         self, location: ProbeLocation, count: int, seed: int = 0, only: Collection[str] = ()
@@ -114,7 +130,8 @@ class Probe:
         wanted = only or location.point
         leaves = {name: t.detach().clone().requires_grad_() for name, t in location.point.items() if name in wanted}
         inputs = location.inputs.detach().requires_grad_(location.inputs.is_floating_point()).clone()
-        outputs = outputs_with_whole_graph(lambda: self.surface.outputs({**location.point, **leaves}, inputs))
+        there = replace(location, inputs=inputs)
+        outputs = outputs_with_whole_graph(lambda: _outputs(self.surface, {**location.point, **leaves}, there))
         outputs = [output for output in outputs if output.requires_grad]
         for _ in range(count):
             cotangents = [
@@ -130,7 +147,7 @@ class Probe:
     def unchanged(self, transform: Callable[[Point], Point]) -> bool:
         """Whether ``transform`` of the parameters changes no output at any location by more than rounding."""
         for location, outputs in zip(self.locations, self.before, strict=True):
-            for before, after in zip(outputs, self.outputs(transform(location.point), location.inputs), strict=True):
+            for before, after in zip(outputs, self.outputs(transform(location.point), location), strict=True):
                 if not bool((before - after).abs().max() <= _AGREEMENT * before.abs().max()):
                     return False
         return True
@@ -146,6 +163,29 @@ class Probe:
             return all(bool(torch.isfinite(output).all()) for outputs in self.before for output in outputs)
         except NotMeasurableError:
             return False
+
+
+def _outputs(surface: LossSurface, point: Point, location: ProbeLocation) -> list[Tensor]:
+    """The network's outputs, and the loss where it reads the network besides them."""
+    if location.targets is None:
+        return surface.outputs(point, location.inputs)
+    outputs, loss = surface.outputs_and_loss(point, (location.inputs, location.targets))
+    return [*outputs, loss]
+
+
+def _users_location(surface: LossSurface, point: Point) -> ProbeLocation:
+    """The first samples, or the whole first batch for a loss of the network that does not take a part of it."""
+    inputs, targets = surface.batches[0]
+    few = ProbeLocation(point, inputs[:SAMPLES])
+    if not surface.loss_reads_network:
+        return few
+    few = replace(few, targets=targets[:SAMPLES])
+    try:
+        with torch.no_grad():
+            _outputs(surface, point, few)
+    except (NotMeasurableError, UsageError):
+        return ProbeLocation(point, inputs, targets)
+    return few
 
 
 def norm_moments(surface: LossSurface, point: Point, inputs: Tensor) -> list[Moments]:

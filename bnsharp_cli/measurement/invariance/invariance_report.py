@@ -72,6 +72,7 @@ class InvarianceReport:
         invariant: whether BN-Sharpness deviates on no judged copy by more than is allowed.
         marked_verdict: the verdict in sentences, with arguments marked by :func:`~bnsharp_cli.errors.named`.
         kept: the copies themselves, for whoever saves them.
+        notes: what a reader should know of the network.
 
     >>> original = CopyReport("a = 1", 1.0, 0.5, loss_drift=0.0, loss_drift_stored_epsilon=0.0, measures={})
     >>> InvarianceReport((original,), None, original, True, "BN-Sharpness is invariant.").verdict
@@ -84,6 +85,7 @@ class InvarianceReport:
     invariant: bool
     marked_verdict: str
     kept: tuple[RescaledCopy, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:

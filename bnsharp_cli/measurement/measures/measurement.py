@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -142,6 +142,10 @@ class Measurement:
             "cost": f"{self.cost.forward:g}F + {self.cost.backward:g}B",
             **({"notes": "; ".join(self.notes)} if self.notes else {}),
         }
+
+    def noted(self, notes: Sequence[str]) -> Measurement:
+        """The same with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as in the JSON schema ``bnsharp/1``."""

@@ -16,7 +16,8 @@ from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.surface.loss_surface import BatchObserver, LossSurface
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.passes import BatchObserver
 
 
 @dataclass(frozen=True)

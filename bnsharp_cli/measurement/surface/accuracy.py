@@ -18,12 +18,22 @@ def prediction(outputs: Any) -> Tensor | None:
     """The one tensor that a loss compares with targets, or None where it is not clear which that is."""
     if isinstance(outputs, Tensor):
         return outputs
-    by_name = outputs if isinstance(outputs, Mapping) else getattr(outputs, "__dict__", {})
+    by_name = entries_of(outputs)
     for name in PREDICTIONS:
         if isinstance(by_name.get(name), Tensor):
             return cast(Tensor, by_name[name])
     found = floating_tensors(outputs)
-    return found[0] if len(found) == 1 or (found and isinstance(outputs, list | tuple)) else None
+    return found[0] if len(found) == 1 else None
+
+
+def entries_of(outputs: Any) -> Mapping[Any, Any]:
+    """What a network's outputs hold, by key, by the name of an attribute or by position."""
+    if isinstance(outputs, Mapping):
+        return outputs
+    if isinstance(outputs, list | tuple):
+        names: tuple[str, ...] = getattr(outputs, "_fields", ())
+        return {**dict(enumerate(outputs)), **dict(zip(names, outputs, strict=False))}
+    return getattr(outputs, "__dict__", {})
 
 
 def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError, indefinite, named
-from bnsharp_cli.measurement.surface.accuracy import prediction
+from bnsharp_cli.measurement.surface.accuracy import entries_of, prediction
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, REFUSALS, kind_and_first_line
 from bnsharp_cli.measurement.surface.tensor_trees import (
     TensorTree,
@@ -53,14 +54,19 @@ class CheckedCriterion:
             float64, as outputs are.
         name: how an error message calls it.
         device: where outputs and targets are.
+        own: whether ``criterion`` is a private copy already, made together with the network that it refers to.
 
     Raises:
         UsageError: a module that cannot be copied.
     """
 
-    def __init__(self, criterion: Callable[[Any, Any], Any], name: str, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, criterion: Callable[[Any, Any], Any], name: str, device: torch.device | str = "cpu", *, own: bool = False
+    ) -> None:
         self._name = name
-        self._criterion = self._copied(criterion, device) if isinstance(criterion, nn.Module) else criterion
+        self._criterion = criterion
+        if isinstance(criterion, nn.Module):
+            self._criterion = (criterion if own else self._copied(criterion)).eval().double().to(device)
         self._checked = False
 
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
@@ -86,9 +92,9 @@ class CheckedCriterion:
         precise: Tensor = loss.double()
         return precise
 
-    def _copied(self, criterion: nn.Module, device: torch.device | str) -> nn.Module:
+    def _copied(self, criterion: nn.Module) -> nn.Module:
         try:
-            return copy.deepcopy(criterion).eval().double().to(device)
+            return copy.deepcopy(criterion)
         except OUT_OF_MEMORY:
             raise
         except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it
@@ -166,7 +172,11 @@ def takes_tensor(criterion: Any) -> bool:
     return str(home).startswith(_TORCH_LOSSES)
 
 
-def adapt(module: nn.Module, tensor_only: bool) -> None:
+OutputKey = str | int
+"""Which of a network's outputs: a key, the name of an attribute or a position."""
+
+
+def adapt(module: nn.Module, tensor_only: bool, output: OutputKey | None = None, argument: str = "output") -> None:
     """Let a network take a :class:`TensorTree` and return what its criterion takes; parameters keep their names.
 
     A mapping becomes keyword arguments, any other tree becomes positional ones.
@@ -174,9 +184,11 @@ def adapt(module: nn.Module, tensor_only: bool) -> None:
     Args:
         module: changed by two hooks, so pass a copy of the user's.
         tensor_only: the criterion takes the prediction alone; otherwise it takes all that the network returns.
+        output: which of several outputs the criterion takes; None for the only one, or what ``tensor_only`` says.
+        argument: how an error message calls ``output``.
     """
     module.register_forward_pre_hook(_unpacked, with_kwargs=True)
-    module.register_forward_hook(_prediction_only if tensor_only else _in_float64)
+    module.register_forward_hook(_Answer(tensor_only, output, argument))
 
 
 def _unpacked(_: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -186,25 +198,61 @@ def _unpacked(_: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> 
     return ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
 
 
-def _prediction_only(_: nn.Module, __: Any, outputs: Any) -> Tensor:
-    found = prediction(outputs)
-    if found is None:
-        kind = (
-            f"{indefinite(type(outputs).__name__)} of {', '.join(outputs)}"
-            if isinstance(outputs, Mapping)
-            else f"{outputs!r}"
+@dataclass(frozen=True)
+class _Answer:
+    """What the criterion takes of all that a network returns, in float64.
+
+    Attributes:
+        tensor_only: whether it takes one tensor.
+        output: which one is chosen, or None.
+        argument: how an error message calls ``output``.
+    """
+
+    tensor_only: bool
+    output: OutputKey | None
+    argument: str
+
+    def __call__(self, _: nn.Module, __: Any, outputs: Any) -> Any:
+        if self.output is not None:
+            outputs = self._chosen(outputs)
+        if not self.tensor_only:
+            return _in_float64(outputs)
+        found = prediction(outputs)
+        if found is None:
+            raise self._refusal(outputs)
+        return found
+
+    def _chosen(self, outputs: Any) -> Any:
+        entries = entries_of(outputs)
+        if isinstance(outputs, list | tuple):
+            entries = {**entries, **{place - len(outputs): each for place, each in enumerate(outputs)}}
+            entries = {**entries, **{str(place): each for place, each in entries.items()}}  # as a command gives it
+        if self.output not in entries:
+            raise UsageError.of(self.argument, f"one of {_listed(outputs)}", self.output, "Name one of them.")
+        return entries[self.output]
+
+    def _refusal(self, outputs: Any) -> UsageError:
+        first = next(iter(entries_of(outputs)), 0)
+        return UsageError(
+            f"The network answers with no single tensor and with no logits and no out: {_listed(outputs)}.",
+            f"Choose one with {named(self.argument)}, for example {first}, or pass a criterion of your own that takes "
+            "all of it.",
+            argument=self.argument,
+            expected="which of the outputs the loss takes",
+            found=_listed(outputs),
         )
-        raise UsageError(
-            f"The network answers with {kind[:200]}, which has no logits and no out.",
-            "Name a criterion of your own that takes it.",
-            argument="criterion",
-            expected="a function of what the network returns",
-            found=kind[:200],
-        )
-    return found
 
 
-def _in_float64(_: nn.Module, __: Any, outputs: Any) -> Any:
+def _listed(outputs: Any) -> str:
+    """What a network answered with, each entry with its shape."""
+    entries = entries_of(outputs)
+    shapes = {
+        key: tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for key, each in entries.items()
+    }
+    return ", ".join(f"{key} {shape}" for key, shape in shapes.items())[:200] or indefinite(type(outputs).__name__)
+
+
+def _in_float64(outputs: Any) -> Any:
     """What follows the network is computed in float64; of a bare tensor the surface itself takes care.
 
     A tensor that the network asks gradients in stays the same, so that its criterion can take them.
@@ -214,3 +262,14 @@ def _in_float64(_: nn.Module, __: Any, outputs: Any) -> Any:
 
 def _precise(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_leaf and tensor.requires_grad else as_float64(tensor)
+
+
+def usable_output(output: Any) -> OutputKey | None:
+    """What chooses one of several outputs.
+
+    Raises:
+        UsageError: it is no key and no position.
+    """
+    if output is None or (isinstance(output, str | int) and not isinstance(output, bool)):
+        return output
+    raise UsageError.of_type("output", "a key or a position", output, "For example logits or 0.")

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from bnsharp_cli.measurement.surface.random_numbers import states_kept
+
 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
@@ -15,7 +17,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
 
     Inside, inference mode and autocast are off, gradients are on, and convolutions and matrix products use full float32
     instead of TF32 or bfloat16, which ``torch.set_float32_matmul_precision`` allows. Afterwards the modes, these
-    switches and torch's random state are what they were.
+    switches and the random states of torch, numpy and Python are what they were.
 
     Args:
         device: where to compute.
@@ -29,6 +31,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(devices=[device] if on_cuda else []))
+        stack.enter_context(states_kept())
         stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(_full_float32(on_cuda))
         yield

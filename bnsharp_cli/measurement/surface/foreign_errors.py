@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import BnsharpError, NotMeasurableError
+from bnsharp_cli.errors import BnsharpError, NotMeasurableError, described
 
 REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AttributeError)
 """What torch raises over tensors that it cannot take."""
@@ -74,3 +74,12 @@ def kind_and_first_line(error: BaseException) -> str:
     "KeyError: 'width'"
     """
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+@contextmanager
+def told_of_memory() -> Iterator[None]:
+    """Tell of memory that ran out as the command does."""
+    try:
+        yield
+    except OUT_OF_MEMORY as error:
+        raise described(MemoryError()) from error

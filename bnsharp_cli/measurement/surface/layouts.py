@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.measurement.surface.foreign_errors import REFUSALS
-from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
+from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
 
 LayoutSetting = Literal["auto", "plain"]
 """``plain`` is torch's own layout; ``auto`` may take channels last where that is known to be right."""
@@ -138,7 +138,7 @@ def _answers(run: Callable[[Point, Tensor], object], point: Point, inputs: Tenso
     """Outputs, and the gradient of a sum of them in which no two have the same weight."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in point.items()}
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        outputs = floating_tensors(run(leaves, inputs))
+        outputs = numbers_in(run(leaves, inputs))
         total = torch.stack([_weighted(output) for output in outputs]).sum()
         gradient = torch.autograd.grad(total, [*leaves.values()], allow_unused=True, materialize_grads=True)
     return [output.detach() for output in outputs], [*gradient]

@@ -163,7 +163,7 @@ class NormInterception(TorchFunctionMode):
             arguments["training" if call.kind == "batch" else "use_input_stats"] = own
             if own:
                 arguments["running_mean"] = arguments["running_var"] = None
-        if self._treatment.input_scales:
+        if number < len(self._treatment.input_scales):  # a loss that runs the network again has more calls
             _divide(call, arguments, self._treatment.input_scales[number])
         return arguments
 

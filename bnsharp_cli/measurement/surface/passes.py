@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
+from torch import Tensor, nn
+from torch.func import grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.errors import named
@@ -23,17 +23,23 @@ from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import plain
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
+from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
-from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, floating_tensors
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors, numbers_in
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
 _UNFIT_CRITERION = "Pass a function of the network's outputs and the targets of a batch that returns their mean loss."
 
 Computed = TypeVar("Computed")
+Used = TypeVar("Used")
 
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
+
+
+BatchObserver = Callable[[int, float, Point], None]
+"""Told of a batch's number, loss and gradient, in the network's precision."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Passes:
         plan: the memory layout of parameters.
         guard: keeps batches from being changed.
         weight_of: from targets to what the loss of their batch is multiplied by; None for batches that count alike.
+        complex_names: parameters that are complex numbers for the network, and pairs of real ones elsewhere.
+        own_norms: modules with normalisation code of their own, which their ``training`` switches to batch statistics.
     """
 
     pool: ModulePool
@@ -59,6 +67,8 @@ class Passes:
     plan: ExecutionPlan
     guard: InPlaceGuard
     weight_of: Callable[[Tensor], float] | None = None
+    complex_names: frozenset[str] = frozenset()
+    own_norms: tuple[str, ...] = ()
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -69,20 +79,22 @@ class Passes:
         return {name: self._laid_out(torch.stack([point[name] for point in points])) for name in points[0]}
 
     def loss(self, parameters: Point, batch: Batch) -> Tensor:
-        """The loss of a batch at ``parameters``."""
-        return self._without_gradient(
-            lambda: self._compared(self.run(parameters, batch[0], fast=True), batch[1]).detach()
-        )
+        """The loss of a batch, differentiable where ``parameters`` are and gradients are on."""
+        return self._used(parameters, batch[0], lambda outputs, criterion: self._compared(outputs, batch[1], criterion))
+
+    def value(self, parameters: Point, batch: Batch) -> Tensor:
+        """The loss of a batch, without gradient."""
+        return self._without_gradient(lambda: self.loss(parameters, batch).detach())
 
     def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
         """(3,): the batch's loss, how many of its targets are right, and among how many."""
 
-        def figures() -> Tensor:
-            outputs = self.run(parameters, batch[0], fast=True)
+        def figures(outputs: Any, criterion: BatchLoss) -> Tensor:
             hits, labelled = count_correct(outputs, batch[1])
-            return torch.stack([self._compared(outputs, batch[1]).detach(), hits.double(), labelled.double()])
+            loss = self._compared(outputs, batch[1], criterion).detach()
+            return torch.stack([loss, hits.double(), labelled.double()])
 
-        return self._without_gradient(figures)
+        return self._without_gradient(lambda: self._used(parameters, batch[0], figures))
 
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The batch's loss and its gradients, in the order of ``parameters``.
@@ -92,7 +104,7 @@ class Passes:
         """
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
         with torch.enable_grad():
-            loss = self._compared(self.run(leaves, batch[0], fast=True), batch[1])
+            loss = self.loss(leaves, batch)
         require_graph(loss)
         with accepting("The network cannot be differentiated", NO_GRADIENT):
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
@@ -118,61 +130,86 @@ class Passes:
         self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None, *, fast: bool = False
     ) -> Any:
         """The network's outputs, differentiable in ``parameters``; ``observer`` is told of every norm."""
-        buffers = {
-            name: buffer.to(self.dtype, copy=True) if buffer.is_floating_point() else buffer.clone()
-            for name, buffer in self.buffers.items()
-        }
-        local = plain(inputs.to(self.dtype)) if inputs.is_floating_point() else inputs
-        local = _unshared(local)
-        state = {**parameters, **buffers}
-        names = {id(tensor): name for name, tensor in state.items()} if observer else None
-        with (
-            self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call
-            self.pool.module() as module,
-            self._intercepted(self.dtype, self.treatment, observer, names, fast_pooling=fast),
-            accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
-        ):
-            return functional_call(module, state, (handed,))
+        return self._used(parameters, inputs, lambda outputs, _: outputs, observer, fast=fast)
 
-    def floating_outputs(self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
-        """The network's floating outputs, with a graph behind them where gradients are on."""
+    def numbers(self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
+        """The network's outputs as real numbers, with a graph behind them where gradients are on."""
         if torch.is_grad_enabled():
-            return floating_tensors(self.run(parameters, inputs, observer))
+            return numbers_in(self.run(parameters, inputs, observer))
         return self.run_without_gradient(parameters, inputs, observer)
 
     def run_without_gradient(
         self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None
     ) -> list[Tensor]:
-        """The network's floating outputs, without a graph behind them."""
+        """The network's outputs as real numbers, without a graph behind them."""
         return self._without_gradient(
-            lambda: [output.detach() for output in floating_tensors(self.run(parameters, inputs, observer))]
+            lambda: [output.detach() for output in numbers_in(self.run(parameters, inputs, observer))]
         )
 
-    def _traced(self, batch: Batch, parameters: Point) -> Tensor:
-        return self._compared(self.run(parameters, batch[0], fast=True), batch[1])
+    def outputs_and_loss(self, parameters: Point, batch: Batch) -> tuple[Any, Tensor]:
+        """The network's outputs for a batch, and its loss."""
 
-    def _compared(self, outputs: Any, targets: Tensor) -> Tensor:
-        precise = outputs.double() if isinstance(outputs, Tensor) and outputs.is_floating_point() else outputs
-        wanted = targets.double() if targets.is_floating_point() else targets
+        def both(outputs: Any, criterion: BatchLoss) -> tuple[Any, Tensor]:
+            return outputs, self._compared(outputs, batch[1], criterion)
+
+        if torch.is_grad_enabled():
+            return self._used(parameters, batch[0], both, fast=False)
+        outputs, loss = self._without_gradient(lambda: self._used(parameters, batch[0], both, fast=False))
+        return map_tensors(Tensor.detach, outputs), loss.detach()
+
+    def _used(
+        self,
+        parameters: Point,
+        inputs: Tensor,
+        use: Callable[[Any, BatchLoss], Used],
+        observer: NormObserver | None = None,
+        *,
+        fast: bool = True,
+    ) -> Used:
+        """``use`` of the network's outputs and of the loss, which may read the network too."""
+        buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
+        local = _unshared(plain(widened(inputs, self.dtype)))
+        state = {**as_complex(parameters, self.complex_names), **buffers}
+        names = {id(tensor): name for name, tensor in state.items()} if observer else None
+        with (
+            self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call
+            self.pool.copy() as copy,
+            accepting(f"The network does not accept a batch of {tuple(inputs.shape)}", _UNFIT),
+        ):
+            criterion = copy.criterion if self.criterion is self.pool.criterion else self.criterion
+
+            def run(module: nn.Module) -> Used:
+                with self._intercepted(self.dtype, observer, names, fast_pooling=fast):
+                    outputs = module(handed)
+                return use(outputs, criterion)
+
+            for name in self.own_norms:
+                copy.module.get_submodule(name).training = self.treatment.batch_statistics
+            return copy.with_tensors(state, run)
+
+    def _traced(self, batch: Batch, parameters: Point) -> Tensor:
+        return self.loss(parameters, batch)
+
+    def _compared(self, outputs: Any, targets: Tensor, criterion: BatchLoss) -> Tensor:
+        precise = widened(outputs, torch.float64) if isinstance(outputs, Tensor) else outputs
+        wanted = widened(targets, torch.float64)
         with (
             self.guard.kept(targets, wanted, "criterion") as handed,  # outside the interception, which sees every call
-            self._intercepted(torch.float64, NormTreatment()),
+            self._intercepted(torch.float64),  # norms of a network that the loss runs itself are treated likewise
             accepting(
                 f"The criterion does not accept targets of {tuple(targets.shape)}",
                 partial(_advice, outputs, targets),
                 "criterion",
             ),
         ):
-            loss = self.criterion(precise, handed)
+            loss = criterion(precise, handed)
         return loss if self.weight_of is None else loss * self.weight_of(targets)
 
-    def _intercepted(
-        self, dtype: torch.dtype, treatment: NormTreatment, *observing: Any, fast_pooling: bool = False
-    ) -> NormInterception:
+    def _intercepted(self, dtype: torch.dtype, *observing: Any, fast_pooling: bool = False) -> NormInterception:
         """The interception of what the code of the network or of the criterion does."""
         habits = self.pool.habits
         fast = fast_pooling and not habits.differentiates  # it can be differentiated only once
-        return NormInterception(treatment, *observing, fast_pooling=fast, dtype=dtype, habits=habits)
+        return NormInterception(self.treatment, *observing, fast_pooling=fast, dtype=dtype, habits=habits)
 
     def _without_gradient(self, compute: Callable[[], Computed]) -> Computed:
         """``compute()`` without a graph, or with one where the code takes derivatives itself."""
@@ -228,3 +265,8 @@ class GradientSum:
         if self._sum:
             return self._sum
         return {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in self._like.items()}
+
+
+def as_vector(losses: Sequence[Tensor]) -> Tensor:
+    """Scalars as one float64 vector on the CPU, fetched at once."""
+    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
@@ -78,13 +77,3 @@ def smaller_on_out_of_memory(evaluate: Callable[[int], Evaluated], size: int) ->
                 ) from error
         size //= 2
         torch.cuda.empty_cache()
-
-
-def one_vector(losses: Sequence[Tensor]) -> Tensor:
-    """Scalars as one float64 vector on the CPU, fetched at once."""
-    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)
-
-
-def by_point(losses: Sequence[Tensor], points: int) -> Tensor:
-    """(points, batches): the losses of each batch at several points, on the CPU."""
-    return torch.stack([*losses], dim=1).cpu() if losses else torch.zeros(points, 0, dtype=torch.float64)

@@ -47,12 +47,19 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
 
 
 def floating_tensors(tree: Any) -> list[Tensor]:
-    """The tensors of a tree that hold floating numbers, in their order."""
-    return [tensor for tensor in tensors_in(tree) if tensor.is_floating_point()]
+    """The tensors of a tree that hold floating numbers, real or complex, in their order."""
+    return [tensor for tensor in tensors_in(tree) if tensor.is_floating_point() or tensor.is_complex()]
+
+
+def numbers_in(tree: Any) -> list[Tensor]:
+    """The same as real numbers: complex tensors (…) as pairs (…, 2)."""
+    return [torch.view_as_real(each) if each.is_complex() else each for each in floating_tensors(tree)]
 
 
 def as_float64(tensor: Tensor) -> Tensor:
-    """``tensor`` in float64 if it holds floating numbers, else as it is."""
+    """``tensor`` in float64 if it holds floating numbers, in complex128 if complex ones, else as it is."""
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
@@ -61,8 +68,9 @@ class TensorTree:
     """A tree of tensors with as much of a tensor's interface as a loss surface needs.
 
     Attributes:
-        value: the tree; the first dimension of each of its tensors counts the examples.
-        first: its first tensor.
+        value: the tree; the first dimension of its tensors counts the examples. A tensor of another length, such as a
+            temperature, belongs to all of them.
+        first: its first tensor that is no single number.
     """
 
     value: Any
@@ -75,7 +83,8 @@ class TensorTree:
         Raises:
             UsageError: there is none.
         """
-        first = next(tensors_in(value), None)
+        tensors = [*tensors_in(value)]
+        first = next((tensor for tensor in tensors if tensor.ndim), None if not tensors else tensors[0])
         if first is None:
             found = indefinite(type(value).__name__)
             raise UsageError(
@@ -92,7 +101,8 @@ class TensorTree:
 
     def __getitem__(self, part: slice) -> TensorTree:
         """Some of the examples."""
-        return self.mapped(lambda tensor: tensor[part])
+        count = len(self)
+        return self.mapped(lambda tensor: tensor[part] if tensor.ndim and len(tensor) == count else tensor)
 
     def to(self, *target: Any, **options: Any) -> TensorTree:
         """Each tensor on another device, or each floating one in another precision."""
@@ -122,6 +132,10 @@ class TensorTree:
     def is_floating_point(self) -> bool:
         """Whether any of the tensors holds floating numbers."""
         return bool(floating_tensors(self.value))
+
+    def has_whole_numbers(self) -> bool:
+        """Whether any of the tensors holds whole numbers or truth values."""
+        return len(floating_tensors(self.value)) < len([*tensors_in(self.value)])
 
     def untyped_storage(self) -> Any:
         """The storage of the first tensor."""

@@ -25,13 +25,13 @@ def test_a_private_copy_is_in_eval_mode_and_shares_the_weights() -> None:
 def test_each_of_several_users_has_a_module_of_its_own_with_the_same_tensors() -> None:
     module = mlp_bn()
     pool = ModulePool(module)
-    with pool.module() as first, pool.module() as second:
-        assert len({id(module), id(first), id(second)}) == 3
-        for network in (first, second):
+    with pool.copy() as first, pool.copy() as second:
+        assert len({id(module), id(first.module), id(second.module)}) == 3
+        for network in (first.module, second.module):
             tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
             assert all(tensors[name] is tensor for name, tensor in module.named_parameters())
             assert all(tensors[name] is tensor for name, tensor in module.named_buffers())
-    with pool.module() as again:
+    with pool.copy() as again:
         assert again in (first, second)
 
 

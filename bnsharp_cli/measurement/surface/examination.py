@@ -1,0 +1,218 @@
+"""Looks at one batch before anything is measured: whether the loss is a function of the weights that are handed in.
+
+A network or a loss may reach past the private copy, draw random numbers in eval mode, remember the batch before, or
+switch its own normalisation code by ``training``. What can be run right is run right and said; the rest is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.core.point import Point, random_normal
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.conduct import Conduct
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.module_pool import ModulePool
+from bnsharp_cli.measurement.surface.own_norms import examined_norms
+from bnsharp_cli.measurement.surface.random_numbers import random_states
+from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of
+
+_DRAWS = "draws random numbers in eval mode: common random numbers, the same ones in every pass of a batch, in float64"
+
+_SAME = 64.0
+"""In units of the precision: what two answers to the same question may differ by, where sums run in any order."""
+
+_ELSEWHERE = 0.1
+"""How far each weight moves for a pass in between, so that what a network keeps of it is something else."""
+
+_STEP, _SLOPE, _DIRECTIONS = 1e-6, 1e-3, 2
+"""Of differences, and how far a slope may be off, relative to itself and to the gradient's norm."""
+
+_FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
+_KNOWN_HOOKS = ("torch.", "bnsharp_cli.")
+
+
+def examined(surface: LossSurface) -> LossSurface:
+    """The surface with what is known of the network's conduct; a few passes over the first batch, which do not count.
+
+    Hooks of the user's are left out where the loss is the same without them, backward hooks always: a gradient that a
+    hook has changed is not that of the loss.
+
+    Args:
+        surface: not used so far; hooks are taken off its module.
+
+    Raises:
+        NotMeasurableError: the network or the loss uses weights that are not those of the copy, answers differently
+            the second time, or does not run.
+    """
+    _remove_hooks(surface.module, _BACKWARD_HOOKS)
+    surface = _without_needless_hooks(surface)
+    before = random_states(surface.device)
+    loss, further = _watched_loss(surface)
+    notes = [_further_note(further)] if further else []
+    draws = random_states(surface.device) != before
+    surface = surface.with_conduct(Conduct(draws, (), (*notes, *([_DRAWS] if draws else []))))
+    _require_same(surface, float(_loss(surface)) if draws else loss)
+    if surface.loss_reads_network:
+        _require_gradient(surface)
+    return examined_norms(surface, _loss)
+
+
+def _loss(surface: LossSurface) -> Tensor:
+    """The loss of the first batch, without gradient."""
+    with torch.no_grad():
+        return surface.outputs_and_loss(surface.point(), surface.batches[0])[1]
+
+
+def _watched_loss(surface: LossSurface) -> tuple[float, int]:
+    """The loss of the first batch, and on how many tensors it depends that need a gradient and are no parameters."""
+    with surface.pool.copy() as copy:
+        own = {**dict(copy.module.named_parameters()), **dict(copy.module.named_buffers())}
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in surface.point().items()}
+    watch = WeightsWatch(own)
+    with torch.enable_grad():
+        try:
+            with watch:
+                _, loss = surface.outputs_and_loss(leaves, surface.batches[0])
+        except NotMeasurableError:  # torch has operators that no watch can follow; what else fails, fails again
+            _, loss = surface.outputs_and_loss(leaves, surface.batches[0])
+    for leaf in leaves_of(loss):  # of a graph from before, such as an auxiliary loss that the user's network kept
+        watch.note(leaf)
+    if watch.seen:
+        with torch.no_grad(), WeightsWatch(own) as network:
+            surface.outputs(leaves, surface.batches[0][0])
+        raise _past_the_copy("model" if network.seen else "criterion", watch.seen)
+    known = {id(leaf) for leaf in leaves.values()}
+    return float(loss.detach()), sum(id(leaf) not in known for leaf in leaves_of(loss))
+
+
+def _past_the_copy(argument: str, names: list[str]) -> NotMeasurableError:
+    who = "The network's forward" if argument == "model" else "The criterion"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return NotMeasurableError(
+        f"{who} uses {names[0]}{more} of the network itself, beside the weights that are handed in for a pass.",
+        "Read weights from the network whenever it runs, as model.parameters() does, in a function or a module that "
+        "can be copied: no scripted part, and no list of weights that was made beforehand.",
+        argument=argument,
+        expected="a loss of the weights that are handed in",
+        found=names,
+    )
+
+
+def _further_note(count: int) -> str:
+    what = "a tensor that needs a gradient and is no parameter" if count == 1 else f"{count} tensors that need a"
+    what = what if count == 1 else f"{what} gradient and are no parameters"
+    return f"the loss depends on {what} of the network, of the loss itself for example: held fixed"
+
+
+def _require_same(surface: LossSurface, loss: float) -> None:
+    """Refuse a loss that is another one when it is asked for again, after other weights and another batch.
+
+    Raises:
+        NotMeasurableError: it is.
+    """
+    with contextlib.suppress(NotMeasurableError), torch.no_grad():
+        surface.outputs_and_loss(_moved(surface.point(), _ELSEWHERE)[0], surface.batches[surface.count - 1])
+    again = float(_loss(surface))
+    most = _SAME * torch.finfo(surface.dtype).eps * max(abs(loss), abs(again))
+    if math.isfinite(loss) and not abs(again - loss) <= most:
+        raise NotMeasurableError(
+            f"The network or the loss answers differently the second time: {loss:.9g}, then {again:.9g}.",
+            "Let it keep nothing from one batch to the next, and draw from no generator of its own.",
+            argument="model",
+            expected="the same loss for the same weights and batch",
+            found=again,
+        )
+
+
+def _require_gradient(surface: LossSurface) -> None:
+    """Refuse a loss of the network's weights whose gradient is not the one that autograd computes.
+
+    A penalty on detached weights changes with them, and its gradient is zero. Slopes along two random directions are
+    compared with differences, in float64.
+
+    Raises:
+        NotMeasurableError: they differ.
+    """
+    precise, batch = surface.in_precision(torch.float64), surface.batches[0]
+    point = precise.point()
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in point.items()}
+    with torch.enable_grad():
+        _, loss = precise.outputs_and_loss(leaves, batch)
+        gradient = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
+    size = math.sqrt(sum(float(part.square().sum()) for part in gradient))
+    for seed in range(_DIRECTIONS):
+        ahead, direction = _moved(point, _STEP, seed)
+        behind, _ = _moved(point, -_STEP, seed)
+        with torch.no_grad():
+            values = [float(precise.outputs_and_loss(there, batch)[1]) for there in (ahead, behind)]
+        slope = sum(float((part * direction[name]).sum()) for name, part in zip(point, gradient, strict=True))
+        difference = (values[0] - values[1]) / (2 * _STEP)
+        rounding = abs(values[0]) * _SAME * torch.finfo(torch.float64).eps / _STEP
+        if not abs(difference - slope) <= _SLOPE * max(abs(difference), size) + rounding:
+            raise _unseen_by_autograd(slope, difference)
+
+
+def _unseen_by_autograd(slope: float, difference: float) -> NotMeasurableError:
+    return NotMeasurableError(
+        f"The loss depends on the network's weights in a way that autograd does not see: its slope along a random "
+        f"direction is {difference:.6g}, by autograd {slope:.6g}.",
+        "Take detach(), .data, numpy and torch.no_grad() out of what the loss computes of the weights.",
+        argument="criterion",
+        expected="a loss that autograd can follow back to the weights",
+        found=slope,
+    )
+
+
+def _moved(point: Point, step: float, seed: int = 0) -> tuple[Point, Point]:
+    """A point beside ``point``, where each number moves by about ``step``, and the direction in which it lies."""
+    noise = random_normal(point, torch.Generator().manual_seed(seed))
+    return {name: tensor + step * noise[name] for name, tensor in point.items()}, noise
+
+
+def _without_needless_hooks(surface: LossSurface) -> LossSurface:
+    """The surface without forward hooks of the user's, unless the loss is another one then."""
+    if not any(_users_hooks(part, kind) for part in surface.module.modules() for kind in _FORWARD_HOOKS):
+        return surface
+    kept = [(part, kind, getattr(part, kind).copy()) for part in surface.module.modules() for kind in _FORWARD_HOOKS]
+    expected = _seeded_loss(surface)
+    _remove_hooks(surface.module, _FORWARD_HOOKS)
+    bare = replace(surface, pool=ModulePool(surface.module, surface.criterion))
+    try:
+        if _seeded_loss(bare) == expected:
+            return bare
+    except NotMeasurableError:  # the loss needs what they catch
+        pass
+    for part, kind, hooks in kept:
+        setattr(part, kind, hooks)
+    return replace(surface, pool=ModulePool(surface.module, surface.criterion))
+
+
+def _seeded_loss(surface: LossSurface) -> float:
+    return float(_loss(surface.with_conduct(Conduct(draws=True))))
+
+
+def _remove_hooks(module: nn.Module, kinds: tuple[str, ...]) -> None:
+    for part in module.modules():
+        for kind in kinds:
+            hooks: OrderedDict[int, Any] = getattr(part, kind)
+            for key in _users_hooks(part, kind):
+                del hooks[key]
+
+
+def _users_hooks(module: nn.Module, kind: str) -> list[int]:
+    hooks: dict[int, Callable[..., Any]] = getattr(module, kind)
+    return [key for key, hook in hooks.items() if not _home(hook).startswith(_KNOWN_HOOKS)]
+
+
+def _home(hook: Any) -> str:
+    return str(getattr(hook, "__module__", None) or type(hook).__module__)

@@ -1,0 +1,49 @@
+"""Common random numbers: a network that draws some in eval mode draws the same ones in every pass of a batch.
+
+So the loss is a function of the parameters again, one of many that the network may stand for.
+"""
+
+from __future__ import annotations
+
+import random as python_random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+_SEED = 20191
+_BITS = 32
+
+
+@contextmanager
+def common_random_numbers(batch: int) -> Iterator[None]:
+    """Start every generator of this process at a seed of the batch's own; torch's, numpy's and Python's.
+
+    Args:
+        batch: its number.
+    """
+    chosen = (_SEED + batch) % 2**_BITS
+    torch.manual_seed(chosen)
+    np.random.seed(chosen)  # noqa: NPY002 - the generator that a network's code shares with everyone
+    python_random.seed(chosen)
+    yield
+
+
+def random_states(device: torch.device) -> tuple[Any, ...]:
+    """The states of all those generators, to be compared: equal as long as nothing is drawn."""
+    numpys: Any = np.random.get_state(True)  # noqa: NPY002 - the generator that a network's code shares with everyone
+    on_device = torch.cuda.get_rng_state(device).tolist() if device.type == "cuda" else None
+    return torch.get_rng_state().tolist(), on_device, (numpys[1].tolist(), *numpys[2:]), python_random.getstate()
+
+
+@contextmanager
+def states_kept() -> Iterator[None]:
+    """Leave numpy's and Python's generators as they were; of torch's see ``torch.random.fork_rng``."""
+    before, python_before = np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - as above
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002 - as above
+        python_random.setstate(python_before)

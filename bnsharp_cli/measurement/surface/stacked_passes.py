@@ -1,0 +1,48 @@
+"""All batches at several points by one ``vmap`` each: their losses, or their losses and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.passes import GradientSum, Passes
+
+OverBatches = Callable[[Callable[[Batch], Any]], Iterator[Any]]
+"""A function of each of this process's batches, in their order."""
+
+
+def stacked_losses(passes: Passes, points: Sequence[Point], chunk: int, over_batches: OverBatches) -> Tensor | None:
+    """The losses of batches at all points, (points, batches) on the CPU, or None where ``vmap`` cannot follow."""
+    stack = passes.stack(points)
+    try:
+        losses = [*over_batches(lambda batch: passes.stacked_losses(stack, batch, chunk))]
+    except NotMeasurableError:
+        return None
+    return _side_by_side(losses, len(points))
+
+
+def stacked_gradients(
+    passes: Passes, points: Sequence[Point], over_batches: OverBatches
+) -> tuple[Tensor, Point] | None:
+    """The same and the sum of the gradients over batches, (points, …) each; or None."""
+    stack = passes.stack(points)
+    losses: list[Tensor] = []
+    total = GradientSum(stack)
+    try:
+        for loss, gradients in over_batches(lambda batch: passes.stacked_gradients(stack, batch, len(points))):
+            losses.append(loss)
+            total.add(gradients)
+            del gradients
+    except NotMeasurableError:
+        return None
+    return _side_by_side(losses, len(points)), total.point()
+
+
+def _side_by_side(losses: Sequence[Tensor], points: int) -> Tensor:
+    return torch.stack([*losses], dim=1).cpu() if losses else torch.zeros(points, 0, dtype=torch.float64)

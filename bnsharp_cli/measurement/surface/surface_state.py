@@ -1,0 +1,172 @@
+"""What a loss surface is made of, and how its batches are computed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bnsharp_cli.core.point import LazyPoint, Point
+from bnsharp_cli.measurement.surface.conduct import UNREMARKABLE, Conduct
+from bnsharp_cli.measurement.surface.cost import PassCounter
+from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
+from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
+from bnsharp_cli.measurement.surface.layouts import LayoutSetting
+from bnsharp_cli.measurement.surface.module_pool import ModulePool
+from bnsharp_cli.measurement.surface.narrowing import narrowest_type
+from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.passes import BatchLoss, Passes
+from bnsharp_cli.measurement.surface.population import Population
+from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers
+from bnsharp_cli.measurement.surface.real_pairs import as_real
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
+from bnsharp_cli.measurement.surface.threads import map_in_threads
+
+OfBatch = TypeVar("OfBatch")
+
+
+@dataclass(frozen=True)
+class SurfaceState:
+    """A network, a criterion and batches, with everything that decides how they are computed.
+
+    Attributes:
+        module: a private copy in eval mode.
+        criterion: the loss of one batch.
+        batches: inputs and targets, on ``device``, or a stream that brings them there.
+        buffers: running statistics and the like, as handed to every pass.
+        treatment: how norms are computed.
+        dtype: the precision in which the network computes.
+        counter: counts the passes.
+        pool: copies of the module to run on.
+        plans: how batches are computed, by precision.
+        points_at_once: how many points :meth:`values` stacks.
+        guard: keeps the batches from being changed by passes.
+        processes: the processes that share the batches; batch i belongs to number i mod their count.
+        share: the part of all samples that the batches hold, as which a pass over them counts.
+        population: what is known where the batches hold all the data there is; None where they are a draw from it.
+        first: the number of the first batch, among those of the whole surface.
+        conduct: what the network does in eval mode.
+    """
+
+    module: nn.Module
+    criterion: BatchLoss
+    batches: Sequence[Batch]
+    buffers: Mapping[str, Tensor]
+    treatment: NormTreatment
+    dtype: torch.dtype
+    counter: PassCounter
+    pool: ModulePool
+    plans: ExecutionPlans
+    points_at_once: PointsAtOnce
+    guard: InPlaceGuard
+    processes: Processes = ALONE
+    share: float = 1.0
+    population: Population | None = None
+    first: int = 0
+    conduct: Conduct = UNREMARKABLE
+
+    def point(self) -> Point:
+        """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
+        parameters = self._parameters()
+        return LazyPoint(parameters, lambda name: parameters[name].double())
+
+    @property
+    def count(self) -> int:
+        """The number of batches."""
+        return len(self.batches)
+
+    @property
+    def device(self) -> torch.device:
+        """The device on which the network computes."""
+        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+
+    def with_norms(
+        self, *, buffers: Mapping[str, Tensor] | None = None, treatment: NormTreatment | None = None
+    ) -> Self:
+        """The same surface with other running statistics or another treatment of its norms."""
+        return replace(self, buffers=buffers or self.buffers, treatment=treatment or self.treatment)
+
+    def part(self, start: int, stop: int) -> Self:
+        """L on the batches ``start`` to ``stop`` − 1 alone."""
+        share = self.share * (stop - start) / self.count
+        weighted, first = self.population and self.population.part(start, stop), self.first + start
+        return replace(self, batches=self.batches[start:stop], share=share, population=weighted, first=first)
+
+    def in_precision(self, dtype: torch.dtype) -> Self:
+        """The same surface, the network computed in ``dtype``; in float64 alone where it draws random numbers."""
+        return replace(self, dtype=torch.float64 if self.conduct.draws else dtype)
+
+    def with_conduct(self, conduct: Conduct) -> Self:
+        """The same surface of a network of which ``conduct`` is known."""
+        return replace(self, conduct=conduct, dtype=torch.float64 if conduct.draws else self.dtype)
+
+    def plan(self) -> ExecutionPlan:
+        """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
+        return self.plans.of(self.dtype, self._chosen_plan)
+
+    def activations(self) -> int:
+        """About how many numbers all batches keep for a backward pass; 0 where the network does not run on a slice."""
+        parameters = sum(parameter.numel() for parameter in self.module.parameters())
+        return self.count * max(0, self.plan().held // self.dtype.itemsize - parameters)
+
+    @property
+    def roundoff(self) -> float:
+        """The unit in the last place of 1, in the narrowest type that the network's numbers pass through."""
+        return torch.finfo(self.plan().narrowest or self.dtype).eps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how this surface is computed, beside ``conduct.notes``."""
+        told = self.pool.habits.notes(str(self.dtype).removeprefix("torch."))
+        return told if self.population is None else (*told, self.population.note(self.treatment.batch_statistics))
+
+    def stack_size(self) -> int:
+        """The most points that are evaluated at once; 1 for a loop over points."""
+        alone = self.conduct.draws or self.pool.habits.differentiates
+        return 1 if alone else self.points_at_once.most(self.plan(), self.device, self.dtype)
+
+    @property
+    def loss_reads_network(self) -> bool:
+        """Whether the loss may depend on the parameters otherwise than by the network's outputs."""
+        return self.criterion is self.pool.criterion and self.pool.criterion_follows
+
+    def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
+        passes, inputs = self._passes(ExecutionPlan()), self.batches[0][0]
+        point = self._cast(self._parameters())
+        plan = choose_plan(lambda leaves, part: passes.run(leaves, part, fast=True), inputs, point, layout)
+        return replace(plan, narrowest=narrowest_type(passes.run_without_gradient, point, inputs, self.dtype))
+
+    def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
+        """``function`` of each of this process's batches, in their order."""
+        own = self.processes.own(self.batches)
+        at_once = 1 if self.conduct.draws else self.plan().batches_at_once(self.device, len(own))
+        numbers = itertools.count(self.first + self.processes.rank, self.processes.count)
+
+        def with_numbers(number: int, batch: Batch) -> OfBatch:
+            with self._numbers(number):
+                return function(batch)
+
+        return map_in_threads(lambda job: with_numbers(*job), zip(numbers, own, strict=False), at_once)
+
+    def _numbers(self, batch: int) -> AbstractContextManager[None]:
+        """The random numbers of a batch, where the network draws any."""
+        return common_random_numbers(batch) if self.conduct.draws else nullcontext()
+
+    def _cast(self, point: Point) -> Point:
+        return {name: tensor.to(self.dtype) for name, tensor in point.items()}
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {name: as_real(parameter.detach()) for name, parameter in self.module.named_parameters()}
+
+    def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
+        complex_names = frozenset(name for name, tensor in self.module.named_parameters() if tensor.is_complex())
+        weight_of = None if self.population is None else self.population.weight
+        network = (self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
+        return Passes(*network, self.guard, weight_of, complex_names, self.conduct.own_norms)

@@ -1,0 +1,63 @@
+"""Notices whoever uses the network's own weights while others are handed in for a pass: a reference past the copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.autograd.graph import Node
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+
+class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types here
+    """While it is active, every operation on the memory of given tensors is noted.
+
+    Passes run on copies of all weights. So whatever touches the originals, with a graph or without, is a function that
+    kept them, a scripted part, or anything else that does not follow the copy.
+
+    Args:
+        tensors: by name.
+
+    Attributes:
+        seen: the names of those that were used.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nor here
+        self._names = {_address(tensor): name for name, tensor in tensors.items() if tensor.numel()}
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note the tensors among the arguments, and make the call."""
+        for value in tree_iter((args, kwargs or {})):
+            if isinstance(value, Tensor):
+                self.note(value)
+        return function(*args, **(kwargs or {}))
+
+    def note(self, tensor: Tensor) -> None:
+        """Note a tensor that is used, if it is one of those that are watched."""
+        name = self._names.get(_address(tensor))
+        if name is not None and name not in self.seen:
+            self.seen.append(name)
+
+
+def _address(tensor: Tensor) -> int:
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # a sparse tensor has no storage of its own
+        return 0
+
+
+def leaves_of(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors that autograd would give a gradient of ``tensor`` to, each once."""
+    waiting = [tensor.grad_fn] if tensor.grad_fn is not None else []
+    seen: set[Node] = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):
+            yield node.variable
+        following = {child for child, _ in node.next_functions if child is not None} - seen
+        seen |= following
+        waiting.extend(following)
