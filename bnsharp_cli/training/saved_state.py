@@ -157,6 +157,8 @@ def _weights(found: Mapping[Any, Any], own: Mapping[str, Any]) -> Mapping[str, A
         stored = part_of(found, name)
         if isinstance(entry, Tensor):
             _require_like(shown(name), stored, entry)
+            if name.endswith("running_var") and bool((stored < 0).any()):
+                raise UnfitStateError(f"{shown(name)} has a negative variance")
         elif type(stored) is not type(entry):
             raise UnfitStateError.of(shown(name), f"a {type(entry).__name__}", stored)
     return found

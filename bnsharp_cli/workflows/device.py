@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.workflows import torchrun
 
@@ -34,7 +35,7 @@ def chosen_device(name: str) -> torch.device:
         UsageError: there is none.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if _gpus() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -47,12 +48,18 @@ def chosen_device(name: str) -> torch.device:
 def _gpu(device: torch.device) -> torch.device:
     """One GPU: the process's own where several processes share a machine and none is named."""
     index = torchrun.local_rank() if device.index is None else device.index
-    if index >= torch.cuda.device_count():
+    if index >= _gpus():
         raise UsageError(
-            f"{named('device')}: torch sees {torch.cuda.device_count()} CUDA devices here.",
+            f"{named('device')}: torch sees {_gpus()} CUDA devices here.",
             f"Use {named('device')} cpu.",
             argument="device",
             expected="a CUDA device of this machine",
             found=str(device),
         )
     return torch.device("cuda", index)
+
+
+def _gpus() -> int:
+    """How many CUDA devices torch can use; asking may load libraries of the driver, by their bare names."""
+    with importing_libraries():
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0

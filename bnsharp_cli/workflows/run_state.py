@@ -6,14 +6,18 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from bnsharp_cli.io.files.regular_files import read_beside
 from bnsharp_cli.training.evaluation import LossAndAccuracy
 from bnsharp_cli.training.saved_state import UnfitStateError, mapping, part_of, whole_number
 
 _MOST = 2**63 - 1
 _MOST_DECIDED = 10_000
 """Values that may decide a run, so that nothing long is compared or printed."""
+_MOST_FIGURES = 2**30
+"""Bytes of a file of figures that is read."""
 _MOST_TRACKERS = 100
 _LONGEST = 1000
 _EPOCHS = "--epochs"
@@ -70,6 +74,25 @@ def read_run_state(content: Mapping[str, Any]) -> RunState:
     metrics = whole_number(content, "metrics", 1, _MOST)
     tracked, versions = _tracked(mapping(content, "tracker")), _versions(mapping(content, "versions"))
     return RunState(decided, epochs, epoch, best, metrics, tracked, versions)
+
+
+def require_whole_lines(state: RunState, figures: Path) -> None:
+    """Refuse a state that would cut its file of figures elsewhere than behind the line of its last epoch.
+
+    Args:
+        state: the state.
+        figures: the file; that it is missing or too short is for whoever appends to it to say.
+
+    Raises:
+        UnfitStateError: the length is not that of as many lines as epochs are done.
+    """
+    try:
+        written = read_beside(figures, _MOST_FIGURES)
+    except (OSError, ValueError):
+        return
+    kept = written[: state.metrics]
+    if len(kept) == state.metrics and (not kept.endswith(b"\n") or kept.count(b"\n") != state.epoch):
+        raise UnfitStateError.of("metrics", f"the length of {state.epoch} lines of figures", state.metrics)
 
 
 def _decided(found: Mapping[Any, Any]) -> Mapping[str, Any]:

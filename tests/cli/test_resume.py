@@ -208,6 +208,8 @@ def test_an_unfinished_run_is_neither_lost_nor_mixed_up(tmp_path: Path, run: Vic
         ({"tracker": {"mlflow:x": "../../y"}}, "tracker: expected a name of a run, found ../../y"),
         ({"versions": {"torch": ["\x1b[31m"], "threads": 1}}, "torch: expected a version, found list"),
         ({"versions": {"torch": "2", "threads": "\x1b[31m\n"}}, "threads: expected a whole number"),
+        ({"metrics": 1}, "metrics: expected the length of 3 lines of figures, found 1"),
+        ({"state_dict.2.running_var": torch.full((6,), -1e-6)}, "2.running_var has a negative variance"),
         ({"metrics": -1}, "metrics: expected a whole number"),
         ({"metrics": "1"}, "metrics: expected a whole number"),
         ({"metrics": 10**6}, "run.metrics.jsonl has lost lines"),
