@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.module import register_module_forward_hook
 
 import bnsharp_cli
 from benchmarks.networks import Problem
@@ -35,10 +36,16 @@ class Passes:
 
 @contextmanager
 def counted(module: nn.Module, samples: int) -> Iterator[Passes]:
-    """Count the passes through ``module`` and through every deep copy of it that is made meanwhile."""
-    passes = Passes()
+    """Count the passes through ``module`` and through every copy of it that is made meanwhile.
 
-    def on_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    The hook is one of torch's for all modules, since a private copy may leave the module's own hooks out; a copy is of
+    the same class and has as many parts.
+    """
+    passes, parts = Passes(), len([*module.modules()])
+
+    def on_forward(seen: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not isinstance(seen, type(module)) or len([*seen.modules()]) != parts:
+            return
         share = len(inputs[0]) / samples
         passes.forward += share
 
@@ -48,7 +55,7 @@ def counted(module: nn.Module, samples: int) -> Iterator[Passes]:
         if output.requires_grad:
             output.register_hook(on_backward)
 
-    handle = module.register_forward_hook(on_forward)
+    handle = register_module_forward_hook(on_forward)
     try:
         yield passes
     finally:

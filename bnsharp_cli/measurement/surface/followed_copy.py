@@ -120,7 +120,7 @@ class _Followed:
                 if kind not in classes:
                     classes[kind] = type(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
                 with contextlib.suppress(TypeError):  # a class with slots keeps its methods
-                    self.memo[key].__class__ = classes[kind]
+                    object.__setattr__(self.memo[key], "__class__", classes[kind])  # a record may be frozen
 
     def _walk(self, root: Any) -> None:
         waiting = [root]
@@ -136,7 +136,7 @@ class _Followed:
                     waiting.append(child)
 
     def _scratch(self) -> set[int]:
-        """Where functions of the network may keep something: lists, and objects of the user's classes."""
+        """What functions of the network may keep something in: lists, and objects of the user's classes."""
         functions = [found for found in self._objects.values() if isinstance(found, FunctionType)]
         values = [value for function in functions if _of_user(function) for value in _references(function)]
         return {id(value) for value in values if isinstance(value, _SCRATCH) or _is_record(value)}
