@@ -34,7 +34,7 @@ def tests(bench: Bench) -> None:
     Raises:
         RuntimeError: a test failed.
     """
-    workers = "0" if bench.smoke else "4"
+    workers = "0" if bench.smoke else "6"
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-n", workers, "--dist", "load", "-W", "default", "-v"]
     command += ["-p", "no:cacheprovider", "--durations", "5", *(SMOKE_TESTS if bench.smoke else GPU_TESTS)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}

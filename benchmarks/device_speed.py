@@ -92,7 +92,7 @@ def worst_case_peers(bench: Bench, network: str) -> None:
 
 def eigenvalue_peers(bench: Bench, network: str) -> None:
     """The Hessian's largest eigenvalue by both libraries."""
-    _peers(bench, network, ("λ_max, curvlinops", "λ_max, PyHessian"))
+    _peers(bench, network, ("λ_max, curvlinops", "λ_max, PyHessian"), repeats=bench.scale.few)
 
 
 def one_peer(bench: Bench, network: str, peer: str) -> None:

@@ -10,7 +10,7 @@ from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.paper_experiments import ExperimentBudget, cells
 from bnsharp_cli.workflows.experiment import Experiment, ExperimentConditions
 from bnsharp_cli.workflows.training_options import TrainingTask
-from bnsharp_cli.workflows.training_setup import open_setup
+from bnsharp_cli.workflows.training_setup import open_setup, with_seed
 
 FIGURE_BATCH = 2000
 """A fifth of the 10,000 images: as many steps in an epoch as in the paper."""
@@ -24,9 +24,10 @@ def mixed_precision(bench: Bench) -> None:
     bench.write(f"{data.partition(':')[0]}, {epochs} epochs, batches of 128.\n")
     bench.write("| network | precision | seconds an epoch | last training loss | test accuracy, % |")
     bench.write("| --- " * 5 + "|")
-    for arch in ("lenet-bn",) if data == "digits" else ("vgg11-bn", "torchvision:resnet18", "lenet-bn"):
+    for arch in ("lenet-bn",) if data == "digits" else ("vgg11-bn", "lenet-bn"):
+        opened = open_setup(TrainingTask(arch, data=data), 0, bench.device, 1)
         for amp in (None, "bf16"):
-            setup = open_setup(TrainingTask(arch, data=data), 0, bench.device, 1)
+            setup = with_seed(opened, 0)
             options = TrainingOptions(
                 epochs=epochs, batch_size=128, learning_rate=0.05, amp=amp, schedule="cosine", seed=0
             )
@@ -49,7 +50,7 @@ def figure_1(bench: Bench) -> None:
     data, epochs = bench.cifar or "digits", bench.scale.figure_epochs
     budget = ExperimentBudget(epochs=epochs, batch=FIGURE_BATCH, data=None if bench.cifar else "digits")
     chosen = [budget.scaled(cell) for cell in cells("figure-1", "full")]
-    folder = bench.folder / "figure-1"
+    folder = bench.folder / f"figure-1-{epochs}"
     folder.mkdir(parents=True, exist_ok=True)
     conditions = ExperimentConditions(folder, {"cifar10": data}, None, False, bench.device, None, MEASURED)
     experiment = Experiment(chosen, 1, conditions)
