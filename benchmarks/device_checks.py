@@ -46,7 +46,7 @@ def tests(bench: Bench) -> None:
         assert running.stdout is not None
         for line in running.stdout:
             print(line, end="", flush=True)
-            if line.startswith(("FAILED", "ERROR", "E   ")):
+            if line.startswith(("FAILED", "ERROR", "E   ")) or "] FAILED " in line:
                 bench.write(f"    {line.rstrip()[:200]}")
             closing = line.strip() or closing
     bench.write(f"\n`pytest -m gpu`: {closing.strip('= ')}\n")
