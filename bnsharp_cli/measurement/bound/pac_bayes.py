@@ -167,7 +167,8 @@ def coupled(surface: LossSurface, point: Point) -> bool:
     """Whether the samples of a batch change each other's answers, as they do through batch statistics.
 
     If they do, the independent terms that PAC-Bayes counts are the batches. The test gives the network the first
-    samples with and without some of the others, in float64. A batch of two or three samples counts as coupled.
+    samples with and without some of the others, in float64. A batch of two or three samples counts as
+    coupled, and so does one of which no part can be taken.
 
     Args:
         surface: gives the network and the batches.
@@ -175,7 +176,7 @@ def coupled(surface: LossSurface, point: Point) -> bool:
     """
     inputs = surface.batches[0][0]
     size = min(_PROBED, len(inputs))
-    if size < 4:
+    if size < 4 or not surface.conduct.parts:
         return len(inputs) > 1
     precise = surface.in_precision(torch.float64)
     with torch.no_grad():

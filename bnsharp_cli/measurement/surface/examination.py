@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.conduct import Conduct
+from bnsharp_cli.measurement.surface.examples import counted_note, has_parts
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
@@ -62,9 +63,17 @@ def examined(surface: LossSurface) -> LossSurface:
     draws = random_states(surface.device) != before
     surface = surface.with_conduct(Conduct(draws, (), (*notes, *([_DRAWS] if draws else []))))
     _require_same(surface, float(_loss(surface)) if draws else loss)
+    surface = _with_parts(surface)
     if surface.loss_reads_network:
         _require_gradient(surface)
     return examined_norms(surface, _loss)
+
+
+def _with_parts(surface: LossSurface) -> LossSurface:
+    """The surface with what is known of parts of its batches."""
+    counted = counted_note(surface)
+    notes = (*surface.conduct.notes, *([counted] if counted else []))
+    return surface.with_conduct(replace(surface.conduct, parts=has_parts(surface), notes=notes))
 
 
 def _loss(surface: LossSurface) -> Tensor:

@@ -31,6 +31,9 @@ from bnsharp_cli.measurement.surface.threads import map_in_threads
 
 OfBatch = TypeVar("OfBatch")
 
+FEW = 8
+"""How many examples of a batch are enough to try a network."""
+
 
 @dataclass(frozen=True)
 class SurfaceState:
@@ -107,12 +110,17 @@ class SurfaceState:
         """The same surface of a network of which ``conduct`` is known."""
         return replace(self, conduct=conduct, dtype=torch.float64 if conduct.draws else self.dtype)
 
+    def few_inputs(self) -> Tensor:
+        """Those of a few examples of the first batch, or of the whole batch where a part means something else."""
+        inputs = self.batches[0][0]
+        return inputs[:FEW] if self.conduct.parts else inputs
+
     def plan(self) -> ExecutionPlan:
-        """How this surface computes its batches in this precision; chosen once, on a slice of the first batch."""
+        """How this surface computes its batches in this precision; chosen once, on a few examples."""
         return self.plans.of(self.dtype, self._chosen_plan)
 
     def activations(self) -> int:
-        """About how many numbers all batches keep for a backward pass; 0 where the network does not run on a slice."""
+        """About how many numbers all batches keep for a backward pass; 0 where it does not run on a few examples."""
         parameters = sum(parameter.numel() for parameter in self.module.parameters())
         return self.count * max(0, self.plan().held // self.dtype.itemsize - parameters)
 
@@ -140,8 +148,12 @@ class SurfaceState:
     def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
         passes, inputs = self._passes(ExecutionPlan()), self.batches[0][0]
         point = self._cast(self._parameters())
-        plan = choose_plan(lambda leaves, part: passes.run(leaves, part, fast=True), inputs, point, layout)
-        return replace(plan, narrowest=narrowest_type(passes.run_without_gradient, point, inputs, self.dtype))
+        few = self.few_inputs()
+        plan = choose_plan(
+            lambda leaves, part: passes.run(leaves, part, fast=True), few, point, layout, batch=len(inputs)
+        )
+        narrowest = narrowest_type(passes.run_without_gradient, point, (few, inputs), self.dtype)
+        return replace(plan, narrowest=narrowest)
 
     def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
         """``function`` of each of this process's batches, in their order."""
