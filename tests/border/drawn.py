@@ -25,11 +25,13 @@ from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt, ta
 from bnsharp_cli.measurement.surface.examination import examined
 from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from tests.border.oracle import Block, bn_of_blocks, plain_loss_and_gradient
+from tests.border.oracle import Block, block_length, bn_of_blocks, plain_loss_and_gradient
 
 CLASSES, FEATURES, LENGTH, WIDTH = 3, 4, 6, 8
 SINGLE, DOUBLE = 1e-4, 1e-9
 ROUND = 100
+QUIET = 1e-12
+"""Blocks of a smaller share of the gradient have no effect: they add nothing to the value, and θ_* may hold them."""
 BY_CHANNEL = {"batch", "batch, not affine", "batch, no running", "instance"}
 
 NORMS: dict[str, Callable[[], nn.Module]] = {
@@ -188,7 +190,7 @@ def criterion(drawn: Drawn) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def oracle_loss(drawn: Drawn) -> Callable[[nn.Module], Tensor]:
-    """L in plain float64: batches count by their samples under a mean, alike under a sum."""
+    """L in plain float64; batches count alike."""
 
     def of_batch(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
         precise = torch.utils._pytree.tree_map(lambda tensor: tensor.double().clone(), inputs)
@@ -244,7 +246,8 @@ def agrees(drawn: Drawn) -> None:
     for name, slope in slopes.items():
         assert float((gradient[name] - slope).norm()) <= close * (1 + size), name
     blocks = expected_blocks(drawn)
-    assert bnsharp_cli.find_blocks(model, data, loss).invariant == len(blocks)
+    quiet = sum(block_length(slopes, block) <= QUIET * size for block in blocks)
+    assert len(blocks) - quiet <= bnsharp_cli.find_blocks(model, data, loss).invariant <= len(blocks)
     bn = "running" if drawn.running else "batch"
     measured = bnsharp_cli.measure(model, data, loss, bn=bn, precision=drawn.precision)
     limit = bn_of_blocks(model, oracle_loss(drawn), blocks)

@@ -51,8 +51,8 @@ def bn_of_blocks(
     free = math.sqrt(sum(float(part.square().sum()) for part in direction.values()))
     direction = {name: part / (free or 1.0) for name, part in direction.items()}
     for block in blocks:
-        length = _length(gradients, block)
-        factor = _length(parameters, block) / length if length else 0.0
+        length = block_length(gradients, block)
+        factor = block_length(parameters, block) / length if length else 0.0
         for name, rows in block.items():
             direction[name][rows] = gradients[name][rows] * factor
     nodes, weights = np.polynomial.legendre.leggauss(24)
@@ -71,7 +71,8 @@ def plain_loss_and_gradient(module: nn.Module, loss: Loss) -> tuple[float, dict[
     return float(loss(own).detach()), gradients
 
 
-def _length(tensors: Mapping[str, Tensor], block: Block) -> float:
+def block_length(tensors: Mapping[str, Tensor], block: Block) -> float:
+    """The norm of the rows of a block."""
     return math.sqrt(sum(float(tensors[name][rows].square().sum()) for name, rows in block.items()))
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.border.drawn import DRAWN, Drawn, agrees, expected_blocks
 
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 def test_what_is_drawn_agrees_with_plain_float64() -> None:
