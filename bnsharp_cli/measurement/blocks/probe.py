@@ -212,7 +212,7 @@ def _lifted(tensor: Tensor) -> Tensor:
 
 def _generic(point: Point, generator: torch.Generator) -> Point:
     """Weights of the usual initial size; vectors above ½, so that no unit behind a norm is dead, and no γ zero."""
-    noise = random_normal(point, generator)
+    noise = random_normal(point, generator, rough=True)
     return {
         name: noise[name] * math.sqrt(2 / max(1, tensor.shape[1:].numel()))
         if tensor.ndim > 1
