@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -25,7 +26,7 @@ from bnsharp_cli.training.mixed_precision import choose_precision
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import registered_rule
 from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule, require_loss
-from bnsharp_cli.training.saved_state import TrainingSize, fitting_state
+from bnsharp_cli.training.saved_state import TrainingPlan, fitting_state, order_after
 from bnsharp_cli.training.schedules import SCHEDULES
 
 StepObserver = Callable[[int, float], None]
@@ -140,7 +141,7 @@ class Training:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next epoch."""
-        return self.options.learning_rate * SCHEDULES[self.options.schedule](self.options, self.epoch)
+        return self._rate(self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` needs, as plain containers, numbers and tensors on the CPU."""
@@ -160,13 +161,17 @@ class Training:
         Raises:
             UnfitStateError: a state that no such run has written; nothing is changed then.
         """
-        size = TrainingSize(self.options.epochs, self.steps)
-        fitting = fitting_state(state, self.module, self.rule, self._precision, size)
+        order = partial(order_after, self.options.seed, len(self._examples))
+        plan = TrainingPlan(self.options.epochs, self.steps, self._rate, order)
+        fitting = fitting_state(state, self.module, self.rule, self._precision, plan)
         self.module.load_state_dict(fitting.weights)
         self.rule.load_state_dict(fitting.rule)
         self._order.set_state(fitting.order)
         self._precision.load_state_dict(fitting.precision)
         self.epoch, self.gradients = fitting.epoch, fitting.gradients
+
+    def _rate(self, epoch: int) -> float:
+        return self.options.learning_rate * SCHEDULES[self.options.schedule](self.options, epoch)
 
     def _steps(self) -> Iterator[tuple[LossClosure, ...]]:
         """The closures of each step, as many as the rule takes.

@@ -26,7 +26,7 @@ from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
-from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_whole_lines
+from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_same_figures
 from bnsharp_cli.workflows.training_options import TrainingRunOptions
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
@@ -244,7 +244,7 @@ class TrainingRun:
                 raise self._unfinished(state.epoch, state.epochs)
             return
         require_same(self.files.state, state.decided, self._decided)
-        require_whole_lines(state, self.files.metrics)
+        require_same_figures(state, self.files.metrics)
         self._training.load_state_dict(content)
         self.kept, self._metrics, self.best = state.epoch, state.metrics, state.best
         self._tracked = dict(state.tracked)
