@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.integrations.trackers import require_tracker
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.training.evaluation import LossAndAccuracy
 from bnsharp_cli.training.options import TrainingOptions
@@ -15,7 +16,7 @@ from bnsharp_cli.workflows.options import Computing
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_state import BestEpoch
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
-from bnsharp_cli.workflows.training_run import TrainingRun
+from bnsharp_cli.workflows.training_run import TrainingRun, require_writable_run
 from bnsharp_cli.workflows.training_setup import open_setup
 
 
@@ -55,6 +56,10 @@ def train_network(
         BnsharpError: what cannot be opened or trained, with its remedy.
     """
     task, training = task or TrainingTask(), training or TrainingOptions()
+    if torchrun.is_first():
+        require_writable_run(RunFiles(run_options.output), task)
+        if run_options.track is not None:
+            require_tracker(run_options.track, run_options.output.stem)
     with computing_on((computing or Computing()).device) as device:
         if training.amp is not None and device.type != "cuda":
             raise UsageError(

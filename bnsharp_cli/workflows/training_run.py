@@ -27,10 +27,21 @@ from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
 from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_same_figures
-from bnsharp_cli.workflows.training_options import TrainingRunOptions
+from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
 _MEASURED_BATCH = 256
+
+
+def require_writable_run(files: RunFiles, task: TrainingTask) -> None:
+    """Refuse files of a run that could not be written, or that it reads.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    files.require_writable()
+    for path in files.every:
+        require_no_input(path, "output", input_files([], task.arch, task.data, task.loss))
 
 
 class TrainingRun:
@@ -62,7 +73,7 @@ class TrainingRun:
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
         self._decided = what_decides(setup, training)
         if torchrun.is_first():
-            self._require_writable()
+            require_writable_run(self.files, setup.task)
         torchrun.current().agree()
         self._continue()
         if torchrun.is_first():
@@ -220,12 +231,6 @@ class TrainingRun:
                 f"{shown_path(self.files.state)} is not the state of such a run: {one_line(error)}.",
                 "Remove it to start anew.",
             ) from error
-
-    def _require_writable(self) -> None:
-        task, files = self._setup.task, self.files
-        files.require_writable()
-        for path in files.every:
-            require_no_input(path, "output", input_files([], task.arch, task.data, task.loss))
 
     def _unfinished(self, done: int, epochs: int) -> UsageError:
         state = shown_path(self.files.state)
