@@ -124,13 +124,13 @@ def test_killed_before_anything_that_it_does_to_a_file(tmp_path: Path, run: Vict
     completed(run, fresh(tmp_path / "whole"), *long)
     folder = fresh(tmp_path / "killed")
     kept, deaths = 0, 0
-    for at in range(29):
+    for at in range(32):
         ended = run(*long, folder=folder, at=at)
         assert ended.code in {0, -9}, (folder / "stderr").read_text()
         before, kept = kept, epochs_kept(folder)
         assert before <= kept <= before + 3
         deaths += ended.code == -9
-    assert deaths == 29
+    assert deaths == 32
     assert 10 < kept < 3 * EPOCHS
     completed(run, folder, *long)
     assert outcome(folder) == outcome(tmp_path / "whole")
