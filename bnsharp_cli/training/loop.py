@@ -27,7 +27,7 @@ from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import registered_rule
 from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule, require_loss
 from bnsharp_cli.training.saved_state import TrainingPlan, fitting_state, order_after
-from bnsharp_cli.training.schedules import SCHEDULES
+from bnsharp_cli.training.schedules import learning_rate_in
 
 StepObserver = Callable[[int, float], None]
 """Called after each step with the number of steps of the epoch that are done, and the loss of the last."""
@@ -125,7 +125,10 @@ class Training:
             group["lr"] = self.learning_rate
         self.module.train()
         losses: list[float] = []
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with (
+            torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []),
+            torch.autocast(self.device.type, enabled=False),  # the options say the precision, not the program around
+        ):
             torch.manual_seed(self._seed("network", self._processes.rank))
             for closures in self._steps():
                 losses.append(float(self.rule.step(*closures)))
@@ -141,7 +144,7 @@ class Training:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next epoch."""
-        return self._rate(self.epoch)
+        return learning_rate_in(self.options, self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` needs, as plain containers, numbers and tensors on the CPU."""
@@ -162,16 +165,13 @@ class Training:
             UnfitStateError: a state that no such run has written; nothing is changed then.
         """
         order = partial(order_after, self.options.seed, len(self._examples))
-        plan = TrainingPlan(self.options.epochs, self.steps, self._rate, order)
+        plan = TrainingPlan(self.options.epochs, self.steps, partial(learning_rate_in, self.options), order)
         fitting = fitting_state(state, self.module, self.rule, self._precision, plan)
         self.module.load_state_dict(fitting.weights)
         self.rule.load_state_dict(fitting.rule)
         self._order.set_state(fitting.order)
         self._precision.load_state_dict(fitting.precision)
         self.epoch, self.gradients = fitting.epoch, fitting.gradients
-
-    def _rate(self, epoch: int) -> float:
-        return self.options.learning_rate * SCHEDULES[self.options.schedule](self.options, epoch)
 
     def _steps(self) -> Iterator[tuple[LossClosure, ...]]:
         """The closures of each step, as many as the rule takes.
