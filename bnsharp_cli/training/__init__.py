@@ -5,6 +5,7 @@
 - ``rules.py`` is what every rule is; ``sgds.py``, ``sam.py`` and ``entropy_sgd.py`` are rules, which take gradients
   at other parameters through ``displaced_parameters.py``.
 - ``loop.py`` trains an epoch, with ``examples.py``, ``augmentation.py``, ``schedules.py`` and ``mixed_precision.py``;
-  ``evaluation.py`` finds loss and accuracy.
+  ``evaluation.py`` finds loss and accuracy, ``saved_state.py`` checks a state before it is taken over.
+- ``divergence.py`` is what happens when a number grows beyond every range.
 - ``paper_experiments.py`` has the experiments of Yi et al. as options.
 """

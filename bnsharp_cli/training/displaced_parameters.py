@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.measurement.surface.module_pool import unwrapped
+from bnsharp_cli.training.divergence import require_fits
 from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule
 
 
@@ -73,7 +74,12 @@ class DisplacedParameters:
 
     @torch.no_grad()
     def displace(self, direction: Mapping[str, Tensor], length: float) -> None:
-        """Move the parameters to θ + length · direction."""
+        """Move the parameters to θ + length · direction.
+
+        Raises:
+            OverflowError: the length is beyond the range of the parameters.
+        """
+        require_fits(length, self.parameters.values())
         for name, parameter in self.parameters.items():
             parameter.copy_(self.origin[name]).add_(direction[name], alpha=length)
 

@@ -20,6 +20,7 @@ from torch.optim.optimizer import StateDict
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.checked_arguments import known_state, number_in, parameters_of
+from bnsharp_cli.training.divergence import in_range, require_fits
 from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, require_number
 
 REQUIRED: Any = None
@@ -111,6 +112,11 @@ class TrainingRule(torch.optim.SGD):
         """The names of what ``state`` has for a parameter, each a tensor of its shape; rules that keep more say so."""
         return ("momentum_buffer",) if self.param_groups[0]["momentum"] else ()
 
+    def gradients_in(self, epoch: int) -> int:
+        """How many gradients a step computes in an epoch, counted from 0; rules that change their number say so."""
+        del epoch
+        return self.gradients_per_step
+
     @property
     def steps(self) -> int:
         """The number of steps so far."""
@@ -135,6 +141,7 @@ class TrainingRule(torch.optim.SGD):
         Raises:
             UsageError: too few closures, one that is not a function, that does not return a loss with its graph, or
                 that changes ``.grad``.
+            NotMeasurableError: a number of the rule's own grew beyond the range of floats.
         """
         used = (closure, *others)[: self.batches_per_step]
         for one in used:
@@ -149,7 +156,7 @@ class TrainingRule(torch.optim.SGD):
                 len(others) + 1,
                 "Pass one for each batch that the rule uses in a step.",
             )
-        with torch.enable_grad():
+        with torch.enable_grad(), in_range():
             loss = self._step([self._guarded(one) for one in used])
         self.param_groups[0]["steps"] += 1
         return loss
@@ -203,6 +210,8 @@ class TrainingRule(torch.optim.SGD):
         """Take the step of ``torch.optim.SGD`` along ``.grad``."""
         if self.clip_gradient is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_gradient)
+        for name in ("lr", "weight_decay"):
+            require_fits(self.param_groups[0][name], self.module.parameters())
         super().step()
 
     def _guarded(self, closure: LossClosure) -> LossClosure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Self, Unpack
 
@@ -81,7 +82,18 @@ class Sgds(TrainingRule):
     @property
     def coefficient(self) -> float:
         """λ of the present epoch."""
-        return self.options.coefficient * self.options.growth**self.epochs
+        return self._coefficient_in(self.epochs)
+
+    def gradients_in(self, epoch: int) -> int:
+        """See :meth:`TrainingRule.gradients_in`: where λ is 0, the step is that of SGD."""
+        return self.gradients_per_step if self._coefficient_in(epoch) else 1
+
+    def _coefficient_in(self, epoch: int) -> float:
+        """λ of an epoch; infinite beyond the range of floats."""
+        try:
+            return self.options.coefficient * self.options.growth**epoch
+        except OverflowError:
+            return math.inf if self.options.coefficient else 0.0
 
     def _step(self, closures: list[LossClosure]) -> Tensor:
         if not self.coefficient:

@@ -23,10 +23,9 @@ from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.saved_state import UnfitStateError
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
-from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_whole_lines
+from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_same_figures
 from bnsharp_cli.workflows.training_options import TrainingRunOptions
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
@@ -42,11 +41,11 @@ class TrainingRun:
     Args:
         setup: what is trained.
         training: how, with nothing done yet.
-        options: the rest.
+        options: the rest; that its files can be written was seen before anything was opened.
         reporter: told how far the run is.
 
     Raises:
-        UsageError: files that cannot be written, a run that would be lost or that was made with other options.
+        UsageError: a run that would be lost or that was made with other options.
         CheckpointRefusedError: the file is not the state of a run.
     """
 
@@ -61,9 +60,6 @@ class TrainingRun:
         judge, shared = setup.judge(training.device), torchrun.current()
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
         self._decided = what_decides(setup, training)
-        if torchrun.is_first():
-            self._require_writable()
-        torchrun.current().agree()
         self._continue()
         if torchrun.is_first():
             self.files.remove_leftovers()
@@ -221,12 +217,6 @@ class TrainingRun:
                 "Remove it to start anew.",
             ) from error
 
-    def _require_writable(self) -> None:
-        task, files = self._setup.task, self.files
-        files.require_writable()
-        for path in files.every:
-            require_no_input(path, "output", input_files([], task.arch, task.data, task.loss))
-
     def _unfinished(self, done: int, epochs: int) -> UsageError:
         state = shown_path(self.files.state)
         return UsageError(
@@ -244,7 +234,7 @@ class TrainingRun:
                 raise self._unfinished(state.epoch, state.epochs)
             return
         require_same(self.files.state, state.decided, self._decided)
-        require_whole_lines(state, self.files.metrics)
+        require_same_figures(state, self.files.metrics)
         self._training.load_state_dict(content)
         self.kept, self._metrics, self.best = state.epoch, state.metrics, state.best
         self._tracked = dict(state.tracked)

@@ -16,14 +16,13 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
 from bnsharp_cli.measurement.invariance.deviation import compared, require_copies, require_resolved
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
+from bnsharp_cli.measurement.invariance.options import DECADES, FLATTENED_LAYER, GAMMA_BETA, RANDOM_COPIES
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.measures.options import LARGEST_SEED, MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
-DECADES = (-3, -2, -1, 0, 1, 2, 3)
-RANDOM_COPIES = 3
 GAMMA_BETA_SCALE = 1e-2
 
 
@@ -83,7 +82,7 @@ def measure_copies(
     reports, kept = _measure_all(setting, copier, reference, progress)
     gamma_beta = None
     if extended.joint:
-        progress("gamma-beta")
+        progress(GAMMA_BETA)
         gamma_beta, copy = _gamma_beta(setting, copier.by(extended), extended, reference)
         kept.append(copy)
 
@@ -162,18 +161,18 @@ def _require_measurable(reports: list[CopyReport]) -> None:
 def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
     count = setting.blocks.invariant
     plan: list[tuple[str, float | None, Tensor]] = [
-        (f"a = {10.0**decade:g}", 10.0**decade, uniform_factors(count, 10.0**decade)) for decade in DECADES
+        (name, 10.0**decade, uniform_factors(count, 10.0**decade)) for decade, name in DECADES.items()
     ]
-    for index in range(RANDOM_COPIES):
+    for index, name in enumerate(RANDOM_COPIES):
         seed = setting.options.seed + index
         generator = torch.Generator().manual_seed(seed if seed <= LARGEST_SEED else seed - 2**64)
-        plan.append((f"random {index + 1}", None, random_factors(count, 3.0, generator)))
+        plan.append((name, None, random_factors(count, 3.0, generator)))
     layer = max(setting.vanishing, key=lambda name: setting.vanishing[name])
     own = setting.blocks.layers()[layer]
     norms = setting.blocks.spheres(setting.point).radii[own]
     factors = torch.ones(count + 1, dtype=torch.float64)
     factors[own] = smallest_factor(setting.options.delta, norms)
-    plan.append(("a0", None, factors))
+    plan.append((FLATTENED_LAYER, None, factors))
     return plan
 
 
@@ -216,7 +215,7 @@ def _gamma_beta(
     """One copy with every joint (γ, β) set scaled: the paper's measure moves, the extended one stands still."""
     factors = torch.ones(extended.invariant + 1, dtype=torch.float64)
     factors[list(extended.joint)] = GAMMA_BETA_SCALE
-    copy = copier.copy("gamma-beta", factors)
+    copy = copier.copy(GAMMA_BETA, factors)
     surface = copy.stored if setting.stored_epsilon else copy.exact
     original = bn_sharpness(setting.surface, setting.point, extended, setting.options)
     measures = {
@@ -226,7 +225,7 @@ def _gamma_beta(
     }
     loss = copy.exact.value(copy.point)
     report = CopyReport(
-        name="gamma-beta",
+        name=GAMMA_BETA,
         scale=GAMMA_BETA_SCALE,
         loss=loss,
         loss_drift=abs(loss - reference.loss),
