@@ -98,6 +98,10 @@ def _spoiled(originals: Callable[[], tuple[bytes, ...]]) -> st.SearchStrategy[by
     return spoiled_bytes(originals, _INTERESTING, ("<H", "<I", ">H", ">I", "<Q"), _WORDS, most=3, beginning=80)
 
 
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
     """The chunks of a sound PNG."""
     found, position = [], 8
