@@ -9,6 +9,7 @@ import struct
 from typing import NamedTuple
 
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
+from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.files.regular_files import RegularFile
 
 _END = struct.Struct("<4s4H2IH")
@@ -24,6 +25,11 @@ _ENTRY = struct.Struct("<4s6H3I5H2I")
 """An entry of the directory: signature, two versions, flags, method, time, date, checksum, packed size, size, the
 lengths of name, extra fields and comment, disk, internal attributes, external attributes, where the member begins."""
 
+_LOCAL = struct.Struct("<4s5H3I2H")
+"""The header before a member: signature, version, flags, method, time, date, checksum, packed size, size, the lengths
+of its name and of its extra fields."""
+
+ENCRYPTED, _SIZES_BEHIND = 0x1, 0x8
 UTF8_FLAG = 0x800
 MOST_MEMBERS = 2**16
 _LARGEST_DIRECTORY = 8 * 2**20
@@ -70,6 +76,18 @@ class BrokenZipError(Exception):
     """A file whose end, directory and entries are not those of one zip archive."""
 
 
+class LocalHeader(NamedTuple):
+    """What stands before a member's bytes beside what the directory says as well.
+
+    Attributes:
+        extra: its own extra fields.
+        end: where it ends in the file, and the member's bytes begin.
+    """
+
+    extra: bytes
+    end: int
+
+
 class _Extent(NamedTuple):
     members: int
     size: int
@@ -92,6 +110,31 @@ def read_directory(file: RegularFile) -> Directory:
     if len(members) != extent.members:
         raise BrokenZipError(f"its end counts {extent.members} members, its directory has {len(members)}")
     return Directory(members, extent.begin, packed)
+
+
+def local_header(file: RegularFile, member: Member) -> LocalHeader:
+    """The header before a member, which must say what the directory says; sizes and checksum may follow the bytes.
+
+    Raises:
+        BrokenZipError: it is not there, or says something else.
+    """
+    fixed = file.read(member.begin, _LOCAL.size)
+    if len(fixed) < _LOCAL.size or fixed[:4] != b"PK\x03\x04":
+        raise BrokenZipError(f"{one_line(member.name)} is not where its directory says")
+    _, _, flags, method, _, _, checksum, packed, size, name_length, extra_length = _LOCAL.unpack(fixed)
+    behind = file.read(member.begin + _LOCAL.size, name_length + extra_length)
+    unknown = {0} if flags & _SIZES_BEHIND else set()
+    agree = (
+        behind[:name_length] == member.raw_name
+        and not (flags ^ member.flags) & (ENCRYPTED | _SIZES_BEHIND)
+        and method == member.method
+        and packed in {member.packed, _UNKNOWN, *unknown}
+        and size in {member.size, _UNKNOWN, *unknown}
+        and checksum in {member.crc32, *unknown}
+    )
+    if not agree:
+        raise BrokenZipError(f"the header of {one_line(member.name)} contradicts its directory")
+    return LocalHeader(behind[name_length:], member.begin + _LOCAL.size + name_length + extra_length)
 
 
 def _extent(file: RegularFile) -> _Extent:
