@@ -148,7 +148,9 @@ def _extent(file: RegularFile) -> _Extent:
     if locator[:4] == b"PK\x06\x07" and end >= _LOCATOR.size + _WIDE_END.size:
         end -= _LOCATOR.size + _WIDE_END.size
         extent = _wide_extent(file, end, locator, extent)
-    elif members_here != extent.members or disk or first_disk:
+    elif members_here != extent.members:
+        raise BrokenZipError("its end counts two numbers of members")
+    if disk or first_disk:
         raise BrokenZipError("its directory is spread over several disks")
     if extent.begin + extent.size != end:
         raise BrokenZipError("its directory is not where it should be")
@@ -159,10 +161,15 @@ def _extent(file: RegularFile) -> _Extent:
 
 def _wide_extent(file: RegularFile, position: int, locator: bytes, narrow: _Extent) -> _Extent:
     """What the wide end at ``position`` says of the directory; the narrow end says the same or nothing."""
-    signature, *_, members_here, count, size, begin = _WIDE_END.unpack(file.read(position, _WIDE_END.size))
+    signature, *_, disk, first_disk, members_here, count, size, begin = _WIDE_END.unpack(
+        file.read(position, _WIDE_END.size)
+    )
     wide = _Extent(count, size, begin)
     agree = all(short in {value, *_ALL_BITS} for short, value in zip(narrow, wide, strict=True))
-    located = _LOCATOR.unpack(locator)[2] == position
+    _, its_disk, its_position, disks = _LOCATOR.unpack(locator)
+    if disk or first_disk or its_disk or disks not in {0, 1}:
+        raise BrokenZipError("its directory is spread over several disks")
+    located = its_position == position
     if signature != b"PK\x06\x06" or not located or members_here != count or not agree:
         raise BrokenZipError("its two ends contradict each other")
     return wide
