@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 from unittest import mock
 
 import torch
@@ -60,7 +61,7 @@ def batched_ratio(surface: LossSurface, inputs: Tensor, cotangents: int, rounds:
     def one_by_one() -> object:
         return [_gradients(output, leaves.values(), direction, batched=False) for direction in directions]
 
-    bench = Bench(torch.device("cpu"), Scale(), print)
+    bench = Bench(torch.device("cpu"), Scale(), print, Path())
     batched, single = bench.seconds(together, one_by_one, repeats=rounds)
     return batched / single
 

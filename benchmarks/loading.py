@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    bench = Bench(torch.device("cpu"), Scale(repeats=arguments.rounds), print)
+    bench = Bench(torch.device("cpu"), Scale(repeats=arguments.rounds), print, Path())
     print("| file | load_checkpoint, s | its own library, s | ratio | goal, s |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for megabytes in (arguments.megabytes, 0):
