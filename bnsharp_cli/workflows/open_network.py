@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError, named
+from bnsharp_cli.errors import DataRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
@@ -25,6 +25,7 @@ from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdent
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
 from bnsharp_cli.measurement.surface.examination import examined
+from bnsharp_cli.measurement.surface.finite_loss import not_finite
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.workflows import torchrun
@@ -63,9 +64,8 @@ def open_network(
     loss, accuracy = surface.loss_and_accuracy(point)
     criterion = loss_on_data.criterion
     if not math.isfinite(loss):
-        raise NotMeasurableError(
-            f"The loss ({criterion.name}) is {loss}.", f"Check the data, the preprocessing and {named('loss')}."
-        )
+        with naming(loss_on_data.spec):
+            raise not_finite(surface, point, loss)
     _announce_guess(opened.identity, accuracy, reporter)
     known = accuracy if criterion.of_classes else None
     return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known)

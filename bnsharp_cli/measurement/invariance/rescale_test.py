@@ -21,6 +21,7 @@ from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.measures.options import LARGEST_SEED, MeasureOptions
+from bnsharp_cli.measurement.surface.finite_loss import require_finite_loss
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 GAMMA_BETA_SCALE = 1e-2
@@ -70,9 +71,12 @@ def measure_copies(
         progress: called with the name of each copy before it is measured.
 
     Raises:
+        DataRefusedError: the loss is not finite because of the data.
         NotMeasurableError: no invariant block, no copy that computes the same function, BN-Sharpness below its rounding
             floor, or a deviation that is above ``tolerance`` but no more than rounding.
     """
+    if not blocks.invariant:
+        require_finite_loss(surface, point)
     _require_invariant_blocks(blocks)
     vanishing = vanishing_changes(surface, point, blocks)
     setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, vanishing)

@@ -45,7 +45,7 @@ _SEED_HELP = "Seed of the batches and of everything random."
 _RULE_NAMES = (DEFAULT_RULE, *(name for name in RULES if name != DEFAULT_RULE))
 
 
-def seed_option(help: str = _SEED_HELP) -> Any:  # noqa: A002 - as in ``option``
+def seed_option(help: str = _SEED_HELP) -> Any:  # noqa: A002 - typer's and argparse's word for it
     """A seed of a command or of training."""
     return option(
         0,

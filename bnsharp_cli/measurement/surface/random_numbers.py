@@ -41,9 +41,9 @@ def random_states(device: torch.device) -> tuple[Any, ...]:
 @contextmanager
 def states_kept() -> Iterator[None]:
     """Leave numpy's and Python's generators as they were; of torch's see ``torch.random.fork_rng``."""
-    before, python_before = np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - as above
+    before, python_before = np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - the generator that is shared
     try:
         yield
     finally:
-        np.random.set_state(before)  # noqa: NPY002 - as above
+        np.random.set_state(before)  # noqa: NPY002 - the generator that is shared
         python_random.setstate(python_before)
