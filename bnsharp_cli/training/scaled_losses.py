@@ -42,7 +42,7 @@ class _Scalers:
         return self._one_has(scale)
 
     def _one_has(self, scale: float) -> bool:
-        return any(one._scale is not None and float(one._scale) == scale for one in self._known)
+        return any(one.is_enabled() and one.get_scale() == scale for one in self._known)
 
     def _is_worth_a_search(self, scale: float) -> bool:
         """Most factors are shares; scales are far above 1 and only rarely fall below it."""
@@ -77,6 +77,6 @@ def is_scaled(loss: Tensor) -> bool:
 
 def _is_scale(factor: Any) -> bool:
     """Whether one factor of a product is the scale of a scaler."""
-    if not isinstance(factor, Tensor) or factor.ndim or factor.requires_grad or factor.dtype != torch.float32:
+    if not isinstance(factor, Tensor) or factor.ndim or factor.requires_grad or not factor.is_floating_point():
         return False
     return _SCALERS.have(float(factor))

@@ -106,6 +106,7 @@ SCALED: dict[str, Callable[[torch.amp.GradScaler, Tensor], Tensor]] = {
     "averaged over parts": lambda scaler, loss: sum(scaler.scale(part) for part in (loss, loss)) / 2,
     "a term of it": lambda scaler, loss: loss + 0.1 * scaler.scale(loss),
     "stacked": lambda scaler, loss: torch.stack([scaler.scale(loss), loss]).mean(),
+    "by its number": lambda scaler, loss: loss * scaler.get_scale(),
     "by a method kept before": lambda scaler, loss: KEPT.setdefault(id(scaler), scaler.scale)(loss),
 }
 KEPT: dict[int, Callable[[Tensor], Tensor]] = {}
