@@ -29,11 +29,6 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
-def private_copy(module: nn.Module, device: torch.device | str) -> nn.Module:
-    """The network of :func:`private_pair`, for which no loss matters."""
-    return private_pair(module, None, device)[0]
-
-
 def private_pair(module: nn.Module, criterion: Any, device: torch.device | str) -> tuple[nn.Module, Any]:
     """A copy of a network in eval mode on ``device``, with a copy of its loss if that refers to the network.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_copy, unwrapped
+from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_pair, unwrapped
 from tests.cases import mlp_bn
 
 
 def test_a_private_copy_is_in_eval_mode_and_shares_the_weights() -> None:
     module = mlp_bn().train()
-    copied = private_copy(module, "cpu")
+    copied, _ = private_pair(module, None, "cpu")
     assert copied is not module
     assert module.training
     assert not any(part.training for part in copied.modules())
