@@ -96,7 +96,8 @@ def require_base(base: Any, params: Any, given: Mapping[str, Any]) -> None:
     expected = "an optimiser of torch that takes a step without a closure"
     if isinstance(base, type) or not isinstance(base, torch.optim.Optimizer):
         raise UsageError.of_type("base", expected, base, _FOR_EXAMPLE)
-    if _needs_more(base.step) or isinstance(base, torch.optim.SparseAdam):
+    takes_closures = _needs_more(base.step) or hasattr(base, "batches_per_step")  # as a rule does
+    if takes_closures or isinstance(base, torch.optim.SparseAdam):
         raise UsageError.of_type("base", expected, base, _FOR_EXAMPLE)
     for name, found in given.items():
         if found:

@@ -146,12 +146,14 @@ BASES: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 }
 
 
+@pytest.mark.parametrize("scheduled", [False, True], ids=["the rule is scheduled", "the base is scheduled"])
 @pytest.mark.parametrize("base", BASES)
-def test_any_optimiser_of_torch_takes_sams_steps(base: str) -> None:
+def test_any_optimiser_of_torch_takes_sams_steps(base: str, scheduled: bool) -> None:
     module, reference = network(), network()
-    mine = Sam(module, base=BASES[base](module.parameters()), rho=0.5)
+    driven = BASES[base](module.parameters())
+    mine = Sam(module, base=driven, rho=0.5)
     theirs = BASES[base](reference.parameters())
-    schedules = [torch.optim.lr_scheduler.ExponentialLR(one, 0.5) for one in (mine, theirs)]
+    schedules = [torch.optim.lr_scheduler.ExponentialLR(one, 0.5) for one in (driven if scheduled else mine, theirs)]
     for step in range(4):
         torch.manual_seed(step)
         mine.step(loss_of(module))
