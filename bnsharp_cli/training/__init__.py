@@ -4,6 +4,7 @@
   torch. ``ranges.py`` has the ranges of both.
 - ``rules.py`` is what every rule is, ``parameter_groups.py`` what it trains, ``closures.py`` what computes its losses,
   and ``gradient_scaling.py`` how a ``GradScaler`` takes part; ``scaled_losses.py`` finds one that does so unasked.
+  ``agreement.py`` is for several processes.
 - ``sgds.py``, ``sam.py`` and ``entropy_sgd.py`` are rules, which take gradients at other parameters through
   ``displaced_parameters.py``.
 - ``loop.py`` trains an epoch, with ``examples.py``, ``augmentation.py``, ``schedules.py`` and ``mixed_precision.py``;

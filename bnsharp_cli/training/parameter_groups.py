@@ -20,6 +20,18 @@ _RANGES: Mapping[str, Mapping[str, Any]] = {"lr": FROM_ZERO, "momentum": FRACTIO
 _FOR_EXAMPLE = "For example base=torch.optim.AdamW(model.parameters(), lr=1e-3)."
 
 
+def of_base(name: str) -> Any:
+    """An attribute that the rule shares with the optimiser below it, so that neither can go on without the other."""
+
+    def read(rule: Any) -> Any:
+        return getattr(rule._base, name)
+
+    def write(rule: Any, value: Any) -> None:
+        setattr(rule._base, name, value)
+
+    return property(read, write)
+
+
 def groups_of(params: Any) -> list[dict[str, Any]]:
     """What is to be trained, as groups that torch's optimisers take; nothing of the user's is changed.
 

@@ -19,6 +19,7 @@ from torch.optim.optimizer import StateDict
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.training.agreement import require_agreement
 from bnsharp_cli.training.checked_arguments import known_state
 from bnsharp_cli.training.closures import A_CLOSURE, Differentiate, GradientWeight, LossClosure, differentiate, guarded
 from bnsharp_cli.training.gradient_scaling import OverflowedGradientError, ScaledGradients, require_no_grad_scaler
@@ -27,6 +28,7 @@ from bnsharp_cli.training.parameter_groups import (
     REFUSED_BY_TORCH,
     groups_of,
     not_trainable,
+    of_base,
     require_base,
     require_settings,
     sgd_of,
@@ -42,18 +44,6 @@ Trainable = nn.Module | Iterable[Any]
 
 _FOR_EXAMPLE = "For example lambda: criterion(model(inputs), targets)."
 _SHARED = ("state", "param_groups", "defaults")
-
-
-def _of_base(name: str) -> Any:
-    """An attribute that the rule shares with the optimiser below it, so that neither can go on without the other."""
-
-    def read(rule: TrainingRule) -> Any:
-        return getattr(rule._base, name)
-
-    def write(rule: TrainingRule, value: Any) -> None:
-        setattr(rule._base, name, value)
-
-    return property(read, write)
 
 
 class RuleKeywords(SgdKeywords, total=False):
@@ -98,9 +88,9 @@ class TrainingRule(torch.optim.Optimizer):
     batches_per_step: int = 1
     refreshes_statistics: bool = False
     of_all_groups: ClassVar[frozenset[str]] = frozenset({"clip_gradient", "scaler", "base"})
-    state = _of_base("state")
-    param_groups = _of_base("param_groups")
-    defaults = _of_base("defaults")
+    state = of_base("state")
+    param_groups = of_base("param_groups")
+    defaults = of_base("defaults")
     _step_supports_amp_scaling = True  # so GradScaler.step leaves it to step to refuse
 
     def __init__(
@@ -130,6 +120,7 @@ class TrainingRule(torch.optim.Optimizer):
         self.clip_gradient = clip_gradient
         self.differentiate: Differentiate = differentiate if scaler is None else ScaledGradients(scaler, self)
         self._losses: list[Tensor] = []
+        self._agreed = False
         self.param_groups[0].update(steps=0, epochs=0)
 
     @classmethod
@@ -279,6 +270,9 @@ class TrainingRule(torch.optim.Optimizer):
         for parameter in self.parameters:
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
                 parameter.grad = parameter.grad.to_dense()
+        if not self._agreed:
+            require_agreement(self.parameters)
+            self._agreed = True
         return loss
 
     def _descend(self) -> None:
