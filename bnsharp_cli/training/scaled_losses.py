@@ -42,7 +42,7 @@ class _Scalers:
         return self._one_has(scale)
 
     def _one_has(self, scale: float) -> bool:
-        return any(one.is_enabled() and one.get_scale() == scale for one in self._known)
+        return scale != 1 and any(one.is_enabled() and one.get_scale() == scale for one in self._known)
 
     def _is_worth_a_search(self, scale: float) -> bool:
         """Most factors are shares; scales are far above 1 and only rarely fall below it."""
