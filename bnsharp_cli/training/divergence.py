@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,3 +42,14 @@ def require_fits(number: float | Tensor, tensors: Iterable[Tensor]) -> None:
     for dtype in {tensor.dtype for tensor in tensors}:
         if torch.finfo(dtype).max < size < float("inf"):
             raise OverflowError(f"{size:g} is beyond the range of {dtype}")
+
+
+def require_factors(groups: Iterable[Mapping[str, Any]]) -> None:
+    """:func:`require_fits` for the factors by which an optimiser multiplies the parameters of its groups.
+
+    Raises:
+        OverflowError: one does not.
+    """
+    for group in groups:
+        for name in ("lr", "weight_decay"):
+            require_fits(group.get(name, 0.0), group["params"])

@@ -20,12 +20,13 @@ from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, acceptin
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import map_tensors
 from bnsharp_cli.training.augmentation import Augmentation
+from bnsharp_cli.training.closures import GradientWeight, LossClosure, require_loss
 from bnsharp_cli.training.evaluation import LossFunction, batch_loss, outputs_of_batch
 from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.mixed_precision import choose_precision
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import registered_rule
-from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule, require_loss
+from bnsharp_cli.training.rules import TrainingRule
 from bnsharp_cli.training.saved_state import TrainingPlan, fitting_state, order_after
 from bnsharp_cli.training.schedules import learning_rate_in
 

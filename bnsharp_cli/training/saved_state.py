@@ -212,7 +212,8 @@ def _require_kept(kept: Mapping[Any, Any], rule: TrainingRule, weights: Mapping[
     A rule keeps them for every parameter that has had a gradient. One without must be where it was at first: the
     steps of a parameter that had none are not missing.
     """
-    parameters = dict(enumerate(rule.module.named_parameters()))
+    names = {id(parameter): name for name, parameter in rule.trained.items()}
+    parameters = {number: (names.get(id(one), ""), one) for number, one in enumerate(rule.parameters)}
     for number, entries in kept.items():
         known = type(number) is int and number in parameters and parameters[number][1].requires_grad
         if not (begun and known and rule.kept_tensors and isinstance(entries, Mapping)):

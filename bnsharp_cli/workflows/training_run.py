@@ -57,6 +57,7 @@ class TrainingRun:
         self.best: BestEpoch | None = None
         self.kept = self._metrics = 0
         self._tracked: dict[str, str] = {}
+        self._told = False
         judge, shared = setup.judge(training.device), torchrun.current()
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
         self._decided = what_decides(setup, training)
@@ -168,8 +169,11 @@ class TrainingRun:
         try:
             return api.measure(self._training.module, self._measured, criterion, seed=seed).value
         except BnsharpError as error:
-            self._reporter.notice(f"BN-Sharpness was not measured: {error.marked_reason}")
-            return None
+            reason = error.marked_reason
+        except Exception as error:  # measuring is not worth a training run, whatever fails
+            reason = kind_and_line(error)
+        self._reporter.notice(f"BN-Sharpness was not measured: {reason}")
+        return None
 
     @cached_property
     def _measured(self) -> Sequence[Batch]:
@@ -183,7 +187,7 @@ class TrainingRun:
             return None
         earlier = self._tracked.get(spec, "")
         tracker = open_tracker(spec, self.files.output.stem, recorded(self._decided), earlier, epoch)
-        stack.callback(tracker.close)
+        stack.callback(self._close, tracker)
         self._tracked = {spec: tracker.identity}
         return tracker
 
@@ -191,9 +195,19 @@ class TrainingRun:
         try:
             tracker.log(self._training.epoch, figures)
         except Exception as error:  # a tracker whose server is gone raises anything; training goes on
-            self._reporter.notice(
-                f"{named('track')}: epoch {self._training.epoch} was not sent: {kind_and_line(error)}"
-            )
+            self._lost(f"epoch {self._training.epoch} was not sent", error)
+
+    def _close(self, tracker: Tracker) -> None:
+        try:
+            tracker.close()
+        except Exception as error:  # the run is over and its files are what counts
+            self._lost("the tracker did not end the run", error)
+
+    def _lost(self, what: str, error: Exception) -> None:
+        """Say once that the tracker failed; it is tried again all the same."""
+        if not self._told:
+            self._told = True
+            self._reporter.notice(f"{named('track')}: {what}: {kind_and_line(error)}; later failures are not reported")
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
         kept = f" {shown_path(self.files.output)} holds epoch {self.kept}." if self.kept else ""
