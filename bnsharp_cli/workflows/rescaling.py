@@ -97,7 +97,7 @@ def rescale_checkpoint(
     began, rescaling = time.monotonic(), rescaling or RescaleOptions()
     data, options = data or Data(**RESCALED_DATA), options or MeasureOptions.from_flat(**RESCALED_MEASURING)
     with computing_on((computing or Computing()).device) as device:
-        network = open_network(checkpoint, source or CheckpointSource(), data, options.precision, device, reporter)
+        network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         blocks, report = _rescale(network, options, rescaling, reporter)
         if files is not None and torchrun.is_first():
             _write(files, network, report, rescaling.epsilon == "stored", reporter)
