@@ -81,7 +81,7 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
         NotMeasurableError: the loss depends on none of them.
     """
     conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
-    if choice.measured == choice.total:
+    if not choice.partial:
         return replace(surface, choice=choice, conduct=conduct)
     with torch.enable_grad():
         _, loss = surface.outputs_and_loss(_leaves(surface), surface.batches[0])

@@ -41,10 +41,15 @@ class ParameterChoice:
     frozen: int
 
     @property
+    def partial(self) -> bool:
+        """Whether some are constants."""
+        return self.measured < self.total
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the result must know; nothing where every parameter is trained and varied."""
         frozen = f"{self.frozen:,} of {self.total:,} parameters are frozen (requires_grad=False)"
-        if self.measured < self.total:
+        if self.partial:
             what = f"measured over {self.measured:,} of {self.total:,} parameters ({shown(', '.join(self.asked))})"
             return (f"{what}, the others are constants" + (f"; {frozen}" if self.frozen else ""),)
         return (f"{frozen} and were varied like the others",) if self.frozen else ()
