@@ -173,15 +173,10 @@ class Measurement:
 
     @property
     def row(self) -> dict[str, Any]:
-        """What a data frame holds of it, by column."""
-        return {
-            "measure": self.name,
-            "delta": self.details.get("delta"),
-            "value": self.value,
-            "status": self.status.value,
-            **vars(self.uncertainty),
-            **vars(self.cost),
-        }
+        """What a data frame holds of it, by column; NaN where there is no error of that kind."""
+        numbers = {"delta": self.details.get("delta"), "value": self.value, **vars(self.uncertainty), **vars(self.cost)}
+        known = {name: math.nan if number is None else number for name, number in numbers.items()}
+        return {"measure": self.name, **known, "status": self.status.value}
 
     @property
     def point_of_profile(self) -> tuple[float, float, float]:
