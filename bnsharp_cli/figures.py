@@ -93,3 +93,25 @@ def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     axes.set(xscale="log", yscale="log" if positive else "linear", xlabel="δ", ylabel="sharpness")
     axes.legend(frameon=False)
     return figure
+
+
+def draw_invariance(scales: Sequence[float], values: Mapping[str, Sequence[float]], claim: str, title: str) -> Figure:
+    """Sharpness against a, both axes logarithmic: the classical ones explode, BN-Sharpness is a level line.
+
+    Args:
+        scales: a of every copy.
+        values: of every copy, by the label of the measure; BN-Sharpness last.
+        claim: a phrase at the line of BN-Sharpness.
+        title: above the picture.
+    """
+    figure, axes = new_axes(title)
+    for (label, line), colour, marker, width in zip(
+        values.items(), (BALL, MEAN, OURS), ("s", "^", "o"), (1.4, 1.4, 2.4), strict=True
+    ):
+        axes.plot(scales, line, marker=marker, color=colour, label=label, lw=width)
+    end = (scales[-1], line[-1])
+    axes.annotate(claim, end, xytext=(0, 8), textcoords="offset points", ha="right", color=OURS)
+    what = "a: every normalised weight is multiplied by it"
+    axes.set(xscale="log", yscale="log", xlabel=what, ylabel="sharpness")
+    axes.legend(frameon=False)
+    return figure

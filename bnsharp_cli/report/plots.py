@@ -8,9 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.figures import BALL, MEAN, OURS, Curve, columns, draw_nodes, label_segment, new_axes
+from bnsharp_cli.figures import BALL, OURS, Curve, columns, draw_nodes, label_segment, new_axes
 from bnsharp_cli.io.files.atomic_writing import write_atomically
-from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 
 _FORMATS = ("png", "svg", "pdf")
 
@@ -23,44 +22,6 @@ def require_format(path: Path) -> None:
     """
     if path.suffix.lower().removeprefix(".") not in _FORMATS:
         raise UsageError.of("plot", "a file ending in .png, .svg or .pdf", path.name, "Rename it.")
-
-
-def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
-    """Draw sharpness against a, both axes logarithmic: the classical ones explode, BN-Sharpness is a level line.
-
-    Args:
-        path: where to write the picture.
-        report: of the invariance test.
-        title: above the picture.
-    """
-    copies = [copy for copy in report.copies if copy.scale is not None]
-    scales = [copy.scale or 1.0 for copy in copies]
-    figure, axes = new_axes(title)
-    for name, label, colour, marker in (
-        ("delta-linf", "δ-L∞ sharpness (classical)", BALL, "s"),
-        ("delta-l2", "δ-L² sharpness (classical)", MEAN, "^"),
-        ("bn", "BN-Sharpness", OURS, "o"),
-    ):
-        values = [copy.measures[name].value for copy in copies]
-        axes.plot(scales, values, marker=marker, color=colour, label=label, lw=2.4 if name == "bn" else 1.4)
-    deviation = max(abs(copy.deviation) for copy in copies if copy.judged)
-    level = report.reference.measures["bn"].value
-    axes.annotate(
-        f"constant within {deviation:.0e}",
-        (scales[-1], level),
-        xytext=(0, 8),
-        textcoords="offset points",
-        ha="right",
-        color=OURS,
-    )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="a: every normalised weight is multiplied by it",
-        ylabel="sharpness",
-    )
-    axes.legend(frameon=False)
-    save(figure, path)
 
 
 def plot_segments(

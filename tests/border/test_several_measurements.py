@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -230,3 +231,28 @@ def test_pictures_of_nothing_and_of_what_is_not_finite() -> None:
     zero = found.each(lambda one: bnsharp_cli.Measurement(one.name, 0.0, one.status, one.uncertainty, one.cost))
     assert zero.plot()._repr_png_().startswith(b"\x89PNG")
     assert zero[0].plot()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_an_invariance_report_shows_itself() -> None:
+    report = bnsharp_cli.rescale_test(probe(), batches(), ball_samples=2)
+    lines = repr(report).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["copy", "loss", "drift", "δ-L2", "δ-L∞", "bn", "deviation"]
+    assert all(line.startswith(copy.name) for line, copy in zip(lines[1:], report.copies, strict=False))
+    assert " ".join(lines[len(report.copies) + 1 :]) == f"{report.verdict} {report.notes[0]}"
+    hostile = replace(report, notes=(HOSTILE,), marked_verdict=HOSTILE)
+    cells = read(hostile._repr_html_()).cells
+    assert (cells[-3], cells[-1]) == (HOSTILE, HOSTILE)
+    assert f"{report.reference.measures['bn'].value:.6g}" in cells
+    (axes,) = report.plot().axes
+    uniform = [copy for copy in report.copies if copy.scale is not None]
+    assert [*axes.lines[-1].get_xdata()] == [copy.scale for copy in uniform]
+    assert [*axes.lines[-1].get_ydata()] == [copy.measures["bn"].value for copy in uniform]
+
+
+def test_an_invariance_report_as_a_data_frame() -> None:
+    pytest.importorskip("pandas")
+    report = bnsharp_cli.rescale_test(Net(), batches(), ball_samples=2)
+    frame = report.to_frame()
+    assert [*frame["copy"]] == [copy.name for copy in report.copies]
+    assert [*frame["bn"]] == [copy.measures["bn"].value for copy in report.copies]

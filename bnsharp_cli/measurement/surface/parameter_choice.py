@@ -1,4 +1,4 @@
-"""Which parameters a measure varies: all of them, those that are trained, or those whose names match.
+"""The parameters that a measure varies: all of them, those that are trained, or those whose names match.
 
 To measure over some parameters is to measure the loss as a function of these alone. The others are constants of the
 network, as its buffers are.

@@ -195,5 +195,5 @@ class SurfaceState:
 
 
 def _continuous(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those that can be varied."""
+    """The parameters that can be varied."""
     return {name: tensor for name, tensor in parameters.items() if is_continuous(tensor)}
