@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,35 +19,66 @@ Batches = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is run: samples and batch size of each network (resnet18 at 32 pixels), image size, repeats, chunks."""
+    """How much is run.
+
+    Attributes:
+        lenet: samples and batch size.
+        resnet: the same of resnet50, at ``pixels``.
+        resnet18: the same, at 32 pixels.
+        pixels: of one side.
+        repeats: of what takes a second at most.
+        few: repeats of what takes several.
+        chunks: points at once.
+        crossover: batch sizes.
+        epochs: of a training whose seconds are taken.
+        figure_epochs: of figure 1, where the paper has 200.
+    """
 
     lenet: tuple[int, int] = (2048, 256)
-    resnet: tuple[int, int] = (2048, 64)
-    resnet18: tuple[int, int] = (1024, 128)
-    points_of: int = 256
+    resnet: tuple[int, int] = (512, 64)
+    resnet18: tuple[int, int] = (512, 128)
     pixels: int = 224
     repeats: int = 5
+    few: int = 2
     chunks: tuple[int, ...] = (2, 8, 32)
-    crossover: tuple[int, ...] = (8, 32, 128, 512)
+    crossover: tuple[int, ...] = (8, 128)
+    epochs: int = 10
+    figure_epochs: int = 100
 
 
-SMOKE = Scale(
-    lenet=(64, 32), resnet=(4, 2), resnet18=(8, 4), points_of=2, pixels=64, repeats=1, chunks=(2,), crossover=(2,)
-)
+SMOKE = Scale((64, 32), (4, 2), (8, 4), 64, 1, 1, (2,), (2,), 1, 1)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the steps run and where their rows go."""
+    """Where the steps run and where their rows go.
+
+    Attributes:
+        device: where they compute.
+        scale: how much.
+        write: adds a line to the page.
+        folder: for files that a step keeps.
+        cifar: a data spec of images of ten classes; empty for none.
+    """
 
     device: torch.device
     scale: Scale
     write: Callable[[str], None]
+    folder: Path
+    cifar: str = ""
 
-    def seconds(self, *runs: Callable[[], object], repeats: int | None = None) -> list[float]:
-        """Median seconds of each of ``runs``, interleaved, after a warm-up unless ``repeats`` is given."""
+    @property
+    def smoke(self) -> bool:
+        """Whether problems are small."""
+        return self.scale is SMOKE
+
+    def placed(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Batches:
+        """The batches on the device."""
+        return [(inputs.to(self.device), targets.to(self.device)) for inputs, targets in batches]
+
+    def seconds(self, *runs: Callable[[], object], repeats: int | None = None, warm_up: int = 1) -> list[float]:
+        """Median seconds of each of ``runs``, interleaved, after a warm-up."""
         taken: list[list[float]] = [[] for _ in runs]
-        warm_up = 0 if repeats else 1
         for repeat in range(warm_up + (repeats or self.scale.repeats)):
             for run, times in zip(runs, taken, strict=True):
                 self.synchronise()

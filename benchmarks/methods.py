@@ -147,4 +147,5 @@ def _hessian(problem: Problem) -> Any:
 def _pyhessian(problem: Problem) -> Any:
     from pyhessian import hessian
 
-    return hessian(problem.module, functional.cross_entropy, dataloader=list(problem.batches), cuda=False)
+    on_cuda = next(problem.module.parameters()).is_cuda
+    return hessian(problem.module, functional.cross_entropy, dataloader=list(problem.batches), cuda=on_cuda)

@@ -92,7 +92,7 @@ def evaluate(
     parts = evaluation_parts(examples)
     module.eval()
     own: list[tuple[float, int, int]] = []
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(torch.device(device or "cpu").type, enabled=False):
         for batch in examples.batches(processes.own(parts)):
             inputs, targets = (tensor.to(device) for tensor in batch)
             outputs = map_tensors(as_float64, outputs_of_batch(module, inputs))

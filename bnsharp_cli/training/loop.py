@@ -124,7 +124,10 @@ class Training:
             group["lr"] = self.learning_rate
         self.module.train()
         losses: list[float] = []
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with (
+            torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []),
+            torch.autocast(self.device.type, enabled=False),  # the options say the precision, not the program around
+        ):
             torch.manual_seed(self._seed("network", self._processes.rank))
             for closures in self._steps():
                 losses.append(float(self.rule.step(*closures)))

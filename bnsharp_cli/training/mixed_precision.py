@@ -62,7 +62,9 @@ class MixedPrecision(FullPrecision):
 
     def autocast(self) -> AbstractContextManager[object]:
         """See :meth:`FullPrecision.autocast`."""
-        return torch.autocast(self._device.type, self._dtype)
+        # An autocast inside another one keeps its cache of cast weights until the outer one ends: they would be those
+        # of the first step in every step.
+        return torch.autocast(self._device.type, self._dtype, cache_enabled=False)
 
     def backward(self, loss: Tensor, average: Callable[[], None]) -> None:
         """See :meth:`FullPrecision.backward`.

@@ -98,6 +98,28 @@ def test_a_gradient_is_added_to_what_is_there() -> None:
         torch.testing.assert_close(found - 1, wanted, atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("name", [None, "bf16"])
+def test_autocast_around_a_training_changes_nothing(name: str | None, enabled: bool) -> None:
+    """torch keeps the cast weights of an outer autocast until it ends: the steps would be taken from the first ones."""
+
+    def trained() -> list[float]:
+        torch.manual_seed(0)
+        ((inputs, targets),) = vectors(64)
+        module, examples = mlp_bn(), ExamplesInMemory(inputs, targets)
+        training = Training(
+            module, examples, TrainingOptions(rule="sgd", epochs=3, batch_size=16, amp=name), device=CPU
+        )
+        figures = []
+        for _ in range(3):
+            figures += [training.run_epoch(), evaluate(module, examples, device=CPU).loss]
+        return figures
+
+    expected = trained()
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        assert trained() == expected
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", [None, "bf16", "fp16"])
