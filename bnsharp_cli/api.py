@@ -37,6 +37,19 @@ from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
 
 
 @overload
+def measure(  # type: ignore[overload-overlap]  # "all" is a text, and stands for a list
+    model: nn.Module,
+    batches: BatchesLike,
+    criterion: CriterionLike = ...,
+    *,
+    measure: Literal["all"] | list[str] | tuple[str, ...],
+    delta: float | Sequence[float] = ...,
+    bn: BatchNormPolicy = ...,
+    output: OutputKey | None = ...,
+    device: DeviceLike | None = ...,
+    **options: Unpack[MeasureKeywords],
+) -> Measurements: ...
+@overload
 def measure(
     model: nn.Module,
     batches: BatchesLike,
@@ -50,19 +63,6 @@ def measure(
     device: DeviceLike | None = ...,
     **options: Unpack[MeasureKeywords],
 ) -> Measurement: ...
-@overload
-def measure(
-    model: nn.Module,
-    batches: BatchesLike,
-    criterion: CriterionLike = ...,
-    *,
-    measure: list[str] | tuple[str, ...],
-    delta: float | Sequence[float] = ...,
-    bn: BatchNormPolicy = ...,
-    output: OutputKey | None = ...,
-    device: DeviceLike | None = ...,
-    **options: Unpack[MeasureKeywords],
-) -> Measurements: ...
 @overload
 def measure(
     model: nn.Module,

@@ -28,6 +28,7 @@ bnsharp_cli.measure(model, [], parameters=["head.*", "*.bias"], measure="keskar"
 bnsharp_cli.measure(model, [], delta=[1e-3, 1e-2]).profile("bn")[0].value
 bnsharp_cli.measure(model, [], measure=["bn", "keskar"], delta=0.1)["keskar"].value
 bnsharp_cli.measure(model, [], measure=("bn",), delta=(0.1, 1)).to_frame()
+bnsharp_cli.measure(model, [], measure="all")["keskar"].value
 bnsharp_cli.rescale_test(model, [], tolerance=1e-6, precision="auto", parameters="trainable")
 bnsharp_cli.rescale_test(model, [], tolerance=1e-6, precision="auto", seed=3)
 bnsharp_cli.find_blocks(model, [], parameters="trainable")
@@ -46,6 +47,8 @@ bnsharp_cli.measure(model, [], layout="channels_last")
 bnsharp_cli.measure(model, [], delta=["small"])
 bnsharp_cli.measure(model, [], delta=[1e-3]).value
 bnsharp_cli.measure(model, [], measure=[1])
+bnsharp_cli.measure(model, [], measure="all").value
+bnsharp_cli.measure(model, [], measure="bn")["bn"]
 bnsharp_cli.rescale_test(model, [], delta=[1e-3])
 bnsharp_cli.rescale_test(model, [], tolerence=1e-6)
 bnsharp_cli.rescale_test(model, [], partition="extended")
