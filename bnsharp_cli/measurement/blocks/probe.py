@@ -133,6 +133,9 @@ class Probe:
         there = replace(location, inputs=inputs)
         outputs = outputs_with_whole_graph(lambda: _outputs(self.surface, {**location.point, **leaves}, there))
         outputs = [output for output in outputs if output.requires_grad]
+        if not outputs and self.surface.constants():  # these samples do not use the few parameters that are varied
+            yield from [{name: torch.zeros_like(leaf) for name, leaf in leaves.items()}] * count
+            return
         for _ in range(count):
             cotangents = [
                 torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.device)
