@@ -4,21 +4,21 @@
 
 Initial weights, eight random images of 64 × 64, batch statistics. Forwards are those that the extended partition takes
 more than the paper's to confirm its blocks; the ratio is that of the time with all cotangents in one backward pass to
-that with one after the other, the median over rounds.
+that with one after the other, medians over interleaved rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterable
-from statistics import median
+from collections.abc import Iterable
+from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import Tensor
 from torchvision import models
 
+from benchmarks.device_timing import Bench, Scale
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.blocks.probe import Probe
@@ -61,17 +61,13 @@ def batched_ratio(surface: LossSurface, inputs: Tensor, cotangents: int, rounds:
     def one_by_one() -> object:
         return [_gradients(output, leaves.values(), direction, batched=False) for direction in directions]
 
-    return median(_seconds(together) / _seconds(one_by_one) for _ in range(rounds))
+    bench = Bench(torch.device("cpu"), Scale(), print, Path())
+    batched, single = bench.seconds(together, one_by_one, repeats=rounds)
+    return batched / single
 
 
 def _gradients(output: Tensor, leaves: Iterable[Tensor], direction: Tensor, batched: bool) -> object:
     return torch.autograd.grad(output, [*leaves], direction, retain_graph=True, is_grads_batched=batched)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def main() -> None:

@@ -10,30 +10,16 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.device_timing import Bench, Scale
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 
 _TENSORS = 50
-
-
-def compared(rounds: int, *runs: Callable[[], object]) -> list[float]:
-    """Median seconds of each of ``runs``, interleaved, after one that is not counted."""
-    taken: list[list[float]] = [[] for _ in runs]
-    for number in range(rounds + 1):
-        for run, times in zip(runs, taken, strict=True):
-            began = time.perf_counter()
-            run()
-            if number:
-                times.append(time.perf_counter() - began)
-    return [median(times) for times in taken]
 
 
 def main() -> None:
@@ -42,6 +28,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
+    bench = Bench(torch.device("cpu"), Scale(repeats=arguments.rounds), print, Path())
     print("| file | load_checkpoint, s | its own library, s | ratio | goal, s |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for megabytes in (arguments.megabytes, 0):
@@ -50,7 +37,7 @@ def main() -> None:
             torch.save(tensors, zipped)
             save_file(tensors, mapped)
             for path, library in ((zipped, _torch_load), (mapped, load_file)):
-                ours, theirs = compared(arguments.rounds, partial(load_checkpoint, path), partial(library, path))
+                ours, theirs = bench.seconds(partial(load_checkpoint, path), partial(library, path))
                 columns = f"{ours:.3f} | {theirs:.3f} | {ours / theirs:.2f} | {1.3 * theirs + 0.3:.3f}"
                 print(f"| {megabytes} MB {path.suffix} | {columns} |")
 

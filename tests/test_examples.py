@@ -86,6 +86,7 @@ def test_an_example_runs(code: str, model: nn.Module, loader: DataLoader[Any]) -
         "loader": loader,
         "batches": list(loader),
         "criterion": nn.CrossEntropyLoss(),
+        "device": "cpu",
         "epochs": 1,
         "Trainer": SimpleNamespace,
     }

@@ -11,6 +11,7 @@ from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed, starting
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.errors import shown
+from bnsharp_cli.io.files.atomic_writing import require_writable_folder
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.training.paper_experiments import EXPERIMENTS
 from bnsharp_cli.workflows import torchrun
@@ -43,7 +44,7 @@ def reproduce(
         from bnsharp_cli.workflows.reproducing import reproduce_experiment, wanted_cells
 
     wanted_cells(experiment, reproducing)
-    results.require_writable(None, folder=reproducing.output)
+    require_writable_folder(reproducing.output)
     with TerminalReporter(output.quiet) as reporter:
         reproduction = reproduce_experiment(experiment, reproducing, computing=computing, reporter=reporter)
     with results.on_stdout():

@@ -23,6 +23,7 @@ from bnsharp_cli.workflows.options import (
     Output,
     RescaledFiles,
 )
+from bnsharp_cli.workflows.output_files import OutputFile, copies_in
 
 if TYPE_CHECKING:
     from bnsharp_cli.workflows.rescaling import RescaledCheckpoint
@@ -45,7 +46,12 @@ def rescale_test(
     Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
     """
     inputs = input_files([checkpoint] if checkpoint else [], source.arch, data.data, data.loss)
-    results.require_writable(output.output, files.plot, files.save_copies, "save_copies", inputs)
+
+    def copies() -> list[OutputFile]:
+        folder = files.save_copies
+        return [] if folder is None else copies_in(folder, rescaling.epsilon == "stored")
+
+    results.require_writable(output.output, files.plot, inputs, copies)
     with importing_libraries():
         from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 

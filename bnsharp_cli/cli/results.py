@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 import typer
 
 from bnsharp_cli.cli.spelling import for_the_command
-from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, named, shown
+from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, shown
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.input_files import require_no_input
 from bnsharp_cli.workflows.options import Output
+from bnsharp_cli.workflows.output_files import OutputFile, require_outputs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,18 +79,16 @@ def on_stdout() -> Iterator[None]:
 def require_writable(
     output: Path | None,
     plot: Path | None = None,
-    folder: Path | None = None,
-    folder_argument: str = "output",
     inputs: Sequence[Path] = (),
+    further: Callable[[], Sequence[OutputFile]] = list,
 ) -> None:
-    """Refuse, before any work, files and a folder that could not be written after it.
+    """Refuse, before any work, files that could not be written after it.
 
     Args:
         output: the file that the argument of this name names, if it does.
         plot: the file that the argument of this name names, if it does.
-        folder: where several files are written, if they are.
-        folder_argument: that names the folder.
         inputs: what the command reads.
+        further: says what else is written; called by the process that writes.
 
     Raises:
         UsageError: what cannot be written, and why; or a file that is read, or that two arguments name.
@@ -100,24 +98,9 @@ def require_writable(
             from bnsharp_cli.report.plots import require_format
 
         require_format(plot)
-    if not torchrun.is_first():
-        return
-    from bnsharp_cli.io.files import atomic_writing
-
-    for path, argument in ((output, "output"), (plot, "plot")):
-        if path is not None:
-            atomic_writing.require_writable(path, argument)
-            require_no_input(path, argument, inputs)
-    if output is not None and plot is not None and output.resolve() == plot.resolve():
-        raise UsageError(
-            f"{named('output')} and {named('plot')} name the same file.",
-            "Name two.",
-            argument="plot",
-            expected="another file",
-            found=str(plot),
-        )
-    if folder is not None:
-        atomic_writing.require_writable_folder(folder, folder_argument)
+    if torchrun.is_first():
+        of_both = [(argument, path) for argument, path in (("output", output), ("plot", plot)) if path is not None]
+        require_outputs([*of_both, *further()], inputs)
 
 
 def deliver(finding: CommandResult, output: Output) -> None:

@@ -12,7 +12,6 @@ from bnsharp_cli.errors import shown
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import Computing, Messages
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 
@@ -35,7 +34,6 @@ def train(
     For --output run.pt: run.pt is the last network, run.best.pt the best on the test split, run.metrics.jsonl has the
     figures of each epoch, run.state what --resume needs.
     """
-    results.require_writable(running.output, inputs=input_files([], task.arch, task.data, task.loss))
     with importing_libraries():
         from bnsharp_cli.workflows.training import train_network
 

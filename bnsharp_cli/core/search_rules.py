@@ -63,7 +63,7 @@ class PowerMethod(SearchRule):
             part = state.step / 2
             return replace(state.seen(evaluation), coordinates=self._towards(state, spheres, part), step=part)
         anchored = state.seen(evaluation).reached(_gap(spheres, state.coordinates, evaluation.gradient))
-        target = spheres.normalise(evaluation.gradient, state.coordinates, _ROUNDING_NOISE)
+        target = spheres.normalise(evaluation.gradient, lambda: state.coordinates, _ROUNDING_NOISE)
         anchored = replace(anchored, target=target)
         part = min(1.0, 2 * state.step)
         trial = self._towards(anchored, spheres, part)
@@ -84,7 +84,7 @@ class PowerMethod(SearchRule):
         target = state.target or state.best
         if part == 1:
             return target
-        return spheres.normalise(add_scaled(scaled(state.best, 1 - part), target, part), target)
+        return spheres.normalise(add_scaled(scaled(state.best, 1 - part), target, part), lambda: target)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Ascent(SearchRule):
         direction = scaled(tangent, 1 / length)
         step = min(self.longest, state.step / self.factor)
         for _ in range(self.trials):
-            trial = spheres.normalise(add_scaled(state.coordinates, direction, step), state.coordinates)
+            trial = spheres.normalise(add_scaled(state.coordinates, direction, step), lambda: state.coordinates)
             tried = yield Question("value", trial)
             if tried.value >= evaluation.value + self.slope * step * length:
                 return replace(state, coordinates=trial, step=step)
@@ -148,7 +148,7 @@ class PrintedRule(SearchRule):
         printed = (yield Question(self._evaluated, state.coordinates)).gradient
         tangent = spheres.tangent(state.coordinates, printed)
         moved = add_scaled(spheres.to_direction(state.coordinates), tangent, self.step_size)
-        return replace(state, coordinates=spheres.normalise(moved, state.coordinates))
+        return replace(state, coordinates=spheres.normalise(moved, lambda: state.coordinates))
 
     @staticmethod
     def _evaluated(landscape: Landscape, coordinates: Point) -> Evaluation:

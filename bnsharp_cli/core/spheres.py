@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -86,12 +86,13 @@ class Spheres:
         """∇_u = r ∇_v, by the chain rule."""
         return self.scale(gradient, self.radii)
 
-    def normalise(self, vector: Point, fallback: Point | None = None, resolution: float = 0.0) -> Point:
+    def normalise(self, vector: Point, fallback: Callable[[], Point] | None = None, resolution: float = 0.0) -> Point:
         """Each block divided by its norm.
 
         Args:
             vector: any vector.
-            fallback: unit vectors for the blocks whose norm is zero or at most ``resolution`` times the largest.
+            fallback: makes unit vectors for the blocks whose norm is zero or at most ``resolution`` times the largest;
+                called if there are any.
             resolution: relative size below which a block is rounding noise.
         """
         norms = self.norms(vector)
@@ -99,7 +100,7 @@ class Spheres:
         unit = self.scale(vector, torch.where(weak, 0.0, 1.0 / norms.clamp_min(torch.finfo(norms.dtype).tiny)))
         if fallback is None or not bool(weak.any()):
             return unit
-        replaced = self.scale(fallback, weak.double())
+        replaced = self.scale(fallback(), weak.double())
         return {name: tensor + replaced[name] for name, tensor in unit.items()}
 
     def tangent(self, coordinates: Point, vector: Point) -> Point:

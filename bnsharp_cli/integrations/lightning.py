@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Unpack
@@ -13,14 +14,18 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
 from bnsharp_cli.api import measure
-from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.errors import BnsharpError, UsageError, described, shown
 from bnsharp_cli.measurement.measures.keywords import UnseededKeywords
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions
 from bnsharp_cli.measurement.surface.adapters import OutputKey, require_criterion
 from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
+from bnsharp_cli.measurement.surface.foreign_errors import kind_and_first_line, told_of_memory
 from bnsharp_cli.option_records import OptionRecord, option, same_option
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,10 @@ class BNSharpnessCallback(Callback):
 
     The same batches are measured every time. Weights, running statistics, gradients, train and eval modes and random
     states stay what they are: the run ends with the same bits with and without this callback. Every process measures
-    by itself, so give all of them the same batches. A value that cannot be measured, because the loss is not finite for
-    example, is not logged; a warning says why.
+    by itself, so give all of them the same batches.
+
+    The callback measures once before training, so that what cannot work is an error there. Later it ends no run,
+    whatever fails: a value that cannot be measured or logged is left out, and the first time a warning says why.
 
     Args:
         batches: a list of batches, or a loader, of which the first ``limit_batches`` are read when training starts.
@@ -63,6 +70,7 @@ class BNSharpnessCallback(Callback):
 
     Raises:
         UsageError: an unknown option, or a value out of range; when training starts, an unknown submodule.
+        BnsharpError: when training starts, a network that cannot be measured on these batches.
 
     >>> batches = [(torch.randn(8, 4), torch.arange(8) % 3)]
     >>> callback = BNSharpnessCallback(batches, network="model", every_n_epochs=5, delta=1e-3)
@@ -95,34 +103,63 @@ class BNSharpnessCallback(Callback):
         self._output = output
         self._options = options
         self._batches: list[Any] = []
+        self._warned = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the batches, then restore every random state."""
-        self._measured_network(pl_module)
-        generator = getattr(self._source, "generator", None)
-        before = generator.get_state() if isinstance(generator, torch.Generator) else None
-        with isolate_rng():
-            torch.manual_seed(self._own.seed)
-            self._batches = fixed_batches(islice(self._source, self._own.limit_batches))
-        if isinstance(generator, torch.Generator) and before is not None:
-            generator.set_state(before)
+        """Read the batches and measure once, then restore every random state."""
+        network = self._measured_network(pl_module)
+        self._warned = False
+        if not self._batches or not isinstance(self._source, Iterator):  # which the last fit has read to its end
+            self._batches = self._read()
+        if not any(is_lazy(parameter) for parameter in network.parameters()):  # those cannot be measured yet
+            try:
+                self._figures(network)
+            except Exception as error:  # a network raises whatever it likes
+                raise described(error) from error
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and log, if this epoch is one of those to be measured."""
+        """Measure and log, if this epoch is one of those to be measured; a failure is warned of, once."""
         if (trainer.current_epoch + 1) % self._own.every_n_epochs:
             return
-        network = self._measured_network(pl_module)
+        try:
+            figures = self._figures(self._measured_network(pl_module))
+            pl_module.log_dict(figures, on_epoch=True, logger=False)
+            for logger in trainer.loggers:  # not by way of the trainer, which lets a logger that fails end the run
+                logger.log_metrics({"epoch": trainer.current_epoch, **figures}, step=trainer.global_step)
+                logger.save()
+        except Exception as error:  # measuring is not worth a training run, whatever fails
+            self._warn(error)
+
+    def _figures(self, network: nn.Module) -> dict[str, float]:
         with isolate_rng():
-            try:
-                measured = measure(
-                    network, self._batches, self._criterion, bn=self._own.bn, output=self._output, **self._options
-                )
-            except NotMeasurableError as error:
-                rank_zero_warn(f"bn_sharpness was not measured: {error}")
-                return
+            measured = measure(
+                network, self._batches, self._criterion, bn=self._own.bn, output=self._output, **self._options
+            )
         errors = {f"bn_sharpness_{kind}": error for kind, error in vars(measured.uncertainty).items()}
         figures = {"bn_sharpness": measured.value, **errors}
-        pl_module.log_dict({name: value for name, value in figures.items() if value is not None}, on_epoch=True)
+        return {name: float(value) for name, value in figures.items() if value is not None}
+
+    def _read(self) -> list[Any]:
+        generator = getattr(self._source, "generator", None)
+        before = generator.get_state() if isinstance(generator, torch.Generator) else None
+        with isolate_rng(), told_of_memory():
+            torch.manual_seed(self._own.seed)
+            batches = fixed_batches(islice(self._source, self._own.limit_batches))
+        if isinstance(generator, torch.Generator) and before is not None:
+            generator.set_state(before)
+        return [*batches]
+
+    def _warn(self, error: Exception) -> None:
+        """Say once why nothing was logged, even where warnings are errors."""
+        if self._warned:
+            return
+        self._warned = True
+        about = shown(error) if isinstance(error, BnsharpError) else kind_and_first_line(error)
+        message = f"bn_sharpness was not measured: {about} Training goes on; later failures are not reported."
+        try:
+            rank_zero_warn(message)
+        except Warning:
+            _LOG.warning(message)
 
     def _measured_network(self, module: LightningModule) -> nn.Module:
         try:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.files.atomic_writing import require_writable_folder
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import kind_and_line
 
 TRACKER_SPECS = "tensorboard:DIR, mlflow:URI or wandb:PROJECT"
 
-
+_TENSORBOARD, _REMOTE = "tensorboard", "://"
 _DEFAULT_EXPERIMENT = "Default"
 """The experiment that servers of MLflow have from the beginning."""
 
@@ -109,7 +111,7 @@ class Wandb:
 
 
 _TRACKERS: Mapping[str, type[TensorBoard] | type[Mlflow] | type[Wandb]] = {
-    "tensorboard": TensorBoard,
+    _TENSORBOARD: TensorBoard,
     "mlflow": Mlflow,
     "wandb": Wandb,
 }
@@ -128,9 +130,7 @@ def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str
     Raises:
         UsageError: the tracker is unknown, not installed, or cannot be reached.
     """
-    kind, _, argument = spec.partition(":")
-    if kind not in _TRACKERS or not argument:
-        raise UsageError.of("track", TRACKER_SPECS, spec, "Name a tracker.")
+    kind, argument = _parts(spec)
     try:
         return _TRACKERS[kind](argument, name, options, identity, epoch)
     except UsageError:
@@ -143,6 +143,29 @@ def open_tracker(spec: str, name: str, options: Mapping[str, Any], identity: str
             expected="a tracker that can be reached",
             found=spec,
         ) from error
+
+
+def require_tracker(spec: str, name: str) -> None:
+    """Refuse, before any work, a specification that is none, and a folder of TensorBoard that cannot be written to.
+
+    Args:
+        spec: of the form of ``TRACKER_SPECS``.
+        name: of the run.
+
+    Raises:
+        UsageError: naming what is wrong with it.
+    """
+    kind, argument = _parts(spec)
+    if kind == _TENSORBOARD and _REMOTE not in argument:
+        for folder in (Path(argument), Path(argument, name)):
+            require_writable_folder(folder, "track")
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    kind, _, argument = spec.partition(":")
+    if kind not in _TRACKERS or not argument:
+        raise UsageError.of("track", TRACKER_SPECS, spec, "Name a tracker.")
+    return kind, argument
 
 
 def _imported(module: str, package: str = "") -> ModuleType:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.optimizer import StateDict
 
 from bnsharp_cli.errors import UsageError
@@ -24,29 +25,25 @@ def chosen_options(options: Any, record: type[RecordT]) -> RecordT:
     return record() if options is None else options
 
 
-def known_state(state: Any, needed: list[str]) -> StateDict:
-    """``state``, if each group of parameters in it has the entries that a step reads."""
-    for group in state["param_groups"]:
-        for name in needed:
-            if not isinstance(group[name], numbers.Number | Tensor | type(None)):
-                raise TypeError(f"{name} is no number")
-    return dict(state)
+def known_state(state: Any, defaults: Mapping[str, Any], kept: Collection[str], groups: Iterable[Any]) -> StateDict:
+    """``state``, if it is one of an optimiser like this.
 
+    Counts and switches that it lacks, as states of torch's optimisers and of older versions do, are those of a new one.
 
-def parameters_of(module: object) -> list[nn.Parameter]:
-    """The parameters of a network to train.
-
-    Raises:
-        UsageError: it is not a network with parameters.
+    Args:
+        state: what ``state_dict()`` returned.
+        defaults: the settings of this optimiser.
+        kept: what it keeps for a parameter, each a tensor of the parameter's shape.
+        groups: those of this optimiser.
     """
-    if not isinstance(module, nn.Module):
-        raise UsageError.of_type("module", "a torch.nn.Module", module, "Pass the network to train.")
-    parameters = [*module.parameters()]
-    if not parameters:
-        raise UsageError.of("module", "a network with parameters", type(module).__name__, "There are none to train.")
-    return parameters
-
-
-def number_in(lr: object) -> object:
-    """The step size, which torch also takes as a tensor of one number."""
-    return lr.item() if isinstance(lr, Tensor) and lr.numel() == 1 else lr
+    needed = [name for name, value in defaults.items() if value is not None and not isinstance(value, bool)]
+    for group in state["param_groups"]:
+        for name in [*needed, *(name for name in ("steps", "epochs") if name in group)]:
+            if not isinstance(group[name], numbers.Number | Tensor | tuple | type(None)):
+                raise TypeError(f"{name} is no number")
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    for number, entries in state["state"].items():
+        for name in {*kept} & entries.keys():
+            if entries[name] is not None and entries[name].shape != parameters[number].shape:
+                raise ValueError(f"{name} of parameter {number} is of another shape")
+    return {**state, "param_groups": [{**defaults, **group} for group in state["param_groups"]]}

@@ -9,13 +9,14 @@ from typing import Any, Self, Unpack
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.point import Vector
+from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.checked_arguments import chosen_options
+from bnsharp_cli.training.closures import LossClosure
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters
-from bnsharp_cli.training.keywords import SgdKeywords
 from bnsharp_cli.training.registry import EntropySgdOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
+from bnsharp_cli.training.rules import REQUIRED, RuleKeywords, Trainable, TrainingRule
 
 _SEEDS = 2**31
 
@@ -30,10 +31,10 @@ class EntropySgd(TrainingRule):
     Running statistics are updated by the first inner pass, the one at θ.
 
     Args:
-        module: the network to train.
+        params: the network to train, or parameters as for any optimiser of torch.
         lr: the size of the outer step.
         options: the options of the inner steps.
-        **of_sgd: momentum, nesterov and clip_gradient of the outer step, weight_decay of the inner ones.
+        **more: momentum, nesterov, clip_gradient and scaler; weight_decay, of the inner steps.
 
     Raises:
         UsageError: an argument that is unknown, of another type or out of range.
@@ -48,16 +49,21 @@ class EntropySgd(TrainingRule):
     """
 
     refreshes_statistics = True
+    of_all_groups = TrainingRule.of_all_groups | {"options", *EntropySgdOptions.__dataclass_fields__}
 
     def __init__(
         self,
-        module: nn.Module,
+        params: Trainable,
         lr: float = REQUIRED,
         *,
         options: EntropySgdOptions | None = None,
-        **of_sgd: Unpack[SgdKeywords],
+        **more: Unpack[RuleKeywords],
     ) -> None:
-        super().__init__(module, lr, **of_sgd)
+        if more.get("base") is not None:
+            raise UsageError.of(
+                "base", "no argument of EntropySgd", type(more["base"]).__name__, "Its outer step is that of SGD."
+            )
+        super().__init__(params, lr, **more)
         self.options = chosen_options(options, EntropySgdOptions)
         self.gradients_per_step = self.batches_per_step = self.options.langevin_steps
 
@@ -71,7 +77,7 @@ class EntropySgd(TrainingRule):
 
     def _step(self, closures: list[LossClosure]) -> Tensor:
         with torch.no_grad():
-            mean = [parameter.clone() for parameter in self._trained()]
+            mean = {name: parameter.clone() for name, parameter in self.trained.items()}
         loss = self._plain_pass(closures[0])
         with DisplacedParameters(self) as displaced:
             generators: dict[torch.device, torch.Generator] = {}
@@ -79,7 +85,7 @@ class EntropySgd(TrainingRule):
                 if number:
                     self.zero_grad()
                     displaced.add_gradient(closure)
-                self._move(displaced.origin, mean, generators)
+                self._move(displaced, mean, generators)
         self._step_towards(mean)
         return loss
 
@@ -88,34 +94,35 @@ class EntropySgd(TrainingRule):
         """γ at the present step."""
         return self.options.scope * (1 + self.options.scoping) ** self.steps
 
-    def _trained(self) -> list[nn.Parameter]:
-        """The parameters that take a gradient."""
-        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-
     @torch.no_grad()
-    def _move(self, origin: Point, mean: list[Tensor], generators: dict[torch.device, torch.Generator]) -> None:
+    def _move(
+        self, displaced: DisplacedParameters, mean: Vector, generators: dict[torch.device, torch.Generator]
+    ) -> None:
         """One step of Langevin dynamics from the gradient in ``.grad``, then one of the running mean μ."""
-        inner, gamma, decay = self.options, self.coefficient, self.param_groups[0]["weight_decay"]
+        inner, gamma = self.options, self.coefficient
         rate, kick = inner.langevin_lr, math.sqrt(inner.langevin_lr) * inner.langevin_noise
-        for parameter, theta, average in zip(self._trained(), origin.values(), mean, strict=True):
-            force = gamma * (parameter - theta) + decay * parameter
+        decays = {id(p): group["weight_decay"] for group in self.param_groups for p in group["params"]}
+        for name, parameter in displaced.parameters.items():
+            force = gamma * (parameter - displaced.origin[name]) + decays[id(parameter)] * parameter
             if parameter.grad is not None:
                 force += parameter.grad
             noise = torch.empty_like(parameter).normal_(generator=self._generator(parameter.device, generators))
             parameter.add_(force, alpha=-rate).add_(noise, alpha=kick)
-            average.lerp_(parameter, 1 - inner.langevin_averaging)
+            mean[name].lerp_(parameter, 1 - inner.langevin_averaging)
 
-    def _step_towards(self, mean: list[Tensor]) -> None:
-        """The outer step, without weight decay."""
+    def _step_towards(self, mean: Vector) -> None:
+        """The outer step, without weight decay in any group."""
         with torch.no_grad():
-            for parameter, average in zip(self._trained(), mean, strict=True):
-                parameter.grad = parameter - average
-        group = self.param_groups[0]
-        decay, group["weight_decay"] = group["weight_decay"], 0.0
+            for name, parameter in self.trained.items():
+                parameter.grad = parameter - mean[name]
+        decays = [group["weight_decay"] for group in self.param_groups]
         try:
+            for group in self.param_groups:
+                group["weight_decay"] = 0.0
             self._descend()
         finally:
-            group["weight_decay"] = decay
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                group["weight_decay"] = decay
 
     def _generator(self, device: torch.device, known: dict[torch.device, torch.Generator]) -> torch.Generator:
         """The generator of the noise of this step, seeded by its number so that a resumed run draws the same."""

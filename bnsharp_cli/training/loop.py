@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -19,14 +20,15 @@ from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, acceptin
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import map_tensors
 from bnsharp_cli.training.augmentation import Augmentation
+from bnsharp_cli.training.closures import GradientWeight, LossClosure, require_loss
 from bnsharp_cli.training.evaluation import LossFunction, batch_loss, outputs_of_batch
 from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.mixed_precision import choose_precision
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import registered_rule
-from bnsharp_cli.training.rules import GradientWeight, LossClosure, TrainingRule, require_loss
-from bnsharp_cli.training.saved_state import TrainingSize, fitting_state
-from bnsharp_cli.training.schedules import SCHEDULES
+from bnsharp_cli.training.rules import TrainingRule
+from bnsharp_cli.training.saved_state import TrainingPlan, fitting_state, order_after
+from bnsharp_cli.training.schedules import learning_rate_in
 
 StepObserver = Callable[[int, float], None]
 """Called after each step with the number of steps of the epoch that are done, and the loss of the last."""
@@ -143,7 +145,7 @@ class Training:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next epoch."""
-        return self.options.learning_rate * SCHEDULES[self.options.schedule](self.options, self.epoch)
+        return learning_rate_in(self.options, self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` needs, as plain containers, numbers and tensors on the CPU."""
@@ -163,8 +165,9 @@ class Training:
         Raises:
             UnfitStateError: a state that no such run has written; nothing is changed then.
         """
-        size = TrainingSize(self.options.epochs, self.steps)
-        fitting = fitting_state(state, self.module, self.rule, self._precision, size)
+        order = partial(order_after, self.options.seed, len(self._examples))
+        plan = TrainingPlan(self.options.epochs, self.steps, partial(learning_rate_in, self.options), order)
+        fitting = fitting_state(state, self.module, self.rule, self._precision, plan)
         self.module.load_state_dict(fitting.weights)
         self.rule.load_state_dict(fitting.rule)
         self._order.set_state(fitting.order)

@@ -178,13 +178,13 @@ class SamOptions(RuleOptions):
     """The radius of :class:`~bnsharp_cli.training.sam.Sam` and :class:`~bnsharp_cli.training.sam.Asam`.
 
     Attributes:
-        rho: ρ, above 0; None for the authors' 0.05, and 0.5 for Asam.
+        rho: ρ, from 0 on, where 0 is plain descent; None for the authors' 0.05, and 0.5 for Asam.
 
     >>> SamOptions(rho=0.1).gradients_per_step
     2
     """
 
-    rho: float | None = option(None, "radius ρ", shown_default="0.05, and 0.5 for asam", **POSITIVE)
+    rho: float | None = option(None, "radius ρ", shown_default="0.05, and 0.5 for asam", **FROM_ZERO)
 
     @property
     def gradients_per_step(self) -> int:

@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from bnsharp_cli.core.point import LazyPoint, Point, norm
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.training.closures import LossClosure
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState
-from bnsharp_cli.training.keywords import SgdKeywords
 from bnsharp_cli.training.ranges import FROM_ZERO, require_number
 from bnsharp_cli.training.registry import SamOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
+from bnsharp_cli.training.rules import REQUIRED, RuleKeywords, Trainable, TrainingRule
 
 
 class Sam(TrainingRule):
     """SAM (Foret et al., ICLR 2021, Eq. 2): the step of SGD with the gradient at θ + ρ ∇L/‖∇L‖.
 
     Args:
-        module: the network to train.
+        params: the network to train, or parameters as for any optimiser of torch.
         lr: the step size.
         rho: ρ, the radius of the ball in parameter space; the range and None are those of ``SamOptions``.
-        **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
+        **more: of :class:`~bnsharp_cli.training.rules.TrainingRule`: momentum, weight_decay, clip_gradient, base, …
 
     Raises:
         UsageError: an argument that is unknown, of another type or out of range.
@@ -38,13 +38,14 @@ class Sam(TrainingRule):
     """
 
     gradients_per_step = 2
+    of_all_groups = TrainingRule.of_all_groups | {"rho"}
     authors_rho: ClassVar[float] = 0.05
     """ρ where none is given."""
 
     def __init__(
-        self, module: nn.Module, lr: float = REQUIRED, *, rho: float | None = None, **of_sgd: Unpack[SgdKeywords]
+        self, params: Trainable, lr: float = REQUIRED, *, rho: float | None = None, **more: Unpack[RuleKeywords]
     ) -> None:
-        super().__init__(module, lr, **of_sgd)
+        super().__init__(params, lr, **more)
         chosen = SamOptions(rho=rho).rho
         self.rho = self.authors_rho if chosen is None else chosen
 
@@ -55,7 +56,7 @@ class Sam(TrainingRule):
         return cls(module, rho=options.rho, **of_sgd)
 
     def _step(self, closures: list[LossClosure]) -> Tensor:
-        start = RandomState(self.module)
+        start = RandomState(self.parameters)
         loss = self._plain_pass(closures[0])
         with DisplacedParameters(self, start) as displaced:
             gradient = displaced.take_gradient()
@@ -78,11 +79,11 @@ class Asam(Sam):
     and the parameters of norms. (The authors' code goes by names and scales the weights of norms as well.)
 
     Args:
-        module: the network to train.
+        params: the network to train, or parameters as for any optimiser of torch.
         lr: the step size.
         rho: ρ, the radius relative to the weights; the range and None are those of ``SamOptions``.
         eta: η, from 0 on.
-        **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
+        **more: of :class:`~bnsharp_cli.training.rules.TrainingRule`: momentum, weight_decay, clip_gradient, base, …
 
     Raises:
         UsageError: an argument that is unknown, of another type or out of range.
@@ -95,18 +96,19 @@ class Asam(Sam):
     True
     """
 
+    of_all_groups = Sam.of_all_groups | {"eta"}
     authors_rho = 0.5
 
     def __init__(
         self,
-        module: nn.Module,
+        params: Trainable,
         lr: float = REQUIRED,
         *,
         rho: float | None = None,
         eta: float = 0.01,
-        **of_sgd: Unpack[SgdKeywords],
+        **more: Unpack[RuleKeywords],
     ) -> None:
-        super().__init__(module, lr, rho=rho, **of_sgd)
+        super().__init__(params, lr, rho=rho, **more)
         require_number("eta", eta, **FROM_ZERO)
         self.eta = eta
 

@@ -29,3 +29,8 @@ def cosine(options: TrainingOptions, epoch: int) -> float:
 
 SCHEDULES: Mapping[str, Callable[[TrainingOptions, int], float]] = {"step": step, "cosine": cosine}
 """From the options and the number of the epoch, from 0, to the factor of the learning rate."""
+
+
+def learning_rate_in(options: TrainingOptions, epoch: int) -> float:
+    """The learning rate of an epoch, counted from 0."""
+    return options.learning_rate * SCHEDULES[options.schedule](options, epoch)

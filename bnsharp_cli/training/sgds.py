@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Self, Unpack
 
@@ -15,10 +16,10 @@ from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.training.checked_arguments import chosen_options
-from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState, trainable_parameters
-from bnsharp_cli.training.keywords import SgdKeywords
+from bnsharp_cli.training.closures import LossClosure
+from bnsharp_cli.training.displaced_parameters import DisplacedParameters, RandomState
 from bnsharp_cli.training.registry import SgdsOptions
-from bnsharp_cli.training.rules import REQUIRED, LossClosure, TrainingRule
+from bnsharp_cli.training.rules import REQUIRED, RuleKeywords, Trainable, TrainingRule
 
 
 class Sgds(TrainingRule):
@@ -27,11 +28,11 @@ class Sgds(TrainingRule):
     Besides SGD's own memory it needs that of the parameters and one gradient; the exact gradients need that of v too.
 
     Args:
-        module: the network to train.
-        blocks: which rows are scale-invariant, by the names of ``module``'s parameters.
+        params: the network to train; or its ``named_parameters()``, or groups of them, since blocks go by names.
+        blocks: which rows are scale-invariant, by the names of the parameters.
         lr: the step size.
         options: the options of the regulariser.
-        **of_sgd: momentum, weight_decay, nesterov, clip_gradient.
+        **more: of :class:`~bnsharp_cli.training.rules.TrainingRule`: momentum, weight_decay, clip_gradient, base, …
 
     Raises:
         UsageError: an argument that is unknown, of another type or out of range, or the blocks of another network.
@@ -47,31 +48,25 @@ class Sgds(TrainingRule):
     True
     """
 
+    of_all_groups = TrainingRule.of_all_groups | {"blocks", "options", *SgdsOptions.__dataclass_fields__}
+
     def __init__(
         self,
-        module: nn.Module,
+        params: Trainable,
         blocks: Blocks = REQUIRED,
         lr: float = REQUIRED,
         *,
         options: SgdsOptions | None = None,
-        **of_sgd: Unpack[SgdKeywords],
+        **more: Unpack[RuleKeywords],
     ) -> None:
-        super().__init__(module, lr, **of_sgd)
+        super().__init__(params, lr, **more)
         self.options = chosen_options(options, SgdsOptions)
         self.batches_per_step = 3 if self.options.regulariser_batches == "independent" else 1
         self.gradients_per_step = self.options.gradients_per_step
         if not isinstance(blocks, Blocks):
             raise UsageError.of_type("blocks", "a Blocks", blocks, "Pass what find_blocks returns.")
-        unknown = [name for name in trainable_parameters(module) if name not in blocks.rows]
-        if unknown:
-            raise UsageError(
-                f"{named('blocks')}: nothing is known of {unknown[0]}.",
-                "Find the blocks of the same network.",
-                argument="blocks",
-                expected=f"the blocks of every parameter of {named('module')}",
-                found=unknown,
-            )
         self._blocks = blocks
+        self._require_blocks()
 
     @classmethod
     def from_options(cls, module: nn.Module, options: SgdsOptions, blocks: Callable[[], Blocks], **of_sgd: Any) -> Self:
@@ -81,12 +76,24 @@ class Sgds(TrainingRule):
     @property
     def coefficient(self) -> float:
         """λ of the present epoch."""
-        return self.options.coefficient * self.options.growth**self.epochs
+        return self._coefficient_in(self.epochs)
+
+    def gradients_in(self, epoch: int) -> int:
+        """See :meth:`TrainingRule.gradients_in`: where λ is 0, the step is that of SGD."""
+        return self.gradients_per_step if self._coefficient_in(epoch) else 1
+
+    def _coefficient_in(self, epoch: int) -> float:
+        """λ of an epoch; infinite beyond the range of floats."""
+        try:
+            return self.options.coefficient * self.options.growth**epoch
+        except OverflowError:
+            return math.inf if self.options.coefficient else 0.0
 
     def _step(self, closures: list[LossClosure]) -> Tensor:
         if not self.coefficient:
             return super()._step(closures)
-        start = RandomState(self.module)
+        self._require_blocks()
+        start = RandomState(self.parameters)
         loss = self._plain_pass(closures[0])
         with DisplacedParameters(self, start) as displaced:
             gradient = displaced.take_gradient()
@@ -105,6 +112,18 @@ class Sgds(TrainingRule):
             displaced.give_gradient({name: tensor.add_(regulariser.pop(name)) for name, tensor in gradient.items()})
         self._descend()
         return loss
+
+    def _require_blocks(self) -> None:
+        """Refuse parameters that the blocks say nothing of."""
+        unknown = [name for name in self.trained if name not in self._blocks.rows]
+        if unknown:
+            raise UsageError(
+                f"{named('blocks')}: nothing is known of {unknown[0]}.",
+                "Find the blocks of the same network, and train it, or its named_parameters().",
+                argument="blocks",
+                expected="the blocks of every parameter that is trained",
+                found=unknown,
+            )
 
     def _clip(self, regulariser: Point) -> None:
         """Multiply the regulariser's gradient by λ and shorten it to ``regulariser_clip``."""

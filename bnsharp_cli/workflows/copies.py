@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
-from bnsharp_cli.io.files.atomic_writing import unwritable_folder
+from bnsharp_cli.io.files.atomic_writing import require_writable_folder, unwritable_folder
 from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.measurement.invariance.copies import RescaledCopy
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
+from bnsharp_cli.workflows.output_files import copy_path
 
 
 def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport, stored: bool) -> None:
@@ -29,13 +29,12 @@ def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport
     Raises:
         UsageError: a folder that cannot be made, or the network itself among the names of its copies.
     """
+    require_writable_folder(folder, "save_copies")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable_folder(folder, reason_of(error), "save_copies") from error
-    ending = ".stored-epsilon.pt" if stored else ".pt"
-    names = [re.sub(r"[^A-Za-z0-9.-]+", "-", copy.name).strip("-") for copy in report.kept]
-    paths = [folder / f"{name}{ending}" for name in names]
+    paths = [copy_path(folder, copy.name, stored) for copy in report.kept]
     for path in paths:
         require_no_input(path, "save_copies", input_files([network.checkpoint.path]))
     for path, copy in zip(paths, report.kept, strict=True):

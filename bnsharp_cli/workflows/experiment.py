@@ -14,12 +14,15 @@ import torch
 
 from bnsharp_cli import api
 from bnsharp_cli.errors import BnsharpError
+from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.training.evaluation import evaluate
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory
 from bnsharp_cli.training.paper_experiments import PublishedResult
 from bnsharp_cli.workflows.experiment_results import COMPARED_MEASURES, ResultsFile, result_key
+from bnsharp_cli.workflows.input_files import input_files
+from bnsharp_cli.workflows.output_files import require_outputs
 from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_run import TrainingRun
@@ -87,6 +90,21 @@ class Experiment:
     def left(self) -> list[tuple[PublishedResult, int]]:
         """The runs without a result."""
         return [(cell, seed) for cell, seed in self.runs if (cell.name, cell.data, seed) not in self.done]
+
+    def require_writable(self, picture: Path) -> None:
+        """Refuse, before any work, files that could not be written after it.
+
+        Args:
+            picture: that is drawn of all runs.
+
+        Raises:
+            UsageError: naming the first of them.
+        """
+        left = self.left()
+        of_runs = [path for run in left for path in RunFiles(self.path(*run)).every]
+        written = [picture, *([self.results.path, *of_runs] if left else [])]
+        inputs = input_files([], *self.conditions.data.values())
+        require_outputs([("output", path) for path in written], inputs)
 
     def gradients(self, samples: int) -> int:
         """Gradients of single samples that the runs left cost, with so many training samples."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.containers.bounded_json import bounded_json
 from bnsharp_cli.io.files.atomic_writing import append_at
-from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.files.regular_files import read_beside, reason_of
+from bnsharp_cli.measurement.measures.measurement import Status
 from bnsharp_cli.report.json_document import render_line
 
 ResultKey = tuple[str, str, int]
@@ -47,14 +48,12 @@ class ResultsFile:
 
         Raises:
             UsageError: results that belong to other options.
-            CheckpointRefusedError: a file that holds something else.
+            CheckpointRefusedError: a file that holds something else, or a run twice.
         """
         done = self._records()
         for identity in identities:
             known = done.get(result_key(identity))
-            if known is None:
-                continue
-            if any(known.get(name) != value for name, value in identity.items()):
+            if known is not None and not all(_is_identical(known[name], value) for name, value in identity.items()):
                 raise UsageError(
                     f"{shown_path(self.path)} has {identity['name']} with other options.",
                     f"Name another folder with {named('output')}.",
@@ -62,18 +61,23 @@ class ResultsFile:
                     expected="a folder without results of other options",
                     found=str(self.path.parent),
                 )
-            if not _is_result(known):
-                raise _no_results(self.path)
         return done
 
     def _records(self) -> dict[ResultKey, Mapping[str, Any]]:
         try:
-            records, self._end = _read_lines(self.path)
-            return {result_key(record): record for record in records}
+            content, self._end = _whole_lines(self.path)
         except FileNotFoundError:
             return {}
-        except (KeyError, TypeError) as error:
-            raise _no_results(self.path) from error
+        done: dict[ResultKey, Mapping[str, Any]] = {}
+        for number, record in _records_of(self.path, content):
+            if not _has_exactly(record, _RESULT):
+                raise _no_results(self.path, number)
+            if result_key(record) in done:
+                name, data, seed = result_key(record)
+                once = f"{one_line(name)} on {one_line(data)} with seed {seed}"
+                raise _refused(self.path, f"holds {once} twice, in line {number} again")
+            done[result_key(record)] = record
+        return done
 
 
 def result_key(result: Mapping[str, Any]) -> ResultKey:
@@ -92,22 +96,26 @@ def read_accuracies(path: Path, epochs: int) -> list[float]:
         CheckpointRefusedError: the file is missing or holds something else.
     """
     try:
-        records, _ = _read_lines(path)
+        content, _ = _whole_lines(path)
     except FileNotFoundError as error:
         raise _refused(path, f"cannot be read: {reason_of(error)}") from error
-    found = [record.get("test_accuracy") if isinstance(record, Mapping) else None for record in records]
-    accuracies = [one for one in found if _is_share(one)]
-    if len(records) != epochs or len(accuracies) != epochs:
+    accuracies = []
+    for number, record in _records_of(path, content):
+        share = record.get("test_accuracy") if isinstance(record, Mapping) else None
+        if not _is_share(share) or not _is_identical(record.get("epoch"), number):
+            raise _refused(path, f"does not hold the figures of {epochs} epochs (line {number})")
+        accuracies.append(share)
+    if len(accuracies) != epochs:
         raise _refused(path, f"does not hold the figures of {epochs} epochs")
     return accuracies
 
 
-def _read_lines(path: Path) -> tuple[list[Any], int]:
-    """What each line says, and how many bytes the lines are that have an end.
+def _whole_lines(path: Path) -> tuple[bytes, int]:
+    """The lines that have an end, and how many bytes they are.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointRefusedError: it is no regular file, too large, or holds something else than JSON.
+        CheckpointRefusedError: it is no regular file, too large or no text.
     """
     try:
         content = read_beside(path, _LARGEST)
@@ -119,51 +127,92 @@ def _read_lines(path: Path) -> tuple[list[Any], int]:
     except UnicodeDecodeError as error:
         raise _refused(path, f"cannot be read: {kind_and_line(error)}") from error
     end = content.rfind(b"\n") + 1
-    try:
-        return [bounded_json(line) for line in content[:end].split(b"\n")[:-1]], end
-    except (ValueError, RecursionError) as error:
-        raise _no_results(path) from error
+    return content[:end], end
 
 
-def _is_result(record: Mapping[str, Any]) -> bool:
-    """Whether a record has every figure that the table shows, in its range."""
-    measures = record.get("measures")
+def _records_of(path: Path, content: bytes) -> Iterator[tuple[int, Any]]:
+    """What each line says, with its number from 1.
+
+    Raises:
+        CheckpointRefusedError: a line that is no JSON.
+    """
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        try:
+            record = bounded_json(line)
+        except (ValueError, RecursionError) as error:
+            raise _no_results(path, number) from error
+        yield number, record
+
+
+def _is_identical(found: object, expected: object) -> bool:
+    """Whether two values of JSON are the same, types included: neither ``0.0`` nor ``false`` is 0."""
+    if type(found) is not type(expected):
+        return False
+    if isinstance(found, list) and isinstance(expected, list):
+        return len(found) == len(expected) and all(map(_is_identical, found, expected))
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(_is_identical(found[name], expected[name]) for name in found)
+    return found == expected
+
+
+def _has_exactly(record: object, schema: Mapping[str, Callable[[object], bool]]) -> bool:
+    """Whether a record has the entries of a schema, each accepted by it, and no others."""
     return (
-        all(accept(record.get(name)) for name, accept in _FIGURES.items())
-        and isinstance(measures, Mapping)
-        and all(isinstance(measures.get(name), Mapping) for name in COMPARED_MEASURES)
-        and all(_is_measured(measures[name]) for name in COMPARED_MEASURES)
+        isinstance(record, Mapping)
+        and record.keys() == schema.keys()
+        and all(accept(record[name]) for name, accept in schema.items())
     )
 
 
-def _is_measured(found: Mapping[str, Any]) -> bool:
-    return (found.get("value") is None or _is_number(found["value"])) and isinstance(found.get("status", ""), str)
+def _is_measured(found: object) -> bool:
+    return _has_exactly(found, _FAILED) or _has_exactly(found, _MEASURED)
 
 
-def _is_number(value: object) -> bool:
-    return (isinstance(value, float) and math.isfinite(value)) or _is_count(value)
+def _is_float(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _is_share(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return _is_float(value) and 0 <= value <= 1
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_GRADIENTS
+    return type(value) is int and 0 <= value <= _MOST_GRADIENTS
 
 
-_FIGURES: Mapping[str, Callable[[object], bool]] = {
-    "train_loss": _is_number,
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_float_or_none(value: object) -> bool:
+    return value is None or _is_float(value)
+
+
+_ERRORS = {"quadrature": _is_float_or_none, "rounding": _is_float_or_none, "sampling": _is_float_or_none}
+_MEASURED: Mapping[str, Callable[[object], bool]] = {
+    "value": _is_float_or_none,
+    "status": lambda value: isinstance(value, str) and value in [*Status],
+    "uncertainty": lambda value: _has_exactly(value, _ERRORS),
+}
+_FAILED: Mapping[str, Callable[[object], bool]] = {"error": _is_text}
+_RESULT: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("experiment", "name", "data", "arch"), _is_text),
+    "options": lambda value: isinstance(value, Mapping),
+    "published": _is_float,
+    "seed": _is_count,
+    "train_loss": _is_float,
     "train_accuracy": _is_share,
-    "test_loss": _is_number,
+    "test_loss": _is_float,
     "test_accuracy": _is_share,
     "gradients": _is_count,
     "batch_size": _is_count,
+    "measures": lambda value: _has_exactly(value, dict.fromkeys(COMPARED_MEASURES, _is_measured)),
 }
+"""A line of results: every entry that there is, with what it may be."""
 
 
-def _no_results(path: Path) -> CheckpointRefusedError:
-    return _refused(path, "does not hold results of this command")
+def _no_results(path: Path, line: int) -> CheckpointRefusedError:
+    return _refused(path, f"does not hold results of this command (line {line})")
 
 
 def _refused(path: Path, why: str) -> CheckpointRefusedError:

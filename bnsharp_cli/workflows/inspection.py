@@ -16,7 +16,11 @@ from torch.func import functional_call
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing
+from bnsharp_cli.io.data.library_preprocessing import (
+    PreprocessingOverride,
+    choose_preprocessing,
+    without_unfollowed,
+)
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
@@ -119,7 +123,9 @@ def inspect_checkpoint(
         torch.manual_seed(seed)
         module = identity.build(checkpoint)
     notes += load_weights(module, checkpoint)
-    preprocessing, origin = choose_preprocessing(checkpoint.metadata, identity, module, PreprocessingOverride())
+    metadata, unfollowed = without_unfollowed(checkpoint.metadata)
+    notes += [unfollowed] if unfollowed else []
+    preprocessing, origin = choose_preprocessing(metadata, identity, module, PreprocessingOverride())
     notes += [origin] if origin else []
     shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
     if shape is None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import DataRefusedError, NotMeasurableError, UsageError, named
+from bnsharp_cli.errors import DataRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
@@ -23,10 +23,13 @@ from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
-from bnsharp_cli.measurement.surface.examination import examined
+from bnsharp_cli.measurement.surface.examination import examined, varied_over
+from bnsharp_cli.measurement.surface.finite_loss import not_finite
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
@@ -39,7 +42,7 @@ def open_network(
     checkpoint: Path | None,
     source: CheckpointSource,
     data: Data,
-    precision: str,
+    options: MeasureOptions,
     device: torch.device,
     reporter: Reporter = SILENT,
 ) -> MeasuredNetwork:
@@ -49,7 +52,7 @@ def open_network(
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
         source: which of its weights are taken, and which network they belong to.
         data: the loss.
-        precision: ``float64`` for a network in float64; float32 otherwise.
+        options: the precision, the memory layout and the parameters that are varied.
         device: where to compute.
         reporter: told what the user should know.
 
@@ -57,15 +60,18 @@ def open_network(
         BnsharpError: whatever does not fit, with its remedy.
     """
     opened = _open_checkpoint(checkpoint_path(checkpoint), source, reporter)
+    choice = choose_parameters(opened.module, options.parameters)
     loss_on_data = _open_data(opened, data, reporter)
-    surface, point = _surface(opened, loss_on_data, data.bn, precision, device, reporter)
+    surface = varied_over(_surface(opened, loss_on_data, data.bn, options, device, reporter), choice)
+    point = surface.point()
+    for note in surface.conduct.notes:
+        reporter.notice(note)
     release_freed_memory()
     loss, accuracy = surface.loss_and_accuracy(point)
     criterion = loss_on_data.criterion
     if not math.isfinite(loss):
-        raise NotMeasurableError(
-            f"The loss ({criterion.name}) is {loss}.", f"Check the data, the preprocessing and {named('loss')}."
-        )
+        with naming(loss_on_data.spec):
+            raise not_finite(surface, point, loss)
     _announce_guess(opened.identity, accuracy, reporter)
     known = accuracy if criterion.of_classes else None
     return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known)
@@ -110,31 +116,35 @@ def _is_stated_by_file(opened: CheckpointNetwork) -> bool:
 
 
 def _surface(
-    opened: CheckpointNetwork, data: LossOnData, bn: str, precision: str, device: torch.device, reporter: Reporter
-) -> tuple[LossSurface, Point]:
-    """The loss surface and the point on it, once the network is known to take the data."""
+    opened: CheckpointNetwork,
+    data: LossOnData,
+    bn: str,
+    options: MeasureOptions,
+    device: torch.device,
+    reporter: Reporter,
+) -> LossSurface:
+    """The loss as a function of all parameters, once the network is known to take the data."""
     surface = LossSurface.of(
         opened.module,
         data.batches.batches,
         CheckedCriterion(data.criterion.criterion, f"'{data.criterion.name}'", device),
         batch_statistics=bn == "batch",
-        dtype=torch.float64 if precision == "float64" else torch.float32,
+        dtype=torch.float64 if options.precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
         population=data.batches.population,
+        layout=options.layout,
     )
     point = surface.point()
     with naming(data.spec):
         answers = _require_fit(surface, point, data.batches, data.criterion)
     surface = examined(surface)
-    for note in surface.conduct.notes:
-        reporter.notice(note)
     if data.folders and data.criterion.of_classes and answers not in {0, data.folders}:
         reporter.notice(f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name")
     if opened.checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, opened.checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(bn == "batch", input_scales=scales))
-    return surface, point
+    return surface
 
 
 def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter: Reporter) -> None:

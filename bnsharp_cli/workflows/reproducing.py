@@ -9,6 +9,8 @@ from typing import Any
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
+from bnsharp_cli.io.files.atomic_writing import unwritable_folder
+from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.report.reproduction import ReproducedResult, plot_curves
 from bnsharp_cli.training.paper_experiments import BUDGETS, PublishedResult, cells
 from bnsharp_cli.workflows.device import computing_on
@@ -94,7 +96,11 @@ def reproduce_experiment(
         BnsharpError: what cannot be opened or trained, with its remedy.
     """
     wanted = wanted_cells(experiment, options)
-    options.output.mkdir(parents=True, exist_ok=True)
+    picture = options.output / f"{experiment}.png"
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable_folder(options.output, reason_of(error), "output") from error
     with computing_on((computing or Computing()).device) as device:
         conditions = ExperimentConditions(
             options.output,
@@ -106,13 +112,13 @@ def reproduce_experiment(
             options.measured_samples,
         )
         runs = Experiment(wanted, options.seeds, conditions, reporter)
+        runs.require_writable(picture)
         for _ in runs.execute():
             pass
     rows = [
         ReproducedResult(cell, [runs.done[cell.name, cell.data, seed] for seed in range(runs.seeds)])
         for cell in runs.cells
     ]
-    picture = options.output / f"{experiment}.png"
     plot_curves(picture, _curves(runs, rows), f"{experiment}, budget {options.budget}: test accuracy")
     return Reproduction(experiment, options.budget, rows, runs.results.path, picture)
 

@@ -12,6 +12,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.registry import TRAINING_RULES
+from bnsharp_cli.training.saved_state import same_plain
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
@@ -51,7 +52,7 @@ def versions() -> dict[str, Any]:
 def changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """The names of what differs, with what it was and what it is."""
     for name in dict.fromkeys([*earlier, *now]):
-        if earlier.get(name) != now.get(name):
+        if not same_plain(earlier.get(name), now.get(name)):
             yield name, earlier.get(name), now.get(name)
 
 

@@ -9,19 +9,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnsharp_cli.io.files.regular_files import read_beside
+from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.io.files.regular_files import read_beside, reason_of
 from bnsharp_cli.training.evaluation import LossAndAccuracy
-from bnsharp_cli.training.saved_state import UnfitStateError, mapping, part_of, whole_number
+from bnsharp_cli.training.saved_state import (
+    UnfitStateError,
+    mapping,
+    part_of,
+    require_names,
+    same_plain,
+    whole_number,
+)
 
 _MOST = 2**63 - 1
 _MOST_DECIDED = 10_000
 """Values that may decide a run, so that nothing long is compared or printed."""
-_MOST_FIGURES = 2**30
-"""Bytes of a file of figures that is read."""
+_LONGEST_LINE = 4096
+"""Bytes of the figures of an epoch: ten times what they take."""
 _MOST_TRACKERS = 100
 _LONGEST = 1000
 _EPOCHS = "--epochs"
-_IDENTITY = re.compile(r"[\w.:-]{0,128}", re.ASCII)
+_ENTRIES = (
+    *("format", "run", "versions", "best", "metrics", "tracker"),
+    *("epoch", "gradients", "state_dict", "rule", "order", "precision"),
+)
+_OF_THE_BEST, _OF_VERSIONS = ("epoch", "loss", "accuracy"), ("torch", "threads")
+_IDENTITY = re.compile(r"(\w[\w.:-]{0,127})?", re.ASCII)
 """What MLflow and Weights & Biases call a run."""
 
 
@@ -62,11 +76,12 @@ class RunState:
 
 
 def read_run_state(content: Mapping[str, Any]) -> RunState:
-    """The fields of a state; entries of the training itself are left alone.
+    """The fields of a state; what entries of the training itself hold is left alone.
 
     Raises:
         UnfitStateError: a field that is missing or that no run has written.
     """
+    require_names("state", content, _ENTRIES)
     decided = _decided(mapping(content, "run"))
     epochs = whole_number(decided, _EPOCHS, 1, _MOST)
     epoch = whole_number(content, "epoch", 1, epochs)
@@ -76,23 +91,44 @@ def read_run_state(content: Mapping[str, Any]) -> RunState:
     return RunState(decided, epochs, epoch, best, metrics, tracked, versions)
 
 
-def require_whole_lines(state: RunState, figures: Path) -> None:
-    """Refuse a state that would cut its file of figures elsewhere than behind the line of its last epoch.
+def require_same_figures(state: RunState, figures: Path) -> None:
+    """Refuse a state that its file of figures does not bear out: an epoch a line, and the best of them.
 
     Args:
         state: the state.
-        figures: the file; that it is missing or too short is for whoever appends to it to say.
+        figures: the file; that it is missing or has lost lines is for whoever appends to it to say.
 
     Raises:
-        UnfitStateError: the length is not that of as many lines as epochs are done.
+        UnfitStateError: it says another length or another best epoch, or the file cannot be read.
     """
+    most = (state.epoch + 1) * _LONGEST_LINE
     try:
-        written = read_beside(figures, _MOST_FIGURES)
-    except (OSError, ValueError):
+        written = read_beside(figures, most)
+    except FileNotFoundError:
         return
-    kept = written[: state.metrics]
-    if len(kept) == state.metrics and (not kept.endswith(b"\n") or kept.count(b"\n") != state.epoch):
+    except (OSError, ValueError) as error:
+        raise UnfitStateError(f"{shown_path(figures)} cannot be read: {reason_of(error)}") from error
+    lines = written[: state.metrics].split(b"\n")
+    if len(written) < state.metrics:
+        return
+    if lines.pop() or len(lines) != state.epoch:
         raise UnfitStateError.of("metrics", f"the length of {state.epoch} lines of figures", state.metrics)
+    found = [_figures_of(line, epoch) for epoch, line in enumerate(lines, 1)]
+    best = max(found, key=lambda one: one.figures.merit)
+    if state.best != best:
+        raise UnfitStateError(f"best: the best epoch is {best.epoch}, and the state says something else of it")
+
+
+def _figures_of(line: bytes, epoch: int) -> BestEpoch:
+    """The figures of an epoch on the test split."""
+    try:
+        said = bounded_json(line)
+    except (ValueError, RecursionError) as error:
+        raise UnfitStateError(f"the figures of epoch {epoch} are no JSON") from error
+    if not isinstance(said, Mapping) or not same_plain(said.get("epoch"), epoch):
+        raise UnfitStateError(f"the figures of epoch {epoch} are of something else")
+    named = {"epoch": epoch, "loss": said.get("test_loss"), "accuracy": said.get("test_accuracy")}
+    return _best(named, epoch)
 
 
 def _decided(found: Mapping[Any, Any]) -> Mapping[str, Any]:
@@ -118,6 +154,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _best(found: Mapping[Any, Any], done: int) -> BestEpoch:
+    require_names("best", found, _OF_THE_BEST)
     loss, accuracy = part_of(found, "loss"), part_of(found, "accuracy")
     if not isinstance(loss, float) or not math.isfinite(loss):
         raise UnfitStateError.of("loss", "a finite number", loss)
@@ -138,6 +175,7 @@ def _tracked(found: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def _versions(found: Mapping[Any, Any]) -> dict[str, str | int]:
+    require_names("versions", found, _OF_VERSIONS)
     torch = part_of(found, "torch")
     if not isinstance(torch, str) or len(torch) > _LONGEST:
         raise UnfitStateError.of("torch", "a version", torch)

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.integrations.trackers import require_tracker
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.training.evaluation import LossAndAccuracy
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import Computing
+from bnsharp_cli.workflows.output_files import require_outputs
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_state import BestEpoch
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
@@ -55,6 +58,8 @@ def train_network(
         BnsharpError: what cannot be opened or trained, with its remedy.
     """
     task, training = task or TrainingTask(), training or TrainingOptions()
+    if torchrun.is_first():
+        _require_writable(run_options, task)
     with computing_on((computing or Computing()).device) as device:
         if training.amp is not None and device.type != "cuda":
             raise UsageError(
@@ -75,3 +80,13 @@ def train_network(
                 reporter.notice(f"{kept}; {named('resume')} goes on from there")
             raise
     return TrainedNetwork(run.files, figures, run.best)
+
+
+def _require_writable(options: TrainingRunOptions, task: TrainingTask) -> None:
+    """Refuse, before any work, files of the run that could not be written."""
+    files = RunFiles(options.output)
+    files.require_names_apart()
+    inputs = input_files([], task.arch, task.data, task.loss)
+    require_outputs([("output", path) for path in files.every], inputs)
+    if options.track is not None:
+        require_tracker(options.track, options.output.stem)

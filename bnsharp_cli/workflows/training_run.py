@@ -23,10 +23,9 @@ from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.saved_state import UnfitStateError
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
-from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_whole_lines
+from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_same_figures
 from bnsharp_cli.workflows.training_options import TrainingRunOptions
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
@@ -42,11 +41,11 @@ class TrainingRun:
     Args:
         setup: what is trained.
         training: how, with nothing done yet.
-        options: the rest.
+        options: the rest; that its files can be written was seen before anything was opened.
         reporter: told how far the run is.
 
     Raises:
-        UsageError: files that cannot be written, a run that would be lost or that was made with other options.
+        UsageError: a run that would be lost or that was made with other options.
         CheckpointRefusedError: the file is not the state of a run.
     """
 
@@ -58,12 +57,10 @@ class TrainingRun:
         self.best: BestEpoch | None = None
         self.kept = self._metrics = 0
         self._tracked: dict[str, str] = {}
+        self._told = False
         judge, shared = setup.judge(training.device), torchrun.current()
         self._evaluate = partial(evaluate, criterion=judge, device=training.device, processes=shared)
         self._decided = what_decides(setup, training)
-        if torchrun.is_first():
-            self._require_writable()
-        torchrun.current().agree()
         self._continue()
         if torchrun.is_first():
             self.files.remove_leftovers()
@@ -172,8 +169,11 @@ class TrainingRun:
         try:
             return api.measure(self._training.module, self._measured, criterion, seed=seed).value
         except BnsharpError as error:
-            self._reporter.notice(f"BN-Sharpness was not measured: {error.marked_reason}")
-            return None
+            reason = error.marked_reason
+        except Exception as error:  # measuring is not worth a training run, whatever fails
+            reason = kind_and_line(error)
+        self._reporter.notice(f"BN-Sharpness was not measured: {reason}")
+        return None
 
     @cached_property
     def _measured(self) -> Sequence[Batch]:
@@ -187,7 +187,7 @@ class TrainingRun:
             return None
         earlier = self._tracked.get(spec, "")
         tracker = open_tracker(spec, self.files.output.stem, recorded(self._decided), earlier, epoch)
-        stack.callback(tracker.close)
+        stack.callback(self._close, tracker)
         self._tracked = {spec: tracker.identity}
         return tracker
 
@@ -195,9 +195,19 @@ class TrainingRun:
         try:
             tracker.log(self._training.epoch, figures)
         except Exception as error:  # a tracker whose server is gone raises anything; training goes on
-            self._reporter.notice(
-                f"{named('track')}: epoch {self._training.epoch} was not sent: {kind_and_line(error)}"
-            )
+            self._lost(f"epoch {self._training.epoch} was not sent", error)
+
+    def _close(self, tracker: Tracker) -> None:
+        try:
+            tracker.close()
+        except Exception as error:  # the run is over and its files are what counts
+            self._lost("the tracker did not end the run", error)
+
+    def _lost(self, what: str, error: Exception) -> None:
+        """Say once that the tracker failed; it is tried again all the same."""
+        if not self._told:
+            self._told = True
+            self._reporter.notice(f"{named('track')}: {what}: {kind_and_line(error)}; later failures are not reported")
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
         kept = f" {shown_path(self.files.output)} holds epoch {self.kept}." if self.kept else ""
@@ -221,12 +231,6 @@ class TrainingRun:
                 "Remove it to start anew.",
             ) from error
 
-    def _require_writable(self) -> None:
-        task, files = self._setup.task, self.files
-        files.require_writable()
-        for path in files.every:
-            require_no_input(path, "output", input_files([], task.arch, task.data, task.loss))
-
     def _unfinished(self, done: int, epochs: int) -> UsageError:
         state = shown_path(self.files.state)
         return UsageError(
@@ -244,7 +248,7 @@ class TrainingRun:
                 raise self._unfinished(state.epoch, state.epochs)
             return
         require_same(self.files.state, state.decided, self._decided)
-        require_whole_lines(state, self.files.metrics)
+        require_same_figures(state, self.files.metrics)
         self._training.load_state_dict(content)
         self.kept, self._metrics, self.best = state.epoch, state.metrics, state.best
         self._tracked = dict(state.tracked)

@@ -103,6 +103,13 @@ def spoiled(folder: Path, called: str, **changes: object) -> Path:
     return copy
 
 
+def of_bn(**changes: object) -> dict[str, object]:
+    """Measures with another entry of BN-Sharpness."""
+    errors = {"quadrature": None, "rounding": 1e-9, "sampling": None}
+    sound = {"value": 1.0, "status": "converged", "uncertainty": errors}
+    return {"bn": {**sound, **changes}, "delta-linf": {"error": "why"}}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -117,6 +124,24 @@ def spoiled(folder: Path, called: str, **changes: object) -> Path:
         {"measures": {"bn": {"value": 1.0, "status": {}}, "delta-linf": {}}},
         {"name": []},
         {"seed": {}},
+        {"seed": 0.0},
+        {"seed": False},
+        {"seed": -1},
+        {"seed": "0"},
+        {"gradients": 15.0},
+        {"gradients": True},
+        {"batch_size": False},
+        {"train_loss": 1},
+        {"test_accuracy": True},
+        {"published": "69.87"},
+        {"options": []},
+        {"more": 1},
+        {"measures": {**of_bn(), "more": {}}},
+        {"measures": of_bn(value=True)},
+        {"measures": of_bn(status="fine")},
+        {"measures": of_bn(uncertainty=None)},
+        {"measures": of_bn(uncertainty={"rounding": 1e-9})},
+        {"measures": of_bn(error="why")},
     ],
     ids=str,
 )
@@ -124,7 +149,58 @@ def test_results_of_strangers_are_refused(folder: Path, changes: dict[str, objec
     name = f"spoiled{abs(hash(str(changes)))}"
     spoiled(folder, name, **changes)
     finished = bnsharp("reproduce", "figure-1", "--output", name, folder=folder, expect=3)
-    assert "results.jsonl does not hold results of this command." in one_error(finished)
+    assert "results.jsonl does not hold results of this command (line 1)." in one_error(finished)
+
+
+def of_bn(**changes: object) -> dict[str, object]:
+    """Measures with another entry of BN-Sharpness."""
+    errors = {"quadrature": None, "rounding": 1e-9, "sampling": None}
+    sound = {"value": 1.0, "status": "converged", "uncertainty": errors}
+    return {"bn": {**sound, **changes}, "delta-linf": {"error": "why"}}
+
+
+@pytest.mark.parametrize("name", ["experiment", "published", "options", "train_loss", "measures", "seed"])
+def test_results_that_lack_something_are_refused(folder: Path, name: str) -> None:
+    copy = shutil.copytree(folder / "f1", folder / f"without {name}")
+    lines = [{key: value for key, value in line.items() if key != name} for line in results(folder)]
+    (copy / "results.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    finished = bnsharp("reproduce", "figure-1", "--output", copy.name, folder=folder, expect=3)
+    assert "does not hold results of this command (line 1)." in one_error(finished)
+
+
+def test_what_another_seed_or_cell_left_is_held_against_the_schema_too(folder: Path) -> None:
+    copy = spoiled(folder, "unwanted", seed=7, train_loss=None)
+    finished = bnsharp("reproduce", "figure-1", "--output", copy.name, "--only", "SGDS-0", folder=folder, expect=3)
+    assert "does not hold results of this command (line 1)." in one_error(finished)
+
+
+@pytest.mark.parametrize("change", [{}, {"test_accuracy": 1.0}, {"options": {}}], ids=str)
+def test_a_run_that_is_there_twice_is_refused(folder: Path, change: dict[str, object]) -> None:
+    copy = spoiled(folder, f"twice {change}")
+    with (copy / "results.jsonl").open("a") as stream:
+        stream.write(json.dumps({**results(folder)[0], **change}) + "\n")
+    line = one_error(bnsharp("reproduce", "figure-1", "--output", copy.name, folder=folder, expect=3))
+    assert "results.jsonl holds SGD on digits with seed 0 twice, in line " in line
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3.0}, {"epochs": True}, {"nesterov": 0}, {"milestones": {}}], ids=str)
+def test_options_of_another_type_are_other_options(folder: Path, change: dict[str, object]) -> None:
+    options = {**dict(results(folder)[0]["options"]), **change}
+    copy = spoiled(folder, f"options {change}", options=options)
+    line = one_error(bnsharp("reproduce", "figure-1", "--output", copy.name, folder=folder, expect=2))
+    assert "results.jsonl has SGD with other options." in line
+
+
+@pytest.mark.parametrize(
+    "change", [{"epoch": 1.0}, {"epoch": 2}, {"test_accuracy": 1}, {"test_accuracy": None}], ids=str
+)
+def test_figures_of_another_epoch_or_type_are_refused(folder: Path, change: dict[str, object]) -> None:
+    copy = spoiled(folder, f"epoch {change}")
+    path = copy / "figure-1-digits-SGD-seed0.metrics.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([json.dumps({**json.loads(first), **change}) + "\n", *others]))
+    line = one_error(bnsharp("reproduce", "figure-1", "--output", copy.name, folder=folder, expect=3))
+    assert "does not hold the figures of 3 epochs (line 1)." in line
 
 
 @pytest.mark.parametrize("file", ["results.jsonl", "figure-1-digits-SGD-seed0.metrics.jsonl"])

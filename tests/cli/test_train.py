@@ -145,7 +145,7 @@ def test_a_network_that_answers_with_more_than_a_tensor_is_trained(tmp_path: Pat
         (("--rule", "sgds", "--search-steps", -1), "--search-steps: expected a number from 0 on, found -1"),
         (("--rule", "sgds", "--regulariser-gradient", "true"), "--regulariser-gradient: expected one of corrected"),
         (("--rule", "entropy-sgd", "--scope", "inf"), "--scope: expected a number from 0 on, found inf"),
-        (("--rule", "sam", "--rho", "nan"), "--rho: expected a positive number, found nan"),
+        (("--rule", "sam", "--rho", "nan"), "--rho: expected a number from 0 on, found nan"),
         (("--output", "run.state"), "run.state would be two files of this run"),
     ],
 )

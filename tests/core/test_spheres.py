@@ -55,7 +55,7 @@ def test_a_zero_block_stays_fixed_and_weak_ones_take_the_fallback(generator: tor
     fallback = spheres.random(theta, generator)
     vector = {name: tensor.clone() for name, tensor in theta.items()}
     vector["filter"][2] *= 1e-12
-    unit = spheres.normalise(vector, fallback, resolution=1e-9)
+    unit = spheres.normalise(vector, lambda: fallback, resolution=1e-9)
     torch.testing.assert_close(unit["filter"][1:], fallback["filter"][1:])
     torch.testing.assert_close(unit["filter"][0], theta["filter"][0] / theta["filter"][0].norm())
     assert not spheres.to_direction(unit)["filter"][1].any()

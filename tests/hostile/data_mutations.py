@@ -6,11 +6,14 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
+
+from tests.hostile.spoiled_bytes import spoiled_bytes
 
 _INTERESTING = (0, 1, 2, 3, 4, 8, 127, 255, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**64 - 1)
 _KINDS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"fcTL", b"fdAT", b"eXIf")
@@ -90,32 +93,9 @@ def archives() -> tuple[bytes, ...]:
     return tuple(made)
 
 
-@st.composite
-def spoiled(draw: st.DrawFn, originals: tuple[bytes, ...]) -> bytes:
-    """A file with bytes flipped, overwritten, cut out, doubled, or taken from another file."""
-    content = bytearray(draw(st.sampled_from(originals)))
-    for _ in range(draw(st.integers(1, 3))):
-        near = draw(st.booleans())  # most of what a reader believes stands at the beginning
-        at = draw(st.integers(0, min(len(content), 80 if near else len(content))))
-        length = draw(st.integers(1, 64))
-        match draw(st.sampled_from(("flip", "number", "cut", "double", "insert", "splice", "truncate"))):
-            case "flip" if at < len(content):
-                content[at] ^= 1 << draw(st.integers(0, 7))
-            case "number":
-                code = draw(st.sampled_from(("<H", "<I", ">H", ">I", "<Q")))
-                value = draw(st.sampled_from(_INTERESTING)) % 2 ** (8 * struct.calcsize(code))
-                content[at : at + struct.calcsize(code)] = struct.pack(code, value)
-            case "cut":
-                del content[at : at + length]
-            case "double":
-                content[at:at] = content[at : at + length]
-            case "insert":
-                content[at:at] = draw(st.sampled_from(_WORDS))
-            case "splice":
-                content[at : at + length] = draw(st.sampled_from(originals))[at : at + length]
-            case "truncate":
-                del content[at:]
-    return bytes(content)
+def _spoiled(originals: Callable[[], tuple[bytes, ...]]) -> st.SearchStrategy[bytes]:
+    """Files that are spoiled without knowing what their bytes mean."""
+    return spoiled_bytes(originals, _INTERESTING, ("<H", "<I", ">H", ">I", "<Q"), _WORDS, most=3, beginning=80)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -193,5 +173,5 @@ def spoiled_directory(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-SPOILED_IMAGES = st.one_of(spoiled(images()), spoiled_png())
-SPOILED_ARCHIVES = st.one_of(spoiled(archives()), spoiled_arrays(), spoiled_directory())
+SPOILED_IMAGES = st.one_of(_spoiled(images), spoiled_png())
+SPOILED_ARCHIVES = st.one_of(_spoiled(archives), spoiled_arrays(), spoiled_directory())

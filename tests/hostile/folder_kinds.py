@@ -61,10 +61,21 @@ def _set(where: Callable[[Any], Any], field: str, value: object) -> Callable[[An
     return lambda table: object.__setattr__(where(table), field, value)
 
 
-_first_place = lambda table: next(iter(table.storage_data.values()))  # noqa: E731  # a table of short functions
-_first_index = lambda table: next(iter(table.storage_data))  # noqa: E731
-_entry = lambda table: table.state_dict_metadata["w"]  # noqa: E731
-_chunk = lambda table: _entry(table).chunks[0]  # noqa: E731
+def _first_place(table: Any) -> Any:
+    return next(iter(table.storage_data.values()))
+
+
+def _first_index(table: Any) -> Any:
+    return next(iter(table.storage_data))
+
+
+def _entry(table: Any) -> Any:
+    return table.state_dict_metadata["w"]
+
+
+def _chunk(table: Any) -> Any:
+    return _entry(table).chunks[0]
+
 
 # every field of every record, with every value
 for (where, record, fields), value in itertools.product(

@@ -72,7 +72,7 @@ def _serve() -> None:
 
     with contextlib.suppress(ImportError):
         import timm  # noqa: F401  # nor for those that build networks
-        import transformers.models.vit.modeling_vit  # noqa: F401
+        import transformers.models.vit.modeling_vit  # noqa: F401  # nor for these
 
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):

@@ -7,7 +7,6 @@ import io
 import json
 import pathlib
 import pickletools
-import struct
 import tempfile
 import warnings
 import zipfile
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from tests.hostile.forge import named, number, safetensors, saved, text, zipped
+from tests.hostile.spoiled_bytes import spoiled_bytes
 
 INTERESTING = (0, 1, 2, 3, 4, 127, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 _OPCODES = bytes(sorted(ord(opcode.code) for opcode in pickletools.opcodes))
@@ -85,34 +85,6 @@ def originals() -> tuple[bytes, ...]:
     contents = (small, weights, training)
     files = [saved(content, legacy) for content in contents for legacy in (False, True)]
     return (*files, save(weights, {"format": "pt"}), save(small))
-
-
-@st.composite
-def spoiled_bytes(draw: st.DrawFn) -> bytes:
-    """A file with bytes flipped, overwritten, cut out, doubled, or taken from another file."""
-    content = bytearray(draw(st.sampled_from(originals())))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(content)))
-        length = draw(st.integers(1, 64))
-        match draw(st.sampled_from(("flip", "number", "cut", "double", "insert", "splice", "truncate"))):
-            case "flip" if at < len(content):
-                content[at] ^= 1 << draw(st.integers(0, 7))
-            case "number":
-                code = draw(st.sampled_from(("<H", "<I", "<Q")))
-                value = draw(st.sampled_from(INTERESTING)) % 2 ** (8 * struct.calcsize(code))
-                content[at : at + struct.calcsize(code)] = struct.pack(code, value)
-            case "cut":
-                del content[at : at + length]
-            case "double":
-                content[at:at] = content[at : at + length]
-            case "insert":
-                content[at:at] = draw(st.sampled_from(_SNIPPETS))
-            case "splice":
-                other = draw(st.sampled_from(originals()))
-                content[at : at + length] = other[at : at + length]
-            case "truncate":
-                del content[at:]
-    return bytes(content)
 
 
 @cache
@@ -204,5 +176,6 @@ def spoiled_headers(draw: st.DrawFn) -> bytes:
     return safetensors(json.dumps(header), original[8 + length :], declared)
 
 
-BLIND = st.one_of(spoiled_bytes(), spoiled_opcodes(), spoiled_headers())
+_SPOILED_BYTES = spoiled_bytes(originals, INTERESTING, ("<H", "<I", "<Q"), _SNIPPETS, most=4)
+BLIND = st.one_of(_SPOILED_BYTES, spoiled_opcodes(), spoiled_headers())
 """Files spoiled without knowing what their parts mean."""

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from tests.hostile.forge import Evil
 from tests.hostile.fuzz import division_refused_or_sound, file_refused_or_sound, table_refused_or_sound
 from tests.hostile.in_process import watched
 from tests.hostile.mutations import distributed, originals, spoiled_tables
+from tests.hostile.spoiled_bytes import searching
 from tests.hostile.structured_mutations import SPOILED, divided_folders
 
 EXAMPLES = 1500
@@ -25,9 +26,7 @@ def test_spoiled_checkpoints_are_refused_or_sound(tmp_path: Path) -> None:
     for content in originals():
         assert file_refused_or_sound(content, tmp_path)
 
-    @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @searching(EXAMPLES)
     @given(SPOILED)
     def search(content: bytes) -> None:
         outcomes[file_refused_or_sound(content, tmp_path)] += 1
@@ -41,13 +40,7 @@ def test_spoiled_tables_of_contents_are_refused_or_sound(tmp_path: Path) -> None
     outcomes: Counter[bool] = Counter()
     assert table_refused_or_sound(distributed()[".metadata"], tmp_path)
 
-    @settings(
-        max_examples=EXAMPLES // 3,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @searching(EXAMPLES // 3)
     @given(spoiled_tables())
     def search(table: bytes) -> None:
         outcomes[table_refused_or_sound(table, tmp_path)] += 1
@@ -60,13 +53,7 @@ def test_spoiled_tables_of_contents_are_refused_or_sound(tmp_path: Path) -> None
 def test_divided_tensors_are_refused_or_read_as_torch_reads_them(tmp_path: Path) -> None:
     outcomes: Counter[bool] = Counter()
 
-    @settings(
-        max_examples=EXAMPLES // 5,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @searching(EXAMPLES // 5)
     @given(divided_folders())
     def search(files: Mapping[str, bytes]) -> None:
         outcomes[division_refused_or_sound(files, tmp_path)] += 1

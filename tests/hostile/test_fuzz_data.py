@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis.strategies import SearchStrategy
 
 from tests.hostile.data_mutations import SPOILED_ARCHIVES, SPOILED_IMAGES, archives, images
 from tests.hostile.fuzz_data import archive_refused_or_sound, image_refused_or_sound
+from tests.hostile.spoiled_bytes import searching
 
 EXAMPLES = 600
 SEARCHES = {
@@ -27,9 +28,7 @@ def test_spoiled_data_is_refused_or_sound(tmp_path: Path, kind: str) -> None:
     strategy, refused_or_sound = SEARCHES[kind]
     outcomes: Counter[bool] = Counter()
 
-    @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @searching(EXAMPLES)
     @given(strategy)
     def search(content: bytes) -> None:
         outcomes[refused_or_sound(content, tmp_path / "data")] += 1

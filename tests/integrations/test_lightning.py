@@ -79,7 +79,7 @@ class Run:
             )
             trainer.fit(self.module, self.loader, DataLoader(self.examples, 96) if validates else None)
             self.random = torch.rand(3)
-        self.logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
+        self.logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.optimizer = trainer.optimizers[0].state_dict()
         self.log = Path(trainer.logger.log_dir) / "metrics.csv"
 
@@ -151,14 +151,6 @@ def test_every_n_epochs_of_a_submodule_with_a_limit_and_a_criterion(tmp_path: Pa
     run = Run(tmp_path, callback)
     assert run.epochs() == [1]
     assert len(callback._batches) == 2
-
-
-def test_what_cannot_be_measured_is_warned_of_and_does_not_end_the_run(tmp_path: Path) -> None:
-    broken = [(torch.full((8, 6), float("inf")), torch.zeros(8, dtype=torch.int64))]
-    with pytest.warns(UserWarning, match="bn_sharpness was not measured: The loss"):
-        run = Run(tmp_path, BNSharpnessCallback(broken))
-    assert "bn_sharpness" not in run.logged
-    assert len(run.module.modes) == 9
 
 
 def test_options_that_cannot_be_meant_are_refused_before_training(tmp_path: Path) -> None:

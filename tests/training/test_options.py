@@ -87,12 +87,20 @@ def test_the_options_that_a_user_gave_are_recorded() -> None:
     assert (recorded["langevin_scope"], recorded["langevin_seed"]) == (0.5, 4)
 
 
+def after_two_epochs(examples: int) -> torch.Tensor:
+    """The state of a generator with seed 0 that has drawn two orders."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        torch.randperm(examples, generator=generator)
+    return generator.get_state()
+
+
 @pytest.mark.parametrize("rule", ["sgd", "sam", "entropy-sgd"])
 def test_a_state_of_an_earlier_version_is_taken_over(rule: str) -> None:
     torch.manual_seed(0)
     earlier = {
         "epoch": 2,
-        "gradients": 6,
+        "gradients": {"sgd": 6, "sam": 12, "entropy-sgd": 120}[rule],
         "state_dict": copy.deepcopy(mlp_bn().state_dict()),
         "rule": {
             "state": {
@@ -112,14 +120,15 @@ def test_a_state_of_an_earlier_version_is_taken_over(rule: str) -> None:
                 }
             ],
         },
-        "order": torch.Generator().manual_seed(5).get_state(),
+        "order": after_two_epochs(96),
         "precision": {},
     }
     training = Training(
         mlp_bn(), ExamplesInMemory(*vectors(96)[0]), TrainingOptions(rule=rule, epochs=3, batch_size=32)
     )
     training.load_state_dict(earlier)
-    assert (training.epoch, training.gradients, training.rule.steps, training.rule.epochs) == (2, 6, 6, 2)
+    assert (training.epoch, training.rule.steps, training.rule.epochs) == (2, 6, 2)
+    assert training.gradients == earlier["gradients"]
     assert training.state_dict().keys() == earlier.keys()
     assert training.state_dict()["rule"]["param_groups"][0].keys() == earlier["rule"]["param_groups"][0].keys()
     first = training.rule.state[training.rule.param_groups[0]["params"][0]]["momentum_buffer"]

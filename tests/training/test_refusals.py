@@ -16,7 +16,7 @@ from tests.cases import mlp_bn, vectors
 BATCHES = vectors(48)
 RULES = [bnsharp_cli.Asam, bnsharp_cli.EntropySgd, bnsharp_cli.Sam, bnsharp_cli.Sgds]
 OWN: dict[type[TrainingRule], dict[str, Any]] = {
-    bnsharp_cli.Asam: {"rho": 0, "eta": -1},
+    bnsharp_cli.Asam: {"rho": -1, "eta": -1},
     bnsharp_cli.EntropySgd: {"options": bnsharp_cli.SamOptions()},
     bnsharp_cli.Sam: {"rho": "a"},
     bnsharp_cli.Sgds: {"options": 3, "blocks": nn.Linear(2, 2)},
@@ -26,7 +26,7 @@ OWN: dict[type[TrainingRule], dict[str, Any]] = {
 def made(kind: type[TrainingRule], **given: Any) -> TrainingRule:
     module = mlp_bn().train()
     blocks = {"blocks": bnsharp_cli.find_blocks(module, BATCHES)} if kind is bnsharp_cli.Sgds else {}
-    return kind(**{"module": module, "lr": 0.1, **blocks, **given})
+    return kind(**{"params": module, "lr": 0.1, **blocks, **given})
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_bad_options_of_a_rule_are_refused_by_name(record: Any, argument: str, f
 @pytest.mark.parametrize(
     ("argument", "found", "expected"),
     [
-        ("module", None, "a torch.nn.Module"),
-        ("module", nn.Tanh(), "a network with parameters"),
+        ("params", None, "a torch.nn.Module"),
+        ("params", nn.Tanh(), "a network with parameters"),
         ("lr", "a", "a number from 0 on"),
         ("lr", None, "a number from 0 on"),
         ("lr", True, "a number from 0 on"),
@@ -127,13 +127,13 @@ def test_the_radii_are_the_authors() -> None:
         ({"momentum": -0.5}, r"momentum: expected a number in \[0, 1\), found -0.5"),
         ({"weight_decay": -1e-4}, "weight_decay: expected a number from 0 on, found -0.0001"),
         ({"nesterov": True}, "nesterov: expected a momentum above 0, found True"),
-        ({"module": nn.Tanh()}, "module: expected a network with parameters, found 'Tanh'"),
+        ({"params": nn.Tanh()}, "params: expected a network with parameters, found 'Tanh'"),
     ],
 )
 def test_arguments_out_of_range_are_refused_before_torch_sees_them(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        Sgd(**{"module": mlp_bn(), "lr": 0.1, **wrong})
-    with pytest.raises(UsageError, match="rho: expected a positive number, found -1"):
+        Sgd(**{"params": mlp_bn(), "lr": 0.1, **wrong})
+    with pytest.raises(UsageError, match="rho: expected a number from 0 on, found -1"):
         bnsharp_cli.Sam(mlp_bn(), 0.1, rho=-1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
+from bnsharp_cli.io.checkpoints.image_processors import processor_preprocessing, timm_preprocessing
 from bnsharp_cli.io.containers.bounded_json import bounded_json
 from bnsharp_cli.io.containers.read_container import read_containers
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted
@@ -20,7 +20,7 @@ from bnsharp_cli.io.files.printable_text import one_line, shown_path
 HUGGINGFACE = "huggingface"
 """The format, and what the names of networks that transformers builds begin with."""
 
-_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _LARGEST_SETTINGS, _LARGEST_INDEX = 2**20, 8 * 2**20
 _DEEPEST_JSON = 16
@@ -49,14 +49,13 @@ def read_model_directory(source: Source) -> CheckpointContent:
     Raises:
         CheckpointRefusedError: it asks for code of its own, names files elsewhere or lacks some.
     """
-    directory = source.path
-    config = read_configuration(directory)
-    described = json.dumps(config, sort_keys=True).encode()
-    stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(directory, config)}
+    directory, settings = source.path, _Settings(source.path)
+    config = _checked(directory, settings.read(_CONFIG, _LARGEST_SETTINGS))
+    stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(settings, config)}
     tensors: dict[str, Any] = {}
     notes: dict[str, None] = {}
-    digest = hashlib.sha256(described)
-    files = list(_weight_files(directory))
+    files = list(_weight_files(settings))
+    digest = settings.digest
     containers = read_containers([_member(directory, name) for name, _ in files])
     for (name, expected), container in zip(files, containers, strict=True):
         if expected is not None and set(container.content) != expected:
@@ -73,7 +72,10 @@ def read_configuration(directory: Path) -> dict[str, Any]:
     Raises:
         CheckpointRefusedError: it asks for code, for another network's weights, or for a network of no sensible size.
     """
-    config = _json(directory, _CONFIG, _LARGEST_SETTINGS)
+    return _checked(directory, _Settings(directory).read(_CONFIG, _LARGEST_SETTINGS))
+
+
+def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
     for key, value in _entries(config):
         if key in _NEVER:
             raise refusal(directory, _NEVER[key])
@@ -103,35 +105,57 @@ def _architecture(directory: Path, config: Mapping[str, Any]) -> str:
     raise refusal(directory, "its config.json names no model_type")
 
 
-def _preprocessing(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``preprocessing`` entry, if the directory has any that can be followed."""
-    if not os.path.lexists(directory / _PREPROCESSOR):
-        timm = config.get("pretrained_cfg")
-        timm = timm if isinstance(timm, dict) and "mean" in timm and "std" in timm else None
-        size = timm.get("input_size") if timm else None
-        return _stated(size[-1] if isinstance(size, list) and size else None, timm["mean"], timm["std"]) if timm else {}
-    entries = _json(directory, _PREPROCESSOR, _LARGEST_SETTINGS)
-    wanted = "crop_size" if entries.get("do_center_crop") is True else "size"
-    size = entries.get(wanted) if entries.get("do_resize", True) else None
-    if isinstance(size, dict):
-        size = size.get("height", size.get("shortest_edge"))
-    normal = entries.get("do_normalize", True)
-    return _stated(size, entries.get("image_mean") if normal else None, entries.get("image_std") if normal else None)
+class _Settings:
+    """The files of settings in a directory, each read once, and the digest of what was read."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.digest = hashlib.sha256()
+
+    def has(self, name: str) -> bool:
+        """Whether there is anything of this name."""
+        return os.path.lexists(self.directory / name)
+
+    def read(self, name: str, largest: int) -> dict[str, Any]:
+        """The table in a file of at most ``largest`` bytes."""
+        with open_untrusted(_member(self.directory, name)) as file:
+            if file.size > largest:
+                raise refusal(self.directory, f"{name} is larger than {largest // 2**20} MiB")
+            text = file.read(0, file.size)
+        self.digest.update(f"{name} {hashlib.sha256(text).hexdigest()}\n".encode())
+        try:
+            entries = bounded_json(text)
+        except (ValueError, RecursionError) as error:
+            raise refusal(self.directory, f"{name} is not JSON: {one_line(error)}") from error
+        if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
+            raise refusal(self.directory, f"{name} is no table of settings")
+        return entries
 
 
-def _stated(size: object, mean: object, std: object) -> dict[str, Any]:
-    return {"preprocessing": {"image_size": size, "mean": mean, "std": std}}
+def _preprocessing(settings: _Settings, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``preprocessing`` entry, if the directory says anything of it: where transformers and timm look first."""
+    if settings.has(_PROCESSOR):
+        processor = settings.read(_PROCESSOR, _LARGEST_SETTINGS).get("image_processor")
+        if isinstance(processor, dict):
+            return {"preprocessing": processor_preprocessing(processor, config)}
+    if settings.has(_PREPROCESSOR):
+        entries = settings.read(_PREPROCESSOR, _LARGEST_SETTINGS)
+        return {"preprocessing": processor_preprocessing(entries, config)}
+    timm = config.get("pretrained_cfg")
+    known = isinstance(timm, dict) and "mean" in timm and "std" in timm
+    return {"preprocessing": timm_preprocessing(timm)} if known and isinstance(timm, dict) else {}
 
 
-def _weight_files(directory: Path) -> Iterator[tuple[str, set[str] | None]]:
+def _weight_files(settings: _Settings) -> Iterator[tuple[str, set[str] | None]]:
     """Each file of weights, and for shards the names of the tensors that the index says it holds."""
-    there = next((name for name in _WEIGHTS if os.path.lexists(directory / name)), None)
+    directory = settings.directory
+    there = next(filter(settings.has, _WEIGHTS), None)
     if there is None:
         raise refusal(directory, f"it has none of {', '.join(_WEIGHTS)}")
     if not there.endswith(".index.json"):
         yield there, None
         return
-    listed = _json(directory, there, _LARGEST_INDEX).get("weight_map")
+    listed = settings.read(there, _LARGEST_INDEX).get("weight_map")
     if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
         raise refusal(directory, f"{there} has no weight_map from tensors to files")
     shards: dict[str, set[str]] = {}
@@ -156,20 +180,6 @@ def _member(directory: Path, name: str) -> Path:
     if target.parent not in roots:
         raise refusal(directory, f"'{shown}' leads out of it")
     return target
-
-
-def _json(directory: Path, name: str, largest: int) -> dict[str, Any]:
-    with open_untrusted(_member(directory, name)) as file:
-        if file.size > largest:
-            raise refusal(directory, f"{name} is larger than {largest // 2**20} MiB")
-        text = file.read(0, file.size)
-    try:
-        entries = bounded_json(text)
-    except (ValueError, RecursionError) as error:
-        raise refusal(directory, f"{name} is not JSON: {one_line(error)}") from error
-    if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
-        raise refusal(directory, f"{name} is no table of settings")
-    return entries
 
 
 def _depth(entries: object) -> int:

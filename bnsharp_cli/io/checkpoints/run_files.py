@@ -11,7 +11,7 @@ import torch
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.containers.read_container import read_container
-from bnsharp_cli.io.files.atomic_writing import remove_leftovers, require_writable, write_atomically
+from bnsharp_cli.io.files.atomic_writing import remove_leftovers, write_atomically
 from bnsharp_cli.io.files.printable_text import shown_path
 
 _RUN_FORMAT = "bnsharp-run/1"
@@ -42,11 +42,11 @@ class RunFiles:
         """All that the run needs to go on: ``run.state``. An epoch counts from the moment this file says so."""
         return self.output.with_name(f"{self.output.stem}.state")
 
-    def require_writable(self) -> None:
-        """Refuse, before any work, files that could not be written after it.
+    def require_names_apart(self) -> None:
+        """Refuse a name that two files of the run would have.
 
         Raises:
-            UsageError: what cannot be written, and why.
+            UsageError: with one that is right.
         """
         if self.output in (self.state, self.metrics):
             raise UsageError(
@@ -56,8 +56,6 @@ class RunFiles:
                 expected="a name for the last network",
                 found=str(self.output),
             )
-        for path in self.every:
-            require_writable(path)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed run left half-done."""

@@ -8,9 +8,13 @@ import zlib
 from bnsharp_cli.io.containers.content_writer import Found
 from bnsharp_cli.io.containers.pickle_reader import Budget, read_pickle
 from bnsharp_cli.io.containers.tensor_plans import TORCH_PROTOCOLS, TensorPlans
-from bnsharp_cli.io.containers.unsound_content import damaged
+from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged
 from bnsharp_cli.io.containers.zip_files import ZipMembers, sound_members
 from bnsharp_cli.io.files.regular_files import RegularFile
+
+_LONGEST_VERSION = 8
+_VERSIONS = range(1, 11)
+"""Versions of the format that torch reads; what a later one means is not known."""
 
 _BYTE_ORDERS = {b"": "little", b"little": "little", b"big": "big"}
 
@@ -27,12 +31,22 @@ def read_torch_zip(file: RegularFile) -> Found:
     order, checksum_of_order = _record(file, members, "byteorder")
     if order not in _BYTE_ORDERS:
         raise damaged("its byte order is neither little nor big")
+    checksums_of_versions = [_checked_version(file, members, name) for name in ("version", ".data/version")]
     budget = Budget()
     plans = TensorPlans(members.storage, budget)
     pickled, checksum_of_pickle = _record(file, members, "data.pkl")
     content = read_pickle(io.BytesIO(pickled), plans.stand_ins(), budget, plans.storage, TORCH_PROTOCOLS)
-    checksums = [*members.checksums, checksum_of_order, checksum_of_pickle]
+    checksums = [*members.checksums, *checksums_of_versions, checksum_of_order, checksum_of_pickle]
     return Found(content, order=_BYTE_ORDERS[order], checksums=checksums)
+
+
+def _checked_version(file: RegularFile, members: ZipMembers, name: str) -> tuple[int, int, int, str]:
+    """The checksum of a member that states the version of the format, which every file of torch's has."""
+    stated, checksum = _record(file, members, name)
+    known = len(stated) < _LONGEST_VERSION and stated.strip().isdigit() and int(stated) in _VERSIONS
+    if name in members.places and not known:
+        raise UnsoundContentError("is of a version of torch's format that is not known here")
+    return checksum
 
 
 def _record(file: RegularFile, members: ZipMembers, name: str) -> tuple[bytes, tuple[int, int, int, str]]:

@@ -9,6 +9,7 @@ import struct
 from typing import NamedTuple
 
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
+from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.files.regular_files import RegularFile
 
 _END = struct.Struct("<4s4H2IH")
@@ -24,6 +25,11 @@ _ENTRY = struct.Struct("<4s6H3I5H2I")
 """An entry of the directory: signature, two versions, flags, method, time, date, checksum, packed size, size, the
 lengths of name, extra fields and comment, disk, internal attributes, external attributes, where the member begins."""
 
+_LOCAL = struct.Struct("<4s5H3I2H")
+"""The header before a member: signature, version, flags, method, time, date, checksum, packed size, size, the lengths
+of its name and of its extra fields."""
+
+ENCRYPTED, _SIZES_BEHIND = 0x1, 0x8
 UTF8_FLAG = 0x800
 MOST_MEMBERS = 2**16
 _LARGEST_DIRECTORY = 8 * 2**20
@@ -70,6 +76,18 @@ class BrokenZipError(Exception):
     """A file whose end, directory and entries are not those of one zip archive."""
 
 
+class LocalHeader(NamedTuple):
+    """What stands before a member's bytes beside what the directory says as well.
+
+    Attributes:
+        extra: its own extra fields.
+        end: where it ends in the file, and the member's bytes begin.
+    """
+
+    extra: bytes
+    end: int
+
+
 class _Extent(NamedTuple):
     members: int
     size: int
@@ -94,6 +112,31 @@ def read_directory(file: RegularFile) -> Directory:
     return Directory(members, extent.begin, packed)
 
 
+def local_header(file: RegularFile, member: Member) -> LocalHeader:
+    """The header before a member, which must say what the directory says; sizes and checksum may follow the bytes.
+
+    Raises:
+        BrokenZipError: it is not there, or says something else.
+    """
+    fixed = file.read(member.begin, _LOCAL.size)
+    if len(fixed) < _LOCAL.size or fixed[:4] != b"PK\x03\x04":
+        raise BrokenZipError(f"{one_line(member.name)} is not where its directory says")
+    _, _, flags, method, _, _, checksum, packed, size, name_length, extra_length = _LOCAL.unpack(fixed)
+    behind = file.read(member.begin + _LOCAL.size, name_length + extra_length)
+    unknown = {0} if flags & _SIZES_BEHIND else set()
+    agree = (
+        behind[:name_length] == member.raw_name
+        and not (flags ^ member.flags) & (ENCRYPTED | _SIZES_BEHIND)
+        and method == member.method
+        and packed in {member.packed, _UNKNOWN, *unknown}
+        and size in {member.size, _UNKNOWN, *unknown}
+        and checksum in {member.crc32, *unknown}
+    )
+    if not agree:
+        raise BrokenZipError(f"the header of {one_line(member.name)} contradicts its directory")
+    return LocalHeader(behind[name_length:], member.begin + _LOCAL.size + name_length + extra_length)
+
+
 def _extent(file: RegularFile) -> _Extent:
     tail = file.read(max(0, file.size - _END.size), _END.size)
     if len(tail) < _END.size or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
@@ -105,7 +148,9 @@ def _extent(file: RegularFile) -> _Extent:
     if locator[:4] == b"PK\x06\x07" and end >= _LOCATOR.size + _WIDE_END.size:
         end -= _LOCATOR.size + _WIDE_END.size
         extent = _wide_extent(file, end, locator, extent)
-    elif members_here != extent.members or disk or first_disk:
+    elif members_here != extent.members:
+        raise BrokenZipError("its end counts two numbers of members")
+    if disk or first_disk:
         raise BrokenZipError("its directory is spread over several disks")
     if extent.begin + extent.size != end:
         raise BrokenZipError("its directory is not where it should be")
@@ -116,10 +161,15 @@ def _extent(file: RegularFile) -> _Extent:
 
 def _wide_extent(file: RegularFile, position: int, locator: bytes, narrow: _Extent) -> _Extent:
     """What the wide end at ``position`` says of the directory; the narrow end says the same or nothing."""
-    signature, *_, members_here, count, size, begin = _WIDE_END.unpack(file.read(position, _WIDE_END.size))
+    signature, *_, disk, first_disk, members_here, count, size, begin = _WIDE_END.unpack(
+        file.read(position, _WIDE_END.size)
+    )
     wide = _Extent(count, size, begin)
     agree = all(short in {value, *_ALL_BITS} for short, value in zip(narrow, wide, strict=True))
-    located = _LOCATOR.unpack(locator)[2] == position
+    _, its_disk, its_position, disks = _LOCATOR.unpack(locator)
+    if disk or first_disk or its_disk or disks not in {0, 1}:
+        raise BrokenZipError("its directory is spread over several disks")
+    located = its_position == position
     if signature != b"PK\x06\x06" or not located or members_here != count or not agree:
         raise BrokenZipError("its two ends contradict each other")
     return wide

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.other_formats import other_zip
 from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE
 from bnsharp_cli.io.containers.remedies import COPY_AGAIN
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
-from bnsharp_cli.io.containers.zip_directory import BrokenZipError, Member, read_directory
+from bnsharp_cli.io.containers.zip_directory import ENCRYPTED, BrokenZipError, Member, local_header, read_directory
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.files.regular_files import RegularFile
 
-_LOCAL = struct.Struct("<4s5H3I2H")
-"""The header before a member's bytes, :class:`_LocalHeader`."""
-
-_ENCRYPTED, _SIZES_BEHIND = 0x1, 0x8
 _STORED = 0
 _LARGEST_RECORD = 2**20
 _PADDING = b"FB"
 """The extra field by which ``torch.save`` lets the bytes of a member begin at a multiple of 64."""
-
-
-class _LocalHeader(NamedTuple):
-    """What stands before a member's bytes and says once more what the directory says."""
-
-    signature: bytes
-    version: int
-    flags: int
-    method: int
-    time: int
-    date: int
-    checksum: int
-    packed: int
-    size: int
-    name_length: int
-    extra_length: int
 
 
 @dataclass(frozen=True)
@@ -130,7 +108,7 @@ def _problem_of_sizes(members: list[Member]) -> str:
     """What is wrong with how the members are stored, and how large they are."""
     for member in members:
         name = member.name.partition("/")[2]
-        if member.flags & _ENCRYPTED:
+        if member.flags & ENCRYPTED:
             return "has encrypted members"
         if member.method != _STORED:
             return "has compressed members, which torch.save never writes"
@@ -157,20 +135,12 @@ def _problem_of_entries(members: list[Member]) -> str:
 def _begin(file: RegularFile, member: Member, end: int) -> int:
     """The first byte of a member whose local header agrees with the directory."""
     shown = one_line(member.name)
-    packed = file.read(member.begin, _LOCAL.size)
-    if len(packed) < _LOCAL.size or packed[:4] != b"PK\x03\x04":
-        raise BrokenZipError(f"{shown} is not where its directory says")
-    header = _LocalHeader(*_LOCAL.unpack(packed))
-    behind = file.read(member.begin + _LOCAL.size, header.name_length + header.extra_length)
-    name, extra = behind[: header.name_length], behind[header.name_length :]
-    if not _agree(header, name, member):
-        raise BrokenZipError(f"the header of {shown} contradicts its directory")
-    if not _is_padding(extra):
+    header = local_header(file, member)
+    if not _is_padding(header.extra):
         raise UnsoundContentError(f"describes '{shown}' by an extra field, which torch.save never writes")
-    begin = member.begin + _LOCAL.size + len(behind)
-    if begin + member.size > end:
+    if header.end + member.size > end:
         raise BrokenZipError(f"{shown} declares more bytes than there are")
-    return begin
+    return header.end
 
 
 def _require_checksums(file: RegularFile, members: Sequence[Member], begins: Sequence[int]) -> None:
@@ -179,18 +149,6 @@ def _require_checksums(file: RegularFile, members: Sequence[Member], begins: Seq
         is_read = not _is_storage(member.name.partition("/")[2])
         if is_read and zlib.crc32(file.read(begin, member.size)) != member.crc32:
             raise BrokenZipError(f"the checksum of {one_line(member.name)} is wrong")
-
-
-def _agree(header: _LocalHeader, name: bytes, member: Member) -> bool:
-    """Whether a local header says what the directory says; sizes and checksum may follow the bytes instead."""
-    unknown = {0} if header.flags & _SIZES_BEHIND else set()
-    return (
-        name == member.raw_name
-        and not (header.flags ^ member.flags) & (_ENCRYPTED | _SIZES_BEHIND)
-        and header.method == member.method
-        and {header.packed, header.size} <= {member.size, 0xFFFFFFFF, *unknown}
-        and header.checksum in {member.crc32, *unknown}
-    )
 
 
 def _is_padding(extra: bytes) -> bool:

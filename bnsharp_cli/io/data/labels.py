@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, named
+from bnsharp_cli.measurement.surface.finite_loss import IGNORED
 
 _REMEDY = (
     f"Use the data the network was trained on, y one class number for each image (or pixel), or name another "
@@ -14,9 +15,6 @@ _REMEDY = (
     "mse compares numbers."
 )
 _AGREES = 1e-3
-
-IGNORED = -100
-"""The label of pixels that torch's cross entropy leaves out."""
 
 
 def label_range(labels: Tensor) -> tuple[int, int] | None:
@@ -39,8 +37,8 @@ def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None
         span: the smallest and the largest class number of all, or None.
 
     Raises:
-        DataRefusedError: another shape, class numbers that the network does not have, or numbers that are no
-            probabilities.
+        DataRefusedError: another shape, class numbers that the network does not have, none that counts, or numbers that
+            are no probabilities.
     """
     classes, rest = outputs.shape[1], outputs.shape[2:]
     if labels.shape[1:] != ((classes, *rest) if labels.is_floating_point() else rest):
@@ -53,6 +51,13 @@ def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None
         raise DataRefusedError(
             f"The labels are {str(labels.dtype).removeprefix('torch.')} and no probabilities of {classes} classes.",
             _REMEDY,
+        )
+    if span is None and not labels.is_floating_point():
+        raise DataRefusedError(
+            f"All labels are {IGNORED}, which cross entropy leaves out.",
+            "Use examples with labels.",
+            expected="class numbers",
+            found=f"all {IGNORED}",
         )
     if span is not None and (span[0] < 0 or span[1] >= classes):
         raise DataRefusedError(

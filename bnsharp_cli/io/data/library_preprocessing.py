@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
 from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.importing import importing_libraries
+from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
@@ -39,6 +41,11 @@ class PreprocessingOverride:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it leaves nothing to the checkpoint."""
+        return None not in (self.image_size, self.mean, self.std)
+
     def apply(self, preprocessing: Preprocessing) -> Preprocessing:
         """``preprocessing`` with the user's numbers.
 
@@ -46,14 +53,16 @@ class PreprocessingOverride:
             UsageError: a size out of range, numbers that are not finite or, for ``std``, not positive, or different
                 numbers of channels.
 
-        >>> PreprocessingOverride(64, mean=(0.5,)).apply(Preprocessing(224))
-        Preprocessing(image_size=64, mean=(0.5,), std=(1.0,), shorter_side=64, interpolation='bilinear')
+        >>> changed = PreprocessingOverride(64, mean=(0.5,)).apply(Preprocessing(224))
+        >>> changed.image_size, changed.shorter_side, changed.mean
+        (64, 64, (0.5,))
         """
         size = self.image_size
         if size is not None:
             if not 0 <= size <= LARGEST_SIDE:
                 raise UsageError.of("image_size", f"0 to {LARGEST_SIDE}", size, "For example 224.")
-            preprocessing = replace(preprocessing, image_size=size or None, shorter_side=size or None)
+            side = size or None
+            preprocessing = replace(preprocessing, image_size=side, shorter_side=side, stretched=False)
         if self.mean is None and self.std is None:
             return preprocessing
         mean, std = (given or () for given in (self.mean, self.std))
@@ -85,8 +94,10 @@ def choose_preprocessing(
         UsageError: as from ``override.apply``.
     """
     stated = metadata.get("preprocessing")
-    if isinstance(stated, Mapping):
+    if isinstance(stated, Mapping) and (NOT_FOLLOWED not in stated or not override.whole):
         return override.apply(Preprocessing.from_dict(stated)), ""
+    if isinstance(stated, Mapping):
+        return override.apply(Preprocessing()), ""
     library = family(identity.spec)
     if library not in ("torchvision", "timm"):
         return override.apply(Preprocessing()), ""
@@ -94,6 +105,15 @@ def choose_preprocessing(
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
+
+
+def without_unfollowed(metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The entries of a checkpoint without a preprocessing that cannot be followed, and a line on it if there is one."""
+    stated = metadata.get("preprocessing")
+    if not isinstance(stated, Mapping) or NOT_FOLLOWED not in stated:
+        return metadata, ""
+    rest = {name: entry for name, entry in metadata.items() if name != "preprocessing"}
+    return rest, f"the preprocessing cannot be followed: {one_line(stated[NOT_FOLLOWED])}"
 
 
 def require_modest(preprocessing: Preprocessing, split: Split) -> None:
@@ -176,12 +196,12 @@ def _timms(module: nn.Module, trained: Mapping[str, Any]) -> tuple[Preprocessing
     config = timms_data.resolve_data_config(dict(trained), own)
     _, height, width = config["input_size"]
     size = height if height == width else None
-    whole = size is None or config["crop_mode"] == "squash"
     preprocessing = Preprocessing(
         size,
         tuple(config["mean"]),
         tuple(config["std"]),
-        shorter_side=None if whole else math.floor(size / config["crop_pct"]),
+        shorter_side=None if size is None else math.floor(size / config["crop_pct"]),
+        stretched=size is not None and config["crop_mode"] == "squash",
         interpolation=config["interpolation"] if config["interpolation"] in INTERPOLATIONS else INTERPOLATIONS[0],
     )
     return preprocessing, int(own["num_classes"])

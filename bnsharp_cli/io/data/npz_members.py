@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
-from bnsharp_cli.io.containers.zip_directory import BrokenZipError, Member, read_directory
+from bnsharp_cli.io.containers.zip_directory import ENCRYPTED, BrokenZipError, Member, local_header, read_directory
 from bnsharp_cli.io.data.npy_headers import (
     LONGEST_START,
     ArrayHeader,
@@ -20,12 +19,6 @@ from bnsharp_cli.io.files.printable_text import escaped
 from bnsharp_cli.io.files.regular_files import CHUNK, RegularFile
 
 STORED, DEFLATED = 0, 8
-_LOCAL = struct.Struct("<4s5H3I2H")
-"""The header before a member: signature, version, flags, method, time, date, checksum, packed size, size, the lengths
-of its name and of its extra fields."""
-
-_ENCRYPTED, _SIZES_BEHIND = 1, 8
-_WIDE = 0xFFFFFFFF
 _BOMB = 64 * 2**20
 _RATIO = 100
 """Arrays of more than ``_BOMB`` bytes that shrink by more than this are no data."""
@@ -110,7 +103,7 @@ def _array(file: RegularFile, member: Member, name: str, end: int) -> ArrayMembe
 
 def _problem(member: Member, most: int) -> str:
     """Why a member cannot be an array, as a predicate; empty if it can."""
-    if member.flags & _ENCRYPTED:
+    if member.flags & ENCRYPTED:
         return "is encrypted"
     if member.method not in {STORED, DEFLATED}:
         return "is packed in a way that numpy never uses"
@@ -124,21 +117,10 @@ def _problem(member: Member, most: int) -> str:
 
 def _begin(file: RegularFile, member: Member, name: str, end: int) -> int:
     """The first byte of a member; the header before it must say what the directory says."""
-    head = file.read(member.begin, _LOCAL.size)
-    fields = _LOCAL.unpack(head) if len(head) == _LOCAL.size else (b"",) * 11
-    signature, _, flags, method, _, _, checksum, packed, size, name_length, extra_length = fields
-    unknown = {0, _WIDE} if signature and flags & _SIZES_BEHIND else {_WIDE}
-    if (
-        signature != b"PK\3\4"
-        or method != member.method
-        or (flags ^ member.flags) & (_ENCRYPTED | _SIZES_BEHIND)
-        or packed not in {member.packed, *unknown}
-        or size not in {member.size, *unknown}
-        or checksum not in {member.crc32, *(unknown - {_WIDE})}
-        or file.read(member.begin + _LOCAL.size, name_length) != member.raw_name
-    ):
-        raise UnsoundArchiveError(f"the header before {name} is not what the directory says")
-    begin: int = member.begin + _LOCAL.size + name_length + extra_length
+    try:
+        begin = local_header(file, member).end
+    except BrokenZipError as error:
+        raise UnsoundArchiveError(f"the header before {name} is not what the directory says") from error
     if begin + member.packed > end:
         raise UnsoundArchiveError(f"{name} declares {member.packed} bytes and the archive ends early")
     return begin

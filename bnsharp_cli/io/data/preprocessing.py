@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError
+from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, named
+from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
+from bnsharp_cli.io.files.printable_text import one_line
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 LARGEST_SIDE = 4096
@@ -32,6 +34,9 @@ class Preprocessing:
         shorter_side: the image is resized to this shorter side, and its centre of ``image_size`` is kept; None resizes
             all of it to ``image_size``, whatever its proportions.
         interpolation: ``bilinear`` or ``bicubic``, with antialiasing.
+        stretched: the image is resized to ``shorter_side`` both ways, whatever its proportions, before it is cut.
+        rounded_down: a centre that is half a pixel off lies to the top left, as for transformers; else the half is
+            rounded, as for torchvision.
     """
 
     image_size: int | None = None
@@ -39,6 +44,8 @@ class Preprocessing:
     std: tuple[float, ...] = ()
     shorter_side: int | None = field(default=None, kw_only=True)
     interpolation: str = field(default=INTERPOLATIONS[0], kw_only=True)
+    stretched: bool = field(default=False, kw_only=True)
+    rounded_down: bool = field(default=False, kw_only=True)
 
     def resize(self, images: Tensor) -> Tensor:
         """Resize (C, H, W) or (N, C, H, W) to ``image_size``, as torchvision does for floating images."""
@@ -46,13 +53,24 @@ class Preprocessing:
             return images
         if self.shorter_side is None:
             return self._interpolate(images, (self.image_size, self.image_size))
+        whole = self._interpolate(images, (self.shorter_side,) * 2) if self.stretched else self._in_proportion(images)
+        return self._centre(whole, self.image_size, self.image_size)
+
+    def _in_proportion(self, images: Tensor) -> Tensor:
+        """Images whose shorter side is ``shorter_side``, without the ends of very long ones."""
         height, width = images.shape[-2:]
         longest = _LONGEST * min(height, width)
-        images = _centre(images, min(height, longest), min(width, longest))
-        height, width = images.shape[-2:]
-        scale = self.shorter_side / min(height, width)
-        sides = (self.shorter_side if side == min(height, width) else int(scale * side) for side in (height, width))
-        return _centre(self._interpolate(images, tuple(sides)), self.image_size, self.image_size)
+        images = self._centre(images, min(height, longest), min(width, longest))
+        shorter = min(images.shape[-2:])
+        return self._interpolate(
+            images, tuple(int((self.shorter_side or 0) * side / shorter) for side in images.shape[-2:])
+        )
+
+    def _centre(self, images: Tensor, height: int, width: int) -> Tensor:
+        """The middle of (…, H, W) images, as torchvision's or transformers' centre crop places it."""
+        rounding = math.floor if self.rounded_down else round
+        top, left = (rounding((have - want) / 2) for have, want in zip(images.shape[-2:], (height, width), strict=True))
+        return images[..., top : top + height, left : left + width]
 
     def most_pixels(self, height: int, width: int) -> int:
         """Pixels of an image of this size when it is largest, between being read and having its ends cut off."""
@@ -60,6 +78,8 @@ class Preprocessing:
             return height * width
         if self.shorter_side is None:
             return max(height * width, self.image_size**2)
+        if self.stretched:
+            return max(height * width, self.shorter_side**2)
         shorter, longer = sorted((height, width))
         proportion = min(longer / max(1, shorter), _LONGEST)
         return max(height * width, int(proportion * self.shorter_side**2))
@@ -92,7 +112,8 @@ class Preprocessing:
         size = "of their own size"
         if self.image_size is not None:
             whole = f"resized to {self.image_size} × {self.image_size}"
-            centre = f"shorter side {self.shorter_side}, centre {self.image_size} × {self.image_size}"
+            resized = "both sides" if self.stretched else "shorter side"
+            centre = f"{resized} {self.shorter_side}, centre {self.image_size} × {self.image_size}"
             size = f"{whole if self.shorter_side is None else centre}, {self.interpolation}"
         mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
         return f"{size}; mean {mean}; std {std}" if self.mean else f"{size}; not normalised"
@@ -108,6 +129,8 @@ class Preprocessing:
         Raises:
             CheckpointRefusedError: an entry of the wrong kind.
         """
+        if NOT_FOLLOWED in entries:
+            raise _not_followed(entries[NOT_FOLLOWED])
         mean, std = _numbers(entries.get("mean")), _numbers(entries.get("std"))
         size, side = _size(entries.get("image_size")), _size(entries.get("shorter_side"))
         interpolation = entries.get("interpolation", INTERPOLATIONS[0])
@@ -115,18 +138,27 @@ class Preprocessing:
         matched = matched and all(_SMALLEST_STD < value < _LARGEST_FIGURE for value in std or ())
         matched = matched and all(abs(value) < _LARGEST_FIGURE for value in mean or ())
         sized = size is not None and side is not None and (not side or 0 < size <= side)
-        if not matched or not sized or interpolation not in INTERPOLATIONS:
+        flags = [entries.get(name, False) for name in ("stretched", "rounded_down")]
+        known = interpolation in INTERPOLATIONS and all(type(flag) is bool for flag in flags)
+        if not matched or not sized or not known:
             raise CheckpointRefusedError(
                 "The checkpoint's 'preprocessing' entry is not {image_size, mean, std}, finite, moderate, std > 0.",
                 "Write the checkpoint again with `bnsharp train`.",
             )
-        return cls(size or None, mean or (), std or (), shorter_side=side or None, interpolation=str(interpolation))
+        how = {"stretched": bool(flags[0]), "rounded_down": bool(flags[1])}
+        side = side or None
+        return cls(size or None, mean or (), std or (), shorter_side=side, interpolation=str(interpolation), **how)
 
 
-def _centre(images: Tensor, height: int, width: int) -> Tensor:
-    """The middle of (…, H, W) images, as torchvision's centre crop places it."""
-    top, left = (round((have - want) / 2) for have, want in zip(images.shape[-2:], (height, width), strict=True))
-    return images[..., top : top + height, left : left + width]
+def _not_followed(reason: object) -> CheckpointRefusedError:
+    """The refusal of a preprocessing that its file describes and nothing here can do."""
+    whole = ", ".join(named(argument) for argument in ("image_size", "mean", "std"))
+    return CheckpointRefusedError(
+        f"The preprocessing of the checkpoint's images cannot be followed: {one_line(reason)}.",
+        f"Say what the network gets, with all of {whole}; {named('image_size')} 0 leaves the size of your images.",
+        expected="a preprocessing that is followed here",
+        found=one_line(reason),
+    )
 
 
 def _size(entry: object) -> int | None:

@@ -7,7 +7,8 @@ import glob
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,6 +23,8 @@ _IN_PLACE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ARGUMENT = "output"
 """The argument that names most files."""
 
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_CHECK_FOLDER = "Name a file in an existing folder that you may write to."
 _CHECK_PATH = "Check the path and the free space."
 
 
@@ -35,11 +38,9 @@ def require_writable(path: Path, argument: str = _ARGUMENT) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written to, or ``path`` is a link or no regular file.
     """
-    temporary = _name_beside(path)
-    try:
-        os.close(_create(path, temporary, argument))
-    finally:
-        _remove(temporary)
+    with _new_beside(path, argument) as (temporary, folder, descriptor):
+        os.close(descriptor)
+        _remove(temporary, folder)
 
 
 def require_writable_folder(folder: Path, argument: str = _ARGUMENT) -> None:
@@ -50,16 +51,26 @@ def require_writable_folder(folder: Path, argument: str = _ARGUMENT) -> None:
         argument: that names it, for the error.
 
     Raises:
-        UsageError: it, or the nearest folder above it that exists, cannot be written to.
+        UsageError: it is a link, or it or the nearest folder above it that exists cannot be written to.
     """
     try:
-        existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-        why = "" if existing.is_dir() else f"{shown_path(existing)} is not a folder"
+        why, existing = "it is a link", folder.absolute()
+        if not folder.is_symlink():
+            existing = next(path for path in (existing, *existing.parents) if _is_there(path))
+            why = "" if existing.is_dir() else f"{shown_path(existing)} is not a folder"
     except (OSError, ValueError) as error:
         why = reason_of(error)
     if why:
         raise unwritable_folder(folder, why, argument)
     require_writable(existing / "copy", argument)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def unwritable_folder(folder: Path, why: str, argument: str) -> UsageError:
@@ -90,19 +101,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: 
     Raises:
         UsageError: the folder does not exist or cannot be written to, or ``path`` is a link or no regular file.
     """
-    temporary = _name_beside(path)
-    try:
-        with os.fdopen(_create(path, temporary, argument), "wb") as stream:
-            write(cast(BinaryIO, stream))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        _remove(temporary)
-        raise _unwritable(path, reason_of(error), _CHECK_PATH, argument) from error
-    except BaseException:
-        _remove(temporary)
-        raise
+    with _new_beside(path, argument) as (temporary, folder, descriptor):
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                write(cast(BinaryIO, stream))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            raise _unwritable(path, reason_of(error), _CHECK_PATH, argument) from error
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -161,33 +168,65 @@ def _open_in_place(path: Path, create: bool) -> int:
     raise _unwritable(path, "it is not a regular file of this name alone", f"Remove {shown_path(path)}.", _ARGUMENT)
 
 
-def _name_beside(path: Path) -> Path:
-    """The name of a temporary file: nobody can foresee it, and an interruption at any moment finds it to remove."""
-    return path.parent / f".{path.name}.{secrets.token_hex(8)}{_PART}"
+@contextmanager
+def _new_beside(path: Path, argument: str) -> Iterator[tuple[str, int, int]]:
+    """A new, empty file in the folder of ``path``, removed again if what is done inside fails.
 
+    The folder is opened once. So what is found in it is what is written into, whatever its path leads to by then.
 
-def _remove(temporary: Path) -> None:
-    with contextlib.suppress(OSError, ValueError):  # such as that of a folder that does not exist
-        temporary.unlink()
-
-
-def _create(path: Path, temporary: Path, argument: str) -> int:
-    """A descriptor of the new, empty file ``temporary`` that is to become ``path``."""
+    Yields:
+        The name of the file, which nobody can foresee; the descriptor of the folder; the descriptor of the file.
+    """
+    temporary = f".{path.name}.{secrets.token_hex(8)}{_PART}"
     try:
-        _require_no_link(path, argument)
-        if path.exists() and not path.is_file():
-            raise _unwritable(path, "it is not a regular file", "Name a file.", argument)
-        return os.open(temporary, _NEW, _READ_AND_WRITE)
+        folder = os.open(path.parent, _FOLDER)
     except (OSError, ValueError) as error:
-        remedy = "Name a file in an existing folder that you may write to."
-        raise _unwritable(path, reason_of(error), remedy, argument) from error
+        raise _unwritable(path, reason_of(error), _CHECK_FOLDER, argument) from error
+    try:
+        _require_regular_or_none(path, folder, argument)
+        yield temporary, folder, _create(path, temporary, folder, argument)
+    except BaseException:
+        _remove(temporary, folder)
+        raise
+    finally:
+        os.close(folder)
+
+
+def _remove(temporary: str, folder: int) -> None:
+    with contextlib.suppress(OSError, ValueError):  # it was never made
+        os.unlink(temporary, dir_fd=folder)
+
+
+def _create(path: Path, temporary: str, folder: int, argument: str) -> int:
+    try:
+        return os.open(temporary, _NEW, _READ_AND_WRITE, dir_fd=folder)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, reason_of(error), _CHECK_FOLDER, argument) from error
+
+
+def _require_regular_or_none(path: Path, folder: int, argument: str) -> None:
+    """Refuse to write where something else than a file stands, such as a link that somebody left."""
+    try:
+        mode = os.stat(path.name or os.curdir, dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, reason_of(error), _CHECK_FOLDER, argument) from error
+    if stat.S_ISLNK(mode):
+        raise _link(path, argument)
+    if not stat.S_ISREG(mode):
+        raise _unwritable(path, "it is not a regular file", "Name a file.", argument)
 
 
 def _require_no_link(path: Path, argument: str) -> None:
     """Refuse to write where a link stands: somebody else may have put it there to have another file overwritten."""
     if path.is_symlink():
-        remedy = f"Remove the link {shown_path(path)}, or name the file that it leads to."
-        raise _unwritable(path, "it is a link to another file", remedy, argument)
+        raise _link(path, argument)
+
+
+def _link(path: Path, argument: str) -> UsageError:
+    remedy = f"Remove the link {shown_path(path)}, or name the file that it leads to."
+    return _unwritable(path, "it is a link to another file", remedy, argument)
 
 
 def _unwritable(path: Path, why: str, remedy: str, argument: str) -> UsageError:

@@ -30,7 +30,7 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
     beginning = str(text)[: _LOOKED_AT * longest]  # a stranger's text may have millions of lines
     plain = _ESCAPES.sub("", beginning).strip()
     first = plain.splitlines()[0] if plain else ""
-    cleaned = "".join(character if character.isprintable() else "?" for character in first)
+    cleaned = first if first.isprintable() else "".join(one if one.isprintable() else "?" for one in first)
     return cleaned if len(cleaned) <= longest else cleaned[: longest - 1] + "…"
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.io.checkpoints.model_directory import read_configuration, refusal
+from bnsharp_cli.io.checkpoints.model_directory import refusal
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
@@ -22,18 +22,18 @@ from bnsharp_cli.io.networks.outline_limits import CallLimit, OutlineLimits, Too
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
 
 
-def build_network(directory: Path, weights: NamedTensors) -> nn.Module:
-    """The network that ``config.json`` describes, built by transformers alone; it returns its logits.
+def build_network(directory: Path, configuration: Mapping[str, Any], weights: NamedTensors) -> nn.Module:
+    """The network that a configuration describes, built by transformers alone; it returns its logits.
 
     Args:
-        directory: that has the ``config.json``.
+        directory: that it was read from, for the messages.
+        configuration: from :func:`~bnsharp_cli.io.checkpoints.model_directory.read_configuration`.
         weights: for it; a configuration of a far larger network is refused before any memory is taken.
 
     Raises:
         UsageError: transformers is not installed.
         CheckpointRefusedError: no image classifier that transformers builds by itself, or not one of these weights.
     """
-    configuration = read_configuration(directory)
     kind = configuration["model_type"]
     if kind not in CLASSIFIER_KINDS:
         raise refusal(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")

@@ -12,7 +12,7 @@ from torch import nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, read_configuration
 from bnsharp_cli.io.checkpoints.state_dicts import some
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, family, installed
@@ -80,7 +80,9 @@ class NetworkIdentity:
             raise self.unknown(checkpoint.path)
         library, _, directory = self.spec.partition(":")
         if library == HUGGINGFACE:
-            return build_network(Path(directory), checkpoint.state_dict)
+            read = self.source == METADATA
+            configuration = checkpoint.metadata["config"] if read else read_configuration(Path(directory))
+            return build_network(Path(directory), configuration, checkpoint.state_dict)
         if family(self.spec):
             self._require_size(checkpoint)
         return built(self.spec, self.source, lambda: construct_for_loading(self.spec, self.options))

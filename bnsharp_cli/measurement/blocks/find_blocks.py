@@ -1,4 +1,4 @@
-"""CommandResult the blocks: Euler's theorem proposes, a scaling by ½ and 2 confirms."""
+"""Finding the blocks: Euler's theorem proposes, a scaling by ½ and 2 confirms."""
 
 from __future__ import annotations
 

@@ -132,6 +132,9 @@ class Probe:
         there = replace(location, inputs=inputs)
         outputs = outputs_with_whole_graph(lambda: _outputs(self.surface, {**location.point, **leaves}, there))
         outputs = [output for output in outputs if output.requires_grad]
+        if not outputs and self.surface.constants():  # these samples do not use the few parameters that are varied
+            yield from [{name: torch.zeros_like(leaf) for name, leaf in leaves.items()}] * count
+            return
         for _ in range(count):
             cotangents = [
                 torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.device)
@@ -213,7 +216,7 @@ def _lifted(tensor: Tensor) -> Tensor:
 
 def _generic(point: Point, generator: torch.Generator) -> Point:
     """Weights of the usual initial size; vectors above ½, so that no unit behind a norm is dead, and no γ zero."""
-    noise = random_normal(point, generator)
+    noise = random_normal(point, generator, rough=True)
     return {
         name: noise[name] * math.sqrt(2 / max(1, tensor.shape[1:].numel()))
         if tensor.ndim > 1

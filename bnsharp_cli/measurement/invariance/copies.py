@@ -194,9 +194,10 @@ class Copier:
         deviation = _deviation(self._outputs, after)
         if deviation <= _EXACT:
             return True
-        noise = random_normal(point, torch.Generator().manual_seed(0))
+        whole = exact.with_constants(point)
+        noise = random_normal(whole, torch.Generator().manual_seed(0), rough=True)
         bit = torch.finfo(torch.float64).eps
-        moved = {name: tensor * (1 + bit * noise[name].sign()) for name, tensor in point.items()}
+        moved = {name: tensor * (1 + bit * noise[name].sign()) for name, tensor in whole.items()}
         return deviation <= _ROUNDINGS * _deviation(after, self._precisely(exact, moved))
 
     def _precisely(self, surface: LossSurface, point: Point) -> list[Tensor]:

@@ -11,6 +11,12 @@ from bnsharp_cli.option_records import OptionRecord, option
 
 SMALLEST_TOLERANCE = 1e-9
 
+DECADES: Mapping[int, str] = MappingProxyType({decade: f"a = {10.0**decade:g}" for decade in range(-3, 4)})
+RANDOM_COPIES = ("random 1", "random 2", "random 3")
+FLATTENED_LAYER, GAMMA_BETA = "a0", "gamma-beta"
+COPY_NAMES = (*DECADES.values(), *RANDOM_COPIES, FLATTENED_LAYER, GAMMA_BETA)
+"""Every copy that the invariance test may make: T_a in decades and at random, Eq. (4), and (γ, β) scaled."""
+
 RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
 """Options of the measures that the invariance test takes unless they are given, where these are not the defaults."""
 

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
-from bnsharp_cli.errors import NotMeasurableError, named
+from bnsharp_cli.errors import NotMeasurableError, named, shown
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
 from bnsharp_cli.measurement.invariance.deviation import compared, require_copies, require_resolved
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport, verdict_sentences
+from bnsharp_cli.measurement.invariance.options import DECADES, FLATTENED_LAYER, GAMMA_BETA, RANDOM_COPIES
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.measures.options import LARGEST_SEED, MeasureOptions
+from bnsharp_cli.measurement.surface.finite_loss import require_finite_loss
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
-DECADES = (-3, -2, -1, 0, 1, 2, 3)
-RANDOM_COPIES = 3
 GAMMA_BETA_SCALE = 1e-2
 
 
@@ -71,10 +71,13 @@ def measure_copies(
         progress: called with the name of each copy before it is measured.
 
     Raises:
+        DataRefusedError: the loss is not finite because of the data.
         NotMeasurableError: no invariant block, no copy that computes the same function, BN-Sharpness below its rounding
             floor, or a deviation that is above ``tolerance`` but no more than rounding.
     """
-    _require_invariant_blocks(blocks)
+    if not blocks.invariant:
+        require_finite_loss(surface, point)
+    _require_invariant_blocks(surface, blocks)
     vanishing = vanishing_changes(surface, point, blocks)
     setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, vanishing)
     copier = Copier(surface, point, blocks)
@@ -83,7 +86,7 @@ def measure_copies(
     reports, kept = _measure_all(setting, copier, reference, progress)
     gamma_beta = None
     if extended.joint:
-        progress("gamma-beta")
+        progress(GAMMA_BETA)
         gamma_beta, copy = _gamma_beta(setting, copier.by(extended), extended, reference)
         kept.append(copy)
 
@@ -137,7 +140,16 @@ def _has_swallowed_bias(setting: _Setting) -> bool:
     return silent and not setting.surface.treatment.batch_statistics
 
 
-def _require_invariant_blocks(blocks: Blocks) -> None:
+def _require_invariant_blocks(surface: LossSurface, blocks: Blocks) -> None:
+    if not blocks.invariant and surface.choice is not None and surface.choice.partial:
+        asked = ", ".join(map(shown, surface.choice.asked))
+        raise NotMeasurableError(
+            f"No weights are scale-invariant in {asked} alone, so there is nothing to rescale.",
+            f"Choose more of them, or {named('parameters')} all.",
+            argument="parameters",
+            expected="scale-invariant weights among them",
+            found="none",
+        )
     if not blocks.invariant:
         raise NotMeasurableError(
             "The network has no scale-invariant weights, so there is nothing to rescale.",
@@ -162,18 +174,18 @@ def _require_measurable(reports: list[CopyReport]) -> None:
 def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
     count = setting.blocks.invariant
     plan: list[tuple[str, float | None, Tensor]] = [
-        (f"a = {10.0**decade:g}", 10.0**decade, uniform_factors(count, 10.0**decade)) for decade in DECADES
+        (name, 10.0**decade, uniform_factors(count, 10.0**decade)) for decade, name in DECADES.items()
     ]
-    for index in range(RANDOM_COPIES):
+    for index, name in enumerate(RANDOM_COPIES):
         seed = setting.options.seed + index
         generator = torch.Generator().manual_seed(seed if seed <= LARGEST_SEED else seed - 2**64)
-        plan.append((f"random {index + 1}", None, random_factors(count, 3.0, generator)))
+        plan.append((name, None, random_factors(count, 3.0, generator)))
     layer = max(setting.vanishing, key=lambda name: setting.vanishing[name])
     own = setting.blocks.layers()[layer]
     norms = setting.blocks.spheres(setting.point).radii[own]
     factors = torch.ones(count + 1, dtype=torch.float64)
     factors[own] = smallest_factor(setting.options.delta, norms)
-    plan.append(("a0", None, factors))
+    plan.append((FLATTENED_LAYER, None, factors))
     return plan
 
 
@@ -216,7 +228,7 @@ def _gamma_beta(
     """One copy with every joint (γ, β) set scaled: the paper's measure moves, the extended one stands still."""
     factors = torch.ones(extended.invariant + 1, dtype=torch.float64)
     factors[list(extended.joint)] = GAMMA_BETA_SCALE
-    copy = copier.copy("gamma-beta", factors)
+    copy = copier.copy(GAMMA_BETA, factors)
     surface = copy.stored if setting.stored_epsilon else copy.exact
     original = bn_sharpness(setting.surface, setting.point, extended, setting.options)
     measures = {
@@ -226,7 +238,7 @@ def _gamma_beta(
     }
     loss = copy.exact.value(copy.point)
     report = CopyReport(
-        name="gamma-beta",
+        name=GAMMA_BETA,
         scale=GAMMA_BETA_SCALE,
         loss=loss,
         loss_drift=abs(loss - reference.loss),

@@ -16,6 +16,7 @@ from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.finite_loss import not_finite
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.passes import BatchObserver
 
@@ -169,16 +170,19 @@ def objective_at(
 
     Raises:
         NotMeasurableError: the loss or its gradient is not finite.
+        DataRefusedError: the loss is not, because of the data.
     """
     loss, gradient = surface.value_and_batch_gradients(point, observe)
-    finite = math.isfinite(loss) and all(bool(torch.isfinite(tensor).all()) for tensor in gradient.values())
+    if not math.isfinite(loss):
+        raise not_finite(surface, point, loss)
+    finite = all(bool(torch.isfinite(tensor).all()) for tensor in gradient.values())
     if not finite:
         raise NotMeasurableError(
-            f"The loss ({loss:g}) or its gradient is not finite at the network itself.",
+            "The gradient of the loss is not finite at the network itself.",
             f"Check the data, or use {named('precision')} float64.",
             argument="model",
-            expected="a finite loss and gradient",
-            found=loss,
+            expected="a finite gradient",
+            found="NaN or infinite numbers",
         )
     spheres = blocks.spheres(point)
     return SegmentObjective(surface, point, spheres, loss, gradient, options.delta, options.power, options.search_nodes)

@@ -57,16 +57,25 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
 def starts(objective: SegmentObjective, options: MeasureOptions) -> Iterator[Point]:
     """Eq. (6), then random starts; each is made when it is asked for."""
     generator = torch.Generator().manual_seed(options.seed)
-    yield _steepest(objective, generator)
+
+    drawn = False
+
+    def seeded() -> Point:
+        nonlocal drawn
+        drawn = True
+        return objective.spheres.random(objective.theta, generator)
+
+    yield _steepest(objective, seeded)
+    if options.restarts and not drawn:
+        seeded()  # so that the starts below are the same whether the gradient needed it or not
     for _ in range(options.restarts):
         yield objective.spheres.random(objective.theta, generator)
 
 
-def _steepest(objective: SegmentObjective, generator: torch.Generator) -> Point:
-    """Eq. (6), with seeded directions for blocks without a gradient."""
+def _steepest(objective: SegmentObjective, seeded: Callable[[], Point]) -> Point:
+    """Eq. (6), with ``seeded`` directions for blocks without a gradient."""
     spheres = objective.spheres
     noise = _GRADIENT_NOISE * objective.surface.roundoff
-    seeded = spheres.random(objective.theta, generator)
     return spheres.normalise(spheres.to_coordinates_gradient(objective.gradient), seeded, noise)
 
 

@@ -6,6 +6,8 @@ for sequences with time first. A part of such inputs does not run, or runs and m
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,13 @@ from bnsharp_cli.measurement.surface.surface_state import FEW
 
 _SAME = 1e-4
 """How far two answers may be apart, relative to the largest number: rounding in float32 is less."""
+
+
+def with_parts(surface: LossSurface) -> LossSurface:
+    """The surface with what is known of parts of its batches, and a note of how samples are counted."""
+    counted = counted_note(surface)
+    notes = (*surface.conduct.notes, *([counted] if counted else []))
+    return surface.with_conduct(replace(surface.conduct, parts=has_parts(surface), notes=notes))
 
 
 def has_parts(surface: LossSurface) -> bool:

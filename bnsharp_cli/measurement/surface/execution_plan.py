@@ -13,7 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.surface.layouts import IMAGES, LayoutSetting, channels_last, plain, right_channels_last
+from bnsharp_cli.measurement.surface.layouts import IMAGES, channels_last, plain, right_channels_last
+from bnsharp_cli.measurement.surface.settings import LayoutSetting
 
 IN_FLIGHT_BYTES = 128 * 2**20
 """What batches that run beside the first may hold; it keeps peak memory near that of one training step."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.func import debug_unwrap
 
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, tensors_in
@@ -73,10 +74,15 @@ def _tensors(argument: Tensor | TensorTree) -> Iterator[Tensor]:
 
 def _sharing_memory(stored: Tensor | TensorTree, argument: Tensor | TensorTree) -> list[Tensor]:
     """The tensors of ``argument`` whose memory is that of ``stored``."""
-    addresses = {tensor.untyped_storage().data_ptr() for tensor in _tensors(stored)}
-    return [tensor for tensor in _tensors(argument) if tensor.untyped_storage().data_ptr() in addresses]
+    addresses = {_address(tensor) for tensor in _tensors(stored)}
+    return [tensor for tensor in _tensors(argument) if _address(tensor) in addresses]
+
+
+def _address(tensor: Tensor) -> int:
+    """The address of its memory; torch wraps tensors while it stacks points, and a wrapper has none of its own."""
+    return debug_unwrap(tensor, recurse=True).untyped_storage().data_ptr()
 
 
 def _key(tensor: Tensor) -> tuple[object, ...]:
     """The memory that a tensor is. Batches that a stream reads anew may share it, and need no protection."""
-    return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride())
+    return (_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride())

@@ -17,7 +17,6 @@ from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
-from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_pair
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import (
@@ -28,6 +27,7 @@ from bnsharp_cli.measurement.surface.passes import (
 )
 from bnsharp_cli.measurement.surface.population import Population
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.surface_state import SurfaceState

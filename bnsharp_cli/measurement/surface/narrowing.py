@@ -27,7 +27,7 @@ class NarrowedTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # to
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # nor is its constructor
         self._bits = torch.finfo(dtype).bits
         self.narrowest: torch.dtype | None = None
 

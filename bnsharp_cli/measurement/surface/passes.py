@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -57,6 +57,7 @@ class Passes:
         weight_of: from targets to what the loss of their batch is multiplied by; None for batches that count alike.
         complex_names: parameters that are complex numbers for the network, and pairs of real ones elsewhere.
         own_norms: modules with normalisation code of their own, which their ``training`` switches to batch statistics.
+        constants: parameters that are not varied, prepared as those that are.
     """
 
     pool: ModulePool
@@ -69,6 +70,7 @@ class Passes:
     weight_of: Callable[[Tensor], float] | None = None
     complex_names: frozenset[str] = frozenset()
     own_norms: tuple[str, ...] = ()
+    constants: Point = field(default_factory=dict)
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -105,6 +107,8 @@ class Passes:
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
         with torch.enable_grad():
             loss = self.loss(leaves, batch)
+        if self.constants and not loss.requires_grad:  # a batch may not use the few parameters that are varied
+            return loss.detach(), [torch.zeros_like(leaf) for leaf in leaves.values()]
         require_graph(loss)
         with accepting("The network cannot be differentiated", NO_GRADIENT):
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
@@ -169,7 +173,7 @@ class Passes:
         """``use`` of the network's outputs and of the loss, which may read the network too."""
         buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
         local = _unshared(plain(widened(inputs, self.dtype)))
-        state = {**as_complex(parameters, self.complex_names), **buffers}
+        state = {**as_complex({**self.constants, **parameters}, self.complex_names), **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
             self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call

@@ -38,12 +38,22 @@ def random_states(device: torch.device) -> tuple[Any, ...]:
     return torch.get_rng_state().tolist(), on_device, (numpys[1].tolist(), *numpys[2:]), python_random.getstate()
 
 
+def other_states() -> tuple[Any, Any]:
+    """The states of numpy's and Python's generators, for :func:`set_other_states`."""
+    return np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - as above
+
+
+def set_other_states(states: tuple[Any, Any]) -> None:
+    """Put numpy's and Python's generators into states that :func:`other_states` returned."""
+    np.random.set_state(states[0])  # noqa: NPY002 - as above
+    python_random.setstate(states[1])
+
+
 @contextmanager
 def states_kept() -> Iterator[None]:
     """Leave numpy's and Python's generators as they were; of torch's see ``torch.random.fork_rng``."""
-    before, python_before = np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - as above
+    before = other_states()
     try:
         yield
     finally:
-        np.random.set_state(before)  # noqa: NPY002 - as above
-        python_random.setstate(python_before)
+        set_other_states(before)

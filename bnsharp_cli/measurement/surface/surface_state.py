@@ -17,15 +17,16 @@ from bnsharp_cli.measurement.surface.cost import PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
-from bnsharp_cli.measurement.surface.layouts import LayoutSetting
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice, is_continuous
 from bnsharp_cli.measurement.surface.passes import BatchLoss, Passes
 from bnsharp_cli.measurement.surface.population import Population
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers
-from bnsharp_cli.measurement.surface.real_pairs import as_real
+from bnsharp_cli.measurement.surface.real_pairs import as_real, widened
+from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.threads import map_in_threads
 
@@ -56,6 +57,7 @@ class SurfaceState:
         population: what is known where the batches hold all the data there is; None where they are a draw from it.
         first: the number of the first batch, among those of the whole surface.
         conduct: what the network does in eval mode.
+        choice: the parameters that L is a function of, the others being constants; None for all.
     """
 
     module: nn.Module
@@ -74,11 +76,21 @@ class SurfaceState:
     population: Population | None = None
     first: int = 0
     conduct: Conduct = UNREMARKABLE
+    choice: ParameterChoice | None = None
 
     def point(self) -> Point:
-        """The module's own parameters. Each is cast to float64 when it is asked for, so the module must not change."""
-        parameters = self._parameters()
-        return LazyPoint(parameters, lambda name: parameters[name].double())
+        """The module's own parameters, as far as they are varied.
+
+        Each is cast to float64 when it is asked for, so the module must not change.
+        """
+        constants, parameters = self.constants(), self._parameters()
+        varied = {name: tensor for name, tensor in parameters.items() if name not in constants}
+        return LazyPoint(varied, lambda name: varied[name].double())
+
+    def with_constants(self, point: Point) -> Point:
+        """``point`` with the parameters that are not varied, in the network's order; whole numbers are left out."""
+        own, varied = _continuous(self._parameters()), {*point}
+        return point if varied >= {*own} else LazyPoint(own, lambda n: point[n] if n in varied else own[n].double())
 
     @property
     def count(self) -> int:
@@ -147,7 +159,7 @@ class SurfaceState:
 
     def _chosen_plan(self, layout: LayoutSetting) -> ExecutionPlan:
         passes, inputs = self._passes(ExecutionPlan()), self.batches[0][0]
-        point = self._cast(self._parameters())
+        point = self._cast(_continuous(self._parameters()))
         few = self.few_inputs()
         plan = choose_plan(
             lambda leaves, part: passes.run(leaves, part, fast=True), few, point, layout, batch=len(inputs)
@@ -177,8 +189,23 @@ class SurfaceState:
     def _parameters(self) -> dict[str, Tensor]:
         return {name: as_real(parameter.detach()) for name, parameter in self.module.named_parameters()}
 
+    def constants(self) -> dict[str, Tensor]:
+        """The parameters that are not varied."""
+        named = dict(self.module.named_parameters())
+        varied = {*(_continuous(named) if self.choice is None else self.choice.names)}
+        return {name: as_real(tensor.detach()) for name, tensor in named.items() if name not in varied}
+
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
         complex_names = frozenset(name for name, tensor in self.module.named_parameters() if tensor.is_complex())
         weight_of = None if self.population is None else self.population.weight
-        network = (self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
-        return Passes(*network, self.guard, weight_of, complex_names, self.conduct.own_norms)
+        plan = plan or self.plan()
+        network = (self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan)
+        constants = {
+            name: plan.lay_out(widened(tensor, self.dtype, copy=True)) for name, tensor in self.constants().items()
+        }
+        return Passes(*network, self.guard, weight_of, complex_names, self.conduct.own_norms, constants)
+
+
+def _continuous(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters that can be varied."""
+    return {name: tensor for name, tensor in parameters.items() if is_continuous(tensor)}

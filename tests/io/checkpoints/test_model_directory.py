@@ -255,30 +255,3 @@ def test_a_shard_must_hold_what_the_index_promises(directory: Path) -> None:
 def test_a_directory_without_weights(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
     assert "it has none of model.safetensors" in refused(directory)
-
-
-@pytest.mark.parametrize(
-    ("entries", "expected"),
-    [
-        ({"size": {"shortest_edge": 20}}, Preprocessing(20, (0.1,) * 3, (0.2,) * 3)),
-        ({"size": 24}, Preprocessing(24, (0.1,) * 3, (0.2,) * 3)),
-        ({"size": 24, "crop_size": {"height": 16, "width": 16}, "do_center_crop": True}, 16),
-        ({"size": 24, "do_resize": False}, Preprocessing(None, (0.1,) * 3, (0.2,) * 3)),
-        ({"size": 24, "do_normalize": False}, Preprocessing(24)),
-    ],
-)
-def test_preprocessing_as_image_processors_write_it(
-    directory: Path, entries: dict[str, Any], expected: Preprocessing | int
-) -> None:
-    settings = {"image_mean": [0.1] * 3, "image_std": [0.2] * 3, **entries}
-    (directory / "preprocessor_config.json").write_text(json.dumps(settings))
-    found = Preprocessing.from_dict(load_checkpoint(directory).metadata["preprocessing"])
-    assert (found.image_size if isinstance(expected, int) else found) == expected
-
-
-def test_directories_that_timm_writes(directory: Path) -> None:
-    settings = {"architecture": "resnet18", "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5], "std": [0.5]}}
-    (directory / "config.json").write_text(json.dumps(settings))
-    metadata = load_checkpoint(directory).metadata
-    assert metadata["architecture"] == "timm:resnet18"
-    assert metadata["preprocessing"] == {"image_size": 64, "mean": [0.5], "std": [0.5]}

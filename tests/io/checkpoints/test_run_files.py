@@ -20,5 +20,5 @@ from bnsharp_cli.io.checkpoints.run_files import RunFiles
 def test_the_names_begin_as_the_outputs(tmp_path: Path, output: str, names: tuple[str, ...]) -> None:
     files = RunFiles(tmp_path / output)
     assert (files.best.name, files.metrics.name, files.state.name) == names
-    files.require_writable()
+    files.require_names_apart()
     assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.io.data.batches import DrawnBatches
@@ -17,6 +18,7 @@ from bnsharp_cli.measurement.surface.arithmetic import undisturbed
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
 from bnsharp_cli.measurement.surface.stacking import (
     CPU_STACK,
     CPU_STACK_BYTES,
@@ -90,14 +92,46 @@ def test_stacked_gradients_agree_with_the_loop_within_rounding(
     assert loop.counter.cost == stacked.counter.cost == Cost(forward=5, backward=5)
 
 
+class Tokens(nn.Module):
+    """Tokens through an embedding, a layer norm and an attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 8)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = self.norm(self.embedding(tokens))
+        attention = (hidden @ hidden.transpose(1, 2)).softmax(-1)
+        return self.head((attention @ hidden).mean(1))
+
+
+@pytest.mark.parametrize("kind", ["vectors", "images", "residual", "tokens"])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_losses_and_gradients_of_usual_networks_are_stacked(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    labels, images = torch.tensor([0, 1, 2, 1]), torch.randn(4, 3, 32, 32)
+    network, inputs = {
+        "vectors": lambda: (mlp_bn(), vectors()[0][0][:4]),
+        "images": lambda: (lenet_bn(), images),
+        "residual": lambda: (resnet18(num_classes=3), images),
+        "tokens": lambda: (Tokens(), torch.randint(9, (4, 5))),
+    }[kind]()
+    surface = LossSurface.of(network, [(inputs, labels)], dtype=dtype, points_at_once=PointsAtOnce(2))
+    points, plan = around(surface.point(), 2), surface._passes()
+    assert stacked_losses(plan, points, 2, surface._over_batches) is not None
+    assert stacked_gradients(plan, points, surface._over_batches) is not None
+
+
 def test_restarts_side_by_side_find_what_they_find_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four starts of two nodes each are eight points of one vmap; they end where they end alone."""
     asked: list[int] = []
-    stacked_gradients = LossSurface._stacked_gradients
+    together = LossSurface._stacked_gradients
 
     def watched(surface: LossSurface, points: list[dict[str, Tensor]]) -> object:
         asked.append(len(points))
-        return stacked_gradients(surface, points)
+        return together(surface, points)
 
     monkeypatch.setattr(LossSurface, "_stacked_gradients", watched)
     found, network = [], mlp_bn()
@@ -106,10 +140,10 @@ def test_restarts_side_by_side_find_what_they_find_one_by_one(monkeypatch: pytes
         point = surface.point()
         options = MeasureOptions(delta=1e-2, restarts=3, iterations=20, precision="float64")
         found.append(bn_sharpness(surface, point, find_blocks(surface, point), options))
-    alone, together = found
+    alone, at_once = found
     assert asked[0] == 8
-    assert together.search.values == pytest.approx(alone.search.values, rel=1e-9)
-    assert together.value == pytest.approx(alone.value, rel=1e-9)
+    assert at_once.search.values == pytest.approx(alone.search.values, rel=1e-9)
+    assert at_once.value == pytest.approx(alone.value, rel=1e-9)
 
 
 def test_vmap_was_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
