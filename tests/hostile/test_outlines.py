@@ -98,6 +98,17 @@ def test_a_type_that_no_weight_has_costs_nothing(command: Harness, tmp_path: Pat
     assert finished.memory < MOST_MEMORY
 
 
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_as_many_tensors_as_a_file_may_have_are_read(command: Harness, tmp_path: Path, form: str) -> None:
+    """A mixture of experts has that many, and the optimiser says something of each."""
+    weights = {f"layers.{number // 600}.experts.{number % 600}.weight": torch.ones(2) for number in range(2**15)}
+    states = {number: {"step": 1.0} for number in range(2**15)} if form == "zip" else {}
+    path, zipped = tmp_path / "net.pt", form == "zip"
+    torch.save({"state_dict": weights, "optimizer": states}, path, _use_new_zipfile_serialization=zipped)
+    finished = command("inspect", path, folder=tmp_path)
+    assert (finished.code, "in 32768 tensors" in finished.stdout) == (0, True), finished
+
+
 def test_an_outline_has_everything_but_values(tmp_path: Path) -> None:
     weights = {f"module.{name}": tensor for name, tensor in net().state_dict().items()}
     weights["module.n_averaged"] = torch.tensor(3)

@@ -6,6 +6,7 @@ meta device, so that whoever has no use for the file need not read it.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -133,15 +134,18 @@ def opened_containers(paths: Sequence[Path]) -> Iterator[OpenedContainers]:
     """
     with ExitStack() as stack:
         files = [stack.enter_context(open_untrusted(path)) for path in paths]
+        with _without_collection():
+            description = described(files)
         yield OpenedContainers(
-            files, described(files), paths[0], lambda number, read: read[number].sha256, range(len(files))
+            files, description, paths[0], lambda number, read: read[number].sha256, range(len(files))
         )
 
 
 @contextmanager
 def _opened_folder(folder: Path) -> Iterator[OpenedContainers]:
     with folder_files(folder) as files:
-        description = described(files, folder)
+        with _without_collection():
+            description = described(files, folder)
         used = {part.file for part in description.stored} | {checksum.file for checksum in description.checksums}
         used |= {number for number, file in enumerate(files) if file.path.name == TABLE}
 
@@ -172,9 +176,22 @@ def _read(files: Sequence[RegularFile], description: Description, numbers: Colle
 
 def _built(path: Path, description: Description, read: Mapping[int, FileBytes] | None) -> list[Any]:
     try:
-        return built_nodes(description, read)
+        with _without_collection():
+            return built_nodes(description, read)
     except UnsoundContentError as error:
         raise _refused(path, error) from error
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Garbage is not looked for meanwhile: a description has no cycles, and the search takes a third of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _refused(path: Path, error: UnsoundContentError) -> CheckpointRefusedError:
