@@ -162,7 +162,8 @@ def say_failure(reason: str, remedy: str) -> None:
 
 def print_document(text: str) -> None:
     """A document on stdout, the same to whoever reads it as JSON, whatever the stream can encode."""
-    from bnsharp_cli.report.json_document import for_encoding
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import for_encoding
 
     sys.stdout.write(for_encoding(text, sys.stdout.encoding))
 

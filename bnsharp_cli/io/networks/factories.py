@@ -9,18 +9,19 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import inspect
 import itertools
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from bnsharp_cli.errors import UsageError, indefinite
-from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 
 _lock = threading.Lock()
 _running: Counter[str] = Counter()
@@ -49,6 +50,7 @@ def run_factory(argument: str, spec: str, *arguments: object, **options: object)
     5.0
     """
     function = import_factory(argument, spec)
+    _require_takes(argument, spec, function, arguments)
     try:
         with users_code(spec):
             return function(*arguments, **options)
@@ -59,6 +61,25 @@ def run_factory(argument: str, spec: str, *arguments: object, **options: object)
             argument=argument,
             expected="a function that returns",
             found=kind_and_line(error),
+        ) from error
+
+
+def _require_takes(argument: str, spec: str, function: Callable[..., Any], arguments: Sequence[object]) -> None:
+    """Refuse a function that does not take what it is called with."""
+    try:
+        signature = inspect.signature(function)
+    except (Exception, SystemExit):  # a function in C has none, and that of a user's object may be anything
+        return
+    try:
+        signature.bind(*arguments) if arguments else None
+    except TypeError as error:
+        called = ", ".join(map(repr, arguments))
+        raise UsageError(
+            f"'{shown_path(spec)}' is called with ({called}) and takes {one_line(signature)}.",
+            "Give every other argument a default.",
+            argument=argument,
+            expected=f"a function that takes ({called})",
+            found=one_line(signature),
         ) from error
 
 
