@@ -136,7 +136,11 @@ def test_a_finished_run_is_not_trained_again_and_may_be_replaced(tmp_path: Path)
     assert finished.stderr == ""
     assert finished.stdout == first.stdout
     assert outcome(folder) == expected
-    anew = bnsharp(*SHORT[:-3], "--epochs", 2, folder=folder)
+    assert "run.state holds a run of which 3 of 3 epochs are done" in one_error(
+        bnsharp(*SHORT[:-3], "--epochs", 2, folder=folder, expect=2)
+    )
+    assert outcome(folder) == expected
+    anew = bnsharp(*SHORT[:-3], "--epochs", 2, "--overwrite", folder=folder)
     assert "(2 epochs of 3 steps)" in anew.stderr
     assert len((folder / "run.metrics.jsonl").read_text().splitlines()) == 2
 
