@@ -135,7 +135,7 @@ def _surface(
         dtype=torch.float64 if options.precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
-        population=data.batches.population,
+        sizes=data.batches.sizes,
         layout=options.layout,
     )
     point = surface.point()
