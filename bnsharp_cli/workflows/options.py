@@ -114,6 +114,8 @@ class Data(OptionRecord):
     Attributes:
         data: the data set; None for what the checkpoint says.
         split: which of its splits is used.
+        classes: ``folder`` takes class i to be the i-th folder, however many there are and whatever is in them;
+            ``alphabetical`` orders folders with numbers as names as texts; None checks that the folders are classes.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
         loss: the loss of a batch; None for the checkpoint's, or cross entropy.
@@ -129,6 +131,11 @@ class Data(OptionRecord):
 
     data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
     split: Literal["train", "test"] = option("train", "Split of the data.")
+    classes: Literal["folder", "alphabetical"] | None = option(
+        None,
+        "Of folder:DIR: class i is the i-th folder, however many there are; or order numbers as texts.",
+        shown_default="as many folders as classes; numbers in their order",
+    )
     data_root: Path | None = option(None, "Folder of torchvision's data sets.")
     download: bool = option(False, "Let torchvision download missing data.")
     loss: str | None = option(

@@ -126,7 +126,12 @@ def open_setup(
     criterion, progress = open_criterion(task.loss), reporter.activity
     with naming(task.data), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        splits = [open_data(task.data, name, task.data_root, task.download, progress) for name in _SPLITS]
+        splits = [
+            open_data(task.data, name, task.data_root, task.download, progress, classes=task.classes)
+            for name in _SPLITS
+        ]
+        for notice in dict.fromkeys(line for split in splits for line in getattr(split, "notices", ())):
+            reporter.notice(notice)
         preprocessing = channel_statistics(splits[0], PreprocessingOverride(task.image_size).apply(Preprocessing()))
         budget = share_of_memory(processes)
         whole = [read_checked(split, preprocessing, budget, progress) for split in splits]

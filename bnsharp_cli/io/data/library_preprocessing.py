@@ -15,6 +15,7 @@ from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
 from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
 from bnsharp_cli.io.data.splits import Split
+from bnsharp_cli.io.data.training_arguments import reference_arguments, timms_arguments
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
@@ -85,7 +86,8 @@ def choose_preprocessing(
 
     The ``preprocessing`` entry of the checkpoint comes first. Otherwise a network of torchvision's or timm's gets what
     its library does before the weights that it ships: all of it where the network has as many classes as those, or
-    where the arguments of timm's training script are in the file. A network of other classes gets mean and standard
+    where the arguments of timm's training script are in the file. The sizes among the arguments of torchvision's
+    reference script are followed. A network of other classes gets mean and standard
     deviation alone, since it was hardly trained on images of that size, unless it accepts no other. A size among the
     constructor's arguments is followed.
 
@@ -101,19 +103,33 @@ def choose_preprocessing(
     library = family(identity.spec)
     if library not in ("torchvision", "timm"):
         return override.apply(Preprocessing()), ""
-    trained = _training_arguments(metadata) if library == "timm" else {}
+    if library == "torchvision" and (told := reference_arguments(metadata)):
+        return _as_told(told, identity, override)
+    trained = timms_arguments(metadata) if library == "timm" else {}
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
 
 
+def _as_told(
+    told: Mapping[str, Any], identity: NetworkIdentity, override: PreprocessingOverride
+) -> tuple[Preprocessing, str]:
+    """What torchvision's reference script does to the images of its validation, by its arguments."""
+    usual, _ = _torchvisions(identity)
+    stated = {"mean": usual.mean, "std": usual.std, **told}
+    if NOT_FOLLOWED in told and override.whole:
+        return override.apply(usual), ""
+    said = f"the images get what the arguments of torchvision's reference script say of validation; {_CHANGE}"
+    return override.apply(Preprocessing.from_dict(stated)), said
+
+
 def without_unfollowed(metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The entries of a checkpoint without a preprocessing that cannot be followed, and a line on it if there is one."""
-    stated = metadata.get("preprocessing")
-    if not isinstance(stated, Mapping) or NOT_FOLLOWED not in stated:
-        return metadata, ""
-    rest = {name: entry for name, entry in metadata.items() if name != "preprocessing"}
-    return rest, f"the preprocessing cannot be followed: {one_line(stated[NOT_FOLLOWED])}"
+    for name, said in (("preprocessing", metadata.get("preprocessing")), ("args", reference_arguments(metadata))):
+        if isinstance(said, Mapping) and NOT_FOLLOWED in said:
+            rest = {key: entry for key, entry in metadata.items() if key != name}
+            return rest, f"the preprocessing cannot be followed: {one_line(said[NOT_FOLLOWED])}"
+    return metadata, ""
 
 
 def require_modest(preprocessing: Preprocessing, split: Split) -> None:
@@ -205,28 +221,6 @@ def _timms(module: nn.Module, trained: Mapping[str, Any]) -> tuple[Preprocessing
         interpolation=config["interpolation"] if config["interpolation"] in INTERPOLATIONS else INTERPOLATIONS[0],
     )
     return preprocessing, int(own["num_classes"])
-
-
-def _training_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm's training script was told of the images, without values that are out of range."""
-    args = metadata.get("args")
-    if not isinstance(args, Mapping) or not isinstance(args.get("model"), str):
-        return {}
-    size, crop = args.get("img_size"), args.get("crop_pct")
-    told: dict[str, Any] = {"model": args["model"]}
-    if isinstance(size, int) and 0 < size <= LARGEST_SIDE:
-        told["img_size"] = size
-    if isinstance(crop, float) and 0.1 <= crop <= 1:
-        told["crop_pct"] = crop
-    if args.get("interpolation") in INTERPOLATIONS:
-        told["interpolation"] = args["interpolation"]
-    return {**told, **{key: args[key] for key in ("mean", "std") if _are_numbers(args.get(key), key)}}
-
-
-def _are_numbers(entry: object, key: str) -> bool:
-    if not isinstance(entry, list | tuple) or len(entry) != COLOURS:
-        return False
-    return all(isinstance(v, float) and math.isfinite(v) and (key == "mean" or v > 0) for v in entry)
 
 
 def _takes_no_other_size(identity: NetworkIdentity, channels: int, size: int) -> bool:

@@ -19,6 +19,8 @@ def open_data(
     root: Path | None = None,
     download: bool = False,
     progress: ReadingProgress = silent,
+    *,
+    classes: str | None = None,
 ) -> Split:
     """Open a data set by its specification.
 
@@ -28,6 +30,7 @@ def open_data(
         root: the folder of torchvision's data sets.
         download: allow torchvision to fetch a data set that is not there.
         progress: told now and then how far the search of a large folder is.
+        classes: of a folder, one of ``CLASS_CHOICES`` or None.
 
     Raises:
         UsageError: an unknown specification.
@@ -40,7 +43,7 @@ def open_data(
     if spec == "digits":
         return open_digits(split)
     if kind == "folder" and argument:
-        return open_image_folder(Path(argument), split, progress)
+        return open_image_folder(Path(argument), split, progress, classes=classes)
     if kind == "npz" and argument:
         return open_archive(Path(argument), split)
     if spec in TORCHVISION:
