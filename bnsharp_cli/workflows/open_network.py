@@ -13,12 +13,20 @@ import torch
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import open_criterion
 from bnsharp_cli.io.data.forms import AS_THEY_ARE
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
+from bnsharp_cli.io.data.library_preprocessing import (
+    choose_preprocessing,
+    require_modest,
+    with_librarys_resizing,
+)
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
+from bnsharp_cli.io.data.splits import Split, UnequalSizesError
+from bnsharp_cli.io.data.value_range import require_such_numbers
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_weights
@@ -98,7 +106,7 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
 def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> LossOnData:
     """The batches as the network gets them, with their loss."""
     spec, metadata = _data_spec(data.data, opened.checkpoint), opened.checkpoint.metadata
-    override = PreprocessingOverride(data.image_size, data.mean, data.std)
+    override = PreprocessingOverride(data.image_size, data.mean, data.std, data.resize, data.crop)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
     if origin:
         reporter.notice(origin)
@@ -108,14 +116,41 @@ def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> Los
         split = open_data(spec, data.split, data.data_root, data.download, reporter.activity, classes=data.classes)
         for notice in getattr(split, "notices", ()):
             reporter.notice(notice)
-        if data.image_size is None and _is_stated_by_file(opened):
+        if not override.sized and _is_stated_by_file(opened):
             require_modest(preprocessing, split)
-        batches = draw_batches(
-            split, data.samples, data.batch_size, data.seed, preprocessing, progress=reporter.activity
-        )
-    if batches.notice:
-        reporter.notice(batches.notice)
+        batches, preprocessing, notices = _drawn(split, opened, data, (preprocessing, override, origin), reporter)
+    for notice in (*notices, batches.notice):
+        if notice:
+            reporter.notice(notice)
     return LossOnData(spec, batches, preprocessing, criterion, tuple(getattr(split, "classes", ())))
+
+
+def _drawn(
+    split: Split,
+    opened: CheckpointNetwork,
+    data: Data,
+    chosen: tuple[Preprocessing, PreprocessingOverride, str],
+    reporter: Reporter,
+) -> tuple[DrawnBatches, Preprocessing, tuple[str, ...]]:
+    """The batches, what was done to their images, and what the user must know of it.
+
+    Images of several sizes are resized as the network's library does where nobody has said otherwise.
+    """
+    preprocessing, override, origin = chosen
+
+    def draw(done: Preprocessing) -> DrawnBatches:
+        return draw_batches(split, data.samples, data.batch_size, data.seed, done, progress=reporter.activity)
+
+    resized = ""
+    try:
+        batches = draw(preprocessing)
+    except UnequalSizesError:
+        if not override.sized:
+            preprocessing, resized = with_librarys_resizing(preprocessing, opened.identity, opened.module)
+        if not resized:
+            raise
+        batches = draw(preprocessing)
+    return batches, preprocessing, (resized, require_such_numbers(split, preprocessing, override, origin))
 
 
 def _is_stated_by_file(opened: CheckpointNetwork) -> bool:

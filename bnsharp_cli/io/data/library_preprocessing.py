@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
-from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
+from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.data.training_arguments import reference_arguments, timms_arguments
 from bnsharp_cli.io.files.importing import importing_libraries
@@ -25,58 +26,6 @@ _CHANGE = f"{named('image_size')}, {named('mean')} and {named('std')} change it"
 _SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
 _ALWAYS_FINE, _MOST_ENLARGED, _MOST_STATED = 256, 8, 1024
-_CHANNELS = "one finite number per channel, std positive"
-
-
-@dataclass(frozen=True)
-class PreprocessingOverride:
-    """What the user changes of a preprocessing; None leaves a part as it is.
-
-    Attributes:
-        image_size: height and width that the network sees, in pixels; 0 keeps the images' own size.
-        mean: one number per channel.
-        std: one positive number per channel.
-    """
-
-    image_size: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it leaves nothing to the checkpoint."""
-        return None not in (self.image_size, self.mean, self.std)
-
-    def apply(self, preprocessing: Preprocessing) -> Preprocessing:
-        """``preprocessing`` with the user's numbers.
-
-        Raises:
-            UsageError: a size out of range, numbers that are not finite or, for ``std``, not positive, or different
-                numbers of channels.
-
-        >>> changed = PreprocessingOverride(64, mean=(0.5,)).apply(Preprocessing(224))
-        >>> changed.image_size, changed.shorter_side, changed.mean
-        (64, 64, (0.5,))
-        """
-        size = self.image_size
-        if size is not None:
-            if not 0 <= size <= LARGEST_SIDE:
-                raise UsageError.of("image_size", f"0 to {LARGEST_SIDE}", size, "For example 224.")
-            side = size or None
-            preprocessing = replace(preprocessing, image_size=side, shorter_side=side, stretched=False)
-        if self.mean is None and self.std is None:
-            return preprocessing
-        mean, std = (given or () for given in (self.mean, self.std))
-        mean, std = mean or (0.0,) * len(std), std or (1.0,) * len(mean)
-        if len(mean) != len(std) or not all(map(math.isfinite, (*mean, *std))) or min(std, default=1.0) <= 0:
-            raise UsageError(
-                f"{named('mean')} and {named('std')}: expected {_CHANNELS}.",
-                f"For example {named('mean')} 0.5,0.5,0.5 {named('std')} 0.5,0.5,0.5.",
-                argument="std" if self.mean is None else "mean",
-                expected=_CHANNELS,
-                found=(self.mean, self.std),
-            )
-        return replace(preprocessing, mean=mean, std=std)
 
 
 def choose_preprocessing(
@@ -109,6 +58,22 @@ def choose_preprocessing(
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
+
+
+def with_librarys_resizing(
+    preprocessing: Preprocessing, identity: NetworkIdentity, module: nn.Module
+) -> tuple[Preprocessing, str]:
+    """``preprocessing`` with the resizing that the network's library does, for images of several sizes, and a notice.
+
+    Without a library it stays as it is, and there is nothing to say.
+    """
+    library = family(identity.spec)
+    if library not in ("torchvision", "timm") or preprocessing.image_size is not None:
+        return preprocessing, ""
+    usual, _ = _timms(module, {}) if library == "timm" else _torchvisions(identity)
+    resized = replace(usual, mean=preprocessing.mean, std=preprocessing.std, rounded_down=preprocessing.rounded_down)
+    said = f"the images are of several sizes, so they are resized as {library} does: {resized}"
+    return resized, f"{said}; {named('resize')} and {named('crop')}, or {named('image_size')}, change it"
 
 
 def _as_told(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnsharp_cli.errors import UsageError, shown
 from bnsharp_cli.io.data.archives import open_archive
-from bnsharp_cli.io.data.forms import ALL_DATA_FORMS
 from bnsharp_cli.io.data.images import open_image_folder
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.sources import TORCHVISION, open_digits, open_factory, open_torchvision
 from bnsharp_cli.io.data.splits import Split
+from bnsharp_cli.io.data.unknown_data import require_known_form, unknown
 
 
 def open_data(
@@ -39,6 +38,7 @@ def open_data(
     >>> len(open_data("digits", "test"))
     360
     """
+    require_known_form(spec)
     kind, _, argument = spec.partition(":")
     if spec == "digits":
         return open_digits(split)
@@ -50,10 +50,4 @@ def open_data(
         return open_torchvision(spec, split, root, download)
     if argument:
         return open_factory(spec, split)
-    raise UsageError(
-        f"Unknown data '{shown(spec)}'.",
-        f"Use one of: {ALL_DATA_FORMS}.",
-        argument="data",
-        expected=ALL_DATA_FORMS,
-        found=spec,
-    )
+    raise unknown(spec)

@@ -15,18 +15,18 @@ from torchvision.transforms._presets import ImageClassification
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError, named
 from bnsharp_cli.io.data.channel_statistics import channel_statistics
 from bnsharp_cli.io.data.library_preprocessing import (
-    PreprocessingOverride,
     choose_preprocessing,
     require_modest,
     without_unfollowed,
 )
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.io.networks.constructors import construct_on_meta
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
-MEAN_AND_STD = "mean and std: expected one finite number per channel, std positive"
+MEAN_AND_STD = "mean and std: expected both, one finite number per channel, std positive"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -134,8 +134,10 @@ def test_what_cannot_be_followed_of_the_reference_script_is_refused(change: dict
         (PreprocessingOverride(), Preprocessing(224, *IMAGENET, shorter_side=256)),
         (PreprocessingOverride(image_size=0), Preprocessing(None, *IMAGENET)),
         (PreprocessingOverride(image_size=64), Preprocessing(64, *IMAGENET, shorter_side=64)),
-        (PreprocessingOverride(mean=(0.5,)), Preprocessing(224, (0.5,), (1.0,), shorter_side=256)),
-        (PreprocessingOverride(std=(2.0, 3.0)), Preprocessing(224, (0.0, 0.0), (2.0, 3.0), shorter_side=256)),
+        (PreprocessingOverride(mean=(0.5,), std=(0.2,)), Preprocessing(224, (0.5,), (0.2,), shorter_side=256)),
+        (PreprocessingOverride(resize=64), Preprocessing(64, *IMAGENET, shorter_side=64)),
+        (PreprocessingOverride(resize=64, crop=48), Preprocessing(48, *IMAGENET, shorter_side=64)),
+        (PreprocessingOverride(crop=48), Preprocessing(48, *IMAGENET, shorter_side=256)),
     ],
 )
 def test_the_users_word_wins(override: PreprocessingOverride, expected: Preprocessing) -> None:
@@ -152,10 +154,16 @@ def test_the_users_word_wins(override: PreprocessingOverride, expected: Preproce
             MEAN_AND_STD,
         ),
         (
-            PreprocessingOverride(mean=(float("nan"),)),
+            PreprocessingOverride(mean=(float("nan"),), std=(1.0,)),
             MEAN_AND_STD,
         ),
-        (PreprocessingOverride(std=(0.0,)), MEAN_AND_STD),
+        (PreprocessingOverride(mean=(0.0,), std=(0.0,)), MEAN_AND_STD),
+        (PreprocessingOverride(mean=(0.5,)), MEAN_AND_STD),
+        (PreprocessingOverride(std=(0.5,)), MEAN_AND_STD),
+        (PreprocessingOverride(resize=0), "resize: expected 1 to 4096, found 0"),
+        (PreprocessingOverride(resize=64, crop=65), "crop: expected the centre of images that resize makes as large"),
+        (PreprocessingOverride(crop=300), "found '300 of 256'"),
+        (PreprocessingOverride(64, crop=32), "image_size is the same as resize and crop of one size"),
     ],
 )
 def test_what_the_user_cannot_mean(override: PreprocessingOverride, says: str) -> None:
