@@ -162,7 +162,7 @@ def test_the_users_word_wins(override: PreprocessingOverride, expected: Preproce
         (PreprocessingOverride(std=(0.5,)), MEAN_AND_STD),
         (PreprocessingOverride(resize=0), "resize: expected 1 to 4096, found 0"),
         (PreprocessingOverride(resize=64, crop=65), "crop: expected the centre of images that resize makes as large"),
-        (PreprocessingOverride(crop=300), "found '300 of 256'"),
+        (PreprocessingOverride(crop=300), "found '300 of images of their own size'"),
         (PreprocessingOverride(64, crop=32), "image_size is the same as resize and crop of one size"),
     ],
 )
