@@ -17,10 +17,10 @@ from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import opened_checkpoint
 from bnsharp_cli.io.data.library_preprocessing import (
-    PreprocessingOverride,
     choose_preprocessing,
     without_unfollowed,
 )
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network

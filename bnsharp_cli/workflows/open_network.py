@@ -15,11 +15,20 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
-from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
+from bnsharp_cli.io.data.criteria import open_criterion
+from bnsharp_cli.io.data.forms import AS_THEY_ARE
+from bnsharp_cli.io.data.library_preprocessing import (
+    choose_preprocessing,
+    require_modest,
+    with_librarys_resizing,
+)
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.recorded_data import recorded_data
+from bnsharp_cli.io.data.splits import Split, UnequalSizesError
+from bnsharp_cli.io.data.value_range import require_such_numbers
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
@@ -34,6 +43,7 @@ from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
+from bnsharp_cli.workflows.chance import suspicion
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -64,7 +74,8 @@ def open_network(
     opened = _open_checkpoint(checkpoint_path(checkpoint), source, reporter)
     choice = choose_parameters(opened.module, options.parameters)
     loss_on_data = _open_data(opened, data, reporter)
-    surface = varied_over(_surface(opened, loss_on_data, data.bn, options, device, reporter), choice)
+    surface, classes = _surface(opened, loss_on_data, data, options, device, reporter)
+    surface = varied_over(surface, choice)
     point = surface.point()
     for note in surface.conduct.notes:
         reporter.notice(note)
@@ -76,7 +87,10 @@ def open_network(
             raise not_finite(surface, point, loss)
     _announce_guess(opened.identity, accuracy, reporter)
     known = accuracy if criterion.of_classes else None
-    return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known)
+    warning = suspicion(known, classes, loss_on_data.batches.samples) if data.split == "train" else ""
+    if warning:
+        reporter.notice(warning)
+    return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known, warning)
 
 
 def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:
@@ -95,59 +109,110 @@ def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> Los
     """The batches as the network gets them, with their loss."""
     data, metadata = _known_data(data, opened.checkpoint, reporter), opened.checkpoint.metadata
     spec = str(data.data)
-    override = PreprocessingOverride(data.image_size, data.mean, data.std)
+    override = PreprocessingOverride(data.image_size, data.mean, data.std, data.resize, data.crop)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
     if origin:
         reporter.notice(origin)
     criterion = open_criterion(data.loss, _entries(metadata.get("training")).get("loss"))
     adapt(opened.module, criterion.tensor_only, data.output_key, "output_key")
     with naming(spec):
-        split = open_data(spec, data.split, data.data_root, data.download, reporter.activity)
-        if data.image_size is None and _is_stated_by_file(opened):
+        split = open_data(spec, data.split, data.data_root, data.download, reporter.activity, classes=data.classes)
+        for notice in getattr(split, "notices", ()):
+            reporter.notice(notice)
+        if not override.sized and _is_stated_by_file(opened):
             require_modest(preprocessing, split)
-        batches = draw_batches(
-            split, data.samples, data.batch_size, data.seed, preprocessing, progress=reporter.activity
-        )
-    if batches.notice:
-        reporter.notice(batches.notice)
-    return LossOnData(spec, batches, preprocessing, criterion, len(getattr(split, "classes", ())))
+        batches, preprocessing, notices = _drawn(split, opened, data, (preprocessing, override, origin), reporter)
+    for notice in (*notices, batches.notice):
+        if notice:
+            reporter.notice(notice)
+    return LossOnData(spec, batches, preprocessing, criterion, tuple(getattr(split, "classes", ())))
+
+
+def _drawn(
+    split: Split,
+    opened: CheckpointNetwork,
+    data: Data,
+    chosen: tuple[Preprocessing, PreprocessingOverride, str],
+    reporter: Reporter,
+) -> tuple[DrawnBatches, Preprocessing, tuple[str, ...]]:
+    """The batches, what was done to their images, and what the user must know of it.
+
+    Images of several sizes are resized as the network's library does where nobody has said otherwise.
+    """
+    preprocessing, override, origin = chosen
+
+    def draw(done: Preprocessing) -> DrawnBatches:
+        return draw_batches(split, data.samples, data.batch_size, data.seed, done, progress=reporter.activity)
+
+    resized = ""
+    try:
+        batches = draw(preprocessing)
+    except UnequalSizesError:
+        if not override.sized:
+            preprocessing, resized = with_librarys_resizing(preprocessing, opened.identity, opened.module)
+        if not resized:
+            raise
+        batches = draw(preprocessing)
+    return batches, preprocessing, (resized, require_such_numbers(split, preprocessing, override, origin))
 
 
 def _is_stated_by_file(opened: CheckpointNetwork) -> bool:
     """Whether what the images get follows from the file alone: it says so, or it says which network it is of."""
-    return "preprocessing" in opened.checkpoint.metadata or opened.identity.source != OPTION
+    return (
+        not opened.checkpoint.metadata.keys().isdisjoint({"preprocessing", "args"}) or opened.identity.source != OPTION
+    )
 
 
 def _surface(
     opened: CheckpointNetwork,
-    data: LossOnData,
-    bn: str,
+    loss_on_data: LossOnData,
+    data: Data,
     options: MeasureOptions,
     device: torch.device,
     reporter: Reporter,
-) -> LossSurface:
-    """The loss as a function of all parameters, once the network is known to take the data."""
+) -> tuple[LossSurface, int]:
+    """The loss as a function of all parameters, once the network is known to take the data, and its classes."""
+    criterion, batches = loss_on_data.criterion, loss_on_data.batches
     surface = LossSurface.of(
         opened.module,
-        data.batches.batches,
-        CheckedCriterion(data.criterion.criterion, f"'{data.criterion.name}'", device),
-        batch_statistics=bn == "batch",
+        batches.batches,
+        CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device),
+        batch_statistics=data.bn == "batch",
         dtype=torch.float64 if options.precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
-        sizes=data.batches.sizes,
+        sizes=batches.sizes,
         layout=options.layout,
     )
     point = surface.point()
-    with naming(data.spec):
-        answers = _require_fit(surface, point, data.batches, data.criterion)
+    with naming(loss_on_data.spec):
+        notice, classes = _require_fit(surface, point, loss_on_data, data.classes)
+    if notice:
+        reporter.notice(notice)
     surface = examined(surface)
-    if data.folders and data.criterion.of_classes and answers not in {0, data.folders}:
-        reporter.notice(f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name")
     if opened.checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, opened.checkpoint.norm_epsilon)
-        surface = surface.with_norms(treatment=NormTreatment(bn == "batch", input_scales=scales))
-    return surface
+        surface = surface.with_norms(treatment=NormTreatment(data.bn == "batch", input_scales=scales))
+    return surface, classes
+
+
+def _require_every_class(names: tuple[str, ...], answers: int, choice: str | None) -> str:
+    """Refuse class folders of another number than the network's classes, unless the user wants them as they are.
+
+    Returns:
+        What the user must know where they are wanted so.
+    """
+    if not names or answers in {0, len(names)}:
+        return ""
+    if choice == AS_THEY_ARE:
+        return f"{len(names)} class folders for {answers} classes: class i is the i-th folder"
+    raise DataRefusedError(
+        f"{len(names)} class folders for a network of {answers} classes: labels would be those of other classes.",
+        f"Give a folder with one folder for each class, or add {named('classes')} {AS_THEY_ARE} if class i is the "
+        "i-th folder.",
+        expected=f"{answers} class folders",
+        found=len(names),
+    )
 
 
 def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter: Reporter) -> None:
@@ -197,11 +262,11 @@ def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, criterion: NamedCriterion) -> int:
+def _require_fit(surface: LossSurface, point: Point, data: LossOnData, choice: str | None) -> tuple[str, int]:
     """Refuse images that the network does not accept and labels that it cannot be compared with.
 
     Returns:
-        How many classes the network answers for; 0 if that cannot be said.
+        What the user must know of the classes, or nothing; how many the network answers for, 0 if that is unknown.
     """
     inputs, labels = (part[:2] for part in surface.batches[0])
     try:
@@ -215,9 +280,12 @@ def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, crit
             f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
             "Use the data, the preprocessing and the architecture that belong together.",
         ) from error
-    if outputs:
-        criterion.require_targets(outputs[0], labels, batches.labels)
-    return outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else 0
+    if not outputs:
+        return "", 0
+    answers = outputs[0].shape[1] if outputs[0].ndim > 1 else 0
+    notice = _require_every_class(data.classes, answers, choice) if data.criterion.of_classes else ""
+    data.criterion.require_targets(outputs[0], labels, data.batches.labels)
+    return notice, answers
 
 
 def _entries(value: object) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import Literal
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
@@ -22,6 +23,7 @@ class TrainingTask(OptionRecord):
         arch: the network.
         arch_option: arguments of its constructor; None for none.
         data: the data set, whose training split is learned and whose test split judges.
+        classes: what is taken for the classes of a folder, as for a measurement.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
         image_size: pixels of the shorter side; 0 or None for images of their own size.
@@ -31,6 +33,7 @@ class TrainingTask(OptionRecord):
     arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)
     arch_option: Mapping[str, object] | None = same_option(CheckpointSource, "arch_option")
     data: str = option("digits", f"Data: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    classes: Literal["folder", "alphabetical"] | None = same_option(Data, "classes")
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")
     image_size: int | None = same_option(Data, "image_size")

@@ -19,6 +19,10 @@ from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.measurement.surface.data_stream import Batch
 
 
+class UnequalSizesError(NamedDataError):
+    """Images of several sizes, and nothing that resizes them."""
+
+
 class Split(Protocol):
     """One split of a labelled data set; images come as floats, (N, C, H, W), in [0, 1] unless stored otherwise."""
 
@@ -146,12 +150,12 @@ def require_shape(name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> 
     """Refuse an image of another shape than the first.
 
     Raises:
-        NamedDataError: with both shapes.
+        UnequalSizesError: with both shapes.
     """
     if shape != first:
-        raise NamedDataError(
+        raise UnequalSizesError(
             f"{name} is {shape}, the first image {first}.",
-            "Give all images one size, or a checkpoint whose preprocessing resizes them.",
+            f"Have them resized, for example with {named('image_size')} 224, or give all images one size.",
         )
 
 

@@ -13,7 +13,12 @@ from bnsharp_cli.io.networks.forms import LIBRARIES
 
 _CONTAINERS = ("args", "hyper_parameters", "config", "pretrained_cfg", "hparams", "cfg", "opt")
 _ENTRIES = ("arch", "architecture", "model", "model_name", "model_arch", "backbone", "encoder", "net", "network")
-_TIMMS_OWN = ("args", "config", "pretrained_cfg")
+_TIMMS_ARGUMENTS = frozenset({"crop_pct", "img_size", "interpolation", "mean", "std"})
+"""What the arguments of timm's training script always say of the images, if only that nothing was given."""
+
+_TIMMS_CONFIGURATION = frozenset({"first_conv", "input_size", "mean", "std"})
+"""What timm says of a network that it ships or exports."""
+
 _NAME = re.compile(r"[A-Za-z]\w{1,80}(\.\w{1,60})?", re.ASCII)
 _CLASSES, _CHANNELS, _SIZES = (1, 2**31), (1, 2**20), (1, 1024)
 _RATES = (0.0, 1.0)
@@ -56,11 +61,12 @@ _ONLY_OF = {
 def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Each name that the entries of a checkpoint give its network, with the networks that may have it.
 
-    The entries themselves are searched, timm's ``args``, Lightning's ``hyper_parameters`` and a ``config``. For a name
-    without a library timm's network comes first where timm's own tools wrote it, and torchvision's first elsewhere.
+    The entries themselves are searched, a script's ``args``, Lightning's ``hyper_parameters``, a ``config`` and the
+    like. For a name without a library timm's network comes first where timm's own tools wrote it, which more than the
+    name must show, and torchvision's first elsewhere.
 
     >>> list(names_in({"args": {"model": "resnet18"}}))
-    [('resnet18', ['timm:resnet18', 'torchvision:resnet18'])]
+    [('resnet18', ['torchvision:resnet18', 'timm:resnet18'])]
     """
     seen = set()
     for container in (*_CONTAINERS, ""):
@@ -71,7 +77,21 @@ def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
             name = entries.get(key)
             if isinstance(name, str) and name not in seen:
                 seen.add(name)
-                yield name, _meanings(name, container in _TIMMS_OWN)
+                yield name, _meanings(name, is_timms(entries))
+
+
+def is_timms(entries: Mapping[str, Any]) -> bool:
+    """Whether timm wrote these entries: arguments of its training script, or its configuration of a network.
+
+    >>> is_timms({"model": "resnet18", "img_size": 224})
+    False
+    """
+    inner = entries.get("pretrained_cfg")
+    return (
+        entries.keys() >= _TIMMS_ARGUMENTS
+        or entries.keys() >= _TIMMS_CONFIGURATION
+        or (isinstance(inner, Mapping) and inner.keys() >= _TIMMS_CONFIGURATION)
+    )
 
 
 def timms_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
