@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
     from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
+    from bnsharp_cli.measurement.measures.measurements import Measurements
     from bnsharp_cli.measurement.measures.options import MeasureOptions
     from bnsharp_cli.measurement.surface.cost import Cost
     from bnsharp_cli.training.entropy_sgd import EntropySgd
@@ -46,6 +47,7 @@ __all__ = [
     "InvarianceReport",
     "MeasureOptions",
     "Measurement",
+    "Measurements",
     "NotMeasurableError",
     "Sam",
     "SamOptions",
@@ -74,6 +76,7 @@ _MODULES = {
     "measurement.blocks.blocks": ("Blocks",),
     "measurement.invariance.invariance_report": ("CopyReport", "InvarianceReport"),
     "measurement.measures.measurement": ("Measurement", "Search", "Status", "Uncertainty"),
+    "measurement.measures.measurements": ("Measurements",),
     "measurement.measures.options": ("MeasureOptions",),
     "measurement.surface.cost": ("Cost",),
     "training.entropy_sgd": ("EntropySgd",),

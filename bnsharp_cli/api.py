@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Never, Unpack
+from typing import Any, Literal, Never, Unpack, overload
 
-import torch
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.parameter import is_lazy
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
@@ -19,46 +17,79 @@ from bnsharp_cli.measurement.invariance.invariance_report import InvarianceRepor
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.keywords import MeasureKeywords, RescaleKeywords
+from bnsharp_cli.measurement.measures.measure_all import measure_all
 from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface.adapters import (
-    CheckedCriterion,
-    OutputKey,
-    adapt,
-    criterion_name,
-    require_criterion,
-    takes_tensor,
-    usable_output,
+from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, Selection
+from bnsharp_cli.measurement.measures.shared_options import ParameterSelection
+from bnsharp_cli.measurement.surface.adapters import OutputKey
+from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike
+from bnsharp_cli.measurement.surface.opened_surface import (
+    CriterionLike,
+    DeviceLike,
+    SurfaceSettings,
+    opened_surface,
+    require_choice,
 )
-from bnsharp_cli.measurement.surface.arithmetic import undisturbed
-from bnsharp_cli.measurement.surface.data_stream import Stream
-from bnsharp_cli.measurement.surface.examination import examined
-from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
-from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line, told_of_memory
-from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.module_pool import private_pair, unwrapped
-
-CriterionLike = Callable[[Any, Any], Any]
-"""A function from what the network returns and the targets of a batch to their mean loss."""
-
-DeviceLike = torch.device | str
-
-_DEVICES = ("cpu", "cuda")
-"""Where there is float64."""
+from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
 
 
+@overload
+def measure(  # type: ignore[overload-overlap]  # "all" is a text, and stands for a list
+    model: nn.Module,
+    batches: BatchesLike,
+    criterion: CriterionLike = ...,
+    *,
+    measure: Literal["all"] | list[str] | tuple[str, ...],
+    delta: float | Sequence[float] = ...,
+    bn: BatchNormPolicy = ...,
+    output: OutputKey | None = ...,
+    device: DeviceLike | None = ...,
+    **options: Unpack[MeasureKeywords],
+) -> Measurements: ...
+@overload
 def measure(
+    model: nn.Module,
+    batches: BatchesLike,
+    criterion: CriterionLike = ...,
+    name: str = ...,
+    *,
+    measure: str | None = None,
+    delta: float = ...,
+    bn: BatchNormPolicy = ...,
+    output: OutputKey | None = ...,
+    device: DeviceLike | None = ...,
+    **options: Unpack[MeasureKeywords],
+) -> Measurement: ...
+@overload
+def measure(
+    model: nn.Module,
+    batches: BatchesLike,
+    criterion: CriterionLike = ...,
+    name: str = ...,
+    *,
+    measure: str | None = None,
+    delta: Sequence[float],
+    bn: BatchNormPolicy = ...,
+    output: OutputKey | None = ...,
+    device: DeviceLike | None = ...,
+    **options: Unpack[MeasureKeywords],
+) -> Measurements: ...
+def measure(  # noqa: PLR0913  one argument for each choice
     model: nn.Module,
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
     name: str = "bn",
     *,
+    measure: str | Sequence[str] | None = None,
+    delta: float | Sequence[float] = MeasureOptions.delta,
     bn: BatchNormPolicy = "batch",
     output: OutputKey | None = None,
     device: DeviceLike | None = None,
     **options: Unpack[MeasureKeywords],
-) -> Measurement:
+) -> Measurement | Measurements:
     """Measure the sharpness of ``model``, which is left exactly as it is.
 
     The model's mode and device, gradient modes and autocast around the call make no difference. torch's random state
@@ -74,6 +105,14 @@ def measure(
     >>> 0.99 < result.details["limit_ratio"] < 1.01
     True
 
+    Lists give :class:`Measurements`, which show themselves as a table and have ``plot()`` and ``to_frame()``:
+
+    >>> profile = measure(model, batches, delta=[1e-3, 1e-2, 1e-1])
+    >>> [one.details["delta"] for one in profile]
+    [0.001, 0.01, 0.1]
+    >>> measure(model, batches, measure=["bn", "keskar"])["keskar"].name
+    'keskar'
+
     Args:
         model: a network. It is measured on the device of its first parameter, unless ``device`` names another.
         batches: a fixed list of (inputs, targets); each batch is kept whole. A loader is read once, into memory. Inputs
@@ -83,24 +122,32 @@ def measure(
             ``logits`` or ``out``. Any other function is given all that the network returns. Floating tensors are
             float64 in both. A function that reads ``model`` is copied along with it; parameters of its own are fixed.
         name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf`` or ``keskar``.
+        measure: names of several measures, in a list, or ``all``: then they are answered together. One name by itself
+            is as good as ``name``.
+        delta: the radius δ; several in a list or an array of one dimension give a profile.
         bn: ``batch`` for batch statistics (the paper's loss), ``running`` for eval mode.
         output: which of several outputs the loss takes: a key, an attribute or a position. None for the only one, for
             ``logits`` or for ``out``.
         device: the CPU or a CUDA device.
         **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`, and of single search rules and
-            measures: delta, power, search, step_size, …
+            measures: power, parameters, search, step_size, …
+
+    Returns:
+        One measurement; or all of them, where ``measure`` or ``delta`` is a list or ``measure`` is ``all``.
 
     Raises:
         UsageError: an argument of another type or out of range, or an unknown option.
         NotMeasurableError: a value that is not finite, a network that does not take the batches, or a loss that is no
             function of the weights that are handed in.
     """
-    _require_choice("name", name, tuple(MEASURES))
-    resolved = MeasureOptions.from_flat(**options)
-    with _surface(model, batches, criterion, bn, device, resolved, output) as surface:
+    selection, single = _selected(name, measure, delta)
+    runs = selection.runs(MeasureOptions.from_flat(**options))
+    with opened_surface(model, batches, criterion, _settings(runs[0], bn, output, device)) as surface:
         point = surface.point()
-        (blocks,) = find_partitions(surface, point, (resolved.partition,))
-        return MEASURES[name](surface, point, blocks, resolved).noted(surface.conduct.notes)
+        (blocks,) = find_partitions(surface, point, (runs[0].partition,))
+        found = measure_all(surface, point, blocks, selection.names, runs)
+        found = found.each(lambda one: one.noted(surface.conduct.notes))
+        return found[0] if single else found
 
 
 def rescale_test(
@@ -147,7 +194,7 @@ def rescale_test(
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
-    with _surface(model, batches, criterion, bn, device, resolved, output) as surface:
+    with opened_surface(model, batches, criterion, _settings(resolved, bn, output, device)) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
         stored = wanted.epsilon == "stored"
@@ -163,6 +210,7 @@ def find_blocks(
     criterion: CriterionLike = functional.cross_entropy,
     partition: Partition = "paper",
     *,
+    parameters: ParameterSelection = EVERY_PARAMETER,
     output: OutputKey | None = None,
     **unknown: Never,
 ) -> Blocks:
@@ -182,6 +230,8 @@ def find_blocks(
         batches: as for :func:`measure`; one is enough.
         criterion: as for :func:`measure`.
         partition: ``paper`` or ``extended``.
+        parameters: those that are varied, as for :func:`measure`: ``all``, ``trainable`` or globs. The blocks are of
+            these alone, and a joint block that loses a member is none.
         output: as for :func:`measure`.
         **unknown: nothing; any other argument is refused as :func:`measure` does.
 
@@ -191,105 +241,42 @@ def find_blocks(
     """
     for name, found in dict[str, object](unknown).items():
         raise UsageError.of(name, f"no argument of {find_blocks.__name__}", found, f"Leave {named(name)} out.")
-    options = MeasureOptions.from_flat(partition=partition)
-    with _surface(model, batches, criterion, "batch", None, options, output) as surface:
+    options = MeasureOptions.from_flat(partition=partition, parameters=parameters)
+    with opened_surface(model, batches, criterion, _settings(options, output=output)) as surface:
         (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
         return blocks
 
 
-@contextmanager
-def _surface(
-    model: nn.Module,
-    batches: BatchesLike,
-    criterion: CriterionLike,
-    bn: str,
-    device: DeviceLike | None,
-    options: MeasureOptions,
-    output: OutputKey | None,
-) -> Iterator[LossSurface]:
-    """The surface of a private copy, while nothing around the call has a say in how it is computed."""
-    _require_choice("bn", bn, ("batch", "running"))
-    require_criterion(criterion)
-    bare = _bare(model)
-    place = _default_device(bare) if device is None else _usable_device(device)
-    with undisturbed(place), told_of_memory():
-        module, loss = _copied(bare, criterion, place)
-        adapt(module, takes_tensor(criterion), usable_output(output))
-        surface = LossSurface.of(
-            module,
-            batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
-            batch_statistics=bn == "batch",
-            dtype=torch.float64 if options.precision == "float64" else torch.float32,
-            device=place,
-        )
-        yield examined(surface)
+def _settings(
+    options: MeasureOptions, bn: str = "batch", output: OutputKey | None = None, device: DeviceLike | None = None
+) -> SurfaceSettings:
+    return SurfaceSettings(bn, output, device, options.precision, options.layout, options.parameters)
 
 
-def _bare(model: nn.Module) -> nn.Module:
-    """The network itself, checked."""
-    if not isinstance(model, nn.Module):
-        raise UsageError.of_type("model", "a torch.nn.Module", model, "Pass a network.")
-    try:
-        model = unwrapped(model)
-        parameters = list(model.parameters())
-    except Exception as error:  # a user's module answers as it likes
-        found = kind_and_first_line(error)
-        raise UsageError(
-            f"{named('model')}: its parameters cannot be listed: {found}",
-            "Mend the network.",
-            argument="model",
-            expected="a torch.nn.Module",
-            found=found,
-        ) from error
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UsageError.of_type("model", "a network of Python code", model, "Pass what torch.jit compiled.")
-    if not parameters or any(parameter.is_meta or is_lazy(parameter) for parameter in parameters):
-        what = "has parameters without values" if parameters else "has no parameters"
-        reason = f"{named('model')}: {type(model).__name__} {what}."
-        raise UsageError(reason, "Pass a network with weights.", argument="model", expected="weights", found=model)
-    return model
-
-
-def _default_device(model: nn.Module) -> torch.device:
-    """The device of its first parameter, or the CPU if that device has no float64."""
-    device = next(model.parameters()).device
-    return device if device.type in _DEVICES else torch.device("cpu")
-
-
-def _usable_device(device: Any) -> torch.device:
-    """The device that the caller names.
+def _selected(name: Any, measure: Any, delta: Any) -> tuple[Selection, bool]:
+    """What is to be measured at which radii, and whether one measurement was asked for and not a list.
 
     Raises:
-        UsageError: it is no device, has no float64, or is not there.
+        UsageError: an unknown measure, two ways of naming it, or what is no radius.
     """
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError, ValueError):  # torch raises any of these for what is no device
-        found = None
-    if found is None or isinstance(device, int) or found.type not in _DEVICES:
-        raise UsageError.of("device", "cpu or a CUDA device", device, "For example cuda.")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        many = torch.cuda.device_count()
-        raise UsageError.of("device", "a device of this machine", device, f"torch finds {many} CUDA devices.")
-    return found
+    if measure is None:
+        require_choice("name", name, tuple(MEASURES))
+    elif name != "bn":
+        reason = f"{named('name')} and {named('measure')} both say what to measure."
+        remedy = f"Give {named('measure')} alone."
+        raise UsageError(reason, remedy, argument="measure", expected="one of the two", found=measure)
+    asked = name if measure is None else measure
+    names, radii = _several(asked), _several(delta)
+    if radii is None:
+        MeasureOptions(delta=delta)  # says what is no radius by itself
+    selection = Selection((asked,) if names is None else names, (delta,) if radii is None else radii)
+    return selection, names is None and radii is None and asked != EVERY_MEASURE
 
 
-def _copied(model: nn.Module, criterion: CriterionLike, place: torch.device) -> tuple[nn.Module, CriterionLike]:
-    try:
-        return private_pair(model, criterion, place)
-    except OUT_OF_MEMORY:
-        raise
-    except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it
-        raise UsageError(
-            f"The model cannot be copied: {(str(error).splitlines() or [''])[0]}",
-            "Detach the tensors that it keeps, or pass the part of it that is the network.",
-            argument="model",
-            expected="a network that can be copied",
-        ) from error
-
-
-def _require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(found, str) or found not in choices:
-        words = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
-        raise UsageError.of(argument, words, found, f"For example {choices[0]}.")
+def _several(given: Any) -> tuple[Any, ...] | None:
+    """The entries of a list, a tuple, a range or an array of one dimension; None for anything else."""
+    if isinstance(given, list | tuple | range):
+        return tuple(given)
+    if isinstance(given, Tensor | np.ndarray) and given.ndim == 1:
+        return tuple(given.tolist())
+    return None

@@ -215,7 +215,7 @@ class OptionField:
         if value is None and self.optional:
             return
         if self.several and not isinstance(value, tuple | list):
-            raise UsageError.of(self.name, "a tuple", value, self._remedy(None))
+            raise UsageError.of(self.name, self.declared.expected or "a tuple", value, self._remedy(None))
         for one in value if self.several else (value,):
             self._require_type(one)
         if self.declared.accept is not None and not _accepts(self.declared.accept, value):

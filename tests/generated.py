@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from typing import {{}}
 '''
-_UNFIXED = ("partition", "seed")
+_UNFIXED = ("delta", "partition", "seed")
 """Options that a function of the Python interface may decide itself."""
 
 
@@ -46,12 +46,17 @@ def measure_keywords() -> str:
     """measures/keywords.py."""
     every = MeasureOptions.flat_fields()
     shared = [one for one in every if one.name not in _UNFIXED]
-    partition, seed = ([one for one in every if one.name == name] for name in _UNFIXED)
+    delta, partition, seed = ([one for one in every if one.name == name] for name in _UNFIXED)
     classes = [
-        ("SharedKeywords", "", "The options of the measures without the partition and the seed.", shared),
-        ("RescaleKeywords", "SharedKeywords", "What ``rescale_test`` takes: the partition is the paper's there.", seed),
-        ("UnseededKeywords", "SharedKeywords", "What a caller takes that decides the seed itself.", partition),
-        ("MeasureKeywords", "RescaleKeywords", "What ``measure`` takes: all options at one level.", partition),
+        ("SharedKeywords", "", "The options of the measures without the radius, the partition and the seed.", shared),
+        (
+            "RescaleKeywords",
+            "SharedKeywords",
+            "What ``rescale_test`` takes: the partition is the paper's.",
+            delta + seed,
+        ),
+        ("UnseededKeywords", "SharedKeywords", "What takes no seed of the measures.", delta + partition),
+        ("MeasureKeywords", "SharedKeywords", "What ``measure`` takes beside radii.", partition + seed),
     ]
     about = "Keywords of the measures for type checkers: a mistyped name or choice is a type error.\n"
     names = "Names of search rules are plain texts, because their registry is open."

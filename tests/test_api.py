@@ -188,6 +188,7 @@ def test_the_package_shows_what_a_program_needs_and_nothing_else() -> None:
     assert dir(bnsharp_cli) == sorted(bnsharp_cli.__all__) == [
         "Asam", "Blocks", "BnsharpError", "CheckpointRefusedError", "CopyReport", "Cost", "DataRefusedError",
         "EntropySgd", "EntropySgdOptions", "InternalError", "InvarianceReport", "MeasureOptions", "Measurement",
+        "Measurements",
         "NotMeasurableError", "Sam", "SamOptions", "Search", "Sgds", "SgdsOptions", "Status", "Uncertainty",
         "UsageError", "__version__", "find_blocks", "measure", "rescale_test",
     ]  # fmt: skip

@@ -18,6 +18,7 @@ PROGRAMS = sorted(path for folder in ("benchmarks", "tools") for path in (ROOT.p
 LEVELS = {
     "errors": 0,
     "option_records": 1,
+    "figures": 1,
     "core": 2,
     "models": 2,
     "measurement.surface": 3,

@@ -23,7 +23,15 @@ from torch import nn
 model = nn.Linear(1, 1)
 blocks = bnsharp_cli.find_blocks(model, [])
 bnsharp_cli.measure(model, [], bn="running", delta=1e-2, iterations=None, search="power", ball_samples=4)
+bnsharp_cli.measure(model, [], parameters="trainable", layout="plain").plot().savefig("one.png")
+bnsharp_cli.measure(model, [], parameters=["head.*", "*.bias"], measure="keskar").value
+bnsharp_cli.measure(model, [], delta=[1e-3, 1e-2]).profile("bn")[0].value
+bnsharp_cli.measure(model, [], measure=["bn", "keskar"], delta=0.1)["keskar"].value
+bnsharp_cli.measure(model, [], measure=("bn",), delta=(0.1, 1)).to_frame()
+bnsharp_cli.measure(model, [], measure="all")["keskar"].value
+bnsharp_cli.rescale_test(model, [], tolerance=1e-6, precision="auto", parameters="trainable")
 bnsharp_cli.rescale_test(model, [], tolerance=1e-6, precision="auto", seed=3)
+bnsharp_cli.find_blocks(model, [], parameters="trainable")
 BNSharpnessCallback([], delta=1e-2, partition="extended", seed=3)
 bnsharp_cli.MeasureOptions(partition="extended")
 bnsharp_cli.Sgds(model, blocks, lr=0.1, momentum=0.9, clip_gradient=None)
@@ -34,6 +42,14 @@ bnsharp_cli.measure(model, [], bn="batches")
 bnsharp_cli.measure(model, [], precision="float16")
 bnsharp_cli.measure(model, [], partition="papre")
 bnsharp_cli.measure(model, [], iterations="10")
+bnsharp_cli.measure(model, [], parameters=1)
+bnsharp_cli.measure(model, [], layout="channels_last")
+bnsharp_cli.measure(model, [], delta=["small"])
+bnsharp_cli.measure(model, [], delta=[1e-3]).value
+bnsharp_cli.measure(model, [], measure=[1])
+bnsharp_cli.measure(model, [], measure="all").value
+bnsharp_cli.measure(model, [], measure="bn")["bn"]
+bnsharp_cli.rescale_test(model, [], delta=[1e-3])
 bnsharp_cli.rescale_test(model, [], tolerence=1e-6)
 bnsharp_cli.rescale_test(model, [], partition="extended")
 bnsharp_cli.find_blocks(model, [], partition="papre")
@@ -76,7 +92,8 @@ def test_checkers_are_told_that_the_package_has_types() -> None:
 
 def test_the_keywords_of_measures_are_the_options_of_the_records() -> None:
     declared = {one.name: one.annotation for one in MeasureOptions.flat_fields()}
-    assert get_type_hints(MeasureKeywords) == declared, "an option is named in measures/keywords.py too"
+    radius = {"delta": declared["delta"]}  # an argument of its own in measure, where there may be several
+    assert get_type_hints(MeasureKeywords) | radius == declared, "an option is named in measures/keywords.py too"
     assert {*declared} - {*get_type_hints(RescaleKeywords)} == {"partition"}
 
 

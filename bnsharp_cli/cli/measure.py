@@ -15,9 +15,9 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Picture, Sharding
-from bnsharp_cli.workflows.selection import Selection
 from bnsharp_cli.workflows.shard import shard_of
 
 if TYPE_CHECKING:
@@ -75,4 +75,4 @@ def _print(measured: MeasuredCheckpoint) -> None:
 
     out = console(as_option)
     print_subject(out, measured.network.description(measured.blocks))
-    print_measurements(out, measured.measurements, measured.on_every_sample)
+    print_measurements(out, measured.measured, measured.on_every_sample)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bnsharp_cli.errors import UsageError, shown
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.figures import BALL, OURS, Curve, columns, draw_nodes, label_segment, new_axes
 from bnsharp_cli.io.files.atomic_writing import write_atomically
-from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 
 _FORMATS = ("png", "svg", "pdf")
-_OURS, _BALL, _MEAN, _INK = "#0b6e4f", "#c1292e", "#e08e45", "#333333"
-
-Curve = Sequence[tuple[float, float]]
-"""Pairs (t, ΔL) along a direction."""
 
 
 def require_format(path: Path) -> None:
@@ -28,44 +22,6 @@ def require_format(path: Path) -> None:
     """
     if path.suffix.lower().removeprefix(".") not in _FORMATS:
         raise UsageError.of("plot", "a file ending in .png, .svg or .pdf", path.name, "Rename it.")
-
-
-def plot_invariance(path: Path, report: InvarianceReport, title: str) -> None:
-    """Draw sharpness against a, both axes logarithmic: the classical ones explode, BN-Sharpness is a level line.
-
-    Args:
-        path: where to write the picture.
-        report: of the invariance test.
-        title: above the picture.
-    """
-    copies = [copy for copy in report.copies if copy.scale is not None]
-    scales = [copy.scale or 1.0 for copy in copies]
-    figure, axes = new_axes(title)
-    for name, label, colour, marker in (
-        ("delta-linf", "δ-L∞ sharpness (classical)", _BALL, "s"),
-        ("delta-l2", "δ-L² sharpness (classical)", _MEAN, "^"),
-        ("bn", "BN-Sharpness", _OURS, "o"),
-    ):
-        values = [copy.measures[name].value for copy in copies]
-        axes.plot(scales, values, marker=marker, color=colour, label=label, lw=2.4 if name == "bn" else 1.4)
-    deviation = max(abs(copy.deviation) for copy in copies if copy.judged)
-    level = report.reference.measures["bn"].value
-    axes.annotate(
-        f"constant within {deviation:.0e}",
-        (scales[-1], level),
-        xytext=(0, 8),
-        textcoords="offset points",
-        ha="right",
-        color=_OURS,
-    )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="a: every normalised weight is multiplied by it",
-        ylabel="sharpness",
-    )
-    axes.legend(frameon=False)
-    save(figure, path)
 
 
 def plot_segments(
@@ -83,27 +39,12 @@ def plot_segments(
         title: above the picture.
     """
     figure, axes = new_axes(title)
-    axes.axhline(0, color=_INK, lw=0.6)
-    axes.plot(*_columns(sharpest, delta), color=_OURS, lw=2, label=labels[0])
-    axes.plot(*_columns(nodes, delta), "o", color=_OURS, ms=4, label="quadrature nodes")
-    axes.plot(*_columns(ball, delta), color=_BALL, lw=1.4, label=labels[1])
-    axes.set(xlabel=f"t / δ, δ = {delta:g}", ylabel="L(θ + tv) − L(θ)")
+    label_segment(axes, delta)
+    axes.plot(*columns(sharpest, delta), color=OURS, lw=2, label=labels[0])
+    draw_nodes(axes, nodes, delta)
+    axes.plot(*columns(ball, delta), color=BALL, lw=1.4, label=labels[1])
     axes.legend(frameon=False)
     save(figure, path)
-
-
-def new_axes(title: str) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes in the style of all pictures; the title may be a file's name."""
-    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(shown(title), loc="left", color=_INK, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, lw=0.6)
-    return figure, axes
-
-
-def _columns(curve: Curve, delta: float) -> tuple[list[float], list[float]]:
-    return [t / delta for t, _ in curve], [change for _, change in curve]
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 from rich.text import Text
 
-from bnsharp_cli.report.plots import new_axes, save
+from bnsharp_cli.figures import new_axes
+from bnsharp_cli.report.plots import save
 from bnsharp_cli.report.terminal import SpellingConsole
 from bnsharp_cli.training.paper_experiments import PublishedResult
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bnsharp_cli.errors import named, spelt
+from bnsharp_cli.io.files.encodable_text import encodable
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.surface.cost import Cost
 
 _LINEAR = 0.01
 _AGREES = 0.01
@@ -36,11 +37,19 @@ class SpellingConsole(Console):
 
     def text(self, words: str, style: str = "") -> Text:
         """The words as a text, with every argument in them, as :func:`~bnsharp_cli.errors.named` marks it, spelt."""
-        return Text(spelt(words, self._spelling), style)
+        return Text(encodable(spelt(words, self._spelling), self._stream_encoding), style)
 
     def say(self, words: str) -> None:
         """Print a sentence on lines of its own."""
         self.print(self.text(words))
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as a text, for cells of a table: made fit for the stream before anything is aligned."""
+        return super().render_str(encodable(text, self._stream_encoding), **options)
+
+    @property
+    def _stream_encoding(self) -> str | None:
+        return getattr(self.file, "encoding", None)
 
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the caller, who knows the exit code."""
@@ -78,14 +87,8 @@ def print_measurements(out: SpellingConsole, measurements: Sequence[Measurement]
         table.add_column(heading, justify="right")
     table.add_column("status")
     for measurement in measurements:
-        table.add_row(
-            measurement.name,
-            f"{measurement.details['delta']:g}",
-            number(measurement.value),
-            uncertainty(measurement),
-            passes(measurement.cost),
-            measurement.status.value,
-        )
+        *others, status, cost = measurement.cells
+        table.add_row(*others, cost, status)
     out.print(table)
     out.print()
     for name in dict.fromkeys(measurement.name for measurement in measurements):
@@ -208,22 +211,6 @@ def print_checks(
 def number(value: float) -> str:
     """A value with six significant digits."""
     return f"{value:.6g}"
-
-
-def uncertainty(measurement: Measurement) -> str:
-    """The largest error of the value on its own samples, and its kind."""
-    known = {kind: error for kind, error in vars(measurement.uncertainty).items() if error is not None}
-    if measurement.status is not Status.SAMPLED:
-        known.pop("sampling", None)
-    if not known:
-        return "–"
-    kind = max(known, key=lambda name: known[name])
-    return f"{known[kind]:.1e} {kind}"
-
-
-def passes(cost: Cost) -> str:
-    """A cost as forwards and backwards over all samples."""
-    return f"{cost.forward:g}F + {cost.backward:g}B"
 
 
 def _copy_cells(copy: CopyReport) -> list[str]:

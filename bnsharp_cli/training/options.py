@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.measurement.measures.options import seed_option
+from bnsharp_cli.measurement.measures.shared_options import seed_option
 from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option, shortest
 from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE
 from bnsharp_cli.training.registry import TRAINING_RULES, RuleOptions, registered_rule

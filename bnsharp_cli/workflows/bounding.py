@@ -79,7 +79,7 @@ def bound_checkpoint(
     began, options = time.monotonic(), options or MeasureOptions()
     data = replace(data or Data(bn="running"), loss=CROSS_ENTROPY)
     with computing_on((computing or Computing()).device) as device:
-        network = open_network(checkpoint, source or CheckpointSource(), data, options.precision, device, reporter)
+        network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, options.partition)
         reporter.activity(f"BN-Sharpness of the clipped loss, δ = {options.delta:g}")

@@ -115,7 +115,7 @@ def check_checkpoint(
     thresholds, data, options = thresholds or Thresholds(), data or Data(), options or MeasureOptions()
     thresholds.require_power(options.power)
     with computing_on((computing or Computing()).device) as device:
-        network = open_network(checkpoint, source or CheckpointSource(), data, options.precision, device, reporter)
+        network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         checks = [*_checks_of_the_loss(network, thresholds)]
         reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, options.partition)

@@ -19,6 +19,7 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.real_pairs import as_real
 from bnsharp_cli.workflows.options import Data
 
 Spelling = Callable[[str], str]
@@ -93,8 +94,8 @@ class MeasuredNetwork:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(tensor.numel() for tensor in self.point.values())
+        """How many numbers the network's parameters are, whether they are varied or not."""
+        return sum(as_real(tensor.detach()).numel() for tensor in self.surface.module.parameters())
 
     def description(self, blocks: Blocks) -> list[str]:
         """What was measured, on what, a line each: so that a wrong architecture or preprocessing shows."""
@@ -111,6 +112,7 @@ class MeasuredNetwork:
             f"{asked.bn} statistics, {_name(surface.dtype)} on {surface.device}",
             f"{blocks.invariant:,} scale-invariant blocks{joint} (partition {blocks.partition}), "
             f"{blocks.free_parameters(self.point):,} free parameters",
+            *(() if surface.choice is None else surface.choice.notes),
         ]
 
     def document(self, command: str, options: Mapping[str, Any], spelling: Spelling) -> dict[str, Any]:
@@ -136,6 +138,7 @@ class MeasuredNetwork:
             },
             "loss": self.loss,
             "accuracy": self.accuracy,
+            "parameters": {} if self.surface.choice is None else self.surface.choice.to_dict(),
             "notes": [*self.surface.conduct.notes],
             "options": {**options, **self._loss_options()},
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from bnsharp_cli.core.point import Point, add_scaled
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.measure_all import measure_all
+from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.report.json_document import blocks_entry
@@ -34,20 +35,15 @@ class MeasuredCheckpoint:
         network: the network on its data.
         blocks: its scale-invariant rows.
         options: the options at the first radius.
-        measured: for each measure one measurement a radius.
+        measured: every measure at every radius.
         seconds: how long it took, in seconds.
     """
 
     network: MeasuredNetwork
     blocks: Blocks
     options: MeasureOptions
-    measured: Mapping[str, Sequence[Measurement]]
+    measured: Measurements
     seconds: float
-
-    @property
-    def measurements(self) -> list[Measurement]:
-        """All of them, one measure after the other."""
-        return [one for profile in self.measured.values() for one in profile]
 
     @property
     def on_every_sample(self) -> bool:
@@ -56,15 +52,10 @@ class MeasuredCheckpoint:
 
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
-        measures = {}
-        for name, profile in self.measured.items():
-            measures[name] = profile[0].to_dict()
-            if len(profile) > 1:
-                measures[name]["profile"] = [one.to_dict() for one in profile]
         return {
             **self.network.document("measure", self.options.to_dict(), spelling),
             "blocks": blocks_entry(self.blocks, self.network.point),
-            "measures": measures,
+            "measures": self.measured.to_dict(),
             "cost": self.network.cost(self.seconds),
         }
 
@@ -97,15 +88,10 @@ def measure_checkpoint(
     """
     began, data = time.monotonic(), data or Data()
     with computing_on((computing or Computing()).device) as device:
-        network = open_network(checkpoint, source or CheckpointSource(), data, runs[0].precision, device, reporter)
+        network = open_network(checkpoint, source or CheckpointSource(), data, runs[0], device, reporter)
         reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, runs[0].partition)
-        measured: dict[str, list[Measurement]] = {}
-        for name in measures:
-            for options in runs:
-                reporter.activity(f"{name}, δ = {options.delta:g}")
-                found = MEASURES[name](network.surface, network.point, blocks, options)
-                measured.setdefault(name, []).append(found)
+        measured = measure_all(network.surface, network.point, blocks, measures, runs, reporter.activity)
         reporter.activity("")
         if plot is not None:
             _plot(plot, network, blocks, measured, runs[0])
@@ -116,12 +102,14 @@ def _plot(
     path: Path,
     network: MeasuredNetwork,
     blocks: Blocks,
-    measured: Mapping[str, Sequence[Measurement]],
+    measured: Measurements,
     options: MeasureOptions,
 ) -> None:
     """L along the sharpest direction and along that of δ-L∞; what was not measured is measured for the picture."""
     sharpest, in_ball = (
-        measured[name][0] if name in measured else MEASURES[name](network.surface, network.point, blocks, options)
+        measured.profile(name)[0]
+        if name in measured.profiles
+        else MEASURES[name](network.surface, network.point, blocks, options)
         for name in ("bn", "delta-linf")
     )
     curves = [_curve(network, found.direction, options.delta) for found in (sharpest, in_ball)]

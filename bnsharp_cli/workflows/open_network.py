@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -18,16 +19,19 @@ from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
 from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.recorded_data import recorded_data
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
 from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
+from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion, adapt
-from bnsharp_cli.measurement.surface.examination import examined
+from bnsharp_cli.measurement.surface.examination import examined, varied_over
 from bnsharp_cli.measurement.surface.finite_loss import not_finite
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
@@ -40,7 +44,7 @@ def open_network(
     checkpoint: Path | None,
     source: CheckpointSource,
     data: Data,
-    precision: str,
+    options: MeasureOptions,
     device: torch.device,
     reporter: Reporter = SILENT,
 ) -> MeasuredNetwork:
@@ -50,7 +54,7 @@ def open_network(
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
         source: which of its weights are taken, and which network they belong to.
         data: the loss.
-        precision: ``float64`` for a network in float64; float32 otherwise.
+        options: the precision, the memory layout and the parameters that are varied.
         device: where to compute.
         reporter: told what the user should know.
 
@@ -58,8 +62,12 @@ def open_network(
         BnsharpError: whatever does not fit, with its remedy.
     """
     opened = _open_checkpoint(checkpoint_path(checkpoint), source, reporter)
+    choice = choose_parameters(opened.module, options.parameters)
     loss_on_data = _open_data(opened, data, reporter)
-    surface, point = _surface(opened, loss_on_data, data.bn, precision, device, reporter)
+    surface = varied_over(_surface(opened, loss_on_data, data.bn, options, device, reporter), choice)
+    point = surface.point()
+    for note in surface.conduct.notes:
+        reporter.notice(note)
     release_freed_memory()
     loss, accuracy = surface.loss_and_accuracy(point)
     criterion = loss_on_data.criterion
@@ -85,7 +93,8 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
 
 def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> LossOnData:
     """The batches as the network gets them, with their loss."""
-    spec, metadata = _data_spec(data.data, opened.checkpoint), opened.checkpoint.metadata
+    data, metadata = _known_data(data, opened.checkpoint, reporter), opened.checkpoint.metadata
+    spec = str(data.data)
     override = PreprocessingOverride(data.image_size, data.mean, data.std)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
     if origin:
@@ -110,31 +119,35 @@ def _is_stated_by_file(opened: CheckpointNetwork) -> bool:
 
 
 def _surface(
-    opened: CheckpointNetwork, data: LossOnData, bn: str, precision: str, device: torch.device, reporter: Reporter
-) -> tuple[LossSurface, Point]:
-    """The loss surface and the point on it, once the network is known to take the data."""
+    opened: CheckpointNetwork,
+    data: LossOnData,
+    bn: str,
+    options: MeasureOptions,
+    device: torch.device,
+    reporter: Reporter,
+) -> LossSurface:
+    """The loss as a function of all parameters, once the network is known to take the data."""
     surface = LossSurface.of(
         opened.module,
         data.batches.batches,
         CheckedCriterion(data.criterion.criterion, f"'{data.criterion.name}'", device),
         batch_statistics=bn == "batch",
-        dtype=torch.float64 if precision == "float64" else torch.float32,
+        dtype=torch.float64 if options.precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
-        population=data.batches.population,
+        sizes=data.batches.sizes,
+        layout=options.layout,
     )
     point = surface.point()
     with naming(data.spec):
         answers = _require_fit(surface, point, data.batches, data.criterion)
     surface = examined(surface)
-    for note in surface.conduct.notes:
-        reporter.notice(note)
     if data.folders and data.criterion.of_classes and answers not in {0, data.folders}:
         reporter.notice(f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name")
     if opened.checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, opened.checkpoint.norm_epsilon)
         surface = surface.with_norms(treatment=NormTreatment(bn == "batch", input_scales=scales))
-    return surface, point
+    return surface
 
 
 def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter: Reporter) -> None:
@@ -150,17 +163,35 @@ def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter:
     )
 
 
-def _data_spec(given: str | None, checkpoint: Checkpoint) -> str:
+def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data:
+    """The data that the user names, or else that the checkpoint records.
+
+    Raises:
+        UsageError: neither, or what it records is not opened unasked.
+    """
     stated = checkpoint.metadata.get("data")
-    if given is not None:
+    if given.data is not None:
         return given
     if stated == "digits":
-        return "digits"
+        return replace(given, data="digits")
+    recorded = recorded_data(checkpoint.metadata, checkpoint.path)
+    option, root = named("data"), given.data_root
+    if recorded is not None and (recorded.usable or root is not None):
+        source = "" if recorded.root is None else f" in {shown_path(root or recorded.root)}"
+        reporter.notice(
+            f"data: {one_line(recorded.spec)}{source}, as {shown_path(checkpoint.path.name)} records it; "
+            f"{option} names other data"
+        )
+        return replace(given, data=recorded.spec, data_root=root or recorded.root)
     trained_on = f" (it was trained on '{one_line(stated)}' data)" if isinstance(stated, str) else ""
-    option = named("data")
+    example = f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE."
+    if recorded is not None:
+        in_folder = "" if recorded.root is None else f" {named('data_root')} {quote(shown_path(recorded.root))}"
+        trained_on = " (what it records lies outside the working directory and its own folder, or is not there)"
+        example = f"If you trust it, add {option} {quote(shown_path(recorded.spec))}{in_folder}."
     raise UsageError(
         f"{shown_path(checkpoint.path)} needs data to be measured on{trained_on}.",
-        f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE.",
+        example,
         argument="data",
         expected="a data set",
     )

@@ -19,7 +19,8 @@ from typing import Any, Literal
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
-from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition, seed_option
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
+from bnsharp_cli.measurement.measures.shared_options import seed_option
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 
 RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})

@@ -43,7 +43,7 @@ def require_outputs(outputs: Sequence[OutputFile], inputs: Sequence[Path]) -> No
 
 
 def copy_path(folder: Path, name: str, stored: bool) -> Path:
-    """Where the copy of a name is saved; those with ε as stored have an ending of their own.
+    """The path at which the copy of a name is saved; those with ε as stored have an ending of their own.
 
     >>> copy_path(Path("copies"), "a = 0.001", stored=False)
     PosixPath('copies/a-0.001.pt')

@@ -16,7 +16,7 @@ from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, Resca
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json_document import blocks_entry
-from bnsharp_cli.report.plots import plot_invariance
+from bnsharp_cli.report.plots import save
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.copies import save_copies
 from bnsharp_cli.workflows.device import computing_on
@@ -97,7 +97,7 @@ def rescale_checkpoint(
     began, rescaling = time.monotonic(), rescaling or RescaleOptions()
     data, options = data or Data(**RESCALED_DATA), options or MeasureOptions.from_flat(**RESCALED_MEASURING)
     with computing_on((computing or Computing()).device) as device:
-        network = open_network(checkpoint, source or CheckpointSource(), data, options.precision, device, reporter)
+        network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         blocks, report = _rescale(network, options, rescaling, reporter)
         if files is not None and torchrun.is_first():
             _write(files, network, report, rescaling.epsilon == "stored", reporter)
@@ -130,4 +130,4 @@ def _write(
         save_copies(files.save_copies, network, report, stored)
         reporter.notice(f"wrote {len(report.kept)} copies to {shown_path(files.save_copies)}")
     if files.plot is not None:
-        plot_invariance(files.plot, report, f"{network.checkpoint.path.name}: one function, rescaled")
+        save(report.plot(f"{network.checkpoint.path.name}: one function, rescaled"), files.plot)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.selection import require_finite_power, require_measure
 from bnsharp_cli.option_records import OptionRecord, option, same_option
 
 INVARIANCE = "invariance"
@@ -40,34 +41,6 @@ def read_limits(pairs: Sequence[str]) -> Mapping[str, float]:
         if math.isnan(limits[name]):
             raise UsageError.of("limits", "a number", pair, _EXAMPLE)
     return limits
-
-
-def require_measure(name: str, argument: str, *further: str) -> None:
-    """Refuse what is not the name of a measure.
-
-    Raises:
-        UsageError: with the names that are known, and ``further`` ones.
-    """
-    known = [*MEASURES, *further]
-    if name not in known:
-        raise UsageError.of(argument, f"one of {', '.join(known)}", name, f"For example {known[0]}.")
-
-
-def require_finite_power(measures: Iterable[str], power: float, argument: str) -> None:
-    """Refuse a measure that does not exist for p = ∞, such as δ-L^p.
-
-    Raises:
-        UsageError: it is among ``measures``, which were chosen by ``argument``.
-    """
-    for name in measures:
-        if math.isinf(power) and name in MEASURES and MEASURES[name].finite_power_only:
-            raise UsageError(
-                f"{named(argument)} {name} needs a finite {named('power')}.",
-                "For p = inf name the other measures.",
-                argument="power",
-                expected="a finite number",
-                found=power,
-            )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.settings import TRAINED_PARAMETERS
 from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
 from bnsharp_cli.training.evaluation import LossFunction, batch_loss
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory, StreamedExamples
@@ -82,7 +83,7 @@ class TrainingSetup:
     def blocks(self) -> Blocks:
         """The scale-invariant rows, found on a few images."""
         few = next(self.train.batches([torch.arange(min(_FEW, len(self.train)))]))
-        return find_blocks(self.module, [few], self.criterion.criterion)
+        return find_blocks(self.module, [few], self.criterion.criterion, parameters=TRAINED_PARAMETERS)
 
     def training(self, options: TrainingOptions, device: torch.device, processes: Processes = ALONE) -> Training:
         """Its training, with nothing done yet."""

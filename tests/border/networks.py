@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -39,3 +40,22 @@ def mean_loss(
 
 def penalty(model: nn.Module) -> Tensor:
     return torch.stack([weight.square().sum() for weight in model.parameters()]).sum()
+
+
+def probe() -> nn.Module:
+    """A network of which only the head is trained."""
+    model = Net()
+    model.body.requires_grad_(False)
+    return model
+
+
+def with_constants(module: nn.Module, varied: Iterable[str]) -> nn.Module:
+    """A copy in which every other parameter is a buffer, which no measure varies."""
+    own = copy.deepcopy(module)
+    for name in {name for name, _ in own.named_parameters()} - {*varied}:
+        path, _, last = name.rpartition(".")
+        owner = own.get_submodule(path)
+        value = getattr(owner, last).detach()
+        delattr(owner, last)
+        owner.register_buffer(last, value)
+    return own

@@ -13,13 +13,13 @@ from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.report.json_document import render
 from bnsharp_cli.workflows.bounding import bound_checkpoint
 from bnsharp_cli.workflows.checking import check_checkpoint
 from bnsharp_cli.workflows.measuring import measure_checkpoint
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, RescaledFiles
 from bnsharp_cli.workflows.rescaling import rescale_checkpoint
-from bnsharp_cli.workflows.selection import Selection
 from bnsharp_cli.workflows.thresholds import Thresholds
 from tests.cli.helpers import bnsharp
 from tests.workflows.helpers import FEW, Remembered
@@ -29,7 +29,7 @@ def test_measuring_gives_what_the_command_prints(tmp_path: Path, capsys: pytest.
     selection = Selection(("bn", "keskar"), (1e-3, 1e-2))
     measured = measure_checkpoint(None, data=FEW, measures=selection.names, runs=selection.runs(MeasureOptions()))
     assert capsys.readouterr() == ("", "")
-    assert [(one.name, one.details["delta"]) for one in measured.measurements] == [
+    assert [(one.name, one.details["delta"]) for one in measured.measured] == [
         ("bn", 1e-3),
         ("bn", 1e-2),
         ("keskar", 1e-3),

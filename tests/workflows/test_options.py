@@ -9,9 +9,9 @@ import pytest
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.workflows.options import Data, read_deviation, read_mean, read_pairs, read_samples
 from bnsharp_cli.workflows.samples import EMBEDDED, checkpoint_path, embedded_checkpoint, offered_checkpoints
-from bnsharp_cli.workflows.selection import Selection
 from bnsharp_cli.workflows.thresholds import Thresholds, read_limits
 from bnsharp_cli.workflows.training_options import TrainingRunOptions
 
@@ -81,14 +81,14 @@ def test_thresholds_from_python_are_checked_too() -> None:
 
 def test_a_selection_is_every_measure_at_every_radius() -> None:
     assert Selection(("all",)).names == ("bn", "delta-lp", "delta-linf", "keskar")
-    runs = Selection(radii=(1e-3, 1e-2)).runs(MeasureOptions(power=1.0))
+    runs = Selection(delta=(1e-3, 1e-2)).runs(MeasureOptions(power=1.0))
     assert [(run.delta, run.power) for run in runs] == [(1e-3, 1.0), (1e-2, 1.0)]
-    with pytest.raises(UsageError, match="measures: expected one of bn, delta-lp, delta-linf, keskar, all"):
+    with pytest.raises(UsageError, match="measure: expected one of bn, delta-lp, delta-linf, keskar, all"):
         Selection(("flatness",))
-    with pytest.raises(UsageError, match="measures delta-lp needs a finite power"):
+    with pytest.raises(UsageError, match="measure delta-lp needs a finite power"):
         Selection(("delta-lp",)).runs(MeasureOptions(power=float("inf")))
     with pytest.raises(UsageError, match="delta: expected a positive number"):
-        Selection(radii=(0.0,)).runs(MeasureOptions())
+        Selection(delta=(0.0,)).runs(MeasureOptions())
 
 
 def test_samples_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,8 +53,9 @@ class PreprocessingOverride:
             UsageError: a size out of range, numbers that are not finite or, for ``std``, not positive, or different
                 numbers of channels.
 
-        >>> PreprocessingOverride(64, mean=(0.5,)).apply(Preprocessing(224))
-        Preprocessing(image_size=64, mean=(0.5,), std=(1.0,), shorter_side=64, interpolation='bilinear')
+        >>> changed = PreprocessingOverride(64, mean=(0.5,)).apply(Preprocessing(224))
+        >>> changed.image_size, changed.shorter_side, changed.mean
+        (64, 64, (0.5,))
         """
         size = self.image_size
         if size is not None:

@@ -16,7 +16,7 @@ from bnsharp_cli.core.rescale import rescaled_mean, rescaled_variance
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.blocks.probe import SAMPLES, Probe, norm_moments
+from bnsharp_cli.measurement.blocks.probe import Probe, norm_moments
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments, same_for_all_samples
 
@@ -194,9 +194,10 @@ class Copier:
         deviation = _deviation(self._outputs, after)
         if deviation <= _EXACT:
             return True
-        noise = random_normal(point, torch.Generator().manual_seed(0), rough=True)
+        whole = exact.with_constants(point)
+        noise = random_normal(whole, torch.Generator().manual_seed(0), rough=True)
         bit = torch.finfo(torch.float64).eps
-        moved = {name: tensor * (1 + bit * noise[name].sign()) for name, tensor in point.items()}
+        moved = {name: tensor * (1 + bit * noise[name].sign()) for name, tensor in whole.items()}
         return deviation <= _ROUNDINGS * _deviation(after, self._precisely(exact, moved))
 
     def _precisely(self, surface: LossSurface, point: Point) -> list[Tensor]:
@@ -241,7 +242,7 @@ def restored_scales(surface: LossSurface, point: Point, epsilon: tuple[Tensor, .
     Raises:
         CheckpointRefusedError: the entries do not fit the network's norms.
     """
-    norms = norm_moments(surface, point, surface.batches[0][0][:SAMPLES])
+    norms = norm_moments(surface, point, surface.few_inputs())
     if len(epsilon) != len(norms) or not all(
         _fits(entry, moments.size) for entry, moments in zip(epsilon, norms, strict=True)
     ):

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bnsharp_cli.errors import spelt
 from bnsharp_cli.measurement.invariance.copies import RescaledCopy
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.tables import aligned, as_frame, as_html, folded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_IN_A_ROW = {"delta-l2": "δ-L2", "delta-linf": "δ-L∞", "bn": "bn"}
+"""Measures of a copy that a table shows, and its headings."""
+
+_IN_THE_PICTURE = {
+    "delta-linf": "δ-L∞ sharpness (classical)",
+    "delta-l2": "δ-L² sharpness (classical)",
+    "bn": "BN-Sharpness",
+}
+"""Measures of a copy that the picture shows, and their labels."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,28 @@ class CopyReport:
     tied: tuple[str, ...] = ()
     judged: bool = True
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What a table shows of it: name, drift of the loss, measures and deviation."""
+        found = (self.measures.get(name) for name in _IN_A_ROW)
+        values = ("–" if each is None else f"{each.value:.6g}" for each in found)
+        return self.name, f"{self.loss_drift:.0e}", *values, f"{self.deviation:.0e}"
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What a data frame holds of it, by column; ``scale`` is NaN where it differs from row to row."""
+        return {
+            "copy": self.name,
+            "scale": math.nan if self.scale is None else self.scale,
+            "loss": self.loss,
+            "loss_drift": self.loss_drift,
+            "loss_drift_stored_epsilon": self.loss_drift_stored_epsilon,
+            **{name: measured.value for name, measured in self.measures.items()},
+            "deviation": self.deviation,
+            "tolerance": self.tolerance,
+            "judged": self.judged,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as in the JSON schema ``bnsharp/1``."""
         bound = None if self.lower_bound is None else {"layer": self.lower_bound[0], "value": self.lower_bound[1]}
@@ -60,9 +96,9 @@ class CopyReport:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InvarianceReport:
-    """The result of the invariance test.
+    """The result of the invariance test; it shows itself as a table and the verdict.
 
     Attributes:
         copies: the copies under T_a.
@@ -84,13 +120,52 @@ class InvarianceReport:
     reference: CopyReport
     invariant: bool
     marked_verdict: str
-    kept: tuple[RescaledCopy, ...] = field(default=(), repr=False)
+    kept: tuple[RescaledCopy, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         """The verdict in sentences; arguments by their names in Python."""
         return spelt(self.marked_verdict)
+
+    def plot(self, title: str = "one function, rescaled") -> Figure:
+        """Sharpness against a, of BN-Sharpness and the classical measures, as a figure of matplotlib.
+
+        In a notebook it shows itself; ``plot().savefig("copies.png")`` writes a file.
+
+        Args:
+            title: above the picture.
+        """
+        from bnsharp_cli.figures import draw_invariance
+
+        uniform = {copy.scale: copy for copy in self.copies if copy.scale is not None}
+        values = {
+            label: [copy.measures[name].value for copy in uniform.values()] for name, label in _IN_THE_PICTURE.items()
+        }
+        deviation = max(abs(copy.deviation) for copy in uniform.values() if copy.judged)
+        return draw_invariance([*uniform], values, f"constant within {deviation:.0e}", title)
+
+    def to_frame(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each copy under T_a.
+
+        Raises:
+            BnsharpError: pandas is not installed.
+        """
+        return as_frame([copy.row for copy in self.copies])
+
+    def __repr__(self) -> str:
+        """A row for each copy and the verdict, within 80 columns."""
+        sentences = (self.verdict, *self.notes)
+        return "\n".join([aligned(self._rows), *(folded(sentence.split(), "") for sentence in sentences)])
+
+    def _repr_html_(self) -> str:
+        """The same as tables, for notebooks."""
+        notes = as_html([["notes"], *([note] for note in self.notes)]) if self.notes else ""
+        return as_html(self._rows) + as_html([["verdict"], [self.verdict]]) + notes
+
+    @property
+    def _rows(self) -> list[Sequence[str]]:
+        return [["copy", "loss drift", *_IN_A_ROW.values(), "deviation"], *(copy.cells for copy in self.copies)]
 
 
 def verdict_sentences(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, smallest_factor, uniform_factors
-from bnsharp_cli.errors import NotMeasurableError, named
+from bnsharp_cli.errors import NotMeasurableError, named, shown
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
 from bnsharp_cli.measurement.invariance.deviation import compared, require_copies, require_resolved
@@ -77,7 +77,7 @@ def measure_copies(
     """
     if not blocks.invariant:
         require_finite_loss(surface, point)
-    _require_invariant_blocks(blocks)
+    _require_invariant_blocks(surface, blocks)
     vanishing = vanishing_changes(surface, point, blocks)
     setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, vanishing)
     copier = Copier(surface, point, blocks)
@@ -140,7 +140,16 @@ def _has_swallowed_bias(setting: _Setting) -> bool:
     return silent and not setting.surface.treatment.batch_statistics
 
 
-def _require_invariant_blocks(blocks: Blocks) -> None:
+def _require_invariant_blocks(surface: LossSurface, blocks: Blocks) -> None:
+    if not blocks.invariant and surface.choice is not None and surface.choice.partial:
+        asked = ", ".join(map(shown, surface.choice.asked))
+        raise NotMeasurableError(
+            f"No weights are scale-invariant in {asked} alone, so there is nothing to rescale.",
+            f"Choose more of them, or {named('parameters')} all.",
+            argument="parameters",
+            expected="scale-invariant weights among them",
+            found="none",
+        )
     if not blocks.invariant:
         raise NotMeasurableError(
             "The network has no scale-invariant weights, so there is nothing to rescale.",

@@ -10,34 +10,38 @@ from typing import Literal, TypedDict
 
 
 class SharedKeywords(TypedDict, total=False):
-    """The options of the measures without the partition and the seed."""
+    """The options of the measures without the radius, the partition and the seed."""
 
-    delta: float
     power: float
     search: str
     iterations: int | None
     restarts: int
     search_nodes: int
     rtol: float
+    parameters: str | tuple[str, ...] | list[str]
     precision: Literal["auto", "float32", "float64"]
+    layout: Literal["auto", "plain"]
     uncertainty: Literal["cheap", "full"]
     step_size: float
     ball_samples: int
 
 
 class RescaleKeywords(SharedKeywords, total=False):
-    """What ``rescale_test`` takes: the partition is the paper's there."""
+    """What ``rescale_test`` takes: the partition is the paper's."""
 
+    delta: float
     seed: int
 
 
 class UnseededKeywords(SharedKeywords, total=False):
-    """What a caller takes that decides the seed itself."""
+    """What takes no seed of the measures."""
 
+    delta: float
     partition: Literal["paper", "extended"]
 
 
-class MeasureKeywords(RescaleKeywords, total=False):
-    """What ``measure`` takes: all options at one level."""
+class MeasureKeywords(SharedKeywords, total=False):
+    """What ``measure`` takes beside radii."""
 
     partition: Literal["paper", "extended"]
+    seed: int

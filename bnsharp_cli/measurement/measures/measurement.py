@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import named, spelt
+from bnsharp_cli.measurement.measures.tables import as_frame, folded
 from bnsharp_cli.measurement.surface.cost import Cost
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Status(StrEnum):
@@ -123,8 +128,10 @@ class Measurement:
     segment: tuple[tuple[float, float], ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
-        """The value, its errors, how it came about and what it cost, on one line."""
-        return f"Measurement({', '.join(f'{key} {entry}' for key, entry in self._entries().items())})"
+        """The value, its errors, how it came about and what it cost, within 80 columns."""
+        *others, last = (f"{key} {entry}" for key, entry in self._entries().items())
+        phrases = [*(f"{phrase}," for phrase in others), f"{last})"]
+        return folded([f"Measurement({phrases[0]}", *phrases[1:]], "    ")
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
@@ -139,9 +146,61 @@ class Measurement:
             **{kind: f"{error:.1e}" for kind, error in errors.items()},
             "status": self.status.value,
             **options,
-            "cost": f"{self.cost.forward:g}F + {self.cost.backward:g}B",
+            "cost": self.cost.passes,
             **({"notes": "; ".join(self.notes)} if self.notes else {}),
         }
+
+    @property
+    def own_error(self) -> tuple[str, float] | None:
+        """The largest error of the value on its own samples, behind its kind; None where none is known."""
+        known = {kind: error for kind, error in vars(self.uncertainty).items() if error is not None}
+        if self.status is not Status.SAMPLED:
+            known.pop("sampling", None)
+        return max(known.items(), key=lambda each: each[1], default=None)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What a table shows of it: measure, δ, value, error, status and cost."""
+        error, delta = self.own_error, self.details.get("delta")
+        return (
+            self.name,
+            "" if delta is None else f"{delta:g}",
+            f"{self.value:.6g}",
+            "–" if error is None else f"{error[1]:.1e} {error[0]}",
+            self.status.value,
+            self.cost.passes,
+        )
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What a data frame holds of it, by column; NaN where there is no error of that kind."""
+        numbers = {"delta": self.details.get("delta"), "value": self.value, **vars(self.uncertainty), **vars(self.cost)}
+        known = {name: math.nan if number is None else number for name, number in numbers.items()}
+        return {"measure": self.name, **known, "status": self.status.value}
+
+    @property
+    def point_of_profile(self) -> tuple[float, float, float]:
+        """δ, the value, and its largest error on its own samples."""
+        return self.details.get("delta", math.nan), self.value, self.own_error[1] if self.own_error else 0.0
+
+    def to_frame(self) -> Any:
+        """A ``pandas.DataFrame`` of one row.
+
+        Raises:
+            BnsharpError: pandas is not installed.
+        """
+        return as_frame([self.row])
+
+    def plot(self) -> Figure:
+        """The loss changes along the direction that was found, or the value alone, as a figure of matplotlib.
+
+        In a notebook it shows itself; ``plot().savefig("sharpness.png")`` writes a file.
+        """
+        from bnsharp_cli.figures import draw_profiles, draw_segment
+
+        if not self.segment:
+            return draw_profiles({self.name: [self.point_of_profile]}, self.name)
+        return draw_segment(self.segment, self.details["delta"], f"{self.name} {self.value:.6g}")
 
     def noted(self, notes: Sequence[str]) -> Measurement:
         """The same with further notes."""

@@ -14,7 +14,9 @@ from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option
+from bnsharp_cli.measurement.measures.shared_options import SEED_HELP, ParameterSelection, VariedParameters
+from bnsharp_cli.measurement.surface.settings import LayoutSetting
+from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option, same_option
 
 OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
 
@@ -37,22 +39,7 @@ MOST_NODES = 1000
 LARGEST_SEED = 2**64 - 1
 """That torch takes; the smallest is -2**63."""
 
-_SEED_BITS = 62
-"""A generator takes 64 bits, and training counts on from the seed given."""
-
-_SEED_HELP = "Seed of the batches and of everything random."
-
 _RULE_NAMES = (DEFAULT_RULE, *(name for name in RULES if name != DEFAULT_RULE))
-
-
-def seed_option(help: str = _SEED_HELP) -> Any:  # noqa: A002 - typer's and argparse's word for it
-    """A seed of a command or of training."""
-    return option(
-        0,
-        help,
-        expected=f"a number of at most {_SEED_BITS} bits",
-        accept=lambda seed: int(seed).bit_length() <= _SEED_BITS,
-    )
 
 
 def _default_steps() -> str:
@@ -79,8 +66,12 @@ class MeasureOptions(OptionRecord):
         search_nodes: quadrature nodes of the search's objective, even; two suffice for small δ.
         rtol: wanted relative error of the quadrature.
         partition: ``paper`` or ``extended``.
+        parameters: those that are varied, the others being constants: ``all``; ``trainable`` for those with
+            ``requires_grad``; or globs of names, such as ``head.*``. A text, or several. It is kept as a tuple.
         precision: ``float32``, ``float64``, or ``auto``: float32, with the final integral again in float64 where
             rounding exceeds ``rtol``.
+        layout: memory layout of convolutions on the CPU: ``auto`` takes channels last where that is faster and known to
+            be right, ``plain`` is torch's own.
         uncertainty: of the samples: ``cheap`` from the gradients of single batches, at no further pass, where the
             value is nearly a gradient norm; ``full`` from measuring on parts of the batches.
         seed: of everything random.
@@ -151,8 +142,12 @@ class MeasureOptions(OptionRecord):
         "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta).",
         expected="one of paper, extended",
     )
+    parameters: ParameterSelection = same_option(VariedParameters, "parameters")
     precision: Literal["auto", "float32", "float64"] = option(
         "auto", "Arithmetic of the network: auto, float32 or float64."
+    )
+    layout: LayoutSetting = option(
+        "auto", "Memory layout of convolutions on the CPU: auto, or plain for torch's own everywhere."
     )
     uncertainty: Literal["cheap", "full"] = option(
         "cheap",
@@ -161,13 +156,15 @@ class MeasureOptions(OptionRecord):
     )
     seed: int = option(
         0,
-        _SEED_HELP,
+        SEED_HELP,
         expected="a seed that torch takes, from -2**63 to 2**64 - 1",
         accept=lambda seed: -(2**63) <= seed <= LARGEST_SEED,
     )
     particular: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.parameters, str):
+            object.__setattr__(self, "parameters", (self.parameters,))
         super().__post_init__()
         self._require_particular()
         rule = RULES[self.search]
@@ -266,6 +263,7 @@ class MeasureOptions(OptionRecord):
             **{one.name: getattr(record, one.name) for record in records for one in declared_fields(type(record))},
             "iterations": self.steps,
             "power": "inf" if math.isinf(self.power) else self.power,
+            "parameters": list(self.parameters),
         }
 
 

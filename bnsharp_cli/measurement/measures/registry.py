@@ -72,7 +72,8 @@ class MeasureEntry:
             options: the :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`.
         """
         measured = self.function(surface, point, blocks, options)
-        return replace(measured, notes=(*measured.notes, *surface.notes))
+        chosen = {} if surface.choice is None else {"parameters": surface.choice.to_dict()}
+        return replace(measured, details={**measured.details, **chosen}, notes=(*measured.notes, *surface.notes))
 
     @property
     def function(self) -> Callable[..., Measurement]:

@@ -47,9 +47,10 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     generator = torch.Generator().manual_seed(seed)
     epsilon = surface.roundoff
     count = len(losses)
+    whole = surface.with_constants(point)  # the constants are rounded in a pass too
     deviations = []
     for _ in range(passes_for_rounding(count)):
-        (changed,) = surface.batch_losses([_last_bits(point, epsilon, generator)])
+        (changed,) = surface.batch_losses([_last_bits(whole, epsilon, generator)])
         errors = [after - before for after, before in zip(changed, losses, strict=True)]
         deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / count)
     samples = count * len(surface.batches[0][1])

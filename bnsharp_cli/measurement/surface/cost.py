@@ -16,6 +16,15 @@ class Cost:
     forward: float = 0.0
     backward: float = 0.0
 
+    @property
+    def passes(self) -> str:
+        """Forwards and backwards, as tables show them.
+
+        >>> Cost(forward=7, backward=3).passes
+        '7F + 3B'
+        """
+        return f"{self.forward:g}F + {self.backward:g}B"
+
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.forward + other.forward, self.backward + other.backward)
 

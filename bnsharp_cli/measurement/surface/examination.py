@@ -16,13 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnsharp_cli.core.point import Point, random_normal
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.core.point import Point, Vector, random_normal
+from bnsharp_cli.errors import NotMeasurableError, named, shown
 from bnsharp_cli.measurement.surface.conduct import Conduct
+from bnsharp_cli.measurement.surface.examples import with_parts
+from bnsharp_cli.measurement.surface.foreign_errors import require_graph
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
+from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.measurement.surface.random_numbers import random_states
+from bnsharp_cli.measurement.surface.reduction import with_reduction
+from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
 from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of
 
 _DRAWS = "draws random numbers in eval mode: common random numbers, the same ones in every pass of a batch, in float64"
@@ -62,9 +67,45 @@ def examined(surface: LossSurface) -> LossSurface:
     draws = random_states(surface.device) != before
     surface = surface.with_conduct(Conduct(draws, (), (*notes, *([_DRAWS] if draws else []))))
     _require_same(surface, float(_loss(surface)) if draws else loss)
+    surface = with_reduction(with_parts(surface))
     if surface.loss_reads_network:
         _require_gradient(surface)
     return examined_norms(surface, _loss)
+
+
+def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
+    """L as a function of some parameters, the others being constants; and what a reader must know of that, as notes.
+
+    Args:
+        surface: of all parameters.
+        choice: those that are varied.
+
+    Raises:
+        NotMeasurableError: the loss depends on none of them.
+    """
+    conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
+    if not choice.partial:
+        return replace(surface, choice=choice, conduct=conduct)
+    with torch.enable_grad():
+        _, loss = surface.outputs_and_loss(_leaves(surface), surface.batches[0])
+    require_graph(loss)
+    varied = replace(surface, choice=choice, conduct=conduct)
+    for number in range(varied.count):
+        with torch.enable_grad():
+            _, loss = varied.outputs_and_loss(_leaves(varied), varied.batches[number])
+        if loss.requires_grad:
+            return varied
+    raise NotMeasurableError(
+        f"As far as autograd can see, the loss depends on none of {', '.join(map(shown, choice.asked))}.",
+        f"Choose others, or {named('parameters')} {EVERY_PARAMETER}.",
+        argument="parameters",
+        expected="parameters that the loss depends on",
+        found=choice.asked,
+    )
+
+
+def _leaves(surface: LossSurface) -> Vector:
+    return {name: tensor.clone().requires_grad_() for name, tensor in surface.point().items()}
 
 
 def _loss(surface: LossSurface) -> Tensor:
@@ -76,8 +117,9 @@ def _loss(surface: LossSurface) -> Tensor:
 def _watched_loss(surface: LossSurface) -> tuple[float, int]:
     """The loss of the first batch, and on how many tensors it depends that need a gradient and are no parameters."""
     with surface.pool.copy() as copy:
-        own = {**dict(copy.module.named_parameters()), **dict(copy.module.named_buffers())}
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in surface.point().items()}
+        weights = {name: w for name, w in copy.module.named_parameters() if name not in surface.constants()}
+        own = {**weights, **dict(copy.module.named_buffers())}
+    leaves = _leaves(surface)
     watch = WeightsWatch(own)
     with torch.enable_grad():
         try:

@@ -79,7 +79,7 @@ def _sharing_memory(stored: Tensor | TensorTree, argument: Tensor | TensorTree) 
 
 
 def _address(tensor: Tensor) -> int:
-    """Where its memory begins. While several points are stacked, torch wraps tensors, and a wrapper has no memory."""
+    """The address of its memory; torch wraps tensors while it stacks points, and a wrapper has none of its own."""
     return debug_unwrap(tensor, recurse=True).untyped_storage().data_ptr()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +19,6 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.measurement.surface.foreign_errors import REFUSALS
 from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
-
-LayoutSetting = Literal["auto", "plain"]
-"""``plain`` is torch's own layout; ``auto`` may take channels last where that is known to be right."""
 
 Answers = tuple[list[Tensor], list[Tensor]]
 """Outputs, and gradients by the parameters."""

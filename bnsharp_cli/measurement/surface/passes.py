@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,7 +25,14 @@ from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
-from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors, numbers_in
+from bnsharp_cli.measurement.surface.tensor_trees import (
+    TensorTree,
+    counts,
+    floating_tensors,
+    map_tensors,
+    numbers_in,
+    repeated,
+)
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
@@ -57,6 +64,7 @@ class Passes:
         weight_of: from targets to what the loss of their batch is multiplied by; None for batches that count alike.
         complex_names: parameters that are complex numbers for the network, and pairs of real ones elsewhere.
         own_norms: modules with normalisation code of their own, which their ``training`` switches to batch statistics.
+        constants: parameters that are not varied, prepared as those that are.
     """
 
     pool: ModulePool
@@ -69,6 +77,7 @@ class Passes:
     weight_of: Callable[[Tensor], float] | None = None
     complex_names: frozenset[str] = frozenset()
     own_norms: tuple[str, ...] = ()
+    constants: Point = field(default_factory=dict)
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -96,6 +105,22 @@ class Passes:
 
         return self._without_gradient(lambda: self._used(parameters, batch[0], figures))
 
+    def loss_once_and_twice(self, parameters: Point, batch: Batch) -> Tensor:
+        """(2,): the batch's loss, and that of its outputs and targets when each is there twice; or NaN.
+
+        NaN stands where the first dimension of some output does not count the targets, so that it cannot be doubled.
+        """
+        targets, count = batch[1], len(batch[1])
+
+        def both(outputs: Any, criterion: BatchLoss) -> Tensor:
+            if not all(counts(tensor, count) for tensor in floating_tensors(outputs)):
+                return torch.full((2,), torch.nan)
+            again, wanted = (repeated(part, count) for part in (outputs, targets))
+            pair = (self._compared(outputs, targets, criterion), self._compared(again, wanted, criterion))
+            return torch.stack(pair).detach()
+
+        return self._without_gradient(lambda: self._used(parameters, batch[0], both, fast=False))
+
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The batch's loss and its gradients, in the order of ``parameters``.
 
@@ -105,6 +130,8 @@ class Passes:
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
         with torch.enable_grad():
             loss = self.loss(leaves, batch)
+        if self.constants and not loss.requires_grad:  # a batch may not use the few parameters that are varied
+            return loss.detach(), [torch.zeros_like(leaf) for leaf in leaves.values()]
         require_graph(loss)
         with accepting("The network cannot be differentiated", NO_GRADIENT):
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
@@ -169,7 +196,7 @@ class Passes:
         """``use`` of the network's outputs and of the loss, which may read the network too."""
         buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
         local = _unshared(plain(widened(inputs, self.dtype)))
-        state = {**as_complex(parameters, self.complex_names), **buffers}
+        state = {**as_complex({**self.constants, **parameters}, self.complex_names), **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
             self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call

@@ -1,0 +1,117 @@
+"""The style of all pictures, and the pictures of measurements; drawn without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bnsharp_cli.errors import shown
+
+OURS, BALL, MEAN, INK = "#0b6e4f", "#c1292e", "#e08e45", "#333333"
+"""Colours: of BN-Sharpness, of what is largest in a ball, of means over a ball, and of lines and words."""
+
+Curve = Sequence[tuple[float, float]]
+"""Pairs (t, ΔL) along a direction."""
+
+Profile = Sequence[tuple[float, float, float]]
+"""Triples (δ, value, error) of one measure."""
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_COLOURS = (OURS, BALL, MEAN, INK)
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as a picture, whether pyplot was imported or not."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        FigureCanvasAgg(self)
+        self.savefig(stream, format="png")
+        return stream.getvalue()
+
+
+def new_axes(title: str) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in the style of all pictures; the title may be a file's name."""
+    figure = NotebookFigure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(shown(title), loc="left", color=INK, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+    return figure, axes
+
+
+def draw_nodes(axes: Axes, nodes: Curve, delta: float) -> None:
+    """The loss changes that a value was computed from, along its direction."""
+    axes.plot(*columns(nodes, delta), "o", color=OURS, ms=4, label="quadrature nodes")
+
+
+def label_segment(axes: Axes, delta: float) -> None:
+    """What the two axes of a segment are, and a line where the loss does not change."""
+    axes.axhline(0, color=INK, lw=0.6)
+    axes.set(xlabel=f"t / δ, δ = {delta:g}", ylabel="L(θ + tv) − L(θ)")
+
+
+def columns(curve: Curve, delta: float) -> tuple[list[float], list[float]]:
+    """The steps t / δ and the loss changes of a curve."""
+    return [t / delta for t, _ in curve], [change for _, change in curve]
+
+
+def draw_segment(nodes: Curve, delta: float, title: str) -> Figure:
+    """The loss changes along the direction of one measurement, at its quadrature nodes.
+
+    Args:
+        nodes: pairs (t, ΔL).
+        delta: δ.
+        title: above the picture.
+    """
+    figure, axes = new_axes(title)
+    label_segment(axes, delta)
+    ordered = sorted(nodes)
+    axes.plot(*columns(ordered, delta), color=OURS, lw=1.2)
+    draw_nodes(axes, ordered, delta)
+    axes.legend(frameon=False)
+    return figure
+
+
+def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
+    """Values against δ with their errors, a line for each measure; both axes logarithmic where all is positive.
+
+    Args:
+        profiles: by the name of the measure.
+        title: above the picture.
+    """
+    figure, axes = new_axes(title)
+    for number, (name, profile) in enumerate(profiles.items()):
+        deltas, values, errors = zip(*sorted(profile), strict=True)
+        colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+        axes.errorbar(deltas, values, errors, label=name, color=colour, marker=marker, lw=1.4, capsize=2)
+    positive = all(value > 0 for profile in profiles.values() for _, value, _ in profile)
+    axes.set(xscale="log", yscale="log" if positive else "linear", xlabel="δ", ylabel="sharpness")
+    axes.legend(frameon=False)
+    return figure
+
+
+def draw_invariance(scales: Sequence[float], values: Mapping[str, Sequence[float]], claim: str, title: str) -> Figure:
+    """Sharpness against a, both axes logarithmic: the classical ones explode, BN-Sharpness is a level line.
+
+    Args:
+        scales: a of every copy.
+        values: of every copy, by the label of the measure; BN-Sharpness last.
+        claim: a phrase at the line of BN-Sharpness.
+        title: above the picture.
+    """
+    figure, axes = new_axes(title)
+    for (label, line), colour, marker, width in zip(
+        values.items(), (BALL, MEAN, OURS), ("s", "^", "o"), (1.4, 1.4, 2.4), strict=True
+    ):
+        axes.plot(scales, line, marker=marker, color=colour, label=label, lw=width)
+    end = (scales[-1], line[-1])
+    axes.annotate(claim, end, xytext=(0, 8), textcoords="offset points", ha="right", color=OURS)
+    what = "a: every normalised weight is multiplied by it"
+    axes.set(xscale="log", yscale="log", xlabel=what, ylabel="sharpness")
+    axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,165 @@
+"""The loss surface of a network that is in memory, computed on a private copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.measurement.surface.adapters import (
+    CheckedCriterion,
+    OutputKey,
+    adapt,
+    criterion_name,
+    require_criterion,
+    takes_tensor,
+    usable_output,
+)
+from bnsharp_cli.measurement.surface.arithmetic import undisturbed
+from bnsharp_cli.measurement.surface.data_stream import Stream
+from bnsharp_cli.measurement.surface.examination import examined, varied_over
+from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
+from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line, told_of_memory
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.module_pool import private_pair, unwrapped
+from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
+from bnsharp_cli.measurement.surface.settings import LayoutSetting
+
+CriterionLike = Callable[[Any, Any], Any]
+"""A function from what the network returns and the targets of a batch to their mean loss."""
+
+DeviceLike = torch.device | str
+
+_DEVICES = ("cpu", "cuda")
+"""Where there is float64."""
+
+
+@dataclass(frozen=True)
+class SurfaceSettings:
+    """How the loss of a network in memory is computed.
+
+    Attributes:
+        bn: ``batch`` or ``running`` statistics.
+        output: which of several outputs the criterion takes, or None.
+        device: where to compute; None for the device of the first parameter.
+        precision: ``float64``, or anything else for float32.
+        layout: the memory layout of convolutions on the CPU.
+        parameters: which of them are varied; see :func:`choose_parameters`.
+    """
+
+    bn: str
+    output: OutputKey | None
+    device: DeviceLike | None
+    precision: str
+    layout: LayoutSetting
+    parameters: Sequence[str]
+
+
+@contextmanager
+def opened_surface(
+    model: nn.Module, batches: BatchesLike, criterion: CriterionLike, settings: SurfaceSettings
+) -> Iterator[LossSurface]:
+    """The surface of a private copy, while nothing around the call has a say in how it is computed.
+
+    Raises:
+        UsageError: a model, batches, a criterion or settings that are not usable.
+        NotMeasurableError: the network and the loss do not run, or are no function of the weights that are handed in.
+    """
+    require_choice("bn", settings.bn, ("batch", "running"))
+    require_criterion(criterion)
+    bare = _bare(model)
+    choice = choose_parameters(bare, settings.parameters)
+    place = _default_device(bare) if settings.device is None else _usable_device(settings.device)
+    with undisturbed(place), told_of_memory():
+        module, loss = _copied(bare, criterion, place)
+        adapt(module, takes_tensor(criterion), usable_output(settings.output))
+        surface = LossSurface.of(
+            module,
+            batches if isinstance(batches, Stream) else fixed_batches(batches),
+            CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
+            batch_statistics=settings.bn == "batch",
+            dtype=torch.float64 if settings.precision == "float64" else torch.float32,
+            device=place,
+            layout=settings.layout,
+        )
+        yield varied_over(examined(surface), choice)
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The network itself, checked."""
+    if not isinstance(model, nn.Module):
+        raise UsageError.of_type("model", "a torch.nn.Module", model, "Pass a network.")
+    try:
+        model = unwrapped(model)
+        parameters = list(model.parameters())
+    except Exception as error:  # a user's module answers as it likes
+        found = kind_and_first_line(error)
+        raise UsageError(
+            f"{named('model')}: its parameters cannot be listed: {found}",
+            "Mend the network.",
+            argument="model",
+            expected="a torch.nn.Module",
+            found=found,
+        ) from error
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError.of_type("model", "a network of Python code", model, "Pass what torch.jit compiled.")
+    if not parameters or any(parameter.is_meta or is_lazy(parameter) for parameter in parameters):
+        what = "has parameters without values" if parameters else "has no parameters"
+        reason = f"{named('model')}: {type(model).__name__} {what}."
+        raise UsageError(reason, "Pass a network with weights.", argument="model", expected="weights", found=model)
+    return model
+
+
+def _default_device(model: nn.Module) -> torch.device:
+    """The device of its first parameter, or the CPU if that device has no float64."""
+    device = next(model.parameters()).device
+    return device if device.type in _DEVICES else torch.device("cpu")
+
+
+def _usable_device(device: Any) -> torch.device:
+    """The device that the caller names.
+
+    Raises:
+        UsageError: it is no device, has no float64, or is not there.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):  # torch raises any of these for what is no device
+        found = None
+    if found is None or isinstance(device, int) or found.type not in _DEVICES:
+        raise UsageError.of("device", "cpu or a CUDA device", device, "For example cuda.")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        many = torch.cuda.device_count()
+        raise UsageError.of("device", "a device of this machine", device, f"torch finds {many} CUDA devices.")
+    return found
+
+
+def _copied(model: nn.Module, criterion: CriterionLike, place: torch.device) -> tuple[nn.Module, CriterionLike]:
+    try:
+        return private_pair(model, criterion, place)
+    except OUT_OF_MEMORY:
+        raise
+    except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it
+        raise UsageError(
+            f"The model cannot be copied: {(str(error).splitlines() or [''])[0]}",
+            "Detach the tensors that it keeps, or pass the part of it that is the network.",
+            argument="model",
+            expected="a network that can be copied",
+        ) from error
+
+
+def require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:
+    """Refuse what is none of the words.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not isinstance(found, str) or found not in choices:
+        words = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+        raise UsageError.of(argument, words, found, f"For example {choices[0]}.")
