@@ -9,7 +9,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import NotMeasurableError, named
+from bnsharp_cli.errors import BnsharpError, DataRefusedError, NotMeasurableError, named
+from bnsharp_cli.measurement.surface.finite_loss import IGNORED
+
+LOWER_RATE = (
+    f"Lower {named('learning_rate')} in a new run with another {named('output')}; "
+    f"{named('resume')} keeps the options of the old one."
+)
+"""What helps a training that diverged."""
+
+
+def infinite_loss(loss: float, epoch: int, targets: Any) -> BnsharpError:
+    """The error for a training loss that is not finite: about the targets of its batch, if it is theirs.
+
+    Args:
+        loss: what it is.
+        epoch: counted from 1.
+        targets: of the last batch.
+    """
+    problem = _problem(targets) if isinstance(targets, Tensor) else ""
+    if problem:
+        return DataRefusedError(
+            f"The training loss became {loss} in epoch {epoch}: {problem}.",
+            f"Use other data, or a larger {named('batch_size')} where some labels count.",
+            argument="data",
+            expected="targets with a finite loss",
+            found=problem,
+        )
+    reason = f"The training loss became {loss} in epoch {epoch}."
+    return NotMeasurableError(reason, LOWER_RATE, expected="a finite loss", found=loss)
+
+
+def _problem(targets: Tensor) -> str:
+    if not targets.is_floating_point():
+        ignored = bool((targets == IGNORED).all())
+        return f"all labels of a batch are {IGNORED}, which cross entropy leaves out" if ignored else ""
+    return "" if bool(torch.isfinite(targets.float().square()).all()) else "squares of its targets are not finite"
 
 
 @contextmanager

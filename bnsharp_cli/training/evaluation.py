@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli.errors import NotMeasurableError, named
+from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.foreign_errors import accepting
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import as_float64, map_tensors
+from bnsharp_cli.training.divergence import LOWER_RATE
 from bnsharp_cli.training.examples import Examples, evaluation_parts
 
 LossFunction = Callable[[Any, Tensor], Tensor]
@@ -103,7 +104,7 @@ def evaluate(
     if not math.isfinite(loss):
         raise NotMeasurableError(
             f"The loss of the trained network is {loss}.",
-            f"Lower {named('learning_rate')}.",
+            LOWER_RATE,
             expected="a finite loss",
             found=loss,
         )

@@ -21,6 +21,7 @@ from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.tensor_trees import map_tensors
 from bnsharp_cli.training.augmentation import Augmentation
 from bnsharp_cli.training.closures import GradientWeight, LossClosure, require_loss
+from bnsharp_cli.training.divergence import LOWER_RATE, infinite_loss
 from bnsharp_cli.training.evaluation import LossFunction, batch_loss, outputs_of_batch
 from bnsharp_cli.training.examples import Examples
 from bnsharp_cli.training.mixed_precision import choose_precision
@@ -32,8 +33,6 @@ from bnsharp_cli.training.schedules import learning_rate_in
 
 StepObserver = Callable[[int, float], None]
 """Called after each step with the number of steps of the epoch that are done, and the loss of the last."""
-
-_REMEDY = f"Lower {named('learning_rate')}."
 
 
 def unobserved(_: int, __: float) -> None:
@@ -98,6 +97,7 @@ class Training:
         self.rule.differentiate = self._differentiate
         self.epoch = 0
         self.gradients = 0
+        self._targets: Any = None
         self._examples, self._criterion, self._processes = examples, criterion, processes
         self.batch_size = _batch_size(options, len(examples), processes.count)
         self._order = torch.Generator().manual_seed(options.seed)
@@ -121,6 +121,7 @@ class Training:
 
         Raises:
             NotMeasurableError: a loss or a weight became NaN or infinite, or the network or the criterion failed.
+            DataRefusedError: no loss of these targets is finite.
         """
         for group in self.rule.param_groups:
             group["lr"] = self.learning_rate
@@ -133,7 +134,8 @@ class Training:
             torch.manual_seed(self._seed("network", self._processes.rank))
             for closures in self._steps():
                 losses.append(float(self.rule.step(*closures)))
-                self._require_finite_loss(losses[-1])
+                if not math.isfinite(losses[-1]):
+                    raise infinite_loss(losses[-1], self.epoch + 1, self._targets)
                 observe(len(losses), losses[-1])
             self._refresh_statistics()
         self.rule.end_epoch()
@@ -198,6 +200,7 @@ class Training:
     def _closure(self, batch: Batch, generator: torch.Generator) -> LossClosure:
         """A closure that computes the loss of a batch, which is augmented once."""
         inputs, targets = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+        self._targets = targets
         if self.options.augment:
             inputs = self._augmentation(inputs, generator)
 
@@ -244,16 +247,11 @@ class Training:
             if tensor is not first:
                 tensor.copy_(first)
 
-    def _require_finite_loss(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            reason = f"The training loss became {loss} in epoch {self.epoch + 1}."
-            raise NotMeasurableError(reason, _REMEDY, expected="a finite loss", found=loss)
-
     def _require_finite_weights(self) -> None:
         for name, tensor in self.module.state_dict().items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 reason = f"'{name}' became NaN or infinite in epoch {self.epoch + 1}."
-                raise NotMeasurableError(reason, _REMEDY, expected="finite weights", found=name)
+                raise NotMeasurableError(reason, LOWER_RATE, expected="finite weights", found=name)
 
     def _seed(self, purpose: str, rank: int = 0) -> int:
         """The seed of one kind of random numbers in the present epoch."""

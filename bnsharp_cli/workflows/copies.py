@@ -6,7 +6,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
 from bnsharp_cli.io.files.atomic_writing import require_writable_folder, unwritable_folder
 from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.measurement.invariance.copies import RescaledCopy
@@ -14,6 +16,22 @@ from bnsharp_cli.measurement.invariance.invariance_report import InvarianceRepor
 from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 from bnsharp_cli.workflows.output_files import copy_path
+
+
+def require_a_name_for_copies(network: MeasuredNetwork) -> None:
+    """Refuse to save copies of a network that no file may name, before it is measured.
+
+    Raises:
+        UsageError: it was built from a directory of Hugging Face's.
+    """
+    if network.architecture.startswith(f"{HUGGINGFACE}:"):
+        raise UsageError(
+            f"{named('save_copies')}: a copy is one file, and no file may name the directory of its network.",
+            f"Leave it out, or name the network with {named('arch')} file.py:factory.",
+            argument="save_copies",
+            expected="a network with a name or a function of yours",
+            found=network.architecture,
+        )
 
 
 def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport, stored: bool) -> None:

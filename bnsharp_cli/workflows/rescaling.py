@@ -18,7 +18,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.plots import save
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.copies import save_copies
+from bnsharp_cli.workflows.copies import require_a_name_for_copies, save_copies
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
 from bnsharp_cli.workflows.open_network import open_network
@@ -98,6 +98,8 @@ def rescale_checkpoint(
     data, options = data or Data(**RESCALED_DATA), options or MeasureOptions.from_flat(**RESCALED_MEASURING)
     with computing_on((computing or Computing()).device) as device:
         network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
+        if files is not None and files.save_copies is not None:
+            require_a_name_for_copies(network)
         blocks, report = _rescale(network, options, rescaling, reporter)
         if files is not None and torchrun.is_first():
             _write(files, network, report, rescaling.epsilon == "stored", reporter)

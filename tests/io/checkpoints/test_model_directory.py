@@ -74,6 +74,15 @@ def test_a_directory_gives_what_the_network_in_memory_gives(tmp_path: Path, kind
     assert document["blocks"]["invariant"] == invariant[kind]
 
 
+def test_copies_that_no_file_can_name_are_not_saved(tmp_path: Path) -> None:
+    directory = write(tmp_path / "net")
+    np.savez(tmp_path / "x.npz", x=np.zeros((8, 3, 32, 32), dtype=np.uint8), y=np.arange(8) % 4)
+    options = ("--data", "npz:x.npz", "--samples", 8, "--batch-size", 8, "--save-copies", "copies")
+    finished = bnsharp("rescale-test", directory, *options, folder=tmp_path, expect=2)
+    assert "--save-copies: a copy is one file" in finished.stderr
+    assert not (tmp_path / "copies").exists()
+
+
 class Logits(nn.Module):
     """The tensor that a criterion takes, of what transformers returns."""
 
