@@ -122,7 +122,7 @@ def inspect_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = identity.build(checkpoint)
-    notes += load_weights(module, checkpoint)
+    notes += load_weights(module, checkpoint, identity)
     metadata, unfollowed = without_unfollowed(checkpoint.metadata)
     notes += [unfollowed] if unfollowed else []
     preprocessing, origin = choose_preprocessing(metadata, identity, module, PreprocessingOverride())

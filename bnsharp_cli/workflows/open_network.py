@@ -83,7 +83,7 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = identity.build(checkpoint)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint, identity)))
     for note in checkpoint.notes:
         reporter.notice(note)
     return CheckpointNetwork(checkpoint, identity, module)

@@ -89,7 +89,7 @@ def _named(spec: str, options: dict[str, Any], readings: list[Shapes], source: s
             found = [(completed(spec, options, shapes), shapes) for shapes in readings]
             return max(found, key=lambda pair: has_shapes(spec, *pair))[0]
 
-    return NetworkIdentity(spec, built(spec, source, complete), source)
+    return NetworkIdentity(spec, built(spec, source, complete), source, given=options)
 
 
 def _first_that_fits(

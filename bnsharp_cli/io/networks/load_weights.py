@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from bnsharp_cli.io.checkpoints.state_dicts import (
 )
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.huggingface_networks import under_own_names
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
     composed,
@@ -33,7 +34,7 @@ from bnsharp_cli.io.networks.weight_norm import (
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, memory_of, misfit
 
 _LOSS_OR_METRIC = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
-_PARTS_DEEP = 3
+_PARTS_DEEP = 6
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,13 @@ class _Alignment:
     left_out: tuple[str, ...] = ()
 
 
-def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Put a checkpoint's weights into ``module``, all of them and nothing else.
+def _fits_nothing(_tensors: NamedTensors) -> bool:
+    """No tensors fit a network whose constructor is not known."""
+    return False
+
+
+def load_weights(module: nn.Module, checkpoint: Checkpoint, identity: NetworkIdentity | None = None) -> tuple[str, ...]:
+    """Put a checkpoint's weights into ``module``, which ``identity`` may have built, all of them and nothing else.
 
     See :func:`load_tensors` for the differences in names that are bridged.
 
@@ -94,10 +100,17 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
         CheckpointRefusedError: names or shapes do not fit the network.
     """
     tensors = under_own_names(module, checkpoint.state_dict, checkpoint.path)
-    return load_tensors(module, tensors, checkpoint.path, checkpoint.key)
+    fits = _fits_nothing if identity is None else identity.fits
+    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, fits)
 
 
-def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str = "") -> tuple[str, ...]:
+def load_tensors(
+    module: nn.Module,
+    tensors: NamedTensors,
+    path: Path,
+    key: str = "",
+    fits: Callable[[NamedTensors], bool] = _fits_nothing,
+) -> tuple[str, ...]:
     """Put ``tensors`` into ``module``, all of them and nothing else.
 
     Names are taken as they are, or without the leading parts that all of them share (``model.``, ``net.``, …), in the
@@ -109,6 +122,7 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
         tensors: parameters and buffers by name.
         path: of the file, for the messages.
         key: where in the file ``tensors`` are, for the messages.
+        fits: whether the network would be another one for some of the tensors alone, and fit them then.
 
     Returns:
         What the user should know, a line each.
@@ -117,7 +131,7 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
     modernise(module)
-    aligned = _aligned(module, modern_names(tensors), path, key)
+    aligned = _aligned(module, modern_names(tensors), path, key, fits)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
     parameters = {name for name, _ in module.named_parameters()}
     for weight in weights_with_norm(found):
@@ -136,7 +150,9 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
     return notes
 
 
-def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> _Alignment:
+def _aligned(
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+) -> _Alignment:
     """The alignment without differences, or the one without losses and metrics, or the refusal of the weights."""
     network = _Network.of(module)
     pairs = [(prefix, "") for prefix in shared_prefixes(tensors)]
@@ -152,7 +168,11 @@ def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> 
         without = _without_losses(tensors, complete[0], parts[complete[0]].unexpected)
         if without is not None:
             return without
-    fitting = [prefix[:-1] for prefix, part in parts.items() if prefix and not part.differences]
+    fitting = [
+        prefix[:-1]
+        for prefix, part in parts.items()
+        if prefix and not part.missing and not part.unexpected and (not part.misshapen or fits(below(tensors, prefix)))
+    ]
     raise misfit(path, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
 
 
@@ -168,9 +188,9 @@ def _without_losses(tensors: NamedTensors, prefix: str, unexpected: tuple[str, .
 
 
 def _parts(tensors: NamedTensors) -> dict[str, dict[str, Tensor]]:
-    """All tensors, and those whose names share their first part, first two or first three, by what follows.
+    """All tensors, and those whose names share their first part, first two, and so on, by what follows.
 
-    The keys are the shared parts. Every tensor is in at most four of the values.
+    The keys are the shared parts, up to six. Every tensor is in at most seven of the values.
     """
     found: dict[str, dict[str, Tensor]] = {"": dict(tensors)}
     for name, tensor in tensors.items():
