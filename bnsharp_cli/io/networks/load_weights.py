@@ -21,6 +21,7 @@ from bnsharp_cli.io.checkpoints.state_dicts import (
     without_wrappers,
 )
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
+from bnsharp_cli.io.networks.earlier_names import under_names_of_today
 from bnsharp_cli.io.networks.huggingface_networks import under_own_names
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.io.networks.weight_norm import (
@@ -114,7 +115,9 @@ def load_tensors(
     """Put ``tensors`` into ``module``, all of them and nothing else.
 
     Names are taken as they are, or without the leading parts that all of them share (``model.``, ``net.``, …), in the
-    file or in the network. A weight that the file keeps as length and direction stays so (weight norm). Where the rest
+    file or in the network, or under those that
+    torchvision and timm gave them before. A weight that the file keeps as length and direction stays so (weight norm).
+    Where the rest
     is a complete network, entries are left out whose names are those of a loss or a metric.
 
     Args:
@@ -131,7 +134,8 @@ def load_tensors(
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
     modernise(module)
-    aligned = _aligned(module, modern_names(tensors), path, key, fits)
+    today = under_names_of_today(module, modern_names(tensors))
+    aligned = _aligned(module, today.tensors, path, key, fits)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
     parameters = {name for name, _ in module.named_parameters()}
     for weight in weights_with_norm(found):
@@ -142,7 +146,7 @@ def load_tensors(
     if comparison.differences:
         raise misfit(path, comparison)
     _require_kinds(found, network.tensors, path)
-    notes = _notes(found, network.tensors, aligned.left_out)
+    notes = _notes(found, network.tensors, (*today.left_out, *aligned.left_out))
     module.to(widest_precision(found.values()))
     named_here = {network.own_names[name]: tensor for name, tensor in found.items()}
     _load(module, named_here, path)
