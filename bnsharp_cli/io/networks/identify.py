@@ -169,15 +169,20 @@ def _others(chosen: str, functions: list[tuple[str, ...]], here: list[Constructo
 
 def _nearest(readings: list[Shapes]) -> Iterator[Candidate]:
     """The known networks that share most names and shapes with the weights, best first."""
-    shapes = readings[-1]
-    found = []
-    for known in nearest_outlines(shapes, 2 * _NEAREST):
-        spec = next((spec for group in known.functions for spec in group if installed(spec)), None)
-        if spec is not None:
-            other = shapes_of_network(spec, {})
-            shared = sum(other.get(name) == shape for name, shape in shapes.items())
-            found.append(Candidate(spec, shared, len(shapes) + len(other) - shared))
-    yield from sorted(found, key=lambda one: -one.shared / one.tensors)[:_NEAREST]
+    found: dict[str, Candidate] = {}
+    for shapes in readings:
+        for known in nearest_outlines(shapes, 2 * _NEAREST):
+            spec = next((spec for group in known.functions for spec in group if installed(spec)), None)
+            if spec is not None:
+                other = shapes_of_network(spec, {})
+                shared = sum(other.get(name) == shape for name, shape in shapes.items())
+                candidate = Candidate(spec, shared, len(shapes) + len(other) - shared)
+                found[spec] = max(found.get(spec, candidate), candidate, key=_likeness)
+    yield from sorted(found.values(), key=_likeness, reverse=True)[:_NEAREST]
+
+
+def _likeness(candidate: Candidate) -> float:
+    return candidate.shared / candidate.tensors
 
 
 def _readings(tensors: Mapping[str, Tensor]) -> list[Shapes]:

@@ -114,12 +114,12 @@ class NetworkIdentity:
         if fitting:
             return _ambiguous(path, fitting)
         said = "".join(f" {note}." for note in self.notes)
+        example = self.candidates[0].spec if self.candidates else "torchvision:resnet18"
         near = f" Nearest: {some(map(str, self.candidates), _SHOWN)}." if self.candidates else ""
         return UsageError(
             f"{shown_path(path)} does not say which network its weights belong to, and none known here has its names "
             f"and shapes.{said}{near}",
-            f"Name it with {named('arch')}, for example {named('arch')} torchvision:resnet18 or {named('arch')} "
-            "file.py:factory.",
+            f"Name it with {named('arch')}, for example {named('arch')} {example} or {named('arch')} file.py:factory.",
             argument="arch",
             expected=ALL_ARCHITECTURE_FORMS,
         )
