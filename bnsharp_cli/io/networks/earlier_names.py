@@ -116,8 +116,7 @@ def _computed(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _same(tensor: Tensor, computed: Tensor | None) -> bool:
-    return (
-        computed is not None
-        and tensor.shape == computed.shape
-        and bool(torch.equal(tensor.to(computed.dtype), computed.cpu()))
-    )
+    """Whether the two are equal, or may be where one of them has no values yet."""
+    if computed is None or tensor.shape != computed.shape:
+        return False
+    return tensor.is_meta or computed.is_meta or torch.equal(tensor.to(computed.dtype), computed.cpu())

@@ -22,8 +22,9 @@ from bnsharp_cli.io.checkpoints.state_dicts import (
 )
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.earlier_names import under_names_of_today
-from bnsharp_cli.io.networks.huggingface_networks import under_own_names
+from bnsharp_cli.io.networks.huggingface_networks import renamed, under_own_names
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
+from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
     composed,
@@ -89,6 +90,47 @@ def _fits_nothing(_tensors: NamedTensors) -> bool:
     return False
 
 
+def _fits(identity: NetworkIdentity | None) -> Callable[[NamedTensors], bool]:
+    return _fits_nothing if identity is None else identity.fits
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """Weights that fit a network.
+
+    Attributes:
+        tensors: by the network's own names.
+        notes: what the user should know, a line each.
+    """
+
+    tensors: NamedTensors
+    notes: tuple[str, ...]
+
+
+def require_fit(module: nn.Module, outline: Checkpoint, identity: NetworkIdentity | None = None) -> None:
+    """Refuse weights that :func:`load_weights` would refuse for their names, shapes or types, without their values.
+
+    Weights that transformers knows by other names can be compared by loading them only; here they are refused where
+    they are far more than the network has.
+
+    Args:
+        module: the network, which gets the weight norm that the weights have; it may be on the meta device.
+        outline: the checkpoint without the values of its weights.
+        identity: what built the network.
+
+    Raises:
+        CheckpointRefusedError: names, shapes or types do not fit.
+    """
+    tensors = outline.state_dict
+    if not renamed(module, tensors):
+        _fitting(module, tensors, outline.path, outline.key, _fits(identity))
+        return
+    network = module.state_dict()
+    held, needed = (sum(tensor.numel() for tensor in one.values()) for one in (tensors, network))
+    if held > 2 * needed + SPARE_NUMBERS:
+        raise misfit(outline.path, WeightsComparison.of(tensors, network))
+
+
 def load_weights(module: nn.Module, checkpoint: Checkpoint, identity: NetworkIdentity | None = None) -> tuple[str, ...]:
     """Put a checkpoint's weights into ``module``, which ``identity`` may have built, all of them and nothing else.
 
@@ -101,8 +143,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, identity: NetworkIde
         CheckpointRefusedError: names or shapes do not fit the network.
     """
     tensors = under_own_names(module, checkpoint.state_dict, checkpoint.path)
-    fits = _fits_nothing if identity is None else identity.fits
-    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, fits)
+    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, _fits(identity))
 
 
 def load_tensors(
@@ -133,6 +174,20 @@ def load_tensors(
     Raises:
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
+    fitting = _fitting(module, tensors, path, key, fits)
+    module.to(widest_precision(fitting.tensors.values()))
+    _load(module, fitting.tensors, path)
+    verify_state_dict(path, folded(module, weights_with_norm(fitting.tensors)))
+    return fitting.notes
+
+
+def _fitting(
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+) -> _Fitting:
+    """The weights that go into ``module``, by its own names; ``module`` gets the weight norm that they have.
+
+    No value is looked at.
+    """
     modernise(module)
     today = under_names_of_today(module, modern_names(tensors))
     aligned = _aligned(module, today.tensors, path, key, fits)
@@ -146,12 +201,8 @@ def load_tensors(
     if comparison.differences:
         raise misfit(path, comparison)
     _require_kinds(found, network.tensors, path)
-    notes = _notes(found, network.tensors, (*today.left_out, *aligned.left_out))
-    module.to(widest_precision(found.values()))
     named_here = {network.own_names[name]: tensor for name, tensor in found.items()}
-    _load(module, named_here, path)
-    verify_state_dict(path, folded(module, weights_with_norm(named_here)))
-    return notes
+    return _Fitting(named_here, _notes(found, network.tensors, (*today.left_out, *aligned.left_out)))
 
 
 def _aligned(
