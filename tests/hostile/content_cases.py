@@ -55,7 +55,7 @@ add_bytes("int8", "torch.int8", _changed("conv1.weight", lambda tensor: tensor.t
 add_bytes("float8", "torch.float8", _changed("conv1.weight", lambda tensor: tensor.to(torch.float8_e4m3fn)))
 add_bytes("complex", "complex", _changed("conv1.weight", lambda tensor: tensor.to(torch.complex64)))
 add_bytes(
-    "another-shape", "conv1.weight is (6, 1, 5), expected", _changed("conv1.weight", lambda tensor: tensor[..., 0])
+    "another-shape", "conv1.weight of (6, 1, 5), expected", _changed("conv1.weight", lambda tensor: tensor[..., 0])
 )
 add_bytes("missing-tensor", "lacks conv1.weight", saved({k: v for k, v in weights().items() if k != "conv1.weight"}))
 add_bytes("unknown-tensor", "unknown extra", _with("extra", torch.ones(3)))

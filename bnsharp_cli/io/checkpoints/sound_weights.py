@@ -19,10 +19,13 @@ _COUNTS = (torch.int64, torch.int32, torch.bool)
 """Types of the buffers beside the weights, such as how many batches a norm has seen."""
 
 _FEWEST_BYTES = 2
+_GATHER = "Gather the weights with the script that DeepSpeed wrote beside them: python zero_to_fp32.py FOLDER FOLDER2."
 
 
 def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor], *, outline: bool = False) -> None:
     """Refuse tensors that are no weights: not dense, not of a plain floating type, not finite, a negative variance.
+
+    So are tensors most of which are empty, as DeepSpeed's ZeRO-3 leaves them, whose values are in other files.
 
     Args:
         path: of the file, for the message.
@@ -41,6 +44,16 @@ from before training diverged.
         _require_plain(path, name, tensor, outline)
         if tensor.is_floating_point() and not outline:
             _require_sound_values(path, name, tensor)
+    _require_mostly_values(path, state_dict)
+
+
+def _require_mostly_values(path: Path, state_dict: Mapping[str, Tensor]) -> None:
+    floating = {name: tensor for name, tensor in state_dict.items() if tensor.is_floating_point()}
+    empty = [name for name, tensor in floating.items() if not tensor.numel()]
+    if empty and 2 * len(empty) >= len(floating):
+        problem = f"and {len(empty) - 1} more of {len(floating)} tensors are empty, as DeepSpeed's ZeRO-3 leaves them"
+        found = f"{len(empty)} empty tensors"
+        raise _refused(path, empty[0], problem, "weights with values", found, _GATHER)
 
 
 def _require_plain(path: Path, name: str, tensor: Tensor, outline: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,10 @@ _MOST_WRAPPERS = 8
 """How many wrappers around a network are looked through."""
 
 _DEPTH = 2
-"""How many levels of entries below a file's own are searched for weights."""
+"""How many levels of entries below a file's own are searched for weights first; deeper ones if they have none."""
+
+_DEEPEST = 100
+"""Levels that a key may lead through."""
 
 _MOST_MAPPINGS = 256
 
@@ -62,17 +65,18 @@ def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = Non
         path: for the messages.
         content: of the file.
         key: a dotted path to a state dict, or to a part of one: ``state_dict.student`` are those entries of
-            ``state_dict`` whose names begin with ``student.``.
+            ``state_dict`` whose names begin with ``student.``, with the marks of wrappers or without them. A part of
+            the weights that are taken without ``key`` may be named alone: ``student``.
 
     Raises:
         CheckpointRefusedError: none is there, or several without one that is preferred.
         UsageError: ``key`` names none.
     """
-    found = find_state_dicts(content)
+    found = find_state_dicts(content, _DEPTH) or find_state_dicts(content)
     if not found:
         raise _no_weights(path, content)
     if key is not None:
-        return _stripped(key, _named(path, found, key))
+        return _named(path, find_state_dicts(content), sorted(found, key=_rank), key)
     ranked = sorted(found, key=_rank)
     if len(found) > 1 and _rank(ranked[0]) == _rank(ranked[1]):
         raise CheckpointRefusedError(
@@ -84,11 +88,12 @@ def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = Non
     return _stripped(chosen, found[chosen], notes)
 
 
-def find_state_dicts(content: Mapping[str, Any]) -> dict[str, NamedTensors]:
-    """All state dicts among ``content`` and two levels of its entries, by their dotted paths.
+def find_state_dicts(content: Mapping[str, Any], depth: int = _DEEPEST) -> dict[str, NamedTensors]:
+    """All state dicts among ``content`` and ``depth`` levels of its entries, by their dotted paths.
 
     A state dict is a mapping from names to tensors, one of which at least is no single number; what optimisers,
-    schedulers and the like keep is left out, and so is what follows after some hundred entries.
+    schedulers and the like keep is left out, and so is what follows after some hundred entries of a level. Deep down,
+    an entry that stands in several places is found in the first.
 
     Raises:
         CheckpointRefusedError: two entries have the same dotted path.
@@ -96,7 +101,13 @@ def find_state_dicts(content: Mapping[str, Any]) -> dict[str, NamedTensors]:
     found: dict[str, NamedTensors] = {}
     level: dict[str, Any] = {"": content}
     known = {""}
-    for _ in range(_DEPTH + 1):
+    seen: set[int] = set()
+    for step in range(depth + 1):
+        if not level:
+            break
+        if step > _DEPTH:  # otherwise a file of few entries, shared by many, takes long to search
+            level = {key: mapping for key, mapping in level.items() if id(mapping) not in seen}
+            seen |= {id(mapping) for mapping in level.values()}
         found |= {key: mapping for key, mapping in level.items() if _is_state_dict(mapping)}
         inner = (
             (f"{key}.{name}".removeprefix("."), entry)
@@ -200,22 +211,40 @@ def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> W
     return Weights(key, tensors, notes)
 
 
-def _named(path: Path, found: Mapping[str, NamedTensors], key: str) -> NamedTensors:
+def _named(path: Path, found: Mapping[str, NamedTensors], preferred: Sequence[str], key: str) -> Weights:
+    """What ``key`` names in full, or else a part of the first of ``preferred``, or of the only one that has it."""
     if key in found:
-        return found[key]
+        return _stripped(key, found[key])
     for holder in sorted(found, key=len, reverse=True):
-        if holder and not key.startswith(f"{holder}."):
-            continue
-        part = below(found[holder], key.removeprefix(f"{holder}.") + ".")
-        if part:
-            return part
-    parts = {f"{holder}.{name.partition('.')[0]}".removeprefix(".") for holder in found for name in found[holder]}
-    known = some([holder for holder in sorted(found, key=_rank) if holder] or sorted(parts))
-    raise UsageError(
-        f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'; it has {known}.",
-        "Name one of these.",
+        if not holder or key.startswith(f"{holder}."):
+            part = _part(found[holder], key.removeprefix(f"{holder}."))
+            if part:
+                return _stripped(key, part)
+    parts = {holder: part for holder, tensors in found.items() if (part := _part(tensors, key))}
+    ambiguous = len(preferred) > 1 and _rank(preferred[0]) == _rank(preferred[1])
+    holders = [preferred[0]] if preferred[0] in parts and not ambiguous else [*parts]
+    if len(holders) == 1:
+        return _stripped(f"{holders[0]}.{key}", parts[holders[0]])
+    raise _wrong_key(path, found, key, holders)
+
+
+def _part(tensors: NamedTensors, key: str) -> NamedTensors:
+    """The tensors below ``key``, whose parts may stand behind marks of wrappers or name these; empty if none are."""
+    for word in key.split("."):
+        tensors = below(tensors, f"{word}.") or below(_stripped("", tensors).tensors, f"{word}.")
+    return tensors
+
+
+def _wrong_key(path: Path, found: Mapping[str, NamedTensors], key: str, holders: Sequence[str]) -> UsageError:
+    """The refusal of a key that names nothing, or something in each of several ``holders``."""
+    keys = [f"{holder}.{key}" for holder in holders] or [holder for holder in sorted(found, key=_rank) if holder]
+    parts = {name.partition(".")[0] for name in _stripped("", found.get("", {})).tensors if "." in name}
+    known = some(keys or sorted(parts))
+    return UsageError(
+        f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'; it has {known or 'no parts'}.",
+        "Name one of these." if known else f"Leave {named('key')} out.",
         argument="key",
-        expected=f"one of {known}",
+        expected=f"one of {known}" if known else "none",
         found=key,
     )
 

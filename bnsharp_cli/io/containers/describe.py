@@ -12,7 +12,7 @@ from bnsharp_cli.io.containers.distributed import Shards, read_distributed
 from bnsharp_cli.io.containers.distributed_tables import read_table
 from bnsharp_cli.io.containers.pickle_reader import ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.read_file import found_in
-from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS, SAVE_WHOLE
 from bnsharp_cli.io.containers.stand_ins import NumpyArray
 from bnsharp_cli.io.containers.tensor_layouts import TensorPlan
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, unsound
@@ -25,6 +25,8 @@ TABLE = ".metadata"
 _CONVERT = "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE."
 _SKIPPED = "The optimiser's state was not read."
 _NAMES_SHOWN = 4
+_DISTRIBUTED_TENSOR = {"torch.distributed.tensor.DTensor", "torch.distributed._tensor.api.DTensor"}
+"""Tensors that FSDP2 and tensor parallelism leave in a state_dict, each process its own shards."""
 
 
 def describe_files(files: Sequence[RegularFile]) -> Description:
@@ -81,7 +83,7 @@ def _root(file: RegularFile, number: int, writer: ContentWriter) -> Root:
         names = _shown(error.names)
         raise CheckpointRefusedError(
             f"{shown_path(file.path)} holds Python objects ({names}), not weights alone; nothing in it was executed.",
-            SAVE_WEIGHTS,
+            SAVE_WHOLE if _DISTRIBUTED_TENSOR & {*error.names} else SAVE_WEIGHTS,
             expected="weights alone",
             found=names,
         ) from error

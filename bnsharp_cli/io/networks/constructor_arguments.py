@@ -9,6 +9,7 @@ from typing import Any
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, family
 from bnsharp_cli.io.networks.outlines import Shapes, outline_of, read_off, shapes_of_network
 
+_TIMMS_POSITIONS, _TIMMS_PATCHES = "pos_embed", "patch_embed.proj.weight"
 _AUXILIARY = {"torchvision:googlenet": "aux1.", "torchvision:inception_v3": "AuxLogits."}
 
 
@@ -20,7 +21,7 @@ def completed(spec: str, options: Mapping[str, Any], shapes: Shapes) -> dict[str
         options: arguments that are given.
         shapes: of the weights.
     """
-    implied = {**_implied(spec, shapes), **options}
+    implied = {**_implied(spec, options, shapes), **options}
     known = shapes_of_network(spec, implied)
     if known == shapes or not known.keys() & shapes.keys():  # nothing to complete, or no weights that tell
         return implied
@@ -36,7 +37,7 @@ def has_shapes(spec: str, options: Mapping[str, Any], shapes: Shapes) -> bool:
     return shapes_of_network(spec, options) == shapes
 
 
-def _implied(spec: str, shapes: Shapes) -> dict[str, Any]:
+def _implied(spec: str, options: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     """Arguments beside classes and channels that single tensors tell."""
     if spec in _AUXILIARY:
         return {"aux_logits": any(name.startswith(_AUXILIARY[spec]) for name in shapes)}
@@ -45,6 +46,8 @@ def _implied(spec: str, shapes: Shapes) -> dict[str, Any]:
         return {"image_size": 4 * side if side < 4 else 4 * side + 12}
     if spec.startswith("torchvision:vit_"):
         return _vision_transformers_size(shapes)
+    if family(spec) == "timm" and _TIMMS_POSITIONS in shapes:
+        return _timms_transformers_size(shapes_of_network(spec, options), shapes)
     return {}
 
 
@@ -53,3 +56,22 @@ def _vision_transformers_size(shapes: Shapes) -> dict[str, int]:
     if len(positions) != 3 or len(patches) != 4:
         return {}
     return {"image_size": patches[-1] * math.isqrt(max(1, positions[1] - 1))}
+
+
+def _timms_transformers_size(usual: Shapes, shapes: Shapes) -> dict[str, int]:
+    """Image and patch size where they are not the ``usual`` ones, of a square grid of positions behind few tokens."""
+    positions, patches = shapes[_TIMMS_POSITIONS], shapes.get(_TIMMS_PATCHES, ())
+    usual_positions, usual_patches = usual.get(_TIMMS_POSITIONS, ()), usual.get(_TIMMS_PATCHES, ())
+    if not len(positions) == len(usual_positions) == 3 or not len(patches) == len(usual_patches) == 4:
+        return {}
+    if positions == usual_positions and patches[-1] == usual_patches[-1]:
+        return {}
+    whole = (positions[2], patches[0], patches[-2]) == (usual_positions[2], usual_patches[0], patches[-1])
+    if not whole or not patches[1]:  # otherwise a file without a byte could ask for any size
+        return {}
+    tokens = usual_positions[1] - math.isqrt(usual_positions[1]) ** 2  # a class token, for example
+    side = math.isqrt(max(0, positions[1] - tokens))
+    if side < 1 or side**2 + tokens != positions[1]:
+        return {}
+    patch = {} if patches[-1] == usual_patches[-1] else {"patch_size": patches[-1]}
+    return {"img_size": side * patches[-1], **patch}

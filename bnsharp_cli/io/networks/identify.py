@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import UsageError
@@ -23,7 +24,8 @@ from bnsharp_cli.io.networks.architecture_from_metadata import (
     timms_arguments,
 )
 from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
-from bnsharp_cli.io.networks.constructors import OWN, family, import_library, installed
+from bnsharp_cli.io.networks.constructors import OWN, construct_on_meta, family, import_library, installed
+from bnsharp_cli.io.networks.earlier_names import timms_names, torchvisions_names, without_counters
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, UNKNOWN, Candidate, NetworkIdentity, built
 from bnsharp_cli.io.networks.outline_index import matching_outlines, nearest_outlines
@@ -93,9 +95,23 @@ def _named(spec: str, options: dict[str, Any], readings: list[Shapes], source: s
     def complete() -> dict[str, Any]:
         with nullcontext() if source == OPTION else _limited(spec, readings, CallLimit()):
             found = [(completed(spec, options, shapes), shapes) for shapes in readings]
+            if not any(has_shapes(spec, *pair) for pair in found):
+                read = _timms_readings(spec, options, readings)
+                found += [(completed(spec, options, shapes), shapes) for shapes in read]
             return max(found, key=lambda pair: has_shapes(spec, *pair))[0]
 
-    return NetworkIdentity(spec, built(spec, source, complete), source)
+    return NetworkIdentity(spec, built(spec, source, complete), source, given=options)
+
+
+def _timms_readings(spec: str, options: dict[str, Any], readings: list[Shapes]) -> Iterator[Shapes]:
+    """The readings as timm's own filter for files names them, where ``spec`` is a network of timm's."""
+    if family(spec) != "timm":
+        return
+    outline = construct_on_meta(spec, options)
+    for shapes in readings:
+        named = timms_names(outline, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+        if named is not None:
+            yield shapes_of(named)
 
 
 def _first_that_fits(
@@ -159,24 +175,35 @@ def _others(chosen: str, functions: list[tuple[str, ...]], here: list[Constructo
 
 def _nearest(readings: list[Shapes]) -> Iterator[Candidate]:
     """The known networks that share most names and shapes with the weights, best first."""
-    shapes = readings[-1]
-    found = []
-    for known in nearest_outlines(shapes, 2 * _NEAREST):
-        spec = next((spec for group in known.functions for spec in group if installed(spec)), None)
-        if spec is not None:
-            other = shapes_of_network(spec, {})
-            shared = sum(other.get(name) == shape for name, shape in shapes.items())
-            found.append(Candidate(spec, shared, len(shapes) + len(other) - shared))
-    yield from sorted(found, key=lambda one: -one.shared / one.tensors)[:_NEAREST]
+    found: dict[str, Candidate] = {}
+    for shapes in readings:
+        for known in nearest_outlines(shapes, 2 * _NEAREST):
+            spec = next((spec for group in known.functions for spec in group if installed(spec)), None)
+            if spec is not None:
+                other = shapes_of_network(spec, {})
+                shared = sum(other.get(name) == shape for name, shape in shapes.items())
+                candidate = Candidate(spec, shared, len(shapes) + len(other) - shared)
+                found[spec] = max(found.get(spec, candidate), candidate, key=_likeness)
+    yield from sorted(found.values(), key=_likeness, reverse=True)[:_NEAREST]
+
+
+def _likeness(candidate: Candidate) -> float:
+    return candidate.shared / candidate.tensors
 
 
 def _readings(tensors: Mapping[str, Tensor]) -> list[Shapes]:
     """Names and shapes, with weight norm undone, in every way in which the names may be read.
 
     First as they are, then without each leading part that all names share. A part that only most names share is left
-    off too, together with the entries that do not have it.
+    off too, together with the entries that do not have it. The same follows for names of earlier versions.
     """
-    plain = composed(modern_names(tensors))
+    plain = composed(modern_names(without_counters(tensors)))
+    today = torchvisions_names(plain)
+    return [*_read(plain), *(_read(today) if today.keys() != plain.keys() else ())]
+
+
+def _read(plain: Mapping[str, Tensor]) -> list[Shapes]:
+    """The readings of tensors under one kind of names."""
     (common, count), *_ = Counter(name.partition(".")[0] for name in plain).most_common(1) or [("", 0)]
     prefixes = shared_prefixes(plain)
     if len(plain) / 2 < count < len(plain):  # beside the network there is a loss, or a metric

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from bnsharp_cli.io.checkpoints.state_dicts import (
     without_wrappers,
 )
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
+from bnsharp_cli.io.networks.earlier_names import under_names_of_today
 from bnsharp_cli.io.networks.huggingface_networks import renamed, under_own_names
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
@@ -34,7 +36,7 @@ from bnsharp_cli.io.networks.weight_norm import (
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, memory_of, misfit
 
 _LOSS_OR_METRIC = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
-_PARTS_DEEP = 3
+_PARTS_DEEP = 6
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,15 @@ class _Alignment:
     left_out: tuple[str, ...] = ()
 
 
+def _fits_nothing(_tensors: NamedTensors) -> bool:
+    """No tensors fit a network whose constructor is not known."""
+    return False
+
+
+def _fits(identity: NetworkIdentity | None) -> Callable[[NamedTensors], bool]:
+    return _fits_nothing if identity is None else identity.fits
+
+
 @dataclass(frozen=True)
 class _Fitting:
     """Weights that fit a network.
@@ -96,7 +107,7 @@ class _Fitting:
     notes: tuple[str, ...]
 
 
-def require_fit(module: nn.Module, outline: Checkpoint) -> None:
+def require_fit(module: nn.Module, outline: Checkpoint, identity: NetworkIdentity | None = None) -> None:
     """Refuse weights that :func:`load_weights` would refuse for their names, shapes or types, without their values.
 
     Weights that transformers knows by other names can be compared by loading them only; here they are refused where
@@ -105,13 +116,14 @@ def require_fit(module: nn.Module, outline: Checkpoint) -> None:
     Args:
         module: the network, which gets the weight norm that the weights have; it may be on the meta device.
         outline: the checkpoint without the values of its weights.
+        identity: what built the network.
 
     Raises:
         CheckpointRefusedError: names, shapes or types do not fit.
     """
     tensors = outline.state_dict
     if not renamed(module, tensors):
-        _fitting(module, tensors, outline.path, outline.key)
+        _fitting(module, tensors, outline.path, outline.key, _fits(identity))
         return
     network = module.state_dict()
     held, needed = (sum(tensor.numel() for tensor in one.values()) for one in (tensors, network))
@@ -119,8 +131,8 @@ def require_fit(module: nn.Module, outline: Checkpoint) -> None:
         raise misfit(outline.path, WeightsComparison.of(tensors, network))
 
 
-def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Put a checkpoint's weights into ``module``, all of them and nothing else.
+def load_weights(module: nn.Module, checkpoint: Checkpoint, identity: NetworkIdentity | None = None) -> tuple[str, ...]:
+    """Put a checkpoint's weights into ``module``, which ``identity`` may have built, all of them and nothing else.
 
     See :func:`load_tensors` for the differences in names that are bridged.
 
@@ -131,14 +143,22 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
         CheckpointRefusedError: names or shapes do not fit the network.
     """
     tensors = under_own_names(module, checkpoint.state_dict, checkpoint.path)
-    return load_tensors(module, tensors, checkpoint.path, checkpoint.key)
+    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, _fits(identity))
 
 
-def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str = "") -> tuple[str, ...]:
+def load_tensors(
+    module: nn.Module,
+    tensors: NamedTensors,
+    path: Path,
+    key: str = "",
+    fits: Callable[[NamedTensors], bool] = _fits_nothing,
+) -> tuple[str, ...]:
     """Put ``tensors`` into ``module``, all of them and nothing else.
 
     Names are taken as they are, or without the leading parts that all of them share (``model.``, ``net.``, …), in the
-    file or in the network. A weight that the file keeps as length and direction stays so (weight norm). Where the rest
+    file or in the network, or under those that
+    torchvision and timm gave them before. A weight that the file keeps as length and direction stays so (weight norm).
+    Where the rest
     is a complete network, entries are left out whose names are those of a loss or a metric.
 
     Args:
@@ -146,6 +166,7 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
         tensors: parameters and buffers by name.
         path: of the file, for the messages.
         key: where in the file ``tensors`` are, for the messages.
+        fits: whether the network would be another one for some of the tensors alone, and fit them then.
 
     Returns:
         What the user should know, a line each.
@@ -153,20 +174,23 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
     Raises:
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
-    fitting = _fitting(module, tensors, path, key)
+    fitting = _fitting(module, tensors, path, key, fits)
     module.to(widest_precision(fitting.tensors.values()))
     _load(module, fitting.tensors, path)
     verify_state_dict(path, folded(module, weights_with_norm(fitting.tensors)))
     return fitting.notes
 
 
-def _fitting(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> _Fitting:
+def _fitting(
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+) -> _Fitting:
     """The weights that go into ``module``, by its own names; ``module`` gets the weight norm that they have.
 
     No value is looked at.
     """
     modernise(module)
-    aligned = _aligned(module, modern_names(tensors), path, key)
+    today = under_names_of_today(module, modern_names(tensors))
+    aligned = _aligned(module, today.tensors, path, key, fits)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
     parameters = {name for name, _ in module.named_parameters()}
     for weight in weights_with_norm(found):
@@ -178,10 +202,12 @@ def _fitting(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> 
         raise misfit(path, comparison)
     _require_kinds(found, network.tensors, path)
     named_here = {network.own_names[name]: tensor for name, tensor in found.items()}
-    return _Fitting(named_here, _notes(found, network.tensors, aligned.left_out))
+    return _Fitting(named_here, _notes(found, network.tensors, (*today.left_out, *aligned.left_out)))
 
 
-def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> _Alignment:
+def _aligned(
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+) -> _Alignment:
     """The alignment without differences, or the one without losses and metrics, or the refusal of the weights."""
     network = _Network.of(module)
     pairs = [(prefix, "") for prefix in shared_prefixes(tensors)]
@@ -197,7 +223,11 @@ def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> 
         without = _without_losses(tensors, complete[0], parts[complete[0]].unexpected)
         if without is not None:
             return without
-    fitting = [prefix[:-1] for prefix, part in parts.items() if prefix and not part.differences]
+    fitting = [
+        prefix[:-1]
+        for prefix, part in parts.items()
+        if prefix and not part.missing and not part.unexpected and (not part.misshapen or fits(below(tensors, prefix)))
+    ]
     raise misfit(path, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
 
 
@@ -213,9 +243,9 @@ def _without_losses(tensors: NamedTensors, prefix: str, unexpected: tuple[str, .
 
 
 def _parts(tensors: NamedTensors) -> dict[str, dict[str, Tensor]]:
-    """All tensors, and those whose names share their first part, first two or first three, by what follows.
+    """All tensors, and those whose names share their first part, first two, and so on, by what follows.
 
-    The keys are the shared parts. Every tensor is in at most four of the values.
+    The keys are the shared parts, up to six. Every tensor is in at most seven of the values.
     """
     found: dict[str, dict[str, Tensor]] = {"": dict(tensors)}
     for name, tensor in tensors.items():

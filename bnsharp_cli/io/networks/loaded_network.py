@@ -27,10 +27,10 @@ def fitting_network(identity: NetworkIdentity, outline: Checkpoint, seed: int = 
     """
     module = identity.outline(outline)
     if module is not None:
-        require_fit(module, outline)
+        require_fit(module, outline, identity)
         return None
     users = _built(identity, outline, seed)
-    require_fit(users, outline)
+    require_fit(users, outline, identity)
     return users
 
 
@@ -48,7 +48,7 @@ def loaded_network(
     Raises: as :func:`fitting_network`, and CheckpointRefusedError for values that are not sound.
     """
     module = module if module is not None else _built(identity, checkpoint, seed)
-    return module, load_weights(module, checkpoint)
+    return module, load_weights(module, checkpoint, identity)
 
 
 def _built(identity: NetworkIdentity, checkpoint: Checkpoint, seed: int) -> nn.Module:

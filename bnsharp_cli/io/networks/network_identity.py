@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +13,15 @@ from torch import nn
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, read_configuration
-from bnsharp_cli.io.checkpoints.state_dicts import some
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
+from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
 from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.huggingface_networks import build_network
 from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
-from bnsharp_cli.io.networks.outlines import all_shapes
+from bnsharp_cli.io.networks.outlines import all_shapes, shapes_of
+from bnsharp_cli.io.networks.weight_norm import composed, modern_names
 
 Built = TypeVar("Built")
 
@@ -61,6 +63,7 @@ class NetworkIdentity:
             names and shapes); or ``unknown``.
         notes: what the user should know about it, a line each.
         candidates: networks that the weights fit as well as another, or nearly.
+        given: the arguments among ``options`` that the user gave.
     """
 
     spec: str
@@ -68,6 +71,14 @@ class NetworkIdentity:
     source: str
     notes: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def fits(self, tensors: NamedTensors) -> bool:
+        """Whether the user would get a network for these weights from the same arguments, were they the whole file."""
+        if self.source != OPTION or not family(self.spec):
+            return False
+        shapes = shapes_of(composed(modern_names(tensors)))
+        return built(self.spec, OPTION, lambda: has_shapes(self.spec, completed(self.spec, self.given, shapes), shapes))
 
     def build(self, checkpoint: Checkpoint) -> nn.Module:
         """The network, with memory for the weights but not yet with them.
@@ -124,12 +135,12 @@ class NetworkIdentity:
         if fitting:
             return _ambiguous(path, fitting)
         said = "".join(f" {note}." for note in self.notes)
+        example = self.candidates[0].spec if self.candidates else "torchvision:resnet18"
         near = f" Nearest: {some(map(str, self.candidates), _SHOWN)}." if self.candidates else ""
         return UsageError(
             f"{shown_path(path)} does not say which network its weights belong to, and none known here has its names "
             f"and shapes.{said}{near}",
-            f"Name it with {named('arch')}, for example {named('arch')} torchvision:resnet18 or {named('arch')} "
-            "file.py:factory.",
+            f"Name it with {named('arch')}, for example {named('arch')} {example} or {named('arch')} file.py:factory.",
             argument="arch",
             expected=ALL_ARCHITECTURE_FORMS,
         )

@@ -19,6 +19,9 @@ BATCH_COUNT = "num_batches_tracked"
 OTHER_NETWORK = f"Name the right network with {named('arch')} (and {named('arch_option')})."
 """The remedy for weights of another network."""
 
+_RELATED = 0.5
+"""From this part on, weights that have tensors of a network are probably of the same one, somewhat changed."""
+
 _PARAMETRISED = re.compile(r"(^|\.)parametrizations\.|_(orig|mask|u)$")
 
 
@@ -30,12 +33,14 @@ class WeightsComparison:
         missing: names that only the network has. Counters of batches are left out, since old files lack them, and so
             are further names of a tensor that the weights hold under one of its names.
         unexpected: names that only the weights have.
-        misshapen: a sentence for each name that both have with different shapes.
+        misshapen: words for each name that both have with different shapes.
+        alike: the part of the network's tensors that the weights have too, from 0 to 1.
     """
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     misshapen: tuple[str, ...]
+    alike: float = 0.0
 
     @classmethod
     def of(cls, found: NamedTensors, expected: NamedTensors) -> WeightsComparison:
@@ -43,10 +48,12 @@ class WeightsComparison:
         shared = {memory_of(tensor) for name, tensor in expected.items() if name in found}
         absent = [name for name in expected if name not in found and not name.endswith(BATCH_COUNT)]
         both = {name: (found[name].shape, tensor.shape) for name, tensor in expected.items() if name in found}
+        misshapen = [other_shape(name, *shapes) for name, shapes in both.items() if shapes[0] != shapes[1]]
         return cls(
             tuple(name for name in absent if memory_of(expected[name]) not in shared),
             tuple(name for name in found if name not in expected),
-            tuple(other_shape(name, *shapes) for name, shapes in both.items() if shapes[0] != shapes[1]),
+            tuple(misshapen),
+            (len(both) - len(misshapen)) / max(1, len(expected)),
         )
 
     @property
@@ -62,12 +69,12 @@ class WeightsComparison:
     def __str__(self) -> str:
         lacks = [f"lacks {some(self.missing, 3)}"] if self.missing else []
         unknown = [f"has unknown {some(self.unexpected, 3)}"] if self.unexpected else []
-        return "; ".join([*lacks, *unknown, *self.misshapen[:1]])
+        return "; ".join([*lacks, *unknown, *(f"has {words}" for words in self.misshapen[:1])])
 
 
 def other_shape(name: str, found: Iterable[int], expected: Iterable[int]) -> str:
-    """The sentence of ``WeightsComparison.misshapen`` for one tensor."""
-    return f"{one_line(name)} is {tuple(found)}, expected {tuple(expected)}"
+    """The words of ``WeightsComparison.misshapen`` for one tensor."""
+    return f"{one_line(name)} of {tuple(found)}, expected {tuple(expected)}"
 
 
 def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
@@ -87,6 +94,8 @@ def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ())
             "Its weights are parametrised or pruned: build that network yourself, "
             f"with {named('arch')} file.py:factory."
         )
+    elif comparison.alike >= _RELATED:
+        remedy = f"If its head or stem is another one, build that network yourself: {named('arch')} file.py:factory."
     return CheckpointRefusedError(f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy)
 
 

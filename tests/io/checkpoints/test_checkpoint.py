@@ -222,7 +222,7 @@ def test_names_and_shapes_must_fit(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save(weights(), path)
     checkpoint = load_checkpoint(path)
-    with pytest.raises(CheckpointRefusedError, match=r"conv1.weight is \(6, 1, 5, 5\), expected \(6, 3, 5, 5\)"):
+    with pytest.raises(CheckpointRefusedError, match=r"conv1.weight of \(6, 1, 5, 5\), expected \(6, 3, 5, 5\)"):
         load_weights(lenet_bn(3, 10, 8), checkpoint)
     with pytest.raises(CheckpointRefusedError, match=r"lacks weight.*has unknown conv1\.weight"):
         load_weights(nn.Linear(2, 2), checkpoint)
