@@ -107,7 +107,7 @@ def deliver(finding: CommandResult, output: Output) -> None:
     with importing_libraries():
         from bnsharp_cli.report.json_document import render
 
-    text = render(finding.document)
+    text = render(finding.document) if output.json or output.output is not None else ""
     _write(output.output, text)
     _print(text if output.json else None, finding.show)
 

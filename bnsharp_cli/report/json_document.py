@@ -84,6 +84,8 @@ def _written(document: Mapping[str, Any], indent: int | None = None) -> str:
 
 def _escaped(line: str) -> str:
     """A line of JSON with escapes for what cannot be printed, which is found inside strings alone."""
+    if line.isprintable():
+        return line
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in line)
 
 

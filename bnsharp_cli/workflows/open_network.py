@@ -13,7 +13,7 @@ import torch
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
 from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
@@ -22,7 +22,7 @@ from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.recorded_data import recorded_data
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
-from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
 from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -80,12 +80,12 @@ def open_network(
 
 
 def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:
-    checkpoint = load_checkpoint(path, source.key)
-    identity = identify(checkpoint, source.arch, dict(source.arch_option or {}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = identity.build(checkpoint)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
+    with opened_checkpoint(path, source.key) as opened:
+        identity = identify(opened.outline, source.arch, dict(source.arch_option or {}))
+        module = fitting_network(identity, opened.outline)
+        checkpoint = opened.read()
+    module, notes = loaded_network(identity, checkpoint, module)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *notes))
     for note in checkpoint.notes:
         reporter.notice(note)
     return CheckpointNetwork(checkpoint, identity, module)
@@ -135,7 +135,7 @@ def _surface(
         dtype=torch.float64 if options.precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
-        population=data.batches.population,
+        sizes=data.batches.sizes,
         layout=options.layout,
     )
     point = surface.point()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 Loss = Callable[[nn.Module], Tensor]
+
+Block = Mapping[str, slice]
+"""Rows of each tensor that are scale-invariant together."""
 
 
 def bn_limit(module: nn.Module, loss: Loss, rows: Collection[str] = (), power: float = 2.0) -> float:
@@ -30,17 +33,28 @@ def bn_along_gradient(
     module: nn.Module, loss: Loss, rows: Collection[str] = (), delta: float = 1e-3, power: float = 2.0
 ) -> float:
     """(δ⁻¹ ∫ |(L(θ + tv) − L(θ))/δ|^p dt)^{1/p} for v along the gradient (Eq. 6): a lower bound on the supremum."""
+    parameters = dict(module.named_parameters())
+    blocks = [{name: slice(row, row + 1)} for name in rows for row in range(len(parameters[name]))]
+    return bn_of_blocks(module, loss, blocks, delta, power)
+
+
+def bn_of_blocks(
+    module: nn.Module, loss: Loss, blocks: Collection[Block] = (), delta: float = 1e-3, power: float = 2.0
+) -> float:
+    """The same for any scale-invariant blocks, each of them rows of one tensor or of several."""
     gradients, parameters, own = _gradients(module, loss)
     start = float(loss(own).detach())
-    direction = {}
-    free = math.sqrt(sum(float(g.square().sum()) for name, g in gradients.items() if name not in rows))
-    for name, gradient in gradients.items():
-        if name not in rows:
-            direction[name] = gradient / free if free else gradient
-            continue
-        norms, radii = (tensor.flatten(1).norm(dim=1) for tensor in (gradient, parameters[name]))
-        factors = torch.where(norms > 0, radii / norms.clamp_min(1e-300), 0.0)
-        direction[name] = gradient * factors.reshape(-1, *[1] * (gradient.ndim - 1))
+    direction = {name: gradient.clone() for name, gradient in gradients.items()}
+    for block in blocks:
+        for name, rows in block.items():
+            direction[name][rows] = 0
+    free = math.sqrt(sum(float(part.square().sum()) for part in direction.values()))
+    direction = {name: part / (free or 1.0) for name, part in direction.items()}
+    for block in blocks:
+        length = block_length(gradients, block)
+        factor = block_length(parameters, block) / length if length else 0.0
+        for name, rows in block.items():
+            direction[name][rows] = gradients[name][rows] * factor
     nodes, weights = np.polynomial.legendre.leggauss(24)
     total = 0.0
     for node, weight in zip(nodes, weights, strict=True):
@@ -49,6 +63,17 @@ def bn_along_gradient(
                 parameter.copy_(parameters[name] + float(node) * delta * direction[name])
         total += float(weight) * abs((float(loss(own).detach()) - start) / delta) ** power
     return total ** (1 / power)
+
+
+def plain_loss_and_gradient(module: nn.Module, loss: Loss) -> tuple[float, dict[str, Tensor]]:
+    """L and its gradient in float64."""
+    gradients, _, own = _gradients(module, loss)
+    return float(loss(own).detach()), gradients
+
+
+def block_length(tensors: Mapping[str, Tensor], block: Block) -> float:
+    """The norm of the rows of a block."""
+    return math.sqrt(sum(float(tensors[name][rows].square().sum()) for name, rows in block.items()))
 
 
 def _gradients(module: nn.Module, loss: Loss) -> tuple[dict[str, Tensor], dict[str, Tensor], nn.Module]:

@@ -196,4 +196,4 @@ def test_a_narrower_constant_is_no_narrowing() -> None:
     def run(point: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return inputs * point["w"].double() * torch.ones(3, dtype=torch.float32)
 
-    assert narrowest_type(run, {"w": torch.ones(3)}, torch.ones(2, 3, dtype=torch.float64), torch.float64) is None
+    assert narrowest_type(run, {"w": torch.ones(3)}, [torch.ones(2, 3, dtype=torch.float64)], torch.float64) is None

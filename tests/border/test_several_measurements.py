@@ -117,7 +117,7 @@ def test_the_record_is_that_of_the_commands_document() -> None:
         ({"measure": "bn", "name": "keskar"}, "name and measure both say what to measure. Give measure alone."),
         ({"name": ["bn"]}, "name: expected one of bn, delta-lp, delta-linf, keskar, found ['bn']"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_list_of_measures_or_radii_is_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError) as refused:

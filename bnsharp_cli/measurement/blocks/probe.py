@@ -21,13 +21,11 @@ from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, acceptin
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.surface_state import FEW
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree
 
 PROBE_EPSILON = 1e-24
 """What replaces the norms' ε, which is all that breaks exact invariance in float64."""
-
-SAMPLES = 8
-"""How many samples of the first batch a probe looks at."""
 
 _TINY = 1e-3
 _AGREEMENT = 1e-8
@@ -97,7 +95,8 @@ class Probe:
         """All samples of the surface, a few at a time, at the last location's parameters."""
         point, targets = self.locations[-1].point, self.locations[-1].targets
         for inputs, labels in self.surface.batches:
-            size = len(inputs) if targets is not None and len(targets) > SAMPLES else at_once
+            whole = not self.surface.conduct.parts or (targets is not None and len(targets) > FEW)
+            size = len(inputs) if whole else at_once
             for first in range(0, len(inputs), size):
                 part = slice(first, first + size)
                 yield ProbeLocation(point, inputs[part], None if targets is None else labels[part])
@@ -177,12 +176,14 @@ def _outputs(surface: LossSurface, point: Point, location: ProbeLocation) -> lis
 
 
 def _users_location(surface: LossSurface, point: Point) -> ProbeLocation:
-    """The first samples, or the whole first batch for a loss of the network that does not take a part of it."""
+    """The first samples, or the whole first batch where the network or a loss of it does not take a part."""
     inputs, targets = surface.batches[0]
-    few = ProbeLocation(point, inputs[:SAMPLES])
+    few = ProbeLocation(point, surface.few_inputs())
     if not surface.loss_reads_network:
         return few
-    few = replace(few, targets=targets[:SAMPLES])
+    if not surface.conduct.parts or len(inputs) != len(targets):
+        return ProbeLocation(point, inputs, targets)
+    few = replace(few, targets=targets[:FEW])
     try:
         with torch.no_grad():
             _outputs(surface, point, few)

@@ -16,7 +16,7 @@ from bnsharp_cli.core.rescale import rescaled_mean, rescaled_variance
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import CheckpointRefusedError, NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.blocks.probe import SAMPLES, Probe, norm_moments
+from bnsharp_cli.measurement.blocks.probe import Probe, norm_moments
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments, same_for_all_samples
 
@@ -242,7 +242,7 @@ def restored_scales(surface: LossSurface, point: Point, epsilon: tuple[Tensor, .
     Raises:
         CheckpointRefusedError: the entries do not fit the network's norms.
     """
-    norms = norm_moments(surface, point, surface.batches[0][0][:SAMPLES])
+    norms = norm_moments(surface, point, surface.few_inputs())
     if len(epsilon) != len(norms) or not all(
         _fits(entry, moments.size) for entry, moments in zip(epsilon, norms, strict=True)
     ):

@@ -22,8 +22,6 @@ _TRIALS = 4
 _FACTOR = 2.0
 """Of 72 networks with drowned rows and 10 copies of each, the worst deviates by half of what this allows."""
 
-_SAMPLES = 8
-
 
 def drowned_rounding(objective: SegmentObjective, value: float, seed: int) -> float:
     """The error of F^{1/p} by the rounding of norms' inputs that hardly vary beside their means.
@@ -60,8 +58,7 @@ def _has_drowned_slots(surface: LossSurface, objective: SegmentObjective) -> boo
     def observe(_: int, call: NormCall) -> None:
         seen.append(bool(call.moments().drowned().any()))
 
-    inputs = surface.batches[0][0]
-    for part in (inputs[:_SAMPLES], inputs):
+    for part in (surface.few_inputs(), surface.batches[0][0]):
         with contextlib.suppress(NotMeasurableError), torch.no_grad():
             surface.outputs(objective.theta, part, observe)
             break

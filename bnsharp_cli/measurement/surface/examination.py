@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import Point, Vector, random_normal
 from bnsharp_cli.errors import NotMeasurableError, named, shown
 from bnsharp_cli.measurement.surface.conduct import Conduct
+from bnsharp_cli.measurement.surface.examples import with_parts
 from bnsharp_cli.measurement.surface.foreign_errors import require_graph
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.measurement.surface.random_numbers import random_states
+from bnsharp_cli.measurement.surface.reduction import with_reduction
 from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
 from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of
 
@@ -65,6 +67,7 @@ def examined(surface: LossSurface) -> LossSurface:
     draws = random_states(surface.device) != before
     surface = surface.with_conduct(Conduct(draws, (), (*notes, *([_DRAWS] if draws else []))))
     _require_same(surface, float(_loss(surface)) if draws else loss)
+    surface = with_reduction(with_parts(surface))
     if surface.loss_reads_network:
         _require_gradient(surface)
     return examined_norms(surface, _loss)

@@ -22,8 +22,6 @@ IN_FLIGHT_BYTES = 128 * 2**20
 REGISTER = 8
 """float32 numbers in an AVX2 register: channels last wins where the channels fill registers, and loses where not."""
 
-_TRIAL_SAMPLES = 8
-
 
 @dataclass(frozen=True)
 class ExecutionPlan:
@@ -34,7 +32,7 @@ class ExecutionPlan:
     Attributes:
         channels_last: the memory layout of kernels of images, which that of convolutions' outputs follows.
         held: bytes that a batch keeps for its backward pass, gradient included.
-        tried: whether the network was run on a slice of a batch, so that ``held`` is known.
+        tried: whether the network was run on a few examples, so that ``held`` is known.
         narrowest: a type with fewer digits than the precision asked for, through which the network's numbers pass all
             the same; None if there is none.
     """
@@ -76,24 +74,24 @@ class ExecutionPlans:
 
 
 def choose_plan(
-    run: Callable[[Point, Tensor], object], inputs: Tensor, point: Point, layout: LayoutSetting = "auto"
+    run: Callable[[Point, Tensor], object], part: Tensor, point: Point, layout: LayoutSetting = "auto", *, batch: int
 ) -> ExecutionPlan:
-    """The best plan with which the network runs, tried with a gradient on a slice of a batch.
+    """The best plan with which the network runs, tried with a gradient on a part of a batch or on all of it.
 
     Channels last is chosen only where torch's convolutions are known to be right in it and the network computes the
     same as in the plain layout: see :func:`right_channels_last`. A network that reshapes with ``view`` may refuse it.
 
     Args:
         run: the network, from parameters and inputs.
-        inputs: those of a whole batch.
+        part: inputs, of a few examples where the network takes a part of a batch.
         point: parameters, in the precision and on the device of the computation.
         layout: ``plain`` excludes channels last.
+        batch: the length of the inputs of a whole batch.
 
     Returns:
-        An untried plan where the network does not run on the slice.
+        An untried plan where the network does not run on the part.
     """
-    part = inputs[:_TRIAL_SAMPLES]
-    for plan in _candidates(inputs.device, point):
+    for plan in _candidates(part.device, point):
         if plan.channels_last and (layout == "plain" or not right_channels_last(run, point, part)):
             continue
         leaves = {name: plan.lay_out(tensor).detach().requires_grad_() for name, tensor in point.items()}
@@ -103,7 +101,7 @@ def choose_plan(
             with saved_tensors_hooks(saved, _nothing_back):
                 run(leaves, part)
             gradient = sum(leaf.nbytes for leaf in leaves.values())
-            return replace(plan, held=gradient + saved.total * len(inputs) // len(part), tried=True)
+            return replace(plan, held=gradient + saved.total * batch // len(part), tried=True)
     return ExecutionPlan()
 
 

@@ -18,8 +18,6 @@ from torch.utils._pytree import tree_iter
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
 
-_SAMPLES = 8
-
 
 class NarrowedTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class is not typed
     """While it is active, watches for results that are narrower than ``dtype`` and than what they come from.
@@ -48,18 +46,18 @@ class NarrowedTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # to
 
 
 def narrowest_type(
-    run: Callable[[Point, Tensor], object], point: Point, inputs: Tensor, dtype: torch.dtype
+    run: Callable[[Point, Tensor], object], point: Point, inputs: Sequence[Tensor], dtype: torch.dtype
 ) -> torch.dtype | None:
     """The narrowest type that numbers of a network pass through; None if that is ``dtype``, or if it does not run.
 
     Args:
         run: the network, from parameters and inputs.
         point: parameters.
-        inputs: those of a whole batch; a few of them are tried first.
+        inputs: to be tried one after the other until the network takes them: a few, then those of a whole batch.
         dtype: the precision of the run.
     """
     seen = NarrowedTensors(dtype)
-    for part in (inputs[:_SAMPLES], inputs):
+    for part in inputs:
         with contextlib.suppress(NotMeasurableError), torch.no_grad(), seen:
             run(point, part)
             break

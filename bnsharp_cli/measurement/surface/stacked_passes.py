@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,7 +23,8 @@ def stacked_losses(passes: Passes, points: Sequence[Point], chunk: int, over_bat
     """The losses of batches at all points, (points, batches) on the CPU, or None where ``vmap`` cannot follow."""
     stack = passes.stack(points)
     try:
-        losses = [*over_batches(lambda batch: passes.stacked_losses(stack, batch, chunk))]
+        with _refusing_slow_operators():
+            losses = [*over_batches(lambda batch: passes.stacked_losses(stack, batch, chunk))]
     except NotMeasurableError:
         return None
     return _side_by_side(losses, len(points))
@@ -35,13 +38,22 @@ def stacked_gradients(
     losses: list[Tensor] = []
     total = GradientSum(stack)
     try:
-        for loss, gradients in over_batches(lambda batch: passes.stacked_gradients(stack, batch, len(points))):
-            losses.append(loss)
-            total.add(gradients)
-            del gradients
+        with _refusing_slow_operators():
+            for loss, gradients in over_batches(lambda batch: passes.stacked_gradients(stack, batch, len(points))):
+                losses.append(loss)
+                total.add(gradients)
+                del gradients
     except NotMeasurableError:
         return None
     return _side_by_side(losses, len(points)), total.point()
+
+
+@contextmanager
+def _refusing_slow_operators() -> Iterator[None]:
+    """Let an operator fail that ``vmap`` would loop over with a warning to the user: a loop over points is as fast."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="There is a performance drop", category=UserWarning)
+        yield
 
 
 def _side_by_side(losses: Sequence[Tensor], points: int) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models import resnet18
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError
@@ -122,6 +124,26 @@ def test_losses_and_gradients_of_usual_networks_are_stacked(kind: str, dtype: to
     points, plan = around(surface.point(), 2), surface._passes()
     assert stacked_losses(plan, points, 2, surface._over_batches) is not None
     assert stacked_gradients(plan, points, surface._over_batches) is not None
+
+
+class FusedAttention(Tokens):
+    """The same with torch's kernel of attention, which ``vmap`` has no rule for."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = self.norm(self.embedding(tokens))
+        return self.head(functional.scaled_dot_product_attention(hidden, hidden, hidden).mean(1))
+
+
+@pytest.mark.filterwarnings("always:There is a performance drop")
+def test_a_kernel_that_vmap_would_loop_over_is_left_to_our_loop_without_a_warning() -> None:
+    torch.manual_seed(0)
+    batch = (torch.randint(9, (4, 5)), torch.tensor([0, 1, 2, 1]))
+    network = FusedAttention()
+    loop, stacked = (LossSurface.of(network, [batch], points_at_once=PointsAtOnce(setting)) for setting in ("loop", 2))
+    points = around(loop.point(), 2)
+    with warnings.catch_warnings(record=True) as told:
+        assert stacked.values(points) == loop.values(points)
+    assert not told
 
 
 def test_restarts_side_by_side_find_what_they_find_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
