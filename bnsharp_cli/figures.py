@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 
 from bnsharp_cli.errors import shown
 
-OURS, BALL, MEAN, INK = "#0b6e4f", "#c1292e", "#e08e45", "#333333"
-"""Colours: of BN-Sharpness, of what is largest in a ball, of means over a ball, and of lines and words."""
+OURS, BALL, MEAN, INK = "#0072b2", "#d55e00", "#f0c000", "#333333"
+"""Colours: of BN-Sharpness, of what is largest in a ball, of means over a ball, and of lines and words.
+
+They differ for people who cannot tell red from green, too (after Okabe & Ito 2008).
+"""
 
 Curve = Sequence[tuple[float, float]]
 """Pairs (t, ΔL) along a direction."""
@@ -21,7 +24,8 @@ Profile = Sequence[tuple[float, float, float]]
 """Triples (δ, value, error) of one measure."""
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_COLOURS = (OURS, BALL, MEAN, INK)
+COLOURS = (OURS, BALL, MEAN, INK)
+"""The colours of several things, in their order."""
 
 
 class NotebookFigure(Figure):
@@ -49,15 +53,17 @@ def draw_nodes(axes: Axes, nodes: Curve, delta: float) -> None:
     axes.plot(*columns(nodes, delta), "o", color=OURS, ms=4, label="quadrature nodes")
 
 
-def label_segment(axes: Axes, delta: float) -> None:
-    """What the two axes of a segment are, and a line where the loss does not change."""
+def label_segment(axes: Axes, radii: Sequence[float]) -> None:
+    """What the two axes of segments of these radii are, and a line where the loss does not change."""
     axes.axhline(0, color=INK, lw=0.6)
-    axes.set(xlabel=f"t / δ, δ = {delta:g}", ylabel="L(θ + tv) − L(θ)")
+    change = "L(θ + tv) − L(θ)"
+    one = len(radii) == 1
+    axes.set(xlabel=f"t / δ, δ = {radii[0]:g}" if one else "t / δ", ylabel=change if one else f"({change}) / δ")
 
 
-def columns(curve: Curve, delta: float) -> tuple[list[float], list[float]]:
-    """The steps t / δ and the loss changes of a curve."""
-    return [t / delta for t, _ in curve], [change for _, change in curve]
+def columns(curve: Curve, delta: float, divisor: float = 1.0) -> tuple[list[float], list[float]]:
+    """The steps t / δ and the loss changes of a curve, divided by ``divisor``."""
+    return [t / delta for t, _ in curve], [change / divisor for _, change in curve]
 
 
 def draw_segment(nodes: Curve, delta: float, title: str) -> Figure:
@@ -69,7 +75,7 @@ def draw_segment(nodes: Curve, delta: float, title: str) -> Figure:
         title: above the picture.
     """
     figure, axes = new_axes(title)
-    label_segment(axes, delta)
+    label_segment(axes, [delta])
     ordered = sorted(nodes)
     axes.plot(*columns(ordered, delta), color=OURS, lw=1.2)
     draw_nodes(axes, ordered, delta)
@@ -87,7 +93,7 @@ def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     figure, axes = new_axes(title)
     for number, (name, profile) in enumerate(profiles.items()):
         deltas, values, errors = zip(*sorted(profile), strict=True)
-        colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+        colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
         axes.errorbar(deltas, values, errors, label=name, color=colour, marker=marker, lw=1.4, capsize=2)
     positive = all(value > 0 for profile in profiles.values() for _, value, _ in profile)
     axes.set(xscale="log", yscale="log" if positive else "linear", xlabel="δ", ylabel="sharpness")

@@ -47,7 +47,6 @@ HEAVY = ("torch", "numpy", "scipy", "sklearn", "PIL", "matplotlib", "rich", "tor
 
 ABOUT_NO_ARGUMENT = {
     "cli.main": 1,  # stdout is closed
-    "cli.results": 1,  # stdout cannot be written to
     "workflows.torchrun": 2,  # how many processes were started, and an environment variable
 }
 """Modules with usage errors that no argument of Python is to blame for, and how many."""

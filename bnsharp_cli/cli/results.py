@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 
-from bnsharp_cli.cli.spelling import for_the_command
+from bnsharp_cli.cli.spelling import as_option, for_the_command
 from bnsharp_cli.cli.streams import say
-from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, shown
+from bnsharp_cli.errors import BnsharpError, LostProcessError, described, shown
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Output
@@ -58,7 +58,7 @@ def on_stdout() -> Iterator[None]:
     """What is printed inside is the result. A reader that had enough, as in ``| head``, is no error.
 
     Raises:
-        UsageError: stdout cannot be written to.
+        BnsharpError: stdout cannot be written to, as on a disk that is full.
     """
     with redirect_stdout(_stdout.get()):
         try:
@@ -67,7 +67,7 @@ def on_stdout() -> Iterator[None]:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
-                raise UsageError(
+                raise BnsharpError(
                     f"Cannot write to stdout: {error.strerror}.",
                     "Check the free space.",
                     expected="a stream that can be written to",
@@ -113,13 +113,15 @@ def deliver(finding: CommandResult, output: Output) -> None:
 
 
 def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], CommandResult], output: Output) -> int:
-    """Several results, one after the other; as JSON, one document a line. What fails does not lose the others.
+    """Several results, one after the other; as JSON, one document a line.
+
+    What fails does not lose the others, and has a document that says why.
 
     Returns:
         The highest exit code.
     """
     with importing_libraries():
-        from bnsharp_cli.report.json_document import render_line
+        from bnsharp_cli.report.json_document import failure_document, render_line
 
     lines, worst = "", 0
     for checkpoint in checkpoints:
@@ -132,7 +134,7 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], CommandR
             failure = described(error)
             fail(failure, checkpoint)
             worst = max(worst, failure.exit_code)
-            continue
+            finding = CommandResult(failure_document(checkpoint, failure, as_option), lambda: None)
         line = render_line(finding.document)
         lines += line
         _write(output.output, lines)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import BnsharpError, spelt
+from bnsharp_cli.io.files.printable_text import printable
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 
 
@@ -31,6 +34,25 @@ def render(document: Mapping[str, Any]) -> str:
 def render_line(document: Mapping[str, Any]) -> str:
     """The document as one line, for files that hold several."""
     return _written(document)
+
+
+def failure_document(checkpoint: Path, failure: BnsharpError, spelling: Callable[[str], str] = str) -> dict[str, Any]:
+    """What stands for the document of a checkpoint that could not be measured, among those of others.
+
+    Args:
+        checkpoint: as the user named it.
+        failure: why.
+        spelling: how an argument that a sentence names is written.
+    """
+    error = {
+        "reason": spelt(failure.marked_reason, spelling),
+        "remedy": spelt(failure.marked_remedy, spelling),
+        "argument": failure.argument,
+        "expected": failure.expected,
+        "found": printable(failure.found),
+        "exit_code": failure.exit_code,
+    }
+    return {"schema": "bnsharp/1", "path": str(checkpoint), "error": error}
 
 
 def for_encoding(text: str, encoding: str | None) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.figures import BALL, OURS, Curve, columns, draw_nodes, label_segment, new_axes
+from bnsharp_cli.figures import COLOURS, Curve, columns, label_segment, new_axes
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 
 _FORMATS = ("png", "svg", "pdf")
+_STYLES = ("-", "--", ":", "-.")
 
 
 def require_format(path: Path) -> None:
@@ -24,25 +27,45 @@ def require_format(path: Path) -> None:
         raise UsageError.of("plot", "a file ending in .png, .svg or .pdf", path.name, "Rename it.")
 
 
-def plot_segments(
-    path: Path, sharpest: Curve, nodes: Curve, ball: Curve, delta: float, labels: tuple[str, str], title: str
-) -> None:
-    """Draw the loss change along the sharpest direction, with the quadrature nodes, and along the ball's.
+@dataclass(frozen=True)
+class SegmentCurve:
+    """The loss change along the direction of one measurement.
+
+    Attributes:
+        measure: its name, such as ``bn``.
+        delta: δ.
+        curve: pairs (t, ΔL) for t from −δ to δ.
+        nodes: those that the value was computed from; empty for a measure without any.
+    """
+
+    measure: str
+    delta: float
+    curve: Curve
+    nodes: Curve
+
+
+def plot_segments(path: Path, segments: Sequence[SegmentCurve], title: str) -> None:
+    """Draw the loss change along the direction of each measurement, with the nodes that its value was computed from.
+
+    Of several radii the changes are divided by δ, which BN-Sharpness does too, so that all can be seen on one scale.
 
     Args:
         path: where to write the picture.
-        sharpest: pairs (t, ΔL) along the sharpest direction.
-        nodes: those of them that the value was computed from.
-        ball: pairs (t, ΔL) along the direction to the ball's maximum.
-        delta: δ.
-        labels: of the two curves.
+        segments: at least one; a colour stands for a measure, a style of line for a radius.
         title: above the picture.
     """
     figure, axes = new_axes(title)
-    label_segment(axes, delta)
-    axes.plot(*columns(sharpest, delta), color=OURS, lw=2, label=labels[0])
-    draw_nodes(axes, nodes, delta)
-    axes.plot(*columns(ball, delta), color=BALL, lw=1.4, label=labels[1])
+    radii = list(dict.fromkeys(one.delta for one in segments))
+    measures = list(dict.fromkeys(one.measure for one in segments))
+    label_segment(axes, radii)
+    for one in segments:
+        divisor = one.delta if len(radii) > 1 else 1.0
+        colour = COLOURS[measures.index(one.measure) % len(COLOURS)]
+        style = _STYLES[radii.index(one.delta) % len(_STYLES)]
+        label = one.measure if len(radii) == 1 else f"{one.measure}, δ = {one.delta:g}"
+        axes.plot(*columns(one.curve, one.delta, divisor), color=colour, ls=style, lw=1.6, label=label)
+        if one.nodes:
+            axes.plot(*columns(one.nodes, one.delta, divisor), "o", color=colour, ms=4)
     axes.legend(frameon=False)
     save(figure, path)
 

@@ -70,7 +70,8 @@ class CheckedCheckpoint:
         """One line on all checks."""
         failed = [check.name for check in self.checks if check.passed is False]
         ran = sum(check.passed is not None for check in self.checks)
-        return f"FAILED: {', '.join(failed)}" if failed else f"PASSED: all {ran} checks"
+        passed = "PASSED: the only check" if ran == 1 else f"PASSED: all {ran} checks"
+        return f"FAILED: {', '.join(failed)}" if failed else passed
 
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""

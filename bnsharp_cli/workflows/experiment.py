@@ -121,7 +121,7 @@ class Experiment:
             return
         samples = len(self.setup(left[0][0]).train)
         total, began = self.gradients(samples), time.monotonic()
-        self._reporter.notice(f"{len(left)} runs of {len(self.runs)}, {total:,} gradients of single samples")
+        self._reporter.notice(f"{len(left)} of {len(self.runs)} runs to train, {total:,} gradients of single samples")
         for number, (cell, seed) in enumerate(left):
             self._reporter.notice(f"run {number + 1}/{len(left)}: {cell.name} on {cell.data}, seed {seed}")
             result = self._run(cell, seed)

@@ -14,9 +14,8 @@ from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.measure_all import measure_all
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.report.json_document import blocks_entry
-from bnsharp_cli.report.plots import plot_segments
+from bnsharp_cli.report.plots import SegmentCurve, plot_segments
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
@@ -94,7 +93,7 @@ def measure_checkpoint(
         measured = measure_all(network.surface, network.point, blocks, measures, runs, reporter.activity)
         reporter.activity("")
         if plot is not None:
-            _plot(plot, network, blocks, measured, runs[0])
+            _plot(plot, network, blocks, measured, runs)
     return MeasuredCheckpoint(network, blocks, runs[0], measured, time.monotonic() - began)
 
 
@@ -103,26 +102,19 @@ def _plot(
     network: MeasuredNetwork,
     blocks: Blocks,
     measured: Measurements,
-    options: MeasureOptions,
+    runs: Sequence[MeasureOptions],
 ) -> None:
-    """L along the sharpest direction and along that of δ-L∞; what was not measured is measured for the picture."""
-    sharpest, in_ball = (
-        measured.profile(name)[0]
-        if name in measured.profiles
-        else MEASURES[name](network.surface, network.point, blocks, options)
-        for name in ("bn", "delta-linf")
-    )
-    curves = [_curve(network, found.direction, options.delta) for found in (sharpest, in_ball)]
+    """L along the direction of everything that was measured and has one; else of BN-Sharpness, measured for it."""
+    found = [one for one in measured if one.direction is not None]
+    if not found:
+        found = [*measure_all(network.surface, network.point, blocks, ("bn",), runs)]
+    segments = [
+        SegmentCurve(one.name, delta, _curve(network, one.direction, delta), tuple(one.segment))
+        for one in found
+        for delta in [one.details["delta"]]
+    ]
     if torchrun.is_first():
-        plot_segments(
-            path,
-            curves[0],
-            sharpest.segment,
-            curves[1],
-            options.delta,
-            ("along the sharpest direction of BN-Sharpness", "along the direction of δ-L∞"),
-            network.checkpoint.path.name,
-        )
+        plot_segments(path, segments, network.checkpoint.path.name)
 
 
 def _curve(network: MeasuredNetwork, direction: Point | None, delta: float) -> list[tuple[float, float]]:

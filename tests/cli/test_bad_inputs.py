@@ -154,7 +154,7 @@ def test_what_the_users_code_prints_goes_to_stderr(tmp_path: Path) -> None:
     assert {"importing", "building", "running", "opening"} == set(finished.stderr.splitlines())
 
 
-@pytest.mark.parametrize(("redirection", "code"), [(">&-", 2), ("2>&-", 0), (">/dev/full", 2)])
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 2), ("2>&-", 0), (">/dev/full", 4)])
 def test_streams_that_are_closed_or_full(tmp_path: Path, redirection: str, code: int) -> None:
     command = f"{sys.executable} -m bnsharp_cli measure {SAMPLE} --samples 64 --batch-size 64 --json {redirection}"
     finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)

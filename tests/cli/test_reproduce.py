@@ -39,7 +39,10 @@ def test_the_table_has_the_papers_numbers_and_ours(folder: Path) -> None:
 
 def test_it_says_what_it_costs_before_it_starts(folder: Path) -> None:
     total = sum(result["gradients"] * result["batch_size"] for result in results(folder))
-    assert f"3 runs of 3, {total:,} gradients of single samples" in (folder / "stderr").read_text().splitlines()[0]
+    assert (
+        f"3 of 3 runs to train, {total:,} gradients of single samples"
+        in (folder / "stderr").read_text().splitlines()[0]
+    )
     assert [result["gradients"] for result in results(folder)] == [15, 45, 195]
 
 
@@ -57,11 +60,11 @@ def test_it_goes_on_where_it_was_and_more_seeds_add_runs(folder: Path) -> None:
     arguments = ("reproduce", "figure-1", "--output", "f1", "--only", "SGD", "--only", "SGDS-5")
     finished = bnsharp(*arguments, "--json", folder=folder)
     assert path.read_text() == before, "the run was finished, so that its result is the same"
-    assert "1 runs of 2" in finished.stderr
+    assert "1 of 2 runs to train" in finished.stderr
     document = json.loads(finished.stdout)
     assert document["schema"] == "bnsharp/1"
     assert [result["name"] for result in document["results"]] == ["SGD", "SGDS-5"]
-    assert "runs of" not in bnsharp(*arguments, folder=folder).stderr
+    assert "to train" not in bnsharp(*arguments, folder=folder).stderr
     bnsharp("reproduce", "figure-1", "--output", "f1", "--only", "SGD", "--seeds", 2, "--quiet", folder=folder)
     assert path.read_text().startswith(before)
     added = results(folder)[-1]

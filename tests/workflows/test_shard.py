@@ -29,7 +29,14 @@ def test_each_checkpoint_gives_its_own_document_and_a_failure_loses_none(tmp_pat
     (tmp_path / "broken.pt").write_bytes(b"<html>")
     arguments = (SMALL, "missing.pt", "broken.pt", LARGE, *FAST, "--json", "--output", "results.jsonl")
     finished = bnsharp("measure", *arguments, folder=tmp_path, expect=3)
-    assert documents(finished) == [without_times(json.loads(text)) for text in alone]
+    found = [json.loads(line) for line in finished.stdout.splitlines()]
+    measured = [without_times(document) for document in found if "error" not in document]
+    assert measured == [without_times(json.loads(text)) for text in alone]
+    assert [document["path"] for document in found[1:3]] == ["missing.pt", "broken.pt"]
+    for document in found[1:3]:
+        assert document["error"]["exit_code"] == 3
+        assert f"bnsharp: {document['path']}: {document['error']['reason']}" in finished.stderr
+        assert f"         {document['error']['remedy']}" in finished.stderr
     assert (tmp_path / "results.jsonl").read_text() == finished.stdout
     reasons = [line for line in finished.stderr.splitlines() if line.startswith("bnsharp: ")]
     assert [line.split(":")[1].strip() for line in reasons] == ["missing.pt", "broken.pt"]

@@ -73,7 +73,7 @@ def test_an_experiment_says_what_it_costs_and_is_kept(tmp_path: Path) -> None:
     heard = Remembered()
     options = ReproductionOptions(output=tmp_path / "f1", only=("SGD",), measured_samples=64)
     reproduction = reproduce_experiment("figure-1", options, reporter=heard)
-    assert heard.notices[0].startswith("1 runs of 1, ")
+    assert heard.notices[0].startswith("1 of 1 runs to train, ")
     assert heard.notices[1] == "run 1/1: SGD on digits, seed 0"
     (result,) = [json.loads(line) for line in reproduction.results.read_text().splitlines()]
     assert reproduction.document()["results"] == [result]
