@@ -50,14 +50,14 @@ class LossOnData:
         batches: all of them.
         preprocessing: what was done to the images.
         criterion: the loss of a batch.
-        folders: class folders that the labels come from; 0 for other data.
+        classes: names of the class folders that the labels come from; empty for other data.
     """
 
     spec: str
     batches: DrawnBatches
     preprocessing: Preprocessing
     criterion: NamedCriterion
-    folders: int
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class MeasuredNetwork:
         point: the parameters.
         loss: its value there.
         accuracy: share of right answers, in [0, 1]; None where there are no classes.
+        warning: why this is hardly the loss that was trained; empty where nothing speaks for that.
     """
 
     opened: CheckpointNetwork
@@ -81,6 +82,7 @@ class MeasuredNetwork:
     point: Point
     loss: float
     accuracy: float | None
+    warning: str = ""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -108,6 +110,7 @@ class MeasuredNetwork:
             f"sha256 {self.checkpoint.sha256[:12]}…",
             f"{shown(self.data.criterion.name)} {self.loss:.6g}{accuracy} on {batches.samples:,} samples of "
             f"{shown(self.data.spec)} ({asked.split}), batches of {batches.batch_size}, seed {asked.seed}",
+            *([self.warning] if self.warning else []),
             f"images: {self.data.preprocessing}",
             f"{asked.bn} statistics, {_name(surface.dtype)} on {surface.device}",
             f"{blocks.invariant:,} scale-invariant blocks{joint} (partition {blocks.partition}), "
@@ -139,7 +142,7 @@ class MeasuredNetwork:
             "loss": self.loss,
             "accuracy": self.accuracy,
             "parameters": {} if self.surface.choice is None else self.surface.choice.to_dict(),
-            "notes": [*self.surface.conduct.notes],
+            "notes": [*self.surface.conduct.notes, *([self.warning] if self.warning else [])],
             "options": {**options, **self._loss_options()},
         }
 
@@ -174,6 +177,7 @@ class MeasuredNetwork:
             "seed": self.data_options.seed,
             "sha256": batches.sha256,
             "preprocessing": self.data.preprocessing.to_dict(),
+            **({"classes": list(self.data.classes)} if self.data.classes else {}),
         }
 
 

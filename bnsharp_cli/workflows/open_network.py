@@ -6,21 +6,32 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
-from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
+from bnsharp_cli.io.data.criteria import open_criterion
+from bnsharp_cli.io.data.forms import AS_THEY_ARE
+from bnsharp_cli.io.data.library_preprocessing import (
+    choose_preprocessing,
+    require_modest,
+    with_librarys_resizing,
+)
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
+from bnsharp_cli.io.data.recorded_data import recorded_data
+from bnsharp_cli.io.data.splits import Split, UnequalSizesError
+from bnsharp_cli.io.data.value_range import require_such_numbers
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
-from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
 from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -32,6 +43,7 @@ from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
+from bnsharp_cli.workflows.chance import suspicion
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -62,7 +74,8 @@ def open_network(
     opened = _open_checkpoint(checkpoint_path(checkpoint), source, reporter)
     choice = choose_parameters(opened.module, options.parameters)
     loss_on_data = _open_data(opened, data, reporter)
-    surface = varied_over(_surface(opened, loss_on_data, data.bn, options, device, reporter), choice)
+    surface, classes = _surface(opened, loss_on_data, data, options, device, reporter)
+    surface = varied_over(surface, choice)
     point = surface.point()
     for note in surface.conduct.notes:
         reporter.notice(note)
@@ -74,16 +87,19 @@ def open_network(
             raise not_finite(surface, point, loss)
     _announce_guess(opened.identity, accuracy, reporter)
     known = accuracy if criterion.of_classes else None
-    return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known)
+    warning = suspicion(known, classes, loss_on_data.batches.samples) if data.split == "train" else ""
+    if warning:
+        reporter.notice(warning)
+    return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known, warning)
 
 
 def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:
-    checkpoint = load_checkpoint(path, source.key)
-    identity = identify(checkpoint, source.arch, dict(source.arch_option or {}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = identity.build(checkpoint)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
+    with opened_checkpoint(path, source.key) as opened:
+        identity = identify(opened.outline, source.arch, dict(source.arch_option or {}))
+        module = fitting_network(identity, opened.outline)
+        checkpoint = opened.read()
+    module, notes = loaded_network(identity, checkpoint, module)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *notes))
     for note in checkpoint.notes:
         reporter.notice(note)
     return CheckpointNetwork(checkpoint, identity, module)
@@ -91,60 +107,112 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
 
 def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> LossOnData:
     """The batches as the network gets them, with their loss."""
-    spec, metadata = _data_spec(data.data, opened.checkpoint), opened.checkpoint.metadata
-    override = PreprocessingOverride(data.image_size, data.mean, data.std)
+    data, metadata = _known_data(data, opened.checkpoint, reporter), opened.checkpoint.metadata
+    spec = str(data.data)
+    override = PreprocessingOverride(data.image_size, data.mean, data.std, data.resize, data.crop)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
     if origin:
         reporter.notice(origin)
     criterion = open_criterion(data.loss, _entries(metadata.get("training")).get("loss"))
     adapt(opened.module, criterion.tensor_only, data.output_key, "output_key")
     with naming(spec):
-        split = open_data(spec, data.split, data.data_root, data.download, reporter.activity)
-        if data.image_size is None and _is_stated_by_file(opened):
+        split = open_data(spec, data.split, data.data_root, data.download, reporter.activity, classes=data.classes)
+        for notice in getattr(split, "notices", ()):
+            reporter.notice(notice)
+        if not override.sized and _is_stated_by_file(opened):
             require_modest(preprocessing, split)
-        batches = draw_batches(
-            split, data.samples, data.batch_size, data.seed, preprocessing, progress=reporter.activity
-        )
-    if batches.notice:
-        reporter.notice(batches.notice)
-    return LossOnData(spec, batches, preprocessing, criterion, len(getattr(split, "classes", ())))
+        batches, preprocessing, notices = _drawn(split, opened, data, (preprocessing, override, origin), reporter)
+    for notice in (*notices, batches.notice):
+        if notice:
+            reporter.notice(notice)
+    return LossOnData(spec, batches, preprocessing, criterion, tuple(getattr(split, "classes", ())))
+
+
+def _drawn(
+    split: Split,
+    opened: CheckpointNetwork,
+    data: Data,
+    chosen: tuple[Preprocessing, PreprocessingOverride, str],
+    reporter: Reporter,
+) -> tuple[DrawnBatches, Preprocessing, tuple[str, ...]]:
+    """The batches, what was done to their images, and what the user must know of it.
+
+    Images of several sizes are resized as the network's library does where nobody has said otherwise.
+    """
+    preprocessing, override, origin = chosen
+
+    def draw(done: Preprocessing) -> DrawnBatches:
+        return draw_batches(split, data.samples, data.batch_size, data.seed, done, progress=reporter.activity)
+
+    resized = ""
+    try:
+        batches = draw(preprocessing)
+    except UnequalSizesError:
+        if not override.sized:
+            preprocessing, resized = with_librarys_resizing(preprocessing, opened.identity, opened.module)
+        if not resized:
+            raise
+        batches = draw(preprocessing)
+    return batches, preprocessing, (resized, require_such_numbers(split, preprocessing, override, origin))
 
 
 def _is_stated_by_file(opened: CheckpointNetwork) -> bool:
     """Whether what the images get follows from the file alone: it says so, or it says which network it is of."""
-    return "preprocessing" in opened.checkpoint.metadata or opened.identity.source != OPTION
+    return (
+        not opened.checkpoint.metadata.keys().isdisjoint({"preprocessing", "args"}) or opened.identity.source != OPTION
+    )
 
 
 def _surface(
     opened: CheckpointNetwork,
-    data: LossOnData,
-    bn: str,
+    loss_on_data: LossOnData,
+    data: Data,
     options: MeasureOptions,
     device: torch.device,
     reporter: Reporter,
-) -> LossSurface:
-    """The loss as a function of all parameters, once the network is known to take the data."""
+) -> tuple[LossSurface, int]:
+    """The loss as a function of all parameters, once the network is known to take the data, and its classes."""
+    criterion, batches = loss_on_data.criterion, loss_on_data.batches
     surface = LossSurface.of(
         opened.module,
-        data.batches.batches,
-        CheckedCriterion(data.criterion.criterion, f"'{data.criterion.name}'", device),
-        batch_statistics=bn == "batch",
+        batches.batches,
+        CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device),
+        batch_statistics=data.bn == "batch",
         dtype=torch.float64 if options.precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
-        sizes=data.batches.sizes,
+        sizes=batches.sizes,
         layout=options.layout,
     )
     point = surface.point()
-    with naming(data.spec):
-        answers = _require_fit(surface, point, data.batches, data.criterion)
+    with naming(loss_on_data.spec):
+        notice, classes = _require_fit(surface, point, loss_on_data, data.classes)
+    if notice:
+        reporter.notice(notice)
     surface = examined(surface)
-    if data.folders and data.criterion.of_classes and answers not in {0, data.folders}:
-        reporter.notice(f"{data.folders} class folders for {answers} classes: class i is the i-th folder by name")
     if opened.checkpoint.norm_epsilon:
         scales = restored_scales(surface, point, opened.checkpoint.norm_epsilon)
-        surface = surface.with_norms(treatment=NormTreatment(bn == "batch", input_scales=scales))
-    return surface
+        surface = surface.with_norms(treatment=NormTreatment(data.bn == "batch", input_scales=scales))
+    return surface, classes
+
+
+def _require_every_class(names: tuple[str, ...], answers: int, choice: str | None) -> str:
+    """Refuse class folders of another number than the network's classes, unless the user wants them as they are.
+
+    Returns:
+        What the user must know where they are wanted so.
+    """
+    if not names or answers in {0, len(names)}:
+        return ""
+    if choice == AS_THEY_ARE:
+        return f"{len(names)} class folders for {answers} classes: class i is the i-th folder"
+    raise DataRefusedError(
+        f"{len(names)} class folders for a network of {answers} classes: labels would be those of other classes.",
+        f"Give a folder with one folder for each class, or add {named('classes')} {AS_THEY_ARE} if class i is the "
+        "i-th folder.",
+        expected=f"{answers} class folders",
+        found=len(names),
+    )
 
 
 def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter: Reporter) -> None:
@@ -160,27 +228,45 @@ def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter:
     )
 
 
-def _data_spec(given: str | None, checkpoint: Checkpoint) -> str:
+def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data:
+    """The data that the user names, or else that the checkpoint records.
+
+    Raises:
+        UsageError: neither, or what it records is not opened unasked.
+    """
     stated = checkpoint.metadata.get("data")
-    if given is not None:
+    if given.data is not None:
         return given
     if stated == "digits":
-        return "digits"
+        return replace(given, data="digits")
+    recorded = recorded_data(checkpoint.metadata, checkpoint.path)
+    option, root = named("data"), given.data_root
+    if recorded is not None and (recorded.usable or root is not None):
+        source = "" if recorded.root is None else f" in {shown_path(root or recorded.root)}"
+        reporter.notice(
+            f"data: {one_line(recorded.spec)}{source}, as {shown_path(checkpoint.path.name)} records it; "
+            f"{option} names other data"
+        )
+        return replace(given, data=recorded.spec, data_root=root or recorded.root)
     trained_on = f" (it was trained on '{one_line(stated)}' data)" if isinstance(stated, str) else ""
-    option = named("data")
+    example = f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE."
+    if recorded is not None:
+        in_folder = "" if recorded.root is None else f" {named('data_root')} {quote(shown_path(recorded.root))}"
+        trained_on = " (what it records lies outside the working directory and its own folder, or is not there)"
+        example = f"If you trust it, add {option} {quote(shown_path(recorded.spec))}{in_folder}."
     raise UsageError(
         f"{shown_path(checkpoint.path)} needs data to be measured on{trained_on}.",
-        f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE.",
+        example,
         argument="data",
         expected="a data set",
     )
 
 
-def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, criterion: NamedCriterion) -> int:
+def _require_fit(surface: LossSurface, point: Point, data: LossOnData, choice: str | None) -> tuple[str, int]:
     """Refuse images that the network does not accept and labels that it cannot be compared with.
 
     Returns:
-        How many classes the network answers for; 0 if that cannot be said.
+        What the user must know of the classes, or nothing; how many the network answers for, 0 if that is unknown.
     """
     inputs, labels = (part[:2] for part in surface.batches[0])
     try:
@@ -194,9 +280,12 @@ def _require_fit(surface: LossSurface, point: Point, batches: DrawnBatches, crit
             f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
             "Use the data, the preprocessing and the architecture that belong together.",
         ) from error
-    if outputs:
-        criterion.require_targets(outputs[0], labels, batches.labels)
-    return outputs[0].shape[1] if outputs and outputs[0].ndim > 1 else 0
+    if not outputs:
+        return "", 0
+    answers = outputs[0].shape[1] if outputs[0].ndim > 1 else 0
+    notice = _require_every_class(data.classes, answers, choice) if data.criterion.of_classes else ""
+    data.criterion.require_targets(outputs[0], labels, data.batches.labels)
+    return notice, answers
 
 
 def _entries(value: object) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
@@ -114,6 +114,8 @@ class Data(OptionRecord):
     Attributes:
         data: the data set; None for what the checkpoint says.
         split: which of its splits is used.
+        classes: ``folder`` takes class i to be the i-th folder, however many there are and whatever is in them;
+            ``alphabetical`` orders folders with numbers as names as texts; None checks that the folders are classes.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
         loss: the loss of a batch; None for the checkpoint's, or cross entropy.
@@ -122,6 +124,8 @@ class Data(OptionRecord):
         batch_size: samples in a batch.
         seed: the seed of the draw.
         image_size: pixels of the shorter side; 0 for images of their own size, None for what the checkpoint says.
+        resize: pixels of the shorter side, where the centre that is kept has another size.
+        crop: pixels of the centre that is kept; None for all.
         mean: the mean of each channel of pixels in [0, 1]; None for what the checkpoint says.
         std: standard deviation of each channel; None for what the checkpoint says.
         bn: whether batch norm uses the statistics of the batch or running ones.
@@ -129,6 +133,11 @@ class Data(OptionRecord):
 
     data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
     split: Literal["train", "test"] = option("train", "Split of the data.")
+    classes: Literal["folder", "alphabetical"] | None = option(
+        None,
+        "Of folder:DIR: class i is the i-th folder, however many there are; or order numbers as texts.",
+        shown_default="as many folders as classes; numbers in their order",
+    )
     data_root: Path | None = option(None, "Folder of torchvision's data sets.")
     download: bool = option(False, "Let torchvision download missing data.")
     loss: str | None = option(
@@ -158,6 +167,10 @@ class Data(OptionRecord):
     image_size: int | None = option(
         None, "Resize images to this shorter side, keep the centre; 0 leaves their size alone.", metavar="PIXELS"
     )
+    resize: int | None = option(
+        None, f"Resize images to this shorter side, of which {named('crop')} keeps the centre.", metavar="PIXELS"
+    )
+    crop: int | None = option(None, "Keep the centre of this size.", metavar="PIXELS")
     mean: tuple[float, ...] | None = option(
         None, "Mean of each channel in [0, 1], with commas: 0.5,0.5,0.5.", metavar="NUMBERS", read=read_mean
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import Literal
 
-from bnsharp_cli.errors import named
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
@@ -22,6 +23,7 @@ class TrainingTask(OptionRecord):
         arch: the network.
         arch_option: arguments of its constructor; None for none.
         data: the data set, whose training split is learned and whose test split judges.
+        classes: what is taken for the classes of a folder, as for a measurement.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
         image_size: pixels of the shorter side; 0 or None for images of their own size.
@@ -31,6 +33,7 @@ class TrainingTask(OptionRecord):
     arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)
     arch_option: Mapping[str, object] | None = same_option(CheckpointSource, "arch_option")
     data: str = option("digits", f"Data: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    classes: Literal["folder", "alphabetical"] | None = same_option(Data, "classes")
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")
     image_size: int | None = same_option(Data, "image_size")
@@ -47,6 +50,7 @@ class TrainingRunOptions(OptionRecord):
         measure_samples: samples that it is measured on.
         track: see :func:`~bnsharp_cli.integrations.trackers.open_tracker`.
         resume: go on with what is there.
+        overwrite: replace what is there.
     """
 
     output: Path = option(
@@ -68,7 +72,24 @@ class TrainingRunOptions(OptionRecord):
         minimum=2,
     )
     track: str | None = option(None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE")
-    resume: bool = option(False, "Go on with the run that was interrupted, if there is one.")
+    resume: bool = option(False, "Go on with the earlier run, if there is one; more epochs extend it.")
+    overwrite: bool = option(False, "Replace the files of an earlier run.")
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, and what does not fit together.
+
+        Raises:
+            UsageError: naming the argument.
+        """
+        super().__post_init__()
+        if self.resume and self.overwrite:
+            raise UsageError(
+                f"{named('overwrite')} loses the run that {named('resume')} goes on with.",
+                "Leave one of them out.",
+                argument="overwrite",
+                expected="one of the two",
+                found="both",
+            )
 
 
 @dataclass(frozen=True)

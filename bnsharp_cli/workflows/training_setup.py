@@ -16,10 +16,10 @@ from bnsharp_cli.io.data.channel_statistics import channel_statistics
 from bnsharp_cli.io.data.checked_split import CheckedSplit, read_checked, share_of_memory
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
 from bnsharp_cli.io.data.labels import label_range
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, family
@@ -126,7 +126,12 @@ def open_setup(
     criterion, progress = open_criterion(task.loss), reporter.activity
     with naming(task.data), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        splits = [open_data(task.data, name, task.data_root, task.download, progress) for name in _SPLITS]
+        splits = [
+            open_data(task.data, name, task.data_root, task.download, progress, classes=task.classes)
+            for name in _SPLITS
+        ]
+        for notice in dict.fromkeys(line for split in splits for line in getattr(split, "notices", ())):
+            reporter.notice(notice)
         preprocessing = channel_statistics(splits[0], PreprocessingOverride(task.image_size).apply(Preprocessing()))
         budget = share_of_memory(processes)
         whole = [read_checked(split, preprocessing, budget, progress) for split in splits]

@@ -67,7 +67,7 @@ def test_copies_of_a_guess_name_their_network(unnamed: Path) -> None:
     [
         (("--mean", "a,b"), "--mean: expected numbers, found 'a,b'"),
         (("--std", ""), "--std: expected numbers, found ''"),
-        (("--mean", "0.5,0.5", "--std", "1"), "expected one finite number per channel"),
+        (("--mean", "0.5,0.5", "--std", "1"), "expected both, one finite number per channel"),
         (("--image-size", -8), "--image-size: expected 0 to 4096, found -8"),
     ],
 )

@@ -126,9 +126,19 @@ def _by_path(entries: Iterable[tuple[str, Any]], known: Collection[str]) -> dict
 
 
 def plain_entries(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that are names, numbers or plain containers of them; nothing of optimisers, schedulers and loops."""
+    """The entries that are names, numbers or plain containers of them; nothing of optimisers, schedulers and loops.
+
+    Of a mapping in which something else stands too, as a device among the arguments of a script, the rest is kept.
+    """
     named = {name: entry for name, entry in content.items() if isinstance(name, str) and not _STATES.match(name)}
-    return {name: entry for name, entry in named.items() if _is_plain(entry)}
+    parts = {name: entry if _is_plain(entry) else _plain_part(entry) for name, entry in named.items()}
+    return {name: part for name, part in parts.items() if part or named[name] is part}
+
+
+def _plain_part(entry: object) -> dict[str, Any]:
+    """The plain ones among a mapping's first entries; nothing of anything else."""
+    first = islice(entry.items(), _MOST_MAPPINGS) if isinstance(entry, Mapping) else ()
+    return {name: value for name, value in first if isinstance(name, str) and _is_plain(value)}
 
 
 def without_wrappers(names: Iterable[str]) -> dict[str, str]:
@@ -183,7 +193,8 @@ def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> W
         if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
             break
         count = tensors[_AVERAGES]
-        number = f" of {int(count)} states" if count.numel() == 1 and not count.is_floating_point() else ""
+        known = count.numel() == 1 and not count.is_floating_point() and not count.is_meta
+        number = f" of {int(count)} states" if known else ""
         notes = (*notes, f"the weights are an average{number} (n_averaged)")
         tensors = others
     return Weights(key, tensors, notes)

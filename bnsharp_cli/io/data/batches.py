@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, named
+from bnsharp_cli.io.data.images import ImageFolder
 from bnsharp_cli.io.data.labels import label_range
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
-from bnsharp_cli.io.data.splits import Split, require_finite
+from bnsharp_cli.io.data.splits import Split, require_finite, require_shape
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 
@@ -144,6 +145,8 @@ def _read_once(
     fits = sum(tensor.nbytes for tensor in first) * sum(map(len, parts)) <= resident * len(parts[0])
     for index, (inputs, labels) in enumerate(stream):
         progress(f"reading batch {index + 1} of {len(stream)}")
+        if isinstance(split, ImageFolder):  # data sets of users and sequences may vary from batch to batch
+            require_shape(split.name_of(int(parts[index][0])), tuple(inputs.shape[1:]), tuple(first[0].shape[1:]))
         for tensor in (inputs, labels):
             require_finite(split, parts[index], tensor)
         if index == 0 and not fits and not all(map(torch.equal, first, (inputs, labels))):

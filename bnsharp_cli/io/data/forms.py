@@ -16,3 +16,6 @@ CROSS_ENTROPY, MEAN_SQUARED_ERROR = LOSS_NAMES = ("cross-entropy", "mse")
 
 LOSS_FORMS = f"{', '.join(LOSS_NAMES)}, package.module:function or file.py:function"
 """How a loss is named, in one line of help."""
+
+AS_THEY_ARE, ALPHABETICAL = CLASS_CHOICES = ("folder", "alphabetical")
+"""What can be said of class folders: that class i is the i-th folder, however many; that numbers are texts."""

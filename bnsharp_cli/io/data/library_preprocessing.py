@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
-from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE, Preprocessing
+from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import Split
+from bnsharp_cli.io.data.training_arguments import reference_arguments, timms_arguments
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
@@ -24,58 +26,6 @@ _CHANGE = f"{named('image_size')}, {named('mean')} and {named('std')} change it"
 _SIZE_OPTIONS = ("image_size", "img_size")
 _STEP = 32
 _ALWAYS_FINE, _MOST_ENLARGED, _MOST_STATED = 256, 8, 1024
-_CHANNELS = "one finite number per channel, std positive"
-
-
-@dataclass(frozen=True)
-class PreprocessingOverride:
-    """What the user changes of a preprocessing; None leaves a part as it is.
-
-    Attributes:
-        image_size: height and width that the network sees, in pixels; 0 keeps the images' own size.
-        mean: one number per channel.
-        std: one positive number per channel.
-    """
-
-    image_size: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it leaves nothing to the checkpoint."""
-        return None not in (self.image_size, self.mean, self.std)
-
-    def apply(self, preprocessing: Preprocessing) -> Preprocessing:
-        """``preprocessing`` with the user's numbers.
-
-        Raises:
-            UsageError: a size out of range, numbers that are not finite or, for ``std``, not positive, or different
-                numbers of channels.
-
-        >>> changed = PreprocessingOverride(64, mean=(0.5,)).apply(Preprocessing(224))
-        >>> changed.image_size, changed.shorter_side, changed.mean
-        (64, 64, (0.5,))
-        """
-        size = self.image_size
-        if size is not None:
-            if not 0 <= size <= LARGEST_SIDE:
-                raise UsageError.of("image_size", f"0 to {LARGEST_SIDE}", size, "For example 224.")
-            side = size or None
-            preprocessing = replace(preprocessing, image_size=side, shorter_side=side, stretched=False)
-        if self.mean is None and self.std is None:
-            return preprocessing
-        mean, std = (given or () for given in (self.mean, self.std))
-        mean, std = mean or (0.0,) * len(std), std or (1.0,) * len(mean)
-        if len(mean) != len(std) or not all(map(math.isfinite, (*mean, *std))) or min(std, default=1.0) <= 0:
-            raise UsageError(
-                f"{named('mean')} and {named('std')}: expected {_CHANNELS}.",
-                f"For example {named('mean')} 0.5,0.5,0.5 {named('std')} 0.5,0.5,0.5.",
-                argument="std" if self.mean is None else "mean",
-                expected=_CHANNELS,
-                found=(self.mean, self.std),
-            )
-        return replace(preprocessing, mean=mean, std=std)
 
 
 def choose_preprocessing(
@@ -85,7 +35,8 @@ def choose_preprocessing(
 
     The ``preprocessing`` entry of the checkpoint comes first. Otherwise a network of torchvision's or timm's gets what
     its library does before the weights that it ships: all of it where the network has as many classes as those, or
-    where the arguments of timm's training script are in the file. A network of other classes gets mean and standard
+    where the arguments of timm's training script are in the file. The sizes among the arguments of torchvision's
+    reference script are followed. A network of other classes gets mean and standard
     deviation alone, since it was hardly trained on images of that size, unless it accepts no other. A size among the
     constructor's arguments is followed.
 
@@ -101,19 +52,49 @@ def choose_preprocessing(
     library = family(identity.spec)
     if library not in ("torchvision", "timm"):
         return override.apply(Preprocessing()), ""
-    trained = _training_arguments(metadata) if library == "timm" else {}
+    if library == "torchvision" and (told := reference_arguments(metadata)):
+        return _as_told(told, identity, override)
+    trained = timms_arguments(metadata) if library == "timm" else {}
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
 
 
+def with_librarys_resizing(
+    preprocessing: Preprocessing, identity: NetworkIdentity, module: nn.Module
+) -> tuple[Preprocessing, str]:
+    """``preprocessing`` with the resizing that the network's library does, for images of several sizes, and a notice.
+
+    Without a library it stays as it is, and there is nothing to say.
+    """
+    library = family(identity.spec)
+    if library not in ("torchvision", "timm") or preprocessing.image_size is not None:
+        return preprocessing, ""
+    usual, _ = _timms(module, {}) if library == "timm" else _torchvisions(identity)
+    resized = replace(usual, mean=preprocessing.mean, std=preprocessing.std, rounded_down=preprocessing.rounded_down)
+    said = f"the images are of several sizes, so they are resized as {library} does: {resized}"
+    return resized, f"{said}; {named('resize')} and {named('crop')}, or {named('image_size')}, change it"
+
+
+def _as_told(
+    told: Mapping[str, Any], identity: NetworkIdentity, override: PreprocessingOverride
+) -> tuple[Preprocessing, str]:
+    """What torchvision's reference script does to the images of its validation, by its arguments."""
+    usual, _ = _torchvisions(identity)
+    stated = {"mean": usual.mean, "std": usual.std, **told}
+    if NOT_FOLLOWED in told and override.whole:
+        return override.apply(usual), ""
+    said = f"the images get what the arguments of torchvision's reference script say of validation; {_CHANGE}"
+    return override.apply(Preprocessing.from_dict(stated)), said
+
+
 def without_unfollowed(metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The entries of a checkpoint without a preprocessing that cannot be followed, and a line on it if there is one."""
-    stated = metadata.get("preprocessing")
-    if not isinstance(stated, Mapping) or NOT_FOLLOWED not in stated:
-        return metadata, ""
-    rest = {name: entry for name, entry in metadata.items() if name != "preprocessing"}
-    return rest, f"the preprocessing cannot be followed: {one_line(stated[NOT_FOLLOWED])}"
+    for name, said in (("preprocessing", metadata.get("preprocessing")), ("args", reference_arguments(metadata))):
+        if isinstance(said, Mapping) and NOT_FOLLOWED in said:
+            rest = {key: entry for key, entry in metadata.items() if key != name}
+            return rest, f"the preprocessing cannot be followed: {one_line(said[NOT_FOLLOWED])}"
+    return metadata, ""
 
 
 def require_modest(preprocessing: Preprocessing, split: Split) -> None:
@@ -205,28 +186,6 @@ def _timms(module: nn.Module, trained: Mapping[str, Any]) -> tuple[Preprocessing
         interpolation=config["interpolation"] if config["interpolation"] in INTERPOLATIONS else INTERPOLATIONS[0],
     )
     return preprocessing, int(own["num_classes"])
-
-
-def _training_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm's training script was told of the images, without values that are out of range."""
-    args = metadata.get("args")
-    if not isinstance(args, Mapping) or not isinstance(args.get("model"), str):
-        return {}
-    size, crop = args.get("img_size"), args.get("crop_pct")
-    told: dict[str, Any] = {"model": args["model"]}
-    if isinstance(size, int) and 0 < size <= LARGEST_SIDE:
-        told["img_size"] = size
-    if isinstance(crop, float) and 0.1 <= crop <= 1:
-        told["crop_pct"] = crop
-    if args.get("interpolation") in INTERPOLATIONS:
-        told["interpolation"] = args["interpolation"]
-    return {**told, **{key: args[key] for key in ("mean", "std") if _are_numbers(args.get(key), key)}}
-
-
-def _are_numbers(entry: object, key: str) -> bool:
-    if not isinstance(entry, list | tuple) or len(entry) != COLOURS:
-        return False
-    return all(isinstance(v, float) and math.isfinite(v) and (key == "mean" or v > 0) for v in entry)
 
 
 def _takes_no_other_size(identity: NetworkIdentity, channels: int, size: int) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnsharp_cli.errors import UsageError, shown
 from bnsharp_cli.io.data.archives import open_archive
-from bnsharp_cli.io.data.forms import ALL_DATA_FORMS
 from bnsharp_cli.io.data.images import open_image_folder
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.sources import TORCHVISION, open_digits, open_factory, open_torchvision
 from bnsharp_cli.io.data.splits import Split
+from bnsharp_cli.io.data.unknown_data import require_known_form, unknown
 
 
 def open_data(
@@ -19,6 +18,8 @@ def open_data(
     root: Path | None = None,
     download: bool = False,
     progress: ReadingProgress = silent,
+    *,
+    classes: str | None = None,
 ) -> Split:
     """Open a data set by its specification.
 
@@ -28,6 +29,7 @@ def open_data(
         root: the folder of torchvision's data sets.
         download: allow torchvision to fetch a data set that is not there.
         progress: told now and then how far the search of a large folder is.
+        classes: of a folder, one of ``CLASS_CHOICES`` or None.
 
     Raises:
         UsageError: an unknown specification.
@@ -36,21 +38,16 @@ def open_data(
     >>> len(open_data("digits", "test"))
     360
     """
+    require_known_form(spec)
     kind, _, argument = spec.partition(":")
     if spec == "digits":
         return open_digits(split)
     if kind == "folder" and argument:
-        return open_image_folder(Path(argument), split, progress)
+        return open_image_folder(Path(argument), split, progress, classes=classes)
     if kind == "npz" and argument:
         return open_archive(Path(argument), split)
     if spec in TORCHVISION:
         return open_torchvision(spec, split, root, download)
     if argument:
         return open_factory(spec, split)
-    raise UsageError(
-        f"Unknown data '{shown(spec)}'.",
-        f"Use one of: {ALL_DATA_FORMS}.",
-        argument="data",
-        expected=ALL_DATA_FORMS,
-        found=spec,
-    )
+    raise unknown(spec)

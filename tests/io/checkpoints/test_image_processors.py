@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED, processor_preprocessing, timm_preprocessing
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 
 transformers = pytest.importorskip("transformers", reason="its image processors are the oracle")
 

@@ -14,7 +14,7 @@ import torchvision
 from PIL import Image
 
 from bnsharp_cli.errors import DataRefusedError, UsageError
-from bnsharp_cli.io.data import images as image_folders
+from bnsharp_cli.io.data import image_paths
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.data.images import open_image_folder
 from bnsharp_cli.io.data.open_data import open_data
@@ -227,7 +227,7 @@ def test_a_folder_is_read_in_the_order_of_torchvisions(tmp_path: Path) -> None:
         for name in ("z.PNG", "a.png", "note.txt"):
             shutil.copy(root / "cat" / "0.png", root / nested / name)
     theirs = torchvision.datasets.ImageFolder(str(root))
-    ours = open_image_folder(root, "train")
+    ours = open_image_folder(root, "train", classes="folder")
     assert list(zip(ours.files, ours.labels.tolist(), strict=True)) == theirs.samples
     assert list(ours.classes) == theirs.classes
     assert len(ours) == 14
@@ -247,7 +247,7 @@ def test_images_are_grey_where_the_preprocessing_is_for_one_channel(tmp_path: Pa
 
 
 def test_a_long_search_and_reading_report_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_folders, "_EVERY", 3)
+    monkeypatch.setattr(image_paths, "_EVERY", 3)
     said: list[str] = []
     split = open_data(f"folder:{image_folder(tmp_path)}", progress=said.append)
     assert said == [f"3 files found in {tmp_path}/train/{name}" for name in ("cat", "dog")]

@@ -8,18 +8,25 @@ import pytest
 import torch
 from torch import nn
 from torchvision import models
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
+from torchvision.transforms._presets import ImageClassification
 
 from bnsharp_cli.errors import CheckpointRefusedError, DataRefusedError, UsageError, named
 from bnsharp_cli.io.data.channel_statistics import channel_statistics
-from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
+from bnsharp_cli.io.data.library_preprocessing import (
+    choose_preprocessing,
+    require_modest,
+    without_unfollowed,
+)
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.io.networks.constructors import construct_on_meta
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 
-MEAN_AND_STD = "mean and std: expected one finite number per channel, std positive"
+MEAN_AND_STD = "mean and std: expected both, one finite number per channel, std positive"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -93,7 +100,32 @@ def test_what_timms_training_script_was_told_is_done() -> None:
     preprocessing, _ = chosen("timm:resnet18", {"args": args}, num_classes=10)
     assert preprocessing == Preprocessing(64, (0.1, 0.2, 0.3), IMAGENET[1], shorter_side=64, interpolation="bilinear")
     odd = {"model": "resnet18", "img_size": 10**9, "mean": ["x"], "std": [0.0, 1.0, 1.0], "crop_pct": 1e-9}
+    odd["interpolation"] = "random"
     assert chosen("timm:resnet18", {"args": odd})[0] == chosen("timm:resnet18")[0]
+    del args["interpolation"]  # which no script of timm's leaves out
+    assert chosen("timm:resnet18", {"args": args}, num_classes=10) == chosen("timm:resnet18", num_classes=10)
+
+
+@pytest.mark.parametrize("how", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_what_torchvisions_reference_script_was_told_is_done(how: str, classes: int) -> None:
+    args = {"model": "resnet18", "val_resize_size": 48, "val_crop_size": 32, "interpolation": how}
+    preprocessing, said = chosen("torchvision:resnet18", {"args": args}, num_classes=classes)
+    mode = InterpolationMode(how)
+    theirs = ImageClassification(crop_size=32, resize_size=48, interpolation=mode)
+    image = torch.rand(3, 70, 55, generator=torch.Generator().manual_seed(0))
+    ours = preprocessing.normalise(preprocessing.resize(image)[None])[0]
+    torch.testing.assert_close(ours, theirs(image), atol=1e-5, rtol=1e-5)
+    assert "reference script" in said
+
+
+@pytest.mark.parametrize("change", [{"val_crop_size": 64}, {"val_resize_size": "48"}, {"interpolation": "nearest"}])
+def test_what_cannot_be_followed_of_the_reference_script_is_refused(change: dict[str, object]) -> None:
+    args = {"val_resize_size": 48, "val_crop_size": 32, "interpolation": "bilinear", **change}
+    with pytest.raises(CheckpointRefusedError, match=r"cannot be followed: its .*image_size, mean, std"):
+        chosen("torchvision:resnet18", {"args": args})
+    rest, said = without_unfollowed({"args": args, "epoch": 3})
+    assert (rest, said[:37]) == ({"epoch": 3}, "the preprocessing cannot be followed:")
 
 
 @pytest.mark.parametrize(
@@ -102,8 +134,10 @@ def test_what_timms_training_script_was_told_is_done() -> None:
         (PreprocessingOverride(), Preprocessing(224, *IMAGENET, shorter_side=256)),
         (PreprocessingOverride(image_size=0), Preprocessing(None, *IMAGENET)),
         (PreprocessingOverride(image_size=64), Preprocessing(64, *IMAGENET, shorter_side=64)),
-        (PreprocessingOverride(mean=(0.5,)), Preprocessing(224, (0.5,), (1.0,), shorter_side=256)),
-        (PreprocessingOverride(std=(2.0, 3.0)), Preprocessing(224, (0.0, 0.0), (2.0, 3.0), shorter_side=256)),
+        (PreprocessingOverride(mean=(0.5,), std=(0.2,)), Preprocessing(224, (0.5,), (0.2,), shorter_side=256)),
+        (PreprocessingOverride(resize=64), Preprocessing(64, *IMAGENET, shorter_side=64)),
+        (PreprocessingOverride(resize=64, crop=48), Preprocessing(48, *IMAGENET, shorter_side=64)),
+        (PreprocessingOverride(crop=48), Preprocessing(48, *IMAGENET, shorter_side=256)),
     ],
 )
 def test_the_users_word_wins(override: PreprocessingOverride, expected: Preprocessing) -> None:
@@ -120,10 +154,16 @@ def test_the_users_word_wins(override: PreprocessingOverride, expected: Preproce
             MEAN_AND_STD,
         ),
         (
-            PreprocessingOverride(mean=(float("nan"),)),
+            PreprocessingOverride(mean=(float("nan"),), std=(1.0,)),
             MEAN_AND_STD,
         ),
-        (PreprocessingOverride(std=(0.0,)), MEAN_AND_STD),
+        (PreprocessingOverride(mean=(0.0,), std=(0.0,)), MEAN_AND_STD),
+        (PreprocessingOverride(mean=(0.5,)), MEAN_AND_STD),
+        (PreprocessingOverride(std=(0.5,)), MEAN_AND_STD),
+        (PreprocessingOverride(resize=0), "resize: expected 1 to 4096, found 0"),
+        (PreprocessingOverride(resize=64, crop=65), "crop: expected the centre of images that resize makes as large"),
+        (PreprocessingOverride(crop=300), "found '300 of images of their own size'"),
+        (PreprocessingOverride(64, crop=32), "image_size is the same as resize and crop of one size"),
     ],
 )
 def test_what_the_user_cannot_mean(override: PreprocessingOverride, says: str) -> None:

@@ -37,9 +37,20 @@ def test_the_files_word_wins_over_a_guess(metadata: dict[str, Any]) -> None:
 def test_timms_training_script_means_timms_network() -> None:
     pytest.importorskip("timm")
     tensors = outline("resnet18", num_classes=6)
-    word = {"arch": "resnet18", "args": {"model": "resnet18", "img_size": None}}
+    marks = dict.fromkeys(("img_size", "crop_pct", "interpolation", "mean", "std"))
+    word = {"arch": "resnet18", "args": {"model": "resnet18", **marks}}
     assert identify(checkpoint(tensors, **word)).spec == "timm:resnet18"
     assert identify(checkpoint(tensors, arch="resnet18")).spec == "torchvision:resnet18"
+
+
+@pytest.mark.parametrize("container", ["args", "config", "hyper_parameters", "opt"])
+@pytest.mark.parametrize("more", [{}, {"img_size": 32}, {"mean": None, "std": None, "lr": 0.1}])
+def test_any_other_script_means_torchvisions(container: str, more: dict[str, Any]) -> None:
+    pytest.importorskip("timm")
+    tensors = outline("resnet18", num_classes=6)
+    assert identify(checkpoint(tensors, **{container: {"model": "resnet18", **more}})).spec == "torchvision:resnet18"
+    timms = {"pretrained_cfg": dict.fromkeys(("first_conv", "input_size", "mean", "std"))}
+    assert identify(checkpoint(tensors, **{container: {"architecture": "resnet18", **timms}})).spec == "timm:resnet18"
 
 
 def test_the_users_word_wins_over_the_files() -> None:

@@ -1,0 +1,152 @@
+"""Folders of images from the command line: what is printed as a remedy works as printed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from bnsharp_cli.models import lenet_bn
+from tests.cli.helpers import Finished, bnsharp, one_error
+
+SAMPLE = "sample:digits-small-batch"
+FAST = ("--samples", 8, "--batch-size", 4, "--measure", "delta-lp", "--ball-samples", 2)
+
+
+def digits(root: Path, *folders: str) -> None:
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for index in range(2):
+            Image.new("L", (8, 8), 40 * index).save(root / folder / f"{index}.png")
+
+
+def measured(folder: Path, *arguments: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(bnsharp("measure", SAMPLE, *arguments, *FAST, "--json", folder=folder).stdout)
+    return answer
+
+
+@pytest.mark.parametrize("count", [9, 11])
+def test_another_number_of_folders_than_classes_is_taken_only_where_asked_for(tmp_path: Path, count: int) -> None:
+    names = [f"{number:02}" for number in range(count)]
+    digits(tmp_path / "images", *names)
+    finished = bnsharp("measure", SAMPLE, "--data", "folder:images", *FAST, folder=tmp_path, expect=3)
+    assert f"folder:images: {count} class folders for a network of 10 classes" in one_error(finished)
+    assert "add --classes folder if" in finished.stderr
+    if count == 9:
+        assert measured(tmp_path, "--data", "folder:images", "--classes", "folder")["data"]["classes"] == names
+
+
+def test_a_folder_one_level_off_is_refused_with_the_option_to_give(tmp_path: Path) -> None:
+    digits(tmp_path / "my images", *(f"all/{number}" for number in range(10)))
+    finished = bnsharp("measure", SAMPLE, "--data", "folder:my images", *FAST, folder=tmp_path, expect=3)
+    assert "my images has one class folder, all" in one_error(finished)
+    remedy = " ".join(finished.stderr.splitlines()[1].split())
+    given = shlex.split(remedy.removeprefix("Give ").split(". ")[0])
+    assert given == ["--data", "folder:my images/all"]
+    assert measured(tmp_path, *given)["data"]["classes"] == [str(number) for number in range(10)]
+
+
+def command_of(folder: Path, data: str, *arguments: object) -> tuple[object, ...]:
+    """Measure an untrained torchvision network of three classes on data."""
+    torch.manual_seed(0)
+    torch.save(torchvision.models.shufflenet_v2_x0_5(num_classes=3).state_dict(), folder / "net.pt")
+    return (
+        "measure",
+        "net.pt",
+        "--arch",
+        "torchvision:shufflenet_v2_x0_5",
+        "--data",
+        data,
+        *FAST,
+        "--json",
+        *arguments,
+    )
+
+
+def options_in(finished: Finished) -> list[str]:
+    """All from the first option of the remedy on, as a shell reads it."""
+    remedy = " ".join(finished.stderr.splitlines()[-1].split())
+    return shlex.split(remedy[remedy.index("--") :])
+
+
+def test_photos_of_many_sizes_are_resized_as_the_library_does(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("ant", "bee", "cow"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(3):
+            pixels = generator.integers(0, 256, (40 + 5 * index, 60 - 7 * index, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    command = command_of(tmp_path, "folder:photos")
+    for batch in (("--batch-size", 4), ("--batch-size", 1)):  # sizes that differ in a batch, and between batches
+        finished = bnsharp(*command, *batch, folder=tmp_path)
+        assert "so they are resized as torchvision does: shorter side 256, centre 224 × 224" in finished.stderr
+    said = json.loads(bnsharp(*command, "--resize", 40, "--crop", 32, folder=tmp_path).stdout)["data"]["preprocessing"]
+    assert (said["image_size"], said["shorter_side"]) == (32, 40)
+    refused = bnsharp(*command, "--image-size", 0, folder=tmp_path, expect=3)
+    assert "for example with --image-size 224" in refused.stderr
+    bnsharp(*command, "--image-size", 224, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ("images", "images"),
+        ("my images", "my images"),
+        ("imagefolder:images", "images"),
+        ("npz:images", "images"),
+        ("data.npz", "data.npz"),
+        ("folder:data.npz", "data.npz"),
+    ],
+)
+def test_data_that_is_there_under_another_form_is_named(tmp_path: Path, spec: str, path: str) -> None:
+    x = np.random.default_rng(0).random((12, 3, 32, 32), dtype=np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(12) % 3)
+    digits(tmp_path / "images", "a", "b", "c")
+    digits(tmp_path / "my images", "a", "b", "c")
+    finished = bnsharp(*command_of(tmp_path, spec), folder=tmp_path, expect=2)
+    assert options_in(finished) == ["--data", f"{'npz' if path.endswith('z') else 'folder'}:{path}"]
+    bnsharp(*command_of(tmp_path, options_in(finished)[1], "--batch-size", 2, "--samples", 4), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"), [("mnits", "mnist"), ("CIFAR-10", "cifar10"), ("fashion_mnist", "fashionmnist")]
+)
+def test_a_mistyped_data_set_is_named(tmp_path: Path, spec: str, name: str) -> None:
+    finished = bnsharp("measure", SAMPLE, "--data", spec, folder=tmp_path, expect=2)
+    assert options_in(finished) == ["--data", name]
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "given", "code", "says"),
+    [
+        (1, 0, ("--mean", "123.675,116.28,103.53", "--std", "58.395,57.12,57.375"), 2, "--mean: expected the mean of"),
+        (1, 0, ("--mean", "0,0,0", "--std", "255,255,255"), 2, "--mean: expected the mean of pixels in [0, 1]"),
+        (255, 0, (), 3, "mean and std are for images in [0, 1]"),
+        (4, -2, (), 3, "mean and std are for images in [0, 1]"),
+    ],
+)
+def test_images_and_their_normalisation_are_of_one_range(
+    tmp_path: Path, scale: float, shift: float, given: tuple[str, ...], code: int, says: str
+) -> None:
+    x = np.random.default_rng(0).random((8, 3, 32, 32), dtype=np.float32) * scale + shift
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(8) % 3)
+    finished = bnsharp(*command_of(tmp_path, "npz:data.npz", *given), folder=tmp_path, expect=code)
+    assert says in finished.stderr
+    bnsharp(*command_of(tmp_path, "npz:data.npz", *options_in(finished)), folder=tmp_path)
+
+
+def test_images_that_nobody_normalises_are_said_to_be_so(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((8, 1, 8, 8), dtype=np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(8))
+    torch.save(lenet_bn(1, 10, 8).state_dict(), tmp_path / "lenet.pt")
+    command = ("measure", "lenet.pt", "--arch", "lenet-bn", "--data", "npz:data.npz", *FAST)
+    said = "the images are in [0, 1] and not normalised; --mean and --std change it"
+    assert said in bnsharp(*command, folder=tmp_path).stderr
+    assert said not in bnsharp(*command, "--mean", "0.5", "--std", "0.5", folder=tmp_path).stderr
