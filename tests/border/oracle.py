@@ -30,19 +30,40 @@ def bn_limit(module: nn.Module, loss: Loss, rows: Collection[str] = (), power: f
 
 
 def bn_along_gradient(
-    module: nn.Module, loss: Loss, rows: Collection[str] = (), delta: float = 1e-3, power: float = 2.0
+    module: nn.Module,
+    loss: Loss,
+    rows: Collection[str] = (),
+    delta: float = 1e-3,
+    power: float = 2.0,
+    *,
+    training: bool = True,
 ) -> float:
-    """(δ⁻¹ ∫ |(L(θ + tv) − L(θ))/δ|^p dt)^{1/p} for v along the gradient (Eq. 6): a lower bound on the supremum."""
+    """(δ⁻¹ ∫ |(L(θ + tv) − L(θ))/δ|^p dt)^{1/p} for v along the gradient (Eq. 6): a lower bound on the supremum.
+
+    Args:
+        module: a network; it stays as it is.
+        loss: of a network in float64.
+        rows: names of the weights each of whose rows is scale-invariant.
+        delta: δ.
+        power: p.
+        training: whether the norms use the batch; there must be no dropout then.
+    """
     parameters = dict(module.named_parameters())
     blocks = [{name: slice(row, row + 1)} for name in rows for row in range(len(parameters[name]))]
-    return bn_of_blocks(module, loss, blocks, delta, power)
+    return bn_of_blocks(module, loss, blocks, delta, power, training=training)
 
 
 def bn_of_blocks(
-    module: nn.Module, loss: Loss, blocks: Collection[Block] = (), delta: float = 1e-3, power: float = 2.0
+    module: nn.Module,
+    loss: Loss,
+    blocks: Collection[Block] = (),
+    delta: float = 1e-3,
+    power: float = 2.0,
+    *,
+    training: bool = True,
 ) -> float:
     """The same for any scale-invariant blocks, each of them rows of one tensor or of several."""
-    gradients, parameters, own = _gradients(module, loss)
+    gradients, parameters, own = _gradients(module, loss, training)
     start = float(loss(own).detach())
     direction = {name: gradient.clone() for name, gradient in gradients.items()}
     for block in blocks:
@@ -76,8 +97,10 @@ def block_length(tensors: Mapping[str, Tensor], block: Block) -> float:
     return math.sqrt(sum(float(tensors[name][rows].square().sum()) for name, rows in block.items()))
 
 
-def _gradients(module: nn.Module, loss: Loss) -> tuple[dict[str, Tensor], dict[str, Tensor], nn.Module]:
-    own = copy.deepcopy(module).double().train()
+def _gradients(
+    module: nn.Module, loss: Loss, training: bool = True
+) -> tuple[dict[str, Tensor], dict[str, Tensor], nn.Module]:
+    own = copy.deepcopy(module).double().train(training)
     parameters = dict(own.named_parameters())
     found = torch.autograd.grad(loss(own), list(parameters.values()), allow_unused=True)
     dense = {

@@ -31,6 +31,7 @@ class Row:
         plain: the same of a network, inputs and targets in float64, written independently.
         blocks: the rows that are scale-invariant together.
         options: further arguments of every entry point.
+        averages: whether the loss averages over examples, so that batches count by their sizes.
     """
 
     model: nn.Module
@@ -39,11 +40,14 @@ class Row:
     plain: Callable[[nn.Module, Any, Any], Tensor] | None = None
     blocks: tuple[Block, ...] = tuple(BODY)
     options: tuple[tuple[str, Any], ...] = ()
+    averages: bool = True
 
     def loss(self, model: nn.Module) -> Tensor:
         """L in float64."""
         plain = self.plain or (lambda network, x, y: functional.cross_entropy(network(x), y))
-        return torch.stack([plain(model, *map(_precise, batch)) for batch in self.batches]).mean()
+        sizes = [len(targets) if self.averages else 1 for _, targets in self.batches]
+        losses = [plain(model, *map(_precise, batch)) for batch in self.batches]
+        return torch.stack([size * loss for size, loss in zip(sizes, losses, strict=True)]).sum() / sum(sizes)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,16 @@ def _containers(model: nn.Module, form: Callable[[Tensor, Tensor], Any], call: C
 
 def _weighted(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return functional.cross_entropy(network(x), y, WEIGHTS.double())
+
+
+def _focal(outputs: Tensor, y: Tensor) -> Tensor:
+    loss = functional.cross_entropy(outputs, y, reduction="none")
+    return ((1 - (-loss).exp()) ** 2 * loss).mean()
+
+
+def _with_rest() -> list[Any]:
+    *most, (x, y) = batches()
+    return [*most, (x[:5], y[:5])]
 
 
 def _penalised() -> Row:
@@ -190,6 +204,15 @@ ROWS_OF_VALUES: dict[str, Callable[[], Row]] = {
         batches(),
         nn.CrossEntropyLoss(reduction="sum"),
         lambda network, x, y: functional.cross_entropy(network(x), y, reduction="sum"),
+    ),
+    "a focal loss": lambda: Row(Net(), batches(), _focal, lambda network, x, y: _focal(network(x), y)),
+    "a rest that is kept": lambda: Row(Net(), _with_rest()),
+    "a sum, and a rest that is kept": lambda: Row(
+        Net(),
+        _with_rest(),
+        nn.CrossEntropyLoss(reduction="sum"),
+        lambda network, x, y: functional.cross_entropy(network(x), y, reduction="sum"),
+        averages=False,
     ),
     "a penalty on the network's weights": _penalised,
     "one of two outputs": lambda: Row(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import bnsharp_cli
 from bnsharp_cli.errors import UsageError
 from tests.border.networks import ROWS, Net, batches, mean_loss
-from tests.border.plain_oracle import along_the_gradient
+from tests.border.oracle import bn_along_gradient
 
 Named = namedtuple("Named", ["features", "scores"])
 WithLogits = namedtuple("WithLogits", ["features", "logits"])
@@ -46,7 +46,7 @@ def test_several_candidates_are_listed_with_their_shapes_and_one_can_be_chosen(k
             call(network, batches())
         assert refused.value.argument == "output"
         assert "Choose one with output" in refused.value.remedy
-    expected = along_the_gradient(Net(), mean_loss(), ROWS, training=True)
+    expected = bn_along_gradient(Net(), mean_loss(), ROWS)
     for key in keys:
         assert bnsharp_cli.measure(network, batches(), output=key, **OPTIONS).value == pytest.approx(expected, rel=2e-4)
 
@@ -62,7 +62,7 @@ def test_several_candidates_are_listed_with_their_shapes_and_one_can_be_chosen(k
     ],
 )
 def test_what_is_clear_needs_no_choice(shape: Callable[[Tensor, Tensor], Any]) -> None:
-    expected = along_the_gradient(Net(), mean_loss(), ROWS, training=True)
+    expected = bn_along_gradient(Net(), mean_loss(), ROWS)
     assert bnsharp_cli.measure(Answering(shape), batches(), **OPTIONS).value == pytest.approx(expected, rel=2e-4)
 
 

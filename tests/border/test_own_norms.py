@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import bnsharp_cli
 from tests.border.networks import Net, batches, mean_loss
-from tests.border.plain_oracle import along_the_gradient
+from tests.border.oracle import bn_along_gradient
 
 OPTIONS: dict[str, Any] = {"precision": "float64", "iterations": 0, "rtol": 1e-6}
 
@@ -84,7 +84,7 @@ def test_hand_written_batch_norm_takes_the_statistics_that_are_asked_for(bn: Any
         return mean_loss()(in_training(model) if training else model.eval())
 
     measured = bnsharp_cli.measure(own, batches(), bn=bn, **OPTIONS)
-    assert measured.value == pytest.approx(along_the_gradient(own, loss), rel=2e-4)
+    assert measured.value == pytest.approx(bn_along_gradient(own, loss, training=False), rel=2e-4)
     assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
     assert any("body.1: normalisation code" in note for note in measured.notes) == training
 
@@ -99,7 +99,7 @@ def test_one_way_or_the_other_is_another_number() -> None:
 def test_a_module_that_training_changes_otherwise_keeps_its_statistics_and_is_named(norm: type[nn.Module]) -> None:
     own = network(norm)
     measured = bnsharp_cli.measure(own, batches(), **OPTIONS)
-    expected = along_the_gradient(own, lambda model: mean_loss()(model.eval()))
+    expected = bn_along_gradient(own, lambda model: mean_loss()(model.eval()), training=False)
     assert measured.value == pytest.approx(expected, rel=2e-4)
     (note,) = measured.notes
     assert note.startswith("body.1: statistics of the network's own")

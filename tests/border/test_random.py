@@ -15,7 +15,7 @@ import bnsharp_cli
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers
 from tests.border.networks import ROWS, Net, batches
-from tests.border.plain_oracle import along_the_gradient
+from tests.border.oracle import bn_along_gradient
 
 OPTIONS: dict[str, Any] = {"iterations": 0, "rtol": 1e-6}
 
@@ -57,7 +57,7 @@ def loss_with_common_numbers(model: nn.Module) -> Tensor:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("precision", ["auto", "float64"])
 def test_the_value_is_that_of_the_loss_with_common_random_numbers(network: type[Net], precision: Any) -> None:
-    expected = along_the_gradient(network(), loss_with_common_numbers, ROWS, training=True)
+    expected = bn_along_gradient(network(), loss_with_common_numbers, ROWS)
     measured = bnsharp_cli.measure(network(), batches(), precision=precision, **OPTIONS)
     assert measured.value == pytest.approx(expected, rel=2e-4)
     assert measured.uncertainty.quadrature is not None

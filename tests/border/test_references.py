@@ -15,7 +15,7 @@ from torch.nn import functional
 import bnsharp_cli
 from bnsharp_cli.errors import NotMeasurableError
 from tests.border.networks import ROWS, Net, batches, mean_loss, penalty
-from tests.border.plain_oracle import along_the_gradient
+from tests.border.oracle import bn_along_gradient
 
 CLOSE = 2e-4
 OPTIONS: dict[str, Any] = {"precision": "float64", "iterations": 0, "rtol": 1e-6}
@@ -86,10 +86,9 @@ def test_a_penalty_on_the_weights_is_that_of_the_copy(kind: str) -> None:
     network = Net()
     before = [weight.detach().clone() for weight in network.parameters()]
     criterion = PENALTIES[kind](network)
-    expected = along_the_gradient(
+    expected = bn_along_gradient(
         network,
         mean_loss(lambda m, x, y: functional.cross_entropy(m(x), y) + 0.1 * penalty(m)),
-        training=True,
     )
     measured = bnsharp_cli.measure(network, batches(), criterion, **OPTIONS)
     assert measured.value == pytest.approx(expected, rel=CLOSE)
@@ -139,11 +138,10 @@ def test_an_auxiliary_loss_on_the_network_counts() -> None:
             return self.head(hidden)
 
     network = Auxiliary()
-    expected = along_the_gradient(
+    expected = bn_along_gradient(
         network,
         mean_loss(lambda m, x, y: functional.cross_entropy(m(x), y) + 0.1 * m.auxiliary),  # type: ignore[operator]
         ROWS,
-        training=True,
     )
     measured = bnsharp_cli.measure(
         network,
@@ -160,13 +158,12 @@ def test_features_that_a_hook_caught_count_and_the_users_own_stay(threads: int) 
     network, features, seen = Net(), {}, []
     network.body.register_forward_hook(lambda _, __, output: features.__setitem__("hidden", output))
     network.head.register_forward_hook(lambda _, __, output: seen.append(output))
-    expected = along_the_gradient(
+    expected = bn_along_gradient(
         Net(),
         mean_loss(
             lambda m, x, y: functional.cross_entropy(m(x), y) + 0.1 * (m.body(x).abs() ** 1.5).mean()  # type: ignore[operator]
         ),
         ROWS,
-        training=True,
     )
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -228,7 +225,7 @@ PATCHES = [
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.__name__)
 def test_a_forward_that_was_replaced_runs_on_the_copy(patch: Callable[[Net], None]) -> None:
-    expected = along_the_gradient(Net(), mean_loss(), ROWS, training=True)
+    expected = bn_along_gradient(Net(), mean_loss(), ROWS)
     network = Net()
     patch(network)
     assert bnsharp_cli.measure(network, batches(), **OPTIONS).value == pytest.approx(expected, rel=CLOSE)
@@ -246,7 +243,7 @@ class Recording(Net):
 
 
 def test_a_forward_that_fills_a_list_of_its_module_fills_another() -> None:
-    expected = along_the_gradient(Net(), mean_loss(), ROWS, training=True)
+    expected = bn_along_gradient(Net(), mean_loss(), ROWS)
     assert bnsharp_cli.measure(Recording(), batches(), **OPTIONS).value == pytest.approx(expected, rel=CLOSE)
     assert not CAUGHT
 
@@ -273,9 +270,7 @@ def test_a_hook_that_changes_the_output_counts_and_one_that_changes_gradients_do
     network = Net()
     network.head.register_forward_hook(lambda _, __, output: 2 * output)
     network.head.register_full_backward_hook(lambda _, into, __: tuple(3 * g if g is not None else g for g in into))
-    expected = along_the_gradient(
-        Net(), mean_loss(lambda m, x, y: functional.cross_entropy(2 * m(x), y)), ROWS, training=True
-    )
+    expected = bn_along_gradient(Net(), mean_loss(lambda m, x, y: functional.cross_entropy(2 * m(x), y)), ROWS)
     assert bnsharp_cli.measure(network, batches(), **OPTIONS).value == pytest.approx(expected, rel=CLOSE)
     assert len(network.head._backward_hooks) == len(network.head._forward_hooks) == 1
 
@@ -283,7 +278,7 @@ def test_a_hook_that_changes_the_output_counts_and_one_that_changes_gradients_do
 def test_what_else_needs_a_gradient_is_held_fixed_and_named() -> None:
     scale = nn.Parameter(torch.tensor(2.0))
     measured = bnsharp_cli.measure(Net(), batches(), lambda o, t: scale * functional.cross_entropy(o, t), **OPTIONS)
-    expected = 2 * along_the_gradient(Net(), mean_loss(), ROWS, training=True)
+    expected = 2 * bn_along_gradient(Net(), mean_loss(), ROWS)
     assert measured.value == pytest.approx(expected, rel=CLOSE)
     assert "held fixed" in measured.notes[0]
     assert measured.to_dict()["notes"] == [*measured.notes]

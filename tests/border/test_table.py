@@ -14,12 +14,13 @@ from torch import Tensor
 import bnsharp_cli
 from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.integrations.lightning import BNSharpnessCallback
-from bnsharp_cli.training.sam import Sam
+from bnsharp_cli.training.rules import Sgd, TrainingRule
+from bnsharp_cli.training.sam import Asam, Sam
 from tests.border.oracle import bn_of_blocks
 from tests.border.table import ROWS_OF_VALUES, ROWS_REFUSED, Row
 
 CLOSE = 2e-3
-RHO, LR = 0.05, 0.1
+RHO, LR, ETA = 0.05, 0.1, 0.01
 
 Entry = Callable[[Row], Any]
 
@@ -74,25 +75,33 @@ def test_rescaled_copies(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROWS_OF_VALUES)
-def test_a_rule(name: str) -> None:
+@pytest.mark.parametrize("kind", [Sgd, Sam, Asam])
+def test_a_rule(name: str, kind: type[TrainingRule]) -> None:
     row = ROWS_OF_VALUES[name]()
     trained, plain = (copy.deepcopy(row.model).double() for _ in range(2))
-    rule = Sam(trained, lr=LR, rho=RHO)
+    rule = kind(trained, lr=LR) if kind is Sgd else kind(trained, lr=LR, rho=RHO)
     rule.step(lambda: row.loss(trained))
-    for name_, weight in _plain_sam(plain, row.loss).items():
+    for name_, weight in _plain_step(plain, row.loss, kind).items():
         assert torch.allclose(dict(trained.named_parameters())[name_], weight, rtol=1e-9, atol=1e-11), name_
 
 
-def _plain_sam(model: torch.nn.Module, loss: Callable[[torch.nn.Module], Tensor]) -> dict[str, Tensor]:
+def _plain_step(
+    model: torch.nn.Module, loss: Callable[[torch.nn.Module], Tensor], kind: type[TrainingRule]
+) -> dict[str, Tensor]:
+    """θ − lr ∇L(θ + ε), with ε = 0 (SGD), ρ g/‖g‖ (SAM) or ρ T²g/‖T g‖, T = |θ| + η but for vectors (ASAM)."""
     names, weights = zip(*model.named_parameters(), strict=True)
     start = [weight.detach().clone() for weight in weights]
     slopes = _gradient(loss(model), weights)
-    size = torch.stack([slope.square().sum() for slope in slopes]).sum().sqrt()
-    with torch.no_grad():
-        for weight, slope in zip(weights, slopes, strict=True):
-            weight += RHO * slope / size
-    ascended = _gradient(loss(model), weights)
-    return {name: own - LR * slope for name, own, slope in zip(names, start, ascended, strict=True)}
+    if kind is not Sgd:
+        ones = [torch.ones_like(weight) for weight in start]
+        scales = ones if kind is Sam else [w.abs() + ETA if w.ndim > 1 else o for w, o in zip(start, ones, strict=True)]
+        scaled = [scale * slope for scale, slope in zip(scales, slopes, strict=True)]
+        size = torch.stack([each.square().sum() for each in scaled]).sum().sqrt()
+        with torch.no_grad():
+            for weight, scale, each in zip(weights, scales, scaled, strict=True):
+                weight += RHO * scale * each / size
+        slopes = _gradient(loss(model), weights)
+    return {name: own - LR * slope for name, own, slope in zip(names, start, slopes, strict=True)}
 
 
 def _gradient(loss: Tensor, weights: Any) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import bnsharp_cli
-from tests.border.plain_oracle import along_the_gradient
+from tests.border.oracle import bn_along_gradient
 
 OPTIONS: dict[str, Any] = {"precision": "float64", "iterations": 0, "rtol": 1e-6}
 WORDS = 60
@@ -74,10 +74,11 @@ def used() -> int:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_batch_gives_the_same_blocks_and_value(form: str) -> None:
     own = [FORMS[form](ids, y) for ids, y in batches()]
-    expected = along_the_gradient(
+    expected = bn_along_gradient(
         Words(),
         lambda m: torch.stack([functional.cross_entropy(m(ids), y) for ids, y in batches()]).mean(),
         ["words.weight"],
+        training=False,
     )
     assert bnsharp_cli.find_blocks(Words(), own).invariant == used()
     assert bnsharp_cli.measure(Words(), own, **OPTIONS).value == pytest.approx(expected, rel=2e-4)
@@ -91,7 +92,7 @@ def test_a_mask_and_a_number_beside_the_tokens(kind: torch.dtype, order: tuple[s
         for (ids, y), mask in zip(batches(), masks(), strict=True)
     ]
     own = [({name: inputs[name] for name in order}, y) for inputs, y in parts]
-    expected = along_the_gradient(
+    expected = bn_along_gradient(
         Words(),
         lambda m: torch.stack(
             [
@@ -100,6 +101,7 @@ def test_a_mask_and_a_number_beside_the_tokens(kind: torch.dtype, order: tuple[s
             ]
         ).mean(),
         ["words.weight"],
+        training=False,
     )
     seen = torch.cat([ids[mask.bool()] for (ids, _), mask in zip(batches(), masks(), strict=True)]).unique()
     assert bnsharp_cli.find_blocks(Words(), own).invariant == len(seen)

@@ -20,6 +20,9 @@ INVARIANT = 1e-10
 UNRESOLVED = 1e-12
 """A row whose ‖θ_i‖‖∂f/∂θ_i‖ is below this share of the largest is no more than rounding."""
 
+RowSets = tuple[tuple[str, ...], int]
+"""Names of one tensor or of several whose rows are united, and the axis whose slices are rows."""
+
 _COTANGENTS = 2
 _SAMPLES_AT_ONCE = 32
 
@@ -65,13 +68,13 @@ class EulerTest:
     Attributes:
         pairs: (point, gradient) for each location of a probe and each of a few cotangents.
         scale: the largest ‖θ_i‖‖∂f/∂θ_i‖ of any row.
-        other_samples: further products of tensors some of whose rows the probe's samples do not use, by name; and those
-            of such a tensor's rows united with the entries of its bias, by both names.
+        other_samples: further products of tensors some of whose rows the probe's samples do not use, by name and axis;
+            and those of such a tensor's rows united with the entries of its bias, by both names.
     """
 
     pairs: Sequence[tuple[Point, Point]]
     scale: float
-    other_samples: dict[tuple[str, ...], EulerProducts] = field(default_factory=dict)
+    other_samples: dict[RowSets, EulerProducts] = field(default_factory=dict)
 
     @classmethod
     def of(cls, probe: Probe) -> EulerTest:
@@ -90,12 +93,13 @@ class EulerTest:
     def rows(self, name: str, axis: int = 0) -> EulerProducts:
         """The products of each slice of ``name`` along ``axis``."""
         own = euler_products(self.pairs, name, axis)
-        return own.beside(self.other_samples[name,]) if axis == 0 and (name,) in self.other_samples else own
+        further = self.other_samples.get(((name,), axis))
+        return own if further is None else own.beside(further)
 
     def rows_with_bias(self, name: str, bias: str) -> EulerProducts:
         """The products of each row of ``name`` united with its entry of ``bias``."""
         own = euler_products(self.pairs, name, 0) + euler_products(self.pairs, bias, 0)
-        further = self.other_samples.get((name, bias))
+        further = self.other_samples.get(((name, bias), 0))
         return own if further is None else own.beside(further)
 
     def invariant(self, sets: EulerProducts) -> Tensor:
@@ -115,26 +119,23 @@ class EulerTest:
 
     def _add_other_samples(self, probe: Probe) -> None:
         """Test rows without effect, such as those of words that the first samples do not have, on all samples."""
-        for location in () if probe.takes_random_inputs else probe.samples(_SAMPLES_AT_ONCE):
-            names = [
-                name for name, tensor in probe.locations[0].point.items() if tensor.ndim > 1 and self._partly(name)
-            ]
+        for location in probe.samples(_SAMPLES_AT_ONCE):
+            names = [name for name, tensor in probe.locations[0].point.items() if tensor.ndim > 1 and self._quiet(name)]
             if not names:
                 return
-            sets: list[tuple[str, ...]] = [(name,) for name in names]
-            sets += [(name, bias) for name in names if (bias := bias_of(location.point, name))]
-            wanted = {name for each in sets for name in each}
+            sets: list[RowSets] = [((name,), axis) for name in names for axis in (0, 1)]
+            sets += [((name, bias), 0) for name in names if (bias := bias_of(location.point, name))]
+            wanted = {name for each, _ in sets for name in each}
             pairs = [(location.point, slope) for slope in probe.gradients(location, _COTANGENTS, only=wanted)]
             for each in sets:
-                first, *others = (euler_products(pairs, name, 0) for name in each)
+                first, *others = (euler_products(pairs, name, each[1]) for name in each[0])
                 found = sum(others, first)
                 known = self.other_samples.get(each)
                 self.other_samples[each] = found if known is None else known.beside(found)
 
-    def _partly(self, name: str) -> bool:
-        """Whether some rows have an effect and others none."""
-        quiet = self.without_effect(self.rows(name))
-        return bool(quiet.any()) and not bool(quiet.all())
+    def _quiet(self, name: str) -> bool:
+        """Whether some rows have no effect so far."""
+        return bool(self.without_effect(self.rows(name)).any())
 
 
 def euler_products(pairs: Sequence[tuple[Point, Point]], name: str, axis: int) -> EulerProducts:

@@ -81,25 +81,18 @@ class Probe:
                 return cls(bare, (users, generic))
         return own
 
-    @property
-    def takes_random_inputs(self) -> bool:
-        """Whether the network runs on random inputs alone. A row without effect on those has none on any inputs.
-
-        Whole numbers among the inputs, such as tokens beside a mask, are not replaced.
-        """
-        inputs = self.locations[-1].inputs
-        mixed = isinstance(inputs, TensorTree) and inputs.has_whole_numbers()
-        return inputs is not self.locations[0].inputs and not mixed
-
     def samples(self, at_once: int) -> Iterator[ProbeLocation]:
-        """All samples of the surface, a few at a time, at the last location's parameters."""
-        point, targets = self.locations[-1].point, self.locations[-1].targets
-        for inputs, labels in self.surface.batches:
-            whole = not self.surface.conduct.parts or (targets is not None and len(targets) > FEW)
-            size = len(inputs) if whole else at_once
-            for first in range(0, len(inputs), size):
-                part = slice(first, first + size)
-                yield ProbeLocation(point, inputs[part], None if targets is None else labels[part])
+        """All samples of the surface, a few at a time, at the last location's parameters, then at the first one's.
+
+        Both, because parameters may decide which samples use a row, as those of a gate before several experts do.
+        """
+        for other in self.locations[::-1]:
+            for inputs, labels in self.surface.batches:
+                whole = not self.surface.conduct.parts or (other.targets is not None and len(other.targets) > FEW)
+                size = len(inputs) if whole else at_once
+                for first in range(0, len(inputs), size):
+                    part = slice(first, first + size)
+                    yield ProbeLocation(other.point, inputs[part], None if other.targets is None else labels[part])
 
     @cached_property
     def before(self) -> tuple[list[Tensor], ...]:
