@@ -149,3 +149,28 @@ def test_text_networks_take_a_mapping_as_they_take_tokens(kind: str) -> None:
         logits = network(part).logits
         losses.append(functional.cross_entropy(logits, y))
     assert torch.isfinite(torch.stack(losses)).all()
+
+
+class Record:
+    """A batch as graph libraries have them; to walk over it yields no arguments."""
+
+    def __init__(self, ids: Tensor, mask: Tensor) -> None:
+        self.ids, self.mask = ids, mask
+
+    def __iter__(self) -> Any:
+        return iter(vars(self).items())
+
+
+class OfRecord(Words):
+    def forward(self, batch: Record) -> Tensor:  # type: ignore[override]  # another network, with the same layers
+        return super().forward(batch.ids, batch.mask)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_record_is_the_only_argument(alone: bool) -> None:
+    records = [Record(ids, mask) for (ids, _), mask in zip(batches(), masks(), strict=True)]
+    labels = [y for _, y in batches()]
+    of_records: list[Any] = [(record if alone else (record,), y) for record, y in zip(records, labels, strict=True)]
+    of_tuples = [((record.ids, record.mask), y) for record, y in zip(records, labels, strict=True)]
+    expected = bnsharp_cli.measure(Words(), of_tuples, **OPTIONS)
+    assert bnsharp_cli.measure(OfRecord(), of_records, **OPTIONS).value == pytest.approx(expected.value, rel=1e-9)

@@ -179,7 +179,7 @@ OutputKey = str | int
 def adapt(module: nn.Module, tensor_only: bool, output: OutputKey | None = None, argument: str = "output") -> None:
     """Let a network take a :class:`TensorTree` and return what its criterion takes; parameters keep their names.
 
-    A mapping becomes keyword arguments, any other tree becomes positional ones.
+    A mapping becomes keyword arguments, a list or tuple positional ones, and a record is the only argument.
 
     Args:
         module: changed by two hooks, so pass a copy of the user's.
@@ -195,7 +195,9 @@ def _unpacked(_: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> 
     if not args or not isinstance(args[0], TensorTree):
         return args, keywords
     inputs = args[0].value
-    return ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)), {}
 
 
 @dataclass(frozen=True)
