@@ -174,3 +174,21 @@ def test_a_record_is_the_only_argument(alone: bool) -> None:
     of_tuples = [((record.ids, record.mask), y) for record, y in zip(records, labels, strict=True)]
     expected = bnsharp_cli.measure(Words(), of_tuples, **OPTIONS)
     assert bnsharp_cli.measure(OfRecord(), of_records, **OPTIONS).value == pytest.approx(expected.value, rel=1e-9)
+
+
+def test_packed_sequences_are_one_argument() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.recurrent, self.head = nn.GRU(5, 6), nn.Linear(6, 4)
+
+        def forward(self, x: Any) -> Tensor:
+            return self.head(self.recurrent(x)[1][0])
+
+    generator, y = torch.Generator().manual_seed(0), torch.tensor([0, 1, 2])
+    packed = nn.utils.rnn.pack_sequence([torch.randn(length, 5, generator=generator) for length in (5, 4, 2)])
+    expected = along_the_gradient(Recurrent(), lambda model: functional.cross_entropy(model(packed.double()), y))
+    for inputs in (packed, (packed,)):
+        batch: list[Any] = [(inputs, y)]
+        assert bnsharp_cli.measure(Recurrent(), batch, **OPTIONS).value == pytest.approx(expected, rel=2e-4)

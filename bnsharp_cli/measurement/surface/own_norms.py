@@ -104,7 +104,7 @@ def _takes_the_batch(surface: LossSurface, name: str, loss: Loss) -> bool:
         f"{name}.{own}" if name else own for own, _ in surface.module.get_submodule(name).named_buffers("", False)
     ]
     other = {
-        key: tensor * _FACTOR + _SHIFT if key in stored and tensor.is_floating_point() else tensor
+        key: tensor * _FACTOR + _SHIFT if key in stored and _may_be_statistics(tensor) else tensor
         for key, tensor in surface.buffers.items()
     }
     moved = surface.with_norms(buffers=other)
@@ -132,9 +132,13 @@ def _trial(surface: LossSurface, name: str, training: bool = True) -> Iterator[t
 
 
 def _state(module: nn.Module) -> list[Tensor]:
-    """The tensors that a module itself has and that are no parameters."""
-    plain = [value for value in vars(module).values() if isinstance(value, Tensor)]
-    return [*(buffer for buffer in module._buffers.values() if buffer is not None), *plain]
+    """The tensors that a module itself has and that are no parameters; sparse ones are no statistics."""
+    own = [value for value in (*module._buffers.values(), *vars(module).values()) if isinstance(value, Tensor)]
+    return [tensor for tensor in own if tensor.layout is torch.strided]
+
+
+def _may_be_statistics(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout is torch.strided
 
 
 def _keep_state(module: nn.Module, _: Any) -> None:
