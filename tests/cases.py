@@ -155,3 +155,12 @@ def sample_surface(name: str, samples: int = 2048, batch_size: int = 256, seed: 
     load_weights(module, checkpoint)
     preprocessing = Preprocessing.from_dict(checkpoint.metadata["preprocessing"])
     return LossSurface.of(module, draw_batches(open_data("digits"), samples, batch_size, seed, preprocessing).batches)
+
+
+def as_bytes(value: object) -> object:
+    """Nested containers with tensors as bytes."""
+    if isinstance(value, Tensor):
+        return value.numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: as_bytes(entry) for key, entry in value.items()}
+    return [as_bytes(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
 from bnsharp_cli.cli.signature import Command, with_options
-from bnsharp_cli.cli.streams import forgiving_stderr
+from bnsharp_cli.cli.streams import encode_all, forgiving_stderr, say
 from bnsharp_cli.errors import LostProcessError, UsageError, described, shown
 from bnsharp_cli.io.files.importing import stay_away_from_the_working_directory
 from bnsharp_cli.workflows import torchrun
@@ -90,6 +90,7 @@ def main() -> None:
     keep_freed_memory()
     if sys.stderr is sys.__stderr__:
         sys.stderr = forgiving_stderr()
+    encode_all()
     with torchrun.first_one_speaks():
         code = copy_context().run(_run, debug="--debug" in sys.argv[1:])
         torchrun.wait_for_the_first()
@@ -138,4 +139,4 @@ def _show(refusal: typer.TyperException) -> None:
     lines = io.StringIO()
     refusal.show(file=lines)  # type: ignore[attr-defined]  # every refusal of the parser has it
     for line in lines.getvalue().removesuffix("\n").split("\n"):
-        typer.echo(shown(line), err=True)
+        say(shown(line))

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
-import typer
-
 from bnsharp_cli.cli.spelling import for_the_command
+from bnsharp_cli.cli.streams import say
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows.reporter import Reporter, duration
 
@@ -96,7 +95,7 @@ class TerminalReporter(Reporter):
 
     def _line(self, text: str) -> None:
         self._clear()
-        typer.echo(text, err=True)
+        say(text)
 
     def _overwrite(self, text: str) -> None:
         if not self._live:

@@ -58,7 +58,7 @@ def _print(reproduction: Reproduction, as_json: bool) -> None:
         from bnsharp_cli.report.terminal import console
 
     if as_json:
-        typer.echo(render(reproduction.document()))
+        results.print_document(render(reproduction.document()) + "\n")
         return
     print_reproduction(console(as_option), reproduction.rows, reproduction.notes())
-    typer.echo(f"wrote {shown(reproduction.results)} and {shown(reproduction.picture)}")
+    print(f"wrote {shown(reproduction.results)} and {shown(reproduction.picture)}")

@@ -11,9 +11,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 
-import typer
-
 from bnsharp_cli.cli.spelling import for_the_command
+from bnsharp_cli.cli.streams import say
 from bnsharp_cli.errors import BnsharpError, LostProcessError, UsageError, described, shown
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
@@ -108,7 +107,7 @@ def deliver(finding: CommandResult, output: Output) -> None:
     with importing_libraries():
         from bnsharp_cli.report.json_document import render
 
-    text = render(finding.document)
+    text = render(finding.document) if output.json or output.output is not None else ""
     _write(output.output, text)
     _print(text if output.json else None, finding.show)
 
@@ -157,8 +156,16 @@ def say_failure(reason: str, remedy: str) -> None:
     """Two sentences on stderr, a line each."""
     from bnsharp_cli.io.files.printable_text import one_line
 
-    typer.echo(f"bnsharp: {one_line(for_the_command(reason), _LONGEST)}", err=True)
-    typer.echo(f"         {one_line(for_the_command(remedy), _LONGEST)}", err=True)
+    say(f"bnsharp: {one_line(for_the_command(reason), _LONGEST)}")
+    say(f"         {one_line(for_the_command(remedy), _LONGEST)}")
+
+
+def print_document(text: str) -> None:
+    """A document on stdout, the same to whoever reads it as JSON, whatever the stream can encode."""
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import for_encoding
+
+    sys.stdout.write(for_encoding(text, sys.stdout.encoding))
 
 
 def _write(output: Path | None, text: str) -> None:
@@ -173,4 +180,4 @@ def _print(text: str | None, show: Callable[[], None]) -> None:
         if text is None:
             show()
         else:
-            typer.echo(text, nl=False)
+            print_document(text)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.errors import shown
@@ -45,11 +43,11 @@ def train(
 
 def _print(trained: TrainedNetwork) -> None:
     for name, part in trained.figures.items():
-        typer.echo(_line(name, part))
+        print(_line(name, part))
     best, files = trained.best, trained.files
     if best is not None and torchrun.is_first():
-        typer.echo(f"{_line('best', best.figures)}  in epoch {best.epoch}: {shown(files.best.name)}")
-        typer.echo(f"wrote {shown(files.output)} ({files.output.stat().st_size / 1000:.0f} kB)")
+        print(f"{_line('best', best.figures)}  in epoch {best.epoch}: {shown(files.best.name)}")
+        print(f"wrote {shown(files.output)} ({files.output.stat().st_size / 1000:.0f} kB)")
 
 
 def _line(name: str, figures: LossAndAccuracy) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from bnsharp_cli.core.point import Point
@@ -30,6 +31,29 @@ def render(document: Mapping[str, Any]) -> str:
 def render_line(document: Mapping[str, Any]) -> str:
     """The document as one line, for files that hold several."""
     return _written(document)
+
+
+def for_encoding(text: str, encoding: str | None) -> str:
+    r"""A document with JSON's own escapes for each character that ``encoding`` lacks; as it is where that is None.
+
+    >>> for_encoding('{"δ": "±"}', "cp1252")
+    '{"\\u03b4": "±"}'
+    """
+    if encoding is None or text.isascii():
+        return text
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(map(partial(_escaped_for, encoding), text))
+    return text
+
+
+def _escaped_for(encoding: str, character: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(character)[1:-1]
+    return character
 
 
 def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
@@ -60,6 +84,8 @@ def _written(document: Mapping[str, Any], indent: int | None = None) -> str:
 
 def _escaped(line: str) -> str:
     """A line of JSON with escapes for what cannot be printed, which is found inside strings alone."""
+    if line.isprintable():
+        return line
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in line)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bnsharp_cli.errors import named, spelt
+from bnsharp_cli.io.files.encodable_text import encodable
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.registry import MEASURES
@@ -35,11 +37,19 @@ class SpellingConsole(Console):
 
     def text(self, words: str, style: str = "") -> Text:
         """The words as a text, with every argument in them, as :func:`~bnsharp_cli.errors.named` marks it, spelt."""
-        return Text(spelt(words, self._spelling), style)
+        return Text(encodable(spelt(words, self._spelling), self._stream_encoding), style)
 
     def say(self, words: str) -> None:
         """Print a sentence on lines of its own."""
         self.print(self.text(words))
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as a text, for cells of a table: made fit for the stream before anything is aligned."""
+        return super().render_str(encodable(text, self._stream_encoding), **options)
+
+    @property
+    def _stream_encoding(self) -> str | None:
+        return getattr(self.file, "encoding", None)
 
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the caller, who knows the exit code."""

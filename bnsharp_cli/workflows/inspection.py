@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import opened_checkpoint
 from bnsharp_cli.io.data.library_preprocessing import (
     PreprocessingOverride,
     choose_preprocessing,
@@ -23,7 +23,7 @@ from bnsharp_cli.io.data.library_preprocessing import (
 )
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.identify import identify
-from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
@@ -81,58 +81,32 @@ def inspect_file(
     """
     began = time.monotonic()
     source, options = source or CheckpointSource(), options or InspectionOptions()
-    inspection = inspect_checkpoint(
-        load_checkpoint(checkpoint_path(checkpoint), source.key),
-        source.arch,
-        dict(source.arch_option or {}),
-        image_size=options.image_size,
-        partition=options.partition,
-        seed=options.seed,
-    )
+    inspection = _inspected(checkpoint_path(checkpoint), source, options)
     return InspectedCheckpoint(inspection, options, time.monotonic() - began)
 
 
-def inspect_checkpoint(
-    checkpoint: Checkpoint,
-    arch: str | None,
-    options: Mapping[str, Any],
-    *,
-    image_size: int | None = None,
-    partition: str = "paper",
-    seed: int = 0,
-) -> Inspection:
-    """Find out all that a checkpoint tells without data.
-
-    Args:
-        checkpoint: verified weights.
-        arch: the network, if the user names it.
-        options: arguments of its constructor.
-        image_size: height and width of the random images; None for the first that the network accepts.
-        partition: the partition of the blocks.
-        seed: the seed of the random inputs.
-
-    Raises:
-        UsageError: an unknown network, or one that does not take images of ``image_size``.
-        CheckpointRefusedError: weights that do not fit the network.
-    """
-    identity = identify(checkpoint, arch, options)
+def _inspected(path: Path, source: CheckpointSource, options: InspectionOptions) -> Inspection:
+    module = None
+    with opened_checkpoint(path, source.key) as opened:
+        identity = identify(opened.outline, source.arch, dict(source.arch_option or {}))
+        if identity.spec:
+            module = fitting_network(identity, opened.outline, options.seed)
+        checkpoint = opened.read()
     notes = [*checkpoint.notes, *identity.notes, *oddities(checkpoint.state_dict)]
     if not identity.spec:
         return Inspection(checkpoint, identity, None, None, tuple(notes))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = identity.build(checkpoint)
-    notes += load_weights(module, checkpoint)
+    module, remarks = loaded_network(identity, checkpoint, module, options.seed)
     metadata, unfollowed = without_unfollowed(checkpoint.metadata)
-    notes += [unfollowed] if unfollowed else []
     preprocessing, origin = choose_preprocessing(metadata, identity, module, PreprocessingOverride())
-    notes += [origin] if origin else []
-    shape = input_shape(module, image_size or preprocessing.image_size, only=image_size is not None)
+    notes += [*remarks, *filter(None, (unfollowed, origin))]
+    size = options.image_size
+    shape = input_shape(module, size or preprocessing.image_size, only=size is not None)
     if shape is None:
         option = named("image_size")
         notes.append(f"no random inputs that the network accepts were found: no blocks; {option} may help")
         return Inspection(checkpoint, identity, preprocessing, None, tuple(notes))
-    return Inspection(checkpoint, identity, preprocessing, _dissect(module, shape, partition, seed), tuple(notes))
+    network = _dissect(module, shape, options.partition, options.seed)
+    return Inspection(checkpoint, identity, preprocessing, network, tuple(notes))
 
 
 def input_shape(module: nn.Module, size: int | None = None, *, only: bool = False) -> tuple[int, ...] | None:

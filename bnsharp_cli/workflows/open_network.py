@@ -6,21 +6,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
-from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
 from bnsharp_cli.io.data.library_preprocessing import PreprocessingOverride, choose_preprocessing, require_modest
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.recorded_data import recorded_data
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
-from bnsharp_cli.io.networks.load_weights import load_weights
+from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
 from bnsharp_cli.io.networks.network_identity import GUESS, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -78,12 +80,12 @@ def open_network(
 
 
 def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:
-    checkpoint = load_checkpoint(path, source.key)
-    identity = identify(checkpoint, source.arch, dict(source.arch_option or {}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = identity.build(checkpoint)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *load_weights(module, checkpoint)))
+    with opened_checkpoint(path, source.key) as opened:
+        identity = identify(opened.outline, source.arch, dict(source.arch_option or {}))
+        module = fitting_network(identity, opened.outline)
+        checkpoint = opened.read()
+    module, notes = loaded_network(identity, checkpoint, module)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *notes))
     for note in checkpoint.notes:
         reporter.notice(note)
     return CheckpointNetwork(checkpoint, identity, module)
@@ -91,7 +93,8 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
 
 def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> LossOnData:
     """The batches as the network gets them, with their loss."""
-    spec, metadata = _data_spec(data.data, opened.checkpoint), opened.checkpoint.metadata
+    data, metadata = _known_data(data, opened.checkpoint, reporter), opened.checkpoint.metadata
+    spec = str(data.data)
     override = PreprocessingOverride(data.image_size, data.mean, data.std)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
     if origin:
@@ -132,7 +135,7 @@ def _surface(
         dtype=torch.float64 if options.precision == "float64" else torch.float32,
         device=device,
         processes=torchrun.current(),
-        population=data.batches.population,
+        sizes=data.batches.sizes,
         layout=options.layout,
     )
     point = surface.point()
@@ -160,17 +163,35 @@ def _announce_guess(identity: NetworkIdentity, accuracy: float | None, reporter:
     )
 
 
-def _data_spec(given: str | None, checkpoint: Checkpoint) -> str:
+def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data:
+    """The data that the user names, or else that the checkpoint records.
+
+    Raises:
+        UsageError: neither, or what it records is not opened unasked.
+    """
     stated = checkpoint.metadata.get("data")
-    if given is not None:
+    if given.data is not None:
         return given
     if stated == "digits":
-        return "digits"
+        return replace(given, data="digits")
+    recorded = recorded_data(checkpoint.metadata, checkpoint.path)
+    option, root = named("data"), given.data_root
+    if recorded is not None and (recorded.usable or root is not None):
+        source = "" if recorded.root is None else f" in {shown_path(root or recorded.root)}"
+        reporter.notice(
+            f"data: {one_line(recorded.spec)}{source}, as {shown_path(checkpoint.path.name)} records it; "
+            f"{option} names other data"
+        )
+        return replace(given, data=recorded.spec, data_root=root or recorded.root)
     trained_on = f" (it was trained on '{one_line(stated)}' data)" if isinstance(stated, str) else ""
-    option = named("data")
+    example = f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE."
+    if recorded is not None:
+        in_folder = "" if recorded.root is None else f" {named('data_root')} {quote(shown_path(recorded.root))}"
+        trained_on = " (what it records lies outside the working directory and its own folder, or is not there)"
+        example = f"If you trust it, add {option} {quote(shown_path(recorded.spec))}{in_folder}."
     raise UsageError(
         f"{shown_path(checkpoint.path)} needs data to be measured on{trained_on}.",
-        f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE.",
+        example,
         argument="data",
         expected="a data set",
     )

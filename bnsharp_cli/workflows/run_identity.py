@@ -16,6 +16,7 @@ from bnsharp_cli.training.saved_state import same_plain
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.training_setup import TrainingSetup
 
+_EPOCHS = "--epochs"
 _RECORDED = {"milestones": "--milestone"}
 _ARGUMENTS = {
     recorded: argument for rule in TRAINING_RULES.values() for argument, recorded in rule.options.recorded_as.items()
@@ -56,21 +57,26 @@ def changed(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tupl
             yield name, earlier.get(name), now.get(name)
 
 
-def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, Any]) -> None:
-    """Refuse to resume a run with other options, data or versions.
+def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, Any]) -> bool:
+    """Refuse to resume a run with other options, data or versions. More epochs alone extend it.
 
     Args:
         state: the file that tells.
         earlier: what decided the run, as it is recorded there.
         decided: what decides it now.
 
+    Returns:
+        Whether it is extended.
+
     Raises:
         UsageError: naming every difference.
     """
+    found = [*changed(earlier, recorded(decided))]
+    if [key for key, *_ in found] == [_EPOCHS] and found[0][2] > found[0][1]:
+        return True
     shown = {_key(name): named(_ARGUMENTS.get(name, name)) if name.isidentifier() else name for name in decided}
     differences = [
-        f"{shown.get(key, one_line(key))} {one_line(f'{was} (now {now})', _LONGEST)}"
-        for key, was, now in changed(earlier, recorded(decided))
+        f"{shown.get(key, one_line(key))} {one_line(f'{was} (now {now})', _LONGEST)}" for key, was, now in found
     ]
     if differences:
         raise UsageError(
@@ -80,6 +86,7 @@ def require_same(state: Path, earlier: Mapping[str, Any], decided: Mapping[str, 
             expected="the options of the run that is resumed",
             found=differences,
         )
+    return False
 
 
 def _key(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from bnsharp_cli.errors import named
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
@@ -47,6 +47,7 @@ class TrainingRunOptions(OptionRecord):
         measure_samples: samples that it is measured on.
         track: see :func:`~bnsharp_cli.integrations.trackers.open_tracker`.
         resume: go on with what is there.
+        overwrite: replace what is there.
     """
 
     output: Path = option(
@@ -68,7 +69,24 @@ class TrainingRunOptions(OptionRecord):
         minimum=2,
     )
     track: str | None = option(None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE")
-    resume: bool = option(False, "Go on with the run that was interrupted, if there is one.")
+    resume: bool = option(False, "Go on with the earlier run, if there is one; more epochs extend it.")
+    overwrite: bool = option(False, "Replace the files of an earlier run.")
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, and what does not fit together.
+
+        Raises:
+            UsageError: naming the argument.
+        """
+        super().__post_init__()
+        if self.resume and self.overwrite:
+            raise UsageError(
+                f"{named('overwrite')} loses the run that {named('resume')} goes on with.",
+                "Leave one of them out.",
+                argument="overwrite",
+                expected="one of the two",
+                found="both",
+            )
 
 
 @dataclass(frozen=True)

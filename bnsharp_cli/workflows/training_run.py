@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from bnsharp_cli import api
-from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, UsageError, named
+from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, NotMeasurableError, named
 from bnsharp_cli.integrations.trackers import Tracker, open_tracker
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.recorded_data import data_record
 from bnsharp_cli.io.files.atomic_writing import append_at
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 from bnsharp_cli.measurement.surface.data_stream import Batch
@@ -23,6 +25,7 @@ from bnsharp_cli.training.evaluation import LossAndAccuracy, evaluate
 from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.saved_state import UnfitStateError
 from bnsharp_cli.workflows import torchrun
+from bnsharp_cli.workflows.earlier_run import extension_notice, require_no_loss, require_replaceable
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.run_identity import changed, recorded, require_same, versions, what_decides
 from bnsharp_cli.workflows.run_state import BestEpoch, RunState, read_run_state, require_same_figures
@@ -152,6 +155,7 @@ class TrainingRun:
             architecture=setup.task.arch,
             architecture_options=dict(setup.architecture_options),
             data=setup.data,
+            data_source=data_record(setup.task.data, setup.task.data_root, path),
             preprocessing=setup.preprocessing.to_dict(),
             training={
                 **training.options.to_dict(),
@@ -217,39 +221,33 @@ class TrainingRun:
         """Go on with what is there, if that is what the user wants.
 
         Raises:
-            UsageError: it is not, and an unfinished run would be lost; or the run had other options.
+            UsageError: it is not, and an earlier run would be lost; or the run had other options.
             CheckpointRefusedError: what is there is no run of this network.
         """
-        content = self.files.load_state()
+        content = None if self._options.overwrite else self.files.load_state()
         if content is None:
+            require_replaceable(self.files, self._options)
             return
         try:
             self._take_over(read_run_state(content), content)
         except UnfitStateError as error:
             raise CheckpointRefusedError(
                 f"{shown_path(self.files.state)} is not the state of such a run: {one_line(error)}.",
-                "Remove it to start anew.",
+                f"Add {named('overwrite')} in place of {named('resume')} to start anew.",
             ) from error
-
-    def _unfinished(self, done: int, epochs: int) -> UsageError:
-        state = shown_path(self.files.state)
-        return UsageError(
-            f"{state} holds a run of which {done} of {epochs} epochs are done.",
-            f"Add {named('resume')} to go on with it, or remove {state} to start anew.",
-            argument="resume",
-            expected="no unfinished run of this name",
-            found=f"{done} of {epochs} epochs",
-        )
 
     def _take_over(self, state: RunState, content: Mapping[str, Any]) -> None:
         """Take over a run whose ``state`` was checked, once the training in ``content`` is found to fit too."""
         if not self._options.resume:
-            if state.epoch < state.epochs:
-                raise self._unfinished(state.epoch, state.epochs)
-            return
-        require_same(self.files.state, state.decided, self._decided)
+            require_no_loss(state, self.files)
+        extended = require_same(self.files.state, state.decided, self._decided)
         require_same_figures(state, self.files.metrics)
+        now = self._training.options
+        self._training.options = earlier = replace(now, epochs=state.epochs)  # its counts and rates are judged by these
         self._training.load_state_dict(content)
+        self._training.options = now
+        if extended:
+            self._reporter.notice(extension_notice(state, earlier, now))
         self.kept, self._metrics, self.best = state.epoch, state.metrics, state.best
         self._tracked = dict(state.tracked)
         if torchrun.is_first():

@@ -190,7 +190,7 @@ def criterion(drawn: Drawn) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def oracle_loss(drawn: Drawn) -> Callable[[nn.Module], Tensor]:
-    """L in plain float64; batches count alike."""
+    """L in plain float64: a mean over examples, or the mean over batches of sums."""
 
     def of_batch(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
         precise = torch.utils._pytree.tree_map(lambda tensor: tensor.double().clone(), inputs)
@@ -201,8 +201,10 @@ def oracle_loss(drawn: Drawn) -> Callable[[nn.Module], Tensor]:
 
     def loss(model: nn.Module) -> Tensor:
         model.train(not drawn.running)
-        losses = [of_batch(model, *batch) for batch in batches(drawn)]
-        return torch.stack(losses).mean()
+        data = batches(drawn)
+        sizes = [len(targets) if drawn.reduction == "mean" else 1 for _, targets in data]
+        losses = [size * of_batch(model, *batch) for size, batch in zip(sizes, data, strict=True)]
+        return torch.stack(losses).sum() / sum(sizes)
 
     return loss
 

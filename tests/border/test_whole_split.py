@@ -44,7 +44,7 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("points", ["auto", "loop"])
 def test_the_loss_and_its_sharpness_are_means_over_samples(precision: str, points: str) -> None:
     drawn = draw_batches(split(45), None, 16, seed=3)
-    assert drawn.sizes == (16, 16, 13)
+    assert drawn.sizes.each == (16, 16, 13)
     assert drawn.samples == 45
 
     def loss(module: nn.Module) -> Tensor:
@@ -53,7 +53,7 @@ def test_the_loss_and_its_sharpness_are_means_over_samples(precision: str, point
 
     dtype = getattr(torch, precision)
     surface = LossSurface.of(
-        network(), drawn.batches, dtype=dtype, population=drawn.population, points_at_once=PointsAtOnce(points)
+        network(), drawn.batches, dtype=dtype, sizes=drawn.sizes, points_at_once=PointsAtOnce(points)
     )
     point = surface.point()
     blocks = find_blocks(surface, point)
@@ -71,7 +71,7 @@ def test_the_loss_and_its_sharpness_are_means_over_samples(precision: str, point
 
 def test_batches_of_one_size_give_the_bits_they_gave() -> None:
     drawn = draw_batches(split(48), None, 16, seed=3)
-    weighted = LossSurface.of(network(), drawn.batches, population=drawn.population)
+    weighted = LossSurface.of(network(), drawn.batches, sizes=drawn.sizes)
     plain = LossSurface.of(network(), drawn.batches)
     point = plain.point()
     assert weighted.value_and_gradient(point)[0] == plain.value_and_gradient(point)[0]
@@ -82,7 +82,7 @@ def test_with_running_statistics_no_seed_and_no_batch_size_changes_the_loss() ->
     for seed, size in ((0, 16), (1, 16), (0, 7), (5, 44)):
         drawn = draw_batches(split(45), None, size, seed=seed)
         surface = LossSurface.of(
-            network(), drawn.batches, batch_statistics=False, dtype=torch.float64, population=drawn.population
+            network(), drawn.batches, batch_statistics=False, dtype=torch.float64, sizes=drawn.sizes
         )
         values.add(round(surface.value(surface.point()), 13))
     assert len(values) == 1
@@ -94,14 +94,14 @@ def test_with_running_statistics_no_seed_and_no_batch_size_changes_the_loss() ->
 )
 def test_the_rest_is_kept(samples: int, size: int, sizes: tuple[int, ...]) -> None:
     drawn = draw_batches(split(samples), None, size, seed=0)
-    assert drawn.sizes == sizes == tuple(len(y) for _, y in drawn.batches)
-    assert ("count by their sizes" in drawn.notice) == (sizes[-1] != size)
+    assert drawn.sizes.each == sizes == tuple(len(y) for _, y in drawn.batches)
+    assert (f"the last batch has {sizes[-1]} samples" in drawn.notice) == (sizes[-1] != size)
 
 
 def test_a_draw_drops_it_and_one_sample_is_none() -> None:
     drawn = draw_batches(split(45), 40, 16, seed=0)
-    assert drawn.sizes == (16, 16)
-    assert drawn.population is None
+    assert drawn.sizes.each == (16, 16)
+    assert not drawn.sizes.whole
     with pytest.raises(DataRefusedError):
         draw_batches(split(1), None, 16, seed=0)
 
@@ -109,7 +109,7 @@ def test_a_draw_drops_it_and_one_sample_is_none() -> None:
 def test_the_bound_counts_every_sample_once() -> None:
     drawn = draw_batches(split(45), None, 16, seed=0)
     for statistics, terms in ((False, 45), (True, 2)):
-        surface = LossSurface.of(network(), drawn.batches, batch_statistics=statistics, population=drawn.population)
+        surface = LossSurface.of(network(), drawn.batches, batch_statistics=statistics, sizes=drawn.sizes)
         point = surface.point()
         found = pac_bayes_bound(surface, point, find_blocks(surface, point), MeasureOptions(), BoundOptions(kl=5.0))
         assert found.to_dict()["terms"] == terms
@@ -121,7 +121,9 @@ def test_the_table_the_document_and_the_notice_say_the_same(tmp_path: Path, stat
     finished = bnsharp(*arguments, folder=tmp_path)
     table = " ".join(finished.stdout.split())
     document = json.loads(bnsharp(*arguments, "--json", folder=tmp_path).stdout)
-    assert "the last batch has 437 samples, and batches count by their sizes" in " ".join(finished.stderr.split())
+    said = " ".join(finished.stderr.split())
+    assert "the last batch has 437 samples" in said
+    assert "batches of 437 to 500 examples count by their sizes, because the loss averages" in said
     assert document["data"]["samples"] == 1437
     measured = document["measures"]["bn"]
     assert measured["uncertainty"]["sampling"] is None
@@ -130,6 +132,18 @@ def test_the_table_the_document_and_the_notice_say_the_same(tmp_path: Path, stat
     (note,) = measured["notes"]
     assert note in table
     assert ("another seed" in note) == (statistics == "batch")
+
+
+def test_a_loss_that_adds_up_is_not_weighted(tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text(
+        "import torch\n\n\ndef total(outputs, targets):\n"
+        "    return torch.nn.functional.cross_entropy(outputs, targets, reduction='sum')\n"
+    )
+    common = ("measure", SAMPLE, "--samples", "all", "--batch-size", 500, "--bn", "running", "--json")
+    added, mean = (
+        json.loads(bnsharp(*common, *more, folder=tmp_path).stdout) for more in (("--loss", "./loss.py:total"), ())
+    )
+    assert added["loss"] == pytest.approx(mean["loss"] * 1437 / 3, rel=1e-6)
 
 
 def test_the_loss_of_the_command_is_that_of_every_sample(tmp_path: Path) -> None:

@@ -63,8 +63,16 @@ def test_preprocessing_that_is_no_number_exits_3(tmp_path: Path, sample_path: Pa
         ("def data(split): raise KeyError('images')", 2, "'mine.py:data' failed: KeyError: 'images'"),
         ("def data(split): raise SystemExit(0)", 2, "'mine.py:data' failed: SystemExit: 0"),
         ("raise SystemExit", 2, "Cannot import 'mine.py:data': SystemExit"),
-        ("def data(split): return [{}]", 3, "Cannot read mine.py:data example 0: ValueError"),
-        ("def data(split): return [(None, 0)]", 3, "Cannot read mine.py:data example 0: TypeError"),
+        (
+            "def data(split): return [{}]",
+            3,
+            "Cannot read mine.py:data example 0: expected one entry with an image",
+        ),
+        (
+            "def data(split): return [(None, 0)]",
+            3,
+            "Cannot read mine.py:data example 0: expected an image or a tensor as the input, found None",
+        ),
     ],
 )
 def test_a_data_factory_that_fails(tmp_path: Path, code: str, exit_code: int, says: str) -> None:

@@ -214,3 +214,12 @@ def test_full_uncertainty_is_counted_apart(tmp_path: Path) -> None:
     record = json.loads(finished.stdout)["measures"]["bn"]
     assert record["cost"]["backward"] > record["cost"]["for_uncertainty"]["backward"] > 0
     assert record["uncertainty"]["sampling"] == pytest.approx(record["value"] - record["sampling"]["cross_fitted"])
+
+
+def test_radii_with_commas_are_those_given_one_by_one(tmp_path: Path) -> None:
+    small = ("measure", "sample:digits-small-batch", "--samples", 64, "--batch-size", 32, "--json", "--quiet")
+    commas = json.loads(bnsharp(*small, "--delta", "1e-3,0.01", folder=tmp_path).stdout)
+    repeated = json.loads(bnsharp(*small, "--delta", 0.001, "--delta", 0.01, folder=tmp_path).stdout)
+    assert commas["measures"] == repeated["measures"]
+    refused = bnsharp(*small, "--delta", "1e-3;0.01", folder=tmp_path, expect=2)
+    assert "--delta: expected positive numbers, found '1e-3;0.01'" in one_error(refused)

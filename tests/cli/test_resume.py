@@ -13,6 +13,7 @@ import torch
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
+from tests.cases import as_bytes
 from tests.cli.helpers import bnsharp, one_error
 from tests.cli.killed import Ended, Victims, victims
 
@@ -77,16 +78,7 @@ def outcome(folder: Path) -> list[object]:
     state = dict(RunFiles(folder / "run.pt").load_state())
     offset = state.pop("metrics")
     assert offset == (folder / "run.metrics.jsonl").stat().st_size
-    return [(folder / "run.pt").read_bytes(), (folder / "run.best.pt").read_bytes(), figures, flat(state)]
-
-
-def flat(value: object) -> object:
-    """Nested containers with tensors as bytes."""
-    if isinstance(value, torch.Tensor):
-        return value.numpy().tobytes()
-    if isinstance(value, dict):
-        return {key: flat(entry) for key, entry in value.items()}
-    return [flat(entry) for entry in value] if isinstance(value, list | tuple) else value
+    return [(folder / "run.pt").read_bytes(), (folder / "run.best.pt").read_bytes(), figures, as_bytes(state)]
 
 
 def completed(run: Victims, folder: Path, *arguments: object) -> Ended:
@@ -144,7 +136,11 @@ def test_a_finished_run_is_not_trained_again_and_may_be_replaced(tmp_path: Path)
     assert finished.stderr == ""
     assert finished.stdout == first.stdout
     assert outcome(folder) == expected
-    anew = bnsharp(*SHORT[:-3], "--epochs", 2, folder=folder)
+    assert "run.state holds a run of which 3 of 3 epochs are done" in one_error(
+        bnsharp(*SHORT[:-3], "--epochs", 2, folder=folder, expect=2)
+    )
+    assert outcome(folder) == expected
+    anew = bnsharp(*SHORT[:-3], "--epochs", 2, "--overwrite", folder=folder)
     assert "(2 epochs of 3 steps)" in anew.stderr
     assert len((folder / "run.metrics.jsonl").read_text().splitlines()) == 2
 

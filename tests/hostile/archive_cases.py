@@ -216,6 +216,34 @@ def two_of_a_name(folder: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"z.npy", b"x.npy"))
 
 
+@case("there are 2 arrays y")
+def a_bare_name_beside(folder: Path) -> None:
+    """numpy takes the member y for the array y, not y.npy."""
+    with zipfile.ZipFile(folder / "data.npz", "w") as target:
+        for name, array in {"x.npy": X, "y.npy": Y, "y": Y[::-1].copy()}.items():
+            target.writestr(name, npy(array))
+
+
+@case("it has a member of two names")
+def a_name_cut_off_by_nul(folder: Path) -> None:
+    """Python's zipfile ends a name where a NUL stands, so that this member replaces y.npy."""
+    path = archive(folder, npy(X))
+    with zipfile.ZipFile(path, "a") as target:
+        target.writestr("y.npyQ0", npy(Y[::-1].copy()))
+    path.write_bytes(path.read_bytes().replace(b"y.npyQ0", b"y.npy\x000"))
+
+
+@case("it has a member of two names")
+def a_second_name(folder: Path) -> None:
+    """Info-ZIP's field for a name in UTF-8, which newer readers take instead of the name."""
+    field = b"\1" + struct.pack("<I", zlib.crc32(b"w.npy")) + b"y.npy"
+    entry = zipfile.ZipInfo("w.npy")
+    entry.extra = struct.pack("<2H", 0x5455, 1) + b"\0" + struct.pack("<2H", 0x7075, len(field)) + field
+    path = archive(folder, npy(X))
+    with zipfile.ZipFile(path, "a") as target:
+        target.writestr(entry, npy(Y[::-1].copy()))
+
+
 @case("not a regular file")
 def a_pipe(folder: Path) -> None:
     os.mkfifo(folder / "data.npz")

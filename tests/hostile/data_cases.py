@@ -78,7 +78,7 @@ def another_local_name(folder: Path) -> None:
     patched(archive(folder, npy(X)), 30, b"z")
 
 
-@archive_case("there is no x, only evil, y")
+@archive_case("it has a member of two names")
 def a_second_name_in_an_extra_field(folder: Path) -> None:
     with zipfile.ZipFile(folder / "data.npz", "w") as target:
         for name, array in (("evil.npy", X), ("y.npy", Y)):

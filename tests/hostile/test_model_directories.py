@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.networks.declared_settings import declared
 from bnsharp_cli.io.networks.huggingface_networks import class_and_settings
@@ -141,3 +143,61 @@ def test_the_class_that_a_directory_names_is_one_of_its_kind() -> None:
         network, settings = class_and_settings(transformers, {**kind, "architectures": stated})
         assert network.__name__ == expected
         assert settings._attn_implementation == "eager"
+
+
+TIMMS = {"global_pool": "max"}, {"act_layer": "gelu"}, {"output_stride": 8}, {"bn_eps": 0.5}, {"stem_type": ""}
+
+
+def _timms_network(**arguments: object) -> torch.nn.Module:
+    timm = pytest.importorskip("timm", reason="timm builds these networks")
+    torch.manual_seed(0)
+    network: torch.nn.Module = timm.create_model("test_resnet", num_classes=4, **arguments).eval()
+    return network
+
+
+def _timms_directory(folder: Path, network: torch.nn.Module) -> Path:
+    """The directory as timm itself writes it, with the arguments of the constructor."""
+    from timm.models import save_for_hf
+
+    save_for_hf(network, folder)
+    assert json.loads((folder / "config.json").read_text())["model_args"]
+    return folder
+
+
+@pytest.mark.parametrize("arguments", [*TIMMS, {}], ids=str)
+def test_timms_arguments_that_no_shape_tells_are_followed_or_refused(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    network = _timms_network(**{key: value for key, value in arguments.items() if key not in {"bn_eps", "stem_type"}})
+    path = _timms_directory(tmp_path, network)
+    if arguments.keys() & {"bn_eps", "stem_type"}:
+        settings = json.loads((path / "config.json").read_text())
+        settings["model_args"] |= arguments
+        (path / "config.json").write_text(json.dumps(settings))
+    checkpoint = load_checkpoint(path)
+    if arguments and "global_pool" not in arguments:
+        with pytest.raises(CheckpointRefusedError, match=f"builds its network with {next(iter(arguments))}="):
+            identify(checkpoint)
+        return
+    module = identify(checkpoint).build(checkpoint)
+    load_weights(module, checkpoint)
+    images = torch.randn(4, 3, 64, 64)
+    assert torch.equal(module.eval()(images), network(images))
+
+
+@pytest.mark.parametrize(
+    ("option", "argument"), [({"gp": "max"}, {"global_pool": "max"}), ({"bn_eps": 0.5}, None), ({"gp": None}, {})]
+)
+def test_options_of_timms_training_script_that_no_shape_tells(
+    tmp_path: Path, option: dict[str, Any], argument: dict[str, Any] | None
+) -> None:
+    network = _timms_network(**(argument or {}))
+    path = tmp_path / "last.pth.tar"
+    torch.save({"state_dict": network.state_dict(), "args": {"model": "test_resnet", **option}}, path)
+    checkpoint = load_checkpoint(path)
+    if argument is None:
+        with pytest.raises(CheckpointRefusedError, match="builds its network with bn_eps="):
+            identify(checkpoint)
+        return
+    module = identify(checkpoint).build(checkpoint)
+    load_weights(module, checkpoint)
+    images = torch.randn(4, 3, 64, 64)
+    assert torch.equal(module.eval()(images), network(images))

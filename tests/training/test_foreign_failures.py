@@ -122,4 +122,4 @@ def test_examples_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
     assert "users.py:numbers: Each example is a single number." in train(tmp_path, "numbers", expect=3)
     assert "The length of users.py:endless cannot be told: OSError: no end." in train(tmp_path, "endless", expect=3)
     assert "--augment: found inputs of 2 dimensions." in train(tmp_path, "signals", "--augment", "crop", expect=2)
-    assert "Cannot read users.py:signals example 0" in train(tmp_path, "signals", "--image-size", "8", expect=3)
+    assert "Cannot resize users.py:signals example 0" in train(tmp_path, "signals", "--image-size", "8", expect=3)

@@ -19,7 +19,7 @@ from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import TRAINING_RULES, EntropySgdOptions, SgdsOptions
 from bnsharp_cli.training.saved_state import UnfitStateError
-from tests.cases import mlp_bn, vectors
+from tests.cases import as_bytes, mlp_bn, vectors
 
 EXAMPLES = ExamplesInMemory(*vectors(96)[0])
 OWN = {"entropy-sgd": EntropySgdOptions(langevin_steps=2), "sgds": SgdsOptions(search_steps=1)}
@@ -49,16 +49,7 @@ def refused(run: Training, state: dict[str, Any], says: str) -> None:
     with pytest.raises(UnfitStateError) as refusal:
         run.load_state_dict(state)
     assert says in str(refusal.value)
-    assert flat(run.state_dict()) == flat(before)
-
-
-def flat(value: object) -> object:
-    """Nested containers with tensors as bytes."""
-    if isinstance(value, torch.Tensor):
-        return value.numpy().tobytes()
-    if isinstance(value, dict):
-        return {key: flat(entry) for key, entry in value.items()}
-    return [flat(entry) for entry in value] if isinstance(value, list | tuple) else value
+    assert as_bytes(run.state_dict()) == as_bytes(before)
 
 
 def kept(state: dict[str, Any]) -> dict[Any, Any]:
@@ -178,7 +169,7 @@ def test_parameters_without_a_gradient_have_no_momentum() -> None:
     other.load_state_dict(copy.deepcopy(state))
     for run in (whole, other):
         run.run_epoch()
-    assert flat(other.state_dict()) == flat(whole.state_dict())
+    assert as_bytes(other.state_dict()) == as_bytes(whole.state_dict())
     frozen = names.index("net.0.weight")
     kept(state)[frozen] = {"momentum_buffer": torch.zeros_like(whole.module.net[0].weight)}
     refused(training(network=PartlyTrained), state, "not of the parameters of this network")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,48 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
 
-def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
-    """Read a checkpoint without executing anything in it.
+class OpenedCheckpoint:
+    """A checkpoint that is open: what it says is known, and its weights are read when somebody asks for them.
+
+    Attributes:
+        outline: the checkpoint with weights on the meta device, which have names, types and shapes but no values; its
+            digest is empty.
+    """
+
+    def __init__(self, source: Source, key: str | None) -> None:
+        self._source, self._key = source, key
+        self._format = next(one for one in CHECKPOINT_FORMATS if one.recognises(source))
+        self.outline = self._checkpoint()
+
+    def read(self) -> Checkpoint:
+        """The whole checkpoint, its weights sound.
+
+        Raises:
+            CheckpointRefusedError: with one line of reason and one of remedy.
+        """
+        self._source.outline = False
+        return self._checkpoint()
+
+    def _checkpoint(self) -> Checkpoint:
+        path, outline = self._source.path, self._source.outline
+        content = self._format.read(self._source)
+        weights = choose_weights(path, content.entries, self._key)
+        verify_state_dict(path, weights.tensors, outline=outline)
+        return Checkpoint(
+            path=path,
+            sha256="" if outline else content.sha256,
+            format=self._format.name,
+            state_dict=weights.tensors,
+            metadata=content.metadata,
+            norm_epsilon=content.norm_epsilon,
+            key=weights.key,
+            notes=(*content.notes, *weights.notes, *_precision_notes(weights.tensors)),
+        )
+
+
+@contextmanager
+def opened_checkpoint(path: Path, key: str | None = None) -> Iterator[OpenedCheckpoint]:
+    """Open a checkpoint without executing anything in it, and without reading a byte of a tensor.
 
     Args:
         path: of a file, or of a directory of Hugging Face's or torch's distributed format.
@@ -77,21 +118,14 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         CheckpointRefusedError: with one line of reason and one of remedy.
         UsageError: ``key`` names no weights.
     """
-    source = Source(path)
-    known = next(one for one in CHECKPOINT_FORMATS if one.recognises(source))
-    content = known.read(source)
-    weights = choose_weights(path, content.entries, key)
-    verify_state_dict(path, weights.tensors)
-    return Checkpoint(
-        path=path,
-        sha256=content.sha256,
-        format=known.name,
-        state_dict=weights.tensors,
-        metadata=content.metadata,
-        norm_epsilon=content.norm_epsilon,
-        key=weights.key,
-        notes=(*content.notes, *weights.notes, *_precision_notes(weights.tensors)),
-    )
+    with ExitStack() as stack:
+        yield OpenedCheckpoint(Source(path, stack), key)
+
+
+def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
+    """Read a checkpoint without executing anything in it. Arguments and refusals as of :func:`opened_checkpoint`."""
+    with opened_checkpoint(path, key) as opened:
+        return opened.read()
 
 
 def save_checkpoint(path: Path, state_dict: NamedTensors, **entries: object) -> None:

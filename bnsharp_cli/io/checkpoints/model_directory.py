@@ -13,7 +13,6 @@ from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
 from bnsharp_cli.io.checkpoints.image_processors import processor_preprocessing, timm_preprocessing
 from bnsharp_cli.io.containers.bounded_json import bounded_json
-from bnsharp_cli.io.containers.read_container import read_containers
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
@@ -49,14 +48,14 @@ def read_model_directory(source: Source) -> CheckpointContent:
     Raises:
         CheckpointRefusedError: it asks for code of its own, names files elsewhere or lacks some.
     """
-    directory, settings = source.path, _Settings(source.path)
+    directory, settings = source.path, _Settings(source.path, source.texts)
     config = _checked(directory, settings.read(_CONFIG, _LARGEST_SETTINGS))
     stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(settings, config)}
     tensors: dict[str, Any] = {}
     notes: dict[str, None] = {}
     files = list(_weight_files(settings))
     digest = settings.digest
-    containers = read_containers([_member(directory, name) for name, _ in files])
+    containers = source.containers([_member(directory, name) for name, _ in files])
     for (name, expected), container in zip(files, containers, strict=True):
         if expected is not None and set(container.content) != expected:
             raise refusal(directory, f"{one_line(name)} does not hold the tensors that the index promises")
@@ -72,7 +71,7 @@ def read_configuration(directory: Path) -> dict[str, Any]:
     Raises:
         CheckpointRefusedError: it asks for code, for another network's weights, or for a network of no sensible size.
     """
-    return _checked(directory, _Settings(directory).read(_CONFIG, _LARGEST_SETTINGS))
+    return _checked(directory, _Settings(directory, {}).read(_CONFIG, _LARGEST_SETTINGS))
 
 
 def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -106,10 +105,15 @@ def _architecture(directory: Path, config: Mapping[str, Any]) -> str:
 
 
 class _Settings:
-    """The files of settings in a directory, each read once, and the digest of what was read."""
+    """The files of settings in a directory, and the digest of what was read.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    Args:
+        directory: that they are in.
+        texts: those that were read before, by name; the others are added.
+    """
+
+    def __init__(self, directory: Path, texts: dict[str, bytes]) -> None:
+        self.directory, self._texts = directory, texts
         self.digest = hashlib.sha256()
 
     def has(self, name: str) -> bool:
@@ -118,10 +122,12 @@ class _Settings:
 
     def read(self, name: str, largest: int) -> dict[str, Any]:
         """The table in a file of at most ``largest`` bytes."""
-        with open_untrusted(_member(self.directory, name)) as file:
-            if file.size > largest:
-                raise refusal(self.directory, f"{name} is larger than {largest // 2**20} MiB")
-            text = file.read(0, file.size)
+        if name not in self._texts:
+            with open_untrusted(_member(self.directory, name)) as file:
+                if file.size > largest:
+                    raise refusal(self.directory, f"{name} is larger than {largest // 2**20} MiB")
+                self._texts[name] = file.read(0, file.size)
+        text = self._texts[name]
         self.digest.update(f"{name} {hashlib.sha256(text).hexdigest()}\n".encode())
         try:
             entries = bounded_json(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -33,7 +32,7 @@ def read_own(source: Source) -> CheckpointContent:
     """
     container = source.container
     metadata = {name: entry for name, entry in container.content.items() if name not in _TENSOR_ENTRIES}
-    epsilon = _norm_epsilon(source.path, container.content)
+    epsilon = _norm_epsilon(source, container.content)
     return CheckpointContent(container.content, container.sha256, metadata, epsilon, container.notes)
 
 
@@ -43,14 +42,15 @@ def own_content(state_dict: Mapping[str, Tensor], entries: Mapping[str, object])
     return {"format": OWN_FORMAT, "state_dict": tensors, **entries}
 
 
-def _norm_epsilon(path: Path, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
+def _norm_epsilon(source: Source, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
     epsilon = content.get("norm_epsilon", [])
     if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
         raise CheckpointRefusedError(
             "'norm_epsilon' is not a list of tensors.",
             "Write the copy again.",
             expected="a list of tensors under norm_epsilon",
-            path=path,
+            path=source.path,
         )
-    verify_state_dict(path, {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)})
+    named = {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)}
+    verify_state_dict(source.path, named, outline=source.outline)
     return tuple(epsilon)

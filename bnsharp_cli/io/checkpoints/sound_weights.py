@@ -21,12 +21,13 @@ _COUNTS = (torch.int64, torch.int32, torch.bool)
 _FEWEST_BYTES = 2
 
 
-def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
+def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor], *, outline: bool = False) -> None:
     """Refuse tensors that are no weights: not dense, not of a plain floating type, not finite, a negative variance.
 
     Args:
         path: of the file, for the message.
         state_dict: parameters and buffers by name.
+        outline: they are on the meta device; only their types are looked at.
 
     Raises:
         CheckpointRefusedError: naming the first such tensor.
@@ -37,15 +38,15 @@ def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor]) -> None:
 from before training diverged.
     """
     for name, tensor in state_dict.items():
-        _require_plain(path, name, tensor)
-        if tensor.is_floating_point():
+        _require_plain(path, name, tensor, outline)
+        if tensor.is_floating_point() and not outline:
             _require_sound_values(path, name, tensor)
 
 
-def _require_plain(path: Path, name: str, tensor: Tensor) -> None:
+def _require_plain(path: Path, name: str, tensor: Tensor, outline: bool) -> None:
     """Refuse what is not dense, has fewer bytes than it declares, or is of a type that no weight or count has."""
     refused = partial(_refused, path, name)
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+    if tensor.layout != torch.strided or (tensor.is_meta and not outline) or tensor.is_quantized or tensor.is_complex():
         found = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}"
         raise refused(f"is not a plain dense tensor ({_REFUSED_KINDS})", "a plain dense tensor", found)
     declared, owned = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()

@@ -183,7 +183,8 @@ def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> W
         if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
             break
         count = tensors[_AVERAGES]
-        number = f" of {int(count)} states" if count.numel() == 1 and not count.is_floating_point() else ""
+        known = count.numel() == 1 and not count.is_floating_point() and not count.is_meta
+        number = f" of {int(count)} states" if known else ""
         notes = (*notes, f"the weights are an average{number} (n_averaged)")
         tensors = others
     return Weights(key, tensors, notes)

@@ -31,18 +31,26 @@ from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damag
 _SEQUENCES: Mapping[str, Callable[..., Any]] = {LIST: list, TUPLE: tuple, SET: set}
 
 
-def built_nodes(description: Description, files: Mapping[int, FileBytes]) -> list[Any]:
+def built_nodes(description: Description, files: Mapping[int, FileBytes] | None) -> list[Any]:
     """What each node of a description stands for; what was shared stays shared.
 
     Args:
         description: a checked one.
-        files: what was read of each, by its number; the tensors of the result share the bytes.
+        files: what was read of each, by its number; the tensors of the result share the bytes. ``None`` for an outline,
+            whose tensors are on the meta device.
 
     Raises:
         UnsoundContentError: tensors in pieces that do not fit together.
     """
-    stored = [_in_machine_order(part, files[part.file].tensors[part.begin, part.length]) for part in description.stored]
-    tensors = [_dense(tensor, stored[tensor.stored]) for tensor in description.tensors]
+    for part in description.stored:
+        if part.order != sys.byteorder and part.dtype == UNTYPED.name:
+            raise UnsoundContentError("was written on a machine of another byte order")
+    if files is None:
+        tensors = [_outline(tensor) for tensor in description.tensors]
+    else:
+        read = (files[part.file].tensors[part.begin, part.length] for part in description.stored)
+        stored = [_in_machine_order(part, tensor) for part, tensor in zip(description.stored, read, strict=True)]
+        tensors = [_dense(tensor, stored[tensor.stored]) for tensor in description.tensors]
     made: list[Any] = []
     for node in description.nodes:
         made.append(_built(node, made, tensors))
@@ -76,8 +84,6 @@ def _built(node: Node, made: Sequence[Any], tensors: Sequence[Tensor]) -> Any:
 def _in_machine_order(part: StoredBytes, stored: Tensor) -> Tensor:
     """The bytes in the order of this machine."""
     if part.order != sys.byteorder:
-        if part.dtype == UNTYPED.name:
-            raise UnsoundContentError("was written on a machine of another byte order")
         _swap(stored, getattr(torch, part.dtype))
     return stored
 
@@ -89,6 +95,11 @@ def _swap(tensor: Tensor, dtype: torch.dtype) -> None:
 def _dense(tensor: StoredTensor, stored: Tensor) -> Tensor:
     empty = torch.empty(0, dtype=getattr(torch, tensor.dtype))
     return empty.set_(stored.untyped_storage(), tensor.offset, tensor.shape, tensor.stride)
+
+
+def _outline(tensor: StoredTensor) -> Tensor:
+    """Its type and shape, without a byte of it."""
+    return torch.empty_strided(tensor.shape, tensor.stride, dtype=getattr(torch, tensor.dtype), device="meta")
 
 
 def _from_array(dtype: str, shape: list[int], fortran: bool, data: str) -> Tensor:
@@ -110,7 +121,8 @@ def _assembled(dtype: str, shape: list[int], pieces: Sequence[tuple[Any, list[in
     inside = all(isinstance(piece, Tensor) and piece.dtype is kind and piece.ndim == len(shape) for piece, _ in pieces)
     if not inside or sum(piece.numel() for piece, _ in pieces) != torch.Size(shape).numel():
         raise damaged("a tensor whose pieces do not make the whole")
-    whole = torch.zeros(shape, dtype=kind)
+    on_meta = any(piece.is_meta for piece, _ in pieces)
+    whole = torch.zeros(shape, dtype=kind, device="meta" if on_meta else "cpu")
     for piece, at in pieces:
         box = tuple(slice(begin, begin + length) for begin, length in zip(at, piece.shape, strict=True))
         if whole[box].shape != piece.shape:

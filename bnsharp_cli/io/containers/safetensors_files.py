@@ -89,7 +89,7 @@ def _check_layout(tensors: Mapping[str, TensorPlan], begin: int, size: int) -> N
 
 def _tensor(name: str, entry: object, begin: int) -> TensorPlan:
     """A tensor that is as long as its type and shape say."""
-    shown = f"'{one_line(name)}'"
+    shown = f"'{name}'"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{shown} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = _dtype(entry["dtype"], shown), entry["shape"], entry["data_offsets"]

@@ -14,8 +14,8 @@ from bnsharp_cli.io.data.labels import label_range
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import Split, require_finite
+from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
-from bnsharp_cli.measurement.surface.population import Population
 
 RESIDENT = 2**30
 """Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""
@@ -31,8 +31,7 @@ class DrawnBatches:
         sha256: of the inputs and targets as the network sees them.
         labels: the smallest and the largest label, or None where targets are not class indices.
         notice: what the user must know of how they were drawn, or an empty string.
-        sizes: samples in each batch.
-        population: the same where the batches hold the whole split; None where they are a draw from it.
+        sizes: samples in each batch, and whether they are the whole split.
     """
 
     batches: Sequence[Batch]
@@ -40,13 +39,12 @@ class DrawnBatches:
     sha256: str
     labels: tuple[int, int] | None
     notice: str
-    sizes: tuple[int, ...]
-    population: Population | None
+    sizes: BatchSizes
 
     @property
     def samples(self) -> int:
         """All samples of all batches."""
-        return sum(self.sizes)
+        return self.sizes.examples
 
 
 def draw_batches(
@@ -85,8 +83,7 @@ def draw_batches(
     batches, sha256, labels = _read_once(stream, resident, split, parts, progress)
     sizes = tuple(map(len, parts))
     notice = _notice(samples, len(split), len(indices) - sum(sizes), sizes[-1] if sizes[-1] != batch_size else 0)
-    population = Population(sizes) if samples is None else None
-    return DrawnBatches(batches, batch_size, sha256, labels, notice, sizes, population)
+    return DrawnBatches(batches, batch_size, sha256, labels, notice, BatchSizes(sizes, samples is None))
 
 
 def _cut(indices: Tensor, batch_size: int, keep_rest: bool) -> tuple[Tensor, ...]:
@@ -133,7 +130,7 @@ def _notice(samples: int | None, available: int, dropped: int, rest: int) -> str
     if dropped:
         notices.append(f"an incomplete last batch of {dropped} samples is dropped")
     if rest:
-        notices.append(f"the last batch has {rest} samples, and batches count by their sizes")
+        notices.append(f"the last batch has {rest} samples")
     return "; ".join(notices)
 
 

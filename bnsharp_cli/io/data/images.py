@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import named
+from bnsharp_cli.io.data.examples import pixels
 from bnsharp_cli.io.data.image_files.outline import LARGEST_DECODING
 from bnsharp_cli.io.data.image_files.read_image import opened_image
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
-from bnsharp_cli.io.data.splits import pixels, require_room, require_shape, stacked
+from bnsharp_cli.io.data.splits import require_room, require_shape, stacked
 from bnsharp_cli.io.files.printable_text import escaped
 from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.measurement.surface.data_stream import Batch

@@ -19,6 +19,9 @@ from bnsharp_cli.io.files.printable_text import escaped
 from bnsharp_cli.io.files.regular_files import CHUNK, RegularFile
 
 STORED, DEFLATED = 0, 8
+_SECOND_NAME = 0x7075
+"""The extra field that gives a member another name, which some readers take."""
+
 _BOMB = 64 * 2**20
 _RATIO = 100
 """Arrays of more than ``_BOMB`` bytes that shrink by more than this are no data."""
@@ -79,13 +82,25 @@ def numbers_of(file: RegularFile, array: ArrayMember) -> Iterator[bytes]:
 
 
 def _named(members: list[Member], name: str) -> Member:
-    found = [member for member in members if member.name == f"{name}.npy"]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    """The one member that every reader takes for the array: numpy also reads it under its bare name, or up to a NUL."""
+    if any("\0" in member.name or _has_second_name(member.extra) for member in members):
+        raise UnsoundArchiveError("it has a member of two names")
+    found = [member for member in members if member.name in {name, f"{name}.npy"}]
+    if len(found) > 1:
         raise UnsoundArchiveError(f"there are {len(found)} arrays {name}")
+    if found and found[0].name != name:
+        return found[0]
     there = ", ".join(member.name.removesuffix(".npy") for member in members[:100]) or "nothing"
     raise UnsoundArchiveError(f"there is no {name}, only {escaped(there)}")
+
+
+def _has_second_name(extra: bytes) -> bool:
+    while len(extra) >= 4:
+        kind, length = int.from_bytes(extra[:2], "little"), int.from_bytes(extra[2:4], "little")
+        if kind == _SECOND_NAME:
+            return True
+        extra = extra[4 + length :]
+    return False
 
 
 def _array(file: RegularFile, member: Member, name: str, end: int) -> ArrayMember:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.io.data.examples import described
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.splits import ArraySplit, DatasetSplit
 from bnsharp_cli.io.data.torchvision_files import require_sound_files, without_old_tensors
@@ -80,10 +82,13 @@ def open_factory(spec: str, split: str) -> DatasetSplit:
         NamedDataError: it returns something else, or a data set whose length cannot be told.
     """
     dataset = run_factory("data", spec, split)
-    if not hasattr(dataset, "__getitem__") or not _has_length(dataset, spec):
+    remedy = _remedy_for(dataset, split)
+    if remedy or not hasattr(dataset, "__getitem__") or not _has_length(dataset, spec):
         raise NamedDataError(
-            f"{escaped(spec)}('{split}') returned {type(dataset).__name__}, expected a map-style data set.",
-            "Return an object with __len__ and __getitem__ giving (image, label).",
+            f"{escaped(spec)}('{split}') returned {described(dataset)}, expected a map-style data set.",
+            remedy or "Return an object with __len__ and __getitem__ giving (image, label).",
+            expected="a map-style data set",
+            found=described(dataset),
         )
     return DatasetSplit(_UsersDataset(dataset, spec), lambda index: f"{escaped(spec)} example {index}")
 
@@ -107,6 +112,20 @@ class _UsersDataset:
     def __getitem__(self, index: int) -> Any:
         with users_code(self.spec):
             return self.dataset[index]
+
+
+def _remedy_for(returned: Any, split: str) -> str:
+    """What to return instead of something that is often taken for a data set; empty for anything else."""
+    if isinstance(returned, torch.utils.data.DataLoader):
+        return "Return the data set inside it: loader.dataset."
+    if isinstance(returned, torch.utils.data.IterableDataset | Iterator):
+        return "Return list(...) of it, if it fits into memory: a measurement reads the same examples again."
+    if isinstance(returned, Mapping):
+        return f"Return one split of it, such as that under '{split}'."
+    arrays = isinstance(returned, tuple | list) and len(returned) == 2
+    if arrays and all(isinstance(one, torch.Tensor | np.ndarray) for one in returned):
+        return "Return torch.utils.data.TensorDataset of the two, as tensors."
+    return ""
 
 
 def _has_length(dataset: Any, spec: str) -> bool:

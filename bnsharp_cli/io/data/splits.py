@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import named
+from bnsharp_cli.io.data.examples import read_example, unit_range
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import kind_and_line
@@ -74,7 +74,7 @@ class ArraySplit:
         require_room(len(indices), channels * pixels_each, self.name)
         labels = self.labels[indices]
         targets = labels if labels.is_floating_point() else labels.long()
-        return preprocessing.resize(_unit_range(self.images[indices])), targets
+        return preprocessing.resize(unit_range(self.images[indices])), targets
 
     def name_of(self, index: int) -> str:
         """Example ``index`` of the data set."""
@@ -113,12 +113,15 @@ class DatasetSplit:
 
     def _example(self, index: int, preprocessing: Preprocessing) -> Batch:
         try:
-            image, label = self.dataset[index]
-            return preprocessing.resize(pixels(image)), torch.as_tensor(label)
+            example = self.dataset[index]
         except (Exception, SystemExit) as error:  # the data set may be the user's own, which raises whatever it likes
             raise NamedDataError(
                 f"Cannot read {self.name_of(index)}: {kind_and_line(error)}.", "Replace or remove it."
             ) from error
+        inputs, target = read_example(example, self.name_of(index))
+        if preprocessing.image_size is not None:
+            require_image(inputs, self.name_of(index))
+        return preprocessing.resize(inputs), target
 
 
 def stacked(examples: list[Batch], numbers: list[int], name_of: Callable[[int], str]) -> Batch:
@@ -188,15 +191,17 @@ def require_finite(split: Split, indices: Tensor, tensor: Tensor) -> None:
         raise NamedDataError(f"{split.name_of(culprit)} has values that are NaN or infinite.", "Clean the data set.")
 
 
-def pixels(image: Any) -> Tensor:
-    """(C, H, W) floats of a tensor or of a PIL image, uint8 scaled to [0, 1]."""
-    if isinstance(image, Tensor):
-        return _unit_range(image)
-    array = np.array(image)
-    return _unit_range(torch.from_numpy(array if array.ndim == 3 else array[..., None]).movedim(-1, 0))
+def require_image(inputs: Tensor, name: str) -> None:
+    """Refuse to resize what is no image.
 
-
-def _unit_range(images: Tensor) -> Tensor:
-    if images.dtype == torch.uint8:
-        return images.float().div_(255)  # in place: of a large image, each copy counts
-    return images.float()
+    Raises:
+        NamedDataError: with its shape.
+    """
+    if inputs.ndim != 3 or not inputs.numel():
+        found = tuple(inputs.shape)
+        raise NamedDataError(
+            f"Cannot resize {name}: expected an image (C, H, W), found {found}.",
+            f"Give {named('image_size')} 0, or images.",
+            expected="an image (C, H, W)",
+            found=found,
+        )

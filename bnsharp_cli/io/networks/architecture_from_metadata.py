@@ -39,6 +39,13 @@ _RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
 }
 """By family, the arguments that a file may state, each with the least and the largest value of its type."""
 
+_TIMMS_NEUTRAL = frozenset({"num_classes", "in_chans", "drop_rate", "drop_path_rate", "bn_momentum"})
+"""Arguments of timm's constructors that the shapes of the weights tell, or that change no answer."""
+
+_TIMMS_POOLS = frozenset({"avg", "avgmax", "catavgmax", "map", "max", "token"})
+_TIMMS_SCRIPT = {"gp": "global_pool", "bn_eps": "bn_eps"}
+"""Options of timm's training script that change what a network computes, with the constructor's names for them."""
+
 _ONLY_OF = {
     "image_size": ("lenet-bn", "torchvision:vit_"),
     "aux_logits": ("torchvision:googlenet", "torchvision:incep"),
@@ -65,6 +72,43 @@ def names_in(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
             if isinstance(name, str) and name not in seen:
                 seen.add(name)
                 yield name, _meanings(name, container in _TIMMS_OWN)
+
+
+def timms_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of its constructor that timm wrote beside the weights, as far as they leave no trace in shapes.
+
+    timm's directories have them as ``model_args``, files of its training script among ``args``.
+
+    Raises:
+        CheckpointRefusedError: one that changes what the network computes, and that a file may not decide.
+
+    >>> timms_arguments({"config": {"model_args": {"num_classes": 4, "global_pool": "max", "img_size": [96, 96]}}})
+    {'global_pool': 'max', 'img_size': 96}
+    """
+    config, args = (_mapping(metadata.get(name)) for name in ("config", "args"))
+    script = args if isinstance(args.get("model"), str) else {}
+    stated = {**_mapping(config.get("model_args")), **_mapping(script.get("model_kwargs"))}
+    stated |= {ours: script[theirs] for theirs, ours in _TIMMS_SCRIPT.items() if theirs in script}
+    kept = {key: _one_side(key, value) for key, value in stated.items() if value is not None}
+    followed = {key: value for key, value in kept.items() if key not in _TIMMS_NEUTRAL}
+    for key, value in followed.items():
+        if not (value in _TIMMS_POOLS if key == "global_pool" and isinstance(value, str) else _is_side(key, value)):
+            raise _not_the_files_to_decide(key, value)
+    return followed
+
+
+def _mapping(value: object) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _one_side(key: object, value: object) -> object:
+    """The side of square images that are given by both sides."""
+    square = key == "img_size" and isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]
+    return value[0] if square and isinstance(value, list | tuple) else value
+
+
+def _is_side(key: object, value: object) -> bool:
+    return key == "img_size" and type(value) is int and _SIZES[0] <= value <= _SIZES[1]
 
 
 def require_no_code(spec: str) -> str:
@@ -100,12 +144,16 @@ def bounded_options(spec: str, options: object) -> dict[str, Any]:
         )
     for key, value in options.items():
         if not _may_state(spec, key, value):
-            raise CheckpointRefusedError(
-                f"The checkpoint builds its network with {one_line(key)}={one_line(repr(printable(value)), 40)}, "
-                "which a file may not decide.",
-                f"If you trust it, repeat it with {named('arch')} and {named('arch_option')}.",
-            )
+            raise _not_the_files_to_decide(key, value)
     return dict(options)
+
+
+def _not_the_files_to_decide(key: object, value: object) -> CheckpointRefusedError:
+    return CheckpointRefusedError(
+        f"The checkpoint builds its network with {one_line(key)}={one_line(repr(printable(value)), 40)}, "
+        "which a file may not decide.",
+        f"If you trust it, repeat it with {named('arch')} and {named('arch_option')}.",
+    )
 
 
 def _may_state(spec: str, key: object, value: object) -> bool:

@@ -19,6 +19,7 @@ from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import in_users_code, run_factory
 from bnsharp_cli.io.networks.forms import LIBRARIES
+from bnsharp_cli.io.networks.suggestions import meant_networks, suggestion, unknown_network
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
 OWN = {"lenet-bn": lenet_bn, "vgg11-bn": vgg11_bn}
@@ -106,7 +107,7 @@ def _torchvision(spec: str, options: dict[str, Any]) -> nn.Module:
     if name not in models.list_models(module=models):  # the others would fetch the weights of a backbone
         raise UsageError(
             f"torchvision has no image classifier '{one_line(name)}'.",
-            "Name one of its classifiers.",
+            suggestion(meant_networks(spec), "Name one of its classifiers."),
             argument="arch",
             expected="an image classifier of torchvision",
             found=spec,
@@ -147,7 +148,7 @@ def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
     if not timm.is_model(name):  # timm takes other names for the address of a hub, or for a folder
         raise UsageError(
             f"timm has no image classifier '{one_line(name)}'.",
-            "Name one of its classifiers.",
+            suggestion(meant_networks(spec), "Name one of its classifiers."),
             argument="arch",
             expected="an image classifier of timm",
             found=spec,
@@ -157,6 +158,8 @@ def _timm(spec: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _users(spec: str, options: dict[str, Any]) -> nn.Module:
+    if ":" not in spec:
+        raise unknown_network(spec)
     module = run_factory("arch", spec, **options)
     if not isinstance(module, nn.Module):
         found = type(module).__name__

@@ -9,21 +9,27 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import inspect
+import itertools
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from bnsharp_cli.errors import UsageError, indefinite
-from bnsharp_cli.io.files.printable_text import kind_and_line, shown_path
+from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
 
 _lock = threading.Lock()
 _running: Counter[str] = Counter()
 """How often each folder that :func:`users_code` put on ``sys.path`` is in use, by any thread."""
+
+_folders: set[Path] = set()
+"""The folders of the files that were imported."""
+_numbers = itertools.count(1)
 
 _FORMS = "package.module:function or path/to/file.py:function"
 
@@ -44,6 +50,7 @@ def run_factory(argument: str, spec: str, *arguments: object, **options: object)
     5.0
     """
     function = import_factory(argument, spec)
+    _require_takes(argument, spec, function, arguments)
     try:
         with users_code(spec):
             return function(*arguments, **options)
@@ -57,12 +64,31 @@ def run_factory(argument: str, spec: str, *arguments: object, **options: object)
         ) from error
 
 
+def _require_takes(argument: str, spec: str, function: Callable[..., Any], arguments: Sequence[object]) -> None:
+    """Refuse a function that does not take what it is called with."""
+    try:
+        signature = inspect.signature(function)
+    except (Exception, SystemExit):  # a function in C has none, and that of a user's object may be anything
+        return
+    try:
+        signature.bind(*arguments) if arguments else None
+    except TypeError as error:
+        called = ", ".join(map(repr, arguments))
+        raise UsageError(
+            f"'{shown_path(spec)}' is called with ({called}) and takes {one_line(signature)}.",
+            "Give every other argument a default.",
+            argument=argument,
+            expected=f"a function that takes ({called})",
+            found=one_line(signature),
+        ) from error
+
+
 def import_factory(argument: str, spec: str) -> Callable[..., Any]:
     """The function at ``package.module:name`` or ``path/to/file.py:name``.
 
-    Packages are looked for in the working directory too, as ``python -m`` does. The function may import more from there
-    when it is called: call it through :func:`run_factory`, inside :func:`users_code`, or as :func:`in_users_code` gives
-    it back.
+    Packages are looked for in the working directory too, as ``python -m`` does, and what a file imports in its folder,
+    as Python does for a program. The function may import more from there when it is called: call it through
+    :func:`run_factory`, inside :func:`users_code`, or as :func:`in_users_code` gives it back.
 
     Args:
         argument: that names the function, for the errors.
@@ -72,6 +98,8 @@ def import_factory(argument: str, spec: str) -> Callable[..., Any]:
         UsageError: the module cannot be imported or has no such function.
     """
     module_name, _, name = spec.rpartition(":")
+    if _is_file(spec):
+        _require_own_siblings(argument, Path(_folder_of(spec)))
     try:
         with users_code(spec):
             module = _import_file(Path(module_name)) if _is_file(spec) else importlib.import_module(module_name)
@@ -102,18 +130,23 @@ def _is_file(spec: str) -> bool:
 
 @contextlib.contextmanager
 def users_code(spec: str) -> Iterator[None]:
-    """While the code of ``spec`` runs, packages in the working directory can be imported, unless ``spec`` names a file.
+    """While the code of ``spec`` runs, what lies beside it can be imported.
 
-    ``sys.path`` is as before once all threads have left. Such code may run inside such code.
+    That is what Python does for a program: beside a file, what is in its folder; beside a package, what is in the
+    working directory. ``sys.path`` is as before once all threads have left. Such code may run inside such code.
     """
-    here = str(Path.cwd())
-    if _is_file(spec) or not _put_on_path(here):
+    folder = _folder_of(spec)
+    if not _put_on_path(folder):
         yield
         return
     try:
         yield
     finally:
-        _take_off_path(here)
+        _take_off_path(folder)
+
+
+def _folder_of(spec: str) -> str:
+    return str(Path(spec.rpartition(":")[0]).resolve().parent if _is_file(spec) else Path.cwd())
 
 
 def _put_on_path(folder: str) -> bool:
@@ -172,9 +205,32 @@ def _hook(module: nn.Module, spec: str) -> None:
 
 
 def _import_file(path: Path) -> Any:
-    specification = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"users_file_{next(_numbers)}_{path.stem}"  # a name that no module has, which dataclasses need
+    specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None or not path.is_file():
         raise ImportError(f"no such file: {path}")
     module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
     specification.loader.exec_module(module)
     return module
+
+
+def _require_own_siblings(argument: str, folder: Path) -> None:
+    """Refuse a folder whose modules would be taken from that of another file of the user's.
+
+    Raises:
+        UsageError: both have a module of one name, and Python keeps the first.
+    """
+    others = _folders - {folder}
+    _folders.add(folder)
+    for name, module in list(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "/")
+        home = file.parent.parent if file.stem == "__init__" else file.parent
+        if home in others and "." not in name and any((folder / one).exists() for one in (f"{name}.py", name)):
+            raise UsageError(
+                f"{shown_path(folder)} and {shown_path(home)} both have a module {name}, of which Python imports one.",
+                "Rename one of them, or put both files into one folder.",
+                argument=argument,
+                expected="modules of different names",
+                found=name,
+            )

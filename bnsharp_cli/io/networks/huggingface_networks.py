@@ -22,13 +22,16 @@ from bnsharp_cli.io.networks.outline_limits import CallLimit, OutlineLimits, Too
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
 
 
-def build_network(directory: Path, configuration: Mapping[str, Any], weights: NamedTensors) -> nn.Module:
+def build_network(
+    directory: Path, configuration: Mapping[str, Any], weights: NamedTensors, *, outline: bool = False
+) -> nn.Module:
     """The network that a configuration describes, built by transformers alone; it returns its logits.
 
     Args:
         directory: that it was read from, for the messages.
         configuration: from :func:`~bnsharp_cli.io.checkpoints.model_directory.read_configuration`.
         weights: for it; a configuration of a far larger network is refused before any memory is taken.
+        outline: the network is built on the meta device alone.
 
     Raises:
         UsageError: transformers is not installed.
@@ -52,15 +55,23 @@ def build_network(directory: Path, configuration: Mapping[str, Any], weights: Na
         with importing_libraries(), alone():
             network, settings = class_and_settings(transformers, configuration)
             with torch.device("meta"), CallLimit(), OutlineLimits(weights.values()) as limits:
-                outline = network(copy.deepcopy(settings))
-                limits.require(sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers())))
-            module: nn.Module = network(settings)
+                module: nn.Module = network(copy.deepcopy(settings))
+                limits.require(sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers())))
+            if not outline:
+                module = network(settings)
     except TooLargeError as error:
         raise refusal(directory, f"its configuration is not of a network of these weights: {error}") from error
     except Exception as error:  # transformers raises whatever a configuration makes it stumble over
         raise refusal(directory, f"its configuration cannot be built: {one_line(error)}") from error
     module.register_forward_hook(_logits)
     return module
+
+
+def renamed(module: nn.Module, tensors: NamedTensors) -> bool:
+    """Whether transformers gives weights other names when it loads them, so that only it can compare them."""
+    transformers = sys.modules.get("transformers")
+    known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
+    return known and set(tensors) != set(module.state_dict())
 
 
 def under_own_names(module: nn.Module, tensors: NamedTensors, path: Path) -> NamedTensors:
@@ -74,9 +85,7 @@ def under_own_names(module: nn.Module, tensors: NamedTensors, path: Path) -> Nam
     Raises:
         CheckpointRefusedError: they are not the weights of ``module``.
     """
-    transformers = sys.modules.get("transformers")
-    known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
-    if transformers is None or not known or set(tensors) == set(module.state_dict()):
+    if not renamed(module, tensors):
         return tensors
     with alone(), torch.random.fork_rng(devices=[]):
         loaded, report = type(module).from_pretrained(  # type: ignore[attr-defined]  # it is transformers'

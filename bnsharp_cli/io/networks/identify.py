@@ -16,7 +16,12 @@ from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
 from bnsharp_cli.io.checkpoints.state_dicts import below, shared_prefixes, some
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.architecture_from_metadata import bounded_options, names_in, require_no_code
+from bnsharp_cli.io.networks.architecture_from_metadata import (
+    bounded_options,
+    names_in,
+    require_no_code,
+    timms_arguments,
+)
 from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
 from bnsharp_cli.io.networks.constructors import OWN, family, import_library, installed
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
@@ -50,7 +55,8 @@ def identify(
 
     Raises:
         UsageError: an unknown name or option.
-        CheckpointRefusedError: a file of our own format that asks for code to import, or for arguments out of bounds.
+        CheckpointRefusedError: a file of our own format that asks for code to import, or for arguments out of bounds;
+            one of timm's that states arguments which change what the network computes.
     """
     given = dict(options or {})
     readings = _readings(checkpoint.state_dict)
@@ -62,9 +68,9 @@ def identify(
         return _named(stated, {**bounded, **given}, readings, METADATA)
     if checkpoint.format == HUGGINGFACE and stated.startswith(f"{HUGGINGFACE}:"):
         return NetworkIdentity(stated, given, METADATA)
-    notes, limit = [], CallLimit()
+    notes, limit, as_stated = [], CallLimit(), {**timms_arguments(checkpoint.metadata), **given}
     for name, meanings in islice(names_in(checkpoint.metadata), _MOST_NAMES):
-        found = _first_that_fits(meanings, given, readings, limit)
+        found = _first_that_fits(meanings, as_stated, readings, limit)
         if found is not None:
             return NetworkIdentity(*found, METADATA)
         notes.append(f"the file calls its network '{one_line(name)}', but that is none known here whose shapes it has")

@@ -21,7 +21,8 @@ from bnsharp_cli.io.checkpoints.state_dicts import (
     without_wrappers,
 )
 from bnsharp_cli.io.files.printable_text import kind_and_line, one_line, shown_path
-from bnsharp_cli.io.networks.huggingface_networks import under_own_names
+from bnsharp_cli.io.networks.huggingface_networks import renamed, under_own_names
+from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
     composed,
@@ -82,6 +83,42 @@ class _Alignment:
     left_out: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Fitting:
+    """Weights that fit a network.
+
+    Attributes:
+        tensors: by the network's own names.
+        notes: what the user should know, a line each.
+    """
+
+    tensors: NamedTensors
+    notes: tuple[str, ...]
+
+
+def require_fit(module: nn.Module, outline: Checkpoint) -> None:
+    """Refuse weights that :func:`load_weights` would refuse for their names, shapes or types, without their values.
+
+    Weights that transformers knows by other names can be compared by loading them only; here they are refused where
+    they are far more than the network has.
+
+    Args:
+        module: the network, which gets the weight norm that the weights have; it may be on the meta device.
+        outline: the checkpoint without the values of its weights.
+
+    Raises:
+        CheckpointRefusedError: names, shapes or types do not fit.
+    """
+    tensors = outline.state_dict
+    if not renamed(module, tensors):
+        _fitting(module, tensors, outline.path, outline.key)
+        return
+    network = module.state_dict()
+    held, needed = (sum(tensor.numel() for tensor in one.values()) for one in (tensors, network))
+    if held > 2 * needed + SPARE_NUMBERS:
+        raise misfit(outline.path, WeightsComparison.of(tensors, network))
+
+
 def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Put a checkpoint's weights into ``module``, all of them and nothing else.
 
@@ -116,6 +153,18 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
     Raises:
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
+    fitting = _fitting(module, tensors, path, key)
+    module.to(widest_precision(fitting.tensors.values()))
+    _load(module, fitting.tensors, path)
+    verify_state_dict(path, folded(module, weights_with_norm(fitting.tensors)))
+    return fitting.notes
+
+
+def _fitting(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> _Fitting:
+    """The weights that go into ``module``, by its own names; ``module`` gets the weight norm that they have.
+
+    No value is looked at.
+    """
     modernise(module)
     aligned = _aligned(module, modern_names(tensors), path, key)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
@@ -128,12 +177,8 @@ def load_tensors(module: nn.Module, tensors: NamedTensors, path: Path, key: str 
     if comparison.differences:
         raise misfit(path, comparison)
     _require_kinds(found, network.tensors, path)
-    notes = _notes(found, network.tensors, aligned.left_out)
-    module.to(widest_precision(found.values()))
     named_here = {network.own_names[name]: tensor for name, tensor in found.items()}
-    _load(module, named_here, path)
-    verify_state_dict(path, folded(module, weights_with_norm(named_here)))
-    return notes
+    return _Fitting(named_here, _notes(found, network.tensors, aligned.left_out))
 
 
 def _aligned(module: nn.Module, tensors: NamedTensors, path: Path, key: str) -> _Alignment:

@@ -15,16 +15,16 @@ from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, read_configuration
 from bnsharp_cli.io.checkpoints.state_dicts import some
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
-from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, family, installed
+from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.huggingface_networks import build_network
+from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
 from bnsharp_cli.io.networks.outlines import all_shapes
 
 Built = TypeVar("Built")
 
 OPTION, METADATA, GUESS, UNKNOWN = "option", "metadata", "guess", "unknown"
 _SHOWN = 3
-_SPARE_NUMBERS = 2**20
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,43 @@ class NetworkIdentity:
             UsageError: it is unknown, or cannot be built.
             CheckpointRefusedError: the weights are of a far smaller network.
         """
+        return self._network(checkpoint, construct_for_loading, outline=False)
+
+    def outline(self, checkpoint: Checkpoint) -> nn.Module | None:
+        """The network on the meta device; None for a function of the user's, which is called only to build.
+
+        Args:
+            checkpoint: of which the outline is enough.
+
+        Raises: as :meth:`build`.
+        """
+        if self.spec and not self._is_of_a_library:
+            return None
+        return self._network(checkpoint, construct_on_meta, outline=True)
+
+    @property
+    def _is_of_a_library(self) -> bool:
+        return bool(family(self.spec)) or self.spec.startswith(f"{HUGGINGFACE}:")
+
+    def _network(
+        self, checkpoint: Checkpoint, construct: Callable[[str, Mapping[str, Any]], nn.Module], *, outline: bool
+    ) -> nn.Module:
         if not self.spec:
             raise self.unknown(checkpoint.path)
         library, _, directory = self.spec.partition(":")
         if library == HUGGINGFACE:
             read = self.source == METADATA
             configuration = checkpoint.metadata["config"] if read else read_configuration(Path(directory))
-            return build_network(Path(directory), configuration, checkpoint.state_dict)
+            return build_network(Path(directory), configuration, checkpoint.state_dict, outline=outline)
         if family(self.spec):
             self._require_size(checkpoint)
-        return built(self.spec, self.source, lambda: construct_for_loading(self.spec, self.options))
+        return built(self.spec, self.source, lambda: construct(self.spec, self.options))
 
     def _require_size(self, checkpoint: Checkpoint) -> None:
         whole = built(self.spec, self.source, lambda: all_shapes(self.spec, self.options))
         needed = sum(map(math.prod, whole.values()))
         held = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
-        if needed > 2 * held + _SPARE_NUMBERS:
+        if needed > 2 * held + SPARE_NUMBERS:
             raise CheckpointRefusedError(
                 f"{shown_path(checkpoint.path)} holds {held:,} numbers, {one_line(self.spec)} would need {needed:,}.",
                 f"Name the right network with {named('arch')} (and {named('arch_option')}).",

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-_SPARE_NUMBERS = 2**20
+SPARE_NUMBERS = 2**20
+"""How many numbers more than twice its weights a network may seem to have."""
+
 _STEPS, _SPARE_STEPS = 32, 2**13
 _MOST_CALLS = 3_000_000
 """About a second. Of torchvision's and timm's networks all but a few take fewer than 1.9 million calls to build;
@@ -39,7 +41,7 @@ class OutlineLimits(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     def __init__(self, weights: Collection[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nor here
-        self._largest = 2 * sum(tensor.numel() for tensor in weights) + _SPARE_NUMBERS
+        self._largest = 2 * sum(tensor.numel() for tensor in weights) + SPARE_NUMBERS
         self._steps = _STEPS * len(weights) + _SPARE_STEPS
 
     def __torch_dispatch__(

@@ -92,6 +92,8 @@ def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ())
 
 def memory_of(tensor: Tensor) -> tuple[object, ...]:
     """Equal for tensors that are one and the same memory."""
-    if tensor.is_meta or not tensor.numel():
+    if not tensor.numel():
         return (id(tensor),)
+    if tensor.is_meta:  # no memory, but still one storage for all names of a tensor
+        return tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride()
     return tensor.data_ptr(), tensor.shape, tensor.stride()

@@ -103,7 +103,7 @@ def pac_bayes_bound(
         DataRefusedError: the network does not answer with one class for each example.
         NotMeasurableError: the loss is not finite within δ.
     """
-    clipped = replace(surface, criterion=ClippedCrossEntropy(wanted.clip))
+    clipped = replace(surface, criterion=ClippedCrossEntropy(wanted.clip), averages=True)
     found = bn_sharpness(clipped, point, blocks, options)
     sharpness = replace(found, name=f"{found.name}-clipped")
     if wanted.loss_range == "zero-one":
@@ -204,7 +204,7 @@ def _sampled_change(
     The segment is cut into ``count`` equal parts, and one t is drawn from each. The standard error is that of
     independent draws, which is not smaller than the true one. It is at least the change by one sample in one draw.
     """
-    exact = replace(surface, criterion=zero_one)
+    exact = replace(surface, criterion=zero_one, averages=True)
     generator = torch.Generator().manual_seed(options.seed)
     within = torch.rand(count, generator=generator, dtype=torch.float64)
     steps = (options.delta * (2 * (torch.arange(count) + within) / count - 1)).tolist()
@@ -219,11 +219,11 @@ def _sampled_change(
 
 
 def _sample_count(surface: LossSurface) -> int:
-    whole = surface.population
-    return surface.count * len(surface.batches[0][1]) if whole is None else whole.samples
+    sizes = surface.sizes
+    return surface.count * len(surface.batches[0][1]) if sizes is None else sizes.examples
 
 
 def _batch_count(surface: LossSurface) -> int:
     """The batches, or as many of the largest size as the samples fill: no term has more weight than one of those."""
-    whole = surface.population
-    return surface.count if whole is None else whole.samples // max(whole.sizes)
+    sizes = surface.sizes
+    return surface.count if sizes is None else sizes.examples // max(sizes.each)

@@ -65,7 +65,7 @@ def estimate_errors(
     by_direction = direction_rounding(integral.mean, supremum.best.gap, objective.surface, options)
     before = counter.cost
     by_direction += drowned_rounding(objective, value, options.seed)
-    if options.uncertainty == "full" and integral.surface.population is None:
+    if options.uncertainty == "full" and not integral.surface.holds_all_data:
         sampling = measured_sampling(integral.surface, objective.theta, blocks, options, value)
     else:
         sampling = by_gradients.in_proportion(value) if by_gradients and _nearly_linear(objective, value) else None

@@ -9,6 +9,7 @@ values enclose that of more samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import linear_regression
 from typing import Any
@@ -65,9 +66,9 @@ class Sampling:
 class GradientSplit:
     """Adds up gradients of single batches as they pass, so that the limit for δ → 0 on parts of them costs no pass."""
 
-    def __init__(self, batches: int) -> None:
-        """For ``batches`` batches on all processes."""
-        self._batches = batches
+    def __init__(self, weights: Sequence[float]) -> None:
+        """For the batches on all processes, with the weights that their gradients have been multiplied by."""
+        self._weights, self._batches = weights, len(weights)
         self._parts: dict[int, GradientSum] = {}
 
     def observe(self, index: int, _: float, gradient: Point) -> None:
@@ -94,10 +95,11 @@ class GradientSplit:
         norms, radii = spheres.norms, spheres.radii
         means = {count: float((radii * norms(gradient)).sum())}
         if count >= 4:
-            means[count // 4] = float((radii * norms(quarter)).sum()) / (count // 4)
+            means[count // 4] = float((radii * norms(quarter)).sum()) / math.fsum(self._weights[: count // 4])
         del quarter
-        first = scaled(half, 1 / split)
-        second = {name: (count * tensor - half[name]) / (count - split) for name, tensor in gradient.items()}
+        weight, rest = math.fsum(self._weights[:split]), math.fsum(self._weights[split:])
+        first = scaled(half, 1 / weight)
+        second = {name: (count * tensor - half[name]) / rest for name, tensor in gradient.items()}
         both, inner = [norms(part) for part in (first, second)], spheres.inner(first, second)
         means[split] = math.fsum(float((radii * norm).sum()) for norm in both) / 2
         tiny = torch.finfo(torch.float64).tiny
@@ -118,9 +120,9 @@ def objective_and_sampling(
     Raises:
         NotMeasurableError: the loss or its gradient is not finite.
     """
-    if surface.population is not None:
+    if surface.holds_all_data:
         return objective_at(surface, point, blocks, options), None
-    split = GradientSplit(surface.count)
+    split = GradientSplit(surface.weights)
     objective = objective_at(surface, point, blocks, options, split.observe)
     return objective, split.sampling(objective.spheres, objective.gradient, surface.processes)
 

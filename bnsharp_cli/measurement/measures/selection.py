@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bnsharp_cli.errors import UsageError, named
@@ -16,6 +16,21 @@ EVERY_MEASURE = "all"
 
 _WORDS = (*MEASURES, EVERY_MEASURE)
 _RADIUS = next(one for one in declared_fields(MeasureOptions) if one.name == "delta")
+
+
+def read_radii(texts: Sequence[str]) -> tuple[float, ...]:
+    """The radii of all texts, several in one with commas between.
+
+    >>> read_radii(["1e-3,1e-2", "0.1"])
+    (0.001, 0.01, 0.1)
+
+    Raises:
+        UsageError: a text that is no number.
+    """
+    try:
+        return tuple(float(number) for text in texts for number in text.split(","))
+    except ValueError as error:
+        raise UsageError.of("delta", "positive numbers", ", ".join(texts), "For example 1e-3,1e-2.") from error
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,10 @@ class Selection(OptionRecord):
     )
     delta: tuple[float, ...] = option(
         (_RADIUS.default,),
-        f"{_RADIUS.declared.help.rstrip('.')}; repeatable for a profile.",
+        f"{_RADIUS.declared.help.rstrip('.')}; for a profile several, with commas or repeated.",
+        metavar="NUMBERS",
+        read=read_radii,
+        repeatable=True,
         shown_default=f"{_RADIUS.default:g}",
         expected="positive numbers",
         accept=bool,

@@ -34,6 +34,7 @@ from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.measurement.surface.random_numbers import random_states
+from bnsharp_cli.measurement.surface.reduction import with_reduction
 from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
 from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of
 
@@ -66,7 +67,7 @@ def examined(surface: LossSurface) -> LossSurface:
     told = (*notes, *([_DRAWS] if draws else []))
     surface = surface.with_conduct(Conduct(draws=draws, notes=told, unseen=unseen))
     _require_same(surface, float(first_loss(surface)) if draws else loss)
-    surface = with_parts(surface)
+    surface = with_reduction(with_parts(surface))
     if surface.loss_reads_network:
         require_gradient(surface)
     return examined_norms(surface, first_loss)

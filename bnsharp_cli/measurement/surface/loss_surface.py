@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans
@@ -25,7 +26,6 @@ from bnsharp_cli.measurement.surface.passes import (
     GradientSum,
     as_vector,
 )
-from bnsharp_cli.measurement.surface.population import Population
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
@@ -36,7 +36,9 @@ from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
 
 @dataclass(frozen=True)
 class LossSurface(SurfaceState):
-    """L as a function of the parameters: the mean over fixed batches of the batch's mean loss.
+    """L as a function of the parameters: the mean over the examples of fixed batches.
+
+    That is the mean over batches of the batch's mean loss, each weighted by its number of examples.
 
     The user's module is never touched: passes run on a private copy in eval mode (dropout off), to which parameters
     and buffers are handed in anew for every pass, and whose norms follow ``treatment``. Points are float64; the
@@ -56,7 +58,7 @@ class LossSurface(SurfaceState):
         points_at_once: PointsAtOnce | None = None,
         processes: Processes = ALONE,
         layout: LayoutSetting = "auto",
-        population: Population | None = None,
+        sizes: BatchSizes | None = None,
     ) -> LossSurface:
         """The surface of ``module`` on ``batches``; both are left as they are.
 
@@ -71,7 +73,8 @@ class LossSurface(SurfaceState):
             processes: the processes that share the batches; each is given all of them.
             layout: the memory layout of convolutions on the CPU; ``plain`` is torch's own, ``auto`` may take channels
                 last where that is known to be right.
-            population: given where the batches hold all the data there is; then each counts by its size.
+            sizes: the numbers of examples in the batches; None for those of batches in memory. A stream whose batches
+                differ in size needs them.
 
         Raises:
             UsageError: fewer batches than processes, or an unknown layout.
@@ -80,10 +83,12 @@ class LossSurface(SurfaceState):
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
+        if sizes is None and not isinstance(placed, Stream):
+            sizes = BatchSizes.of(placed)
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
         pool, plans = ModulePool(private, criterion), ExecutionPlans(layout)
         shared = (PassCounter(), pool, plans, settings, InPlaceGuard(), processes)
-        return cls(private, criterion, placed, buffers, norms, dtype, *shared, population=population)
+        return cls(private, criterion, placed, buffers, norms, dtype, *shared, sizes=sizes)
 
     def value(self, point: Point) -> float:
         """The loss L(θ) at ``point``."""
@@ -167,6 +172,16 @@ class LossSurface(SurfaceState):
         with self._numbers(0):
             outputs, loss = self._passes(ExecutionPlan()).outputs_and_loss(self._cast(point), batch)
         return numbers_in(outputs), loss
+
+    def loss_once_and_twice(self, point: Point, number: int) -> tuple[float, float]:
+        """The loss of one batch, and that of its outputs and targets when each is there twice; neither is weighted.
+
+        NaN where the first dimension of some output does not count the targets.
+        """
+        with self._numbers(number):
+            passes = self._passes(ExecutionPlan())
+            once, twice = passes.loss_once_and_twice(self._cast(point), self.batches[number]).tolist()
+        return once, twice
 
     def _losses(self, point: Point) -> Tensor:
         """The losses of this process's batches, on the CPU."""

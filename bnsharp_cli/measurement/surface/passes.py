@@ -25,7 +25,14 @@ from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
-from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, map_tensors, numbers_in
+from bnsharp_cli.measurement.surface.tensor_trees import (
+    TensorTree,
+    counts,
+    floating_tensors,
+    map_tensors,
+    numbers_in,
+    repeated,
+)
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
@@ -97,6 +104,22 @@ class Passes:
             return torch.stack([loss, hits.double(), labelled.double()])
 
         return self._without_gradient(lambda: self._used(parameters, batch[0], figures))
+
+    def loss_once_and_twice(self, parameters: Point, batch: Batch) -> Tensor:
+        """(2,): the batch's loss, and that of its outputs and targets when each is there twice; or NaN.
+
+        NaN stands where the first dimension of some output does not count the targets, so that it cannot be doubled.
+        """
+        targets, count = batch[1], len(batch[1])
+
+        def both(outputs: Any, criterion: BatchLoss) -> Tensor:
+            if not all(counts(tensor, count) for tensor in floating_tensors(outputs)):
+                return torch.full((2,), torch.nan)
+            again, wanted = (repeated(part, count) for part in (outputs, targets))
+            pair = (self._compared(outputs, targets, criterion), self._compared(again, wanted, criterion))
+            return torch.stack(pair).detach()
+
+        return self._without_gradient(lambda: self._used(parameters, batch[0], both, fast=False))
 
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The batch's loss and its gradients, in the order of ``parameters``.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.core.point import LazyPoint, Point
+from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.conduct import UNREMARKABLE, Conduct
 from bnsharp_cli.measurement.surface.cost import PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch
@@ -22,7 +23,6 @@ from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice, is_continuous
 from bnsharp_cli.measurement.surface.passes import BatchLoss, Passes
-from bnsharp_cli.measurement.surface.population import Population
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers
 from bnsharp_cli.measurement.surface.real_pairs import as_real, widened
@@ -54,7 +54,8 @@ class SurfaceState:
         guard: keeps the batches from being changed by passes.
         processes: the processes that share the batches; batch i belongs to number i mod their count.
         share: the part of all samples that the batches hold, as which a pass over them counts.
-        population: what is known where the batches hold all the data there is; None where they are a draw from it.
+        sizes: the numbers of examples in the batches; None for batches of one size.
+        averages: whether the criterion averages over examples, so that batches count by their sizes.
         first: the number of the first batch, among those of the whole surface.
         conduct: what the network does in eval mode.
         choice: the parameters that L is a function of, the others being constants; None for all.
@@ -73,7 +74,8 @@ class SurfaceState:
     guard: InPlaceGuard
     processes: Processes = ALONE
     share: float = 1.0
-    population: Population | None = None
+    sizes: BatchSizes | None = None
+    averages: bool = True
     first: int = 0
     conduct: Conduct = UNREMARKABLE
     choice: ParameterChoice | None = None
@@ -102,6 +104,16 @@ class SurfaceState:
         """The device on which the network computes."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
+    @property
+    def holds_all_data(self) -> bool:
+        """Whether the batches hold all the data there is, so that there is no sampling error."""
+        return self.sizes is not None and self.sizes.whole
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """What the loss of each batch is multiplied by."""
+        return self.sizes.weights if self.sizes is not None and self.averages else (1.0,) * self.count
+
     def with_norms(
         self, *, buffers: Mapping[str, Tensor] | None = None, treatment: NormTreatment | None = None
     ) -> Self:
@@ -111,8 +123,8 @@ class SurfaceState:
     def part(self, start: int, stop: int) -> Self:
         """L on the batches ``start`` to ``stop`` − 1 alone."""
         share = self.share * (stop - start) / self.count
-        weighted, first = self.population and self.population.part(start, stop), self.first + start
-        return replace(self, batches=self.batches[start:stop], share=share, population=weighted, first=first)
+        sizes, first = self.sizes and self.sizes.part(start, stop), self.first + start
+        return replace(self, batches=self.batches[start:stop], share=share, sizes=sizes, first=first)
 
     def in_precision(self, dtype: torch.dtype) -> Self:
         """The same surface, the network computed in ``dtype``; in float64 alone where it draws random numbers."""
@@ -145,7 +157,9 @@ class SurfaceState:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of how this surface is computed, beside ``conduct.notes``."""
         told = self.pool.habits.notes(str(self.dtype).removeprefix("torch."))
-        return told if self.population is None else (*told, self.population.note(self.treatment.batch_statistics))
+        if self.sizes is None or not self.sizes.whole:
+            return told
+        return (*told, self.sizes.note(self.treatment.batch_statistics))
 
     def stack_size(self) -> int:
         """The most points that are evaluated at once; 1 for a loop over points."""
@@ -197,7 +211,7 @@ class SurfaceState:
 
     def _passes(self, plan: ExecutionPlan | None = None) -> Passes:
         complex_names = frozenset(name for name, tensor in self.module.named_parameters() if tensor.is_complex())
-        weight_of = None if self.population is None else self.population.weight
+        weight_of = self.sizes.weight if self.sizes is not None and self.averages else None
         plan = plan or self.plan()
         network = (self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan)
         constants = {

@@ -161,6 +161,18 @@ class TensorTree:
         return TensorTree.of(map_tensors(function, self.value))
 
 
+def repeated(tree: Any, count: int) -> Any:
+    """The tree with its ``count`` examples twice, one after the other; tensors of another length stay."""
+    if isinstance(tree, TensorTree):
+        return tree.mapped(lambda tensor: repeated(tensor, count))
+    return map_tensors(lambda tensor: torch.cat([tensor, tensor]) if counts(tensor, count) else tensor, tree)
+
+
+def counts(tensor: Tensor, count: int) -> bool:
+    """Whether the first dimension of a tensor counts ``count`` examples."""
+    return bool(tensor.ndim) and len(tensor) == count
+
+
 def _is_leaf(node: Any) -> bool:
     return type(node) not in _WALKED_BY_TORCH
 

@@ -73,13 +73,13 @@ def test_a_format_is_added_by_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.state_dict["weight"].tolist() == [1.5]
 
 
-def test_a_source_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bnsharp_cli.io.checkpoints import formats
 
     path, read = tmp_path / "net.pt", []
     torch.save(WEIGHTS, path)
-    original = formats.read_container
-    monkeypatch.setattr(formats, "read_container", lambda path: read.append(path) or original(path))
+    original = formats.opened_container
+    monkeypatch.setattr(formats, "opened_container", lambda path: read.append(path) or original(path))
     assert load_checkpoint(path).format == "state_dict"
     assert read == [path]
 

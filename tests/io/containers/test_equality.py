@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from bnsharp_cli.io.containers.dtypes import BY_NAME, BY_SAFETENSORS
-from bnsharp_cli.io.containers.read_container import Container, read_container, read_containers
+from bnsharp_cli.io.containers.read_container import Container, opened_containers, read_container
 from tests.hostile.differences import require_equal, require_what_others_read
 from tests.hostile.forge import Reference, pickled, zipped
 from tests.hostile.forge import tensor as forged
@@ -124,9 +124,12 @@ def test_several_files_at_once(tmp_path: Path) -> None:
     save_file({"b": torch.arange(4)}, tmp_path / "b.safetensors")
     torch.save({"c": torch.zeros(2, 2)}, tmp_path / "c.pt", _use_new_zipfile_serialization=False)
     paths = [tmp_path / name for name in ("a.pt", "b.safetensors", "c.pt")]
-    for container, path in zip(read_containers(paths), paths, strict=True):
+    with opened_containers(paths) as opened:
+        outlines, containers = opened.outlines, opened.whole
+    for outline, container, path in zip(outlines, containers, paths, strict=True):
         alone = read_container(path)
         assert (container.kind, container.sha256, container.metadata) == (alone.kind, alone.sha256, alone.metadata)
+        assert (outline.kind, outline.sha256, outline.metadata) == (alone.kind, "", alone.metadata)
         require_equal(container.content, alone.content)
 
 

@@ -74,11 +74,59 @@ def test_what_stood_on_the_search_path_stays(here: Path, monkeypatch: pytest.Mon
     assert sys.path == before
 
 
-def test_a_file_imports_nothing_from_the_working_directory(here: Path) -> None:
+@pytest.fixture
+def elsewhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same package, seen from another working directory."""
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    return here
+
+
+@pytest.mark.parametrize(
+    "spec", ["../users_networks.py:net", "{}/users_networks.py:net", "../elsewhere/../users_networks.py:net"]
+)
+def test_a_file_imports_its_neighbours_wherever_the_user_is(elsewhere: Path, spec: str) -> None:
     before = list(sys.path)
-    with pytest.raises(UsageError, match=r"'users_networks.py:net' failed: ModuleNotFoundError"):
-        run_factory("arch", "users_networks.py:net")
+    assert run_factory("arch", spec.format(elsewhere)) == 3
     assert sys.path == before
+
+
+def test_a_file_imports_its_neighbours_while_it_is_loaded(elsewhere: Path) -> None:
+    (elsewhere / "at_once.py").write_text("from users_layers import WIDTH\n\ndef net():\n    return WIDTH\n")
+    assert run_factory("arch", "../at_once.py:net") == 3
+
+
+def test_a_file_imports_nothing_from_another_folder(here: Path) -> None:
+    """Neither from the working directory, if the file lies elsewhere."""
+    (here / "inner").mkdir()
+    (here / "users_networks.py").rename(here / "inner/users_networks.py")
+    before = list(sys.path)
+    with pytest.raises(UsageError, match=r"'inner/users_networks.py:net' failed: ModuleNotFoundError"):
+        run_factory("arch", "inner/users_networks.py:net")
+    assert sys.path == before
+
+
+def test_neighbours_of_one_name_in_two_folders_are_not_taken_for_each_other(here: Path) -> None:
+    assert run_factory("arch", "users_networks.py:net") == 3
+    (here / "inner").mkdir()
+    (here / "inner/users_layers.py").write_text("WIDTH = 4\n")
+    (here / "inner/data.py").write_text("import users_layers\n\ndef net():\n    return users_layers.WIDTH\n")
+    with pytest.raises(UsageError, match=r"inner and .* both have a module users_layers, of which Python imports one"):
+        run_factory("data", "inner/data.py:net")
+
+
+def test_a_file_may_declare_a_dataclass(here: Path) -> None:
+    """Which looks for its module among the loaded ones."""
+    (here / "settings.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Settings:\n"
+        "    width: int = 7\n"
+        "def net():\n"
+        "    return Settings().width\n"
+    )
+    assert run_factory("arch", "settings.py:net") == 7
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ DEEPEST = 100
 LARGEST_INTEGER = 2**64
 """Integers are smaller than this, in absolute value."""
 
-MOST_OPCODES = 500_000
-_MOST_OBJECTS = 125_000
+_MOST_OPCODES = 1_310_720
+_MOST_OBJECTS = 327_680
+"""Forty opcodes and ten objects for each of the 32,768 tensors that a file may have; ``torch.save`` writes 32 and 8."""
+
 _MOST_COPIED = 32 * 2**20
 _MOST_NUMBER_KEYS = 2**15
 
@@ -33,7 +35,7 @@ class Budget:
         number_keys: keys whose hashes can be chosen, so that a dict searches long for a free place for each.
     """
 
-    opcodes: int = MOST_OPCODES
+    opcodes: int = _MOST_OPCODES
     objects: int = _MOST_OBJECTS
     copied: int = _MOST_COPIED
     number_keys: int = _MOST_NUMBER_KEYS
@@ -48,8 +50,18 @@ class Budget:
         self.objects -= objects
         self.copied -= copied
         self.number_keys -= number_keys
-        if min(self.opcodes, self.objects, self.copied, self.number_keys) < 0:
-            raise PickleRefusedError(Fault.BUDGET, "needs more steps than its budget has")
+        if self.opcodes < 0 or self.objects < 0 or self.copied < 0 or self.number_keys < 0:
+            raise _spent()
+
+    def take_step(self) -> None:
+        """Spend one opcode: the same, for what is asked most often."""
+        self.opcodes -= 1
+        if self.opcodes < 0:
+            raise _spent()
+
+
+def _spent() -> PickleRefusedError:
+    return PickleRefusedError(Fault.BUDGET, "needs more steps than its budget has")
 
 
 def size_of(value: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from bnsharp_cli.io.containers.pickle_reader.limits import DEEPEST, LARGEST_INTEGER, Budget, size_of
@@ -20,9 +21,7 @@ from bnsharp_cli.io.containers.pickle_reader.values import (
 )
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING"}
-_STORE = {"BINPUT", "LONG_BINPUT"}
-_FETCH = {"BINGET", "LONG_BINGET"}
+_LITERALS = ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE")
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 PersistentLoad = Callable[[tuple[Any, ...]], Any]
@@ -58,6 +57,15 @@ class Machine:
     def _by_opcode(self) -> Mapping[str, Callable[[Any], None]]:
         """The methods that execute an opcode each. A set is read into a list."""
         return {
+            **dict.fromkeys(_LITERALS, self._literal),
+            **{name: partial(self._constant, value) for name, value in _CONSTANTS.items()},
+            **{name: partial(self._short_tuple, length) for name, length in _SHORT_TUPLES.items()},
+            "LONG1": self._long,
+            "SHORT_BINSTRING": self._bytes_of_text,
+            "BINPUT": self._store,
+            "LONG_BINPUT": self._store,
+            "BINGET": self._fetch,
+            "LONG_BINGET": self._fetch,
             "PROTO": self._proto,
             "FRAME": self._frame,
             "MEMOIZE": self._memoize,
@@ -86,21 +94,11 @@ class Machine:
         Raises:
             PickleRefusedError: it is unknown, or does what no plain pickle does.
         """
-        self._budget.spend(opcodes=1)
-        if name in _LITERALS:
-            self._push_literal(name, argument)
-        elif name in _STORE:
-            self._memo[argument] = self._stack[-1]
-        elif name in _FETCH:
-            self._fetch(argument)
-        elif name in _SHORT_TUPLES:
-            self._push_tuple([self._stack.pop() for _ in range(_SHORT_TUPLES[name])][::-1])
-        elif name in _CONSTANTS:
-            self._stack.append(_CONSTANTS[name])
-        elif name in self._methods:
-            self._methods[name](argument)
-        else:
+        self._budget.take_step()
+        method = self._methods.get(name)
+        if method is None:
             raise PickleRefusedError(Fault.OPCODE, f"uses the opcode {name}", name)
+        method(argument)
 
     def result(self) -> Any:
         """The one value that is left at STOP."""
@@ -108,12 +106,27 @@ class Machine:
             raise PickleRefusedError(Fault.DAMAGED, "is damaged (it ends with an unbalanced stack)")
         return self._stack.pop()
 
-    def _push_literal(self, name: str, value: Any) -> None:
-        if name == "SHORT_BINSTRING" and not value.isascii():
-            raise PickleRefusedError(Fault.UNSUPPORTED, "holds raw bytes in a string")
-        if name == "LONG1" and abs(value) >= LARGEST_INTEGER:
+    def _literal(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def _long(self, value: int) -> None:
+        if abs(value) >= LARGEST_INTEGER:
             raise PickleRefusedError(Fault.LIMIT, "holds a number of more than 64 bits")
         self._stack.append(value)
+
+    def _bytes_of_text(self, value: str) -> None:
+        if not value.isascii():
+            raise PickleRefusedError(Fault.UNSUPPORTED, "holds raw bytes in a string")
+        self._stack.append(value)
+
+    def _constant(self, value: object, _argument: None) -> None:
+        self._stack.append(value)
+
+    def _short_tuple(self, length: int, _argument: None) -> None:
+        self._push_tuple([self._stack.pop() for _ in range(length)][::-1])
+
+    def _store(self, index: int) -> None:
+        self._memo[index] = self._stack[-1]
 
     def _fetch(self, index: int) -> None:
         value = self._memo[index]

@@ -7,12 +7,15 @@ import pickletools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from bnsharp_cli.io.containers.pickle_reader.limits import LARGEST_PICKLE, MOST_OPCODES, Budget
+from bnsharp_cli.io.containers.pickle_reader.limits import LARGEST_PICKLE, Budget
 from bnsharp_cli.io.containers.pickle_reader.machine import Machine, PersistentLoad
 from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.pickle_reader.values import current_name
 
 _LONGEST_NAME, _MOST_NAMES = 256, 64
+_MOST_LISTED = 500_000
+"""Opcodes that are looked through for the names of globals."""
+
 _BY_CODE = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _CAUSED_BY_DAMAGE = (IndexError, KeyError, TypeError, AttributeError, OverflowError, UnicodeError)
 
@@ -95,7 +98,7 @@ def _foreign_names(stream: io.BytesIO, stand_ins: Mapping[str, Any], met: Sequen
     found = dict.fromkeys(name[: 2 * _LONGEST_NAME] for name in met)
     texts = ["", ""]
     memo: dict[int, str] = {}
-    left = MOST_OPCODES
+    left = _MOST_LISTED
     try:
         for opcode, argument in _opcodes(stream):
             left -= 1

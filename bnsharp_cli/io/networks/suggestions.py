@@ -1,0 +1,96 @@
+"""What somebody may have meant who named a network in a way that names none."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from bnsharp_cli.errors import UsageError, shown
+from bnsharp_cli.io.files.importing import importing_libraries
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
+from bnsharp_cli.io.files.regular_files import read_beside
+from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS, ARCHITECTURE_NAMES, LIBRARIES
+
+_MOST = 3
+_RESEMBLING = 0.6
+_LONGEST_NAME = 100
+_LONGEST_FILE = 10**6
+
+
+def unknown_network(spec: str) -> UsageError:
+    """The refusal of a network that is named neither as a library's nor as a function.
+
+    >>> unknown_network("lenet_bn").remedy
+    'Did you mean lenet-bn?'
+    """
+    functions = _functions_in(spec)
+    if functions:
+        return _refusal(
+            spec, f"Name a function of that file: {_listed([f'{shown_path(spec)}:{f}' for f in functions])}."
+        )
+    meant = meant_networks(spec)
+    return _refusal(spec, f"Did you mean {_listed(meant)}?" if meant else f"Use one of: {ALL_ARCHITECTURE_FORMS}.")
+
+
+def meant_networks(word: str) -> list[str]:
+    """Networks with names like ``word``, the most alike first; a name that is right comes with its library.
+
+    >>> meant_networks("torchvision:resnet19")[0]
+    'torchvision:resnet18'
+    """
+    library, _, name = word[:_LONGEST_NAME].rpartition(":")
+    known: dict[str, str] = {}
+    for owner in reversed(LIBRARIES):  # of two libraries with one name, the first one counts
+        if library in ("", owner):
+            known.update({one: f"{owner}:{one}" for one in _names_of(owner)})
+    known.update({one: one for one in ARCHITECTURE_NAMES if not library})
+    return [known[one] for one in get_close_matches(name.lower(), known, _MOST, _RESEMBLING)]
+
+
+def suggestion(meant: Iterable[str], otherwise: str) -> str:
+    """A remedy that names what was meant, if anything was."""
+    listed = _listed([*meant])
+    return f"Did you mean {listed}?" if listed else otherwise
+
+
+def _refusal(spec: str, remedy: str) -> UsageError:
+    return UsageError(
+        f"Unknown network '{one_line(spec)}'.",
+        remedy,
+        argument="arch",
+        expected=ALL_ARCHITECTURE_FORMS,
+        found=shown(spec),
+    )
+
+
+def _names_of(library: str) -> list[str]:
+    try:
+        with importing_libraries():
+            if library == "torchvision":
+                from torchvision import models
+
+                return list(models.list_models(module=models))
+            import timm
+
+            return list(timm.list_models())
+    except ImportError:
+        return []
+
+
+def _functions_in(spec: str) -> list[str]:
+    """The functions and classes that a file of Python defines, none of which is run; the likeliest first."""
+    if not spec.endswith(".py"):
+        return []
+    try:
+        tree = ast.parse(read_beside(Path(spec), _LONGEST_FILE))
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    return [one.name for one in tree.body if isinstance(one, ast.FunctionDef | ast.ClassDef) and one.name[0] != "_"][
+        :_MOST
+    ]
+
+
+def _listed(words: list[str]) -> str:
+    return " or ".join([*filter(None, [", ".join(words[:-1])]), *words[-1:]])
