@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import bnsharp_cli
+from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.invariance.self_test import self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -85,3 +88,22 @@ def test_a_network_that_is_not_invariant_is_still_called_so() -> None:
     """With running statistics the bias before the norm acts, and the verdict stays what it was."""
     report = bnsharp_cli.rescale_test(network(0.0), batches(), bn="running", ball_samples=2)
     assert not report.invariant
+
+
+def test_a_layer_of_zeros_is_not_the_one_that_is_flattened() -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential(
+        nn.Linear(10, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 4)
+    )
+    for zeros in (0, 3):
+        dead = copy.deepcopy(module)
+        with torch.no_grad():
+            dead[zeros].weight.zero_()
+        assert bnsharp_cli.rescale_test(dead, batches(), ball_samples=2).invariant
+    with torch.no_grad():
+        module[0].weight.zero_()
+        module[3].weight.zero_()
+    with pytest.raises(NotMeasurableError, match="weight of the network is zero") as refused:
+        bnsharp_cli.rescale_test(module, batches(), ball_samples=2)
+    assert refused.value.argument == "model"
+    assert bnsharp_cli.measure(module, batches()).value > 0

@@ -6,6 +6,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -80,3 +81,23 @@ def test_a_loss_of_ones_own_takes_all_or_what_was_chosen() -> None:
     for criterion, key in ((lambda o, t: error(o[1], t), None), (lambda o, t: error(o, t), 1)):
         found = bnsharp_cli.measure(network, batches(), criterion, output=key, **OPTIONS)
         assert found.value == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("key", [1, "1", np.int64(1)])
+def test_a_position_or_a_whole_number_as_a_key_in_any_spelling(key: Any) -> None:
+    expected = bnsharp_cli.measure(Net(), batches(), **OPTIONS).value
+    for shape in (lambda hidden, scores: (hidden, scores), lambda hidden, scores: {0: hidden, 1: scores}):
+        assert bnsharp_cli.measure(Answering(shape), batches(), output=key, **OPTIONS).value == pytest.approx(expected)
+
+
+def test_a_choice_where_there_is_none_is_to_be_left_out() -> None:
+    with pytest.raises(UsageError, match="answers with one tensor") as refused:
+        bnsharp_cli.measure(Net(), batches(), output=0)
+    assert (refused.value.argument, refused.value.remedy) == ("output", "Leave output out.")
+
+
+@pytest.mark.parametrize("nothing", [None, (), {}])
+def test_a_network_that_answers_with_nothing(nothing: Any) -> None:
+    with pytest.raises(UsageError, match="no tensor of numbers") as refused:
+        bnsharp_cli.measure(Answering(lambda *_: nothing), batches())
+    assert refused.value.argument == "model"

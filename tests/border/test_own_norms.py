@@ -116,3 +116,68 @@ def test_constant_buffers_are_no_statistics() -> None:
             return x + self.table
 
     assert bnsharp_cli.measure(network(Constant), batches(), **OPTIONS).notes == ()
+
+
+def test_statistics_that_are_updated_elsewhere_are_statistics_too() -> None:
+    class NotUpdating(HandWritten):
+        def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            if not self.training:
+                return self.running_mean, self.running_var
+            return x.mean(0), x.var(0, unbiased=False)
+
+    measured = bnsharp_cli.measure(network(NotUpdating), batches(), **OPTIONS)
+    expected = along_the_gradient(network(HandWritten), lambda model: mean_loss()(in_training(model)))
+    assert measured.value == pytest.approx(expected, rel=2e-4)
+    assert measured.notes[0].startswith("body.1: normalisation code")
+
+
+def test_what_a_network_keeps_of_every_pass_is_no_statistic() -> None:
+    class Keeps(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = self.body(x)
+            return self.head(self.last)
+
+    own = Keeps()
+    with torch.no_grad():
+        own(batches()[0][0])
+    assert bnsharp_cli.measure(own, batches(), **OPTIONS).notes == ()
+
+
+def test_the_network_itself_is_named_in_words() -> None:
+    class Root(HandWritten):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(super().forward(nn.functional.pad(x, (0, 6), value=1.0) + self.scale))
+
+    assert bnsharp_cli.measure(Root(), batches(), **OPTIONS).notes[0].startswith("the network: normalisation code")
+
+
+def _scripted(part: nn.Module) -> Any:
+    return torch.jit.script(part)
+
+
+def _traced(part: nn.Module) -> Any:
+    return torch.jit.trace(part.eval(), batches()[0][0])
+
+
+def _traced_in_training(part: nn.Module) -> Any:
+    return torch.jit.trace(part.train(), batches()[0][0])
+
+
+@pytest.mark.parametrize(
+    ("compiled", "asked", "takes"),
+    [(_scripted, "batch", "running"), (_traced, "batch", "running"), (_traced_in_training, "running", "batch")],
+)
+@pytest.mark.filterwarnings("ignore")  # torch wants compiled code to be written otherwise
+def test_norms_of_compiled_code_that_do_otherwise_are_named(compiled: Any, asked: Any, takes: Any) -> None:
+    own = Net()
+    own.body = compiled(own.body)
+    measured, other = (bnsharp_cli.measure(own, batches(), bn=bn, **OPTIONS) for bn in (asked, takes))
+    expected = along_the_gradient(Net(), mean_loss(), training=takes == "batch")
+    assert measured.value == pytest.approx(expected, rel=2e-4)
+    (note,) = measured.notes
+    assert note.startswith("body.1: norms of compiled code")
+    assert other.notes == ()

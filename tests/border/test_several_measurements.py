@@ -198,6 +198,12 @@ def test_data_frames_need_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(BnsharpError, match="pandas is not installed") as refused:
             one.to_frame()
         assert refused.value.remedy == "Install it with `pip install pandas`, or use to_dict()."
+        assert one.to_dict()
+    report = bnsharp_cli.rescale_test(Net(), batches(), ball_samples=2)
+    with pytest.raises(BnsharpError, match="pandas is not installed") as refused:
+        report.to_frame()
+    assert refused.value.remedy.endswith("or use the to_dict() of each of its copies.")
+    assert all(copy.to_dict()["measures"]["bn"] for copy in report.copies)
 
 
 def test_a_profile_is_drawn_with_its_errors() -> None:

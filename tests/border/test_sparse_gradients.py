@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import bnsharp_cli
+from bnsharp_cli.errors import UsageError
 from bnsharp_cli.training.entropy_sgd import EntropySgd
 from bnsharp_cli.training.rules import Sgd, TrainingRule
 from bnsharp_cli.training.sam import Asam, Sam
 from bnsharp_cli.training.sgds import Sgds
 from tests.border.oracle import bn_along_gradient, bn_limit
+from tests.border.plain_oracle import along_the_gradient
 
 
 class Text(nn.Module):
@@ -110,3 +113,46 @@ def test_every_training_rule_takes_the_steps_of_dense_gradients(name: str) -> No
         trained.append(torch.cat([parameter.detach().flatten() for parameter in module.parameters()]))
     assert float((trained[0] - trained[1]).abs().max()) < 1e-6
     assert float((trained[0] - torch.cat([p.detach().flatten() for p in Text(False).parameters()])).norm()) > 1e-3
+
+
+class OnAGraph(nn.Module):
+    """A layer of a graph network, whose adjacency matrix is a sparse buffer or attribute."""
+
+    def __init__(self, layout: str, buffer: bool) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(4)
+        self.weight = nn.Parameter(torch.randn(10, 4, generator=generator))
+        dense = (torch.rand(24, 24, generator=generator) < 0.2).float() + torch.eye(24)
+        matrix = getattr(dense, layout)()
+        if buffer:
+            self.register_buffer("matrix", matrix)
+        else:
+            self.matrix = matrix
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.matrix.to(x.dtype) @ (x @ self.weight)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize("buffer", [True, False])
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+def test_a_sparse_matrix_that_a_network_keeps(layout: str, buffer: bool) -> None:
+    generator = torch.Generator().manual_seed(5)
+    x, y = torch.randn(24, 10, generator=generator), torch.randint(4, (24,), generator=generator)
+    network = OnAGraph(layout, buffer)
+    dense = OnAGraph("clone", True)
+    expected = along_the_gradient(dense, lambda model: functional.cross_entropy(model(x.double()), y))
+    options: dict[str, Any] = {"precision": "float64", "iterations": 0, "rtol": 1e-6}
+    assert bnsharp_cli.measure(network, [(x, y)], **options).value == pytest.approx(expected, rel=2e-4)
+    assert bnsharp_cli.find_blocks(network, [(x, y)]).invariant == 0
+
+
+def test_sparse_parameters_are_refused() -> None:
+    network = nn.Module()
+    network.weight = nn.Parameter(torch.eye(3).to_sparse())
+    with pytest.raises(UsageError, match="weight is sparse") as refused:
+        bnsharp_cli.measure(network, [(torch.ones(3, 3), torch.zeros(3))])
+    assert (refused.value.argument, refused.value.remedy) == (
+        "model",
+        "Keep it dense: torch.nn.Parameter(weight.to_dense()).",
+    )

@@ -151,3 +151,46 @@ def test_text_networks_take_a_mapping_as_they_take_tokens(kind: str) -> None:
         logits = network(part).logits
         losses.append(functional.cross_entropy(logits, y))
     assert torch.isfinite(torch.stack(losses)).all()
+
+
+class Record:
+    """A batch as graph libraries have them; to walk over it yields no arguments."""
+
+    def __init__(self, ids: Tensor, mask: Tensor) -> None:
+        self.ids, self.mask = ids, mask
+
+    def __iter__(self) -> Any:
+        return iter(vars(self).items())
+
+
+class OfRecord(Words):
+    def forward(self, batch: Record) -> Tensor:  # type: ignore[override]  # another network, with the same layers
+        return super().forward(batch.ids, batch.mask)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_record_is_the_only_argument(alone: bool) -> None:
+    records = [Record(ids, mask) for (ids, _), mask in zip(batches(), masks(), strict=True)]
+    labels = [y for _, y in batches()]
+    of_records: list[Any] = [(record if alone else (record,), y) for record, y in zip(records, labels, strict=True)]
+    of_tuples = [((record.ids, record.mask), y) for record, y in zip(records, labels, strict=True)]
+    expected = bnsharp_cli.measure(Words(), of_tuples, **OPTIONS)
+    assert bnsharp_cli.measure(OfRecord(), of_records, **OPTIONS).value == pytest.approx(expected.value, rel=1e-9)
+
+
+def test_packed_sequences_are_one_argument() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.recurrent, self.head = nn.GRU(5, 6), nn.Linear(6, 4)
+
+        def forward(self, x: Any) -> Tensor:
+            return self.head(self.recurrent(x)[1][0])
+
+    generator, y = torch.Generator().manual_seed(0), torch.tensor([0, 1, 2])
+    packed = nn.utils.rnn.pack_sequence([torch.randn(length, 5, generator=generator) for length in (5, 4, 2)])
+    expected = along_the_gradient(Recurrent(), lambda model: functional.cross_entropy(model(packed.double()), y))
+    for inputs in (packed, (packed,)):
+        batch: list[Any] = [(inputs, y)]
+        assert bnsharp_cli.measure(Recurrent(), batch, **OPTIONS).value == pytest.approx(expected, rel=2e-4)

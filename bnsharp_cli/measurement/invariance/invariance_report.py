@@ -151,7 +151,7 @@ class InvarianceReport:
         Raises:
             BnsharpError: pandas is not installed.
         """
-        return as_frame([copy.row for copy in self.copies])
+        return as_frame([copy.row for copy in self.copies], "the to_dict() of each of its copies")
 
     def __repr__(self) -> str:
         """A row for each copy and the verdict, within 80 columns."""

@@ -158,6 +158,14 @@ def _require_invariant_blocks(surface: LossSurface, blocks: Blocks) -> None:
             expected="a network with scale-invariant weights",
             found="none",
         )
+    if not bool(blocks.spheres(surface.point()).radii[: blocks.invariant].any()):
+        raise NotMeasurableError(
+            "Every scale-invariant weight of the network is zero, so there is nothing to rescale.",
+            "Measure its sharpness without the test.",
+            argument="model",
+            expected="scale-invariant weights that are not zero",
+            found="zeros",
+        )
 
 
 def _require_measurable(reports: list[CopyReport]) -> None:
@@ -180,9 +188,10 @@ def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
         seed = setting.options.seed + index
         generator = torch.Generator().manual_seed(seed if seed <= LARGEST_SEED else seed - 2**64)
         plan.append((name, None, random_factors(count, 3.0, generator)))
-    layer = max(setting.vanishing, key=lambda name: setting.vanishing[name])
-    own = setting.blocks.layers()[layer]
-    norms = setting.blocks.spheres(setting.point).radii[own]
+    layers, radii = setting.blocks.layers(), setting.blocks.spheres(setting.point).radii
+    alive = [name for name in setting.vanishing if bool(radii[layers[name]].any())]
+    own = layers[max(alive, key=lambda name: setting.vanishing[name])]
+    norms = radii[own]
     factors = torch.ones(count + 1, dtype=torch.float64)
     factors[own] = smallest_factor(setting.options.delta, norms)
     plan.append((FLATTENED_LAYER, None, factors))

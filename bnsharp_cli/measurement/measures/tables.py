@@ -53,8 +53,12 @@ def _html_row(cells: Sequence[str], tag: str) -> str:
     return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
-def as_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+def as_frame(rows: Sequence[Mapping[str, Any]], instead: str = "to_dict()") -> Any:
     """Rows as a ``pandas.DataFrame``.
+
+    Args:
+        rows: by column.
+        instead: what has the same without pandas, for the error.
 
     Raises:
         BnsharpError: pandas is not installed.
@@ -64,7 +68,7 @@ def as_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
     except ImportError as error:
         raise BnsharpError(
             "pandas is not installed.",
-            "Install it with `pip install pandas`, or use to_dict().",
+            f"Install it with `pip install pandas`, or use {instead}.",
             expected="pandas",
             found="no such package",
         ) from error

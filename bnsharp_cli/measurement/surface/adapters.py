@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError, indefinite, named
 from bnsharp_cli.measurement.surface.accuracy import entries_of, prediction
@@ -179,7 +181,7 @@ OutputKey = str | int
 def adapt(module: nn.Module, tensor_only: bool, output: OutputKey | None = None, argument: str = "output") -> None:
     """Let a network take a :class:`TensorTree` and return what its criterion takes; parameters keep their names.
 
-    A mapping becomes keyword arguments, any other tree becomes positional ones.
+    A mapping becomes keyword arguments, a list or tuple positional ones, and a record is the only argument.
 
     Args:
         module: changed by two hooks, so pass a copy of the user's.
@@ -195,7 +197,10 @@ def _unpacked(_: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> 
     if not args or not isinstance(args[0], TensorTree):
         return args, keywords
     inputs = args[0].value
-    return ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    several = isinstance(inputs, list | tuple) and not isinstance(inputs, PackedSequence)
+    return (tuple(inputs) if several else (inputs,)), {}
 
 
 @dataclass(frozen=True)
@@ -226,12 +231,20 @@ class _Answer:
         entries = entries_of(outputs)
         if isinstance(outputs, list | tuple):
             entries = {**entries, **{place - len(outputs): each for place, each in enumerate(outputs)}}
-            entries = {**entries, **{str(place): each for place, each in entries.items()}}  # as a command gives it
+        texts = {str(key): each for key, each in entries.items()}  # as a command gives them
+        entries = {**texts, **entries}
         if self.output not in entries:
+            if isinstance(outputs, Tensor):
+                reason = f"{named(self.argument)}: the network answers with one tensor, so there is nothing to choose."
+                remedy = f"Leave {named(self.argument)} out."
+                raise UsageError(reason, remedy, argument=self.argument, expected="nothing", found=self.output)
             raise UsageError.of(self.argument, f"one of {_listed(outputs)}", self.output, "Name one of them.")
         return entries[self.output]
 
     def _refusal(self, outputs: Any) -> UsageError:
+        if not floating_tensors(outputs):
+            reason = f"The network answers with no tensor of numbers that a loss could take: {_listed(outputs)}."
+            return UsageError(reason, "Let it return one.", argument="model", expected="a prediction", found=outputs)
         first = next(iter(entries_of(outputs)), 0)
         return UsageError(
             f"The network answers with no single tensor and with no logits and no out: {_listed(outputs)}.",
@@ -270,6 +283,8 @@ def usable_output(output: Any) -> OutputKey | None:
     Raises:
         UsageError: it is no key and no position.
     """
-    if output is None or (isinstance(output, str | int) and not isinstance(output, bool)):
+    if output is None or isinstance(output, str):
         return output
+    if isinstance(output, numbers.Integral) and not isinstance(output, bool):
+        return int(output)
     raise UsageError.of_type("output", "a key or a position", output, "For example logits or 0.")

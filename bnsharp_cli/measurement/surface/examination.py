@@ -14,13 +14,21 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bnsharp_cli.core.point import Point, Vector, random_normal
+from bnsharp_cli.core.point import Vector
 from bnsharp_cli.errors import NotMeasurableError, named, shown
 from bnsharp_cli.measurement.surface.conduct import Conduct
 from bnsharp_cli.measurement.surface.examples import with_parts
 from bnsharp_cli.measurement.surface.foreign_errors import require_graph
+from bnsharp_cli.measurement.surface.gradient_checks import (
+    ELSEWHERE,
+    first_loss,
+    moved,
+    require_gradient,
+    require_seen,
+    same_loss,
+)
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
@@ -31,15 +39,6 @@ from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
 from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of
 
 _DRAWS = "draws random numbers in eval mode: common random numbers, the same ones in every pass of a batch, in float64"
-
-_SAME = 64.0
-"""In units of the precision: what two answers to the same question may differ by, where sums run in any order."""
-
-_ELSEWHERE = 0.1
-"""How far each weight moves for a pass in between, so that what a network keeps of it is something else."""
-
-_STEP, _SLOPE, _DIRECTIONS = 1e-6, 1e-3, 2
-"""Of differences, and how far a slope may be off, relative to itself and to the gradient's norm."""
 
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
@@ -62,15 +61,16 @@ def examined(surface: LossSurface) -> LossSurface:
     _remove_hooks(surface.module, _BACKWARD_HOOKS)
     surface = _without_needless_hooks(surface)
     before = random_states(surface.device)
-    loss, further = _watched_loss(surface)
+    loss, further, unseen = _watched_loss(surface)
     notes = [_further_note(further)] if further else []
     draws = random_states(surface.device) != before
-    surface = surface.with_conduct(Conduct(draws, (), (*notes, *([_DRAWS] if draws else []))))
-    _require_same(surface, float(_loss(surface)) if draws else loss)
+    told = (*notes, *([_DRAWS] if draws else []))
+    surface = surface.with_conduct(Conduct(draws=draws, notes=told, unseen=unseen))
+    _require_same(surface, float(first_loss(surface)) if draws else loss)
     surface = with_reduction(with_parts(surface))
     if surface.loss_reads_network:
-        _require_gradient(surface)
-    return examined_norms(surface, _loss)
+        require_gradient(surface)
+    return examined_norms(surface, first_loss)
 
 
 def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
@@ -81,8 +81,9 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
         choice: those that are varied.
 
     Raises:
-        NotMeasurableError: the loss depends on none of them.
+        NotMeasurableError: the loss depends on none of them, or on some in a way that autograd does not see.
     """
+    require_seen(surface, choice)
     conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
     if not choice.partial:
         return replace(surface, choice=choice, conduct=conduct)
@@ -108,14 +109,12 @@ def _leaves(surface: LossSurface) -> Vector:
     return {name: tensor.clone().requires_grad_() for name, tensor in surface.point().items()}
 
 
-def _loss(surface: LossSurface) -> Tensor:
-    """The loss of the first batch, without gradient."""
-    with torch.no_grad():
-        return surface.outputs_and_loss(surface.point(), surface.batches[0])[1]
+def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:
+    """The loss of the first batch.
 
-
-def _watched_loss(surface: LossSurface) -> tuple[float, int]:
-    """The loss of the first batch, and on how many tensors it depends that need a gradient and are no parameters."""
+    Returns:
+        It; on how many tensors it depends that need a gradient and are no parameters; parameters without a gradient.
+    """
     with surface.pool.copy() as copy:
         weights = {name: w for name, w in copy.module.named_parameters() if name not in surface.constants()}
         own = {**weights, **dict(copy.module.named_buffers())}
@@ -133,8 +132,10 @@ def _watched_loss(surface: LossSurface) -> tuple[float, int]:
         with torch.no_grad(), WeightsWatch(own) as network:
             surface.outputs(leaves, surface.batches[0][0])
         raise _past_the_copy("model" if network.seen else "criterion", watch.seen)
-    known = {id(leaf) for leaf in leaves.values()}
-    return float(loss.detach()), sum(id(leaf) not in known for leaf in leaves_of(loss))
+    known = {id(leaf): name for name, leaf in leaves.items()}
+    used = {id(leaf) for leaf in leaves_of(loss)}
+    unseen = tuple(name for key, name in known.items() if key not in used)
+    return float(loss.detach()), len(used - {*known}), unseen
 
 
 def _past_the_copy(argument: str, names: list[str]) -> NotMeasurableError:
@@ -159,66 +160,31 @@ def _further_note(count: int) -> str:
 def _require_same(surface: LossSurface, loss: float) -> None:
     """Refuse a loss that is another one when it is asked for again, after other weights and another batch.
 
+    What a network keeps of the first weights for good, such as a matrix that it computes once, is seen by a copy that
+    has not run before.
+
     Raises:
         NotMeasurableError: it is.
     """
+    elsewhere, last = moved(surface.point(), ELSEWHERE)[0], surface.batches[surface.count - 1]
+    new = replace(surface, pool=ModulePool(surface.module, surface.criterion))
+    kept = fresh = math.nan
     with contextlib.suppress(NotMeasurableError), torch.no_grad():
-        surface.outputs_and_loss(_moved(surface.point(), _ELSEWHERE)[0], surface.batches[surface.count - 1])
-    again = float(_loss(surface))
-    most = _SAME * torch.finfo(surface.dtype).eps * max(abs(loss), abs(again))
-    if math.isfinite(loss) and not abs(again - loss) <= most:
-        raise NotMeasurableError(
-            f"The network or the loss answers differently the second time: {loss:.9g}, then {again:.9g}.",
-            "Let it keep nothing from one batch to the next, and draw from no generator of its own.",
-            argument="model",
-            expected="the same loss for the same weights and batch",
-            found=again,
-        )
+        kept, fresh = (float(each.outputs_and_loss(elsewhere, last)[1]) for each in (surface, new))
+    again = float(first_loss(surface))
+    for one, other in ((loss, again), (fresh, kept)):
+        if math.isfinite(one) and not same_loss(surface, one, other):
+            raise _not_the_same(one, other)
 
 
-def _require_gradient(surface: LossSurface) -> None:
-    """Refuse a loss of the network's weights whose gradient is not the one that autograd computes.
-
-    A penalty on detached weights changes with them, and its gradient is zero. Slopes along two random directions are
-    compared with differences, in float64.
-
-    Raises:
-        NotMeasurableError: they differ.
-    """
-    precise, batch = surface.in_precision(torch.float64), surface.batches[0]
-    point = precise.point()
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in point.items()}
-    with torch.enable_grad():
-        _, loss = precise.outputs_and_loss(leaves, batch)
-        gradient = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
-    size = math.sqrt(sum(float(part.square().sum()) for part in gradient))
-    for seed in range(_DIRECTIONS):
-        ahead, direction = _moved(point, _STEP, seed)
-        behind, _ = _moved(point, -_STEP, seed)
-        with torch.no_grad():
-            values = [float(precise.outputs_and_loss(there, batch)[1]) for there in (ahead, behind)]
-        slope = sum(float((part * direction[name]).sum()) for name, part in zip(point, gradient, strict=True))
-        difference = (values[0] - values[1]) / (2 * _STEP)
-        rounding = abs(values[0]) * _SAME * torch.finfo(torch.float64).eps / _STEP
-        if not abs(difference - slope) <= _SLOPE * max(abs(difference), size) + rounding:
-            raise _unseen_by_autograd(slope, difference)
-
-
-def _unseen_by_autograd(slope: float, difference: float) -> NotMeasurableError:
+def _not_the_same(one: float, other: float) -> NotMeasurableError:
     return NotMeasurableError(
-        f"The loss depends on the network's weights in a way that autograd does not see: its slope along a random "
-        f"direction is {difference:.6g}, by autograd {slope:.6g}.",
-        "Take detach(), .data, numpy and torch.no_grad() out of what the loss computes of the weights.",
-        argument="criterion",
-        expected="a loss that autograd can follow back to the weights",
-        found=slope,
+        f"The network or the loss answers differently the second time: {one:.9g}, then {other:.9g}.",
+        "Let it keep nothing from one batch to the next, and draw from no generator of its own.",
+        argument="model",
+        expected="the same loss for the same weights and batch",
+        found=other,
     )
-
-
-def _moved(point: Point, step: float, seed: int = 0) -> tuple[Point, Point]:
-    """A point beside ``point``, where each number moves by about ``step``, and the direction in which it lies."""
-    noise = random_normal(point, torch.Generator().manual_seed(seed), rough=True)
-    return {name: tensor + step * noise[name] for name, tensor in point.items()}, noise
 
 
 def _without_needless_hooks(surface: LossSurface) -> LossSurface:
@@ -240,7 +206,7 @@ def _without_needless_hooks(surface: LossSurface) -> LossSurface:
 
 
 def _seeded_loss(surface: LossSurface) -> float:
-    return float(_loss(surface.with_conduct(Conduct(draws=True))))
+    return float(first_loss(surface.with_conduct(Conduct(draws=True))))
 
 
 def _remove_hooks(module: nn.Module, kinds: tuple[str, ...]) -> None:

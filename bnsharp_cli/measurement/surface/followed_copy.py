@@ -73,7 +73,9 @@ class _Followed:
         self._to_fill: list[tuple[FunctionType, FunctionType]] = []
         self._walk(module)
         scratch = self._scratch()
+        self._stored = self._stored_variables()
         self._walk(companion)
+        scratch |= {key for key, one in self._objects.items() if not self._stored.isdisjoint(_variables(one))}
         self._carriers = self._leading_to({*map(id, (*module.modules(), *module.parameters())), *scratch})
         self.memo: dict[int, Any] = dict(shared)
         for key in self._carriers:
@@ -136,10 +138,18 @@ class _Followed:
                     waiting.append(child)
 
     def _scratch(self) -> set[int]:
-        """What functions of the network may keep something in: lists, and objects of the user's classes."""
-        functions = [found for found in self._objects.values() if isinstance(found, FunctionType)]
-        values = [value for function in functions if _of_user(function) for value in _references(function)]
+        """What the network's code may keep something in: lists, and objects of the user's classes."""
+        found = [*self._objects.values()]
+        users = [each for each in found if isinstance(each, FunctionType) and _of_user(each)]
+        keepers = [*users, *(each for each in found if isinstance(each, MethodType | partial | nn.Module))]
+        hooks = [hook for each in found if isinstance(each, nn.Module) for hook in _hooks(each)]
+        values = [*hooks, *(value for keeper in keepers for value in _references(keeper))]
         return {id(value) for value in values if isinstance(value, _SCRATCH) or _is_record(value)}
+
+    def _stored_variables(self) -> set[tuple[int, str]]:
+        """The variables that functions of the network set: cells, and names of their modules."""
+        functions = [each for each in self._objects.values() if isinstance(each, FunctionType)]
+        return {each for function in functions for each in _variables(function, "STORE_DEREF", "STORE_GLOBAL")}
 
     def _leading_to(self, targets: set[int]) -> set[int]:
         """The objects that refer to a target, directly or through others."""
@@ -152,11 +162,7 @@ class _Followed:
 
     def _rebuilt(self, function: FunctionType) -> FunctionType:
         """The function with cells and names of its own, which :meth:`fill` fills."""
-        stored = {*_names(function.__code__, "STORE_DEREF")}
-        cells = [
-            self._cell(cell, name in stored)
-            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        ]
+        cells = [self._cell(cell) for cell in function.__closure__ or ()]
         names = self._namespace(function)
         made = FunctionType(function.__code__, names, function.__name__, None, tuple(cells) or None)
         made.__qualname__, made.__module__ = function.__qualname__, function.__module__
@@ -174,14 +180,14 @@ class _Followed:
         self._compiled.append((compiled, cell))
         return cast(FunctionType, forwarded)
 
-    def _cell(self, cell: CellType, stored: bool) -> CellType:
+    def _cell(self, cell: CellType) -> CellType:
         leads = any(id(content) in self._carriers for content in _contents(cell))
-        return self._cells.setdefault(id(cell), CellType()) if leads or stored else cell
+        return self._cells.setdefault(id(cell), CellType()) if leads or (id(cell), "") in self._stored else cell
 
     def _namespace(self, function: FunctionType) -> dict[str, Any]:
         leads = any(id(value) in self._carriers for value in _globals_of(function).values())
         own = function.__globals__
-        if leads or (_of_user(function) and bool(_names(function.__code__, "STORE_GLOBAL"))):
+        if leads or not self._stored.isdisjoint(_variables(function)):
             return self._namespaces.setdefault(id(own), dict(own))
         return self._namespaces.get(id(own), own)
 
@@ -217,6 +223,22 @@ def _methods(kind: type) -> dict[str, FunctionType]:
             if isinstance(value, FunctionType) and name not in found and _of_user(value):
                 found[name] = value
     return found
+
+
+def _variables(value: Any, closed: str = "", named: str = "") -> set[tuple[int, str]]:
+    """The variables outside itself that a user's function uses: all of them, or by these operations alone."""
+    if not isinstance(value, FunctionType) or not _of_user(value):
+        return set()
+    names = {*_names(value.__code__, closed)} if closed else {*value.__code__.co_freevars}
+    cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=False)
+    operations = (named,) if named else ("LOAD_GLOBAL", "STORE_GLOBAL")
+    read = {name for operation in operations for name in _names(value.__code__, operation)}
+    return {(id(cell), "") for name, cell in cells if name in names} | {(id(value.__globals__), name) for name in read}
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    """Forward hooks, which may be objects that can be called."""
+    return [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
 
 
 def _contents(cell: CellType) -> list[Any]:
@@ -255,4 +277,5 @@ def _is_record(value: Any) -> bool:
     """Whether an object is of a plain class, which keeps all it has in its attributes."""
     kind: Any = type(value)
     plain = kind.__reduce_ex__ is _PLAIN.__reduce_ex__ and kind.__reduce__ is _PLAIN.__reduce__
-    return plain and hasattr(value, "__dict__") and not isinstance(value, nn.Module | FunctionType | MethodType)
+    keeps = hasattr(value, "__dict__") or bool(getattr(kind, "__slots__", ()))
+    return plain and keeps and not isinstance(value, nn.Module | FunctionType | MethodType)

@@ -41,6 +41,8 @@ def private_pair(module: nn.Module, criterion: Any, device: torch.device | str) 
     """
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
     shared |= {id(tensor): tensor.detach() for tensor in _attributes(module) if not tensor.is_leaf}
+    others = (*module.buffers(), *_attributes(module))
+    shared |= {id(tensor): tensor for tensor in others if tensor.layout is not torch.strided}  # torch cannot copy all
     own, follower = copied_together(module, criterion, shared)
     return own.eval().to(device=device), follower
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.measurement.surface.adapters import (
     CheckedCriterion,
     OutputKey,
@@ -113,6 +113,11 @@ def _bare(model: nn.Module) -> nn.Module:
         what = "has parameters without values" if parameters else "has no parameters"
         reason = f"{named('model')}: {type(model).__name__} {what}."
         raise UsageError(reason, "Pass a network with weights.", argument="model", expected="weights", found=model)
+    sparse = next((name for name, tensor in model.named_parameters() if tensor.layout is not torch.strided), None)
+    if sparse is not None:
+        reason = f"{named('model')}: expected dense parameters, found that {shown(sparse)} is sparse."
+        remedy = "Keep it dense: torch.nn.Parameter(weight.to_dense())."
+        raise UsageError(reason, remedy, argument="model", expected="dense parameters", found=sparse)
     return model
 
 

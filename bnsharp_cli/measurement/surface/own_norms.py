@@ -6,7 +6,7 @@ itself: to let it take the batch's, its ``training`` is set. That is done where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,10 +19,16 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.random_numbers import random_states
+from bnsharp_cli.measurement.surface.running_norms import RunningNorms
 
 _TORCH = "torch."
 _SAME = 64.0
 _FACTOR, _SHIFT = 1.5, 0.25
+
+_OWN = "normalisation code of the network's own, run with the statistics of the batch; its ε stays"
+_KEPT = "statistics of the network's own, which stay as they are stored instead of those of the batch"
+_RUNNING = "norms of compiled code, which take running statistics whatever is asked for"
+_BATCH = "norms of compiled code, which take the statistics of the batch whatever is asked for"
 
 Loss = Callable[[LossSurface], Tensor]
 
@@ -35,41 +41,58 @@ def examined_norms(surface: LossSurface, loss: Loss) -> LossSurface:
         loss: that of its first batch.
     """
     batch = surface.with_norms(treatment=NormTreatment(batch_statistics=True))
-    own: list[str] = []
-    kept: list[str] = []
-    for name in _with_statistics(batch, loss):
-        (own if _takes_the_batch(batch, name, loss) else kept).append(name)
-    said = {
-        "normalisation code of the network's own, run with the statistics of the batch; its ε stays": own,
-        "statistics of the network's own, which stay as they are stored instead of those of the batch": kept,
-    }
-    notes = [f"{', '.join(names)}: {what}" for what, names in said.items() if names]
-    shown = notes if surface.treatment.batch_statistics else []
-    return surface.with_conduct(replace(surface.conduct, own_norms=tuple(own), notes=(*surface.conduct.notes, *shown)))
+    candidates = _with_state(batch)
+    own = [name for name in candidates if _takes_the_batch(batch, name, loss)]
+    others = [name for name in candidates if name not in own]
+    kept = _with_statistics(batch, others, loss)
+    found = surface.with_conduct(replace(surface.conduct, own_norms=tuple(own)))
+    said = {_OWN: own, _KEPT: kept} if surface.treatment.batch_statistics else {}
+    said[_RUNNING if surface.treatment.batch_statistics else _BATCH] = _otherwise(found, loss)
+    notes = [f"{', '.join(name or 'the network' for name in names)}: {what}" for what, names in said.items() if names]
+    return found.with_conduct(replace(found.conduct, notes=(*surface.conduct.notes, *notes)))
 
 
-def _with_statistics(surface: LossSurface, loss: Loss) -> list[str]:
-    """The modules that change tensors of their own while they are trained; torch's are seen to elsewhere."""
-    candidates = [
+def _with_state(surface: LossSurface) -> list[str]:
+    """The modules that have floating tensors beside their parameters; torch's are seen to elsewhere."""
+    return [
         name
         for name, part in surface.module.named_modules()
         if not type(part).__module__.startswith(_TORCH) and any(tensor.is_floating_point() for tensor in _state(part))
     ]
+
+
+def _with_statistics(surface: LossSurface, candidates: Iterable[str], loss: Loss) -> list[str]:
+    """Those that change tensors of their own while they are trained, and not in evaluation too."""
+    return [name for name in candidates if _changes(surface, name, loss, True) and not _changes(surface, name, loss)]
+
+
+def _changes(surface: LossSurface, name: str, loss: Loss, training: bool = False) -> bool:
+    """Whether a module changes tensors of its own while it runs."""
     changed: list[str] = []
-    for name in candidates:
-        with _trial(surface, name) as (trial, part):
-            handles = [
-                part.register_forward_pre_hook(_keep_state),
-                part.register_forward_hook(lambda module, *_, name=name: _note_changes(module, name, changed)),
-            ]
-            try:
-                loss(trial)
-            except NotMeasurableError:
-                continue
-            finally:
-                for handle in handles:
-                    handle.remove()
-    return list(dict.fromkeys(changed))
+    with _trial(surface, name, training) as (trial, part):
+        handles = [
+            part.register_forward_pre_hook(_keep_state),
+            part.register_forward_hook(lambda module, *_: _note_changes(module, name, changed)),
+        ]
+        try:
+            loss(trial)
+        except NotMeasurableError:
+            return False
+        finally:
+            for handle in handles:
+                handle.remove()
+    return bool(changed)
+
+
+def _otherwise(surface: LossSurface, loss: Loss) -> list[str]:
+    """The norms of compiled code that do not follow what is asked for."""
+    watch = RunningNorms(surface.treatment.batch_statistics)
+    try:
+        with watch:
+            loss(surface)
+    except NotMeasurableError:  # torch has operators that no watch can follow
+        return []
+    return watch.modules(dict(surface.module.named_buffers()))
 
 
 def _takes_the_batch(surface: LossSurface, name: str, loss: Loss) -> bool:
@@ -81,7 +104,7 @@ def _takes_the_batch(surface: LossSurface, name: str, loss: Loss) -> bool:
         f"{name}.{own}" if name else own for own, _ in surface.module.get_submodule(name).named_buffers("", False)
     ]
     other = {
-        key: tensor * _FACTOR + _SHIFT if key in stored and tensor.is_floating_point() else tensor
+        key: tensor * _FACTOR + _SHIFT if key in stored and _may_be_statistics(tensor) else tensor
         for key, tensor in surface.buffers.items()
     }
     moved = surface.with_norms(buffers=other)
@@ -99,19 +122,23 @@ def _takes_the_batch(surface: LossSurface, name: str, loss: Loss) -> bool:
 
 
 @contextmanager
-def _trial(surface: LossSurface, name: str) -> Iterator[tuple[LossSurface, nn.Module]]:
+def _trial(surface: LossSurface, name: str, training: bool = True) -> Iterator[tuple[LossSurface, nn.Module]]:
     """The surface with one module in training, on a copy that is thrown away; and that module."""
     pool = ModulePool(surface.module, surface.criterion)
     with pool.copy() as copy:
         part = copy.module.get_submodule(name)
-    conduct = replace(surface.conduct, own_norms=(*surface.conduct.own_norms, name))
+    conduct = replace(surface.conduct, own_norms=(*surface.conduct.own_norms, *([name] if training else [])))
     yield replace(surface, pool=pool, conduct=conduct), part
 
 
 def _state(module: nn.Module) -> list[Tensor]:
-    """The tensors that a module itself has and that are no parameters."""
-    plain = [value for value in vars(module).values() if isinstance(value, Tensor)]
-    return [*(buffer for buffer in module._buffers.values() if buffer is not None), *plain]
+    """The tensors that a module itself has and that are no parameters; sparse ones are no statistics."""
+    own = [value for value in (*module._buffers.values(), *vars(module).values()) if isinstance(value, Tensor)]
+    return [tensor for tensor in own if tensor.layout is torch.strided]
+
+
+def _may_be_statistics(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout is torch.strided
 
 
 def _keep_state(module: nn.Module, _: Any) -> None:

@@ -26,7 +26,7 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nor here
-        self._names = {_address(tensor): name for name, tensor in tensors.items() if tensor.numel()}
+        self._names = {key: name for name, tensor in tensors.items() for key in _addresses(tensor)}
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -38,16 +38,17 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def note(self, tensor: Tensor) -> None:
         """Note a tensor that is used, if it is one of those that are watched."""
-        name = self._names.get(_address(tensor))
-        if name is not None and name not in self.seen:
-            self.seen.append(name)
+        for name in (self._names.get(key) for key in _addresses(tensor)):
+            if name is not None and name not in self.seen:
+                self.seen.append(name)
 
 
-def _address(tensor: Tensor) -> int:
+def _addresses(tensor: Tensor) -> list[int]:
+    """Where its numbers are; none for a sparse tensor, whose memory torch does not show."""
     try:
-        return tensor.untyped_storage().data_ptr()
-    except (NotImplementedError, RuntimeError):  # a sparse tensor has no storage of its own
-        return 0
+        return [tensor.untyped_storage().data_ptr()] if tensor.numel() else []
+    except (NotImplementedError, RuntimeError):
+        return []
 
 
 def leaves_of(tensor: Tensor) -> Iterator[Tensor]:
