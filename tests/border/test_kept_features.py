@@ -14,7 +14,7 @@ from torch.nn import functional
 import bnsharp_cli
 from bnsharp_cli.errors import NotMeasurableError
 from tests.border.networks import ROWS, Net, batches, mean_loss
-from tests.border.plain_oracle import along_the_gradient
+from tests.border.oracle import bn_along_gradient
 
 OPTIONS: dict[str, Any] = {"precision": "float64", "iterations": 0, "rtol": 1e-6}
 
@@ -131,7 +131,7 @@ def test_the_loss_sees_the_features_of_the_pass_and_the_users_own_stay(way: str,
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(outputs, targets) + 0.5 * read().square().mean()
 
-    expected = along_the_gradient(
+    expected = bn_along_gradient(
         Net(),
         mean_loss(lambda model, x, y: functional.cross_entropy(model(x), y) + 0.5 * model.body(x).square().mean()),
         ROWS,

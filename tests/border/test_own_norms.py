@@ -126,7 +126,7 @@ def test_statistics_that_are_updated_elsewhere_are_statistics_too() -> None:
             return x.mean(0), x.var(0, unbiased=False)
 
     measured = bnsharp_cli.measure(network(NotUpdating), batches(), **OPTIONS)
-    expected = along_the_gradient(network(HandWritten), lambda model: mean_loss()(in_training(model)))
+    expected = bn_along_gradient(network(HandWritten), lambda model: mean_loss()(in_training(model)), training=False)
     assert measured.value == pytest.approx(expected, rel=2e-4)
     assert measured.notes[0].startswith("body.1: normalisation code")
 
@@ -176,7 +176,7 @@ def test_norms_of_compiled_code_that_do_otherwise_are_named(compiled: Any, asked
     own = Net()
     own.body = compiled(own.body)
     measured, other = (bnsharp_cli.measure(own, batches(), bn=bn, **OPTIONS) for bn in (asked, takes))
-    expected = along_the_gradient(Net(), mean_loss(), training=takes == "batch")
+    expected = bn_along_gradient(Net(), mean_loss(), training=takes == "batch")
     assert measured.value == pytest.approx(expected, rel=2e-4)
     (note,) = measured.notes
     assert note.startswith("body.1: norms of compiled code")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import bnsharp_cli
 from bnsharp_cli.errors import NotMeasurableError
 from tests.border.networks import Net, batches, mean_loss, with_constants
-from tests.border.plain_oracle import along_the_gradient
+from tests.border.oracle import bn_along_gradient
 
 OPTIONS: dict[str, Any] = {"precision": "float64", "iterations": 0, "rtol": 1e-6}
 
@@ -47,7 +47,7 @@ def test_it_is_refused_and_the_remedy_works(network: type[Net]) -> None:
     assert refused.value.remedy.endswith("or leave them out with parameters, for example head.weight.")
     measured = bnsharp_cli.measure(network(), batches(), parameters="head.weight", **OPTIONS)
     own = with_constants(network(), ["head.weight"])
-    assert measured.value == pytest.approx(along_the_gradient(own, mean_loss(), training=True), rel=2e-4)
+    assert measured.value == pytest.approx(bn_along_gradient(own, mean_loss(), training=True), rel=2e-4)
 
 
 def test_parameters_that_make_no_difference_are_no_reason_to_refuse() -> None:
