@@ -24,7 +24,7 @@ Profile = Sequence[tuple[float, float, float]]
 """Triples (δ, value, error) of one measure."""
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-COLOURS = (OURS, BALL, MEAN, INK)
+LINE_COLOURS = (OURS, BALL, MEAN, INK)
 """The colours of several things, in their order."""
 
 
@@ -93,7 +93,7 @@ def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     figure, axes = new_axes(title)
     for number, (name, profile) in enumerate(profiles.items()):
         deltas, values, errors = zip(*sorted(profile), strict=True)
-        colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+        colour, marker = LINE_COLOURS[number % len(LINE_COLOURS)], _MARKERS[number % len(_MARKERS)]
         axes.errorbar(deltas, values, errors, label=name, color=colour, marker=marker, lw=1.4, capsize=2)
     positive = all(value > 0 for profile in profiles.values() for _, value, _ in profile)
     axes.set(xscale="log", yscale="log" if positive else "linear", xlabel="δ", ylabel="sharpness")

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.figures import COLOURS, Curve, columns, label_segment, new_axes
+from bnsharp_cli.figures import LINE_COLOURS, Curve, columns, label_segment, new_axes
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 
 _FORMATS = ("png", "svg", "pdf")
@@ -60,7 +60,7 @@ def plot_segments(path: Path, segments: Sequence[SegmentCurve], title: str) -> N
     label_segment(axes, radii)
     for one in segments:
         divisor = one.delta if len(radii) > 1 else 1.0
-        colour = COLOURS[measures.index(one.measure) % len(COLOURS)]
+        colour = LINE_COLOURS[measures.index(one.measure) % len(LINE_COLOURS)]
         style = _STYLES[radii.index(one.delta) % len(_STYLES)]
         label = one.measure if len(radii) == 1 else f"{one.measure}, δ = {one.delta:g}"
         axes.plot(*columns(one.curve, one.delta, divisor), color=colour, ls=style, lw=1.6, label=label)

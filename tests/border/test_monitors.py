@@ -109,7 +109,7 @@ BROKEN: dict[str, tuple[Callable[[], BNSharpnessCallback], str]] = {
     "another key": (lambda: callback(output="logits"), "output"),
     "infinite data": (
         lambda: BNSharpnessCallback([(torch.full((8, 6), float("inf")), torch.zeros(8).long())], network="model"),
-        "model",
+        "batches",
     ),
     "labels that are none": (
         lambda: BNSharpnessCallback([(torch.zeros(8, 6), torch.full((8,), 7))], network="model"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bnsharp_cli.figures import COLOURS
+from bnsharp_cli.figures import LINE_COLOURS
 from bnsharp_cli.report import plots
 from tests.cli.helpers import bnsharp
 
@@ -54,7 +54,7 @@ def least_difference(colours: tuple[str, ...], matrix: Any) -> float:
 
 @pytest.mark.parametrize("sight", SIMULATIONS)
 def test_colours_differ_for_everybody(sight: str) -> None:
-    assert least_difference(COLOURS, SIMULATIONS[sight]) > APART
+    assert least_difference(LINE_COLOURS, SIMULATIONS[sight]) > APART
 
 
 def test_the_simulation_knows_what_a_protanope_confuses() -> None:

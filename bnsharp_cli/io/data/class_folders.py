@@ -1,4 +1,4 @@
-"""Which folders of a folder of images are its classes, and in which order; a folder one level off is refused."""
+"""The class folders of a folder of images, and their order; a folder one level off is refused."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 from bnsharp_cli.errors import UsageError, shown
@@ -14,7 +14,8 @@ from bnsharp_cli.io.files.regular_files import read_beside
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS, ARCHITECTURE_NAMES, LIBRARIES
 
 _MOST = 3
-_RESEMBLING = 0.6
+_RESEMBLING, _AS_ALIKE = 0.6, 0.15
+"""How alike two names must be, from 0 to 1, and how much less alike than the best a further one may be."""
 _LONGEST_NAME = 100
 _LONGEST_FILE = 10**6
 
@@ -46,7 +47,12 @@ def meant_networks(word: str) -> list[str]:
         if library in ("", owner):
             known.update({one: f"{owner}:{one}" for one in _names_of(owner)})
     known.update({one: one for one in ARCHITECTURE_NAMES if not library})
-    return [known[one] for one in get_close_matches(name.lower(), known, _MOST, _RESEMBLING)]
+    alike = {one: _likeness(name, one) for one in get_close_matches(name.lower(), known, _MOST, _RESEMBLING)}
+    return [known[one] for one, likeness in alike.items() if likeness > max(alike.values()) - _AS_ALIKE]
+
+
+def _likeness(word: str, name: str) -> float:
+    return SequenceMatcher(None, word.lower(), name).ratio()
 
 
 def suggestion(meant: Iterable[str], otherwise: str) -> str:

@@ -28,7 +28,7 @@ class BatchSizes:
 
     @classmethod
     def of(cls, batches: Sequence[Batch]) -> BatchSizes:
-        """Those of batches in memory."""
+        """The sizes of batches in memory."""
         return cls(tuple(len(targets) for _, targets in batches))
 
     @property

@@ -62,7 +62,7 @@ def _with_state(surface: LossSurface) -> list[str]:
 
 
 def _with_statistics(surface: LossSurface, candidates: Iterable[str], loss: Loss) -> list[str]:
-    """Those that change tensors of their own while they are trained, and not in evaluation too."""
+    """The candidates that change tensors of their own while they are trained, and not in evaluation too."""
     return [name for name in candidates if _changes(surface, name, loss, True) and not _changes(surface, name, loss)]
 
 

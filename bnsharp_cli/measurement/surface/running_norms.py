@@ -48,7 +48,7 @@ class RunningNorms(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         return func(*args, **(kwargs or {}))
 
     def modules(self, buffers: Mapping[str, Tensor]) -> list[str]:
-        """Those that have the running means which were seen, or an empty name for one that is nobody's.
+        """The modules that have the running means which were seen, or an empty name for one that is nobody's.
 
         Args:
             buffers: of the network, by name.

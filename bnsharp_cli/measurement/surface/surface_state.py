@@ -135,7 +135,7 @@ class SurfaceState:
         return replace(self, conduct=conduct, dtype=torch.float64 if conduct.draws else self.dtype)
 
     def few_inputs(self) -> Tensor:
-        """Those of a few examples of the first batch, or of the whole batch where a part means something else."""
+        """The inputs of a few examples of the first batch, or of the whole batch where a part means something else."""
         inputs = self.batches[0][0]
         return inputs[:FEW] if self.conduct.parts else inputs
 

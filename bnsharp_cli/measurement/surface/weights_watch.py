@@ -44,7 +44,7 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
 
 def _addresses(tensor: Tensor) -> list[int]:
-    """Where its numbers are; none for a sparse tensor, whose memory torch does not show."""
+    """The addresses of its numbers; none for a sparse tensor, whose memory torch does not show."""
     try:
         return [tensor.untyped_storage().data_ptr()] if tensor.numel() else []
     except (NotImplementedError, RuntimeError):
