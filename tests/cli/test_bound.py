@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
 
 SAMPLE = "sample:digits-small-batch"
@@ -125,7 +126,9 @@ def test_options_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_exits_3(tmp_path: Path) -> None:
-    torch.save({"weight": torch.tensor([float("nan")])}, tmp_path / "net.pt")
+    state = lenet_bn(1, 10, 8).state_dict()
+    state["conv1.weight"][0] = float("nan")
+    torch.save(state, tmp_path / "net.pt")
     finished = bnsharp("bound", "net.pt", "--arch", "lenet-bn", "--kl", 1, *FAST, folder=tmp_path, expect=3)
     assert "NaN or infinite" in one_error(finished)
 

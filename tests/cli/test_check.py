@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
 
 FAST = ("--samples", 256, "--batch-size", 128, "--quiet")
@@ -77,6 +78,8 @@ def test_escapes_in_a_checkpoint_do_not_reach_the_terminal(tmp_path: Path) -> No
 
 
 def test_weights_that_are_not_finite_exit_3(tmp_path: Path) -> None:
-    torch.save({"weight": torch.tensor([float("inf")])}, tmp_path / "net.pt")
+    state = lenet_bn(1, 10, 8).state_dict()
+    state["conv1.weight"][0] = float("inf")
+    torch.save(state, tmp_path / "net.pt")
     finished = bnsharp("check", "net.pt", "--arch", "lenet-bn", *FAST, folder=tmp_path, expect=3)
     assert "NaN or infinite" in one_error(finished)

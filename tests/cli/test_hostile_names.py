@@ -50,7 +50,10 @@ def test_a_refusal_is_one_line_that_does_nothing(
     tmp_path: Path, arguments: tuple[str, ...], code: int, as_json: tuple[str, ...]
 ) -> None:
     finished = bnsharp(*arguments, *as_json, folder=tmp_path, expect=code)
-    assert finished.stdout == ""
+    require_printable(finished.stdout)
+    documents = [json.loads(line) for line in finished.stdout.splitlines()]
+    several = arguments[0] == "measure" and len(arguments) == 3 and bool(as_json)
+    assert [document["path"] for document in documents] == [f"{NAME}.pt"] * (2 if several and code == 3 else 0)
     require_printable(finished.stderr)
     refusals = max(1, sum(f"{NAME}.pt" == argument for argument in arguments))
     lines = finished.stderr.removesuffix("\n").split("\n")

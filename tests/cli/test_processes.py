@@ -50,7 +50,7 @@ def launch() -> Iterator[Launcher]:
         yield started
 
 
-def failing_network(folder: Path, rank: int, failure: str, call: int = 5) -> tuple[object, ...]:
+def failing_network(folder: Path, rank: int, failure: str, call: int = 14) -> tuple[object, ...]:
     """A checkpoint whose network fails on one process, in the middle of a pass; and how to measure it."""
     torch.manual_seed(0)
     torch.save(lenet_bn(1, 10, 8).state_dict(), folder / "net.pt")
@@ -130,8 +130,9 @@ def test_a_checkpoint_that_fails_does_not_lose_the_others(tmp_path: Path, launch
     first, second = launch(2, *arguments, folder=tmp_path)
     assert (first.code, second.code) == (3, 3)
     documents = [json.loads(line) for line in first.stdout.splitlines()]
-    assert len(documents) == 2
-    assert documents[0]["measures"] == documents[1]["measures"]
+    assert ["error" in document for document in documents] == [False, True, False]
+    assert documents[1]["path"] == "missing.pt"
+    assert documents[0]["measures"] == documents[2]["measures"]
     assert "missing.pt" in first.stderr
     assert second.stdout + second.stderr == ""
 

@@ -254,11 +254,6 @@ def a_device(folder: Path) -> None:
     (folder / "data.npz").symlink_to("/dev/zero")
 
 
-@case("not a regular file")
-def a_folder(folder: Path) -> None:
-    (folder / "data.npz").mkdir()
-
-
 @case("Too many levels of symbolic links")
 def a_loop(folder: Path) -> None:
     (folder / "data.npz").symlink_to("data.npz")

@@ -97,9 +97,9 @@ add_bytes("colliding-tuples", "no text or number", lambda _: zipped(opcodes(_col
 add_pickle("refers-to-itself", "refers to itself", opcodes(b"]q\x00h\x00a"))
 add_pickle("dict-refers-to-itself", "refers to itself", opcodes(b"}q\x00", text("k"), b"h\x00s"))
 add_pickle("refers-in-a-circle", "refers to itself", opcodes(b"]q\x00]q\x01ah\x01h\x00a"))
-add_pickle("deep-lists", "more steps", opcodes(b"]" * _DEEP, b"a" * (_DEEP - 1)))
+add_pickle("deep-lists", "100 deep", opcodes(b"]" * _DEEP, b"a" * (_DEEP - 1)))
 add_pickle("deep-tuples", "100 deep", opcodes(b")", b"\x85" * _DEEP))
-add_pickle("deep-dicts", "more steps", opcodes((b"}" + text("k")) * _DEEP, b"N", b"s" * _DEEP))
+add_pickle("deep-dicts", "100 deep", opcodes((b"}" + text("k")) * _DEEP, b"N", b"s" * _DEEP))
 add_pickle("deep-marks", "100 deep", opcodes(b"(" * _DEEP))
 add_pickle("deep-by-memo", "100 deep", opcodes(b"]q\x00" + b"]h\x00aq\x00" * _DEEP))
 add_pickle("bytearray", "makes a bytearray", opcodes(named("builtins.bytearray"), number(_HUGE), b"\x85R"))
@@ -113,9 +113,9 @@ add_pickle(
     "no short tuple",
     opcodes(b"(" + b"K\x01" * 9999 + b"tq\x00", (named("torch.Size") + b"h\x00\x85R") * 9),
 )
-add_pickle("many-dicts", "more steps", opcodes(b"](", _DICT, b"q\x00)R", b"h\x00)R" * 150_000, b"e"))
-add_pickle("many-memos", "more steps", opcodes(b"N", b"".join(b"r" + struct.pack("<I", i) for i in range(600_000))))
-add_pickle("many-numbers", "more steps", opcodes(b"](", b"K\x01" * 600_000, b"e"))
+add_pickle("many-dicts", "more steps", opcodes(b"](", _DICT, b"q\x00)R", b"h\x00)R" * 450_000, b"e"))
+add_pickle("many-memos", "more steps", opcodes(b"N", b"".join(b"r" + struct.pack("<I", i) for i in range(1_400_000))))
+add_pickle("many-numbers", "more steps", opcodes(b"](", b"K\x01" * 1_400_000, b"e"))
 add_pickle("long-number", "64 bits", opcodes(number(2**2000)))
 
 # as much as may be, so that torch reads it as well

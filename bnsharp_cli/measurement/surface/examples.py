@@ -31,10 +31,10 @@ def with_parts(surface: LossSurface) -> LossSurface:
 def has_parts(surface: LossSurface) -> bool:
     """Whether the network answers the first and the last examples of the first batch as it does within the batch.
 
-    Norms use running statistics for it, so that examples do not see each other. Where they do so all the same, or where
-    the network draws random numbers, a part is not used either.
+    Norms use running statistics for it, or none, so that examples do not see each other. Where they do so all the same,
+    or where the network draws random numbers, a part is not used either.
     """
-    alone = surface.with_norms(treatment=NormTreatment(batch_statistics=False))
+    alone = surface.with_norms(treatment=NormTreatment(batch_statistics=False, apart=True))
     inputs, point = surface.batches[0][0], surface.point()
     count = min(FEW, len(inputs) // 2)
     if not count:

@@ -71,6 +71,11 @@ class NormCall:
             per_slot = per_slot.repeat_interleave(x.shape[1] // self.arguments["num_groups"], dim=-1)
         return per_slot.reshape(*per_slot.shape, *[1] * (x.ndim - per_slot.ndim))
 
+    def neutral_statistics(self) -> dict[str, Tensor]:
+        """Running statistics under which a batch norm changes its input by γ and β alone: mean 0 and variance 1."""
+        zeros = self.input.new_zeros(self.input.shape[1])
+        return {"running_mean": zeros, "running_var": zeros + 1}
+
     def moments(self) -> Moments:
         """Mean and size of each slot."""
         slots = self.slots().detach()

@@ -71,12 +71,14 @@ class NormTreatment:
             norm acts as if its ε were s² ε. Empty: all one.
         last_bits: the seed by which the last bits of inputs that hardly vary beside their mean are moved, to see what
             rounding does there; None leaves them.
+        apart: batch norm without running statistics takes mean 0 and variance 1, so that no example sees another.
     """
 
     batch_statistics: bool = True
     epsilon: float | None = None
     input_scales: tuple[Tensor, ...] = ()
     last_bits: int | None = None
+    apart: bool = False
 
 
 class NormInterception(TorchFunctionMode):
@@ -159,6 +161,9 @@ class NormInterception(TorchFunctionMode):
             arguments["input"] = call.with_last_bits(self._treatment.last_bits + number)
         has_running = arguments.get("running_mean") is not None
         if call.kind in {"batch", "instance"}:
+            if self._treatment.apart and call.kind == "batch" and not has_running:
+                arguments |= call.neutral_statistics()
+                has_running = True
             own = self._treatment.batch_statistics or not has_running
             arguments["training" if call.kind == "batch" else "use_input_stats"] = own
             if own:
