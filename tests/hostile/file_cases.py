@@ -190,7 +190,7 @@ add_bytes("fewer-members-at-the-end", "its end counts 3 members, its directory h
 add_bytes("comment", "does not end", _end_changed(20, "<H", 3) + b"abc")
 add_bytes("bytes-behind-zip", "does not end", _zip() + b"\0")
 add_bytes("only-a-beginning", "does not end", b"PK\x03\x04" + b"\0" * 100)
-add_bytes("flipped-byte", "data/0 is wrong", _flipped())
+add_bytes("flipped-byte", "checksum of archive/data/0 is wrong", _flipped())
 for name, member in (
     ("dots", "../outside"),
     ("dots-inside", "net/../../outside"),
