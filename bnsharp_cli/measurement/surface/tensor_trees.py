@@ -133,10 +133,6 @@ class TensorTree:
         """Whether any of the tensors holds floating numbers."""
         return bool(floating_tensors(self.value))
 
-    def has_whole_numbers(self) -> bool:
-        """Whether any of the tensors holds whole numbers or truth values."""
-        return len(floating_tensors(self.value)) < len([*tensors_in(self.value)])
-
     def untyped_storage(self) -> Any:
         """The storage of the first tensor."""
         return self.first.untyped_storage()
