@@ -16,7 +16,7 @@ from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
 from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, Preprocessing
 from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import Split
-from bnsharp_cli.io.data.training_arguments import reference_arguments, timms_arguments
+from bnsharp_cli.io.data.training_arguments import reference_arguments, timms_image_arguments
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, construct_on_meta, family
@@ -54,7 +54,7 @@ def choose_preprocessing(
         return override.apply(Preprocessing()), ""
     if library == "torchvision" and (told := reference_arguments(metadata)):
         return _as_told(told, identity, override)
-    trained = timms_arguments(metadata) if library == "timm" else {}
+    trained = timms_image_arguments(metadata) if library == "timm" else {}
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"

@@ -12,7 +12,7 @@ from bnsharp_cli.io.networks.architecture_from_metadata import is_timms
 from bnsharp_cli.io.networks.constructors import COLOURS
 
 
-def timms_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def timms_image_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What timm's training script was told of the images, without values that are out of range; empty for others."""
     args = metadata.get("args")
     if not isinstance(args, Mapping) or not isinstance(args.get("model"), str) or not is_timms(args):

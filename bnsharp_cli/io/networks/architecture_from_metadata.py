@@ -94,7 +94,7 @@ def is_timms(entries: Mapping[str, Any]) -> bool:
     )
 
 
-def timms_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def timms_network_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of its constructor that timm wrote beside the weights, as far as they leave no trace in shapes.
 
     timm's directories have them as ``model_args``, files of its training script among ``args``.
@@ -102,7 +102,8 @@ def timms_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointRefusedError: one that changes what the network computes, and that a file may not decide.
 
-    >>> timms_arguments({"config": {"model_args": {"num_classes": 4, "global_pool": "max", "img_size": [96, 96]}}})
+    >>> stated = {"num_classes": 4, "global_pool": "max", "img_size": [96, 96]}
+    >>> timms_network_arguments({"config": {"model_args": stated}})
     {'global_pool': 'max', 'img_size': 96}
     """
     config, args = (_mapping(metadata.get(name)) for name in ("config", "args"))

@@ -21,7 +21,7 @@ from bnsharp_cli.io.networks.architecture_from_metadata import (
     bounded_options,
     names_in,
     require_no_code,
-    timms_arguments,
+    timms_network_arguments,
 )
 from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
 from bnsharp_cli.io.networks.constructors import OWN, construct_on_meta, family, import_library, installed
@@ -70,7 +70,7 @@ def identify(
         return _named(stated, {**bounded, **given}, readings, METADATA)
     if checkpoint.format == HUGGINGFACE and stated.startswith(f"{HUGGINGFACE}:"):
         return NetworkIdentity(stated, given, METADATA)
-    notes, limit, as_stated = [], CallLimit(), {**timms_arguments(checkpoint.metadata), **given}
+    notes, limit, as_stated = [], CallLimit(), {**timms_network_arguments(checkpoint.metadata), **given}
     for name, meanings in islice(names_in(checkpoint.metadata), _MOST_NAMES):
         found = _first_that_fits(meanings, as_stated, readings, limit)
         if found is not None:
