@@ -16,19 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnsharp_cli.core.point import Vector
 from bnsharp_cli.errors import NotMeasurableError, named, shown
 from bnsharp_cli.measurement.surface.conduct import Conduct
 from bnsharp_cli.measurement.surface.examples import with_parts
+from bnsharp_cli.measurement.surface.first_batch import ELSEWHERE, first_loss, leaves_at, moved, same_loss
 from bnsharp_cli.measurement.surface.foreign_errors import require_graph
-from bnsharp_cli.measurement.surface.gradient_checks import (
-    ELSEWHERE,
-    first_loss,
-    moved,
-    require_gradient,
-    require_seen,
-    same_loss,
-)
+from bnsharp_cli.measurement.surface.gradient_checks import require_gradient, require_seen
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
@@ -70,7 +63,7 @@ def examined(surface: LossSurface) -> LossSurface:
     surface = with_reduction(with_parts(surface))
     if surface.loss_reads_network:
         require_gradient(surface)
-    return examined_norms(surface, first_loss)
+    return examined_norms(surface)
 
 
 def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
@@ -88,12 +81,12 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
     if not choice.partial:
         return replace(surface, choice=choice, conduct=conduct)
     with torch.enable_grad():
-        _, loss = surface.outputs_and_loss(_leaves(surface), surface.batches[0])
+        _, loss = surface.outputs_and_loss(leaves_at(surface), surface.batches[0])
     require_graph(loss)
     varied = replace(surface, choice=choice, conduct=conduct)
     for number in range(varied.count):
         with torch.enable_grad():
-            _, loss = varied.outputs_and_loss(_leaves(varied), varied.batches[number])
+            _, loss = varied.outputs_and_loss(leaves_at(varied), varied.batches[number])
         if loss.requires_grad:
             return varied
     raise NotMeasurableError(
@@ -105,10 +98,6 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
     )
 
 
-def _leaves(surface: LossSurface) -> Vector:
-    return {name: tensor.clone().requires_grad_() for name, tensor in surface.point().items()}
-
-
 def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:
     """The loss of the first batch.
 
@@ -118,7 +107,7 @@ def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:
     with surface.pool.copy() as copy:
         weights = {name: w for name, w in copy.module.named_parameters() if name not in surface.constants()}
         own = {**weights, **dict(copy.module.named_buffers())}
-    leaves = _leaves(surface)
+    leaves = leaves_at(surface)
     watch = WeightsWatch(own)
     with torch.enable_grad():
         try:

@@ -5,18 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
-from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.errors import NotMeasurableError, named, shown
+from bnsharp_cli.measurement.surface.first_batch import ELSEWHERE, SAME, first_loss, leaves_at, moved, same_loss
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
-
-ELSEWHERE = 0.1
-"""How far each weight moves for a pass at other weights."""
-
-_SAME = 64.0
-"""In units of the precision: what two answers to the same question may differ by, where sums run in any order."""
 
 _STEP, _SLOPE, _DIRECTIONS = 1e-6, 1e-3, 2
 """Of differences, and how far a slope may be off, relative to itself and to the gradient's norm."""
@@ -51,17 +44,6 @@ def require_seen(surface: LossSurface, choice: ParameterChoice) -> None:
     )
 
 
-def same_loss(surface: LossSurface, one: float, other: float) -> bool:
-    """Whether two losses are the same but for the order of sums."""
-    return abs(one - other) <= _SAME * torch.finfo(surface.dtype).eps * max(abs(one), abs(other))
-
-
-def first_loss(surface: LossSurface) -> Tensor:
-    """The loss of the first batch, without gradient."""
-    with torch.no_grad():
-        return surface.outputs_and_loss(surface.point(), surface.batches[0])[1]
-
-
 def require_gradient(surface: LossSurface) -> None:
     """Refuse a loss of the network's weights whose gradient is not the one that autograd computes.
 
@@ -72,8 +54,7 @@ def require_gradient(surface: LossSurface) -> None:
         NotMeasurableError: they differ.
     """
     precise, batch = surface.in_precision(torch.float64), surface.batches[0]
-    point = precise.point()
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in point.items()}
+    point, leaves = precise.point(), leaves_at(precise)
     with torch.enable_grad():
         _, loss = precise.outputs_and_loss(leaves, batch)
         gradient = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
@@ -85,7 +66,7 @@ def require_gradient(surface: LossSurface) -> None:
             values = [float(precise.outputs_and_loss(there, batch)[1]) for there in (ahead, behind)]
         slope = sum(float((part * direction[name]).sum()) for name, part in zip(point, gradient, strict=True))
         difference = (values[0] - values[1]) / (2 * _STEP)
-        rounding = abs(values[0]) * _SAME * torch.finfo(torch.float64).eps / _STEP
+        rounding = abs(values[0]) * SAME * torch.finfo(torch.float64).eps / _STEP
         if not abs(difference - slope) <= _SLOPE * max(abs(difference), size) + rounding:
             raise _unseen_by_autograd(slope, difference)
 
@@ -99,9 +80,3 @@ def _unseen_by_autograd(slope: float, difference: float) -> NotMeasurableError:
         expected="a loss that autograd can follow back to the weights",
         found=slope,
     )
-
-
-def moved(point: Point, step: float, seed: int = 0) -> tuple[Point, Point]:
-    """A point beside ``point``, where each number moves by about ``step``, and the direction in which it lies."""
-    noise = random_normal(point, torch.Generator().manual_seed(seed), rough=True)
-    return {name: tensor + step * noise[name] for name, tensor in point.items()}, noise

@@ -6,7 +6,7 @@ itself: to let it take the batch's, its ``training`` is set. That is done where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.first_batch import first_loss, same_loss
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormTreatment
@@ -22,7 +23,6 @@ from bnsharp_cli.measurement.surface.random_numbers import random_states
 from bnsharp_cli.measurement.surface.running_norms import RunningNorms
 
 _TORCH = "torch."
-_SAME = 64.0
 _FACTOR, _SHIFT = 1.5, 0.25
 
 _OWN = "normalisation code of the network's own, run with the statistics of the batch; its ε stays"
@@ -30,24 +30,17 @@ _KEPT = "statistics of the network's own, which stay as they are stored instead 
 _RUNNING = "norms of compiled code, which take running statistics whatever is asked for"
 _BATCH = "norms of compiled code, which take the statistics of the batch whatever is asked for"
 
-Loss = Callable[[LossSurface], Tensor]
 
-
-def examined_norms(surface: LossSurface, loss: Loss) -> LossSurface:
-    """The surface with its network's own norms known, and a note of those that keep running statistics.
-
-    Args:
-        surface: any.
-        loss: that of its first batch.
-    """
+def examined_norms(surface: LossSurface) -> LossSurface:
+    """The surface with its network's own norms known, and a note of those that keep running statistics."""
     batch = surface.with_norms(treatment=NormTreatment(batch_statistics=True))
     candidates = _with_state(batch)
-    own = [name for name in candidates if _takes_the_batch(batch, name, loss)]
+    own = [name for name in candidates if _takes_the_batch(batch, name)]
     others = [name for name in candidates if name not in own]
-    kept = _with_statistics(batch, others, loss)
+    kept = _with_statistics(batch, others)
     found = surface.with_conduct(replace(surface.conduct, own_norms=tuple(own)))
     said = {_OWN: own, _KEPT: kept} if surface.treatment.batch_statistics else {}
-    said[_RUNNING if surface.treatment.batch_statistics else _BATCH] = _otherwise(found, loss)
+    said[_RUNNING if surface.treatment.batch_statistics else _BATCH] = _otherwise(found)
     notes = [f"{', '.join(name or 'the network' for name in names)}: {what}" for what, names in said.items() if names]
     return found.with_conduct(replace(found.conduct, notes=(*surface.conduct.notes, *notes)))
 
@@ -61,12 +54,12 @@ def _with_state(surface: LossSurface) -> list[str]:
     ]
 
 
-def _with_statistics(surface: LossSurface, candidates: Iterable[str], loss: Loss) -> list[str]:
+def _with_statistics(surface: LossSurface, candidates: Iterable[str]) -> list[str]:
     """The candidates that change tensors of their own while they are trained, and not in evaluation too."""
-    return [name for name in candidates if _changes(surface, name, loss, True) and not _changes(surface, name, loss)]
+    return [name for name in candidates if _changes(surface, name, True) and not _changes(surface, name)]
 
 
-def _changes(surface: LossSurface, name: str, loss: Loss, training: bool = False) -> bool:
+def _changes(surface: LossSurface, name: str, training: bool = False) -> bool:
     """Whether a module changes tensors of its own while it runs."""
     changed: list[str] = []
     with _trial(surface, name, training) as (trial, part):
@@ -75,7 +68,7 @@ def _changes(surface: LossSurface, name: str, loss: Loss, training: bool = False
             part.register_forward_hook(lambda module, *_: _note_changes(module, name, changed)),
         ]
         try:
-            loss(trial)
+            first_loss(trial)
         except NotMeasurableError:
             return False
         finally:
@@ -84,18 +77,18 @@ def _changes(surface: LossSurface, name: str, loss: Loss, training: bool = False
     return bool(changed)
 
 
-def _otherwise(surface: LossSurface, loss: Loss) -> list[str]:
+def _otherwise(surface: LossSurface) -> list[str]:
     """The norms of compiled code that do not follow what is asked for."""
     watch = RunningNorms(surface.treatment.batch_statistics)
     try:
         with watch:
-            loss(surface)
+            first_loss(surface)
     except NotMeasurableError:  # torch has operators that no watch can follow
         return []
     return watch.modules(dict(surface.module.named_buffers()))
 
 
-def _takes_the_batch(surface: LossSurface, name: str, loss: Loss) -> bool:
+def _takes_the_batch(surface: LossSurface, name: str) -> bool:
     """Whether a module in training depends on the batch alone, in evaluation on what it has stored, and draws nothing.
 
     What it stores in plain attributes is not handed in anew for every pass, so such a module does not count.
@@ -109,16 +102,16 @@ def _takes_the_batch(surface: LossSurface, name: str, loss: Loss) -> bool:
     }
     moved = surface.with_norms(buffers=other)
     try:
-        if _differs(surface, loss(surface), loss(moved)):
-            with _trial(surface, name) as (trained, _):
-                before = random_states(surface.device)
-                own = loss(trained)
-                drawn = random_states(surface.device) != before and not surface.conduct.draws
-                again = loss(replace(trained, buffers=other))
-            return not drawn and not _differs(surface, own, again)
+        if same_loss(surface, float(first_loss(surface)), float(first_loss(moved))):
+            return False
+        with _trial(surface, name) as (trained, _):
+            before = random_states(surface.device)
+            own = float(first_loss(trained))
+            drawn = random_states(surface.device) != before and not surface.conduct.draws
+            again = float(first_loss(replace(trained, buffers=other)))
     except NotMeasurableError:
-        pass
-    return False
+        return False
+    return not drawn and same_loss(surface, own, again)
 
 
 @contextmanager
@@ -150,8 +143,3 @@ def _note_changes(module: nn.Module, name: str, changed: list[str]) -> None:
     same = len(before) == len(after) and all(map(torch.equal, before, after))
     if not same:
         changed.append(name)
-
-
-def _differs(surface: LossSurface, one: Tensor, other: Tensor) -> bool:
-    most = _SAME * torch.finfo(surface.dtype).eps * float(one.abs().max(other.abs()))
-    return not float((one - other).abs()) <= most
