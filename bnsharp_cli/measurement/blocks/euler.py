@@ -70,11 +70,13 @@ class EulerTest:
         scale: the largest ‖θ_i‖‖∂f/∂θ_i‖ of any row.
         other_samples: further products of tensors some of whose rows the probe's samples do not use, by name and axis;
             and those of such a tensor's rows united with the entries of its bias, by both names.
+        known: the products at the probe's samples that were asked for, by name and axis.
     """
 
     pairs: Sequence[tuple[Point, Point]]
     scale: float
     other_samples: dict[RowSets, EulerProducts] = field(default_factory=dict)
+    known: dict[tuple[str, int], EulerProducts] = field(default_factory=dict)
 
     @classmethod
     def of(cls, probe: Probe) -> EulerTest:
@@ -84,21 +86,28 @@ class EulerTest:
             for location in probe.locations
             for gradient in probe.gradients(location, _COTANGENTS)
         ]
-        names = list(probe.locations[0].point)
-        largest = (euler_products(pairs, name, 0).magnitude() for name in names)
-        euler = cls(pairs, max((float(sizes.max()) for sizes in largest if sizes.numel()), default=0.0))
+        known = {(name, 0): euler_products(pairs, name, 0) for name in probe.locations[0].point}
+        largest = (products.magnitude() for products in known.values())
+        scale = max((float(sizes.max()) for sizes in largest if sizes.numel()), default=0.0)
+        euler = cls(pairs, scale, known=known)
         euler._add_other_samples(probe)
         return euler
 
+    def at_probe(self, name: str, axis: int = 0) -> EulerProducts:
+        """The products of each slice of ``name`` along ``axis`` at the probe's samples alone; computed once."""
+        if (name, axis) not in self.known:
+            self.known[name, axis] = euler_products(self.pairs, name, axis)
+        return self.known[name, axis]
+
     def rows(self, name: str, axis: int = 0) -> EulerProducts:
         """The products of each slice of ``name`` along ``axis``."""
-        own = euler_products(self.pairs, name, axis)
+        own = self.at_probe(name, axis)
         further = self.other_samples.get(((name,), axis))
         return own if further is None else own.beside(further)
 
     def rows_with_bias(self, name: str, bias: str) -> EulerProducts:
         """The products of each row of ``name`` united with its entry of ``bias``."""
-        own = euler_products(self.pairs, name, 0) + euler_products(self.pairs, bias, 0)
+        own = self.at_probe(name) + self.at_probe(bias)
         further = self.other_samples.get(((name, bias), 0))
         return own if further is None else own.beside(further)
 

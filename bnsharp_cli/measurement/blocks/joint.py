@@ -91,7 +91,7 @@ def _channel_sets(euler: EulerTest, members: RowIndices, labels: Mapping[str, Te
     vectors = all(point[name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
     if not vectors or len({len(rows) for rows in members.values()}) != 1:
         return []
-    joint = _sum([euler_products(euler.pairs, name, 0) for name in members])
+    joint = _sum([euler.at_probe(name) for name in members])
     if not bool(euler.invariant(joint).all()):
         return []
     count = joint.products.shape[-1]
