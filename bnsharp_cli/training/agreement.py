@@ -1,4 +1,4 @@
-"""Whether the processes that train together have averaged their gradients."""
+"""Whether several processes train together, and whether they have averaged their gradients."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ _ALIKE = 1e-3
 """Relative difference of averaged gradients; those of different batches differ by far more."""
 
 
+def train_together() -> bool:
+    """Whether this process belongs to a group of ``torch.distributed``."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def require_agreement(parameters: Iterable[Tensor]) -> None:
     """Refuse gradients that differ from process to process.
 
@@ -25,15 +30,14 @@ def require_agreement(parameters: Iterable[Tensor]) -> None:
     Raises:
         UsageError: the gradients differ.
     """
-    distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
+    if not train_together() or torch.distributed.get_world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     sums = sum(float(gradient.double().sum()) for gradient in gradients)
     size = sum(float(gradient.double().abs().sum()) for gradient in gradients)
     device = gradients[0].device if gradients else torch.device("cpu")
     extremes = torch.tensor([sums, -sums, size, -size], dtype=torch.float64, device=device)
-    distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+    torch.distributed.all_reduce(extremes, torch.distributed.ReduceOp.MAX)
     most_sum, least_sum, most_size, least_size = extremes.tolist()
     if max(most_sum + least_sum, most_size + least_size) > _ALIKE * most_size:
         raise UsageError(

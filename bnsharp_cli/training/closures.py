@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.training.agreement import train_together
 from bnsharp_cli.training.scaled_losses import is_scaled
 
 A_CLOSURE = "a function that returns a scalar loss with its graph"
@@ -51,7 +52,7 @@ def weighted_loss(closure: LossClosure, weight: GradientWeight | None) -> tuple[
     """
     loss = require_loss(closure())
     known = loss.detach().clone()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if train_together():
         torch.distributed.all_reduce(known)
         known /= torch.distributed.get_world_size()
     return known, loss if weight is None else weight(float(known)) * loss

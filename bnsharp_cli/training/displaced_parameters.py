@@ -13,6 +13,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.measurement.surface.random_numbers import other_states, set_other_states
+from bnsharp_cli.training.agreement import train_together
 from bnsharp_cli.training.closures import GradientWeight, LossClosure
 from bnsharp_cli.training.divergence import require_fits
 from bnsharp_cli.training.rules import TrainingRule
@@ -168,5 +169,5 @@ class DisplacedParameters:
     def _borrowed(self) -> bool:
         """Whether a parallel wrapper may own the memory of ``.grad``, so that the next pass fills it again."""
         if self._module is None:
-            return torch.distributed.is_available() and torch.distributed.is_initialized()
+            return train_together()
         return bool(getattr(self._module, "gradient_as_bucket_view", False))

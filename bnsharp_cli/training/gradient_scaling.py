@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.training.agreement import train_together
 from bnsharp_cli.training.closures import GradientWeight, LossClosure, differentiate, weighted_loss
 
 _OF_THE_SCALER = ("grad_scale", "found_inf")
@@ -74,8 +75,7 @@ class ScaledGradients:
 
 def _kept(gradient: Tensor | None) -> Tensor | None:
     """A gradient that the next pass does not write into, as it may where a parallel wrapper owns the memory."""
-    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return gradient.clone() if shared and gradient is not None else gradient
+    return gradient.clone() if gradient is not None and train_together() else gradient
 
 
 def _require_range(parameters: Iterable[Tensor]) -> None:

@@ -221,7 +221,9 @@ def _require_kept(kept: Mapping[Any, Any], rule: TrainingRule, weights: Mapping[
         require_names("state", entries, rule.kept_tensors)
         for name in rule.kept_tensors:
             part = f"{name} of parameter {number}"
-            _require_like(part, part_of({part: entries[name]} if name in entries else {}, part), parameters[number][1])
+            if name not in entries:
+                raise UnfitStateError(f"{part} is missing")
+            _require_like(part, entries[name], parameters[number][1])
     for number, (name, parameter) in parameters.items():
         moved = name in weights and not torch.equal(weights[name].to(parameter.device), parameter)
         if rule.kept_tensors and number not in kept and moved:
