@@ -13,21 +13,21 @@ from typing import NoReturn
 
 from bnsharp_cli.errors import named
 from bnsharp_cli.io.data.forms import ALPHABETICAL, AS_THEY_ARE
-from bnsharp_cli.io.data.image_paths import ImagePaths, is_hidden
+from bnsharp_cli.io.data.image_paths import MOST_ENTRIES, ImagePaths, is_hidden
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.files.printable_text import escaped, shown_path
 
 LAYOUT = "Lay it out as DIR/[train|test]/CLASS/IMAGE."
 _SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
-_PARTS = frozenset(
-    {"train", "training", "train_set", "training_set", "test", "testing", "test_set", "val", "valid", "validation"}
-    | {"dev", "eval", "unlabeled", "image", "images", "img", "imgs", "mask", "masks", "label", "labels", "annotations"}
-)
+_NAMES_OF_SPLITS: tuple[str, ...] = sum(_SPLITS.values(), ())
+_PARTS = frozenset(_NAMES_OF_SPLITS) | {
+    *("training", "train_set", "training_set", "testing", "test_set", "dev", "eval", "unlabeled"),
+    *("image", "images", "img", "imgs", "mask", "masks", "label", "labels", "annotations"),
+}
 """Names of folders that divide a data set otherwise than into classes, when no folder beside them has another."""
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _MOST_CLASSES = 2**17
-_MOST_ENTRIES = 2**25
 _SHOWN = 3
 
 
@@ -65,7 +65,7 @@ def find_class_folders(root: Path, split: str, classes: str | None) -> ClassFold
     """
     if not root.is_dir():
         refuse(f"{escaped(root)} is not a folder of class folders with images: {'file' if root.exists() else 'none'}.")
-    inner = {name: found for name in sum(_SPLITS.values(), ()) if (found := _folders(root / name)).names}
+    inner = {name: found for name in _NAMES_OF_SPLITS if (found := _folders(root / name)).names}
     if inner or split != "train":
         name = _folder_of(root, split, inner)
         folder, found = root / name, inner[name]
@@ -126,10 +126,9 @@ def _folders_of_classes(top: Path, with_images: Iterable[str]) -> list[Path]:
     holders = {folder for folder, inner in children.items() if len(inner) > 1}
     above = {str(parent) for folder in holders for parent in Path(folder).parents}
     innermost = {Path(folder) for folder in holders - above if folder != str(top)}
-    known = {name for names in _SPLITS.values() for name in names}
     return sorted(
         {
-            folder.parent if folder.name in known and folder.parent / "train" in innermost else folder
+            folder.parent if folder.name in _NAMES_OF_SPLITS and folder.parent / "train" in innermost else folder
             for folder in innermost
         }
     )
@@ -175,8 +174,8 @@ def _folders(path: Path) -> _Folders:
                 hidden += entry.is_dir()
             elif entry.is_dir():
                 names.append(entry.name)
-            if len(names) > _MOST_CLASSES or count > _MOST_ENTRIES:
-                refuse(f"{escaped(path)} has more than {_MOST_CLASSES} class folders, or {_MOST_ENTRIES} files.")
+            if len(names) > _MOST_CLASSES or count > MOST_ENTRIES:
+                refuse(f"{escaped(path)} has more than {_MOST_CLASSES} class folders, or {MOST_ENTRIES} files.")
     return _Folders(tuple(sorted(names)), hidden)
 
 

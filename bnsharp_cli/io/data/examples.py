@@ -26,6 +26,8 @@ LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 _CHANNELS = {1, 3, 4}
 _SHOWN = 6
 _PAIR = "Return (image, label) from its __getitem__."
+_A_LABEL = "a number or a tensor as the label"
+_LABELS = "Return a class number from 0, or a tensor that the loss takes."
 _NUMBERS = "Convert it to a tensor: images (C, H, W), or inputs of any shape that the network takes."
 
 
@@ -148,13 +150,11 @@ def _channels_first(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _target(label: Any) -> Tensor:
     if label is None or isinstance(label, str | bytes | Mapping):
-        remedy = "Return a class number from 0, or a tensor that the loss takes."
-        raise _UnfitExampleError("a number or a tensor as the label", described(label), remedy)
+        raise _UnfitExampleError(_A_LABEL, described(label), _LABELS)
     try:
         return torch.as_tensor(label)
     except Exception as error:  # whatever the data set gave, torch cannot read it
-        remedy = "Return a class number from 0, or a tensor that the loss takes."
-        raise _UnfitExampleError("a number or a tensor as the label", described(label), remedy) from error
+        raise _UnfitExampleError(_A_LABEL, described(label), _LABELS) from error
 
 
 def _holds_arrays(parts: list[Any] | tuple[Any, ...]) -> bool:

@@ -13,7 +13,7 @@ from bnsharp_cli.io.files.printable_text import escaped
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Of the files that count as images, as for ImageFolder; others are passed over."""
 
-_MOST_ENTRIES = 2**25
+MOST_ENTRIES = 2**25
 """Files and folders that are looked through: more than in any data set of images."""
 
 _EVERY = 20_000
@@ -60,8 +60,8 @@ def images_below(top: Path, progress: ReadingProgress) -> ImagePaths:
         with os.scandir(current) as entries:
             for entry in entries:
                 count += 1
-                if count > _MOST_ENTRIES:
-                    raise NamedDataError(f"{escaped(top)} has more than {_MOST_ENTRIES} files.", "Divide it.")
+                if count > MOST_ENTRIES:
+                    raise NamedDataError(f"{escaped(top)} has more than {MOST_ENTRIES} files.", "Divide it.")
                 if count % _EVERY == 0:
                     progress(f"{count:,} files found in {escaped(top)}")
                 folder = entry.is_dir(follow_symlinks=False)

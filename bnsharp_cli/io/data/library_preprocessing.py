@@ -36,9 +36,9 @@ def choose_preprocessing(
     The ``preprocessing`` entry of the checkpoint comes first. Otherwise a network of torchvision's or timm's gets what
     its library does before the weights that it ships: all of it where the network has as many classes as those, or
     where the arguments of timm's training script are in the file. The sizes among the arguments of torchvision's
-    reference script are followed. A network of other classes gets mean and standard
-    deviation alone, since it was hardly trained on images of that size, unless it accepts no other. A size among the
-    constructor's arguments is followed.
+    reference script are followed. A network of other classes gets mean and standard deviation alone, since it was
+    hardly trained on images of that size, unless it accepts no other. A size among the constructor's arguments is
+    followed.
 
     Raises:
         CheckpointRefusedError: a ``preprocessing`` entry of the wrong kind.

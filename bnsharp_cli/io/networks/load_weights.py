@@ -156,10 +156,9 @@ def load_tensors(
     """Put ``tensors`` into ``module``, all of them and nothing else.
 
     Names are taken as they are, or without the leading parts that all of them share (``model.``, ``net.``, …), in the
-    file or in the network, or under those that
-    torchvision and timm gave them before. A weight that the file keeps as length and direction stays so (weight norm).
-    Where the rest
-    is a complete network, entries are left out whose names are those of a loss or a metric.
+    file or in the network, or under those that torchvision and timm gave them before. A weight that the file keeps as
+    length and direction stays so (weight norm). Where the rest is a complete network, entries are left out whose names
+    are those of a loss or a metric.
 
     Args:
         module: the network; its parametrisations and its precision follow the weights.
