@@ -57,6 +57,26 @@ PLAIN: dict[str, Callable[..., TrainingRule]] = {
 """Rules that are SGD: ρ = 0, λ = 0."""
 
 
+def plain_step(module: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
+    """A step as PyTorch's tutorials write it; returns the loss before it."""
+    optimizer.zero_grad()
+    loss = loss_of(module)()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def step_side_by_side(
+    rule: TrainingRule, module: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module, steps: int
+) -> None:
+    """Steps of a rule and as many plain ones of another network, each with the same random numbers."""
+    for step in range(steps):
+        torch.manual_seed(step)
+        rule.step(loss_of(module))
+        torch.manual_seed(step)
+        plain_step(reference, optimizer)
+
+
 def plain_sam(module: nn.Module, optimizer: torch.optim.Optimizer, rho: float) -> None:
     """One step of Foret et al., as its users write it; dropout and running statistics see one pass."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -250,7 +250,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         raise ConnectionError("no route")
 
     wandb = ModuleType("wandb")
-    wandb.init = lambda **_: SimpleNamespace(id="w1", log=unplugged, finish=unplugged)  # type: ignore[attr-defined]
+    wandb.init = lambda **_: SimpleNamespace(id="w1", log=unplugged, finish=unplugged)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     return SimpleNamespace(sent=sent)
 

@@ -72,7 +72,7 @@ def test_a_choice_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(UsageError, match=r"output: expected one of 0 \(32, 16\), 1 \(32, 4\), found 2"):
         bnsharp_cli.measure(network, batches(), output=2)
     with pytest.raises(UsageError, match="output: expected a key or a position"):
-        bnsharp_cli.measure(network, batches(), output=1.5)  # type: ignore[arg-type]
+        bnsharp_cli.measure(network, batches(), output=1.5)
 
 
 def test_a_loss_of_ones_own_takes_all_or_what_was_chosen() -> None:

@@ -140,13 +140,13 @@ def test_an_auxiliary_loss_on_the_network_counts() -> None:
     network = Auxiliary()
     expected = bn_along_gradient(
         network,
-        mean_loss(lambda m, x, y: functional.cross_entropy(m(x), y) + 0.1 * m.auxiliary),  # type: ignore[operator]
+        mean_loss(lambda m, x, y: functional.cross_entropy(m(x), y) + 0.1 * m.auxiliary),
         ROWS,
     )
     measured = bnsharp_cli.measure(
         network,
         batches(),
-        lambda o, t: functional.cross_entropy(o, t) + 0.1 * network.auxiliary,  # type: ignore[operator]
+        lambda o, t: functional.cross_entropy(o, t) + 0.1 * network.auxiliary,
         **OPTIONS,
     )
     assert measured.value == pytest.approx(expected, rel=CLOSE)
@@ -160,9 +160,7 @@ def test_features_that_a_hook_caught_count_and_the_users_own_stay(threads: int) 
     network.head.register_forward_hook(lambda _, __, output: seen.append(output))
     expected = bn_along_gradient(
         Net(),
-        mean_loss(
-            lambda m, x, y: functional.cross_entropy(m(x), y) + 0.1 * (m.body(x).abs() ** 1.5).mean()  # type: ignore[operator]
-        ),
+        mean_loss(lambda m, x, y: functional.cross_entropy(m(x), y) + 0.1 * (m.body(x).abs() ** 1.5).mean()),
         ROWS,
     )
     before = torch.get_num_threads()
@@ -183,33 +181,33 @@ def test_features_that_a_hook_caught_count_and_the_users_own_stay(threads: int) 
 
 def replaced_by_a_closure(network: Net) -> None:
     old = network.forward
-    network.forward = lambda x: old(x)  # type: ignore[method-assign]
+    network.forward = lambda x: old(x)
 
 
 def replaced_by_a_partial(network: Net) -> None:
-    network.forward = functools.partial(Net.forward, network)  # type: ignore[method-assign]
+    network.forward = functools.partial(Net.forward, network)
 
 
 def replaced_by_a_method(network: Net) -> None:
-    network.forward = types.MethodType(Net.forward, network)  # type: ignore[method-assign]
+    network.forward = types.MethodType(Net.forward, network)
 
 
 def part_replaced_by_a_decorator(network: Net) -> None:
     old = network.body.forward
-    network.body.forward = functools.wraps(old)(lambda x: old(x))  # type: ignore[method-assign]
+    network.body.forward = functools.wraps(old)(lambda x: old(x))
 
 
 def decorated_by_a_library(network: Net) -> None:
-    network.forward = torch.autocast("cpu", torch.bfloat16, enabled=False)(network.forward)  # type: ignore[method-assign]
+    network.forward = torch.autocast("cpu", torch.bfloat16, enabled=False)(network.forward)
 
 
 def compiled(network: Net) -> None:
-    network.forward = torch.compile(network.forward, backend="eager")  # type: ignore[method-assign]
+    network.forward = torch.compile(network.forward, backend="eager")
 
 
 def kept_function(network: Net) -> None:
-    network.body.run = lambda x: network.body[1](network.body[0](x)).tanh()  # type: ignore[assignment]
-    network.forward = lambda x: network.head(network.body.run(x))  # type: ignore[method-assign,operator]
+    network.body.run = lambda x: network.body[1](network.body[0](x)).tanh()
+    network.forward = lambda x: network.head(network.body.run(x))
 
 
 PATCHES = [
@@ -230,7 +228,7 @@ def test_a_forward_that_was_replaced_runs_on_the_copy(patch: Callable[[Net], Non
     patch(network)
     assert bnsharp_cli.measure(network, batches(), **OPTIONS).value == pytest.approx(expected, rel=CLOSE)
     assert bnsharp_cli.find_blocks(network, batches()).invariant == 16
-    assert not network.body[1].running_mean.any()  # type: ignore[union-attr,operator]
+    assert not network.body[1].running_mean.any()
 
 
 CAUGHT: list[Tensor] = []
@@ -260,7 +258,7 @@ def test_a_graph_that_the_users_network_kept_is_refused() -> None:
 def test_a_forward_that_kept_weights_is_refused() -> None:
     network = Net()
     weight = network.head.weight
-    network.head.forward = lambda x: x @ weight.T  # type: ignore[method-assign]
+    network.head.forward = lambda x: x @ weight.T
     with pytest.raises(NotMeasurableError, match=r"The network's forward uses head\.weight") as refused:
         bnsharp_cli.measure(network, batches())
     assert refused.value.argument == "model"

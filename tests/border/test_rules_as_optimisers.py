@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.training.sam import Sam
-from tests.border.plain_loops import PLAIN, X, Y, flat, groups, loss_of, network, plain_sam
+from tests.border.plain_loops import (
+    PLAIN,
+    X,
+    Y,
+    flat,
+    groups,
+    loss_of,
+    network,
+    plain_sam,
+    plain_step,
+    step_side_by_side,
+)
 
 GIVEN: dict[str, Callable[[nn.Module], Any]] = {
     "network": lambda module: module,
@@ -39,13 +50,10 @@ def test_a_rule_that_degenerates_is_torchs_sgd_bit_by_bit(rule: str, given: str)
         torch.manual_seed(step)
         loss = mine.step(loss_of(module))
         torch.manual_seed(step)
-        theirs.zero_grad()
-        expected = loss_of(reference)()
-        expected.backward()
-        theirs.step()
+        expected = plain_step(reference, theirs)
         for schedule in schedules:
             schedule.step()
-        assert torch.equal(loss, expected.detach())
+        assert torch.equal(loss, expected)
         assert torch.equal(flat(module), flat(reference)), step
     for group, other in zip(mine.param_groups, theirs.param_groups, strict=True):
         assert {k: v for k, v in group.items() if k not in ("params", "steps", "epochs")} == {
@@ -74,9 +82,7 @@ def test_the_state_of_torchs_sgd_goes_on(rule: str, older: bool) -> None:
     reference = network()
     theirs = torch.optim.SGD(reference.parameters(), 0.1, 0.9, weight_decay=0.01)
     for _ in range(3):
-        theirs.zero_grad()
-        loss_of(reference)().backward()
-        theirs.step()
+        plain_step(reference, theirs)
     module, state = copy.deepcopy(reference), copy.deepcopy(theirs.state_dict())
     if older:
         for name in ("maximize", "foreach", "differentiable", "fused"):
@@ -85,13 +91,7 @@ def test_the_state_of_torchs_sgd_goes_on(rule: str, older: bool) -> None:
     mine.load_state_dict(state)
     assert mine.param_groups[0]["lr"] == 0.1
     assert mine.steps == 0
-    for step in range(3):
-        torch.manual_seed(step)
-        mine.step(loss_of(module))
-        torch.manual_seed(step)
-        theirs.zero_grad()
-        loss_of(reference)().backward()
-        theirs.step()
+    step_side_by_side(mine, module, theirs, reference, 3)
     assert torch.equal(flat(module), flat(reference))
     assert mine.steps == 3
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.training.rules import TrainingRule
 from bnsharp_cli.training.sam import Sam
-from tests.border.plain_loops import BASES, PLAIN, flat, loss_of, network, plain_sam
+from tests.border.plain_loops import BASES, PLAIN, flat, loss_of, network, plain_sam, step_side_by_side
 
 
 @pytest.mark.parametrize("scheduled", [False, True], ids=["the rule is scheduled", "the base is scheduled"])
@@ -37,13 +37,7 @@ def test_a_rule_that_degenerates_is_its_base(rule: str) -> None:
     module, reference = network(), network()
     mine = PLAIN[rule](module, base=BASES["adamw"](module.parameters()))
     theirs = BASES["adamw"](reference.parameters())
-    for step in range(4):
-        torch.manual_seed(step)
-        mine.step(loss_of(module))
-        torch.manual_seed(step)
-        theirs.zero_grad()
-        loss_of(reference)().backward()
-        theirs.step()
+    step_side_by_side(mine, module, theirs, reference, 4)
     assert torch.equal(flat(module), flat(reference))
 
 

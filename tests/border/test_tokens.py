@@ -41,7 +41,7 @@ class WithBias(Words):
         self.words.bias = nn.Parameter(torch.randn(WORDS))
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
-        return super().forward(ids, mask, scale) + self.words.bias[ids].mean(1, keepdim=True)  # type: ignore[index]
+        return super().forward(ids, mask, scale) + self.words.bias[ids].mean(1, keepdim=True)
 
 
 def batches() -> list[tuple[Tensor, Tensor]]:

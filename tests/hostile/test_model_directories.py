@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from bnsharp_cli.io.networks.declared_settings import declared
 from bnsharp_cli.io.networks.huggingface_networks import class_and_settings
 from bnsharp_cli.io.networks.identify import identify
@@ -164,6 +165,14 @@ def _timms_directory(folder: Path, network: torch.nn.Module) -> Path:
     return folder
 
 
+def require_same_answers(checkpoint: Checkpoint, network: nn.Module) -> None:
+    """The network that a checkpoint is opened as answers as the one whose weights it has."""
+    module = identify(checkpoint).build(checkpoint)
+    load_weights(module, checkpoint)
+    images = torch.randn(4, 3, 64, 64)
+    assert torch.equal(module.eval()(images), network(images))
+
+
 @pytest.mark.parametrize("arguments", [*TIMMS, {}], ids=str)
 def test_timms_arguments_that_no_shape_tells_are_followed_or_refused(tmp_path: Path, arguments: dict[str, Any]) -> None:
     network = _timms_network(**{key: value for key, value in arguments.items() if key not in {"bn_eps", "stem_type"}})
@@ -177,10 +186,7 @@ def test_timms_arguments_that_no_shape_tells_are_followed_or_refused(tmp_path: P
         with pytest.raises(CheckpointRefusedError, match=f"builds its network with {next(iter(arguments))}="):
             identify(checkpoint)
         return
-    module = identify(checkpoint).build(checkpoint)
-    load_weights(module, checkpoint)
-    images = torch.randn(4, 3, 64, 64)
-    assert torch.equal(module.eval()(images), network(images))
+    require_same_answers(checkpoint, network)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +203,4 @@ def test_options_of_timms_training_script_that_no_shape_tells(
         with pytest.raises(CheckpointRefusedError, match="builds its network with bn_eps="):
             identify(checkpoint)
         return
-    module = identify(checkpoint).build(checkpoint)
-    load_weights(module, checkpoint)
-    images = torch.randn(4, 3, 64, 64)
-    assert torch.equal(module.eval()(images), network(images))
+    require_same_answers(checkpoint, network)

@@ -17,7 +17,7 @@ INPUTS = torch.eye(4)
 
 def train(targets: torch.Tensor, criterion: object, learning_rate: float = 0.1) -> None:
     options = TrainingOptions(epochs=1, batch_size=2, learning_rate=learning_rate)
-    training = Training(nn.Linear(4, 3), ExamplesInMemory(INPUTS, targets), options, criterion)  # type: ignore[arg-type]
+    training = Training(nn.Linear(4, 3), ExamplesInMemory(INPUTS, targets), options, criterion)
     training.run_epoch()
 
 

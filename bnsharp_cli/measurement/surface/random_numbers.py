@@ -40,12 +40,12 @@ def random_states(device: torch.device) -> tuple[Any, ...]:
 
 def other_states() -> tuple[Any, Any]:
     """The states of numpy's and Python's generators, for :func:`set_other_states`."""
-    return np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - as above
+    return np.random.get_state(True), python_random.getstate()  # noqa: NPY002 - the generator that is shared
 
 
 def set_other_states(states: tuple[Any, Any]) -> None:
     """Put numpy's and Python's generators into states that :func:`other_states` returned."""
-    np.random.set_state(states[0])  # noqa: NPY002 - as above
+    np.random.set_state(states[0])  # noqa: NPY002 - the generator that is shared
     python_random.setstate(states[1])
 
 

@@ -124,7 +124,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]
         described = limited_process.described
 
         def and_then(files: list[object], *folder: object) -> Description:
-            description = described(files, *folder)  # type: ignore[arg-type]
+            description = described(files, *folder)
             change()
             return description
 

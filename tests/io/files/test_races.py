@@ -44,6 +44,19 @@ def once_before(function: str, change: Callable[[], object]) -> Any:
     return mock.patch(f"os.{function}", changed)
 
 
+def before_opening(path: Path, change: Callable[[Path], object]) -> Any:
+    """``os.open`` that removes a file and calls ``change`` with its path right before each time it opens that name."""
+    original = os.open
+
+    def changed(name: Any, *args: Any, **keywords: Any) -> int:
+        if Path(name).name == path.name:
+            path.unlink()
+            change(path)
+        return original(name, *args, **keywords)
+
+    return mock.patch("os.open", changed)
+
+
 def swap_the_folder(folder: Path) -> None:
     (folder / "out").rename(folder / "away")
     (folder / "out").symlink_to("theirs")
@@ -104,30 +117,15 @@ def test_what_becomes_a_pipe_or_a_folder_is_not_waited_for(
 ) -> None:
     path = folder / "out/net.json"
     path.write_text("ours")
-    original = os.open
-
-    def changed(name: Any, *args: Any, **keywords: Any) -> int:
-        if Path(name).name == path.name:
-            path.unlink()
-            make(path)
-        return original(name, *args, **keywords)
-
-    with mock.patch("os.open", changed), pytest.raises(NotRegularFileError):
+    with before_opening(path, make), pytest.raises(NotRegularFileError):
         read(path)
 
 
 def test_a_file_beside_that_becomes_a_link_is_not_read(folder: Path) -> None:
     path = folder / "out/net.json"
     path.write_text("ours")
-    original = os.open
-
-    def changed(name: Any, *args: Any, **keywords: Any) -> int:
-        if Path(name).name == path.name:
-            path.unlink()
-            path.symlink_to("../theirs/net.json")
-        return original(name, *args, **keywords)
-
-    with mock.patch("os.open", changed), pytest.raises(OSError, match="Too many levels of symbolic links"):
+    linked = before_opening(path, lambda stood: stood.symlink_to("../theirs/net.json"))
+    with linked, pytest.raises(OSError, match="Too many levels of symbolic links"):
         read_beside(path, 100)
 
 
