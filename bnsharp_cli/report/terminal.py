@@ -21,7 +21,12 @@ _AGREES = 0.01
 _SAMPLE_BOUND = -0.25
 """Gradient noise falls like samples^-0.5; from half of that exponent on, the value depends on the sample size."""
 
-_EXTENDED = "the same with every joint scale-invariance as a block of its own (not in the paper)"
+_OTHER_PARTITIONS = {
+    "bn-extended": "the same with every joint scale-invariance as a block of its own (not in the paper)",
+    "bn-filter": "the same with every row and every vector relative to its own norm (not in the paper)",
+    "bn-layer": "the same with every tensor relative to its own norm (not in the paper)",
+    "bn-element": "the same with every number relative to its own size (not in the paper)",
+}
 
 
 class SpellingConsole(Console):
@@ -110,7 +115,7 @@ def _remarks(measurements: Sequence[Measurement], every_sample: bool) -> Iterato
 
 def meaning(measure: str) -> str:
     """One line on what a measure is, as the registry has it."""
-    return _EXTENDED if measure == "bn-extended" else MEASURES[measure].summary
+    return _OTHER_PARTITIONS.get(measure) or MEASURES[measure].summary
 
 
 def regime(measurement: Measurement) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from bnsharp_cli.core.point import Point
@@ -26,16 +27,16 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
 
     The search runs in normalised coordinates, so the computed number, not only the supremum, is the same for every
     copy T_a(θ); it is a lower bound on the supremum. For δ → 0 it tends to (2/(p+1))^{1/p} (Σ_i ‖∇_iL‖‖θ_i‖ + ‖∇_*L‖),
-    which is reported as ``limit``.
+    which is reported as ``limit``. Where the partition leaves nothing to θ_*, its last term is not there.
 
     Args:
         surface: L.
         point: θ.
-        blocks: which rows scale together.
+        blocks: which numbers share a radius.
         options: δ, p, search and precision.
 
     Raises:
-        UsageError: δ ≥ 1 with invariant blocks.
+        UsageError: δ ≥ 1 with relative radii.
         NotMeasurableError: L or its gradient is not finite within δ.
     """
     _require_radius(blocks, options)
@@ -47,7 +48,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     errors = estimate_errors(objective, blocks, supremum, integral, by_gradients, options)
 
     return Measurement(
-        name="bn" if blocks.partition == "paper" else "bn-extended",
+        name=measure_name(blocks.partition),
         value=integral.value,
         status=_status(integral, errors, supremum, options),
         uncertainty=errors.uncertainty,
@@ -57,14 +58,30 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         details=_details(objective, supremum, integral, errors),
         direction=supremum.direction,
         segment=integral.mean.nodes,
+        notes=tuple(_notes(blocks, point)),
     )
 
 
+def measure_name(partition: str) -> str:
+    """The name of BN-Sharpness by a partition: ``bn``, or ``bn-filter`` and the like."""
+    return "bn" if partition == "paper" else f"bn-{partition}"
+
+
+def _notes(blocks: Blocks, point: Point) -> Iterator[str]:
+    if blocks.probed and not blocks.invariant:
+        yield (
+            "no weights are scale-invariant: for small δ this is the plain gradient norm, which a rescaling that "
+            "changes nothing can change; the partition filter has radii relative to every row"
+        )
+    if zero := blocks.zero_blocks(point):
+        yield f"{zero:,} of {blocks.relative:,} blocks are zero: their radius is 0, and they stay fixed"
+
+
 def _require_radius(blocks: Blocks, options: MeasureOptions) -> None:
-    if blocks.invariant and options.delta >= 1:
+    if blocks.relative and options.delta >= 1:
         raise UsageError.of(
             "delta",
-            "less than 1 where weights are scale-invariant",
+            "less than 1 where radii are relative to weights",
             shortest(options.delta),
             "At δ = 1 a direction reaches −θ_i; use a smaller radius.",
         )
