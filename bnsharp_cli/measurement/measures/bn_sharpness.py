@@ -70,8 +70,8 @@ def measure_name(partition: str) -> str:
 def _notes(blocks: Blocks, point: Point) -> Iterator[str]:
     if blocks.probed and not blocks.invariant:
         yield (
-            "no weights are scale-invariant: for small δ this is the plain gradient norm, which a rescaling that "
-            "changes nothing can change; the partition filter has radii relative to every row"
+            "none of the measured weights is scale-invariant: for small δ this is the plain gradient norm, which a "
+            "rescaling that changes nothing can change; the partition filter has radii relative to every row"
         )
     if zero := blocks.zero_blocks(point):
         yield f"{zero:,} of {blocks.relative:,} blocks are zero: their radius is 0, and they stay fixed"

@@ -240,7 +240,7 @@ def test_blocks_of_zeros_stay_fixed_and_are_reported(partition: str, zero: int, 
 @pytest.mark.parametrize("make", [relu_network, Attention])
 def test_where_nothing_is_invariant_the_result_says_what_it_is(make: Callable[[], nn.Module]) -> None:
     (note,) = measured(network_of(make), "paper").notes
-    assert "no weights are scale-invariant" in note
+    assert "none of the measured weights is scale-invariant" in note
     assert "plain gradient norm" in note
     assert "partition filter" in note
     assert measured(network_of(make), "filter").notes == ()
