@@ -138,7 +138,7 @@ def test_results_are_shown_within_80_columns() -> None:
     assert " ".join(lines[9:]) == " ".join(found[0].notes)
     for one in found:
         assert max(map(len, repr(one).splitlines())) <= 80
-        assert " ".join(repr(one).split()).endswith(f"notes {one.notes[0]})")
+        assert " ".join(repr(one).split()).endswith(f"notes {'; '.join(one.notes)})")
 
 
 class Cells(HTMLParser):
