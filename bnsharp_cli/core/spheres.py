@@ -29,7 +29,7 @@ class RowBlocks:
 
     def add_to(self, total: Tensor, numbers: Tensor) -> None:
         """Add every number of the tensor to its block's entry of ``total``, (blocks + 1,)."""
-        total.index_add_(0, self.block, _row_sums(numbers, self.axis))
+        total.index_add_(0, self.block, _row_sums(numbers, self.axis).to(total))
 
     def spread(self, factors: Tensor, like: Tensor) -> Tensor:
         """Each number's entry of ``factors``, (blocks + 1,), shaped to multiply ``like``."""
@@ -56,7 +56,7 @@ class NumberBlocks:
 
     def add_to(self, total: Tensor, numbers: Tensor) -> None:
         """Add every number of the tensor to its block's entry of ``total``, (blocks + 1,)."""
-        total[self._own] += numbers.flatten()
+        total[self._own] += numbers.flatten().to(total)
 
     def spread(self, factors: Tensor, like: Tensor) -> Tensor:
         """Each number's entry of ``factors``, (blocks + 1,), shaped to multiply ``like``."""

@@ -217,7 +217,7 @@ def test_a_profile_is_drawn_with_its_errors() -> None:
         assert [*line.get_xdata()] == RADII
         assert [*line.get_ydata()] == [one.value for one in found.profile(name)]
         for (low, high), one in zip(bars.get_segments(), found.profile(name), strict=True):
-            assert (high[1] - low[1]) / 2 == pytest.approx(one.own_error[1])
+            assert (high[1] - low[1]) / 2 == pytest.approx(one.largest_error[1])
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert figure._repr_png_().startswith(b"\x89PNG")
 

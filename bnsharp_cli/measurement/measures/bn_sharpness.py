@@ -14,7 +14,7 @@ from bnsharp_cli.measurement.measures.integral import Integral, integrate_to_pre
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.sampling import objective_and_sampling
+from bnsharp_cli.measurement.measures.population import objective_and_noise
 from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.option_records import shortest
@@ -41,11 +41,11 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     """
     _require_radius(blocks, options)
     before = surface.counter.cost
-    objective, by_gradients = objective_and_sampling(surface, point, blocks, options)
+    objective, noise = objective_and_noise(surface, point, blocks, options)
 
     supremum = find_supremum(objective, options)
     integral = integrate_to_precision(objective, supremum, options)
-    errors = estimate_errors(objective, blocks, supremum, integral, by_gradients, options)
+    errors = estimate_errors(objective, blocks, supremum, integral, noise, options)
 
     return Measurement(
         name=measure_name(blocks.partition),
@@ -110,5 +110,6 @@ def _details(
         "limit_ratio": limit / integral.value if integral.value else None,
         "gap": gap if math.isfinite(gap) else None,
         "precision": str(integral.surface.dtype).removeprefix("torch."),
+        "population": errors.population and errors.population.to_dict(),
         "sampling": errors.sampling and errors.sampling.to_dict(),
     }
