@@ -172,7 +172,7 @@ class GradientNoise:
         return float((self.radii * self.mean.sqrt()).sum())
 
     def _value(self, value: float, spread: float, fraction: float) -> PopulationValue:
-        """Where the samples are a ``fraction`` of the population."""
+        """The estimate for a population of which the samples are a ``fraction``."""
         interval = _Interval(self.unbiased(fraction) / self.in_sample, spread, len(self.weights), fraction)
         needed = interval.batches_needed()
         samples = None if needed is None else math.ceil(needed * self.examples / len(self.weights))
