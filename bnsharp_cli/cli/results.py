@@ -91,7 +91,7 @@ def require_writable(
     plot: Path | None = None,
     inputs: Sequence[Path] = (),
     further: Callable[[], Sequence[OutputFile]] = list,
-) -> None:
+) -> list[OutputFile]:
     """Refuse, before any work, files that could not be written after it.
 
     Args:
@@ -99,6 +99,9 @@ def require_writable(
         plot: the file that the argument of this name names, if it does.
         inputs: what the command reads.
         further: says what else is written; called by the process that writes.
+
+    Returns:
+        The files of the two arguments.
 
     Raises:
         UsageError: what cannot be written, and why; or a file that is read, or that two arguments name.
@@ -108,9 +111,10 @@ def require_writable(
             from bnsharp_cli.report.plots import require_format
 
         require_format(plot)
+    of_both = [(argument, path) for argument, path in (("output", output), ("plot", plot)) if path is not None]
     if torchrun.is_first():
-        of_both = [(argument, path) for argument, path in (("output", output), ("plot", plot)) if path is not None]
         require_outputs([*of_both, *further()], inputs)
+    return of_both
 
 
 def deliver(finding: CommandResult, output: Output) -> None:
@@ -181,13 +185,13 @@ def print_document(text: str) -> None:
     sys.stdout.write(for_encoding(text, sys.stdout.encoding))
 
 
-def _print_failure(error: Exception, checkpoint: Path | Sequence[Path] | None) -> None:
+def _print_failure(error: Exception, checkpoint: object) -> None:
     """The document of a failure of the whole command; its path is that of the one checkpoint that was named, if any."""
     with importing_libraries():
         from bnsharp_cli.report.json_document import failure_document, render
 
-    named_ones = [checkpoint] if isinstance(checkpoint, Path) else checkpoint or []
-    path = named_ones[0] if len(named_ones) == 1 else None
+    every = checkpoint if isinstance(checkpoint, list) else [checkpoint]
+    path = every[0] if len(every) == 1 and isinstance(every[0], Path) else None
     with on_stdout():
         print_document(render(failure_document(path, described(error), as_option)))
 

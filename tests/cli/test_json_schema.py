@@ -1,4 +1,4 @@
-"""Every document of every command is as the JSON Schema in the package describes it, and nothing is described in vain."""
+"""Every document of every command is as the package's JSON Schema describes it, and nothing is described in vain."""
 
 from __future__ import annotations
 
