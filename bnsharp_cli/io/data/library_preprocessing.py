@@ -35,13 +35,14 @@ def choose_preprocessing(
 
     The ``preprocessing`` entry of the checkpoint comes first. Otherwise a network of torchvision's or timm's gets what
     its library does before the weights that it ships: all of it where the network has as many classes as those, or
-    where the arguments of timm's training script are in the file. The sizes among the arguments of torchvision's
-    reference script are followed. A network of other classes gets mean and standard deviation alone, since it was
-    hardly trained on images of that size, unless it accepts no other. A size among the constructor's arguments is
-    followed.
+    where the arguments of timm's training script are in the file; what these say comes first. The sizes among the
+    arguments of torchvision's reference script are followed. A network of other classes gets mean and standard
+    deviation alone, since it was hardly trained on images of that size, unless it accepts no other. A size among the
+    constructor's arguments is followed.
 
     Raises:
-        CheckpointRefusedError: a ``preprocessing`` entry of the wrong kind.
+        CheckpointRefusedError: a ``preprocessing`` entry of the wrong kind, or arguments of a script that cannot be
+            followed.
         UsageError: as from ``override.apply``.
     """
     stated = metadata.get("preprocessing")
@@ -55,6 +56,8 @@ def choose_preprocessing(
     if library == "torchvision" and (told := reference_arguments(metadata)):
         return _as_told(told, identity, override)
     trained = timms_image_arguments(metadata) if library == "timm" else {}
+    if NOT_FOLLOWED in trained:
+        return override.apply(Preprocessing() if override.whole else Preprocessing.from_dict(trained)), ""
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
@@ -90,7 +93,8 @@ def _as_told(
 
 def without_unfollowed(metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The entries of a checkpoint without a preprocessing that cannot be followed, and a line on it if there is one."""
-    for name, said in (("preprocessing", metadata.get("preprocessing")), ("args", reference_arguments(metadata))):
+    told = (reference_arguments(metadata), timms_image_arguments(metadata))
+    for name, said in (("preprocessing", metadata.get("preprocessing")), *(("args", one) for one in told)):
         if isinstance(said, Mapping) and NOT_FOLLOWED in said:
             rest = {key: entry for key, entry in metadata.items() if key != name}
             return rest, f"the preprocessing cannot be followed: {one_line(said[NOT_FOLLOWED])}"
@@ -134,7 +138,7 @@ def _suited(usual: Preprocessing, classes: int, identity: NetworkIdentity, train
         usual = replace(usual, mean=(), std=())
         reasons.append(f"its mean and std, which are not of {channels} channel{'s' * (channels != 1)}")
     told = next((options[name] for name in _SIZE_OPTIONS if isinstance(options.get(name), int)), None)
-    if told is not None:
+    if told is not None and not (trained and told == usual.image_size):
         usual = replace(usual, image_size=told, shorter_side=told)
     elif own_classes != classes and not trained:
         fixed = usual.image_size is not None and _takes_no_other_size(identity, channels, usual.image_size)

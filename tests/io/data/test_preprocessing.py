@@ -99,11 +99,77 @@ def test_what_timms_training_script_was_told_is_done() -> None:
     args["interpolation"] = "bilinear"
     preprocessing, _ = chosen("timm:resnet18", {"args": args}, num_classes=10)
     assert preprocessing == Preprocessing(64, (0.1, 0.2, 0.3), IMAGENET[1], shorter_side=64, interpolation="bilinear")
-    odd = {"model": "resnet18", "img_size": 10**9, "mean": ["x"], "std": [0.0, 1.0, 1.0], "crop_pct": 1e-9}
-    odd["interpolation"] = "random"
-    assert chosen("timm:resnet18", {"args": odd})[0] == chosen("timm:resnet18")[0]
     del args["interpolation"]  # which no script of timm's leaves out
     assert chosen("timm:resnet18", {"args": args}, num_classes=10) == chosen("timm:resnet18", num_classes=10)
+
+
+TIMMS_MARKS = dict.fromkeys(("crop_pct", "img_size", "interpolation", "mean", "std"))
+
+
+@pytest.mark.parametrize(
+    ("told", "options"),
+    [
+        ({"input_size": [3, 48, 48], "img_size": 96}, {}),
+        ({"input_size": (1, 48, 48), "mean": [0.5], "std": [0.25]}, {"in_chans": 1}),
+        ({"img_size": 48, "in_chans": 1, "mean": [0], "std": [1]}, {"in_chans": 1}),
+        ({"img_size": 48, "crop_mode": "squash", "crop_pct": 0.5}, {}),
+        ({"img_size": 48, "crop_mode": "", "crop_pct": 0.0, "interpolation": ""}, {}),
+        ({"img_size": 48, "crop_pct": 1, "mean": [0.5], "interpolation": "bilinear"}, {}),
+    ],
+)
+def test_what_timms_training_script_was_told_is_what_timm_does(told: dict[str, Any], options: dict[str, Any]) -> None:
+    data = pytest.importorskip("timm.data")
+    args = {"model": "resnet18", **TIMMS_MARKS, **told}
+    preprocessing, _ = chosen("timm:resnet18", {"args": args}, num_classes=10, **options)
+    module = construct_on_meta("timm:resnet18", {"num_classes": 10, **options})
+    config = data.resolve_data_config(args, model=module)
+    waves = torch.linspace(0, 5, 70).sin()[:, None] * torch.linspace(0, 7, 99).cos() / 4 + 0.5  # nothing to clip
+    image = waves.expand(config["input_size"][0], -1, -1)
+    theirs = data.create_transform(**config)(reference.to_pil_image(image))
+    ours = preprocessing.normalise(preprocessing.resize((image * 255).floor()[None] / 255))[0]
+    assert ours.shape == theirs.shape
+    assert float((ours - theirs).abs().max()) < 3 / 255 / min(config["std"])  # PIL rounds to whole numbers on the way
+
+
+def test_the_crop_of_timms_training_script_stands_where_the_network_is_told_its_size() -> None:
+    data = pytest.importorskip("timm.data")
+    args = {"model": "test_vit", **TIMMS_MARKS, "img_size": 96, "crop_pct": 0.5}
+    preprocessing, _ = chosen("timm:test_vit", {"args": args}, img_size=96)
+    assert data.resolve_data_config(args)["crop_pct"] == 0.5
+    assert (preprocessing.image_size, preprocessing.shorter_side) == (96, 192)
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"input_size": [3, 48, 64]}, "48 × 64, not square"),
+        ({"input_size": [48]}, "input_size is not"),
+        ({"input_size": 48}, "no size"),
+        ({"img_size": 10**9}, "no size"),
+        ({"img_size": 48.0}, "no size"),
+        ({"img_size": 0}, "input_size is not"),
+        ({"in_chans": 4000}, "channels"),
+        ({"crop_mode": "border"}, "another way"),
+        ({"crop_mode": ["center"]}, "another way"),
+        ({"interpolation": "random"}, "another way"),
+        ({"crop_pct": 1.5}, "crop_pct is 1.5"),
+        ({"mean": ["x"]}, "mean is no moderate number"),
+        ({"mean": 0.5}, "no list"),
+        ({"mean": [0.5, 0.5]}, "2 numbers"),
+        ({"std": [0.0, 1.0, 1.0]}, "std is not positive"),
+    ],
+)
+def test_what_cannot_be_followed_of_timms_training_script_is_refused(told: dict[str, Any], says: str) -> None:
+    pytest.importorskip("timm")
+    metadata = {"args": {"model": "resnet18", **TIMMS_MARKS, **told}, "epoch": 3}
+    with pytest.raises(CheckpointRefusedError, match=f"cannot be followed: .*{says}.*image_size, mean, std"):
+        chosen("timm:resnet18", metadata)
+    identity, whole = NetworkIdentity("timm:resnet18", {}, "option"), PreprocessingOverride(16, (0.5,), (0.5,))
+    given, _ = choose_preprocessing(metadata, identity, construct_on_meta("timm:resnet18", {}), whole)
+    assert given == Preprocessing(16, (0.5,), (0.5,), shorter_side=16)
+    rest, said = without_unfollowed(metadata)
+    assert rest == {"epoch": 3}
+    assert says in said
 
 
 @pytest.mark.parametrize("how", ["bilinear", "bicubic"])
