@@ -41,7 +41,7 @@ def bound(
     with importing_libraries():
         from bnsharp_cli.workflows.bounding import bound_checkpoint
 
-    with TerminalReporter(output.quiet) as reporter:
+    with TerminalReporter(output.quiet, outputs=[("output", output.output)]) as reporter:
         bounded = bound_checkpoint(
             checkpoint, bounding, source, data, measuring, computing=computing, reporter=reporter
         )

@@ -40,7 +40,7 @@ def check(
     with importing_libraries():
         from bnsharp_cli.workflows.checking import check_checkpoint
 
-    with TerminalReporter(output.quiet) as reporter:
+    with TerminalReporter(output.quiet, outputs=[("output", output.output)]) as reporter:
         checked = check_checkpoint(
             checkpoint, thresholds, source, data, measuring, computing=computing, reporter=reporter
         )

@@ -58,7 +58,8 @@ def measure(
         from bnsharp_cli.workflows.measuring import measure_checkpoint
 
     def finding(path: Path) -> results.CommandResult:
-        with TerminalReporter(output.quiet) as reporter:
+        outputs = [("output", output.output), ("plot", picture.plot)]
+        with TerminalReporter(output.quiet, outputs=outputs) as reporter:
             measured = measure_checkpoint(
                 path, source, data, selection.names, runs, plot=picture.plot, computing=computing, reporter=reporter
             )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.cli.streams import say
 from bnsharp_cli.io.files.importing import importing_libraries
+from bnsharp_cli.workflows.input_files import require_no_input
 from bnsharp_cli.workflows.reporter import Reporter, duration
 
 if TYPE_CHECKING:
@@ -30,9 +32,16 @@ class TerminalReporter(Reporter):
     Args:
         quiet: say nothing.
         clock: seconds.
+        outputs: the files that the command writes, each behind the argument that names it.
     """
 
-    def __init__(self, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        quiet: bool,
+        clock: Callable[[], float] = time.monotonic,
+        outputs: Sequence[tuple[str, Path | None]] = (),
+    ) -> None:
+        self._outputs = outputs
         self._quiet, self._clock = quiet, clock
         self._live = not quiet and sys.stderr.isatty()
         self._shown: Live | None = None
@@ -49,6 +58,12 @@ class TerminalReporter(Reporter):
         """Print a line for the user."""
         if not self._quiet:
             self._line(f"bnsharp: {for_the_command(text)}")
+
+    def reads(self, path: Path) -> None:
+        """Refuse to write over what a checkpoint records as its data."""
+        for argument, output in self._outputs:
+            if output is not None:
+                require_no_input(output, argument, [path])
 
     def activity(self, text: str) -> None:
         """The line of progress."""

@@ -55,7 +55,8 @@ def rescale_test(
     with importing_libraries():
         from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
-    with TerminalReporter(output.quiet) as reporter:
+    outputs = [("output", output.output), ("plot", files.plot), *copies()]
+    with TerminalReporter(output.quiet, outputs=outputs) as reporter:
         rescaled = rescale_checkpoint(
             checkpoint,
             source,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bnsharp_cli.training.rules import TrainingRule
 
 
+_LARGEST_POWER = 1000
+"""As of the measure; from about 2,100 on the weights of the Gauss rule exceed the range of floats."""
+
+
 @dataclass(frozen=True)
 class RuleOptions(OptionRecord):
     """The options of one rule, besides those that every rule has; of these there are none here."""
@@ -79,8 +83,8 @@ class SgdsOptions(RuleOptions):
     power: int = option(
         2,
         "exponent p, even",
-        expected="an even number (Algorithm 1)",
-        accept=lambda power: power >= 2 and power % 2 == 0,
+        expected="an even number from 2 to 1000 (Algorithm 1)",
+        accept=lambda power: 2 <= power <= _LARGEST_POWER and power % 2 == 0,
     )
     coefficient: float = option(1e-4, "λ, of the first epoch", flag="lambda", **FROM_ZERO)
     growth: float = option(1.02, "factor of λ at the end of each epoch", flag="lambda-growth", **POSITIVE)

@@ -44,6 +44,7 @@ from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
 from bnsharp_cli.workflows.chance import suspicion
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -242,6 +243,9 @@ def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data
     recorded = recorded_data(checkpoint.metadata, checkpoint.path)
     option, root = named("data"), given.data_root
     if recorded is not None and (recorded.usable or root is not None):
+        for path in (root or recorded.root, *input_files([], recorded.spec)):
+            if path is not None:
+                reporter.reads(path)
         source = "" if recorded.root is None else f" in {shown_path(root or recorded.root)}"
         reporter.notice(
             f"data: {one_line(recorded.spec)}{source}, as {shown_path(checkpoint.path.name)} records it; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class Reporter:
@@ -16,6 +17,13 @@ class Reporter:
 
     def activity(self, text: str) -> None:
         """What is being done at the moment; an empty text once it is done."""
+
+    def reads(self, path: Path) -> None:
+        """A file or folder is about to be read that no argument names, since a checkpoint records it.
+
+        Raises:
+            UsageError: the caller is to write there.
+        """
 
     def begin(self, done: int, epochs: int, steps: int, gradients_per_step: int, batch_size: int) -> None:
         """A training run starts.

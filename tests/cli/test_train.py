@@ -141,7 +141,7 @@ def test_a_network_that_answers_with_more_than_a_tensor_is_trained(tmp_path: Pat
         (("--measure-every", -1), "--measure-every: expected at least 0, found -1."),
         (("--measure-samples", 1), "--measure-samples: expected at least 2, found 1."),
         (("--milestone", -3), "--milestone: expected epochs, counted from 0, found (-3,)"),
-        (("--rule", "sgds", "--power", 3), "--power: expected an even number (Algorithm 1), found 3"),
+        (("--rule", "sgds", "--power", 3), "--power: expected an even number from 2 to 1000 (Algorithm 1), found 3"),
         (("--rule", "sgds", "--lambda", "nan"), "--lambda: expected a number from 0 on, found nan"),
         (("--rule", "sgds", "--search-steps", -1), "--search-steps: expected a number from 0 on, found -1"),
         (("--rule", "sgds", "--regulariser-gradient", "true"), "--regulariser-gradient: expected one of corrected"),

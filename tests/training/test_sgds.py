@@ -276,6 +276,7 @@ def test_minima_of_the_loss_stay_minima_as_delta_vanishes() -> None:
 def test_values_out_of_range_are_refused() -> None:
     for wrong, says in (
         ({"power": 3}, "an even number"),
+        ({"power": 1002}, "from 2 to 1000"),
         ({"delta": 1.5}, r"in \(0, 1\)"),
         ({"regulariser_gradient": "right"}, "one of corrected, printed, exact, exact-total, found 'right'"),
         ({"regulariser_gradient": "exact", "regulariser_batches": "independent"}, "compares losses on one batch"),

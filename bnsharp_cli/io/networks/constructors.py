@@ -44,6 +44,9 @@ ARGUMENT_NAMES = {
     "timm": ArgumentNames("num_classes", "in_chans"),
 }
 
+_COUNTS = {"image_size", "img_size", *(name for names in ARGUMENT_NAMES.values() for name in vars(names).values())}
+"""Arguments that are numbers of classes, channels or pixels."""
+
 
 def family(spec: str) -> str:
     """``own``, ``torchvision``, ``timm``, or an empty string for a user's factory and anything else."""
@@ -70,7 +73,17 @@ def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
     Raises:
         UsageError: an unknown name or option. A constructor may raise anything else.
     """
+    if family(spec):
+        _require_counts(options)
     return _BUILDERS[family(spec)](spec, dict(options))
+
+
+def _require_counts(options: Mapping[str, Any]) -> None:
+    """Refuse negative numbers of classes, channels or pixels, of which torch says what no user understands."""
+    for name in _COUNTS & options.keys():
+        value = options[name]
+        if isinstance(value, int | float | str) and (type(value) is not int or value < 0):
+            raise UsageError.of("arch_option", f"{name} as a whole number", value, f"For example {name}=32.")
 
 
 def construct_on_meta(spec: str, options: Mapping[str, Any]) -> nn.Module:
