@@ -13,6 +13,7 @@ from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.cli.streams import say
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows.input_files import require_no_input
+from bnsharp_cli.workflows.output_files import OutputFile
 from bnsharp_cli.workflows.reporter import Reporter, duration
 
 if TYPE_CHECKING:
@@ -32,17 +33,13 @@ class TerminalReporter(Reporter):
     Args:
         quiet: say nothing.
         clock: seconds.
-        outputs: the files that the command writes, each behind the argument that names it.
+        writes: the files that the command will write, which it may not read.
     """
 
     def __init__(
-        self,
-        quiet: bool,
-        clock: Callable[[], float] = time.monotonic,
-        outputs: Sequence[tuple[str, Path | None]] = (),
+        self, quiet: bool, clock: Callable[[], float] = time.monotonic, writes: Sequence[OutputFile] = ()
     ) -> None:
-        self._outputs = outputs
-        self._quiet, self._clock = quiet, clock
+        self._quiet, self._clock, self._writes = quiet, clock, writes
         self._live = not quiet and sys.stderr.isatty()
         self._shown: Live | None = None
         self._begun, self._last = clock(), 0.0
@@ -59,11 +56,10 @@ class TerminalReporter(Reporter):
         if not self._quiet:
             self._line(f"bnsharp: {for_the_command(text)}")
 
-    def reads(self, path: Path) -> None:
-        """Refuse to write over what a checkpoint records as its data."""
-        for argument, output in self._outputs:
-            if output is not None:
-                require_no_input(output, argument, [path])
+    def reads(self, files: Sequence[Path]) -> None:
+        """Refuse to write over what is read."""
+        for argument, path in self._writes:
+            require_no_input(path, argument, files)
 
     def activity(self, text: str) -> None:
         """The line of progress."""

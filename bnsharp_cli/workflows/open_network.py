@@ -243,15 +243,14 @@ def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data
     recorded = recorded_data(checkpoint.metadata, checkpoint.path)
     option, root = named("data"), given.data_root
     if recorded is not None and (recorded.usable or root is not None):
-        for path in (root or recorded.root, *input_files([], recorded.spec)):
-            if path is not None:
-                reporter.reads(path)
         source = "" if recorded.root is None else f" in {shown_path(root or recorded.root)}"
         reporter.notice(
             f"data: {one_line(recorded.spec)}{source}, as {shown_path(checkpoint.path.name)} records it; "
             f"{option} names other data"
         )
-        return replace(given, data=recorded.spec, data_root=root or recorded.root)
+        folder = root or recorded.root
+        reporter.reads([*input_files((), recorded.spec), *([] if folder is None else [folder])])
+        return replace(given, data=recorded.spec, data_root=folder)
     trained_on = f" (it was trained on '{one_line(stated)}' data)" if isinstance(stated, str) else ""
     example = f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE."
     if recorded is not None:

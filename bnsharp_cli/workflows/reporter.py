@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -15,15 +15,11 @@ class Reporter:
     def notice(self, text: str) -> None:
         """A sentence that the user should read."""
 
+    def reads(self, files: Sequence[Path]) -> None:
+        """Files and folders that no argument names and that are read; a receiver may refuse that by raising."""
+
     def activity(self, text: str) -> None:
         """What is being done at the moment; an empty text once it is done."""
-
-    def reads(self, path: Path) -> None:
-        """A file or folder is about to be read that no argument names, since a checkpoint records it.
-
-        Raises:
-            UsageError: the caller is to write there.
-        """
 
     def begin(self, done: int, epochs: int, steps: int, gradients_per_step: int, batch_size: int) -> None:
         """A training run starts.

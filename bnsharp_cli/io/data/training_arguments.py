@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED, timm_preprocessing
+from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
 from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE
 from bnsharp_cli.io.networks.architecture_from_metadata import is_timms
 from bnsharp_cli.io.networks.constructors import COLOURS
 
-_TIMMS_SIZES = ("chans", "in_chans", "img_size", "input_size")
-_TIMMS_NUMBERS = ("mean", "std")
-_TIMMS_TRUTHY = ("crop_mode", "crop_pct", "interpolation")
-_MOST_CHANNELS = 2**10
-
 
 def timms_image_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm's training script was told of the images, for timm's ``resolve_data_config``.
+    """What timm's training script was told of the images; empty for others.
 
-    Empty for the arguments of other scripts; why under ``NOT_FOLLOWED`` where they cannot be followed.
+    Why under ``NOT_FOLLOWED`` where that cannot be followed.
     """
     args = metadata.get("args")
     if not isinstance(args, Mapping) or not isinstance(args.get("model"), str) or not is_timms(args):
         return {}
-    told = {key: args[key] for key in (*_TIMMS_SIZES, *_TIMMS_NUMBERS) if args.get(key) is not None}
-    told |= {key: args[key] for key in _TIMMS_TRUTHY if args.get(key)}
-    reason = _why_not_followed(told)
-    return {NOT_FOLLOWED: reason} if reason else {"model": args["model"], **told}
-
-
-def _why_not_followed(told: Mapping[str, Any]) -> str:
-    """Why nothing here does what timm does by these arguments; nothing where it can be done."""
-    channels = told.get("in_chans", told.get("chans", COLOURS))
-    side = told.get("img_size", 1)
-    size = told.get("input_size", (channels, side, side))
-    if not isinstance(size, list | tuple) or any(type(one) is not int or one > LARGEST_SIDE for one in size):
-        return f"its input_size or img_size is no size of images of at most {LARGEST_SIDE:,} pixels a side"
-    if not all(isinstance(told.get(key, ()), list | tuple) for key in _TIMMS_NUMBERS):
-        return "its mean or std is no list of numbers"
-    if size and size[0] > _MOST_CHANNELS:
-        return f"its images have more than {_MOST_CHANNELS:,} channels"
-    figures = {key: list(told.get(key, (1.0,))) for key in _TIMMS_NUMBERS}
-    checked = timm_preprocessing({**told, **figures, "input_size": list(size)})
-    return str(checked.get(NOT_FOLLOWED, ""))
+    told: dict[str, Any] = {"model": args["model"]}
+    for name, (usable, expected) in _TIMMS_IMAGES.items():
+        value = args.get(name)
+        if value is None or (value in ("", 0) and type(value) in (str, int, float)):
+            continue  # as if it was not given, for timm too
+        if not usable(value):
+            return {NOT_FOLLOWED: f"its {name} is {expected}"}
+        told[name] = value
+    return told
 
 
 def reference_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,3 +48,37 @@ def reference_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if how not in INTERPOLATIONS:
         return {NOT_FOLLOWED: f"its interpolation is none of {', '.join(INTERPOLATIONS)}"}
     return {"image_size": size, "shorter_side": side, "interpolation": how}
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and 0 < value <= LARGEST_SIDE
+
+
+def _are_sides(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_side, value))
+
+
+def _is_part(value: object) -> bool:
+    return type(value) in (int, float) and isinstance(value, int | float) and 0.1 <= value <= 1
+
+
+def _are_means(value: object) -> bool:
+    if not isinstance(value, list | tuple) or len(value) not in (1, COLOURS):
+        return False
+    return all(isinstance(one, float) and math.isfinite(one) for one in value)
+
+
+def _are_deviations(value: Any) -> bool:
+    return _are_means(value) and min(value) > 0
+
+
+_TIMMS_IMAGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "input_size": (_are_sides, "not three numbers of pixels"),
+    "img_size": (_is_side, "no number of pixels"),
+    "interpolation": (lambda how: how in INTERPOLATIONS, f"none of {', '.join(INTERPOLATIONS)}"),
+    "mean": (_are_means, "not one number or three"),
+    "std": (_are_deviations, "not one positive number or three"),
+    "crop_pct": (_is_part, "no number from 0.1 to 1"),
+    "crop_mode": (lambda mode: mode in ("center", "squash"), "neither center nor squash"),
+}
+"""Options of timm's training script, each with what can be followed of it and what is said of the rest."""

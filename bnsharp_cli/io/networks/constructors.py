@@ -44,8 +44,9 @@ ARGUMENT_NAMES = {
     "timm": ArgumentNames("num_classes", "in_chans"),
 }
 
-_COUNTS = {"image_size", "img_size", *(name for names in ARGUMENT_NAMES.values() for name in vars(names).values())}
-"""Arguments that are numbers of classes, channels or pixels."""
+
+_SIDES = ("image_size", "img_size")
+_EXAMPLES = {"in_channels": COLOURS, "in_chans": COLOURS, **dict.fromkeys(_SIDES, 224)}
 
 
 def family(spec: str) -> str:
@@ -71,19 +72,23 @@ def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
     """The network ``spec``, one of ``ALL_ARCHITECTURE_FORMS``, with its initial weights.
 
     Raises:
-        UsageError: an unknown name or option. A constructor may raise anything else.
+        UsageError: an unknown name or option, or no positive number of classes, channels or pixels. A constructor may
+            raise anything else.
     """
-    if family(spec):
-        _require_counts(options)
+    _require_positive(spec, options)
     return _BUILDERS[family(spec)](spec, dict(options))
 
 
-def _require_counts(options: Mapping[str, Any]) -> None:
-    """Refuse negative numbers of classes, channels or pixels, of which torch says what no user understands."""
-    for name in _COUNTS & options.keys():
-        value = options[name]
-        if isinstance(value, int | float | str) and (type(value) is not int or value < 0):
-            raise UsageError.of("arch_option", f"{name} as a whole number", value, f"For example {name}=32.")
+def _require_positive(spec: str, options: Mapping[str, Any]) -> None:
+    """Refuse what libraries build something else from, or answer with a word about negative dimensions."""
+    if not family(spec):
+        return
+    for name in (*vars(ARGUMENT_NAMES[family(spec)]).values(), *_SIDES):
+        value = options.get(name)
+        if isinstance(value, int) and value < 1:
+            raise UsageError.of(
+                "arch_option", f"{name} from 1 on", f"{name}={value}", f"For example {name}={_EXAMPLES.get(name, 10)}."
+            )
 
 
 def construct_on_meta(spec: str, options: Mapping[str, Any]) -> nn.Module:

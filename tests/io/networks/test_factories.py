@@ -17,7 +17,6 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.sources import open_factory
 from bnsharp_cli.io.networks.constructors import construct
 from bnsharp_cli.io.networks.factories import import_factory, run_factory, users_code
-from bnsharp_cli.io.networks.network_identity import build_architecture
 
 
 @pytest.fixture
@@ -206,17 +205,3 @@ def test_what_a_criterion_takes_is_still_known() -> None:
     assert open_criterion("torch.nn.functional:l1_loss").tensor_only
     assert open_criterion("torch.nn:L1Loss").tensor_only
     assert not open_criterion("math:hypot").tensor_only
-
-
-@pytest.mark.parametrize(
-    ("spec", "option", "value"),
-    [
-        ("lenet-bn", "in_channels", -1),
-        ("lenet-bn", "classes", "a"),
-        ("torchvision:resnet18", "num_classes", -1),
-        ("torchvision:vit_b_16", "image_size", 1.5),
-    ],
-)
-def test_numbers_that_no_network_has_are_refused_in_our_words(spec: str, option: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"arch_option: expected {option} as a whole number, found"):
-        build_architecture(spec, {option: value})
