@@ -101,7 +101,7 @@ def require_writable(
         further: says what else is written; called by the process that writes.
 
     Returns:
-        The files of the two arguments.
+        All these files.
 
     Raises:
         UsageError: what cannot be written, and why; or a file that is read, or that two arguments name.
@@ -112,9 +112,11 @@ def require_writable(
 
         require_format(plot)
     of_both = [(argument, path) for argument, path in (("output", output), ("plot", plot)) if path is not None]
-    if torchrun.is_first():
-        require_outputs([*of_both, *further()], inputs)
-    return of_both
+    if not torchrun.is_first():
+        return of_both
+    outputs = [*of_both, *further()]
+    require_outputs(outputs, inputs)
+    return outputs
 
 
 def deliver(finding: CommandResult, output: Output) -> None:

@@ -172,3 +172,16 @@ def test_what_cannot_be_followed_of_the_reference_script_is_refused(change: dict
         chosen("torchvision:resnet18", {"args": args})
     rest, said = without_unfollowed({"args": args, "epoch": 3})
     assert (rest, said[:37]) == ({"epoch": 3}, "the preprocessing cannot be followed:")
+
+
+def test_the_crop_of_timms_training_script_stands_where_the_network_is_told_its_size() -> None:
+    data = pytest.importorskip("timm.data")
+    args = {**dict.fromkeys(("interpolation", "mean", "std")), "model": "test_vit", "img_size": 96, "crop_pct": 0.5}
+    assert data.resolve_data_config(args)["crop_pct"] == 0.5
+    preprocessing, _ = choose_preprocessing(
+        {"args": args},
+        NetworkIdentity("timm:test_vit", {"img_size": 96}, "option"),
+        construct_on_meta("timm:test_vit", {"img_size": 96}),
+        PreprocessingOverride(),
+    )
+    assert (preprocessing.image_size, preprocessing.shorter_side) == (96, 192)
