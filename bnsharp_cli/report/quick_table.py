@@ -1,4 +1,4 @@
-"""A table of one line a row: rich's own takes a minute for the tensors of a long file."""
+"""A table of one line a row: rich's own takes ten seconds for the tensors of a long file."""
 
 from __future__ import annotations
 
