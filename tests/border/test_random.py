@@ -136,3 +136,60 @@ def test_what_still_answers_differently_is_refused(network: type[Net]) -> None:
     for call in (bnsharp_cli.measure, bnsharp_cli.find_blocks, bnsharp_cli.rescale_test):
         with pytest.raises(NotMeasurableError, match="answers differently the second time"):
             call(own, batches())
+
+
+class DrawingForSome(Net):
+    """Draws only for batches that hold a large number, as a router does that breaks ties by chance."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.body(x)
+        if bool((x > LARGE).any()):
+            hidden = hidden + 0.3 * torch.randn_like(hidden)
+        return self.head(hidden)
+
+
+LARGE = 20.0
+
+
+def batches_with_a_large_number(where: int) -> list[tuple[Tensor, Tensor]]:
+    marked = batches()
+    marked[where][0][0, 0] = LARGE + 1
+    return marked
+
+
+@pytest.mark.parametrize("where", [1, 2])
+@pytest.mark.parametrize("precision", ["auto", "float64"])
+def test_numbers_that_only_a_later_batch_draws_are_common_and_said(where: int, precision: Any) -> None:
+    data = batches_with_a_large_number(where)
+
+    def loss(model: nn.Module) -> Tensor:
+        losses = []
+        for number, (x, y) in enumerate(data):
+            with common_random_numbers(number):
+                losses.append(functional.cross_entropy(model(x.double()), y))
+        return torch.stack(losses).mean()
+
+    expected = bn_along_gradient(DrawingForSome(), loss, ROWS)
+    measured = bnsharp_cli.measure(DrawingForSome(), data, precision=precision, **OPTIONS)
+    assert measured.value == pytest.approx(expected, rel=2e-4)
+    assert "common random numbers" in measured.notes[0]
+    assert bnsharp_cli.measure(DrawingForSome(), data, precision=precision, **OPTIONS).value == measured.value
+    assert "common random numbers" in bnsharp_cli.rescale_test(DrawingForSome(), data, ball_samples=2).notes[0]
+
+
+class DrawingElsewhere(Net):
+    """Draws at all weights but those that it was made with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("usual", self.head.bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = self.head(self.body(x))
+        moved = float((self.head.bias.detach() - self.usual).abs().max())
+        return outputs * (1 + 0.1 * random.random()) if 0 < moved < 0.01 else outputs
+
+
+def test_numbers_that_only_other_weights_draw_are_refused() -> None:
+    with pytest.raises(NotMeasurableError, match="draws random numbers at some weights"):
+        bnsharp_cli.measure(DrawingElsewhere(), batches(), **OPTIONS)

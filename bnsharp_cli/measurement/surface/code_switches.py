@@ -14,22 +14,28 @@ from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.habits import GraphNeededError, Habits
 
 _DEVICES = ("cpu", "cuda")
-_SPARSE = {functional.embedding: "sparse", functional.embedding_bag: "sparse", torch.gather: "sparse_grad"}
-_SPARSE |= {Tensor.gather: "sparse_grad"}
+_AS_THEY_ARE: dict[Any, dict[str, Any]] = {
+    functional.embedding: {"sparse": False, "padding_idx": None, "scale_grad_by_freq": False},
+    functional.embedding_bag: {"sparse": False, "scale_grad_by_freq": False},  # its padding_idx changes values
+    torch.gather: {"sparse_grad": False},
+    Tensor.gather: {"sparse_grad": False},
+}
+"""What makes a gradient sparse, or another one than the function's."""
 
 
 def code_switches(function: Any, kwargs: dict[str, Any], habits: Habits) -> dict[str, Any]:
     """The keywords to call ``function`` with instead.
 
-    Gradients of embeddings are dense. A derivative that the code takes itself has a graph, whether or not the code asks
+    Gradients of embeddings are dense, and those of the loss: a row of padding has one where the loss depends on it, and
+    frequent rows have all of theirs. A derivative that the code takes itself has a graph, whether or not the code asks
     for one outside training: it is a function of the parameters, and so is a loss on it.
 
     Raises:
         GraphNeededError: the code takes a derivative in a pass without gradients.
         NotMeasurableError: it calls ``backward``, whose result has no graph.
     """
-    if function in _SPARSE and kwargs.get(_SPARSE[function]):
-        return {**kwargs, _SPARSE[function]: False}
+    if function in _AS_THEY_ARE:
+        return {name: _AS_THEY_ARE[function].get(name, value) for name, value in kwargs.items()}
     if function is torch.autograd.grad:
         habits.differentiates = True
         if not torch.is_grad_enabled():
@@ -43,6 +49,11 @@ def code_switches(function: Any, kwargs: dict[str, Any], habits: Habits) -> dict
             expected="derivatives that autograd can follow",
         )
     return kwargs
+
+
+def table_lookup(weight: Tensor, indices: Tensor, *_: Any, **__: Any) -> Tensor:
+    """``torch.embedding`` without the row of padding and the frequencies that change its gradient."""
+    return functional.embedding(indices, weight)
 
 
 def autocasts() -> bool:

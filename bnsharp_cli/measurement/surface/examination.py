@@ -39,7 +39,7 @@ _KNOWN_HOOKS = ("torch.", "bnsharp_cli.")
 
 
 def examined(surface: LossSurface) -> LossSurface:
-    """The surface with what is known of the network's conduct; a few passes over the first batch, which do not count.
+    """The surface with what is known of the network's conduct: a few passes over the first batch, one over the others.
 
     Hooks of the user's are left out where the loss is the same without them, backward hooks always: a gradient that a
     hook has changed is not that of the loss.
@@ -56,7 +56,7 @@ def examined(surface: LossSurface) -> LossSurface:
     before = random_states(surface.device)
     loss, further, unseen = _watched_loss(surface)
     notes = [_further_note(further)] if further else []
-    draws = random_states(surface.device) != before
+    draws = random_states(surface.device) != before or _draws_later(surface)
     told = (*notes, *([_DRAWS] if draws else []))
     surface = surface.with_conduct(Conduct(draws=draws, notes=told, unseen=unseen))
     _require_same(surface, float(first_loss(surface)) if draws else loss)
@@ -125,6 +125,18 @@ def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:
     used = {id(leaf) for leaf in leaves_of(loss)}
     unseen = tuple(name for key, name in known.items() if key not in used)
     return float(loss.detach()), len(used - {*known}), unseen
+
+
+def _draws_later(surface: LossSurface) -> bool:
+    """Whether random numbers are drawn for a batch behind the first, whose content may be what makes the code draw."""
+    processes, drawn = surface.processes, []
+    with processes.together(), torch.no_grad():
+        for number in processes.own(range(surface.count)):
+            batch, before = surface.batches[number], random_states(surface.device)
+            if number:
+                surface.outputs_and_loss(surface.point(), batch)
+            drawn.append(float(random_states(surface.device) != before))
+    return bool(processes.in_order(torch.tensor(drawn, dtype=torch.float64), surface.count).any())
 
 
 def _past_the_copy(argument: str, names: list[str]) -> NotMeasurableError:

@@ -36,7 +36,7 @@ _COMPILED = "_torchdynamo_orig_callable"
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 
 
-def copied_together(module: nn.Module, companion: Any, shared: Mapping[int, Tensor]) -> tuple[nn.Module, Any]:
+def copied_together(module: nn.Module, companion: Any, shared: Mapping[int, Any]) -> tuple[nn.Module, Any]:
     """A copy of ``module``, and of ``companion`` if it refers to ``module`` in any way; else that as it is.
 
     Functions and methods by which either refers to the network are made anew, with copies of what they close over and
@@ -46,13 +46,18 @@ def copied_together(module: nn.Module, companion: Any, shared: Mapping[int, Tens
     Args:
         module: a network.
         companion: its loss, for example.
-        shared: tensors that the copy takes instead of a copy, by the ``id`` of the original.
+        shared: what the copy takes instead of a copy, by the ``id`` of the original.
     """
     followed = _Followed(module, companion, shared)
     own, follower = copy.deepcopy(module, followed.memo), followed.copy_of(companion)
     followed.fill()
     followed.exchange_methods()
     return own, follower
+
+
+def reachable(module: nn.Module, companion: Any) -> list[Any]:
+    """Everything that a network or its companion refers to, as far as their use can lead there."""
+    return [*_Followed(module, companion, {})._objects.values()]
 
 
 class _Followed:
@@ -64,7 +69,7 @@ class _Followed:
         shared: as for :func:`copied_together`.
     """
 
-    def __init__(self, module: nn.Module, companion: Any, shared: Mapping[int, Tensor]) -> None:
+    def __init__(self, module: nn.Module, companion: Any, shared: Mapping[int, Any]) -> None:
         self._objects: dict[int, Any] = {}
         self._parents: dict[int, set[int]] = {}
         self._cells: dict[int, CellType] = {}
@@ -76,7 +81,7 @@ class _Followed:
         self._stored = self._stored_variables()
         self._walk(companion)
         scratch |= {key for key, one in self._objects.items() if not self._stored.isdisjoint(_variables(one))}
-        self._carriers = self._leading_to({*map(id, (*module.modules(), *module.parameters())), *scratch})
+        self._carriers = self._leading_to({*map(id, (*module.modules(), *module.parameters())), *scratch, *shared})
         self.memo: dict[int, Any] = dict(shared)
         for key in self._carriers:
             found = self._objects[key]

@@ -21,6 +21,8 @@ from bnsharp_cli.measurement.surface.habits import Habits
 
 Answer = TypeVar("Answer")
 
+NOTHING: Mapping[int, Any] = {}
+
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """The network without what torch.compile and the parallel wrappers put around it."""
@@ -29,12 +31,20 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
-def private_pair(module: nn.Module, criterion: Any, device: torch.device | str) -> tuple[nn.Module, Any]:
+def private_pair(
+    module: nn.Module, criterion: Any, device: torch.device | str, exchange: Mapping[int, Any] = NOTHING
+) -> tuple[nn.Module, Any]:
     """A copy of a network in eval mode on ``device``, with a copy of its loss if that refers to the network.
 
     The copy's parameters need no gradient and share the memory of ``module``'s. Tensors that ``module`` carries with a
     graph behind them, such as the weight that the hook of the old weight norm computes anew in every pass, go along as
     values.
+
+    Args:
+        module: the network.
+        criterion: its loss.
+        device: where the copy is.
+        exchange: what the copy takes instead of an object, by the ``id`` of the original.
 
     Returns:
         The copy, and the loss: the very same one if it does not refer to the network.
@@ -43,7 +53,7 @@ def private_pair(module: nn.Module, criterion: Any, device: torch.device | str) 
     shared |= {id(tensor): tensor.detach() for tensor in _attributes(module) if not tensor.is_leaf}
     others = (*module.buffers(), *_attributes(module))
     shared |= {id(tensor): tensor for tensor in others if tensor.layout is not torch.strided}  # torch cannot copy all
-    own, follower = copied_together(module, criterion, shared)
+    own, follower = copied_together(module, criterion, {**exchange, **shared})
     return own.eval().to(device=device), follower
 
 

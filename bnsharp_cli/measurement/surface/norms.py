@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from bnsharp_cli.measurement.surface.code_switches import autocasts, code_switches, without_autocast
+from bnsharp_cli.measurement.surface.code_switches import autocasts, code_switches, table_lookup, without_autocast
 from bnsharp_cli.measurement.surface.habits import Habits
 from bnsharp_cli.measurement.surface.norm_call import NormCall as NormCall
 from bnsharp_cli.measurement.surface.pooling import halving_max_pool
@@ -127,8 +127,8 @@ class NormInterception(TorchFunctionMode):
     def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         func, args, kwargs = self._promotion.adapted(func, args, kwargs)
         kwargs = code_switches(func, kwargs, self._habits)
-        if func is torch._weight_norm:
-            return weight_norm(*args, **kwargs)
+        if func in _REPLACED:
+            return _REPLACED[func](*args, **kwargs)
         if func in _OPERATORS:
             func, names = _OPERATORS[func]
             kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -192,3 +192,6 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     others = [axis for axis in range(v.ndim) if axis != dim]
     norms: Tensor = torch.linalg.vector_norm(v, dim=others, keepdim=dim >= 0)
     return v * (g / norms)
+
+
+_REPLACED: dict[Any, Callable[..., Tensor]] = {torch._weight_norm: weight_norm, torch.embedding: table_lookup}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,14 +23,15 @@ from bnsharp_cli.measurement.surface.adapters import (
     usable_output,
 )
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
-from bnsharp_cli.measurement.surface.data_stream import Stream
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.examination import examined, varied_over
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line, told_of_memory
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.module_pool import private_pair, unwrapped
+from bnsharp_cli.measurement.surface.module_pool import NOTHING, private_pair, unwrapped
 from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
+from bnsharp_cli.measurement.surface.shared_memory import require_unshared
 
 CriterionLike = Callable[[Any, Any], Any]
 """A function from what the network returns and the targets of a batch to their mean loss."""
@@ -77,18 +79,33 @@ def opened_surface(
     choice = choose_parameters(bare, settings.parameters)
     place = _default_device(bare) if settings.device is None else _usable_device(settings.device)
     with undisturbed(place), told_of_memory():
-        module, loss = _copied(bare, criterion, place)
-        adapt(module, takes_tensor(criterion), usable_output(settings.output))
-        surface = LossSurface.of(
-            module,
-            batches if isinstance(batches, Stream) else fixed_batches(batches),
-            CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
-            batch_statistics=settings.bn == "batch",
-            dtype=torch.float64 if settings.precision == "float64" else torch.float32,
-            device=place,
-            layout=settings.layout,
-        )
+        given = batches if isinstance(batches, Stream) else fixed_batches(batches)
+        surface_with = partial(_surface, bare, criterion, given, settings, place)
+        require_unshared(bare, criterion, surface_with)
+        surface = surface_with()
         yield varied_over(examined(surface), choice)
+
+
+def _surface(
+    bare: nn.Module,
+    criterion: CriterionLike,
+    batches: Sequence[Batch],
+    settings: SurfaceSettings,
+    place: torch.device,
+    exchange: Mapping[int, Any] = NOTHING,
+) -> LossSurface:
+    """The surface of a private copy, that takes some objects instead of others."""
+    module, loss = _copied(bare, criterion, place, exchange)
+    adapt(module, takes_tensor(criterion), usable_output(settings.output))
+    return LossSurface.of(
+        module,
+        batches,
+        CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
+        batch_statistics=settings.bn == "batch",
+        dtype=torch.float64 if settings.precision == "float64" else torch.float32,
+        device=place,
+        layout=settings.layout,
+    )
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -145,9 +162,11 @@ def _usable_device(device: Any) -> torch.device:
     return found
 
 
-def _copied(model: nn.Module, criterion: CriterionLike, place: torch.device) -> tuple[nn.Module, CriterionLike]:
+def _copied(
+    model: nn.Module, criterion: CriterionLike, place: torch.device, exchange: Mapping[int, Any]
+) -> tuple[nn.Module, CriterionLike]:
     try:
-        return private_pair(model, criterion, place)
+        return private_pair(model, criterion, place, exchange)
     except OUT_OF_MEMORY:
         raise
     except Exception as error:  # a module may keep anything, such as a tensor with a graph behind it

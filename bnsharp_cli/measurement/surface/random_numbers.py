@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from bnsharp_cli.errors import NotMeasurableError
+
 _SEED = 20191
 _BITS = 32
 
@@ -36,6 +38,25 @@ def random_states(device: torch.device) -> tuple[Any, ...]:
     numpys: Any = np.random.get_state(True)  # noqa: NPY002 - the generator that a network's code shares with everyone
     on_device = torch.cuda.get_rng_state(device).tolist() if device.type == "cuda" else None
     return torch.get_rng_state().tolist(), on_device, (numpys[1].tolist(), *numpys[2:]), python_random.getstate()
+
+
+@contextmanager
+def nothing_drawn(device: torch.device) -> Iterator[None]:
+    """Refuse random numbers that are drawn inside: by a network that drew none at the weights that it was tried at.
+
+    Raises:
+        NotMeasurableError: some were.
+    """
+    before = random_states(device)
+    yield
+    if random_states(device) != before:
+        raise NotMeasurableError(
+            "The network or the loss draws random numbers at some weights and none at others.",
+            "Let it draw them in every pass, or in none.",
+            argument="model",
+            expected="the same loss for the same weights and batch",
+            found="random numbers that only other weights need",
+        )
 
 
 def other_states() -> tuple[Any, Any]:

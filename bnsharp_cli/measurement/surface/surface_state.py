@@ -15,7 +15,7 @@ from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.conduct import UNREMARKABLE, Conduct
 from bnsharp_cli.measurement.surface.cost import PassCounter
-from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
@@ -24,7 +24,7 @@ from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice, is_continuous
 from bnsharp_cli.measurement.surface.passes import BatchLoss, Passes
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers
+from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers, nothing_drawn
 from bnsharp_cli.measurement.surface.real_pairs import as_real, widened
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
@@ -188,7 +188,7 @@ class SurfaceState:
         numbers = itertools.count(self.first + self.processes.rank, self.processes.count)
 
         def with_numbers(number: int, batch: Batch) -> OfBatch:
-            with self._numbers(number):
+            with self._numbers(number), self._no_draws():
                 return function(batch)
 
         return map_in_threads(lambda job: with_numbers(*job), zip(numbers, own, strict=False), at_once)
@@ -196,6 +196,10 @@ class SurfaceState:
     def _numbers(self, batch: int) -> AbstractContextManager[None]:
         """The random numbers of a batch, where the network draws any."""
         return common_random_numbers(batch) if self.conduct.draws else nullcontext()
+
+    def _no_draws(self) -> AbstractContextManager[None]:
+        """Refuse random numbers where none were drawn before; a stream draws some of its own while it is read."""
+        return nullcontext() if self.conduct.draws or isinstance(self.batches, Stream) else nothing_drawn(self.device)
 
     def _cast(self, point: Point) -> Point:
         return {name: tensor.to(self.dtype) for name, tensor in point.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,7 +27,8 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nor here
-        self._names = {key: name for name, tensor in tensors.items() for key in _addresses(tensor)}
+        memory = sorted((*area, name) for name, tensor in tensors.items() for area in _areas(tensor))
+        self._starts, self._memory = [start for start, *_ in memory], memory
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -38,15 +40,20 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def note(self, tensor: Tensor) -> None:
         """Note a tensor that is used, if it is one of those that are watched."""
-        for name in (self._names.get(key) for key in _addresses(tensor)):
-            if name is not None and name not in self.seen:
-                self.seen.append(name)
+        for start, stop in _areas(tensor):
+            last = bisect_left(self._starts, stop) - 1  # the last one that begins before it ends
+            if last >= 0 and self._memory[last][1] > start and self._memory[last][2] not in self.seen:
+                self.seen.append(self._memory[last][2])
 
 
-def _addresses(tensor: Tensor) -> list[int]:
-    """The addresses of its numbers; none for a sparse tensor, whose memory torch does not show."""
+def _areas(tensor: Tensor) -> list[tuple[int, int]]:
+    """Where the memory of its numbers begins and ends; nothing for a sparse tensor, whose memory torch does not show.
+
+    A tensor that was made of a part of a numpy array has a memory of its own that lies within the array's.
+    """
     try:
-        return [tensor.untyped_storage().data_ptr()] if tensor.numel() else []
+        storage = tensor.untyped_storage()
+        return [(storage.data_ptr(), storage.data_ptr() + storage.nbytes())] if tensor.numel() else []
     except (NotImplementedError, RuntimeError):
         return []
 
