@@ -15,7 +15,7 @@ _LEAST = 12
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """One column of the table.
 
     Attributes:
         heading: above its cells.
