@@ -53,7 +53,8 @@ def typed_value(row: Row, name: str, folder: Path) -> float:
 
 def refusal(row: Row, name: str, rows: str, folder: Path) -> str:
     """The line in which the command refuses, which a remedy follows."""
-    return one_error(bnsharp(*typed(row, name, rows, folder), folder=folder, expect=(2, 3, 4)))
+    arguments = [given for given in typed(row, name, rows, folder) if given != "--json"]
+    return one_error(bnsharp(*arguments, folder=folder, expect=(2, 3, 4)))
 
 
 def as_drawn(row: Row) -> Row:
