@@ -23,6 +23,7 @@ from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, is_model_dir
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT, is_own, own_content, read_own
 from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, choose_weights
+from bnsharp_cli.io.checkpoints.unread_objects import Unread
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 
 CHECKPOINT_FORMATS = (
@@ -54,6 +55,7 @@ class Checkpoint:
         norm_epsilon: ε per channel of each norm call, for copies made by ``rescale-test``; empty otherwise.
         key: where in the file the weights were, a dotted path; empty for the file itself.
         notes: what the user should know about the reading, a line each, with arguments marked by ``errors.named``.
+        unread: objects in the file whose classes are not read.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Checkpoint:
     norm_epsilon: tuple[Tensor, ...] = ()
     key: str = ""
     notes: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 class OpenedCheckpoint:
@@ -102,6 +105,7 @@ class OpenedCheckpoint:
             norm_epsilon=content.norm_epsilon,
             key=weights.key,
             notes=(*content.notes, *weights.notes, *_precision_notes(weights.tensors)),
+            unread=weights.unread,
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bnsharp_cli.io.checkpoints.entries import plain_entries
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
 from bnsharp_cli.io.checkpoints.own_format import OWN_ENTRIES
-from bnsharp_cli.io.checkpoints.state_dicts import plain_entries
 
 _LIGHTNINGS_ENTRY = "pytorch-lightning_version"
 
