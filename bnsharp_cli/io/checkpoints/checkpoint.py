@@ -19,7 +19,13 @@ from bnsharp_cli.io.checkpoints.common_formats import (
     read_common,
 )
 from bnsharp_cli.io.checkpoints.formats import CheckpointFormat, Source
-from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, is_model_directory, read_model_directory
+from bnsharp_cli.io.checkpoints.model_directory import (
+    HUGGINGFACE,
+    is_folder_of_weights,
+    is_model_directory,
+    read_folder_of_weights,
+    read_model_directory,
+)
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT, is_own, own_content, read_own
 from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, choose_weights
@@ -28,6 +34,9 @@ from bnsharp_cli.io.files.atomic_writing import write_atomically
 
 CHECKPOINT_FORMATS = (
     CheckpointFormat(HUGGINGFACE, "Directory of save_pretrained.", is_model_directory, read_model_directory),
+    CheckpointFormat(
+        "folder", "Folder of Accelerate's with weights alone.", is_folder_of_weights, read_folder_of_weights
+    ),
     CheckpointFormat(OWN_FORMAT, "File of bnsharp's own.", is_own, read_own),
     CheckpointFormat("lightning", "File of Lightning's Trainer.", is_lightning, read_common),
     CheckpointFormat("distributed", "Folder of torch.distributed.checkpoint.", is_distributed, read_common),
