@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,7 +69,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.py").write_text(FACTORY)
     torch.save({"linear.weight": torch.randn(2, 4), "linear.bias": torch.randn(2)}, folder / "net.pt")
     weights = torchvision.models.squeezenet1_0().state_dict()
-    torch.save({name: tensor for name, tensor in weights.items() if name != "features.0.bias"}, folder / "unknown.pt")
+    unknown = {name: tensor for name, tensor in weights.items() if name != "features.0.bias"}
+    torch.save({"state_dict": unknown, "saved": datetime.date(2024, 1, 1)}, folder / "unknown.pt")
     for name in map(str, range(10)):
         (folder / "images" / name).mkdir(parents=True)
         for number in range(7):

@@ -15,16 +15,16 @@ from bnsharp_cli.io.containers.built_content import UnreadObject
 from bnsharp_cli.io.containers.remedies import DISTRIBUTED_TENSORS, SAVE_WEIGHTS, SAVE_WHOLE
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
-_UNREAD = "no class of the file is read, and nothing in it was executed"
+_UNREAD = "such objects are not read, and nothing in it was executed"
 
 
 def no_weights(path: Path, content: Mapping[str, Any], unread: Sequence[Unread]) -> CheckpointRefusedError:
     """Why nothing in ``content`` is a state_dict: what stands in its place or among its tensors, or that none are."""
     hidden = sorted((one for one in unread if one.may_be_network), key=lambda one: rank(one.place))
     if hidden:
-        more = f", and {len(hidden) - 1} more hold tensors" if len(hidden) > 1 else ""
+        more = f" (and {len(hidden) - 1} more such entries)" if len(hidden) > 1 else ""
         found = f"{hidden[0]}{more}"
-        reason = f"{found}, expected a state_dict of plain tensors: {_UNREAD}."
+        reason = f"{found}, expected a state_dict of plain tensors; {_UNREAD}."
         return CheckpointRefusedError(reason, remedy_for(hidden), expected="plain tensors", found=found, path=path)
     misfit = _misfit(content)
     if misfit is not None:

@@ -221,9 +221,13 @@ def _wrong_key(
     path: Path, found: Mapping[str, NamedTensors], key: str, holders: Sequence[str], unread: Sequence[Unread]
 ) -> UsageError:
     """The refusal of a key that names nothing, or something in each of several ``holders``."""
-    keys = [f"{holder}.{key}" for holder in holders] or [holder for holder in sorted(found, key=rank) if holder]
-    parts = {name.partition(".")[0] for name in _stripped("", found.get("", {})).tensors if "." in name}
-    known = some(keys or sorted(parts))
+    keys = [f"{holder}.{key}" for holder in holders]
+    holder = next((one for one in sorted(found, key=len, reverse=True) if key.startswith(f"{one}.")), "")
+    depth = 2 if holder else 1  # of a state_dict that is one among others, layers are no parts
+    names = _stripped("", found.get(holder, {})).tensors
+    parts = {name.partition(".")[0] for name in names if name.count(".") >= depth}
+    keys = keys or [f"{holder}.{part}".removeprefix(".") for part in sorted(parts)]
+    known = some(keys or [holder for holder in sorted(found, key=rank) if holder])
     why = f" ({unread[0]}, which is not read)" if unread else ""
     return UsageError(
         f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'{why}; it has {known or 'no parts'}.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from bnsharp_cli.io.networks.earlier_names import under_names_of_today
 from bnsharp_cli.io.networks.huggingface_networks import renamed, under_own_names
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
+from bnsharp_cli.io.networks.own_network import remedy_for
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
     composed,
@@ -85,15 +86,6 @@ class _Alignment:
     left_out: tuple[str, ...] = ()
 
 
-def _fits_nothing(_tensors: NamedTensors) -> bool:
-    """No tensors fit a network whose constructor is not known."""
-    return False
-
-
-def _fits(identity: NetworkIdentity | None) -> Callable[[NamedTensors], bool]:
-    return _fits_nothing if identity is None else identity.fits
-
-
 @dataclass(frozen=True)
 class _Fitting:
     """Weights that fit a network.
@@ -123,7 +115,7 @@ def require_fit(module: nn.Module, outline: Checkpoint, identity: NetworkIdentit
     """
     tensors = outline.state_dict
     if not renamed(module, tensors):
-        _fitting(module, tensors, outline.path, outline.key, _fits(identity))
+        _fitting(module, tensors, outline.path, outline.key, identity)
         return
     network = module.state_dict()
     held, needed = (sum(tensor.numel() for tensor in one.values()) for one in (tensors, network))
@@ -143,7 +135,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, identity: NetworkIde
         CheckpointRefusedError: names or shapes do not fit the network.
     """
     tensors = under_own_names(module, checkpoint.state_dict, checkpoint.path)
-    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, _fits(identity))
+    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, identity)
 
 
 def load_tensors(
@@ -151,7 +143,7 @@ def load_tensors(
     tensors: NamedTensors,
     path: Path,
     key: str = "",
-    fits: Callable[[NamedTensors], bool] = _fits_nothing,
+    identity: NetworkIdentity | None = None,
 ) -> tuple[str, ...]:
     """Put ``tensors`` into ``module``, all of them and nothing else.
 
@@ -165,7 +157,7 @@ def load_tensors(
         tensors: parameters and buffers by name.
         path: of the file, for the messages.
         key: where in the file ``tensors`` are, for the messages.
-        fits: whether the network would be another one for some of the tensors alone, and fit them then.
+        identity: what built the network, if that is known.
 
     Returns:
         What the user should know, a line each.
@@ -173,7 +165,7 @@ def load_tensors(
     Raises:
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
-    fitting = _fitting(module, tensors, path, key, fits)
+    fitting = _fitting(module, tensors, path, key, identity)
     module.to(widest_precision(fitting.tensors.values()))
     _load(module, fitting.tensors, path)
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
@@ -184,7 +176,7 @@ def load_tensors(
 
 
 def _fitting(
-    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, identity: NetworkIdentity | None
 ) -> _Fitting:
     """The weights that go into ``module``, by its own names; ``module`` gets the weight norm that they have.
 
@@ -192,7 +184,7 @@ def _fitting(
     """
     modernise(module)
     today = under_names_of_today(module, modern_names(tensors))
-    aligned = _aligned(module, today.tensors, path, key, fits)
+    aligned = _aligned(module, today.tensors, path, key, identity)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
     parameters = {name for name, _ in module.named_parameters()}
     for weight in weights_with_norm(found):
@@ -201,14 +193,14 @@ def _fitting(
     network = _Network.of(module, aligned.prefix)
     comparison = WeightsComparison.of(found, network.tensors)
     if comparison.differences:
-        raise misfit(path, comparison)
+        raise misfit(path, comparison, remedy=remedy_for(identity, found, network.tensors))
     _require_kinds(found, network.tensors, path)
     named_here = {network.own_names[name]: tensor for name, tensor in found.items()}
     return _Fitting(named_here, _notes(found, network.tensors, (*today.left_out, *aligned.left_out)))
 
 
 def _aligned(
-    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, identity: NetworkIdentity | None
 ) -> _Alignment:
     """The alignment without differences, or the one without losses and metrics, or the refusal of the weights."""
     network = _Network.of(module)
@@ -228,9 +220,13 @@ def _aligned(
     fitting = [
         prefix[:-1]
         for prefix, part in parts.items()
-        if prefix and not part.missing and not part.unexpected and (not part.misshapen or fits(below(tensors, prefix)))
+        if prefix
+        and not part.missing
+        and not part.unexpected
+        and (not part.misshapen or (identity is not None and identity.fits(below(tensors, prefix))))
     ]
-    raise misfit(path, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
+    keys = [f"{key}.{prefix}".removeprefix(".") for prefix in fitting]
+    raise misfit(path, comparison, keys, remedy_for(identity, below(tensors, prefix), _Network.of(module, own).tensors))
 
 
 def _without_losses(tensors: NamedTensors, prefix: str, unexpected: tuple[str, ...]) -> _Alignment | None:
