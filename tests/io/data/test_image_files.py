@@ -69,6 +69,16 @@ def test_the_file_counts_towards_what_decoding_takes() -> None:
         require_bearable_decoding(ImageOutline("PNG", 1000, 1000, 4, bytes(LARGEST_DECODING - 2**20)))
 
 
+@pytest.mark.parametrize("format_", ["WEBP", "PNG"])
+def test_a_large_image_is_read_once_it_is_scaled_down(tmp_path: Path, format_: str) -> None:
+    photo = Image.new("RGB", (8192, 8192), "white")
+    photo.save(tmp_path / "image", format_)
+    with pytest.raises(DataRefusedError, match=r"8192 × 8192 pixels.* Scale it down, or remove it\.$"):
+        read(tmp_path / "image")
+    photo.resize((1024, 1024)).save(tmp_path / "image", format_)
+    assert read(tmp_path / "image").shape == (3, 1024, 1024)
+
+
 def test_libtiff_writes_nothing_to_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "image", "TIFF", compression="tiff_lzw")

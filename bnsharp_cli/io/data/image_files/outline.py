@@ -20,6 +20,14 @@ MOST_PARTS = 2**16
 class UnsoundImageError(Exception):
     """Why an image is not decoded, as the predicate of "it …"."""
 
+    remedy = "Replace or remove it."
+
+
+class LargeImageError(UnsoundImageError):
+    """Decoding the image would take too much memory."""
+
+    remedy = "Scale it down, or remove it."
+
 
 class ImageOutline(NamedTuple):
     """What the headers of an image say.
@@ -47,11 +55,11 @@ def require_bearable_decoding(outline: ImageOutline) -> None:
     """Refuse an image of more pixels than a decoder of its format can hold.
 
     Raises:
-        UnsoundImageError: it is too large.
+        LargeImageError: it is too large.
     """
     if outline.memory > LARGEST_DECODING:
         most = (LARGEST_DECODING - len(outline.content)) / outline.bytes_per_pixel / 1e6
-        raise UnsoundImageError(
+        raise LargeImageError(
             f"has {outline.width} × {outline.height} pixels, more than the {most:.0f} million of such an image"
         )
 

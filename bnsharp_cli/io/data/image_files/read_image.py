@@ -57,7 +57,8 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         why = _reason(error)
-        raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", "Replace or remove it.") from error
+        remedy = error.remedy if isinstance(error, UnsoundImageError) else UnsoundImageError.remedy
+        raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", remedy) from error
 
 
 def _silence_of(outline: ImageOutline) -> AbstractContextManager[None]:
