@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.io.checkpoints.modest_names import require_modest_names
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
@@ -28,7 +29,7 @@ AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema",
 _STATES = re.compile(r"(?i)optim|.*sched|.*scaler|amp$|callbacks$|loops$|rng|random")
 _NO_NETWORK = re.compile(rf"{_STATES.pattern}|hyper_parameters$|criterion|loss")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_AVERAGES = "n_averaged"
+_AVERAGES, _COUNTS = "n_averaged", {torch.int64, torch.int32}
 _MOST_WRAPPERS = 8
 """How many wrappers around a network are looked through."""
 
@@ -198,13 +199,14 @@ def widest_precision(tensors: Iterable[Tensor]) -> torch.dtype:
 
 def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> Weights:
     """Weights without wrappers; the count that ``AveragedModel`` keeps beside them becomes a note."""
+    require_modest_names(tensors)
     for _ in range(_MOST_WRAPPERS):
         tensors = {name: tensors[longer] for longer, name in without_wrappers(tensors).items()}
         others = {name: tensor for name, tensor in tensors.items() if name != _AVERAGES}
         if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
             break
         count = tensors[_AVERAGES]
-        known = count.numel() == 1 and not count.is_floating_point() and not count.is_meta
+        known = count.numel() == 1 and count.dtype in _COUNTS and not count.is_meta
         number = f" of {int(count)} states" if known else ""
         notes = (*notes, f"the weights are an average{number} (n_averaged)")
         tensors = others
