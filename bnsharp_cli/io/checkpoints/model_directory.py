@@ -15,6 +15,7 @@ from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
 from bnsharp_cli.io.checkpoints.image_processors import processor_preprocessing, timm_preprocessing
 from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.containers.folders import WEIGHTS
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
@@ -22,7 +23,7 @@ HUGGINGFACE = "huggingface"
 """The format, and what the names of networks that transformers builds begin with."""
 
 _CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_FURTHER = tuple(name.replace("model.", "model_1.") for name in WEIGHTS)
 _LARGEST_SETTINGS, _LARGEST_INDEX = 2**20, 8 * 2**20
 _DEEPEST_JSON = 16
 _MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 256, 1000, 2**18
@@ -35,7 +36,7 @@ _NEVER = {
     "fusion_config": "it asks for other layers than those of its kind (fusion_config)",
 }
 _ADAPTER, _PARALLEL = "adapter_config.json", re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
-"""What transformers loads beside or instead of ``_WEIGHTS``: an adapter, and the parts that several processes wrote."""
+"""What transformers loads beside or instead of ``WEIGHTS``: an adapter, and the parts that several processes wrote."""
 
 _ROUNDED = ("float16", "bfloat16")
 _NAMES_OF_CLASSES = {"id2label", "label2id"}
@@ -59,6 +60,33 @@ def read_model_directory(source: Source) -> CheckpointContent:
     directory, settings = source.path, _Settings(source.path, source.texts)
     config = _checked(directory, settings.read(_CONFIG, _LARGEST_SETTINGS))
     stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(settings, config)}
+    return _weights(source, settings, stated)
+
+
+def is_folder_of_weights(source: Source) -> bool:
+    """Whether it has the weights of one network and no ``config.json``, as Accelerate's directories.
+
+    Accelerate numbers the weights of further networks; then it is for the user to name one.
+    """
+    path = source.path
+    if not os.path.isdir(path) or os.path.lexists(path / _CONFIG):  # noqa: PTH112 - as above
+        return False
+    there = any(os.path.lexists(path / name) for name in WEIGHTS)
+    return there and not any(os.path.lexists(path / name) for name in _FURTHER)
+
+
+def read_folder_of_weights(source: Source) -> CheckpointContent:
+    """The weights of such a directory; it says nothing of the network.
+
+    Raises:
+        CheckpointRefusedError: it names files elsewhere or lacks some.
+    """
+    return _weights(source, _Settings(source.path, source.texts), {})
+
+
+def _weights(source: Source, settings: _Settings, stated: Mapping[str, Any]) -> CheckpointContent:
+    """The weights of a directory, from one file or from several, beside what is ``stated``."""
+    directory = source.path
     tensors: dict[str, Any] = {}
     notes: dict[str, None] = {}
     files = list(_weight_files(settings))
@@ -176,9 +204,9 @@ def _weight_files(settings: _Settings) -> Iterator[tuple[str, set[str] | None]]:
         raise refusal(directory, f"an adapter lies beside its weights ({_ADAPTER})")
     if any(_PARALLEL.match(path.name) for path in directory.iterdir()):
         raise refusal(directory, "its weights are in parts that several processes wrote (shard-00001-model-…)")
-    there = next(filter(settings.has, _WEIGHTS), None)
+    there = next(filter(settings.has, WEIGHTS), None)
     if there is None:
-        raise refusal(directory, f"it has none of {', '.join(_WEIGHTS)}")
+        raise refusal(directory, f"it has none of {', '.join(WEIGHTS)}")
     if not there.endswith(".index.json"):
         yield there, None
         return

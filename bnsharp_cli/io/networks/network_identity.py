@@ -12,8 +12,9 @@ from torch import nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.entries import some
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, read_configuration
-from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
 from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed

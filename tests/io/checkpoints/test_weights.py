@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
-from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, find_state_dicts, plain_entries, without_wrappers
+from bnsharp_cli.io.checkpoints.entries import plain_entries
+from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, find_state_dicts, without_wrappers
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
 
