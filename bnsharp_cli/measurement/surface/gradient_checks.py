@@ -57,7 +57,8 @@ def require_gradient(surface: LossSurface) -> None:
 
     A penalty on detached weights changes with them, and its gradient is zero; rounding with a straight-through
     gradient has a slope where the loss has steps. Slopes along two random directions are compared with differences, in
-    float64. Where they differ, they are compared once more beside the point: ReLUs at exactly zero have no slope.
+    float64, where those do not vary with their step. Where they differ, they are compared once more beside the point:
+    ReLUs at exactly zero have no slope.
 
     Raises:
         NotMeasurableError: they differ there too.
@@ -100,8 +101,11 @@ def _difference(surface: LossSurface, point: Point, batch: Batch) -> tuple[float
     for names, step, seed in trials:
         difference, direction, rounding = _central(surface, point, batch, names, step, seed)
         slope = sum(float((slopes[name] * direction[name]).sum()) for name in names)
-        if math.isfinite(difference) and abs(difference - slope) > _SLOPE * max(abs(difference), size) + rounding:
-            return slope, difference
+        allowed = _SLOPE * max(abs(difference), size) + rounding
+        if math.isfinite(difference) and abs(difference - slope) > allowed:
+            further, *_ = _central(surface, point, batch, names, step / 4, seed)
+            if abs(further - slope) > allowed and (names is flat or abs(further - difference) <= allowed):
+                return slope, difference
     return None
 
 
@@ -114,7 +118,8 @@ def _central(
     behind, _ = moved(some, -step, seed)
     with torch.no_grad():
         one, other = (float(surface.outputs_and_loss({**point, **there}, batch)[1]) for there in (ahead, behind))
-    rounding = max(abs(one), abs(other)) * SAME * torch.finfo(torch.float64).eps / step
+    limits = torch.finfo(torch.float64)
+    rounding = max(abs(one), abs(other)) * SAME * limits.eps / step + limits.tiny
     return (one - other) / (2 * step), direction, rounding
 
 
