@@ -74,7 +74,7 @@ def test_the_two_networks_in_the_readme_have_the_values_that_it_quotes(tmp_path:
     command, quoted = paragraph.split("`", 1)
     printed = bnsharp(*command.split(), "--json", folder=tmp_path).stdout.splitlines()
     measured = [json.loads(line)["measures"]["bn"] for line in printed]
-    ends = [number for bn in measured for number in (bn["value"] - bn["uncertainty"]["sampling"], bn["value"])]
+    ends = [bn["population"][end] for bn in measured for end in ("low", "high")]
     expected = [*(bn["value"] for bn in measured), *ends]
     found = [float(number) for number in re.findall(r"\d\.\d+", quoted)]
     assert found == pytest.approx(expected, abs=6e-5)

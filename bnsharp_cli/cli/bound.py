@@ -37,11 +37,11 @@ def bound(
     The factor of BN-Sharpness is the corrected one. Batch norm uses running statistics unless --bn batch is given,
     since the theorem counts independent terms, and batch statistics make one of each batch.
     """
-    results.require_writable(output.output, inputs=input_files([checkpoint], source.arch, data.data))
+    writes = results.require_writable(output.output, inputs=input_files([checkpoint], source.arch, data.data))
     with importing_libraries():
         from bnsharp_cli.workflows.bounding import bound_checkpoint
 
-    with TerminalReporter(output.quiet) as reporter:
+    with TerminalReporter(output.quiet, writes=writes) as reporter:
         bounded = bound_checkpoint(
             checkpoint, bounding, source, data, measuring, computing=computing, reporter=reporter
         )

@@ -36,11 +36,12 @@ def check(
     Exit 0 if every check passes, 1 if one fails.
     """
     thresholds.require_power(measuring.power)
-    results.require_writable(output.output, inputs=input_files([checkpoint], source.arch, data.data, data.loss))
+    inputs = input_files([checkpoint], source.arch, data.data, data.loss)
+    writes = results.require_writable(output.output, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.workflows.checking import check_checkpoint
 
-    with TerminalReporter(output.quiet) as reporter:
+    with TerminalReporter(output.quiet, writes=writes) as reporter:
         checked = check_checkpoint(
             checkpoint, thresholds, source, data, measuring, computing=computing, reporter=reporter
         )

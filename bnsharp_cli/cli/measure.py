@@ -53,12 +53,12 @@ def measure(
         )
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
     inputs = input_files(checkpoint, source.arch, data.data, data.loss)
-    results.require_writable(output.output, picture.plot, inputs=inputs)
+    writes = results.require_writable(output.output, picture.plot, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.workflows.measuring import measure_checkpoint
 
     def finding(path: Path) -> results.CommandResult:
-        with TerminalReporter(output.quiet) as reporter:
+        with TerminalReporter(output.quiet, writes=writes) as reporter:
             measured = measure_checkpoint(
                 path, source, data, selection.names, runs, plot=picture.plot, computing=computing, reporter=reporter
             )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.cli.streams import say
 from bnsharp_cli.io.files.importing import importing_libraries
+from bnsharp_cli.workflows.input_files import require_no_input
+from bnsharp_cli.workflows.output_files import OutputFile
 from bnsharp_cli.workflows.reporter import Reporter, duration
 
 if TYPE_CHECKING:
@@ -30,10 +33,13 @@ class TerminalReporter(Reporter):
     Args:
         quiet: say nothing.
         clock: seconds.
+        writes: the files that the command will write, which it may not read.
     """
 
-    def __init__(self, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._quiet, self._clock = quiet, clock
+    def __init__(
+        self, quiet: bool, clock: Callable[[], float] = time.monotonic, writes: Sequence[OutputFile] = ()
+    ) -> None:
+        self._quiet, self._clock, self._writes = quiet, clock, writes
         self._live = not quiet and sys.stderr.isatty()
         self._shown: Live | None = None
         self._begun, self._last = clock(), 0.0
@@ -49,6 +55,11 @@ class TerminalReporter(Reporter):
         """Print a line for the user."""
         if not self._quiet:
             self._line(f"bnsharp: {for_the_command(text)}")
+
+    def reads(self, files: Sequence[Path]) -> None:
+        """Refuse to write over what is read."""
+        for argument, path in self._writes:
+            require_no_input(path, argument, files)
 
     def activity(self, text: str) -> None:
         """The line of progress."""

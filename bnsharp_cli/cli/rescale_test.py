@@ -51,11 +51,11 @@ def rescale_test(
         folder = files.save_copies
         return [] if folder is None else copies_in(folder, rescaling.epsilon == "stored")
 
-    results.require_writable(output.output, files.plot, inputs, copies)
+    writes = results.require_writable(output.output, files.plot, inputs, copies)
     with importing_libraries():
         from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
-    with TerminalReporter(output.quiet) as reporter:
+    with TerminalReporter(output.quiet, writes=writes) as reporter:
         rescaled = rescale_checkpoint(
             checkpoint,
             source,

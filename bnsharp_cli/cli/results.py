@@ -80,7 +80,7 @@ def require_writable(
     plot: Path | None = None,
     inputs: Sequence[Path] = (),
     further: Callable[[], Sequence[OutputFile]] = list,
-) -> None:
+) -> list[OutputFile]:
     """Refuse, before any work, files that could not be written after it.
 
     Args:
@@ -88,6 +88,9 @@ def require_writable(
         plot: the file that the argument of this name names, if it does.
         inputs: what the command reads.
         further: says what else is written; called by the process that writes.
+
+    Returns:
+        The files of the two arguments.
 
     Raises:
         UsageError: what cannot be written, and why; or a file that is read, or that two arguments name.
@@ -97,9 +100,10 @@ def require_writable(
             from bnsharp_cli.report.plots import require_format
 
         require_format(plot)
+    of_both = [(argument, path) for argument, path in (("output", output), ("plot", plot)) if path is not None]
     if torchrun.is_first():
-        of_both = [(argument, path) for argument, path in (("output", output), ("plot", plot)) if path is not None]
         require_outputs([*of_both, *further()], inputs)
+    return of_both
 
 
 def deliver(finding: CommandResult, output: Output) -> None:

@@ -23,38 +23,85 @@ class RowBlocks:
     axis: int
     block: Tensor
 
+    def to(self, device: torch.device) -> RowBlocks:
+        """The same on another device."""
+        return RowBlocks(self.axis, self.block.to(device))
+
+    def add_to(self, total: Tensor, numbers: Tensor) -> None:
+        """Add every number of the tensor to its block's entry of ``total``, (blocks + 1,)."""
+        total.index_add_(0, self.block, _row_sums(numbers, self.axis).to(total))
+
+    def spread(self, factors: Tensor, like: Tensor) -> Tensor:
+        """Each number's entry of ``factors``, (blocks + 1,), shaped to multiply ``like``."""
+        rows = factors[self.block.to(factors.device)].to(like.device)
+        return broadcast_over_rows(rows, self.axis, like.ndim)
+
+
+@dataclass(frozen=True)
+class NumberBlocks:
+    """The blocks of a tensor of which every number is a block by itself.
+
+    Attributes:
+        first: the block of its first number.
+        shape: of the tensor.
+    """
+
+    first: int
+    shape: torch.Size
+
+    def to(self, device: torch.device) -> NumberBlocks:
+        """The same on another device."""
+        del device
+        return self
+
+    def add_to(self, total: Tensor, numbers: Tensor) -> None:
+        """Add every number of the tensor to its block's entry of ``total``, (blocks + 1,)."""
+        total[self._own] += numbers.flatten().to(total)
+
+    def spread(self, factors: Tensor, like: Tensor) -> Tensor:
+        """Each number's entry of ``factors``, (blocks + 1,), shaped to multiply ``like``."""
+        return factors[self._own].reshape(self.shape).to(like.device)
+
+    @property
+    def _own(self) -> slice:
+        return slice(self.first, self.first + self.shape.numel())
+
+
+BlocksOfTensor = RowBlocks | NumberBlocks
+"""The blocks that the numbers of one tensor belong to."""
+
 
 @dataclass(frozen=True)
 class Spheres:
     r"""The product of spheres of Definition 3.1, in normalised coordinates.
 
-    Directions are written :math:`v_i = r_i u_i` with :math:`\|u_i\| = 1`, :math:`r_i = \|\theta_i\|` for an invariant
-    block and 1 for the block θ_* of everything else. As a function of u nothing depends on the copy T_a(θ)
-    (Eq. 7), so whatever is computed in u is the same on every copy.
+    Directions are written :math:`v_i = r_i u_i` with :math:`\|u_i\| = 1`, :math:`r_i = \|\theta_i\|` for a block with
+    a relative radius and 1 for the block θ_* of everything else. A rescaling of whole blocks that leaves the loss
+    unchanged leaves it unchanged as a function of u (Eq. 7 for T_a), and with it whatever is computed in u.
 
     Attributes:
         rows: the blocks of every parameter.
         radii: (blocks + 1,), the last one for θ_*; in the precision of θ.
     """
 
-    rows: Mapping[str, RowBlocks]
+    rows: Mapping[str, BlocksOfTensor]
     radii: Tensor
 
     @classmethod
-    def around(cls, point: Point, rows: Mapping[str, RowBlocks], invariant: int) -> Spheres:
-        """φ(θ) at ``point`` with ``invariant`` scale-invariant blocks; block number ``invariant`` is θ_*."""
+    def around(cls, point: Point, rows: Mapping[str, BlocksOfTensor], relative: int) -> Spheres:
+        """φ(θ) at ``point`` with ``relative`` blocks of relative radius; block number ``relative`` is θ_*."""
         device, dtype = (first := next(iter(point.values()))).device, first.dtype
-        local = {name: RowBlocks(entry.axis, entry.block.to(device)) for name, entry in rows.items()}
-        spheres = cls(local, torch.ones(invariant + 1, dtype=dtype, device=device))
+        local = {name: entry.to(device) for name, entry in rows.items()}
+        spheres = cls(local, torch.ones(relative + 1, dtype=dtype, device=device))
         radii = spheres.norms(point)
-        radii[invariant] = 1.0
+        radii[relative] = 1.0
         return cls(local, radii)
 
     def inner(self, first: Point, second: Point) -> Tensor:
         """⟨first, second⟩ block by block, (blocks + 1,)."""
         total = torch.zeros_like(self.radii)
         for name, entry in self.rows.items():
-            total.index_add_(0, entry.block, _row_sums(first[name] * second[name], entry.axis))
+            entry.add_to(total, first[name] * second[name])
         return total
 
     def norms(self, vector: Point) -> Tensor:
@@ -63,7 +110,7 @@ class Spheres:
 
     def scale(self, vector: Point, factors: Tensor) -> Point:
         """Each block of ``vector`` times its entry of ``factors``, (blocks + 1,)."""
-        return {name: tensor * self._of_rows(name, factors, tensor) for name, tensor in vector.items()}
+        return {name: tensor * self._spread(name, factors, tensor) for name, tensor in vector.items()}
 
     def to_direction(self, coordinates: Point) -> Point:
         """V = r u."""
@@ -73,13 +120,14 @@ class Spheres:
         """V ∈ φ(θ) with v_i along ``vector``'s block, tensor by tensor (Eq. 6); 0 where that is zero."""
         norms = self.norms(vector)
         factors = torch.where(norms > 0, self.radii / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
-        return LazyPoint(vector, lambda name: vector[name] * self._of_rows(name, factors, vector[name]))
+        return LazyPoint(vector, lambda name: vector[name] * self._spread(name, factors, vector[name]))
 
     def on_segment(self, point: Point, coordinates: Point, step: float) -> LazyPoint:
         """``point`` + ``step`` · r u, tensor by tensor, without holding v = r u."""
         factors = step * self.radii
         return LazyPoint(
-            point, lambda name: torch.addcmul(point[name], coordinates[name], self._of_rows(name, factors, point[name]))
+            point,
+            lambda name: torch.addcmul(point[name], coordinates[name], self._spread(name, factors, point[name])),
         )
 
     def to_coordinates_gradient(self, gradient: Point) -> Point:
@@ -112,10 +160,9 @@ class Spheres:
         """Unit coordinates shaped as ``like``, uniform on each sphere and the same on every copy of a network."""
         return self.normalise(random_normal(like, generator))
 
-    def _of_rows(self, name: str, factors: Tensor, tensor: Tensor) -> Tensor:
-        """Each row's entry of ``factors``, shaped to multiply ``tensor``."""
-        entry = self.rows[name]
-        return broadcast_over_rows(factors[entry.block.to(factors.device)].to(tensor.device), entry.axis, tensor.ndim)
+    def _spread(self, name: str, factors: Tensor, tensor: Tensor) -> Tensor:
+        """Each number's entry of ``factors``, shaped to multiply ``tensor``."""
+        return self.rows[name].spread(factors, tensor)
 
 
 def _row_sums(tensor: Tensor, axis: int) -> Tensor:

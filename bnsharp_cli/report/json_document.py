@@ -85,12 +85,12 @@ def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
         blocks: of the network.
         point: its parameters.
     """
-    radii = blocks.spheres(point).radii[: blocks.invariant]
     return {
         "partition": blocks.partition,
+        "relative": blocks.relative,
         "invariant": blocks.invariant,
         "joint": len(blocks.joint),
-        "zero_rows": int((radii == 0).sum()),
+        "zero_blocks": blocks.zero_blocks(point),
         "free_parameters": blocks.free_parameters(point),
         "tensors": [
             {"name": tensor.name, "rows": tensor.rows, "invariant": tensor.invariant, "reason": tensor.reason}

@@ -18,10 +18,13 @@ from bnsharp_cli.measurement.measures.registry import MEASURES
 
 _LINEAR = 0.01
 _AGREES = 0.01
-_SAMPLE_BOUND = -0.25
-"""Gradient noise falls like samples^-0.5; from half of that exponent on, the value depends on the sample size."""
 
-_EXTENDED = "the same with every joint scale-invariance as a block of its own (not in the paper)"
+_OTHER_PARTITIONS = {
+    "bn-extended": "the same with every joint scale-invariance as a block of its own (not in the paper)",
+    "bn-filter": "the same with every row and every vector relative to its own norm (not in the paper)",
+    "bn-layer": "the same with every tensor relative to its own norm (not in the paper)",
+    "bn-element": "the same with every number relative to its own size (not in the paper)",
+}
 
 
 class SpellingConsole(Console):
@@ -103,14 +106,14 @@ def _remarks(measurements: Sequence[Measurement], every_sample: bool) -> Iterato
     """What a reader must know of each value, and of all of them."""
     for measurement in measurements:
         if measurement.name.startswith("bn"):
-            sentences = [regime(measurement), spread(measurement), "" if every_sample else sampled(measurement)]
+            sentences = [regime(measurement), spread(measurement), sampled(measurement, every_sample)]
             yield from filter(None, sentences)
     yield from dict.fromkeys(note for measurement in measurements for note in measurement.notes)
 
 
 def meaning(measure: str) -> str:
     """One line on what a measure is, as the registry has it."""
-    return _EXTENDED if measure == "bn-extended" else MEASURES[measure].summary
+    return _OTHER_PARTITIONS.get(measure) or MEASURES[measure].summary
 
 
 def regime(measurement: Measurement) -> str:
@@ -138,19 +141,41 @@ def spread(measurement: Measurement) -> str:
     )
 
 
-def sampled(measurement: Measurement) -> str:
-    """One line on what more samples would change."""
-    sampling, delta = measurement.details["sampling"], measurement.details["delta"]
-    if sampling is None or measurement.status is Status.BELOW_RESOLUTION:
-        return f"δ = {delta:g}: what more samples would change was not judged; {named('uncertainty')} full does"
-    ends = sorted((sampling["cross_fitted"], measurement.value))
-    hull = f"δ = {delta:g}: more samples would give between {ends[0]:.3g} and {ends[1]:.3g}"
-    if sampling["exponent"] is None or sampling["exponent"] > _SAMPLE_BOUND:
-        return hull
-    return (
-        f"{hull}; the value falls like samples^{sampling['exponent']:.2f}: "
-        f"it measures the sample as much as the network; use {named('samples')} all"
-    )
+def sampled(measurement: Measurement, every_sample: bool = False) -> str:
+    """One line on what more samples would bring the value to."""
+    population, delta = measurement.details["population"], measurement.details["delta"]
+    if measurement.status is Status.BELOW_RESOLUTION:
+        return "" if every_sample else f"δ = {delta:g}: what more samples would bring is not known"
+    if population is None:
+        unknown = f"δ = {delta:g}: {_crossed(measurement)}what more samples would bring is not known"
+        return "" if every_sample else unknown
+    known = {"on fresh data": population["fresh"]}
+    if population["of"] == "split" and not every_sample:
+        known = {"on the whole split": population, **known}
+    said = ", ".join(f"{where} {_interval(entry)}" for where, entry in known.items())
+    return f"δ = {delta:g}: {said}{_remedy(next(iter(known.values())))}"
+
+
+def _interval(population: Mapping[str, Any]) -> str:
+    if population["low"] is None:
+        return f"about {population['value']:.3g}"
+    return f"{population['value']:.3g} ({population['low']:.3g} … {population['high']:.3g})"
+
+
+def _remedy(population: Mapping[str, Any]) -> str:
+    """What brings a better answer."""
+    needed = population["samples_needed"]
+    if population["low"] is None:
+        some = f"{named('samples')} all" if needed is None or "of" in population else f"{needed:,} samples"
+        return f"; a few batches carry the gradient, so there is no interval: use {some}"
+    return "; 95 % intervals" + ("" if needed is None else f", within 10 % from {needed:,} samples on")
+
+
+def _crossed(measurement: Measurement) -> str:
+    sampling = measurement.details["sampling"]
+    if sampling is None:
+        return ""
+    return f"a direction from one half of the batches reaches {sampling['cross_fitted']:.3g} on the other half; "
 
 
 def print_invariance(out: SpellingConsole, report: InvarianceReport) -> None:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.measurement.measures.options import LARGEST_POWER
 from bnsharp_cli.option_records import OptionRecord, option
 from bnsharp_cli.training.ranges import FRACTION, FROM_ZERO, LENGTH, POSITIVE
 
@@ -79,8 +80,8 @@ class SgdsOptions(RuleOptions):
     power: int = option(
         2,
         "exponent p, even",
-        expected="an even number (Algorithm 1)",
-        accept=lambda power: power >= 2 and power % 2 == 0,
+        expected=f"an even number (Algorithm 1) from 2 to {LARGEST_POWER}",
+        accept=lambda power: 2 <= power <= LARGEST_POWER and power % 2 == 0,
     )
     coefficient: float = option(1e-4, "λ, of the first epoch", flag="lambda", **FROM_ZERO)
     growth: float = option(1.02, "factor of λ at the end of each epoch", flag="lambda-growth", **POSITIVE)

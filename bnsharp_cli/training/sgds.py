@@ -98,7 +98,7 @@ class Sgds(TrainingRule):
         with DisplacedParameters(self, start) as displaced:
             gradient = displaced.take_gradient()
             rows = {name: self._blocks.rows[name] for name in gradient}
-            spheres = Spheres.around(displaced.origin, rows, self._blocks.invariant)
+            spheres = Spheres.around(displaced.origin, rows, self._blocks.relative)
             segment = _Segment(displaced, spheres, gradient, float(loss), self.options)
             segment.search(closures[0])
             if self.options.exact:

@@ -159,6 +159,8 @@ def _limited(measurement: Measurement, limit: float) -> Check:
 def _invariance(network: MeasuredNetwork, blocks: Blocks, options: MeasureOptions, thresholds: Thresholds) -> Check:
     if thresholds.skip == INVARIANCE:
         return Check(INVARIANCE, None, "not asked for")
+    if not blocks.probed:
+        return Check(INVARIANCE, None, f"partition {blocks.partition} follows every rescaling of whole blocks")
     if not blocks.invariant:
         return Check(INVARIANCE, None, "no scale-invariant weights, nothing to rescale")
     found = self_test(network.surface, network.point, blocks, options, thresholds.tolerance)

@@ -104,7 +104,6 @@ class MeasuredNetwork:
         batches, surface, asked = self.data.batches, self.surface, self.data_options
         accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
         guess = " (a guess)" if self.opened.identity.source == GUESS else ""
-        joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
         return [
             f"{shown(self.checkpoint.path.name)}: {shown(self.architecture)}{guess}, {self.parameters:,} parameters, "
             f"sha256 {self.checkpoint.sha256[:12]}…",
@@ -113,8 +112,7 @@ class MeasuredNetwork:
             *([self.warning] if self.warning else []),
             f"images: {self.data.preprocessing}",
             f"{asked.bn} statistics, {_name(surface.dtype)} on {surface.device}",
-            f"{blocks.invariant:,} scale-invariant blocks{joint} (partition {blocks.partition}), "
-            f"{blocks.free_parameters(self.point):,} free parameters",
+            f"{_kind(blocks)} (partition {blocks.partition}), {blocks.free_parameters(self.point):,} free parameters",
             *(() if surface.choice is None else surface.choice.notes),
         ]
 
@@ -183,3 +181,10 @@ class MeasuredNetwork:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _kind(blocks: Blocks) -> str:
+    if not blocks.probed:
+        return f"{blocks.relative:,} blocks"
+    joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
+    return f"{blocks.invariant:,} scale-invariant blocks{joint}"

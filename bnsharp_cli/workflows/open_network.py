@@ -44,6 +44,7 @@ from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
 from bnsharp_cli.workflows.chance import suspicion
+from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -247,7 +248,9 @@ def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data
             f"data: {one_line(recorded.spec)}{source}, as {shown_path(checkpoint.path.name)} records it; "
             f"{option} names other data"
         )
-        return replace(given, data=recorded.spec, data_root=root or recorded.root)
+        folder = root or recorded.root
+        reporter.reads([*input_files((), recorded.spec), *([] if folder is None else [folder])])
+        return replace(given, data=recorded.spec, data_root=folder)
     trained_on = f" (it was trained on '{one_line(stated)}' data)" if isinstance(stated, str) else ""
     example = f"Name it with {option}, for example {option} folder:DIR or {option} npz:FILE."
     if recorded is not None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
-from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy, ProbedPartition
 from bnsharp_cli.measurement.measures.shared_options import seed_option
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 
@@ -267,14 +267,18 @@ class InspectionOptions(OptionRecord):
 
     Attributes:
         image_size: height and width of the random images; None for the first that the network accepts.
-        partition: the partition of the blocks.
+        partition: ``paper`` or ``extended``, whose blocks the network itself has.
         seed: the seed of the images and of the weights that are drawn.
     """
 
     image_size: int | None = option(
         None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
     )
-    partition: Partition = same_option(MeasureOptions, "partition")
+    partition: ProbedPartition = option(
+        "paper",
+        "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta).",
+        expected="one of paper, extended",
+    )
     seed: int = seed_option("Seed of the random images and of all else that is random.")
 
 

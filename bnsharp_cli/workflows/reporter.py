@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 class Reporter:
@@ -13,6 +14,9 @@ class Reporter:
 
     def notice(self, text: str) -> None:
         """A sentence that the user should read."""
+
+    def reads(self, files: Sequence[Path]) -> None:
+        """Files and folders that no argument names and that are read; a receiver may refuse that by raising."""
 
     def activity(self, text: str) -> None:
         """What is being done at the moment; an empty text once it is done."""

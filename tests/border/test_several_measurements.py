@@ -107,7 +107,7 @@ def test_the_record_is_that_of_the_commands_document() -> None:
         ({"delta": np.full((2, 2), 0.1)}, "delta: expected a positive number, found a"),
         ({"delta": iter([1e-3])}, "delta: expected a positive number, found a list_iterator"),
         ({"delta": "1e-3"}, "delta: expected a positive number, found a str"),
-        ({"delta": [1e-3, 1.5]}, "delta: expected less than 1 where weights are scale-invariant, found 1.5"),
+        ({"delta": [1e-3, 1.5]}, "delta: expected less than 1 where radii are relative to weights, found 1.5"),
         ({"measure": []}, "measure: expected names of bn, delta-lp, delta-linf, keskar, all, found ()"),
         ({"measure": ["bn", "flatness"]}, "measure: expected one of bn, delta-lp, delta-linf, keskar, all, found 'fl"),
         ({"measure": [1]}, "measure: expected names of bn, delta-lp, delta-linf, keskar, all, found 1"),
@@ -135,10 +135,10 @@ def test_results_are_shown_within_80_columns() -> None:
     assert [line.split()[:3] for line in lines[1:9]] == [
         [one.name, f"{one.details['delta']:g}", f"{one.value:.6g}"] for one in found
     ]
-    assert " ".join(lines[9:]) == found[0].notes[0]
+    assert " ".join(lines[9:]) == " ".join(found[0].notes)
     for one in found:
         assert max(map(len, repr(one).splitlines())) <= 80
-        assert " ".join(repr(one).split()).endswith(f"notes {one.notes[0]})")
+        assert " ".join(repr(one).split()).endswith(f"notes {'; '.join(one.notes)})")
 
 
 class Cells(HTMLParser):
@@ -217,7 +217,7 @@ def test_a_profile_is_drawn_with_its_errors() -> None:
         assert [*line.get_xdata()] == RADII
         assert [*line.get_ydata()] == [one.value for one in found.profile(name)]
         for (low, high), one in zip(bars.get_segments(), found.profile(name), strict=True):
-            assert (high[1] - low[1]) / 2 == pytest.approx(one.own_error[1])
+            assert (high[1] - low[1]) / 2 == pytest.approx(one.largest_error[1])
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert figure._repr_png_().startswith(b"\x89PNG")
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -148,3 +149,18 @@ def test_no_function_that_a_checkpoint_names_is_called(tmp_path: Path) -> None:
     refused = bnsharp("measure", "net.pt", "--arch", "mine.py:net", folder=tmp_path, expect=2)
     assert "net.pt needs data to be measured on (it was trained on 'evil.py' data)" in one_error(refused)
     assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("command", [("measure",), ("check",), ("bound", "--kl", 5), ("rescale-test",)])
+def test_data_that_only_the_checkpoint_names_is_not_written_over(tmp_path: Path, command: tuple[object, ...]) -> None:
+    generator = np.random.default_rng(0)
+    images, labels = generator.random((64, 1, 8, 8), dtype=np.float32), np.arange(64) % 10
+    np.savez(tmp_path / "data.npz", x=images, y=labels, x_test=images, y_test=labels)
+    before = (tmp_path / "data.npz").read_bytes()
+    few = ("--batch-size", 32)
+    bnsharp("train", "--data", "npz:data.npz", *few, "--epochs", 1, "--output", "run.pt", folder=tmp_path)
+    name, *more = command
+    for output in ("data.npz", "./data.npz"):
+        finished = bnsharp(name, "run.pt", *more, *few, "--output", output, "--quiet", folder=tmp_path, expect=2)
+        assert "data.npz: this command reads it" in one_error(finished)
+    assert (tmp_path / "data.npz").read_bytes() == before

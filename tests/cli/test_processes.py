@@ -88,6 +88,32 @@ def test_torchrun_starts_it(tmp_path: Path) -> None:
     assert document["environment"]["world_size"] == 2
 
 
+WATCHED = """
+import atexit, os
+from pathlib import Path
+from bnsharp_cli.cli.main import main
+
+def threads():
+    return [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+
+atexit.register(lambda: Path("threads" + os.environ["RANK"]).write_text(" ".join(threads())))
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
+def test_no_thread_of_the_group_is_left_when_the_interpreter_ends(tmp_path: Path) -> None:
+    """One that is left may drop a tensor when the interpreter is gone, which aborts the process."""
+    (tmp_path / "watched.py").write_text(WATCHED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "watched.py"]
+    arguments = ["measure", SAMPLE, *map(str, FAST)]
+    subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, check=True)
+    for rank in "01":
+        left = (tmp_path / f"threads{rank}").read_text()
+        assert left
+        assert "gloo" not in left
+
+
 def test_the_test_of_invariance_writes_its_copies_once(tmp_path: Path, launch: Launcher) -> None:
     arguments = ("rescale-test", SAMPLE, "--samples", 64, "--batch-size", 32, "--save-copies", "copies")
     first, second = launch(2, *arguments, folder=tmp_path)

@@ -189,6 +189,13 @@ def test_timms_arguments_that_no_shape_tells_are_followed_or_refused(tmp_path: P
     require_same_answers(checkpoint, network)
 
 
+def test_options_of_other_scripts_mean_something_else(tmp_path: Path) -> None:
+    network = _timms_network()
+    args = {"model": "test_resnet", "gp": 10.0, "bn_eps": "x"}  # a gradient penalty
+    torch.save({"state_dict": network.state_dict(), "args": args}, tmp_path / "last.pth.tar")
+    require_same_answers(load_checkpoint(tmp_path / "last.pth.tar"), network)
+
+
 @pytest.mark.parametrize(
     ("option", "argument"), [({"gp": "max"}, {"global_pool": "max"}), ({"bn_eps": 0.5}, None), ({"gp": None}, {})]
 )
@@ -197,7 +204,8 @@ def test_options_of_timms_training_script_that_no_shape_tells(
 ) -> None:
     network = _timms_network(**(argument or {}))
     path = tmp_path / "last.pth.tar"
-    torch.save({"state_dict": network.state_dict(), "args": {"model": "test_resnet", **option}}, path)
+    marks = dict.fromkeys(("crop_pct", "img_size", "interpolation", "mean", "std"))
+    torch.save({"state_dict": network.state_dict(), "args": {**marks, "model": "test_resnet", **option}}, path)
     checkpoint = load_checkpoint(path)
     if argument is None:
         with pytest.raises(CheckpointRefusedError, match="builds its network with bn_eps="):

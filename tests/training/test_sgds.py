@@ -20,7 +20,7 @@ from bnsharp_cli.core.point import Point, norm
 from bnsharp_cli.core.search_rules import PowerMethod
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.measures.objective import objective_at
-from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.options import MeasureOptions, Partition
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.training.displaced_parameters import DisplacedParameters
 from bnsharp_cli.training.registry import SgdsOptions
@@ -46,10 +46,10 @@ def loss_of(module: nn.Module, rows: slice = slice(None)) -> Tensor:
     return functional.cross_entropy(module(X[rows]), Y[rows])
 
 
-def regulariser(**options: object) -> Point:
+def regulariser(partition: Partition = "paper", **options: object) -> Point:
     """What the rule adds to the gradient."""
     module = smooth()
-    blocks = bnsharp_cli.find_blocks(module, [(X, Y)])
+    blocks = bnsharp_cli.find_blocks(module, [(X, Y)], partition=partition)
     plain = torch.autograd.grad(loss_of(module), [*module.parameters()])
     rule = Sgds(module, blocks, 1.0, options=SgdsOptions(**{**UNCLIPPED, **options}))
     rule.step(*[functools.partial(loss_of, module)] * rule.batches_per_step)
@@ -59,8 +59,8 @@ def regulariser(**options: object) -> Point:
 class Written:
     """L, F and φ(θ) of the same network, written out with plain torch."""
 
-    def __init__(self, delta: float, power: int = 2) -> None:
-        self.module, self.delta, self.power = smooth(), delta, power
+    def __init__(self, delta: float, power: int = 2, partition: Partition = "paper") -> None:
+        self.module, self.delta, self.power, self.partition = smooth(), delta, power, partition
         self.theta = {name: p.detach().clone() for name, p in self.module.named_parameters()}
         self.normed = {"0.weight", "3.weight"}
 
@@ -71,12 +71,20 @@ class Written:
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in point.items()}
         return dict(zip(leaves, torch.autograd.grad(self.loss(leaves), [*leaves.values()]), strict=True))
 
+    def lengths(self, name: str, tensor: Tensor, rest: float) -> Tensor | float:
+        """‖·‖ of each number's block, and ``rest`` for θ_*."""
+        if self.partition == "element":
+            return tensor.abs()
+        if self.partition == "layer":
+            return tensor.norm()
+        return tensor.norm(dim=1, keepdim=True) if name in self.normed else rest
+
     def unit(self, vector: Point) -> Point:
         rest = math.sqrt(sum(float(t.square().sum()) for name, t in vector.items() if name not in self.normed))
-        return {n: t / t.norm(dim=1, keepdim=True) if n in self.normed else t / rest for n, t in vector.items()}
+        return {n: t / self.lengths(n, t, rest) for n, t in vector.items()}
 
     def direction(self, point: Point, unit: Point) -> Point:
-        return {n: u * (point[n].norm(dim=1, keepdim=True) if n in self.normed else 1.0) for n, u in unit.items()}
+        return {n: u * self.lengths(n, point[n], 1.0) for n, u in unit.items()}
 
     def integral(self, point: Point, direction: Point, nodes: int = 30) -> Tensor:
         """F(v), differentiable in ``point`` and, where it depends on it, in ``direction``."""
@@ -92,9 +100,9 @@ def distance(found: Point, expected: Point) -> float:
     return norm({name: found[name] - expected[name] for name in expected}) / norm(expected)
 
 
-def exact_gradient(delta: float, power: int, *, total: bool) -> Point:
+def exact_gradient(delta: float, power: int, partition: Partition = "paper", *, total: bool) -> Point:
     """By autograd through the integral, at v = Eq. (6)."""
-    written = Written(delta, power)
+    written = Written(delta, power, partition)
     unit = written.unit(written.gradient(written.theta))
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in written.theta.items()}
     direction = written.direction(leaves if total else written.theta, unit)
@@ -102,11 +110,12 @@ def exact_gradient(delta: float, power: int, *, total: bool) -> Point:
     return dict(zip(leaves, torch.autograd.grad(value, [*leaves.values()]), strict=True))
 
 
+@pytest.mark.parametrize("partition", ["paper", "layer", "element"])
 @pytest.mark.parametrize("power", [2, 4])
 @pytest.mark.parametrize("form", ["exact", "exact-total"])
-def test_the_exact_forms_are_the_gradient_of_the_integral(power: int, form: str) -> None:
-    expected = exact_gradient(1e-2, power, total=form == "exact-total")
-    assert distance(regulariser(delta=1e-2, power=power, regulariser_gradient=form), expected) < 1e-7
+def test_the_exact_forms_are_the_gradient_of_the_integral(partition: Partition, power: int, form: str) -> None:
+    expected = exact_gradient(1e-2, power, total=form == "exact-total", partition=partition)
+    assert distance(regulariser(partition, delta=1e-2, power=power, regulariser_gradient=form), expected) < 1e-7
 
 
 def test_exact_total_agrees_with_finite_differences_of_equation_11() -> None:

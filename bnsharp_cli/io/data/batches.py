@@ -32,7 +32,7 @@ class DrawnBatches:
         sha256: of the inputs and targets as the network sees them.
         labels: the smallest and the largest label, or None where targets are not class indices.
         notice: what the user must know of how they were drawn, or an empty string.
-        sizes: samples in each batch, and whether they are the whole split.
+        sizes: samples in each batch and in the split.
     """
 
     batches: Sequence[Batch]
@@ -84,7 +84,7 @@ def draw_batches(
     batches, sha256, labels = _read_once(stream, resident, split, parts, progress)
     sizes = tuple(map(len, parts))
     notice = _notice(samples, len(split), len(indices) - sum(sizes), sizes[-1] if sizes[-1] != batch_size else 0)
-    return DrawnBatches(batches, batch_size, sha256, labels, notice, BatchSizes(sizes, samples is None))
+    return DrawnBatches(batches, batch_size, sha256, labels, notice, BatchSizes(sizes, len(split)))
 
 
 def _cut(indices: Tensor, batch_size: int, keep_rest: bool) -> tuple[Tensor, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,8 +11,8 @@ import torch
 from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
-from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
-from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, Preprocessing
+from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED, timm_preprocessing
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.data.training_arguments import reference_arguments, timms_image_arguments
@@ -55,6 +54,8 @@ def choose_preprocessing(
     if library == "torchvision" and (told := reference_arguments(metadata)):
         return _as_told(told, identity, override)
     trained = timms_image_arguments(metadata) if library == "timm" else {}
+    if library == "timm" and override.whole and NOT_FOLLOWED in _timms_entries(module, trained):
+        return override.apply(Preprocessing()), ""
     usual, classes = _timms(module, trained) if library == "timm" else _torchvisions(identity)
     chosen, reason = _suited(usual, classes, identity, bool(trained))
     return override.apply(chosen), f"the images get {library}'s own preprocessing{reason}; {_CHANGE}"
@@ -90,7 +91,8 @@ def _as_told(
 
 def without_unfollowed(metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The entries of a checkpoint without a preprocessing that cannot be followed, and a line on it if there is one."""
-    for name, said in (("preprocessing", metadata.get("preprocessing")), ("args", reference_arguments(metadata))):
+    told = timms_image_arguments(metadata) or reference_arguments(metadata)
+    for name, said in (("preprocessing", metadata.get("preprocessing")), ("args", told)):
         if isinstance(said, Mapping) and NOT_FOLLOWED in said:
             rest = {key: entry for key, entry in metadata.items() if key != name}
             return rest, f"the preprocessing cannot be followed: {one_line(said[NOT_FOLLOWED])}"
@@ -171,21 +173,22 @@ def _timms(module: nn.Module, trained: Mapping[str, Any]) -> tuple[Preprocessing
     Args:
         module: the network.
         trained: arguments of timm's training script, which take precedence.
+
+    Raises:
+        CheckpointRefusedError: it is none that can be followed here.
     """
+    own: Any = module.pretrained_cfg
+    return Preprocessing.from_dict(_timms_entries(module, trained)), int(own["num_classes"])
+
+
+def _timms_entries(module: nn.Module, trained: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same as entries, or why it cannot be followed."""
+    if NOT_FOLLOWED in trained:
+        return trained
     timms_data: Any = importlib.import_module("timm.data")
     own: Any = module.pretrained_cfg
     config = timms_data.resolve_data_config(dict(trained), own)
-    _, height, width = config["input_size"]
-    size = height if height == width else None
-    preprocessing = Preprocessing(
-        size,
-        tuple(config["mean"]),
-        tuple(config["std"]),
-        shorter_side=None if size is None else math.floor(size / config["crop_pct"]),
-        stretched=size is not None and config["crop_mode"] == "squash",
-        interpolation=config["interpolation"] if config["interpolation"] in INTERPOLATIONS else INTERPOLATIONS[0],
-    )
-    return preprocessing, int(own["num_classes"])
+    return timm_preprocessing({key: [*each] if isinstance(each, tuple) else each for key, each in config.items()})
 
 
 def _takes_no_other_size(identity: NetworkIdentity, channels: int, size: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bnsharp_cli.io.checkpoints.image_processors import NOT_FOLLOWED
@@ -13,19 +13,22 @@ from bnsharp_cli.io.networks.constructors import COLOURS
 
 
 def timms_image_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm's training script was told of the images, without values that are out of range; empty for others."""
+    """What timm's training script was told of the images; empty for others.
+
+    Why under ``NOT_FOLLOWED`` where that cannot be followed.
+    """
     args = metadata.get("args")
     if not isinstance(args, Mapping) or not isinstance(args.get("model"), str) or not is_timms(args):
         return {}
-    size, crop = args.get("img_size"), args.get("crop_pct")
     told: dict[str, Any] = {"model": args["model"]}
-    if isinstance(size, int) and 0 < size <= LARGEST_SIDE:
-        told["img_size"] = size
-    if isinstance(crop, float) and 0.1 <= crop <= 1:
-        told["crop_pct"] = crop
-    if args.get("interpolation") in INTERPOLATIONS:
-        told["interpolation"] = args["interpolation"]
-    return {**told, **{key: args[key] for key in ("mean", "std") if _are_numbers(args.get(key), key)}}
+    for name, (usable, expected) in _TIMMS_IMAGES.items():
+        value = args.get(name)
+        if value is None or (value in ("", 0) and type(value) in (str, int, float)):
+            continue  # as if it was not given, for timm too
+        if not usable(value):
+            return {NOT_FOLLOWED: f"its {name} is {expected}"}
+        told[name] = value
+    return told
 
 
 def reference_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +50,35 @@ def reference_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {"image_size": size, "shorter_side": side, "interpolation": how}
 
 
-def _are_numbers(entry: object, key: str) -> bool:
-    if not isinstance(entry, list | tuple) or len(entry) != COLOURS:
+def _is_side(value: object) -> bool:
+    return type(value) is int and 0 < value <= LARGEST_SIDE
+
+
+def _are_sides(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_side, value))
+
+
+def _is_part(value: object) -> bool:
+    return type(value) in (int, float) and isinstance(value, int | float) and 0.1 <= value <= 1
+
+
+def _are_means(value: object) -> bool:
+    if not isinstance(value, list | tuple) or len(value) not in (1, COLOURS):
         return False
-    return all(isinstance(v, float) and math.isfinite(v) and (key == "mean" or v > 0) for v in entry)
+    return all(isinstance(one, float) and math.isfinite(one) for one in value)
+
+
+def _are_deviations(value: Any) -> bool:
+    return _are_means(value) and min(value) > 0
+
+
+_TIMMS_IMAGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "input_size": (_are_sides, "not three numbers of pixels"),
+    "img_size": (_is_side, "no number of pixels"),
+    "interpolation": (lambda how: how in INTERPOLATIONS, f"none of {', '.join(INTERPOLATIONS)}"),
+    "mean": (_are_means, "not one number or three"),
+    "std": (_are_deviations, "not one positive number or three"),
+    "crop_pct": (_is_part, "no number from 0.1 to 1"),
+    "crop_mode": (lambda mode: mode in ("center", "squash"), "neither center nor squash"),
+}
+"""Options of timm's training script, each with what can be followed of it and what is said of the rest."""

@@ -107,7 +107,7 @@ def timms_network_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     {'global_pool': 'max', 'img_size': 96}
     """
     config, args = (_mapping(metadata.get(name)) for name in ("config", "args"))
-    script = args if isinstance(args.get("model"), str) else {}
+    script = args if is_timms(args) else {}
     stated = {**_mapping(config.get("model_args")), **_mapping(script.get("model_kwargs"))}
     stated |= {ours: script[theirs] for theirs, ours in _TIMMS_SCRIPT.items() if theirs in script}
     kept = {key: _one_side(key, value) for key, value in stated.items() if value is not None}

@@ -45,6 +45,10 @@ ARGUMENT_NAMES = {
 }
 
 
+_SIDES = ("image_size", "img_size")
+_EXAMPLES = {"in_channels": COLOURS, "in_chans": COLOURS, **dict.fromkeys(_SIDES, 224)}
+
+
 def family(spec: str) -> str:
     """``own``, ``torchvision``, ``timm``, or an empty string for a user's factory and anything else."""
     kind, _, name = spec.partition(":")
@@ -68,9 +72,23 @@ def construct(spec: str, options: Mapping[str, Any]) -> nn.Module:
     """The network ``spec``, one of ``ALL_ARCHITECTURE_FORMS``, with its initial weights.
 
     Raises:
-        UsageError: an unknown name or option. A constructor may raise anything else.
+        UsageError: an unknown name or option, or no positive number of classes, channels or pixels. A constructor may
+            raise anything else.
     """
+    _require_positive(spec, options)
     return _BUILDERS[family(spec)](spec, dict(options))
+
+
+def _require_positive(spec: str, options: Mapping[str, Any]) -> None:
+    """Refuse what libraries build something else from, or answer with a word about negative dimensions."""
+    if not family(spec):
+        return
+    for name in (*vars(ARGUMENT_NAMES[family(spec)]).values(), *_SIDES):
+        value = options.get(name)
+        if isinstance(value, int) and value < 1:
+            raise UsageError.of(
+                "arch_option", f"{name} from 1 on", f"{name}={value}", f"For example {name}={_EXAMPLES.get(name, 10)}."
+            )
 
 
 def construct_on_meta(spec: str, options: Mapping[str, Any]) -> nn.Module:

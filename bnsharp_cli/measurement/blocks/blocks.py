@@ -1,17 +1,21 @@
-"""Blocks: which rows of which tensors are scale-invariant together, and the one block of everything else."""
+"""Blocks: which numbers share a radius relative to their norm, and the one block θ_* of everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import RowBlocks, Spheres
+from bnsharp_cli.core.spheres import BlocksOfTensor, RowBlocks, Spheres
 
-PARTITIONS = ("paper", "extended")
+PROBED_PARTITIONS = ("paper", "extended")
+"""Partitions whose blocks are scale-invariant, which only the network itself can tell."""
+
+PARTITIONS = (*PROBED_PARTITIONS, "filter", "layer", "element")
+"""All partitions; in the others every number belongs to a block with a relative radius, invariant or not."""
 
 NO_EFFECT = "no effect on the output"
 """The reason of a tensor in θ_* that no output depends on in batch mode, such as a bias before a norm."""
@@ -41,9 +45,10 @@ class Blocks:
     """A partition of the parameters.
 
     Attributes:
-        partition: ``paper`` (rows that a norm makes invariant, Def. 2.2) or ``extended``.
-        rows: the block of every row of every tensor; number ``invariant`` is θ_*.
-        invariant: how many scale-invariant blocks there are.
+        partition: ``paper`` (rows that a norm makes invariant, Def. 2.2), ``extended``, ``filter``, ``layer`` or
+            ``element``.
+        rows: the blocks of every tensor; number ``relative`` is θ_*.
+        relative: how many blocks have a radius relative to their norm.
         joint: the names of the tensors of each block that only the extended partition has, by block number.
         tensors: a record per tensor.
         notes: what a reader should know of the network that they were found in.
@@ -57,32 +62,52 @@ class Blocks:
     """
 
     partition: str
-    rows: Mapping[str, RowBlocks]
-    invariant: int
+    rows: Mapping[str, BlocksOfTensor]
+    relative: int
     joint: Mapping[int, tuple[str, ...]]
     tensors: tuple[TensorBlocks, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def probed(self) -> bool:
+        """Whether the blocks are those that were found to be scale-invariant."""
+        return self.partition in PROBED_PARTITIONS
+
+    @property
+    def invariant(self) -> int:
+        """How many blocks were found to be scale-invariant; 0 for a partition that does not ask."""
+        return self.relative if self.probed else 0
+
     def spheres(self, point: Point) -> Spheres:
         """The product of spheres φ(θ) at ``point``."""
-        return Spheres.around(point, self.rows, self.invariant)
+        return Spheres.around(point, self.rows, self.relative)
+
+    def zero_blocks(self, point: Point) -> int:
+        """How many blocks with a relative radius are zero at ``point``, so that they stay fixed."""
+        return int((self.spheres(point).radii[: self.relative] == 0).sum())
 
     def free_parameters(self, point: Point) -> int:
         """How many numbers θ_* has."""
         return sum(
-            int((entry.block == self.invariant).sum()) * (point[name].numel() // max(1, len(entry.block)))
-            for name, entry in self.rows.items()
+            int((entry.block == self.relative).sum()) * (point[name].numel() // max(1, len(entry.block)))
+            for name, entry in self._by_rows()
         )
 
     def layers(self) -> dict[str, Tensor]:
-        """The invariant blocks of each tensor that has any, without the joint ones."""
+        """The blocks of relative radius of each tensor that has any, without the joint ones."""
         found = {}
-        for name, entry in self.rows.items():
+        for name, entry in self._by_rows():
             own = [
                 block
                 for block in sorted(set(entry.block.tolist()))
-                if block < self.invariant and block not in self.joint
+                if block < self.relative and block not in self.joint
             ]
             if own:
                 found[name] = torch.tensor(own)
         return found
+
+    def _by_rows(self) -> Iterator[tuple[str, RowBlocks]]:
+        """The tensors whose blocks are of rows."""
+        for name, entry in self.rows.items():
+            if isinstance(entry, RowBlocks):
+                yield name, entry

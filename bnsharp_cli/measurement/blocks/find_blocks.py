@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -13,11 +13,12 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
-from bnsharp_cli.measurement.blocks.blocks import PARTITIONS, Blocks
+from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS, Blocks
 from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest, bias_of
 from bnsharp_cli.measurement.blocks.joint import add_joint_sets
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.blocks.reasons import described_blocks
+from bnsharp_cli.measurement.blocks.relative import relative_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 
@@ -33,7 +34,9 @@ def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", se
         surface: any surface of the network; the first samples are used, and all where only they use some rows.
         point: the parameters.
         partition: ``paper``; or ``extended``, where every further joint invariance, such as the (γ, β) of a norm before
-            a positively homogeneous map and another norm, is a block of its own. The second is not in the paper.
+            a positively homogeneous map and another norm, is a block of its own; or one that asks nothing of the
+            network, see :func:`~bnsharp_cli.measurement.blocks.relative.relative_blocks`. Only the first is in the
+            paper.
         seed: the seed of cotangents and generic point.
 
     Raises:
@@ -44,12 +47,21 @@ def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", se
 
 
 def find_partitions(
-    surface: LossSurface, point: Point, partitions: Sequence[str] = PARTITIONS, seed: int = 0
+    surface: LossSurface, point: Point, partitions: Sequence[str] = PROBED_PARTITIONS, seed: int = 0
 ) -> tuple[Blocks, ...]:
-    """Several partitions of one network from a single probe; see :func:`find_blocks`.
+    """Several partitions of one network from at most one probe; see :func:`find_blocks`.
 
-    ``extended`` adds to the blocks that were found before it, so name it last.
+    ``extended`` adds to the blocks that were found before it, so name it after ``paper``.
     """
+    probed = [partition for partition in partitions if partition in PROBED_PARTITIONS]
+    found = dict(zip(probed, _probed(surface, point, probed, seed), strict=True)) if probed else {}
+    for partition in partitions:
+        if partition not in found:
+            found[partition] = relative_blocks(surface.module, point, partition)
+    return tuple(replace(found[partition], notes=surface.conduct.notes) for partition in partitions)
+
+
+def _probed(surface: LossSurface, point: Point, partitions: Sequence[str], seed: int) -> Iterator[Blocks]:
     probe = Probe.of(surface, point, seed)
     euler = EulerTest.of(probe)
     assignment = BlockAssignment.free(point)
@@ -60,12 +72,9 @@ def find_partitions(
     proposed = {name: int((labels != FREE).sum()) for name, labels in assignment.labels.items()}
     confirm(assignment, probe)
     refuted = {name: proposed[name] - int((labels != FREE).sum()) for name, labels in assignment.labels.items()}
-    found = []
     for partition in partitions:
         joint = add_joint_sets(assignment, probe, euler) if partition == "extended" else {}
-        described = described_blocks(assignment, probe, euler, partition, joint, refuted)
-        found.append(replace(described, notes=surface.conduct.notes))
-    return tuple(found)
+        yield described_blocks(assignment, probe, euler, partition, joint, refuted)
 
 
 def _assign_rows(assignment: BlockAssignment, euler: EulerTest, point: Point, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from bnsharp_cli.core.point import Point
@@ -13,7 +14,7 @@ from bnsharp_cli.measurement.measures.integral import Integral, integrate_to_pre
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.sampling import objective_and_sampling
+from bnsharp_cli.measurement.measures.population import objective_and_noise
 from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.option_records import shortest
@@ -26,28 +27,28 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
 
     The search runs in normalised coordinates, so the computed number, not only the supremum, is the same for every
     copy T_a(θ); it is a lower bound on the supremum. For δ → 0 it tends to (2/(p+1))^{1/p} (Σ_i ‖∇_iL‖‖θ_i‖ + ‖∇_*L‖),
-    which is reported as ``limit``.
+    which is reported as ``limit``. Where the partition leaves nothing to θ_*, its last term is not there.
 
     Args:
         surface: L.
         point: θ.
-        blocks: which rows scale together.
+        blocks: which numbers share a radius.
         options: δ, p, search and precision.
 
     Raises:
-        UsageError: δ ≥ 1 with invariant blocks.
+        UsageError: δ ≥ 1 with relative radii.
         NotMeasurableError: L or its gradient is not finite within δ.
     """
     _require_radius(blocks, options)
     before = surface.counter.cost
-    objective, by_gradients = objective_and_sampling(surface, point, blocks, options)
+    objective, noise = objective_and_noise(surface, point, blocks, options)
 
     supremum = find_supremum(objective, options)
     integral = integrate_to_precision(objective, supremum, options)
-    errors = estimate_errors(objective, blocks, supremum, integral, by_gradients, options)
+    errors = estimate_errors(objective, blocks, supremum, integral, noise, options)
 
     return Measurement(
-        name="bn" if blocks.partition == "paper" else "bn-extended",
+        name=measure_name(blocks.partition),
         value=integral.value,
         status=_status(integral, errors, supremum, options),
         uncertainty=errors.uncertainty,
@@ -57,14 +58,30 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         details=_details(objective, supremum, integral, errors),
         direction=supremum.direction,
         segment=integral.mean.nodes,
+        notes=tuple(_notes(blocks, point)),
     )
 
 
+def measure_name(partition: str) -> str:
+    """The name of BN-Sharpness by a partition: ``bn``, or ``bn-filter`` and the like."""
+    return "bn" if partition == "paper" else f"bn-{partition}"
+
+
+def _notes(blocks: Blocks, point: Point) -> Iterator[str]:
+    if blocks.probed and not blocks.invariant:
+        yield (
+            "none of the measured weights is scale-invariant: for small δ this is the plain gradient norm, which a "
+            "rescaling that changes nothing can change; the partition filter has radii relative to every row"
+        )
+    if zero := blocks.zero_blocks(point):
+        yield f"{zero:,} of {blocks.relative:,} blocks are zero: their radius is 0, and they stay fixed"
+
+
 def _require_radius(blocks: Blocks, options: MeasureOptions) -> None:
-    if blocks.invariant and options.delta >= 1:
+    if blocks.relative and options.delta >= 1:
         raise UsageError.of(
             "delta",
-            "less than 1 where weights are scale-invariant",
+            "less than 1 where radii are relative to weights",
             shortest(options.delta),
             "At δ = 1 a direction reaches −θ_i; use a smaller radius.",
         )
@@ -93,5 +110,6 @@ def _details(
         "limit_ratio": limit / integral.value if integral.value else None,
         "gap": gap if math.isfinite(gap) else None,
         "precision": str(integral.surface.dtype).removeprefix("torch."),
+        "population": errors.population and errors.population.to_dict(),
         "sampling": errors.sampling and errors.sampling.to_dict(),
     }

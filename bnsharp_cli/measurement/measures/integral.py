@@ -36,12 +36,14 @@ class Integral:
         floor: what the rounding of losses alone can have contributed.
         floor_cost: the passes that the floor took.
         surface: L, in the precision in which it was integrated.
+        batch_slopes: (L_b(θ + tv) − L_b(θ − tv)) / 2t of every batch at the largest t where both were evaluated.
     """
 
     mean: SegmentMean
     floor: float
     floor_cost: Cost
     surface: LossSurface
+    batch_slopes: tuple[float, ...]
 
     @property
     def value(self) -> float:
@@ -106,7 +108,7 @@ def integrate(
     before = surface.counter.cost
     error = segment.rounding_where_highest(options.seed)
     floor = rounding_floor(error, options.delta, options.power, mean.value, surface.roundoff)
-    return Integral(mean, floor, surface.counter.cost - before, surface)
+    return Integral(mean, floor, surface.counter.cost - before, surface, segment.slopes())
 
 
 class _LossesOnSegment:
@@ -136,6 +138,14 @@ class _LossesOnSegment:
             self.changes([highest])
         point = on_segment(self._point, self._v, highest)
         return loss_rounding(self._surface, point, self._batch_losses[highest], seed)
+
+    def slopes(self) -> tuple[float, ...]:
+        """See :class:`Integral`; empty where no t was evaluated on both sides."""
+        widest = max((t for t in self._batch_losses if -t in self._batch_losses), default=0.0)
+        if widest <= 0:
+            return ()
+        ends = zip(self._batch_losses[widest], self._batch_losses[-widest], strict=True)
+        return tuple((ahead - behind) / (2 * widest) for ahead, behind in ends)
 
     def _mean(self, t: float) -> float:
         return math.fsum(self._batch_losses[t]) / len(self._batch_losses[t])

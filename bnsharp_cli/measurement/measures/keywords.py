@@ -37,11 +37,11 @@ class UnseededKeywords(SharedKeywords, total=False):
     """What takes no seed of the measures."""
 
     delta: float
-    partition: Literal["paper", "extended"]
+    partition: Literal["paper", "extended", "filter", "layer", "element"]
 
 
 class MeasureKeywords(SharedKeywords, total=False):
     """What ``measure`` takes beside radii."""
 
-    partition: Literal["paper", "extended"]
+    partition: Literal["paper", "extended", "filter", "layer", "element"]
     seed: int

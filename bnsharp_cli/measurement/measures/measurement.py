@@ -62,8 +62,8 @@ class Uncertainty:
     Attributes:
         quadrature: of the integral.
         rounding: what the arithmetic alone can have contributed.
-        sampling: standard error of a Monte-Carlo mean; for BN-Sharpness the distance to the cross-fitted value, the
-            other end of the hull that holds the value of more samples.
+        sampling: standard error of a Monte-Carlo mean; for BN-Sharpness how far more samples may lead away from the
+            value, which is the distance to the farther end of the interval for the whole split or for fresh data.
 
     >>> Uncertainty(rounding=1e-9)
     Uncertainty(quadrature=None, rounding=1e-09, sampling=None)
@@ -151,17 +151,15 @@ class Measurement:
         }
 
     @property
-    def own_error(self) -> tuple[str, float] | None:
-        """The largest error of the value on its own samples, behind its kind; None where none is known."""
+    def largest_error(self) -> tuple[str, float] | None:
+        """The largest error, behind its kind; None where none is known."""
         known = {kind: error for kind, error in vars(self.uncertainty).items() if error is not None}
-        if self.status is not Status.SAMPLED:
-            known.pop("sampling", None)
         return max(known.items(), key=lambda each: each[1], default=None)
 
     @property
     def cells(self) -> tuple[str, ...]:
         """What a table shows of it: measure, δ, value, error, status and cost."""
-        error, delta = self.own_error, self.details.get("delta")
+        error, delta = self.largest_error, self.details.get("delta")
         return (
             self.name,
             "" if delta is None else f"{delta:g}",
@@ -180,8 +178,8 @@ class Measurement:
 
     @property
     def point_of_profile(self) -> tuple[float, float, float]:
-        """δ, the value, and its largest error on its own samples."""
-        return self.details.get("delta", math.nan), self.value, self.own_error[1] if self.own_error else 0.0
+        """δ, the value, and its largest error."""
+        return self.details.get("delta", math.nan), self.value, self.largest_error[1] if self.largest_error else 0.0
 
     def to_frame(self) -> Any:
         """A ``pandas.DataFrame`` of one row.

@@ -23,7 +23,8 @@ OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
 BatchNormPolicy = Literal["batch", "running"]
 """Whether batch norm uses the statistics of the batch, as the paper's loss does, or running ones."""
 
-Partition = Literal["paper", "extended"]
+ProbedPartition = Literal["paper", "extended"]
+Partition = Literal["paper", "extended", "filter", "layer", "element"]
 """Which rows make a block; see :mod:`bnsharp_cli.measurement.blocks.blocks`."""
 
 DEFAULT_RULE = "power"
@@ -65,7 +66,9 @@ class MeasureOptions(OptionRecord):
         restarts: random starts besides the gradient.
         search_nodes: quadrature nodes of the search's objective, even; two suffice for small δ.
         rtol: wanted relative error of the quadrature.
-        partition: ``paper`` or ``extended``.
+        partition: ``paper``, where scale-invariant rows are blocks and all else has the radius 1; ``extended`` by every
+            joint scale-invariance; or, with all radii relative, ``filter`` (rows and vectors), ``layer`` (tensors) or
+            ``element`` (numbers).
         parameters: those that are varied, the others being constants: ``all``; ``trainable`` for those with
             ``requires_grad``; or globs of names, such as ``head.*``. A text, or several. It is kept as a tuple.
         precision: ``float32``, ``float64``, or ``auto``: float32, with the final integral again in float64 where
@@ -139,8 +142,10 @@ class MeasureOptions(OptionRecord):
     )
     partition: Partition = option(
         "paper",
-        "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta).",
-        expected="one of paper, extended",
+        "Blocks with radii relative to their norms: paper, the scale-invariant rows; extended by every joint "
+        "scale-invariance such as (gamma, beta); filter, every row and vector; layer, every tensor; element, every "
+        "number.",
+        expected="one of paper, extended, filter, layer, element",
     )
     parameters: ParameterSelection = same_option(VariedParameters, "parameters")
     precision: Literal["auto", "float32", "float64"] = option(

@@ -1,31 +1,24 @@
 """How a value depends on the samples: cross-fitting, and the value on a quarter, a half and all of the batches.
 
-The direction of the supremum fits the noise of its batches. Near a trained network the value is mostly that noise and
-falls like the inverse root of the number of samples, so a confidence interval around it does not cover the value of
-more samples. A direction from one half of the batches, measured on the other half, errs to the other side. The two
-values enclose that of more samples.
+The direction of the supremum fits the noise of its batches, so the value is too high on average. A direction from one
+half of the batches, measured on the other half, errs to the other side. The two are no interval: how often they enclose
+the value of more samples is not known where curvature speaks, and elsewhere :mod:`population` has a better answer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import linear_regression
 from typing import Any
 
-import torch
-
-from bnsharp_cli.core.point import Point, scaled
-from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.integral import integrate, integrate_best
-from bnsharp_cli.measurement.measures.objective import SegmentObjective, objective_at
+from bnsharp_cli.measurement.measures.objective import objective_at
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.supremum import find_supremum
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.passes import GradientSum
-from bnsharp_cli.measurement.surface.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -48,12 +41,6 @@ class Sampling:
         counts, values = zip(*self.values, strict=True)
         return linear_regression([math.log(count) for count in counts], [math.log(value) for value in values]).slope
 
-    def in_proportion(self, value: float) -> Sampling:
-        """Rescale all values so that the one on all batches is ``value``."""
-        whole = self.values[-1][1]
-        factor = value / whole if whole else 0.0
-        return Sampling(factor * self.cross_fitted, tuple((count, factor * each) for count, each in self.values))
-
     def to_dict(self) -> dict[str, Any]:
         """The figures in plain containers, for JSON."""
         return {
@@ -61,70 +48,6 @@ class Sampling:
             "values": [{"batches": count, "value": value} for count, value in self.values],
             "exponent": self.exponent,
         }
-
-
-class GradientSplit:
-    """Adds up gradients of single batches as they pass, so that the limit for δ → 0 on parts of them costs no pass."""
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        """For the batches on all processes, with the weights that their gradients have been multiplied by."""
-        self._weights, self._batches = weights, len(weights)
-        self._parts: dict[int, GradientSum] = {}
-
-    def observe(self, index: int, _: float, gradient: Point) -> None:
-        """Take the gradient of batch ``index``."""
-        for size in {self._batches // 4, self._batches // 2}:
-            if index < size:
-                self._parts.setdefault(size, GradientSum(gradient)).add(gradient.values())
-
-    def sampling(self, spheres: Spheres, gradient: Point, processes: Processes) -> Sampling | None:
-        """Σ_i r_i‖∇_iL‖ as a function of the batches; the sums are freed.
-
-        Args:
-            spheres: φ(θ).
-            gradient: ∇L, of all batches.
-            processes: the processes, each of which observed some of the batches.
-
-        Returns:
-            None for a single batch.
-        """
-        count, split = self._batches, self._batches // 2
-        if count < 2:
-            return None
-        half, quarter = (self._total(size, gradient, processes) for size in (split, count // 4))
-        norms, radii = spheres.norms, spheres.radii
-        means = {count: float((radii * norms(gradient)).sum())}
-        if count >= 4:
-            means[count // 4] = float((radii * norms(quarter)).sum()) / math.fsum(self._weights[: count // 4])
-        del quarter
-        weight, rest = math.fsum(self._weights[:split]), math.fsum(self._weights[split:])
-        first = scaled(half, 1 / weight)
-        second = {name: (count * tensor - half[name]) / rest for name, tensor in gradient.items()}
-        both, inner = [norms(part) for part in (first, second)], spheres.inner(first, second)
-        means[split] = math.fsum(float((radii * norm).sum()) for norm in both) / 2
-        tiny = torch.finfo(torch.float64).tiny
-        crossed = [abs(float((radii * inner / norm.clamp_min(tiny)).sum())) for norm in both]
-        return Sampling(math.fsum(crossed) / 2, tuple(sorted(means.items())))
-
-    def _total(self, size: int, like: Point, processes: Processes) -> Point:
-        return processes.total(self._parts.pop(size, GradientSum(like)).point())
-
-
-def objective_and_sampling(
-    surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions
-) -> tuple[SegmentObjective, Sampling | None]:
-    """The objective at ``point``, and how Σ_i r_i‖∇_iL‖ depends on the samples, from the same pass.
-
-    The latter is None where there are no more samples.
-
-    Raises:
-        NotMeasurableError: the loss or its gradient is not finite.
-    """
-    if surface.holds_all_data:
-        return objective_at(surface, point, blocks, options), None
-    split = GradientSplit(surface.weights)
-    objective = objective_at(surface, point, blocks, options, split.observe)
-    return objective, split.sampling(objective.spheres, objective.gradient, surface.processes)
 
 
 def measured_sampling(

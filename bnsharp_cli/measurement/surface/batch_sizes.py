@@ -16,7 +16,7 @@ class BatchSizes:
 
     Attributes:
         each: the number of examples in each batch.
-        whole: whether the batches hold all the data there is, so that no sample is left to ask about.
+        available: the number of examples in the data that they were drawn from; None where it is not known.
 
     >>> sizes = BatchSizes((4, 4, 2))
     >>> sizes.examples, sizes.weights, sizes.part(0, 2).weights
@@ -24,7 +24,7 @@ class BatchSizes:
     """
 
     each: tuple[int, ...]
-    whole: bool = False
+    available: int | None = None
 
     @classmethod
     def of(cls, batches: Sequence[Batch]) -> BatchSizes:
@@ -35,6 +35,11 @@ class BatchSizes:
     def examples(self) -> int:
         """All of them."""
         return sum(self.each)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the batches hold all the data there is, so that no sample is left to ask about."""
+        return self.available == self.examples
 
     @property
     def differ(self) -> bool:
@@ -48,7 +53,7 @@ class BatchSizes:
 
     def part(self, start: int, stop: int) -> BatchSizes:
         """The batches ``start`` to ``stop`` − 1."""
-        return BatchSizes(self.each[start:stop], self.whole)
+        return BatchSizes(self.each[start:stop], self.available)
 
     def weight(self, targets: Tensor) -> float:
         """The weight of the batch that has these targets."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -164,6 +165,9 @@ def join(seconds: float) -> ProcessGroup:
     Raises:
         LostProcessError: the others did not come.
     """
+    # This module of torch's keeps the group that exists when it is imported, and with it the group's threads, for ever.
+    # A thread that drops a tensor while the interpreter ends aborts the process. So it is imported before the group.
+    import_module("torch.distributed.nn.functional")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=timedelta(seconds=seconds))

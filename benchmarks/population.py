@@ -1,0 +1,247 @@
+"""How often does the interval for the whole split hold its value, and how wide is it?
+
+    python -m benchmarks.population --networks DIR --record draws.jsonl [--cifar folder:DIR] [--draws 100]
+
+LeNet-BN and an mlp without norms learn the digits, LeNet-BN and resnet18 learn 4,096 CIFAR-10 images, each until its
+training loss falls below the levels in ``LEVELS``; the states are kept in DIR. Each network is then measured as
+``bnsharp measure`` does, at δ = 1e-3, on draws of its training data, with running statistics, so that the value of the
+whole split does not depend on how it is cut into batches. Beside the interval stand the hull of cross-fitted and
+in-sample value, which earlier versions stated, and how often an interval was given at all. Draws that the record holds
+are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision import models
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
+from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.models import lenet_bn
+
+LEVELS = (0.5, 0.1, 0.03, 0.008, 1e-3, 1e-4)
+BATCH, MOST_EPOCHS = 32, 200
+
+Data = tuple[Tensor, Tensor]
+
+
+def mlp() -> nn.Module:
+    """An mlp without norms."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A kind of network.
+
+    Attributes:
+        make: it, untrained.
+        data: ``digits`` or ``cifar``.
+        levels: the training losses at which it is kept.
+        samples: of the draws.
+        batch: of training.
+    """
+
+    make: Callable[[], nn.Module]
+    data: str
+    levels: tuple[float, ...]
+    samples: tuple[int, ...]
+    batch: int = 32
+
+
+SUBJECTS = {
+    "lenet-bn digits": Subject(lambda: lenet_bn(1, 10, 8), "digits", LEVELS, (512, 1024)),
+    "mlp digits": Subject(mlp, "digits", LEVELS, (512, 1024)),
+    "lenet-bn cifar": Subject(lambda: lenet_bn(3, 10, 32), "cifar", LEVELS, (512, 2048), 64),
+    "resnet18 cifar": Subject(lambda: models.resnet18(num_classes=10), "cifar", (0.1,), (512,), 64),
+}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one draw said of the whole split.
+
+    Attributes:
+        network: its kind and level.
+        seed: of the draw.
+        samples: how many were drawn.
+        truth: the value of the whole split.
+        value: of the draw.
+        estimate: for the whole split.
+        low: the lower end of its interval, or None.
+        high: the upper end.
+        crossed: the cross-fitted value.
+    """
+
+    network: str
+    seed: int
+    samples: int
+    truth: float
+    value: float
+    estimate: float
+    low: float | None
+    high: float | None
+    crossed: float
+
+
+def digits() -> Data:
+    """1,408 digits."""
+    found = load_digits()
+    images = torch.tensor(found.images, dtype=torch.float32)[:1408, None] / 16
+    return (images - images.mean()) / images.std(), torch.tensor(found.target)[:1408]
+
+
+def cifar(spec: str) -> Data:
+    """4,096 of the images of a folder."""
+    drawn = draw_batches(open_data(spec), 4096, 4096, 0, Preprocessing())
+    images, labels = drawn.batches[0]
+    mean, deviation = images.mean((0, 2, 3), keepdim=True), images.std((0, 2, 3), keepdim=True)
+    return (images - mean) / deviation, labels
+
+
+def trained(name: str, data: Data, folder: Path) -> Iterator[tuple[str, nn.Module]]:
+    """The networks of one kind at their levels, from the folder or trained now."""
+    subject = SUBJECTS[name]
+    files = {level: folder / f"{name.replace(' ', '-')}-{level:g}.pt" for level in subject.levels}
+    if not all(file.exists() for file in files.values()):
+        _train(subject, data, files)
+    for level, file in files.items():
+        if file.exists():
+            network = subject.make()
+            network.load_state_dict(torch.load(file, weights_only=True))
+            yield f"{name} {level:g}", network.eval()
+
+
+def _train(subject: Subject, data: Data, files: dict[float, Path]) -> None:
+    torch.manual_seed(0)
+    network, left = subject.make(), dict(files)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, 20, 0.7)
+    for _ in range(MOST_EPOCHS):
+        for part in torch.randperm(len(data[0])).split(subject.batch):
+            optimiser.zero_grad()
+            functional.cross_entropy(network(data[0][part]), data[1][part]).backward()
+            optimiser.step()
+        schedule.step()
+        loss = _loss(network, data)
+        for level in [level for level in left if loss <= level]:
+            torch.save(network.state_dict(), left.pop(level))
+        if not left:
+            return
+
+
+def _loss(network: nn.Module, data: Data) -> float:
+    network.eval()
+    with torch.no_grad():
+        parts = zip(data[0].split(256), data[1].split(256), strict=True)
+        total = sum(float(functional.cross_entropy(network(x), y, reduction="sum")) for x, y in parts)
+    network.train()
+    return total / len(data[0])
+
+
+def surface_of(network: nn.Module, data: Data, indices: Tensor) -> LossSurface:
+    """L on some of the data."""
+    parts = indices.split(BATCH)
+    sizes = BatchSizes(tuple(map(len, parts)), len(data[0]))
+    batches = [(data[0][part], data[1][part]) for part in parts]
+    return LossSurface.of(network, batches, batch_statistics=False, sizes=sizes)
+
+
+def draws(name: str, network: nn.Module, data: Data, samples: int, seeds: range) -> Iterator[Draw]:
+    """Measure the whole split, then one draw after the other."""
+    surface = surface_of(network, data, torch.arange(len(data[0])))
+    point, options = surface.point(), MeasureOptions()
+    blocks = find_blocks(surface, point)
+    truth = bn_sharpness(surface, point, blocks, options).value
+    for seed in seeds:
+        order = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(seed))
+        surface = surface_of(network, data, order[:samples])
+        found = bn_sharpness(surface, point, blocks, options)
+        told = found.details["population"]
+        if told is None:  # curvature speaks
+            continue
+        crossed = _crossed(surface, point, blocks.spheres(point)) * found.value / found.details["limit"]
+        yield Draw(name, seed, samples, truth, found.value, told["value"], told["low"], told["high"], crossed)
+
+
+def _crossed(surface: LossSurface, point: Point, spheres: Spheres) -> float:
+    """The limit for δ → 0 along directions of one half of the batches on the other half."""
+    middle = surface.count // 2
+    halves = [surface.part(0, middle), surface.part(middle, surface.count)]
+    first, second = (half.value_and_gradient(point)[1] for half in halves)
+    inner = spheres.radii * spheres.inner(first, second)
+    sides = [abs(float((inner / spheres.norms(side).clamp_min(1e-300)).sum())) for side in (first, second)]
+    return float((2 / 3) ** 0.5) * fmean(sides)
+
+
+def table(found: list[Draw]) -> Iterator[str]:
+    """A row for every network and number of samples."""
+    yield "| network, training loss | samples | draws | whole split | estimate | interval | covers | hull | covers |"
+    yield "| --- | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: |"
+    for name, samples in dict.fromkeys((draw.network, draw.samples) for draw in found):
+        own = [draw for draw in found if (draw.network, draw.samples) == (name, samples)]
+        given = [draw for draw in own if draw.low is not None and draw.high is not None]
+        truth = own[0].truth
+        ends = [(draw.low or 0.0, draw.high or 0.0) for draw in given]
+        covers = sum(low <= truth <= high for low, high in ends)
+        hull = [sorted((draw.crossed, draw.value)) for draw in own]
+        held = sum(low <= truth <= high for low, high in hull)
+        yield (
+            f"| {name} | {samples:,} | {len(own)} | {truth:.3g} | {fmean(draw.estimate for draw in own):.3g} "
+            f"| {_mean_ends(ends)} | {covers} of {len(given)} | {_mean_ends(hull)} | {held / len(own):.0%} |"
+        )
+
+
+def _mean_ends(ends: list[tuple[float, float]] | list[list[float]]) -> str:
+    if not ends:
+        return "–"
+    return f"{fmean(end[0] for end in ends):.3g} … {fmean(end[1] for end in ends):.3g}"
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", type=Path, required=True, help="folder of the trained networks")
+    parser.add_argument("--record", type=Path, required=True, help="file of the draws, a line each")
+    parser.add_argument("--cifar", default="", help="CIFAR-10 images, as for bnsharp measure --data; none by default")
+    parser.add_argument("--only", default="", help="the kinds whose name holds this")
+    parser.add_argument("--draws", type=int, default=100)
+    arguments = parser.parse_args()
+    arguments.networks.mkdir(parents=True, exist_ok=True)
+    lines = arguments.record.read_text().splitlines() if arguments.record.exists() else []
+    found = [Draw(**json.loads(line)) for line in lines]
+    for name, subject in SUBJECTS.items():
+        if arguments.only not in name or (subject.data == "cifar" and not arguments.cifar):
+            continue
+        data = digits() if subject.data == "digits" else cifar(arguments.cifar)
+        for label, network in trained(name, data, arguments.networks):
+            for samples in subject.samples:
+                done = [draw.seed for draw in found if (draw.network, draw.samples) == (label, samples)]
+                seeds = range(max(done, default=-1) + 1, arguments.draws)
+                for draw in draws(label, network, data, samples, seeds) if seeds else ():
+                    with arguments.record.open("a") as record:
+                        record.write(json.dumps(asdict(draw)) + "\n")
+                    found.append(draw)
+    print("\n".join(table(found)))
+
+
+if __name__ == "__main__":
+    main()
