@@ -1,7 +1,7 @@
 """What is written from the program's own declarations: ``python -m tests.generated`` writes all of it anew.
 
-These are the help of the commands in docs/cli.md, the page docs/measures.md, and the keywords that type checkers see,
-since a checker cannot read option records.
+These are the help of the commands in docs/cli.md, the pages docs/measures.md and docs/json.md, and the keywords
+that type checkers see, since a checker cannot read option records.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.option_records import OptionField, declared_fields
 from bnsharp_cli.training.options import TrainingOptions
 from tests.documents import ROOT, help_of
+from tests.json_page import json_page
 from tests.registry_page import registry_page
 
 COMMAND = "python -m tests.generated"
@@ -78,6 +79,7 @@ GENERATED: dict[Path, Callable[[], str]] = {
     ROOT / "bnsharp_cli" / "measurement" / "measures" / "keywords.py": measure_keywords,
     ROOT / "bnsharp_cli" / "training" / "keywords.py": sgd_keywords,
     ROOT / "docs" / "measures.md": registry_page,
+    ROOT / "docs" / "json.md": json_page,
     HELP: help_page,
 }
 """Every generated file, and what makes its text."""

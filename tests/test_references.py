@@ -116,12 +116,18 @@ def _folders() -> tuple[str, ...]:
 def test_tests_that_are_named_exist(document: Document) -> None:
     for code in document.inline:
         for name in re.findall(r"\btest_\w+(?![\w.])", code):
-            assert name in _tests() or f"{name}.py" in _file_names(), name
+            assert name in _tests() or f"{name}.py" in _file_names() or f'"{name}": {{' in _schema(), name
         named = re.match(r"pytest (tests/[\w/.]+) -k (\w+)", code)
         if named:
             path = ROOT / named[1]
             texts = [path.read_text()] if path.is_file() else [one.read_text() for one in path.rglob("*.py")]
             assert any(f"def {named[2]}(" in text for text in texts), code
+
+
+@cache
+def _schema() -> str:
+    """The JSON Schema, whose fields may be called as a test."""
+    return (ROOT / "bnsharp_cli" / "report" / "schema" / "bnsharp-1.json").read_text()
 
 
 @cache

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 
+import typer
+
 from bnsharp_cli.cli.spelling import as_option, for_the_command
 from bnsharp_cli.cli.streams import say
 from bnsharp_cli.errors import BnsharpError, LostProcessError, described, shown
@@ -39,7 +41,10 @@ class CommandResult(NamedTuple):
 
 
 def kept_apart(command: Callable[P, R]) -> Callable[P, R]:
-    """``command`` with stdout kept for its result: what the user's own code prints on the way goes to stderr."""
+    """``command`` with stdout kept for its result: what the user's own code prints on the way goes to stderr.
+
+    Whoever asked for JSON gets a document of a failure too.
+    """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,6 +52,12 @@ def kept_apart(command: Callable[P, R]) -> Callable[P, R]:
         try:
             with redirect_stdout(sys.stderr):
                 return command(*args, **kwargs)
+        except (typer.Exit, typer.TyperException, LostProcessError):
+            raise
+        except Exception as error:
+            if kwargs.get("json"):
+                _print_failure(error, kwargs.get("checkpoint"))
+            raise
         finally:
             _stdout.reset(token)
 
@@ -90,7 +101,7 @@ def require_writable(
         further: says what else is written; called by the process that writes.
 
     Returns:
-        The files of the two arguments.
+        All these files.
 
     Raises:
         UsageError: what cannot be written, and why; or a file that is read, or that two arguments name.
@@ -101,9 +112,11 @@ def require_writable(
 
         require_format(plot)
     of_both = [(argument, path) for argument, path in (("output", output), ("plot", plot)) if path is not None]
-    if torchrun.is_first():
-        require_outputs([*of_both, *further()], inputs)
-    return of_both
+    if not torchrun.is_first():
+        return of_both
+    outputs = [*of_both, *further()]
+    require_outputs(outputs, inputs)
+    return outputs
 
 
 def deliver(finding: CommandResult, output: Output) -> None:
@@ -172,6 +185,17 @@ def print_document(text: str) -> None:
         from bnsharp_cli.report.json_document import for_encoding
 
     sys.stdout.write(for_encoding(text, sys.stdout.encoding))
+
+
+def _print_failure(error: Exception, checkpoint: object) -> None:
+    """The document of a failure of the whole command; its path is that of the one checkpoint that was named, if any."""
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import failure_document, render
+
+    every = checkpoint if isinstance(checkpoint, list) else [checkpoint]
+    path = every[0] if len(every) == 1 and isinstance(every[0], Path) else None
+    with on_stdout():
+        print_document(render(failure_document(path, described(error), as_option)))
 
 
 def _write(output: Path | None, text: str) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
@@ -18,6 +17,7 @@ from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
 from bnsharp_cli.report.inspection_record import InspectedNetwork, Inspection
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.module_tree import ModuleNode, TensorLeaf, TreeLine, module_tree, tree_lines
+from bnsharp_cli.report.quick_table import Column, print_table
 from bnsharp_cli.report.terminal import SpellingConsole
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
@@ -43,7 +43,7 @@ def print_inspection(out: SpellingConsole, inspection: Inspection, every: bool) 
         facts.add_row(name, out.text(text))
     out.print(facts)
     out.print()
-    out.print(_tree(inspection, every))
+    _print_tree(out, inspection, every)
     notes = inspection.notes if every else inspection.notes[:_NOTES]
     if notes:
         out.print()
@@ -137,21 +137,18 @@ def _network_parts(anatomy: InspectedNetwork) -> Iterator[tuple[str, str]]:
     )
 
 
-def _tree(inspection: Inspection, every: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _print_tree(out: SpellingConsole, inspection: Inspection, every: bool) -> None:
     known = inspection.anatomy is not None
-    table.add_column("module" if not every else "tensor", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("shape", no_wrap=True)
-    table.add_column("numbers", justify="right", no_wrap=True)
+    columns = [Column("tensor" if every else "module", shrinks=True), Column("shape"), Column("numbers", right=True)]
     if known:
-        table.add_column("blocks", justify="right", no_wrap=True)
-        table.add_column("normalised by", no_wrap=True, overflow="ellipsis")
+        columns += [Column("blocks", right=True), Column("normalised by", shrinks=True)]
+    rows = []
     for line in tree_lines(_module_tree(inspection), every):
         kind = _sizes(line.leaves[0].shape) if line.simple else line.kind
         numbers = sum(leaf.numbers for leaf in line.leaves)
-        cells = [Text(line.guides + one_line(line.name)), Text(one_line(kind, _KIND_LENGTH)), Text(f"{numbers:,}")]
-        table.add_row(*cells, *(_block_cells(line) if known else ()))
-    return table
+        cells = (line.guides + one_line(line.name), one_line(kind, _KIND_LENGTH), f"{numbers:,}")
+        rows.append((*cells, *(_block_cells(line) if known else ())))
+    print_table(out, columns, rows)
 
 
 def _module_tree(inspection: Inspection) -> ModuleNode:
@@ -169,16 +166,16 @@ def _module_tree(inspection: Inspection) -> ModuleNode:
     return module_tree(leaves, {name: type(module).__name__ for name, module in anatomy.module.named_modules()})
 
 
-def _block_cells(line: TreeLine) -> tuple[Text, Text]:
+def _block_cells(line: TreeLine) -> tuple[str, str]:
     """How many blocks, and which norm makes them, or how many do."""
     blocks = sum(leaf.blocks or 0 for leaf in line.leaves)
     reasons = {leaf.reason for leaf in line.leaves if leaf.blocks}
     if not blocks:
         silent = all(leaf.without_effect for leaf in line.leaves)
-        return Text(""), Text(NO_EFFECT if silent else "")
+        return "", NO_EFFECT if silent else ""
     several = len(reasons) > 1 or not line.simple
     why = f"{len(reasons)} norm{'s' * (len(reasons) != 1)}" if several else _beside(line.leaves[0].path, *reasons)
-    return Text(f"{blocks:,}"), Text(one_line(why))
+    return f"{blocks:,}", one_line(why)
 
 
 def _beside(path: str, reason: str) -> str:

@@ -36,11 +36,13 @@ def render_line(document: Mapping[str, Any]) -> str:
     return _written(document)
 
 
-def failure_document(checkpoint: Path, failure: BnsharpError, spelling: Callable[[str], str] = str) -> dict[str, Any]:
-    """What stands for the document of a checkpoint that could not be measured, among those of others.
+def failure_document(
+    checkpoint: Path | None, failure: BnsharpError, spelling: Callable[[str], str] = str
+) -> dict[str, Any]:
+    """What stands for the document of a checkpoint that could not be measured, or of a command that failed.
 
     Args:
-        checkpoint: as the user named it.
+        checkpoint: as the user named it; None where the failure is not of one checkpoint.
         failure: why.
         spelling: how an argument that a sentence names is written.
     """
@@ -52,7 +54,7 @@ def failure_document(checkpoint: Path, failure: BnsharpError, spelling: Callable
         "found": printable(failure.found),
         "exit_code": failure.exit_code,
     }
-    return {"schema": "bnsharp/1", "path": str(checkpoint), "error": error}
+    return {"schema": "bnsharp/1", "path": None if checkpoint is None else str(checkpoint), "error": error}
 
 
 def for_encoding(text: str, encoding: str | None) -> str:
@@ -90,7 +92,7 @@ def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
         "relative": blocks.relative,
         "invariant": blocks.invariant,
         "joint": len(blocks.joint),
-        "zero_blocks": blocks.zero_blocks(point),
+        "zero_blocks": blocks.zero_blocks(blocks.spheres(point)),
         "free_parameters": blocks.free_parameters(point),
         "tensors": [
             {"name": tensor.name, "rows": tensor.rows, "invariant": tensor.invariant, "reason": tensor.reason}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bnsharp_cli.core.point import Point, Vector
+from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.surface.random_numbers import other_states, set_other_states
 from bnsharp_cli.training.agreement import train_together
 from bnsharp_cli.training.closures import GradientWeight, LossClosure
@@ -80,10 +81,14 @@ class DisplacedParameters:
     Attributes:
         parameters: the trained ones, by name.
         origin: θ, their values on entering.
+
+    Raises:
+        UsageError: a complex parameter, along which lengths and noise have another meaning.
     """
 
     def __init__(self, rule: TrainingRule, start: RandomState | None = None) -> None:
         self.parameters = rule.trained
+        _require_real(self.parameters, type(rule).__name__)
         self._module = rule.module
         self._start, self._end = start, RandomState(rule.parameters)
         self._differentiate = rule.add_gradient
@@ -171,3 +176,16 @@ class DisplacedParameters:
         if self._module is None:
             return train_together()
         return bool(getattr(self._module, "gradient_as_bucket_view", False))
+
+
+def _require_real(parameters: Mapping[str, Tensor], rule: str) -> None:
+    for name, parameter in parameters.items():
+        if parameter.is_complex():
+            raise UsageError(
+                f"{name} is complex, and {rule} moves real parameters.",
+                "Keep it as pairs, torch.nn.Parameter(torch.view_as_real(weight)), and use "
+                "torch.view_as_complex(weight) in forward; or train with Sgd.",
+                argument="params",
+                expected="real parameters",
+                found=str(parameter.dtype),
+            )

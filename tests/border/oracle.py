@@ -100,7 +100,7 @@ def block_length(tensors: Mapping[str, Tensor], block: Block) -> float:
 def _gradients(
     module: nn.Module, loss: Loss, training: bool = True
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], nn.Module]:
-    own = copy.deepcopy(module).double().train(training)
+    own = copy.deepcopy(module).double().train(training).requires_grad_(True)
     parameters = dict(own.named_parameters())
     found = torch.autograd.grad(loss(own), list(parameters.values()), allow_unused=True)
     dense = {

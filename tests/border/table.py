@@ -10,44 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._pytree import tree_map
 
 from tests.border import whole_batches
-from tests.border.networks import ROWS, Net, batches, penalty
-from tests.border.oracle import Block
+from tests.border.networks import Net, batches, penalty
+from tests.border.row import BODY, SEVERAL_INPUTS, WHOLE_BATCHES, Row
+from tests.border.rows_of_networks import ROWS_OF_NETWORKS
 
 WEIGHTS = torch.tensor([1.0, 2.1, 0.3, 4.7])
-BODY: list[Block] = [{name: slice(row, row + 1)} for name in ROWS for row in range(16)]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that is handed in.
-
-    Attributes:
-        model: a network.
-        batches: what people call batches.
-        criterion: their loss.
-        plain: the same of a network, inputs and targets in float64, written independently.
-        blocks: the rows that are scale-invariant together.
-        options: further arguments of every entry point.
-        averages: whether the loss averages over examples, so that batches count by their sizes.
-    """
-
-    model: nn.Module
-    batches: list[Any]
-    criterion: Callable[[Any, Any], Any] = functional.cross_entropy
-    plain: Callable[[nn.Module, Any, Any], Tensor] | None = None
-    blocks: tuple[Block, ...] = tuple(BODY)
-    options: tuple[tuple[str, Any], ...] = ()
-    averages: bool = True
-
-    def loss(self, model: nn.Module) -> Tensor:
-        """L in float64."""
-        plain = self.plain or (lambda network, x, y: functional.cross_entropy(network(x), y))
-        sizes = [len(targets) if self.averages else 1 for _, targets in self.batches]
-        losses = [plain(model, *map(_precise, batch)) for batch in self.batches]
-        return torch.stack([size * loss for size, loss in zip(sizes, losses, strict=True)]).sum() / sum(sizes)
 
 
 @dataclass(frozen=True)
@@ -106,13 +75,14 @@ class Tokens(Net):
         return self.head(self.body((self.words(tokens) * mask[:, :, None]).sum(1)))
 
 
-def _precise(tree: Any) -> Any:
-    return tree_map(lambda tensor: tensor.double().clone() if tensor.is_floating_point() else tensor, tree)
-
-
 def _containers(model: nn.Module, form: Callable[[Tensor, Tensor], Any], call: Callable[[nn.Module, Any], Any]) -> Row:
     data = [(form(x, x[:, 0].abs() + 0.5), y) for x, y in batches()]
-    return Row(model, data, plain=lambda network, inputs, y: functional.cross_entropy(call(network, inputs), y))
+    return Row(
+        model,
+        data,
+        plain=lambda network, inputs, y: functional.cross_entropy(call(network, inputs), y),
+        command=SEVERAL_INPUTS,
+    )
 
 
 def _weighted(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -164,12 +134,13 @@ def _tokens() -> Row:
         data,
         plain=lambda network, inputs, y: functional.cross_entropy(network(**inputs), y),
         blocks=(*BODY, {"words.weight": slice(None)}),
+        command=SEVERAL_INPUTS,
     )
 
 
 def _whole(make: Callable[[], whole_batches.Case]) -> Row:
     case = make()
-    return Row(case.model, case.batches, plain=case._of_batch, blocks=tuple(case.blocks))
+    return Row(case.model, case.batches, plain=case._of_batch, blocks=tuple(case.blocks), command=WHOLE_BATCHES)
 
 
 ROWS_OF_VALUES: dict[str, Callable[[], Row]] = {
@@ -221,6 +192,7 @@ ROWS_OF_VALUES: dict[str, Callable[[], Row]] = {
         plain=lambda network, x, y: functional.cross_entropy(network(x)[1], y),
         options=(("output", 1),),
     ),
+    **ROWS_OF_NETWORKS,
     **{name: partial(_whole, make) for name, make in whole_batches.CASES.items()},
 }
 

@@ -6,7 +6,8 @@ from collections import Counter
 
 from hypothesis import HealthCheck, given, settings
 
-from tests.border.drawn import DRAWN, Drawn, agrees, expected_blocks
+from tests.border.drawing import DRAWN, Drawn, expected_blocks
+from tests.border.drawn import agrees
 
 EXAMPLES = 25
 

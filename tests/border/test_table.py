@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import bnsharp_cli
 from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.integrations.lightning import BNSharpnessCallback
-from bnsharp_cli.training.rules import Sgd, TrainingRule
-from bnsharp_cli.training.sam import Asam, Sam
+from tests.border.by_command import as_drawn, refusal, typed_value
 from tests.border.oracle import bn_of_blocks
+from tests.border.plain_rules import RULES, STEPS, Plain
 from tests.border.table import ROWS_OF_VALUES, ROWS_REFUSED, Row
 
 CLOSE = 2e-3
-RHO, LR, ETA = 0.05, 0.1, 0.01
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch, of copies of scripted parts
 
 Entry = Callable[[Row], Any]
+
+
+@functools.cache
+def row_of(name: str) -> Row:
+    """One for all columns: nothing that is handed in may change."""
+    return ROWS_OF_VALUES[name]()
 
 
 def measured(row: Row) -> float:
@@ -50,23 +57,38 @@ def monitored(row: Row) -> float:
     return logged["bn_sharpness"]
 
 
+@functools.cache
+def expected(name: str) -> float:
+    row = row_of(name)
+    return bn_of_blocks(row.known, row.loss, row.blocks)
+
+
 @pytest.mark.parametrize("entry", [measured, monitored], ids=["measure", "monitor"])
 @pytest.mark.parametrize("name", ROWS_OF_VALUES)
 def test_values(name: str, entry: Entry) -> None:
-    row = ROWS_OF_VALUES[name]()
-    assert entry(row) == pytest.approx(bn_of_blocks(row.model, row.loss, row.blocks), rel=CLOSE)
+    assert entry(row_of(name)) == pytest.approx(expected(name), rel=CLOSE, abs=1e-300)
+
+
+@pytest.mark.parametrize("name", ROWS_OF_VALUES)
+def test_the_command(name: str, tmp_path: Path) -> None:
+    row = row_of(name)
+    if row.command:
+        assert refusal(row, name, "ROWS_OF_VALUES", tmp_path)
+        return
+    drawn = as_drawn(row)
+    wanted = bn_of_blocks(drawn.known, drawn.loss, drawn.blocks)
+    assert typed_value(row, name, tmp_path) == pytest.approx(wanted, rel=CLOSE, abs=1e-300)
 
 
 @pytest.mark.parametrize("name", ROWS_OF_VALUES)
 def test_blocks(name: str) -> None:
-    row = ROWS_OF_VALUES[name]()
-    assert blocks(row) == len(row.blocks)
+    assert blocks(row_of(name)) == len(row_of(name).blocks)
 
 
 @pytest.mark.parametrize("name", ROWS_OF_VALUES)
 def test_rescaled_copies(name: str) -> None:
-    row = ROWS_OF_VALUES[name]()
-    if row.blocks:
+    row = row_of(name)
+    if row.blocks and not row.flat:
         assert rescaled(row)
         return
     with pytest.raises(BnsharpError) as refused:
@@ -75,37 +97,33 @@ def test_rescaled_copies(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROWS_OF_VALUES)
-@pytest.mark.parametrize("kind", [Sgd, Sam, Asam])
-def test_a_rule(name: str, kind: type[TrainingRule]) -> None:
-    row = ROWS_OF_VALUES[name]()
-    trained, plain = (copy.deepcopy(row.model).double() for _ in range(2))
-    rule = kind(trained, lr=LR) if kind is Sgd else kind(trained, lr=LR, rho=RHO)
-    rule.step(lambda: row.loss(trained))
-    for name_, weight in _plain_step(plain, row.loss, kind).items():
-        assert torch.allclose(dict(trained.named_parameters())[name_], weight, rtol=1e-9, atol=1e-11), name_
+@pytest.mark.parametrize("kind", RULES)
+def test_a_rule(name: str, kind: str) -> None:
+    row = row_of(name)
+    trained, plain = precise(ROWS_OF_VALUES[name]().model), precise(ROWS_OF_VALUES[name]().known)
+    found = functools.partial(bnsharp_cli.find_blocks, row.model, row.batches, row.criterion, **dict(row.options))
+    rule = RULES[kind](trained, found)
+    if kind != "sgd" and any(weight.is_complex() for weight in trained.parameters()):
+        with pytest.raises(BnsharpError, match="is complex") as refused:
+            rule.step(*[lambda: row.loss(trained)] * rule.batches_per_step)
+        assert "view_as_real" in refused.value.remedy
+        trained = precise(ROWS_OF_VALUES[name]().known)  # as the remedy says
+        rule = RULES[kind](trained, functools.partial(bnsharp_cli.find_blocks, row.known, row.batches, row.criterion))
+    rule.step(*[lambda: row.loss(trained)] * rule.batches_per_step)
+    moved = dict(trained.named_parameters())
+    for part, weight in STEPS[kind](Plain(plain, row.loss, row.blocks)).items():
+        assert torch.allclose(as_real(moved[part]), weight, rtol=1e-9, atol=1e-11), part
 
 
-def _plain_step(
-    model: torch.nn.Module, loss: Callable[[torch.nn.Module], Tensor], kind: type[TrainingRule]
-) -> dict[str, Tensor]:
-    """θ − lr ∇L(θ + ε), with ε = 0 (SGD), ρ g/‖g‖ (SAM) or ρ T²g/‖T g‖, T = |θ| + η but for vectors (ASAM)."""
-    names, weights = zip(*model.named_parameters(), strict=True)
-    start = [weight.detach().clone() for weight in weights]
-    slopes = _gradient(loss(model), weights)
-    if kind is not Sgd:
-        ones = [torch.ones_like(weight) for weight in start]
-        scales = ones if kind is Sam else [w.abs() + ETA if w.ndim > 1 else o for w, o in zip(start, ones, strict=True)]
-        scaled = [scale * slope for scale, slope in zip(scales, slopes, strict=True)]
-        size = torch.stack([each.square().sum() for each in scaled]).sum().sqrt()
-        with torch.no_grad():
-            for weight, scale, each in zip(weights, scales, scaled, strict=True):
-                weight += RHO * scale * each / size
-        slopes = _gradient(loss(model), weights)
-    return {name: own - LR * slope for name, own, slope in zip(names, start, slopes, strict=True)}
+def precise(model: nn.Module) -> nn.Module:
+    """The network in float64, complex weights too."""
+    for weight in model.double().parameters():
+        weight.data = weight.data.to(torch.complex128) if weight.is_complex() else weight.data
+    return model
 
 
-def _gradient(loss: Tensor, weights: Any) -> list[Tensor]:
-    return [each.to_dense() for each in torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)]
+def as_real(weight: Tensor) -> Tensor:
+    return torch.view_as_real(weight) if weight.is_complex() else weight
 
 
 @pytest.mark.parametrize("entry", [measured, blocks, rescaled], ids=["measure", "find_blocks", "rescale_test"])
@@ -116,3 +134,8 @@ def test_refusals(name: str, entry: Entry) -> None:
         entry(refused.row)
     assert error.value.argument == refused.argument
     assert error.value.remedy
+
+
+@pytest.mark.parametrize("name", ROWS_REFUSED)
+def test_refusals_of_the_command(name: str, tmp_path: Path) -> None:
+    assert refusal(ROWS_REFUSED[name]().row, name, "ROWS_REFUSED", tmp_path)

@@ -20,8 +20,8 @@ class Finished:
     stderr: str
 
 
-def bnsharp(*arguments: object, folder: Path, expect: int = 0) -> Finished:
-    """Run the command in ``folder`` on a terminal of 80 columns and check its exit code."""
+def bnsharp(*arguments: object, folder: Path, expect: int | tuple[int, ...] = 0) -> Finished:
+    """Run the command in ``folder`` on a terminal of 80 columns and check its exit code, one of ``expect``."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         contextlib.chdir(folder),
@@ -34,7 +34,7 @@ def bnsharp(*arguments: object, folder: Path, expect: int = 0) -> Finished:
             main()
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    assert code == expect, (code, out.getvalue(), err.getvalue())
+    assert code in (expect if isinstance(expect, tuple) else (expect,)), (code, out.getvalue(), err.getvalue())
     return Finished(out.getvalue(), err.getvalue())
 
 

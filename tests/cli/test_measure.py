@@ -231,5 +231,5 @@ def test_radii_with_commas_are_those_given_one_by_one(tmp_path: Path) -> None:
     commas = json.loads(bnsharp(*small, "--delta", "1e-3,0.01", folder=tmp_path).stdout)
     repeated = json.loads(bnsharp(*small, "--delta", 0.001, "--delta", 0.01, folder=tmp_path).stdout)
     assert commas["measures"] == repeated["measures"]
-    refused = bnsharp(*small, "--delta", "1e-3;0.01", folder=tmp_path, expect=2)
+    refused = bnsharp(*small[:2], "--delta", "1e-3;0.01", folder=tmp_path, expect=2)
     assert "--delta: expected positive numbers, found '1e-3;0.01'" in one_error(refused)

@@ -12,6 +12,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from bnsharp_cli.measurement.invariance.options import COPY_NAMES
 from bnsharp_cli.workflows.output_files import copy_path
@@ -224,3 +225,32 @@ def test_data_is_no_output_of_an_experiment(folder: Path) -> None:
     arguments = ("reproduce", "figure-1", "--output", "f1", "--budget", "cpu", "--cifar10", "npz:data.npz")
     line = one_error(bnsharp(*arguments, folder=folder, expect=2))
     assert line == "bnsharp: Cannot write f1/figure-1.png: this command reads it."
+
+
+@pytest.mark.parametrize("command", [("measure",), ("check",), ("bound", "--kl", 1), ("rescale-test",)], ids=str)
+@pytest.mark.parametrize("recorded", ["npz:data.npz", "folder:images"])
+def test_data_that_a_checkpoint_records_is_not_written_over(
+    tmp_path: Path, sample_path: Path, command: tuple[object, ...], recorded: str
+) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 1, 8, 8), np.float32), y=np.arange(4))
+    (tmp_path / "images/a").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "images/a/1.png").write_bytes(b"an image")
+    entries = torch.load(sample_path, weights_only=True)
+    torch.save({**entries, "data": "npz", "data_source": {"data": recorded}}, tmp_path / "net.pt")
+    output = "data.npz" if recorded.startswith("npz") else "images/a/1.png"
+    before = content(tmp_path)
+    options = command[1:]
+    line = one_error(bnsharp(command[0], "net.pt", *options, "--output", output, "--quiet", folder=tmp_path, expect=2))
+    assert line == f"bnsharp: Cannot write {output}: this command reads it."
+    assert content(tmp_path) == before
+
+
+def test_a_copy_is_not_written_over_data_that_a_checkpoint_records(tmp_path: Path, sample_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 1, 8, 8), np.float32), y=np.arange(4))
+    entries = torch.load(sample_path, weights_only=True)
+    torch.save({**entries, "data": "npz", "data_source": {"data": "npz:data.npz"}}, tmp_path / "net.pt")
+    (tmp_path / "copies").mkdir()
+    path = copy_path(Path("copies"), COPY_NAMES[0], stored=False)
+    os.link(tmp_path / "data.npz", tmp_path / path)
+    line = one_error(bnsharp("rescale-test", "net.pt", "--save-copies", "copies", "--quiet", folder=tmp_path, expect=2))
+    assert line == f"bnsharp: Cannot write {path}: this command reads it."

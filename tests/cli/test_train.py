@@ -73,8 +73,9 @@ def test_a_loss_that_diverges_later_keeps_the_last_good_epoch(tmp_path: Path) ->
     assert finished.stderr.splitlines()[1].strip() == f"{remedy} net.pt holds epoch 2."
     assert load_checkpoint(tmp_path / "net.pt").metadata["training"]["epoch"] == 2
     assert len((tmp_path / "net.metrics.jsonl").read_text().splitlines()) == 2
+    (tmp_path / "mine.py").write_text(f"{DIVERGING}\n")  # so that the function counts anew, as in another process
     again = bnsharp("train", *arguments, "--resume", folder=tmp_path, expect=4)
-    assert "in epoch 5" in one_error(again)  # the function counts anew
+    assert "in epoch 5" in one_error(again)
 
 
 def test_figures_of_each_epoch_and_the_best_of_them(tmp_path: Path) -> None:

@@ -75,8 +75,9 @@ def _serve() -> None:
         import transformers.models.vit.modeling_vit  # noqa: F401  # nor for these
 
     torch.set_num_threads(1)
-    with contextlib.redirect_stderr(io.StringIO()):
-        _command(["measure", "missing.pt"])
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        for command in (["measure"], ["check"], ["bound", "--kl", "1"], ["rescale-test"], ["inspect"]):
+            _command([*command, "missing.pt"])
     serve(lambda plan: asdict(_run(plan)))
 
 

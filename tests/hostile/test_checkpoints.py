@@ -19,6 +19,7 @@ MOST_MEMORY = 200 * 2**20
 MOST_SECONDS = 5
 AS_LENET = ("--arch", "lenet-bn", "--arch-option", "image_size=8", "--arch-option", "in_channels=1", "--data", "digits")
 FAST = ("--samples", 64, "--batch-size", 64, "--quiet")
+OTHER_COMMANDS = (("check",), ("bound", "--kl", 1), ("rescale-test",))
 MODULES = (code_cases, content_cases, file_cases, pickle_cases)
 
 
@@ -63,6 +64,31 @@ def test_a_stranger_without_a_stated_network_is_refused(command: Harness, tmp_pa
         finished.code == 2 and ("--arch" in finished.stderr or "--data" in finished.stderr)
     ), finished
     assert not (tmp_path / MARKER).exists()
+
+
+@pytest.mark.parametrize(("number", "name"), [*enumerate([*CASES][3::14])])
+def test_the_other_commands_refuse_the_same(command: Harness, tmp_path: Path, number: int, name: str) -> None:
+    case, (asked, *options) = CASES[name], OTHER_COMMANDS[number % len(OTHER_COMMANDS)]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = case.write(folder)
+    before = {entry.name for entry in tmp_path.rglob("*")}
+    how: dict[str, Any] = {"unprivileged": case.unprivileged, "environment": dict(case.environment)}
+    finished = command(asked, path, *options, *AS_LENET, *FAST, folder=folder, **how)
+    assert finished.code == 3, finished
+    assert case.says in one_line(finished)
+    assert {entry.name for entry in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("asked", OTHER_COMMANDS, ids=lambda asked: asked[0])
+def test_the_other_commands_accept_a_sound_checkpoint(
+    command: Harness, tmp_path: Path, asked: tuple[object, ...]
+) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(saved({"state_dict": weights()}))
+    finished = command(asked[0], path, *asked[1:], *AS_LENET, *FAST, folder=tmp_path)
+    assert finished.code in {0, 1}, finished  # 1 where a measure is not invariant, or a check fails
+    assert finished.stdout
 
 
 def one_line(finished: Finished) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from bnsharp_cli.io.networks.declared_settings import declared
+from bnsharp_cli.io.networks.declared_settings import ForbiddenSettingError, declared
 from bnsharp_cli.io.networks.huggingface_networks import class_and_settings
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone
@@ -146,6 +146,57 @@ def test_the_class_that_a_directory_names_is_one_of_its_kind() -> None:
         assert settings._attn_implementation == "eager"
 
 
+LEVIT = {
+    "model_type": "levit",
+    "image_size": 64,
+    "num_labels": 2,
+    "hidden_sizes": [16, 24, 32],
+    "num_attention_heads": [1, 2, 2],
+    "depths": [1, 1, 1],
+    "key_dim": [8, 8, 8],
+}
+
+
+@pytest.mark.parametrize(
+    ("stated", "refused"),
+    [
+        (LEVIT, ""),
+        ({**LEVIT, "down_ops": [["Subsample", 8, 2, 4, 2, 2], ["Subsample", 8, 3, 4, 2, 2]]}, ""),
+        ({**LEVIT, "down_ops": [["Subsample", 8, 2, 4, 2, 1], ["Subsample", 8, 3, 4, 2, 2]]}, "down_ops"),
+        ({"model_type": "textnet", "depths": [1, 1, 1, 1]}, "depths"),
+        ({"model_type": "swin", "hidden_size": 768, "num_layers": 4}, ""),
+        ({"model_type": "swin", "hidden_size": 769}, "hidden_size"),
+        ({"model_type": "swin", "num_hidden_layers": 5}, "num_hidden_layers"),
+        ({"model_type": "convnext", "num_hidden_layers": 3}, "num_hidden_layers"),
+        ({"model_type": "resnet", "out_features": ["stage2"], "something": 1}, ""),
+    ],
+)
+def test_what_a_class_derives_from_its_settings_is_not_the_files_to_state(stated: dict[str, Any], refused: str) -> None:
+    if not refused:
+        class_and_settings(transformers, stated)
+        return
+    with pytest.raises(ForbiddenSettingError, match=f"{refused} is .*does not follow"):
+        class_and_settings(transformers, stated)
+
+
+def test_every_classifier_is_read_as_transformers_writes_it() -> None:
+    for kind in sorted(CLASSIFIER_KINDS):
+        settings = transformers.CONFIG_MAPPING[kind]()
+        class_and_settings(transformers, json.loads(settings.to_json_string(use_diff=False)))
+
+
+def test_levits_directory_is_read_as_transformers_writes_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = transformers.LevitForImageClassification(transformers.LevitConfig(**LEVIT)).eval()
+    network.save_pretrained(tmp_path)
+    assert [""] in json.loads((tmp_path / "config.json").read_text())["down_ops"]
+    checkpoint = load_checkpoint(tmp_path)
+    module = identify(checkpoint).build(checkpoint)
+    load_weights(module, checkpoint)
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(module.eval()(images), network(images).logits)
+
+
 TIMMS = {"global_pool": "max"}, {"act_layer": "gelu"}, {"output_stride": 8}, {"bn_eps": 0.5}, {"stem_type": ""}
 
 
@@ -212,3 +263,11 @@ def test_options_of_timms_training_script_that_no_shape_tells(
             identify(checkpoint)
         return
     require_same_answers(checkpoint, network)
+
+
+def test_options_of_other_scripts_do_not_decide_over_timms_network(tmp_path: Path) -> None:
+    network = _timms_network()
+    path = tmp_path / "last.pth.tar"
+    args = {"model": "timm:test_resnet", "gp": 10.0, "bn_eps": 0.5}
+    torch.save({"state_dict": network.state_dict(), "args": args}, path)
+    require_same_answers(load_checkpoint(path), network)

@@ -113,7 +113,7 @@ def timm_preprocessing(stated: Mapping[str, Any]) -> dict[str, Any]:
             raise _NotFollowedError(f"its images are {height} × {width}, not square")
         part = stated.get("crop_pct") or _TIMM_CROP
         how, mode = stated.get("interpolation") or "bicubic", stated.get("crop_mode") or "center"
-        if how not in _INTERPOLATIONS.values() or mode not in {"center", "squash"}:
+        if how not in _INTERPOLATIONS.values() or mode not in ("center", "squash"):
             raise _NotFollowedError("it resizes its images in another way than bilinear or bicubic to the centre")
         side = math.floor(height / _part(part))
         rest = {"shorter_side": side, "stretched": True} if mode == "squash" else {"shorter_side": side}

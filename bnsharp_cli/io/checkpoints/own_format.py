@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
-from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
+from bnsharp_cli.io.checkpoints.sound_weights import verify_finite, verify_state_dict
 
 OWN_FORMAT = "bnsharp/1"
 
@@ -53,4 +53,6 @@ def _norm_epsilon(source: Source, content: Mapping[str, Any]) -> tuple[Tensor, .
         )
     named = {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)}
     verify_state_dict(source.path, named, outline=source.outline)
+    if not source.outline:
+        verify_finite(source.path, named)
     return tuple(epsilon)

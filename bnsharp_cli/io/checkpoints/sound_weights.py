@@ -1,4 +1,4 @@
-"""Weights are tensors that are dense, floating and finite."""
+"""Weights are dense, floating and finite; masks and observers beside them may be whole numbers or infinite."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line
 
 _REFUSED_KINDS = "int8, float8, complex or quantised"
-_COUNTS = (torch.int64, torch.int32, torch.bool)
-"""Types of the buffers beside the weights, such as how many batches a norm has seen."""
+_WHOLE = (torch.int64, torch.int32, torch.uint8, torch.bool)
+"""Types of the buffers beside the weights: how many batches a norm has seen, masks, switches of observers."""
+
+_NEVER_MASKS = ("weight", "bias", "running_mean", "running_var")
+"""Last parts of the names of tensors that are no masks or observers in any network."""
 
 _FEWEST_BYTES = 2
 _GATHER = "Gather the weights with the script that DeepSpeed wrote beside them: python zero_to_fp32.py FOLDER FOLDER2."
 
 
 def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor], *, outline: bool = False) -> None:
-    """Refuse tensors that are no weights: not dense, not of a plain floating type, not finite, a negative variance.
+    """Refuse tensors that are no weights: not dense, not of a plain type, not finite, a negative variance.
 
     So are tensors most of which are empty, as DeepSpeed's ZeRO-3 leaves them, whose values are in other files.
+
+    Only a network says which tensors are masks or observers. Until it is known, infinite values pass and so do 8-bit
+    whole numbers, unless the name is that of a weight or statistic; :func:`verify_finite` is for its parameters. NaN
+    never passes.
 
     Args:
         path: of the file, for the message.
@@ -40,11 +47,35 @@ def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor], *, outline: 
     bnsharp_cli.errors.CheckpointRefusedError: net.pt: '0.weight' has 1 NaN or infinite of 2 values. Use a checkpoint \
 from before training diverged.
     """
+    only_whole = not any(tensor.is_floating_point() for tensor in state_dict.values())
     for name, tensor in state_dict.items():
+        weight = only_whole or _never_mask(name)
         _require_plain(path, name, tensor, outline)
+        if weight and tensor.dtype == torch.uint8:
+            raise _no_floating(path, name, tensor)
         if tensor.is_floating_point() and not outline:
             _require_sound_values(path, name, tensor)
     _require_mostly_values(path, state_dict)
+
+
+def verify_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse parameters with values that are not finite, whatever their names.
+
+    Raises:
+        CheckpointRefusedError: naming the first such tensor.
+    """
+    for name, tensor in tensors.items():
+        if not all(map(math.isfinite, _extremes(tensor))):
+            raise _not_finite(path, name, tensor)
+
+
+def holds_infinity(tensor: Tensor) -> bool:
+    """Whether a value is infinite, where none is NaN."""
+    return tensor.is_floating_point() and any(map(math.isinf, _extremes(tensor)))
+
+
+def _never_mask(name: str) -> bool:
+    return name.rpartition(".")[2] in _NEVER_MASKS
 
 
 def _require_mostly_values(path: Path, state_dict: Mapping[str, Tensor]) -> None:
@@ -65,27 +96,35 @@ def _require_plain(path: Path, name: str, tensor: Tensor, outline: bool) -> None
     declared, owned = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
     if declared > owned:
         raise refused("declares more values than the file holds", f"{declared} bytes", f"{owned} bytes")
-    if not tensor.is_floating_point() and tensor.dtype not in _COUNTS:
-        raise refused(f"is {tensor.dtype}, expected floating weights", "floating weights", tensor.dtype)
+    if not tensor.is_floating_point() and tensor.dtype not in _WHOLE:
+        raise _no_floating(path, name, tensor)
     if tensor.is_floating_point() and tensor.element_size() < _FEWEST_BYTES:
         raise refused(f"is {tensor.dtype}, expected 16 bits or more", "16 bits or more", tensor.dtype)
 
 
+def _no_floating(path: Path, name: str, tensor: Tensor) -> CheckpointRefusedError:
+    return _refused(path, name, f"is {tensor.dtype}, expected floating weights", "floating weights", tensor.dtype)
+
+
 def _require_sound_values(path: Path, name: str, tensor: Tensor) -> None:
-    """Refuse values that are not finite, and a negative variance."""
-    if not _all_finite(tensor):
-        broken = int((~torch.isfinite(tensor)).sum())
-        problem, found = f"has {broken} NaN or infinite of {tensor.numel()} values", f"{broken} NaN or infinite values"
-        remedy = "Use a checkpoint from before training diverged."
-        raise _refused(path, name, problem, "finite values", found, remedy)
+    """Refuse NaN, infinite values of what is no mask, and a negative variance."""
+    extremes = _extremes(tensor)
+    if any(map(math.isnan, extremes)) or (_never_mask(name) and any(map(math.isinf, extremes))):
+        raise _not_finite(path, name, tensor)
     if name.endswith("running_var") and bool((tensor < 0).any()):
         lowest, remedy = float(tensor.min()), "Use an undamaged checkpoint."
         raise _refused(path, name, "has a negative variance", "variances of at least 0", lowest, remedy)
 
 
-def _all_finite(tensor: Tensor) -> bool:
-    """Whether there is neither NaN nor an infinite value: then the least and the largest are finite, and only then."""
-    return tensor.numel() == 0 or all(math.isfinite(extreme) for extreme in torch.aminmax(tensor))
+def _not_finite(path: Path, name: str, tensor: Tensor) -> CheckpointRefusedError:
+    broken = int((~torch.isfinite(tensor)).sum())
+    problem, found = f"has {broken} NaN or infinite of {tensor.numel()} values", f"{broken} NaN or infinite values"
+    return _refused(path, name, problem, "finite values", found, "Use a checkpoint from before training diverged.")
+
+
+def _extremes(tensor: Tensor) -> tuple[float, ...]:
+    """The least and the largest value, both NaN if any value is; none of an empty tensor."""
+    return tuple(map(float, torch.aminmax(tensor))) if tensor.numel() else ()
 
 
 def _refused(

@@ -276,12 +276,13 @@ def _is_plain(entry: object) -> bool:
     seen, waiting = set(), [entry]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, Mapping | list | tuple):
-            if id(value) not in seen:
-                seen.add(id(value))
-                waiting += [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
-        elif value is not None and not isinstance(value, str | int | float):
+        if value is None or isinstance(value, (str, int, float)):
+            continue
+        if isinstance(value, Tensor) or not isinstance(value, (list, tuple, Mapping)):
             return False
+        if id(value) not in seen:
+            seen.add(id(value))
+            waiting += [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
     return True
 
 

@@ -136,7 +136,7 @@ def _suited(usual: Preprocessing, classes: int, identity: NetworkIdentity, train
         usual = replace(usual, mean=(), std=())
         reasons.append(f"its mean and std, which are not of {channels} channel{'s' * (channels != 1)}")
     told = next((options[name] for name in _SIZE_OPTIONS if isinstance(options.get(name), int)), None)
-    if told is not None:
+    if told is not None and not (trained and told == usual.image_size):
         usual = replace(usual, image_size=told, shorter_side=told)
     elif own_classes != classes and not trained:
         fixed = usual.image_size is not None and _takes_no_other_size(identity, channels, usual.image_size)

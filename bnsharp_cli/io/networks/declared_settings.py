@@ -78,6 +78,10 @@ _OF_EVERY_CLASSIFIER: Mapping[str, Callable[[object], bool]] = {
 """What every classifier declares beside the settings of its class, and whether a value may stand there."""
 
 
+_OF_PARTS = frozenset({"out_features", "out_indices", "stage_names"})
+"""Which stages a network answers with where it is a part of another; a classifier answers with none of them."""
+
+
 class ForbiddenSettingError(ValueError):
     """A value that a file may not give a setting."""
 
@@ -109,6 +113,44 @@ def declared(configuration: type[Any], settings: Mapping[str, Any], *, nested: b
                 raise ForbiddenSettingError(f"{name} is {shown}, which a file may not say")
             kept[name] = value
     return kept
+
+
+def require_derived(settings: Any, stated: Mapping[str, Any]) -> None:
+    """Refuse a value that a file states for what the class of its settings derives from others, unless it is the same.
+
+    LeViT's ``down_ops`` are such: transformers would build from the file's, :func:`declared` leaves them out.
+
+    Args:
+        settings: the settings that the network is built from, an object of transformers.
+        stated: those of the file.
+
+    Raises:
+        ForbiddenSettingError: it is another value.
+    """
+    derived, others = settings.to_dict(), settings.attribute_map
+    left_out = (derived.keys() | others.keys()) - declared_types(type(settings)).keys() - _of_every_class()
+    for name in sorted((left_out & stated.keys()) - _OF_PARTS):
+        own, value = getattr(settings, others.get(name, name), None), stated[name]
+        if value is not None and _without_ends(value) != _without_ends(own):
+            shown = one_line(repr(printable(value)), 40)
+            raise ForbiddenSettingError(f"{name} is {shown}, which does not follow from its other settings")
+
+
+def _without_ends(value: object) -> object:
+    """A setting as plain content, without the mark that LeViT puts behind its last stage when it is built."""
+    if not isinstance(value, list | tuple):
+        return value
+    entries = [_without_ends(entry) for entry in value]
+    while entries and entries[-1] == [""]:
+        entries.pop()
+    return entries
+
+
+def _of_every_class() -> set[str]:
+    with importing_libraries():
+        from transformers import PreTrainedConfig
+
+    return set(PreTrainedConfig().to_dict())
 
 
 def declared_types(configuration: type[Any]) -> dict[str, Any]:

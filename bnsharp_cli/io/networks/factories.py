@@ -27,6 +27,9 @@ _lock = threading.Lock()
 _running: Counter[str] = Counter()
 """How often each folder that :func:`users_code` put on ``sys.path`` is in use, by any thread."""
 
+_modules: dict[tuple[Path, int, int], Any] = {}
+"""The files that were imported, by path, time and size: what network, data and loss share is one object."""
+
 _folders: set[Path] = set()
 """The folders of the files that were imported."""
 _numbers = itertools.count(1)
@@ -205,10 +208,21 @@ def _hook(module: nn.Module, spec: str) -> None:
 
 
 def _import_file(path: Path) -> Any:
+    """The module of a file, which runs once as long as it stays the same, as any import does."""
+    if not path.is_file():
+        raise ImportError(f"no such file: {path}")
+    status = path.stat()
+    known = path.resolve(), status.st_mtime_ns, status.st_size
+    if known not in _modules:
+        _modules[known] = _executed(path)
+    return _modules[known]
+
+
+def _executed(path: Path) -> Any:
     name = f"users_file_{next(_numbers)}_{path.stem}"  # a name that no module has, which dataclasses need
     specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None or not path.is_file():
-        raise ImportError(f"no such file: {path}")
+    if specification is None or specification.loader is None:
+        raise ImportError(f"no Python file: {path}")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     specification.loader.exec_module(module)

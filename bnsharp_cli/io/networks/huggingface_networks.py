@@ -16,7 +16,7 @@ from bnsharp_cli.io.checkpoints.model_directory import refusal
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.declared_settings import declared
+from bnsharp_cli.io.networks.declared_settings import declared, require_derived
 from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone
 from bnsharp_cli.io.networks.outline_limits import CallLimit, OutlineLimits, TooLargeError
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
@@ -115,6 +115,7 @@ def class_and_settings(transformers: Any, configuration: Mapping[str, Any]) -> t
     """
     kind = transformers.CONFIG_MAPPING[configuration["model_type"]]
     settings = kind.from_dict({**declared(kind, configuration), "attn_implementation": "eager"})
+    require_derived(settings, configuration)
     known = transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[kind]
     classes = known if isinstance(known, tuple) else (known,)
     stated = settings.architectures or ()

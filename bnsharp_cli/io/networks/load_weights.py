@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
+from bnsharp_cli.io.checkpoints.sound_weights import holds_infinity, verify_finite
 from bnsharp_cli.io.checkpoints.state_dicts import (
     NamedTensors,
     below,
@@ -176,8 +176,11 @@ def load_tensors(
     fitting = _fitting(module, tensors, path, key, fits)
     module.to(widest_precision(fitting.tensors.values()))
     _load(module, fitting.tensors, path)
-    verify_state_dict(path, folded(module, weights_with_norm(fitting.tensors)))
-    return fitting.notes
+    buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    weights = {name: tensor for name, tensor in fitting.tensors.items() if name not in buffers}
+    verify_finite(path, {**weights, **folded(module, weights_with_norm(fitting.tensors))})
+    infinite = some([name for name in fitting.tensors if name in buffers and holds_infinity(fitting.tensors[name])], 3)
+    return (*fitting.notes, f"infinite values in buffers of the network: {infinite}") if infinite else fitting.notes
 
 
 def _fitting(

@@ -82,9 +82,9 @@ class Blocks:
         """The product of spheres φ(θ) at ``point``."""
         return Spheres.around(point, self.rows, self.relative)
 
-    def zero_blocks(self, point: Point) -> int:
-        """How many blocks with a relative radius are zero at ``point``, so that they stay fixed."""
-        return int((self.spheres(point).radii[: self.relative] == 0).sum())
+    def zero_blocks(self, spheres: Spheres) -> int:
+        """How many blocks with a relative radius are zero where the spheres are, so that they stay fixed."""
+        return int((spheres.radii[: self.relative] == 0).sum())
 
     def free_parameters(self, point: Point) -> int:
         """How many numbers θ_* has."""

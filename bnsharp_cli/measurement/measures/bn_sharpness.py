@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.bn_errors import ErrorEstimates, estimate_errors
@@ -58,7 +59,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         details=_details(objective, supremum, integral, errors),
         direction=supremum.direction,
         segment=integral.mean.nodes,
-        notes=tuple(_notes(blocks, point)),
+        notes=tuple(_notes(blocks, objective.spheres)),
     )
 
 
@@ -67,13 +68,13 @@ def measure_name(partition: str) -> str:
     return "bn" if partition == "paper" else f"bn-{partition}"
 
 
-def _notes(blocks: Blocks, point: Point) -> Iterator[str]:
+def _notes(blocks: Blocks, spheres: Spheres) -> Iterator[str]:
     if blocks.probed and not blocks.invariant:
         yield (
             "none of the measured weights is scale-invariant: for small δ this is the plain gradient norm, which a "
             "rescaling that changes nothing can change; the partition filter has radii relative to every row"
         )
-    if zero := blocks.zero_blocks(point):
+    if zero := blocks.zero_blocks(spheres):
         yield f"{zero:,} of {blocks.relative:,} blocks are zero: their radius is 0, and they stay fixed"
 
 

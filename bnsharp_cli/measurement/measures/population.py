@@ -183,7 +183,7 @@ class GradientNoise:
         return PopulationValue(value * interval.share, low, high, samples)
 
     def unbiased(self, fraction: float) -> float:
-        """Σ_i r_i √max(Ũ_i, 0), Ũ_i the unbiased estimate of ‖∇_iL‖² on the population."""
+        """Σ_i r_i √max(U_i, 0), U_i the unbiased estimate of ‖∇_iL‖² on the population."""
         if fraction >= 1:
             return self.in_sample
         count, own = len(self.weights), math.fsum(weight * weight for weight in self.weights)

@@ -47,7 +47,7 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
 
 def _areas(tensor: Tensor) -> list[tuple[int, int]]:
-    """Where the memory of its numbers begins and ends; nothing for a sparse tensor, whose memory torch does not show.
+    """Begin and end of the memory of its numbers; nothing for a sparse tensor, whose memory torch does not show.
 
     A tensor that was made of a part of a numpy array has a memory of its own that lies within the array's.
     """

@@ -72,18 +72,22 @@ def test_the_files_own_entry_wins() -> None:
     assert chosen("lenet-bn") == (Preprocessing(), "")
 
 
+def require_same_image(preprocessing: Preprocessing, transform: Any, size: tuple[int, int]) -> None:
+    """The two do the same to a random image of a size, but for what PIL rounds to whole numbers on the way."""
+    image = reference.to_pil_image(torch.rand(3, *size, generator=torch.Generator().manual_seed(0)))
+    ours = preprocessing.normalise(preprocessing.resize(reference.to_tensor(image))[None])[0]
+    theirs = transform(image)
+    assert ours.shape == theirs.shape
+    assert float((ours - theirs).abs().mean()) < 0.01
+
+
 def test_timms_networks_get_timms() -> None:
     data = pytest.importorskip("timm.data")
     for name in ("resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"):
         module = construct_on_meta(f"timm:{name}", {})
         preprocessing, said = chosen(f"timm:{name}")
         config = data.resolve_model_data_config(module)
-        transform = data.create_transform(**config)
-        image = reference.to_pil_image(torch.rand(3, 400, 301, generator=torch.Generator().manual_seed(0)))
-        ours = preprocessing.normalise(preprocessing.resize(reference.to_tensor(image))[None])[0]
-        theirs = transform(image)
-        assert ours.shape == theirs.shape
-        assert float((ours - theirs).abs().mean()) < 0.01  # PIL rounds to whole numbers on the way
+        require_same_image(preprocessing, data.create_transform(**config), (400, 301))
         assert "timm's own" in said
 
 
@@ -113,12 +117,7 @@ def test_it_is_done_as_timm_does_it(told: dict[str, Any]) -> None:
     data = pytest.importorskip("timm.data")
     preprocessing, _ = chosen("timm:resnet18", {"args": {**SCRIPT, **told}})
     config = data.resolve_data_config({**SCRIPT, **told}, construct_on_meta("timm:resnet18", {}).pretrained_cfg)
-    transform = data.create_transform(**config)
-    image = reference.to_pil_image(torch.rand(3, 90, 71, generator=torch.Generator().manual_seed(0)))
-    ours = preprocessing.normalise(preprocessing.resize(reference.to_tensor(image))[None])[0]
-    theirs = transform(image)
-    assert ours.shape == theirs.shape
-    assert float((ours - theirs).abs().mean()) < 0.01  # PIL rounds to whole numbers on the way
+    require_same_image(preprocessing, data.create_transform(**config), (90, 71))
 
 
 @pytest.mark.parametrize(
@@ -172,3 +171,16 @@ def test_what_cannot_be_followed_of_the_reference_script_is_refused(change: dict
         chosen("torchvision:resnet18", {"args": args})
     rest, said = without_unfollowed({"args": args, "epoch": 3})
     assert (rest, said[:37]) == ({"epoch": 3}, "the preprocessing cannot be followed:")
+
+
+def test_the_crop_of_timms_training_script_stands_where_the_network_is_told_its_size() -> None:
+    data = pytest.importorskip("timm.data")
+    args = {**dict.fromkeys(("interpolation", "mean", "std")), "model": "test_vit", "img_size": 96, "crop_pct": 0.5}
+    assert data.resolve_data_config(args)["crop_pct"] == 0.5
+    preprocessing, _ = choose_preprocessing(
+        {"args": args},
+        NetworkIdentity("timm:test_vit", {"img_size": 96}, "option"),
+        construct_on_meta("timm:test_vit", {"img_size": 96}),
+        PreprocessingOverride(),
+    )
+    assert (preprocessing.image_size, preprocessing.shorter_side) == (96, 192)

@@ -166,3 +166,62 @@ def test_a_network_that_objects_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointRefusedError, match=r"it says KeyError: 'not mine"):
         load_tensors(Picky(2, 2), Picky(2, 2).state_dict(), Path("net.pt"))
+
+
+class Masked(nn.Module):
+    """A network whose output is masked by a buffer, and which has a parameter that is called like one."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.net, self.scale = nn.Linear(3, 2), nn.Parameter(torch.ones(2))
+        self.register_buffer("mask", mask)
+
+
+@pytest.mark.parametrize("infinite", [torch.inf, -torch.inf])
+def test_infinite_values_of_a_buffer_are_read_and_told(infinite: float, tmp_path: Path) -> None:
+    torch.save(Masked(torch.tensor([0.0, infinite])).state_dict(), tmp_path / "net.pt")
+    module = Masked(torch.zeros(2))
+    notes = load_weights(module, load_checkpoint(tmp_path / "net.pt"))
+    assert module.mask.tolist() == [0.0, infinite]
+    assert notes == ("infinite values in buffers of the network: mask",)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool])
+def test_masks_of_whole_numbers_are_read(dtype: torch.dtype, tmp_path: Path) -> None:
+    mask = torch.tensor([1, 0]).to(dtype)
+    torch.save(Masked(mask).state_dict(), tmp_path / "net.pt")
+    module = Masked(torch.ones_like(mask))
+    assert load_weights(module, load_checkpoint(tmp_path / "net.pt")) == ()
+    assert torch.equal(module.mask, mask)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_observers_that_have_seen_nothing_are_read(tmp_path: Path) -> None:
+    def observed() -> nn.Module:
+        module = nn.Sequential(nn.Linear(3, 2)).train()
+        module.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+        return torch.ao.quantization.prepare_qat(module)
+
+    torch.save(observed().state_dict(), tmp_path / "net.pt")
+    (note,) = load_weights(observed(), load_checkpoint(tmp_path / "net.pt"))
+    assert "min_val" in note
+
+
+@pytest.mark.parametrize(("name", "value"), [("scale", torch.inf), ("net.weight", torch.inf), ("mask", torch.nan)])
+def test_parameters_that_are_infinite_and_masks_that_are_nan_are_refused(
+    name: str, value: float, tmp_path: Path
+) -> None:
+    state = Masked(torch.zeros(2)).state_dict()
+    state[name] = torch.full_like(state[name], value)
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(CheckpointRefusedError, match=f"'{name}' has . NaN or infinite"):
+        load_weights(Masked(torch.zeros(2)), load_checkpoint(tmp_path / "net.pt"))
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    state = Masked(torch.zeros(2)).state_dict() | {"scale": torch.ones(2, dtype=torch.uint8)}
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(CheckpointRefusedError, match=r"'scale' is torch.uint8"):
+        load_weights(Masked(torch.zeros(2)), load_checkpoint(tmp_path / "net.pt"))

@@ -1,0 +1,157 @@
+"""Every document of every command is as the package's JSON Schema describes it, and nothing is described in vain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from jsonschema import Draft202012Validator
+from PIL import Image
+
+from tests.cli.helpers import bnsharp
+from tests.json_page import described
+
+SAMPLE = "sample:digits-small-batch"
+FAST = ("--samples", 64, "--batch-size", 32, "--quiet", "--json")
+MEASURES = [word for name in ("bn", "delta-lp", "delta-linf", "keskar") for word in ("--measure", name)]
+RADII = ("--delta", 1e-3, "--delta", 1e-2, "--ball-samples", 2)
+FACTORY = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 2)
+    def forward(self, images):
+        noise = 1e-3 * torch.rand_like(images)
+        return {"head": self.linear(images + noise), "other": images}
+def data(split):
+    return torch.utils.data.TensorDataset(torch.randn(64, 4), torch.arange(64) % 2)
+"""
+CASES = {
+    "several radii": ("measure", SAMPLE, *MEASURES, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),
+    "a chosen output": (
+        *("measure", "net.pt", "--arch", "mine.py:Net", "--data", "mine.py:data", "--output-key", "head"),
+        *MEASURES,
+        *RADII,
+        *FAST,
+    ),
+    "rescale-test": ("rescale-test", SAMPLE, *FAST),
+    "check": ("check", SAMPLE, *FAST),
+    "bound": ("bound", SAMPLE, "--kl", 3, *FAST),
+    "inspect": ("inspect", SAMPLE, "--json"),
+    "inspect an unknown network": ("inspect", "unknown.pt", "--json"),
+    "reproduce": ("reproduce", "figure-1", "--output", "f1", "--json", "--quiet"),
+}
+FAILURES = {
+    "no file": (("measure", "none.pt", *FAST), 3, "none.pt"),
+    "a bad option": (("measure", "none.pt", "--samples", 0, "--json"), 2, "none.pt"),
+    "no checkpoint": (("reproduce", "figure-9", "--json"), 2, None),
+    "a missing option": (("bound", SAMPLE, "--json"), 2, SAMPLE),
+    "no file to inspect": (("inspect", "none.pt", "--json"), 3, "none.pt"),
+    "no file to rescale": (("rescale-test", "none.pt", *FAST), 3, "none.pt"),
+    "no file to check": (("check", "none.pt", *FAST), 3, "none.pt"),
+}
+UNSEEN = {
+    "compared.error",  # a run whose measure fails is rare and slow to make; tests/workflows has its record
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "mine.py").write_text(FACTORY)
+    torch.save({"linear.weight": torch.randn(2, 4), "linear.bias": torch.randn(2)}, folder / "net.pt")
+    weights = torchvision.models.squeezenet1_0().state_dict()
+    torch.save({name: tensor for name, tensor in weights.items() if name != "features.0.bias"}, folder / "unknown.pt")
+    for name in map(str, range(10)):
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(7):
+            Image.new("L", (8, 8), 20 * number).save(folder / "images" / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def documents(folder: Path) -> dict[str, Any]:
+    return {name: json.loads(bnsharp(*arguments, folder=folder).stdout) for name, arguments in CASES.items()}
+
+
+def of(name: str) -> Draft202012Validator:
+    """What is described of one command."""
+    schema = described()
+    return Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": schema["$defs"]})
+
+
+def test_every_document_is_described(documents: Mapping[str, Any]) -> None:
+    for name, document in documents.items():
+        errors = [
+            (name, error.json_path, error.message[:200]) for error in of(document["command"]).iter_errors(document)
+        ]
+        assert not errors
+
+
+def test_several_radii_are_a_list_of_records(documents: Mapping[str, Any]) -> None:
+    profile = documents["several radii"]["measures"]["bn"]["profile"]
+    assert [record["delta"] for record in profile] == [1e-3, 1e-2]
+
+
+@pytest.mark.parametrize(("arguments", "code", "path"), FAILURES.values(), ids=FAILURES)
+def test_what_fails_has_a_document(folder: Path, arguments: tuple[object, ...], code: int, path: str | None) -> None:
+    finished = bnsharp(*arguments, folder=folder, expect=code)
+    document = json.loads(finished.stdout)
+    of("failure").validate(document)
+    assert document["error"]["exit_code"] == code
+    assert document["path"] == path
+    assert document["error"]["reason"] in finished.stderr
+
+
+def test_a_failure_without_json_prints_no_document(folder: Path) -> None:
+    assert bnsharp("measure", "none.pt", folder=folder, expect=3).stdout == ""
+
+
+def test_nothing_is_described_in_vain(folder: Path, documents: Mapping[str, Any]) -> None:
+    seen: set[str] = set()
+    failed = json.loads(bnsharp("inspect", "none.pt", "--json", folder=folder, expect=3).stdout)
+    for name, document in [(each["command"], each) for each in documents.values()] + [("failure", failed)]:
+        seen |= set(_met({"$ref": f"#/$defs/{name}"}, document, name))
+    every = {place for name, entry in described()["$defs"].items() for place in _places(entry, name)}
+    assert every - seen == UNSEEN
+
+
+def _places(schema: Mapping[str, Any], place: str) -> Iterator[str]:
+    """Every described field of one definition."""
+    for name, field in schema.get("properties", {}).items():
+        yield f"{place}.{name}"
+        yield from _places(field, f"{place}.{name}")
+    for part in _parts(schema):
+        yield from _places(part, place)
+
+
+def _met(schema: Mapping[str, Any], value: Any, place: str) -> Iterator[str]:
+    """The described fields that a value has."""
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix("#/$defs/")
+        yield from _met(described()["$defs"][name], value, name)
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            known = schema.get("properties", {}).get(name)
+            if known is not None:
+                yield f"{place}.{name}"
+            further = known or schema.get("additionalProperties")
+            if further:
+                yield from _met(further, entry, f"{place}.{name}" if known is not None else place)
+    for part in _parts(schema):
+        for entry in value if isinstance(value, list) else [value]:
+            yield from _met(part, entry, place)
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from schema.get("anyOf", ())
+    yield from schema.get("oneOf", ())
+    if "items" in schema:
+        yield schema["items"]
