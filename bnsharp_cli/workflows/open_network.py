@@ -49,6 +49,7 @@ from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.samples import checkpoint_path
+from bnsharp_cli.workflows.whole_numbers import wants_whole_numbers
 
 
 def open_network(
@@ -143,7 +144,9 @@ def _drawn(
     preprocessing, override, origin = chosen
 
     def draw(done: Preprocessing) -> DrawnBatches:
-        return draw_batches(split, data.samples, data.batch_size, data.seed, done, progress=reporter.activity)
+        whole = len(split) > 0 and wants_whole_numbers(opened.module, split, done)
+        chosen = (split, data.samples, data.batch_size, data.seed, done)
+        return draw_batches(*chosen, whole_numbers=whole, progress=reporter.activity)
 
     resized = ""
     try:
@@ -280,8 +283,9 @@ def _require_fit(surface: LossSurface, point: Point, data: LossOnData, choice: s
     except Exception as error:  # a network raises whatever it stumbles over
         cause = error.__cause__ or error
         raise DataRefusedError(
-            f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
-            "Use the data, the preprocessing and the architecture that belong together.",
+            f"The network does not accept inputs of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
+            "Use the data, the preprocessing and the architecture that belong together. Tokens are stored as int64: "
+            "uint8 stands for pixels.",
         ) from error
     if not outputs:
         return "", 0

@@ -97,7 +97,7 @@ arrays("label_out_of_range", "npz:data.npz: The labels lie in 0 … 12, the netw
 arrays("negative_label", "npz:data.npz: The labels lie in -3 … 0", x=X, y=Y % 2 * -3)
 arrays("many_channels", "npz:data.npz: The images have 3 channels, the preprocessing expects 1", x=X.repeat(3, 1), y=Y)
 arrays(
-    "another_size", "npz:data.npz: The network does not accept images of (1, 12, 12)", x=np.zeros((8, 1, 12, 12)), y=Y
+    "another_size", "npz:data.npz: The network does not accept inputs of (1, 12, 12)", x=np.zeros((8, 1, 12, 12)), y=Y
 )
 
 content("nothing", "it is no zip archive of arrays", b"")
