@@ -88,10 +88,8 @@ def measure_checkpoint(
     began, data = time.monotonic(), data or Data()
     with computing_on((computing or Computing()).device) as device:
         network = open_network(checkpoint, source or CheckpointSource(), data, runs[0], device, reporter)
-        reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, runs[0].partition)
-        measured = measure_all(network.surface, network.point, blocks, measures, runs, reporter.activity)
-        reporter.activity("")
+        measured = measure_all(network.surface, network.point, blocks, measures, runs)
         if plot is not None:
             _plot(plot, network, blocks, measured, runs)
     return MeasuredCheckpoint(network, blocks, runs[0], measured, time.monotonic() - began)

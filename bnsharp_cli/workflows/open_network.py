@@ -185,6 +185,7 @@ def _surface(
         sizes=batches.sizes,
         layout=options.layout,
     )
+    surface = replace(surface, progress=reporter.progress)
     point = surface.point()
     with naming(loss_on_data.spec):
         notice, classes = _require_fit(surface, point, loss_on_data, data.classes)

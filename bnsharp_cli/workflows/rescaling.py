@@ -100,16 +100,15 @@ def rescale_checkpoint(
         network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         if files is not None and files.save_copies is not None:
             require_a_name_for_copies(network)
-        blocks, report = _rescale(network, options, rescaling, reporter)
+        blocks, report = _rescale(network, options, rescaling)
         if files is not None and torchrun.is_first():
             _write(files, network, report, rescaling.epsilon == "stored", reporter)
     return RescaledCheckpoint(network, blocks, options, rescaling, report, time.monotonic() - began)
 
 
 def _rescale(
-    network: MeasuredNetwork, options: MeasureOptions, rescaling: RescaleOptions, reporter: Reporter
+    network: MeasuredNetwork, options: MeasureOptions, rescaling: RescaleOptions
 ) -> tuple[Blocks, InvarianceReport]:
-    reporter.activity("finding the scale-invariant blocks")
     blocks, extended = find_partitions(network.surface, network.point)
     report = measure_copies(
         network.surface,
@@ -119,9 +118,7 @@ def _rescale(
         options,
         tolerance=rescaling.tolerance,
         stored_epsilon=rescaling.epsilon == "stored",
-        progress=lambda name: reporter.activity(f"measuring {name}"),
     )
-    reporter.activity("")
     return blocks, report
 
 

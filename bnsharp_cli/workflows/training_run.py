@@ -171,7 +171,8 @@ class TrainingRun:
         self._reporter.activity("measuring BN-Sharpness")
         criterion, seed = self._setup.criterion.criterion, self._training.options.seed
         try:
-            return api.measure(self._training.module, self._measured, criterion, seed=seed).value
+            told = self._reporter.standing
+            return api.measure(self._training.module, self._measured, criterion, seed=seed, progress=told).value
         except BnsharpError as error:
             reason = error.marked_reason
         except Exception as error:  # measuring is not worth a training run, whatever fails
