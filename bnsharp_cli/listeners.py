@@ -31,7 +31,7 @@ LOGGER = "bnsharp_cli"
 BETWEEN_LINES = 10.0
 """Seconds between two lines, from which on it is also worth a line how long something takes."""
 
-_MANY = 100.0
+_MANY = 200.0
 """Passes from which the cost is said first."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.core.point import Point, add_scaled
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.measure_all import measure_all
@@ -112,7 +113,7 @@ def _plot(
         for delta in [one.details["delta"]]
     ]
     if torchrun.is_first():
-        plot_segments(path, segments, network.checkpoint.path.name)
+        plot_segments(path, segments, checkpoint_title(network.checkpoint.path))
 
 
 def _curve(network: MeasuredNetwork, direction: Point | None, delta: float) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ import torch
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
+from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import open_criterion
 from bnsharp_cli.io.data.forms import AS_THEY_ARE
@@ -48,7 +49,6 @@ from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
-from bnsharp_cli.workflows.samples import checkpoint_path
 
 
 def open_network(
@@ -263,6 +263,7 @@ def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data
         example,
         argument="data",
         expected="a data set",
+        subject=checkpoint.path,
     )
 
 

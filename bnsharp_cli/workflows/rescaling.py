@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import spelt
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
@@ -129,4 +130,4 @@ def _write(
         save_copies(files.save_copies, network, report, stored)
         reporter.notice(f"wrote {len(report.kept)} copies to {shown_path(files.save_copies)}")
     if files.plot is not None:
-        save(report.plot(f"{network.checkpoint.path.name}: one function, rescaled"), files.plot)
+        save(report.plot(f"{checkpoint_title(network.checkpoint.path)}: one function, rescaled"), files.plot)

@@ -216,7 +216,9 @@ class TrainingRun:
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
         kept = f" {shown_path(self.files.output)} holds epoch {self.kept}." if self.kept else ""
-        return NotMeasurableError(error.marked_reason, f"{error.marked_remedy}{kept}", **error.fields)
+        return NotMeasurableError(
+            error.marked_reason, f"{error.marked_remedy}{kept}", subject=error.subject, **error.fields
+        )
 
     def _continue(self) -> None:
         """Go on with what is there, if that is what the user wants.

@@ -91,7 +91,7 @@ def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def refusal(directory: Path, reason: str) -> CheckpointRefusedError:
     """The refusal of a directory for a reason that follows "is not read: "."""
-    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD)
+    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD, subject=directory)
 
 
 def _architecture(directory: Path, config: Mapping[str, Any]) -> str:

@@ -80,7 +80,9 @@ def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = Non
     ranked = sorted(found, key=_rank)
     if len(found) > 1 and _rank(ranked[0]) == _rank(ranked[1]):
         raise CheckpointRefusedError(
-            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
+            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.",
+            f"Choose one with {named('key')}.",
+            subject=path,
         )
     chosen = ranked[0]
     said = f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken"
@@ -263,7 +265,7 @@ def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedErro
                 return CheckpointRefusedError(reason, SAVE_WEIGHTS, path=path)
     entries = some(name for name in content if isinstance(name, str))
     return CheckpointRefusedError(
-        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS
+        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS, subject=path
     )
 
 

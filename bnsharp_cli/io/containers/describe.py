@@ -64,6 +64,7 @@ def describe_folder(folder: Path, files: Sequence[RegularFile]) -> Description:
             f"If you trust it: {_CONVERT}",
             expected="a table of contents",
             found=names,
+            subject=folder / TABLE,
         ) from error
     except (PickleRefusedError, UnsoundContentError) as error:
         finding = one_line(unsound(error).finding)
@@ -86,11 +87,14 @@ def _root(file: RegularFile, number: int, writer: ContentWriter) -> Root:
             SAVE_WHOLE if _DISTRIBUTED_TENSOR & {*error.names} else SAVE_WEIGHTS,
             expected="weights alone",
             found=names,
+            subject=file.path,
         ) from error
     except (PickleRefusedError, UnsoundContentError) as error:
         content = unsound(error)
         finding, remedy = one_line(content.finding), COPY_AGAIN if content.damaged else SAVE_WEIGHTS
-        raise CheckpointRefusedError(f"{shown_path(file.path)} {finding}.", remedy, found=finding) from error
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} {finding}.", remedy, found=finding, subject=file.path
+        ) from error
 
 
 def _no_state_dict(file: RegularFile, found: Found) -> CheckpointRefusedError:
@@ -101,6 +105,7 @@ def _no_state_dict(file: RegularFile, found: Found) -> CheckpointRefusedError:
         SAVE_WEIGHTS,
         expected="a state_dict",
         found=kind,
+        subject=file.path,
     )
 
 
