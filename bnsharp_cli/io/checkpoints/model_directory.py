@@ -98,7 +98,7 @@ def _weights(source: Source, settings: _Settings, stated: Mapping[str, Any]) -> 
         tensors |= container.content
         notes |= dict.fromkeys(container.notes)
         digest.update(f"{name} {container.sha256}\n".encode())
-    notes |= dict.fromkeys(_rounding(config, tensors))
+    notes |= dict.fromkeys(_rounding(stated.get("config", {}), tensors))
     return CheckpointContent(tensors, digest.hexdigest(), stated, notes=tuple(notes))
 
 
@@ -136,7 +136,7 @@ def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def refusal(directory: Path, reason: str) -> CheckpointRefusedError:
     """The refusal of a directory for a reason that follows "is not read: "."""
-    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD)
+    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD, subject=directory)
 
 
 def _architecture(directory: Path, config: Mapping[str, Any]) -> str:

@@ -83,7 +83,9 @@ def _chosen(path: Path, found: Mapping[str, NamedTensors], ranked: Sequence[str]
         raise refusal
     if len(found) > 1 and rank(ranked[0]) == rank(ranked[1]):
         raise CheckpointRefusedError(
-            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
+            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.",
+            f"Choose one with {named('key')}.",
+            subject=path,
         )
     chosen = ranked[0]
     said = f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken"

@@ -196,4 +196,4 @@ def _without_collection() -> Iterator[None]:
 
 def _refused(path: Path, error: UnsoundContentError) -> CheckpointRefusedError:
     remedy = COPY_AGAIN if error.damaged else SAVE_WEIGHTS
-    return CheckpointRefusedError(f"{shown_path(path)} {error.finding}.", remedy, found=error.finding)
+    return CheckpointRefusedError(f"{shown_path(path)} {error.finding}.", remedy, found=error.finding, subject=path)

@@ -65,6 +65,7 @@ def sound_members(file: RegularFile) -> ZipMembers:
             COPY_AGAIN,
             expected="a zip file as torch.save writes it",
             found=one_line(error),
+            subject=file.path,
         ) from error
     inside = [member.name.partition("/")[2] for member in members]
     return ZipMembers(
@@ -83,7 +84,9 @@ def sound_members(file: RegularFile) -> ZipMembers:
 def _require_weights(file: RegularFile, members: list[Member]) -> None:
     known = other_zip([member.name for member in members])
     if known is not None:
-        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind)
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind, subject=file.path
+        )
     problem = _problem_of_names(members) or _problem_of_sizes(members) or _problem_of_entries(members)
     if problem:
         raise UnsoundContentError(problem)

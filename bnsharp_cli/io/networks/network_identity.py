@@ -130,6 +130,7 @@ class NetworkIdentity:
             raise CheckpointRefusedError(
                 f"{shown_path(checkpoint.path)} holds {held:,} numbers, {one_line(self.spec)} would need {needed:,}.",
                 f"Name the right network with {named('arch')} (and {named('arch_option')}).",
+                subject=checkpoint.path,
             )
 
     def unknown(self, path: Path) -> UsageError:
@@ -146,6 +147,7 @@ class NetworkIdentity:
             f"Name it with {named('arch')}, for example {named('arch')} {example} or {named('arch')} file.py:factory.",
             argument="arch",
             expected=ALL_ARCHITECTURE_FORMS,
+            subject=path,
         )
 
 
@@ -200,7 +202,9 @@ def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
     except UsageError as error:
         if source != METADATA:
             raise
-        raise CheckpointRefusedError(error.marked_reason, error.marked_remedy, **error.fields) from error
+        raise CheckpointRefusedError(
+            error.marked_reason, error.marked_remedy, subject=error.subject, **error.fields
+        ) from error
     except BnsharpError:
         raise
     except Exception as error:  # a constructor, perhaps the user's, raises whatever it likes
@@ -220,6 +224,7 @@ def _ambiguous(path: Path, fitting: list[str]) -> UsageError:
             argument="arch",
             expected="a network of a library that is installed",
             found=some(fitting, 5),
+            subject=path,
         )
     return UsageError(
         f"{shown_path(path)} does not say which network its weights belong to, and several fit them: "
@@ -227,4 +232,5 @@ def _ambiguous(path: Path, fitting: list[str]) -> UsageError:
         f"Say which, for example {named('arch')} {fitting[0]}.",
         argument="arch",
         expected=f"one of {some(fitting, 8)}",
+        subject=path,
     )
