@@ -61,7 +61,7 @@ add_bytes(
     "another-shape", "conv1.weight of (6, 1, 5), expected", _changed("conv1.weight", lambda tensor: tensor[..., 0])
 )
 add_bytes("missing-tensor", "lacks conv1.weight", saved({k: v for k, v in weights().items() if k != "conv1.weight"}))
-add_bytes("long-name", "has 2,000,000 characters", saved({"." * 2_000_000: torch.ones(2)}))
+add_bytes("name-of-dots", "has 2,000,000 characters", saved({"." * 2_000_000: torch.ones(2)}))
 add_bytes(
     "deep-names",
     "names of 400 tensors stand for 160,000 modules",
