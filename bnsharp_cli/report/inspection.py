@@ -12,6 +12,7 @@ from rich.table import Table
 from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
@@ -88,7 +89,7 @@ def inspection_entries(inspection: Inspection, spelling: Callable[[str], str] = 
 
 def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     checkpoint, anatomy = inspection.checkpoint, inspection.anatomy
-    yield "checkpoint", one_line(checkpoint.path.name)
+    yield "checkpoint", one_line(checkpoint_title(checkpoint.path))
     inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != OWN_FORMAT else ""
     yield "format", f"{checkpoint.format}{inside}, sha256 {checkpoint.sha256[:12]}…"
     yield from _network(inspection.identity)

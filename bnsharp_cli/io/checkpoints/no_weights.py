@@ -37,10 +37,11 @@ def no_weights(path: Path, content: Mapping[str, Any], unread: Sequence[Unread])
             SAVE_WEIGHTS,
             expected="weights alone",
             found=names,
+            subject=path,
         )
     entries = some(name for name in content if isinstance(name, str))
     return CheckpointRefusedError(
-        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS
+        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS, subject=path
     )
 
 

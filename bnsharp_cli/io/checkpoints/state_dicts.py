@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.entries import MOST_LOOKED_AT, NO_NETWORK, rank, some
+from bnsharp_cli.io.checkpoints.modest_names import require_modest_names
 from bnsharp_cli.io.checkpoints.no_weights import no_weights, outranked
 from bnsharp_cli.io.checkpoints.unread_objects import Unread, note, unread_objects
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
@@ -22,7 +23,7 @@ NamedTensors = Mapping[str, Tensor]
 """Parameters and buffers by name."""
 
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_AVERAGES = "n_averaged"
+_AVERAGES, _COUNTS = "n_averaged", {torch.int64, torch.int32}
 _MOST_WRAPPERS = 8
 """How many wrappers around a network are looked through."""
 
@@ -82,7 +83,9 @@ def _chosen(path: Path, found: Mapping[str, NamedTensors], ranked: Sequence[str]
         raise refusal
     if len(found) > 1 and rank(ranked[0]) == rank(ranked[1]):
         raise CheckpointRefusedError(
-            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
+            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.",
+            f"Choose one with {named('key')}.",
+            subject=path,
         )
     chosen = ranked[0]
     said = f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken"
@@ -177,13 +180,14 @@ def widest_precision(tensors: Iterable[Tensor]) -> torch.dtype:
 
 def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> Weights:
     """Weights without wrappers; the count that ``AveragedModel`` keeps beside them becomes a note."""
+    require_modest_names(tensors)
     for _ in range(_MOST_WRAPPERS):
         tensors = {name: tensors[longer] for longer, name in without_wrappers(tensors).items()}
         others = {name: tensor for name, tensor in tensors.items() if name != _AVERAGES}
         if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
             break
         count = tensors[_AVERAGES]
-        known = count.numel() == 1 and not count.is_floating_point() and not count.is_meta
+        known = count.numel() == 1 and count.dtype in _COUNTS and not count.is_meta
         number = f" of {int(count)} states" if known else ""
         notes = (*notes, f"the weights are an average{number} (n_averaged)")
         tensors = others

@@ -63,6 +63,7 @@ def describe_folder(folder: Path, files: Sequence[RegularFile]) -> Description:
             f"If you trust it: {_CONVERT}",
             expected="a table of contents",
             found=names,
+            subject=folder / TABLE,
         ) from error
     except (PickleRefusedError, UnsoundContentError) as error:
         finding = one_line(unsound(error).finding)
@@ -85,7 +86,9 @@ def _root(file: RegularFile, number: int, writer: ContentWriter) -> Root:
     except (PickleRefusedError, UnsoundContentError) as error:
         content = unsound(error)
         finding, remedy = one_line(content.finding), COPY_AGAIN if content.damaged else SAVE_WEIGHTS
-        raise CheckpointRefusedError(f"{shown_path(file.path)} {finding}.", remedy, found=finding) from error
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} {finding}.", remedy, found=finding, subject=file.path
+        ) from error
 
 
 def _foreign(path: Path, names: Sequence[str]) -> CheckpointRefusedError:
@@ -98,12 +101,14 @@ def _foreign(path: Path, names: Sequence[str]) -> CheckpointRefusedError:
             f"Load it with nothing else either, and ask its author for the weights alone: {SAVE_CALL}.",
             expected="weights alone",
             found=shown,
+            subject=path,
         )
     return CheckpointRefusedError(
         f"{shown_path(path)} holds Python objects ({shown}), not weights alone; nothing in it was executed.",
         SAVE_WHOLE if not DISTRIBUTED_TENSORS.isdisjoint(names) else SAVE_WEIGHTS,
         expected="weights alone",
         found=shown,
+        subject=path,
     )
 
 
@@ -115,6 +120,7 @@ def _no_state_dict(file: RegularFile, found: Found) -> CheckpointRefusedError:
         SAVE_WEIGHTS,
         expected="a state_dict",
         found=kind,
+        subject=file.path,
     )
 
 

@@ -41,7 +41,9 @@ def folder_files(folder: Path) -> Iterator[list[RegularFile]]:
     """
     if not exists(folder / TABLE):
         kind = "a TensorFlow model" if exists(folder / "saved_model.pb") else "a folder"
-        raise CheckpointRefusedError(f"{shown_path(folder)} is {kind}.", _remedy(checkpoints_in(folder)), found=kind)
+        raise CheckpointRefusedError(
+            f"{shown_path(folder)} is {kind}.", _remedy(checkpoints_in(folder)), found=kind, subject=folder
+        )
     with ExitStack() as opened:
         descriptor = open_folder(folder)
         opened.callback(os.close, descriptor)
@@ -118,4 +120,5 @@ def _refused(folder: Path, reason: str) -> CheckpointRefusedError:
         "Name a folder that torch.distributed.checkpoint wrote.",
         expected="a folder of torch.distributed.checkpoint",
         found=reason,
+        subject=folder,
     )

@@ -278,6 +278,7 @@ def _load(module: nn.Module, tensors: NamedTensors, path: Path) -> None:
         raise CheckpointRefusedError(
             f"{shown_path(path)} does not fit the architecture: it says {kind_and_line(error)}.",
             f"Name the right network with {named('arch')}.",
+            subject=path,
         ) from error
 
 

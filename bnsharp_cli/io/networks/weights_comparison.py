@@ -101,7 +101,9 @@ def misfit(
         remedy = OTHER_NETWORK
     elif not remedy:
         remedy = f"If its head or stem is another one, build that network yourself: {named('arch')} file.py:factory."
-    return CheckpointRefusedError(f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy)
+    return CheckpointRefusedError(
+        f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy, subject=path
+    )
 
 
 def memory_of(tensor: Tensor) -> tuple[object, ...]:

@@ -39,7 +39,7 @@ class Calls:
         (torch.load, ("net.pt",)),
         (copy.copy, (os.system,)),
     ],
-    ids=str,
+    ids=lambda given: getattr(given, "__name__", "with"),
 )
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_file_that_names_what_would_do_harm_is_refused_as_a_whole(
