@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
 from bnsharp_cli.cli.bash_words import whole_words
+from bnsharp_cli.cli.one_source import OneSourceCommand
 from bnsharp_cli.cli.signature import Command, with_options
 from bnsharp_cli.cli.streams import encode_all, forgiving_stderr, say
 from bnsharp_cli.errors import LostProcessError, UsageError, described, shown
@@ -59,7 +60,7 @@ app = typer.Typer(
 )
 for _command, _example in COMMANDS.items():
     _summary = (_command.__doc__ or "").partition("\n")[0]  # typer would cut a summary that it makes itself
-    app.command(epilog=_example, short_help=_summary)(results.kept_apart(with_options(_command)))
+    app.command(cls=OneSourceCommand, epilog=_example, short_help=_summary)(results.kept_apart(with_options(_command)))
 
 _INTERRUPTED = 130
 

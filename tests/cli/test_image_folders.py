@@ -53,6 +53,25 @@ def test_a_folder_one_level_off_is_refused_with_the_option_to_give(tmp_path: Pat
     assert measured(tmp_path, *given)["data"]["classes"] == [str(number) for number in range(10)]
 
 
+@pytest.mark.parametrize("form", ["{} {}", "{}={}"])
+def test_several_data_are_refused_and_can_be_measured_in_both_ways_that_are_printed(tmp_path: Path, form: str) -> None:
+    numbers = [str(number) for number in range(10)]
+    digits(tmp_path, *(f"{domain}/{number}" for domain in ("art", "photo") for number in numbers))
+    several = [word for domain in ("art", "photo") for word in form.format("--data", f"folder:{domain}").split()]
+    for command in ("measure", "check"):
+        finished = bnsharp(command, SAMPLE, *several, *FAST[:4], folder=tmp_path, expect=2)
+        assert "--data is given 2 times" in one_error(finished)
+        assert "each with its own --data; or make one folder" in " ".join(finished.stderr.split())
+    assert {measured(tmp_path, "--data", f"folder:{one}")["data"]["samples"] for one in ("art", "photo")} == {8}
+    for number in numbers:
+        (tmp_path / "all" / number).mkdir(parents=True)
+        for image in tmp_path.glob(f"[ap]*/{number}/*.png"):
+            if image.parts[-3] != "all":
+                (tmp_path / "all" / number / f"{image.parts[-3]}-{image.name}").symlink_to(image)
+    whole = ("--data", "folder:all", "--samples", "all", *FAST[2:], "--json")
+    assert json.loads(bnsharp("measure", SAMPLE, *whole, folder=tmp_path).stdout)["data"]["samples"] == 40
+
+
 def command_of(folder: Path, data: str, *arguments: object) -> tuple[object, ...]:
     """Measure an untrained torchvision network of three classes on data."""
     torch.manual_seed(0)
