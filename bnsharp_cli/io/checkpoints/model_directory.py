@@ -24,6 +24,7 @@ HUGGINGFACE = "huggingface"
 
 _CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
 _FURTHER = tuple(name.replace("model.", "model_1.") for name in WEIGHTS)
+_INDEX = ".index.json"
 _LARGEST_SETTINGS, _LARGEST_INDEX = 2**20, 8 * 2**20
 _DEEPEST_JSON = 16
 _MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 256, 1000, 2**18
@@ -40,9 +41,6 @@ _ADAPTER, _PARALLEL = "adapter_config.json", re.compile(r"shard-\d{5}-model-\d{5
 
 _ROUNDED = ("float16", "bfloat16")
 _NAMES_OF_CLASSES = {"id2label", "label2id"}
-_INSTEAD = (
-    f"Write the directory with model.save_pretrained, or name its weights file with {named('arch')} file.py:factory."
-)
 
 
 def is_model_directory(source: Source) -> bool:
@@ -136,7 +134,10 @@ def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def refusal(directory: Path, reason: str) -> CheckpointRefusedError:
     """The refusal of a directory for a reason that follows "is not read: "."""
-    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD, subject=directory)
+    there = [directory / name for name in WEIGHTS if not name.endswith(_INDEX) and os.path.lexists(directory / name)]
+    weights = f"'{shown_path(there[0])}'" if there else "its weights file"
+    remedy = f"Write the directory with model.save_pretrained, or name {weights} with {named('arch')} file.py:factory."
+    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", remedy, subject=directory)
 
 
 def _architecture(directory: Path, config: Mapping[str, Any]) -> str:
@@ -207,7 +208,7 @@ def _weight_files(settings: _Settings) -> Iterator[tuple[str, set[str] | None]]:
     there = next(filter(settings.has, WEIGHTS), None)
     if there is None:
         raise refusal(directory, f"it has none of {', '.join(WEIGHTS)}")
-    if not there.endswith(".index.json"):
+    if not there.endswith(_INDEX):
         yield there, None
         return
     listed = settings.read(there, _LARGEST_INDEX).get("weight_map")
