@@ -18,11 +18,7 @@ from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import open_criterion
 from bnsharp_cli.io.data.forms import AS_THEY_ARE
-from bnsharp_cli.io.data.library_preprocessing import (
-    choose_preprocessing,
-    require_modest,
-    with_librarys_resizing,
-)
+from bnsharp_cli.io.data.library_preprocessing import choose_preprocessing, require_modest, with_librarys_resizing
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -49,6 +45,7 @@ from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.whole_numbers import wants_whole_numbers
 
 
 def open_network(
@@ -143,7 +140,9 @@ def _drawn(
     preprocessing, override, origin = chosen
 
     def draw(done: Preprocessing) -> DrawnBatches:
-        return draw_batches(split, data.samples, data.batch_size, data.seed, done, progress=reporter.activity)
+        whole = len(split) > 0 and wants_whole_numbers(opened.module, split, done)
+        chosen = (split, data.samples, data.batch_size, data.seed, done)
+        return draw_batches(*chosen, whole_numbers=whole, progress=reporter.activity)
 
     resized = ""
     try:
@@ -282,8 +281,9 @@ def _require_fit(surface: LossSurface, point: Point, data: LossOnData, choice: s
     except Exception as error:  # a network raises whatever it stumbles over
         cause = error.__cause__ or error
         raise DataRefusedError(
-            f"The network does not accept images of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
-            "Use the data, the preprocessing and the architecture that belong together.",
+            f"The network does not accept inputs of {tuple(inputs.shape[1:])}: {kind_and_line(cause)}.",
+            "Use the data, the preprocessing and the architecture that belong together. Tokens are stored as int64: "
+            "uint8 stands for pixels.",
         ) from error
     if not outputs:
         return "", 0

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tests.border import test_complex, test_derivatives_inside, test_own_norms, test_random
 from tests.border.networks import Net, batches, probe, with_constants
 from tests.border.oracle import Block
-from tests.border.row import REAL_INPUTS, REAL_WEIGHTS, SEVERAL_INPUTS, Row
+from tests.border.row import REAL_WEIGHTS, SEVERAL_INPUTS, Row
 
 HEAD = ("head.weight", "head.bias")
 WORDS = 40
@@ -138,7 +138,7 @@ ROWS_OF_NETWORKS: dict[str, Callable[[], Row]] = {
     "a norm of its own": lambda: Row(_with_own_norm(), batches(), blocks=()),  # whose ε stays
     "forces": _forces,
     "a differential equation": _equation,
-    "BERT, tokens in a tensor": lambda: _tokens(lambda ids: ids, REAL_INPUTS),
+    "BERT, tokens in a tensor": lambda: _tokens(lambda ids: ids),
     "BERT, tokens in a tuple": lambda: _tokens(lambda ids: (ids,), SEVERAL_INPUTS),
     "BERT, tokens in a mapping": lambda: _tokens(
         lambda ids: {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, SEVERAL_INPUTS

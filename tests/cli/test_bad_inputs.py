@@ -24,7 +24,7 @@ CLASSES = np.arange(8)
     [
         (PIXELS, CLASSES.astype(np.float32), "labels are float32 of shape (N), expected integers of shape (N)"),
         (PIXELS, CLASSES[:, None], "labels are int64 of shape (N, 1), expected integers of shape (N)"),
-        (np.zeros((8, 1, 12, 12), dtype=np.uint8), CLASSES, "does not accept images of (1, 12, 12): RuntimeError"),
+        (np.zeros((8, 1, 12, 12), dtype=np.uint8), CLASSES, "does not accept inputs of (1, 12, 12): RuntimeError"),
     ],
     ids=["float", "column", "size"],
 )

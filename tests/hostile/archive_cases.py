@@ -97,7 +97,7 @@ arrays("label_out_of_range", "npz:data.npz: The labels lie in 0 … 12, the netw
 arrays("negative_label", "npz:data.npz: The labels lie in -3 … 0", x=X, y=Y % 2 * -3)
 arrays("many_channels", "npz:data.npz: The images have 3 channels, the preprocessing expects 1", x=X.repeat(3, 1), y=Y)
 arrays(
-    "another_size", "npz:data.npz: The network does not accept images of (1, 12, 12)", x=np.zeros((8, 1, 12, 12)), y=Y
+    "another_size", "npz:data.npz: The network does not accept inputs of (1, 12, 12)", x=np.zeros((8, 1, 12, 12)), y=Y
 )
 
 content("nothing", "it is no zip archive of arrays", b"")
@@ -242,6 +242,23 @@ def a_second_name(folder: Path) -> None:
     path = archive(folder, npy(X))
     with zipfile.ZipFile(path, "a") as target:
         target.writestr(entry, npy(Y[::-1].copy()))
+
+
+@case("the extra fields of")
+def long_extra_fields(folder: Path) -> None:
+    """Sixteen thousand empty fields."""
+    entry = zipfile.ZipInfo("z.npy")
+    entry.extra = struct.pack("<2H", 0x5455, 0) * 16_000
+    with zipfile.ZipFile(archive(folder, npy(X)), "a") as target:
+        target.writestr(entry, npy(X))
+
+
+@case("x unpacks to 2")
+def mostly_zeros(folder: Path) -> None:
+    """A hundred mebibytes that take four."""
+    x = np.zeros((1_600_000, 64), np.uint8)
+    x[:, 0] = np.random.default_rng(0).integers(0, 256, len(x), np.uint8)
+    archive(folder, npy(x.reshape(-1, 1, 8, 8)), zipfile.ZIP_DEFLATED)
 
 
 @case("not a regular file")

@@ -53,6 +53,8 @@ def sound_members(file: RegularFile) -> ZipMembers:
         _require_weights(file, members)
         members.sort(key=lambda member: member.begin)
         ends = [*(member.begin for member in members[1:]), directory.begin]
+        if members[0].begin != 0:  # other formats are known by the first bytes of a file
+            raise BrokenZipError("its first member is not at its beginning")
         begins = [_begin(file, member, end) for member, end in zip(members, ends, strict=True)]
         stated = any(member.crc32 for member in members)
         if stated:

@@ -29,7 +29,10 @@ _LARGEST_EXAMPLE = 2**25
 _LABELS_OF_ANY, _LABELS_FOR_EACH = 2**16, 64
 """Numbers of an example's label: so many for an image of any size, or so many for each of its numbers."""
 
-_REMEDY = "Save it with numpy.savez(FILE, x=images, y=labels): x (N, C, H, W) uint8 or floating, y (N, …), no objects."
+_REMEDY = (
+    "Save it with numpy.savez(FILE, x=images, y=labels): x images (N, C, H, W), uint8 or floating, or tokens (N, …), "
+    "int64; y (N, …); no objects."
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class LoadedRows:
 
 
 def open_archive(path: Path, split: str) -> ArraySplit:
-    """Arrays ``x`` (N, C, H, W) and ``y`` (N, …) of a NumPy archive; ``x_test``, ``y_test`` for the test split.
+    """Arrays ``x`` (N, C, H, W), or integers (N, …), and ``y`` (N, …); ``x_test``, ``y_test`` for the test split.
 
     Uncompressed arrays stay in the file, however large, and are read row by row. Their sum is checked up to 1 GiB.
     What the headers say is checked before any number is read.
@@ -136,9 +139,10 @@ def _require_plausible(arrays: Sequence[ArrayMember]) -> None:
 
 def _require_layout(name: str, header: ArrayHeader) -> None:
     images, kind, shape = name.startswith("x"), header.dtype.kind, header.shape
-    wanted = "uint8 or floating (N, C, H, W)" if images else "integers or floating (N, …)"
-    typed = kind == "f" or (header.dtype == np.uint8 if images else kind in "iu")
-    shaped = len(shape) == _IMAGES if images else len(shape) > 0
+    wanted = "uint8 or floating (N, C, H, W), or int64 (N, …)" if images else "integers or floating (N, …)"
+    pixels = kind == "f" or header.dtype == np.uint8
+    typed = pixels or (kind == "i" if images else kind in "iu")
+    shaped = len(shape) == _IMAGES if images and pixels else len(shape) > (1 if images else 0)
     if not (typed and shaped and min(shape) >= 0):
         found = escaped(f"{header.dtype} of shape {shape}")
         raise UnsoundArchiveError(f"{name} is {found}, expected {wanted}")

@@ -55,6 +55,7 @@ def draw_batches(
     seed: int,
     preprocessing: Preprocessing | None = None,
     *,
+    whole_numbers: bool = False,
     resident: int = RESIDENT,
     progress: ReadingProgress = silent,
 ) -> DrawnBatches:
@@ -70,6 +71,7 @@ def draw_batches(
         batch_size: samples in a batch.
         seed: of the permutation.
         preprocessing: what is done to every image.
+        whole_numbers: whether inputs that are stored as whole numbers stay so, as tokens must; else they become floats.
         resident: bytes of batches that may stay in memory; beyond, they stream.
         progress: told which batch is being read.
 
@@ -80,7 +82,7 @@ def draw_batches(
     indices = torch.randperm(len(split), generator=generator)[:samples]
     _require_a_batch(len(split), len(indices), 2 if samples is None else batch_size)
     parts = _cut(indices, batch_size, keep_rest=samples is None)
-    stream = Stream(_Reader(split, parts, preprocessing or Preprocessing()), len(parts))
+    stream = Stream(_Reader(split, parts, preprocessing or Preprocessing(), whole_numbers), len(parts))
     batches, sha256, labels = _read_once(stream, resident, split, parts, progress)
     sizes = tuple(map(len, parts))
     notice = _notice(samples, len(split), len(indices) - sum(sizes), sizes[-1] if sizes[-1] != batch_size else 0)
@@ -104,10 +106,12 @@ class _Reader:
     split: Split
     parts: Sequence[Tensor]
     preprocessing: Preprocessing
+    whole_numbers: bool
 
     def __call__(self, index: int) -> Batch:
         images, labels = self.split.load(self.parts[index], self.preprocessing)
-        return self.preprocessing.normalise(images), labels
+        inputs = self.preprocessing.normalise(images)
+        return inputs if self.whole_numbers or inputs.is_floating_point() else inputs.float(), labels
 
 
 def _require_a_batch(available: int, drawn: int, batch_size: int) -> None:

@@ -76,7 +76,7 @@ def read_checked(
 
 def _read(split: Split, preprocessing: Preprocessing, numbers: Tensor) -> Batch:
     images, targets = split.load(numbers, preprocessing)
-    inputs = preprocessing.normalise(images)
+    inputs = preprocessing.normalise(images).float()
     for tensor in (inputs, targets):
         require_finite(split, numbers, tensor)
     return inputs, targets

@@ -24,6 +24,7 @@ LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 """The names that dictionaries of examples have for their two parts, in any case."""
 
 _CHANNELS = {1, 3, 4}
+_SIGNED = {torch.int8, torch.int16, torch.int32, torch.int64}
 _SHOWN = 6
 _PAIR = "Return (image, label) from its __getitem__."
 _A_LABEL = "a number or a tensor as the label"
@@ -40,7 +41,7 @@ class _UnfitExampleError(Exception):
 
 
 def read_example(example: object, name: str) -> Batch:
-    """The input of an example as floats, uint8 scaled to [0, 1], and its target.
+    """The input of an example, as :func:`unit_range` has it, and its target.
 
     Args:
         example: what the data set answered with.
@@ -84,7 +85,7 @@ def described(value: object) -> str:
 
 
 def pixels(image: Any) -> Tensor:
-    """Floats of a tensor, an array or a PIL image, uint8 scaled to [0, 1]; images become (C, H, W)."""
+    """The numbers of a tensor, an array or a PIL image, as :func:`unit_range` has them; images become (C, H, W)."""
     if isinstance(image, Tensor):
         if image.is_complex() or image.is_sparse:
             raise _UnfitExampleError("real numbers as the input", f"a Tensor of {image.dtype}", _NUMBERS)
@@ -94,15 +95,15 @@ def pixels(image: Any) -> Tensor:
             remedy = 'Convert it: image.convert("RGB").'
             raise _UnfitExampleError("an image of colours", f"{described(image)}, numbers of a palette", remedy)
         array = np.array(image)
-        return unit_range(torch.from_numpy(array if array.ndim == 3 else array[..., None]).movedim(-1, 0))
+        return unit_range(torch.from_numpy(array if array.ndim == 3 else array[..., None]).movedim(-1, 0)).float()
     return unit_range(torch.from_numpy(_channels_first(_array(image))))
 
 
 def unit_range(images: Tensor) -> Tensor:
-    """Floats; bytes are scaled to [0, 1]."""
+    """Floats; bytes scaled to [0, 1]; signed whole numbers as int64, because they may be tokens."""
     if images.dtype == torch.uint8:
         return images.float().div_(255)  # in place: of a large image, each copy counts
-    return images.float()
+    return images.long() if images.dtype in _SIGNED else images.float()
 
 
 def _parts(example: object) -> tuple[Any, Any]:

@@ -51,6 +51,7 @@ class Preprocessing:
         """Resize (C, H, W) or (N, C, H, W) to ``image_size``, as torchvision does for floating images."""
         if self.image_size is None:
             return images
+        images = _floating(images)
         if self.shorter_side is None:
             return self._interpolate(images, (self.image_size, self.image_size))
         whole = self._interpolate(images, (self.shorter_side,) * 2) if self.stretched else self._in_proportion(images)
@@ -104,6 +105,7 @@ class Preprocessing:
                 f"The images have {images.shape[1]} channels, the preprocessing expects {len(self.mean)}.",
                 "Use data with as many channels as the network was trained on.",
             )
+        images = _floating(images)
         shape = (1, -1, *[1] * (images.ndim - 2))
         mean, std = (torch.tensor(figures, dtype=images.dtype).reshape(shape) for figures in (self.mean, self.std))
         return (images - mean) / std
@@ -148,6 +150,11 @@ class Preprocessing:
         how = {"stretched": bool(flags[0]), "rounded_down": bool(flags[1])}
         side = side or None
         return cls(size or None, mean or (), std or (), shorter_side=side, interpolation=str(interpolation), **how)
+
+
+def _floating(images: Tensor) -> Tensor:
+    """Images that were stored as whole numbers as the floating ones that they stand for."""
+    return images if images.is_floating_point() else images.float()
 
 
 def _not_followed(reason: object) -> CheckpointRefusedError:

@@ -24,7 +24,10 @@ class UnequalSizesError(NamedDataError):
 
 
 class Split(Protocol):
-    """One split of a labelled data set; images come as floats, (N, C, H, W), in [0, 1] unless stored otherwise."""
+    """One split of a labelled data set; images come as floats, (N, C, H, W), in [0, 1] unless stored otherwise.
+
+    Inputs that are stored as whole numbers, but for bytes, come as int64.
+    """
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -52,7 +55,7 @@ class ArrayRows(Protocol):
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """Examples in arrays: images (N, C, H, W), uint8 or floating, and targets (N, …).
+    """Examples in arrays: images (N, C, H, W), uint8 or floating, or tokens (N, …), and targets (N, …).
 
     Attributes:
         images: tensor, or rows in a file.
@@ -68,7 +71,7 @@ class ArraySplit:
         return len(self.images)
 
     def load(self, indices: Tensor, preprocessing: Preprocessing) -> Batch:
-        """Floating images at ``indices``, uint8 scaled to [0, 1].
+        """The images or tokens at ``indices``, uint8 scaled to [0, 1].
 
         Raises:
             NamedDataError: they do not fit into memory, or the file has changed.
@@ -101,7 +104,7 @@ class DatasetSplit:
         return len(self.dataset)
 
     def load(self, indices: Tensor, preprocessing: Preprocessing) -> Batch:
-        """Floating images at ``indices``, stacked.
+        """The images or tokens at ``indices``, stacked.
 
         Raises:
             NamedDataError: an image that cannot be read or is of another size than the first, or too much for memory.

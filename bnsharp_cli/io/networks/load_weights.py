@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.entries import some
 from bnsharp_cli.io.checkpoints.sound_weights import holds_infinity, verify_finite
 from bnsharp_cli.io.checkpoints.state_dicts import (
     NamedTensors,
     below,
     shared_prefixes,
-    some,
     widest_precision,
     without_wrappers,
 )

@@ -12,15 +12,18 @@ from torch import nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.entries import some
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, read_configuration
-from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
 from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed
+from bnsharp_cli.io.networks.factories import import_factory
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.huggingface_networks import build_network
 from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
 from bnsharp_cli.io.networks.outlines import all_shapes, shapes_of
+from bnsharp_cli.io.networks.suggestions import unknown_network
 from bnsharp_cli.io.networks.weight_norm import composed, modern_names
 
 Built = TypeVar("Built")
@@ -162,6 +165,24 @@ def build_architecture(spec: str, options: Mapping[str, Any]) -> nn.Module:
     Linear(in_features=84, out_features=5, bias=True)
     """
     return built(spec, OPTION, lambda: construct(spec, options))
+
+
+def require_architecture(spec: str, options: Mapping[str, Any]) -> None:
+    """Refuse what :func:`build_architecture` refuses, in outline: no weights are made, no function of a user's called.
+
+    Args:
+        spec: one of ``ALL_ARCHITECTURE_FORMS``.
+        options: keyword arguments of the constructor, as far as they are known.
+
+    Raises:
+        UsageError: an unknown name or option.
+    """
+    if family(spec):
+        built(spec, OPTION, lambda: construct_on_meta(spec, options))
+    elif ":" in spec:
+        import_factory("arch", spec)
+    else:
+        raise unknown_network(spec)
 
 
 def built(spec: str, source: str, build: Callable[[], Built]) -> Built:

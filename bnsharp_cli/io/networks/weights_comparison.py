@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
-from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
+from bnsharp_cli.io.checkpoints.entries import some
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 BATCH_COUNT = "num_batches_tracked"

@@ -60,10 +60,7 @@ def examined(surface: LossSurface) -> LossSurface:
     told = (*notes, *([_DRAWS] if draws else []))
     surface = surface.with_conduct(Conduct(draws=draws, notes=told, unseen=unseen))
     _require_same(surface, float(first_loss(surface)) if draws else loss)
-    surface = with_reduction(with_parts(surface))
-    if surface.loss_reads_network:
-        require_gradient(surface)
-    return examined_norms(surface)
+    return examined_norms(with_reduction(with_parts(surface)))
 
 
 def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
@@ -78,12 +75,13 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
     """
     require_seen(surface, choice)
     conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
+    varied = replace(surface, choice=choice, conduct=conduct)
+    require_gradient(varied)
     if not choice.partial:
-        return replace(surface, choice=choice, conduct=conduct)
+        return varied
     with torch.enable_grad():
         _, loss = surface.outputs_and_loss(leaves_at(surface), surface.batches[0])
     require_graph(loss)
-    varied = replace(surface, choice=choice, conduct=conduct)
     for number in range(varied.count):
         with torch.enable_grad():
             _, loss = varied.outputs_and_loss(leaves_at(varied), varied.batches[number])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 
 from bnsharp_cli.errors import NotMeasurableError, named, shown
-from bnsharp_cli.measurement.surface.first_batch import ELSEWHERE, SAME, first_loss, leaves_at, moved, same_loss
+from bnsharp_cli.measurement.surface.first_batch import ELSEWHERE, first_loss, moved, same_loss
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
-
-_STEP, _SLOPE, _DIRECTIONS = 1e-6, 1e-3, 2
-"""Of differences, and how far a slope may be off, relative to itself and to the gradient's norm."""
+from bnsharp_cli.measurement.surface.random_numbers import nothing_drawn
+from bnsharp_cli.measurement.surface.slopes import false_slope
 
 
 def require_seen(surface: LossSurface, choice: ParameterChoice) -> None:
@@ -45,38 +45,28 @@ def require_seen(surface: LossSurface, choice: ParameterChoice) -> None:
 
 
 def require_gradient(surface: LossSurface) -> None:
-    """Refuse a loss of the network's weights whose gradient is not the one that autograd computes.
+    """Refuse a loss whose gradient is not the one that autograd computes.
 
-    A penalty on detached weights changes with them, and its gradient is zero. Slopes along two random directions are
-    compared with differences, in float64.
+    A penalty on detached weights changes with them, and its gradient is zero; rounding with a straight-through
+    gradient has a slope where the loss has steps. See :mod:`slopes` for what is compared.
 
     Raises:
-        NotMeasurableError: they differ.
+        NotMeasurableError: the gradient is another one; or the network draws random numbers there and none here.
     """
-    precise, batch = surface.in_precision(torch.float64), surface.batches[0]
-    point, leaves = precise.point(), leaves_at(precise)
-    with torch.enable_grad():
-        _, loss = precise.outputs_and_loss(leaves, batch)
-        gradient = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
-    size = math.sqrt(sum(float(part.square().sum()) for part in gradient))
-    for seed in range(_DIRECTIONS):
-        ahead, direction = moved(point, _STEP, seed)
-        behind, _ = moved(point, -_STEP, seed)
-        with torch.no_grad():
-            values = [float(precise.outputs_and_loss(there, batch)[1]) for there in (ahead, behind)]
-        slope = sum(float((part * direction[name]).sum()) for name, part in zip(point, gradient, strict=True))
-        difference = (values[0] - values[1]) / (2 * _STEP)
-        rounding = abs(values[0]) * SAME * torch.finfo(torch.float64).eps / _STEP
-        if not abs(difference - slope) <= _SLOPE * max(abs(difference), size) + rounding:
-            raise _unseen_by_autograd(slope, difference)
-
-
-def _unseen_by_autograd(slope: float, difference: float) -> NotMeasurableError:
-    return NotMeasurableError(
+    precise = surface.in_precision(torch.float64)
+    with nullcontext() if surface.conduct.draws else nothing_drawn(surface.device):
+        found = false_slope(precise)
+    if found is None:
+        return
+    slope, difference = found
+    argument = "criterion" if surface.loss_reads_network else "model"
+    instead = f", or leave out with {named('parameters')} the weights that it concerns" if argument == "model" else ""
+    raise NotMeasurableError(
         f"The loss depends on the network's weights in a way that autograd does not see: its slope along a random "
         f"direction is {difference:.6g}, by autograd {slope:.6g}.",
-        "Take detach(), .data, numpy and torch.no_grad() out of what the loss computes of the weights.",
-        argument="criterion",
+        "Take detach(), .data, numpy, torch.no_grad() and rounding with a gradient of its own out of what is computed "
+        f"of the weights{instead}.",
+        argument=argument,
         expected="a loss that autograd can follow back to the weights",
         found=slope,
     )
