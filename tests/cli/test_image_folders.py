@@ -150,3 +150,34 @@ def test_images_that_nobody_normalises_are_said_to_be_so(tmp_path: Path) -> None
     said = "the images are in [0, 1] and not normalised; --mean and --std change it"
     assert said in bnsharp(*command, folder=tmp_path).stderr
     assert said not in bnsharp(*command, "--mean", "0.5", "--std", "0.5", folder=tmp_path).stderr
+
+
+@pytest.mark.parametrize("factor", [255.0, 1.0])
+def test_images_of_another_range_than_the_files_mean_are_warned_of(tmp_path: Path, factor: float) -> None:
+    """The sample says mean 0.3054 and std 0.3761, which are of images in [0, 1]."""
+    x = np.random.default_rng(0).random((8, 1, 8, 8), dtype=np.float32) * factor
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(8))
+    command = ("measure", SAMPLE, "--data", "npz:data.npz", *FAST)
+    warned = "and the file's mean 0.305383 and std 0.376119 are hardly of such numbers; --mean and --std change them"
+    assert (warned in bnsharp(*command, folder=tmp_path).stderr) == (factor > 1)
+    if factor > 1:
+        assert "WARNING: the images" not in bnsharp(*command, "--mean", 78, "--std", 96, folder=tmp_path).stderr
+
+
+@pytest.mark.parametrize("spec", ["resnet18", "resnet81", "net.py"])
+def test_a_network_that_is_meant_is_told_where_the_file_says_another(tmp_path: Path, spec: str) -> None:
+    (tmp_path / "net.py").write_text("def net(): ...\n")
+    finished = bnsharp("measure", SAMPLE, "--arch", spec, folder=tmp_path, expect=2)
+    says = "net.py:net" if spec == "net.py" else "Did you mean torchvision:resnet18"
+    assert one_error(finished) and says in finished.stderr
+
+
+def test_images_of_16_bits_are_taken_as_the_refusal_says(tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (20, 8, 8), dtype=np.uint16)
+    for index, image in enumerate(deep):
+        (tmp_path / "images" / f"{index % 10}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / f"{index % 10}" / f"{index}.png")
+    refused = bnsharp("measure", SAMPLE, "--data", "folder:images", *FAST, folder=tmp_path, expect=3)
+    assert "npz:FILE takes them as floating numbers" in one_error(refused)
+    np.savez(tmp_path / "data.npz", x=deep[:, None].astype("float32") / 65535, y=np.arange(20) % 10)
+    assert "delta-lp" in bnsharp("measure", SAMPLE, "--data", "npz:data.npz", *FAST, folder=tmp_path).stdout

@@ -1,4 +1,4 @@
-"""Where the sample checkpoints are that travel with the package, and how they are called."""
+"""The folders of the sample checkpoints that travel with the package, and how the samples are called."""
 
 from __future__ import annotations
 
