@@ -169,7 +169,8 @@ def test_a_network_that_is_meant_is_told_where_the_file_says_another(tmp_path: P
     (tmp_path / "net.py").write_text("def net(): ...\n")
     finished = bnsharp("measure", SAMPLE, "--arch", spec, folder=tmp_path, expect=2)
     says = "net.py:net" if spec == "net.py" else "Did you mean torchvision:resnet18"
-    assert one_error(finished) and says in finished.stderr
+    assert one_error(finished)
+    assert says in finished.stderr
 
 
 def test_images_of_16_bits_are_taken_as_the_refusal_says(tmp_path: Path) -> None:
