@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, counted
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.progress import (
@@ -101,7 +101,7 @@ def passes_in_words(cost: Cost) -> str:
     >>> passes_in_words(Cost(1200, 401.0))
     '1,200 forwards and 401 backwards'
     """
-    return f"{cost.forward:,.0f} forwards and {cost.backward:,.0f} backwards"
+    return f"{counted(round(cost.forward), 'forward')} and {counted(round(cost.backward), 'backward')}"
 
 
 @contextmanager

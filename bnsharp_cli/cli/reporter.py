@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.cli.streams import say
+from bnsharp_cli.errors import counted
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.listeners import BETWEEN_LINES, Lines
 from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress, Standing, ToldProgress, duration
@@ -94,7 +95,7 @@ class TerminalReporter(Reporter):
         after = f" after epoch {done}" if done else ""
         self.notice(
             f"{left * gradients_per_step:,} gradients of {batch_size:,} samples{after} "
-            f"({epochs - done} epochs of {steps} steps)"
+            f"({counted(epochs - done, 'epoch')} of {counted(steps, 'step')})"
         )
 
     def step(self, done: int, loss: float) -> None:
