@@ -50,7 +50,7 @@ class Lines:
     def __call__(self, standing: Standing) -> None:
         """See :data:`~bnsharp_cli.measurement.surface.progress.Listener`."""
         self.announce(standing)
-        if not standing.ended and self._clock() - self._last >= BETWEEN_LINES:
+        if is_long(standing) and self._clock() - self._last >= BETWEEN_LINES:
             self._say(str(standing))
 
     def announce(self, standing: Standing) -> None:
@@ -93,6 +93,11 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def is_long(standing: Standing) -> bool:
+    """Whether work has gone on for so long that a line is due, where lines cannot be overwritten."""
+    return not standing.ended and standing.seconds >= BETWEEN_LINES
 
 
 def passes_in_words(cost: Cost) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,12 +82,18 @@ class TrainingSetup:
         loss: Tensor = self.criterion.criterion(prediction(outputs) if self.criterion.tensor_only else outputs, targets)
         return loss
 
-    def blocks(self) -> Blocks:
-        """The scale-invariant rows, found on a few images."""
-        few = next(self.train.batches([torch.arange(min(_FEW, len(self.train)))]))
-        return find_blocks(self.module, [few], self.criterion.criterion, parameters=TRAINED_PARAMETERS)
+    def blocks(self, reporter: Reporter = SILENT) -> Blocks:
+        """The scale-invariant rows, found on a few images; ``reporter`` is told how far the search is."""
+        few, criterion = next(self.train.batches([torch.arange(min(_FEW, len(self.train)))])), self.criterion.criterion
+        return find_blocks(self.module, [few], criterion, parameters=TRAINED_PARAMETERS, progress=reporter.standing)
 
-    def training(self, options: TrainingOptions, device: torch.device, processes: Processes = ALONE) -> Training:
+    def training(
+        self,
+        options: TrainingOptions,
+        device: torch.device,
+        processes: Processes = ALONE,
+        reporter: Reporter = SILENT,
+    ) -> Training:
         """Its training, with nothing done yet."""
         return Training(
             self.module,
@@ -94,7 +101,7 @@ class TrainingSetup:
             options,
             self.loss_of,
             black=self.black,
-            blocks=self.blocks,
+            blocks=partial(self.blocks, reporter),
             device=device,
             processes=processes,
         )
