@@ -47,6 +47,7 @@ CASES = {
     "bound": ("bound", SAMPLE, "--kl", 3, *FAST),
     "inspect": ("inspect", SAMPLE, "--json"),
     "inspect an unknown network": ("inspect", "unknown.pt", "--json"),
+    "inspect weights beside objects": ("inspect", "objects.pt", "--json"),
     "reproduce": ("reproduce", "figure-1", "--output", "f1", "--json", "--quiet"),
 }
 FAILURES = {
@@ -63,6 +64,12 @@ FAILURES = {
     "a value of another type": (("measure", "none.pt", "--json", "--seed", "z"), 2, None),
     "a command without documents": (("train", "--json"), 2, None),
 }
+
+
+class Settings:
+    """What a training script may keep beside its weights."""
+
+
 UNSEEN = {
     "compared.error",  # a run whose measure fails is rare and slow to make; tests/workflows has its record
 }
@@ -75,6 +82,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"linear.weight": torch.randn(2, 4), "linear.bias": torch.randn(2)}, folder / "net.pt")
     weights = torchvision.models.squeezenet1_0().state_dict()
     torch.save({name: tensor for name, tensor in weights.items() if name != "features.0.bias"}, folder / "unknown.pt")
+    torch.save(
+        {"state_dict": torchvision.models.squeezenet1_0().state_dict(), "args": Settings()}, folder / "objects.pt"
+    )
     for name in map(str, range(10)):
         (folder / "images" / name).mkdir(parents=True)
         for number in range(7):
