@@ -111,6 +111,7 @@ def _run(debug: bool) -> int:
         results.say_failure("Interrupted.", "Nothing was half-written.")
         sys.exit(_INTERRUPTED)
     except LostProcessError as error:
+        results.deliver_failure(error)
         with redirect_stderr(forgiving_stderr()):
             results.fail(error)
             sys.stderr.flush()
@@ -119,6 +120,7 @@ def _run(debug: bool) -> int:
         if debug:
             raise
         failure = described(error)
+        results.deliver_failure(failure)
         results.fail(failure)
         return failure.exit_code
 
@@ -130,12 +132,21 @@ def _exit_code() -> int:
             code = app(prog_name="bnsharp", standalone_mode=False)
     except typer.TyperException as refusal:
         _show(refusal)
+        results.deliver_failure(_of_the_parser(refusal))
         return refusal.exit_code
     except SystemExit as leaving:
         code = leaving.code
     if code == _INTERRUPTED:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else int(code is not None)
+
+
+def _of_the_parser(refusal: typer.TyperException) -> UsageError:
+    """A refusal of typer's parser as an error of ours."""
+    context = getattr(refusal, "ctx", None)
+    command = "bnsharp" if context is None else context.command_path
+    parameter = getattr(getattr(refusal, "param", None), "name", None)
+    return UsageError(refusal.format_message(), f"Try '{command} --help'.", argument=parameter, found=None)
 
 
 def _show(refusal: typer.TyperException) -> None:

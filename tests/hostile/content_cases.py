@@ -48,7 +48,7 @@ add_bytes("tuple-as-a-key", "an entry without name", saved({("w",): torch.ones(3
 add_bytes("list-root", "holds a list", saved([torch.ones(3)]))
 add_bytes("tensor-root", "holds a Tensor", saved(torch.ones(3)))
 add_bytes("number-root", "holds an int", saved(7))
-add_bytes("empty-root", "no named tensors", saved({}))
+add_bytes("empty-root", "no state_dict", saved({}))
 add_bytes("nan-of-an-option", "has unknown ?delta?", lambda _: saved({MARKED: torch.full((2,), float("nan"))}))
 add_bytes("nan", "1 NaN or infinite of 2400", _changed("conv2.weight", _first(float("nan"))))
 add_bytes("infinite", "1 NaN or infinite of 2400", _changed("conv2.weight", _first(float("-inf"))))

@@ -134,7 +134,7 @@ class _Line:
 
     @property
     def rounding(self) -> float:
-        """That of a difference of two losses."""
+        """The same for a difference of two losses."""
         return SAME * torch.finfo(torch.float64).eps * self.size
 
     @property

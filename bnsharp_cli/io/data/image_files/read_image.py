@@ -106,4 +106,6 @@ def _require_outlined(image: Image.Image, outline: ImageOutline) -> None:
     if sorted(image.size) != sorted((outline.width, outline.height)):  # a TIFF may lie on its side
         raise UnsoundImageError("contradicts itself about its size")
     if image.mode in _DEEP:
-        raise UnsoundImageError(f"has more than 8 bits a channel (mode {image.mode}); npz:FILE takes such images")
+        raise UnsoundImageError(
+            f"has more than 8 bits a channel (mode {image.mode}); npz:FILE takes them as floating numbers"
+        )
