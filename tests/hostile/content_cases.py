@@ -62,10 +62,16 @@ add_bytes(
 )
 add_bytes("missing-tensor", "lacks conv1.weight", saved({k: v for k, v in weights().items() if k != "conv1.weight"}))
 add_bytes("name-of-dots", "has 2,000,000 characters", saved({"." * 2_000_000: torch.ones(2)}))
+add_bytes("name-of-many-parts", "has 101 parts, more than 100", saved({"a." * 100 + "w": torch.ones(2)}))
+add_bytes(
+    "long-keys-of-many",
+    "expected a tensor of a state_dict",
+    saved({"n" * 8_000_000: {f"a{n}": {} for n in range(256)}, "w": torch.tensor(1.0)}),
+)
 add_bytes(
     "deep-names",
-    "names of 400 tensors stand for 160,000 modules",
-    saved({f"{n}{'.x' * 399}.w": torch.ones(2) for n in range(400)}),
+    "names of 400 tensors stand for 36,000 modules",
+    saved({f"{n}{'.x' * 89}.w": torch.ones(2) for n in range(400)}),
 )
 add_bytes("unknown-tensor", "unknown extra", _with("extra", torch.ones(3)))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.entries import MOST_LOOKED_AT, NO_NETWORK, rank, some
-from bnsharp_cli.io.checkpoints.modest_names import require_modest_names
+from bnsharp_cli.io.checkpoints.modest_names import LONGEST, require_modest_names
 from bnsharp_cli.io.checkpoints.no_weights import no_weights, outranked
 from bnsharp_cli.io.checkpoints.unread_objects import Unread, note, unread_objects
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
@@ -120,6 +120,7 @@ def find_state_dicts(content: Mapping[str, Any], depth: int = _DEEPEST) -> dict[
             if key not in found
             for name, entry in mapping.items()
             if isinstance(name, str) and isinstance(entry, Mapping) and not NO_NETWORK.match(name)
+            if len(key) + len(name) < LONGEST
         )
         level = _by_path(islice(inner, MOST_LOOKED_AT), known)
         known |= level.keys()

@@ -37,7 +37,7 @@ from bnsharp_cli.io.networks.weight_norm import (
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, memory_of, misfit
 
 _LOSS_OR_METRIC = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
-_PARTS_DEEP = 6
+_PARTS_DEEP, _MOST_ASKED = 6, 64
 
 
 @dataclass(frozen=True)
@@ -217,13 +217,11 @@ def _aligned(
         without = _without_losses(tensors, complete[0], parts[complete[0]].unexpected)
         if without is not None:
             return without
+    named = [prefix for prefix, part in parts.items() if prefix and not part.missing and not part.unexpected]
     fitting = [
         prefix[:-1]
-        for prefix, part in parts.items()
-        if prefix
-        and not part.missing
-        and not part.unexpected
-        and (not part.misshapen or (identity is not None and identity.fits(below(tensors, prefix))))
+        for prefix in named[:_MOST_ASKED]
+        if not parts[prefix].misshapen or (identity is not None and identity.fits(below(tensors, prefix)))
     ]
     keys = [f"{key}.{prefix}".removeprefix(".") for prefix in fitting]
     raise misfit(path, comparison, keys, remedy_for(identity, below(tensors, prefix), _Network.of(module, own).tensors))

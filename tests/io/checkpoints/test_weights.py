@@ -79,7 +79,7 @@ def test_an_average_is_one_whatever_its_count_is(count: Tensor, says: str) -> No
         ([f"layers.{n}.experts.{m}.weight" for n in range(40) for m in range(40)], True),
         (["a." * 99 + "w"], True),
         (["a." * 99 + "w", *(f"{n}." + "a." * 20 + "w" for n in range(50))], False),
-        (["." * 1000], False),
+        (["a." * 100 + "w"], False),
         (["w" * 1001], False),
         ([f"a.{n}.b.c.w" for n in range(3)], True),
     ],
