@@ -145,8 +145,8 @@ class MeasuredNetwork:
         }
 
     def cost(self, seconds: float) -> dict[str, Any]:
-        """All passes so far, and the time."""
-        return {**vars(self.surface.counter.cost), "seconds": seconds}
+        """All passes so far, those of trials included, and the time."""
+        return {**vars(self.surface.counter.all), "seconds": seconds}
 
     def _loss_options(self) -> dict[str, Any]:
         chosen = self.data_options.output_key

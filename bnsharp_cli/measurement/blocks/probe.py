@@ -133,6 +133,7 @@ class Probe:
                 torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.device)
                 for output in outputs
             ]
+            self.surface.counter.tried(len(inputs), backward=1)
             with accepting("The network cannot be differentiated", NO_GRADIENT):
                 gradients = torch.autograd.grad(
                     outputs, list(leaves.values()), cotangents, retain_graph=True, materialize_grads=True

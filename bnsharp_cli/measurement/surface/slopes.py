@@ -187,6 +187,7 @@ class _Line:
             size = max(abs(value), *(float(output.detach().abs().max()) for output in outputs if output.numel()))
             if not loss.requires_grad:  # of a few parameters that this batch does not use
                 return value, size, {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+            self.surface.counter.tried(len(self.batch[0]), backward=1)
             found = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
         return value, size, dict(zip(leaves, dense(found), strict=True))
 
