@@ -37,7 +37,7 @@ def require_seen(surface: LossSurface, choice: ParameterChoice) -> None:
     raise NotMeasurableError(
         f"The loss changes with {shown(unseen[0])}{more}, but autograd sees nothing of it: a part of the network runs "
         "without gradients.",
-        f"Take torch.no_grad(), detach(), .data and numpy out of its forward{instead}.",
+        f"Take torch.no_grad(), detach(), .data, numpy and reentrant checkpoints out of its forward{instead}.",
         argument="model",
         expected="a loss that autograd can follow back to the weights",
         found=unseen,
