@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnsharp_cli.core.rescale import random_factors
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -21,7 +22,6 @@ from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 SAMPLE = "digits-small-batch"
 EPSILON = 1e-12

@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -30,7 +31,6 @@ from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.processes import ALONE, join
-from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 BATCH_SIZE = 128
 

@@ -25,6 +25,7 @@ from torchvision.models import resnet18
 
 from bnsharp_cli.core.point import Point, add_scaled, scaled
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -38,7 +39,6 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models.lenet import lenet_bn
-from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 RESULTS = Path(__file__).with_name("search_reference.jsonl")
 RADII = (1e-3, 1e-2, 1e-1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.listeners import ProgressLike, following
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
@@ -47,6 +48,7 @@ def measure(  # type: ignore[overload-overlap]  # "all" is a text, and stands fo
     bn: BatchNormPolicy = ...,
     output: OutputKey | None = ...,
     device: DeviceLike | None = ...,
+    progress: ProgressLike = ...,
     **options: Unpack[MeasureKeywords],
 ) -> Measurements: ...
 @overload
@@ -61,6 +63,7 @@ def measure(
     bn: BatchNormPolicy = ...,
     output: OutputKey | None = ...,
     device: DeviceLike | None = ...,
+    progress: ProgressLike = ...,
     **options: Unpack[MeasureKeywords],
 ) -> Measurement: ...
 @overload
@@ -75,6 +78,7 @@ def measure(
     bn: BatchNormPolicy = ...,
     output: OutputKey | None = ...,
     device: DeviceLike | None = ...,
+    progress: ProgressLike = ...,
     **options: Unpack[MeasureKeywords],
 ) -> Measurements: ...
 def measure(  # noqa: PLR0913  one argument for each choice
@@ -88,6 +92,7 @@ def measure(  # noqa: PLR0913  one argument for each choice
     bn: BatchNormPolicy = "batch",
     output: OutputKey | None = None,
     device: DeviceLike | None = None,
+    progress: ProgressLike = False,
     **options: Unpack[MeasureKeywords],
 ) -> Measurement | Measurements:
     """Measure the sharpness of ``model``, which is left exactly as it is.
@@ -129,6 +134,9 @@ def measure(  # noqa: PLR0913  one argument for each choice
         output: which of several outputs the loss takes: a key, an attribute or a position. None for the only one, for
             ``logits`` or for ``out``.
         device: the CPU or a CUDA device.
+        progress: True shows on standard error how far it is, by tqdm if that is installed; a function is told, as a
+            :class:`~bnsharp_cli.measurement.surface.progress.Standing`. The logger ``bnsharp_cli`` gets the same as
+            lines of level INFO, now and then.
         **options: of :class:`~bnsharp_cli.measurement.measures.options.MeasureOptions`, and of single search rules and
             measures: power, parameters, search, step_size, …
 
@@ -142,7 +150,8 @@ def measure(  # noqa: PLR0913  one argument for each choice
     """
     selection, single = _selected(name, measure, delta)
     runs = selection.runs(MeasureOptions.from_flat(**options))
-    with opened_surface(model, batches, criterion, _settings(runs[0], bn, output, device)) as surface:
+    settings = _settings(runs[0], bn, output, device)
+    with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         point = surface.point()
         (blocks,) = find_partitions(surface, point, (runs[0].partition,))
         found = measure_all(surface, point, blocks, selection.names, runs)
@@ -150,7 +159,7 @@ def measure(  # noqa: PLR0913  one argument for each choice
         return found[0] if single else found
 
 
-def rescale_test(
+def rescale_test(  # noqa: PLR0913  one argument for each choice
     model: nn.Module,
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
@@ -160,6 +169,7 @@ def rescale_test(
     tolerance: float | None = None,
     epsilon: Literal["exact", "stored"] = "exact",
     device: DeviceLike | None = None,
+    progress: ProgressLike = False,
     **options: Unpack[RescaleKeywords],
 ) -> InvarianceReport:
     """Measure copies of ``model`` that compute the same function, and judge whether BN-Sharpness stays the same.
@@ -183,6 +193,7 @@ def rescale_test(
         epsilon: ``exact`` rescales the ε of the norms with the weights, channel by channel, so that T_a is exact;
             ``stored`` measures the copies with the ε of the network.
         device: as for :func:`measure`.
+        progress: as for :func:`measure`.
         **options: as for :func:`measure`. Here precision defaults to float64 and ball_samples to 16, and the partition
             is the paper's, which is the one that T_a respects.
 
@@ -194,7 +205,8 @@ def rescale_test(
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
-    with opened_surface(model, batches, criterion, _settings(resolved, bn, output, device)) as surface:
+    settings = _settings(resolved, bn, output, device)
+    with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
         stored = wanted.epsilon == "stored"
@@ -212,6 +224,7 @@ def find_blocks(
     *,
     parameters: ParameterSelection = EVERY_PARAMETER,
     output: OutputKey | None = None,
+    progress: ProgressLike = False,
     **unknown: Never,
 ) -> Blocks:
     """The scale-invariant rows of ``model``, for :class:`~bnsharp_cli.training.sgds.Sgds`; the model stays as it is.
@@ -233,6 +246,7 @@ def find_blocks(
         parameters: those that are varied, as for :func:`measure`: ``all``, ``trainable`` or globs. The blocks are of
             these alone, and a joint block that loses a member is none.
         output: as for :func:`measure`.
+        progress: as for :func:`measure`.
         **unknown: nothing; any other argument is refused as :func:`measure` does.
 
     Raises:
@@ -242,7 +256,8 @@ def find_blocks(
     for name, found in dict[str, object](unknown).items():
         raise UsageError.of(name, f"no argument of {find_blocks.__name__}", found, f"Leave {named(name)} out.")
     options = MeasureOptions.from_flat(partition=partition, parameters=parameters)
-    with opened_surface(model, batches, criterion, _settings(options, output=output)) as surface:
+    settings = _settings(options, output=output)
+    with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
         return blocks
 

@@ -80,6 +80,7 @@ class BnsharpError(Exception):
         found: what was found instead; the whole reason where this is left out.
         path: the file or folder that the reason is about; whoever prints the reason puts it in front. None where the
             reason itself names the file, and where there is none.
+        subject: the file or folder that the reason itself names as what it is about; None where it names none.
 
     Attributes:
         exit_code: what the command exits with.
@@ -100,8 +101,9 @@ class BnsharpError(Exception):
         expected: str | None = None,
         found: object = _UNSAID,
         path: Path | None = None,
+        subject: Path | None = None,
     ) -> None:
-        self.path = path
+        self.path, self.subject = path, subject
         self.marked_reason, self.marked_remedy = spelt(reason, named), spelt(remedy, named)
         super().__init__(f"{self.reason} {self.remedy}")
         self.argument = argument or self.default_argument
@@ -142,7 +144,7 @@ class BnsharpError(Exception):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the error says beside its sentences, for another error that carries it on."""
+        """What the error says beside its sentences, for another one that carries it on in words of its own."""
         return {"argument": self.argument, "expected": self.expected, "found": self.found, "path": self.path}
 
 

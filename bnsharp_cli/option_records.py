@@ -55,7 +55,8 @@ class Declared:
         example: what to do instead, for the error; the default where this is left out.
         missing: what a required option is, for the error where it is left out; ``expected`` if this is left out.
         shown_default: the default in words, where the value itself says too little.
-        complete: values to offer in the shell, where the type does not list them.
+        complete: from the beginning of a word to values to offer in the shell, where the type does not list them;
+            those that do not begin so are passed over.
         read: makes the value from the text on the command line, or from all texts of a ``repeatable`` option; for
             values that are written otherwise than Python does, such as ``0.5,0.5``.
         repeatable: whether an option with ``read`` may be given several times.
@@ -73,7 +74,7 @@ class Declared:
     example: str | None = None
     missing: str | None = None
     shown_default: str | None = None
-    complete: Callable[[], tuple[str, ...]] | None = None
+    complete: Callable[[str], Iterable[str]] | None = None
     read: Callable[[Any], Any] | None = None
     repeatable: bool = False
     python_only: bool = False

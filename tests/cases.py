@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from bnsharp_cli.core.spheres import RowBlocks
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -18,7 +19,6 @@ from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 NOTHING = ((torch.zeros(1, 1), torch.zeros(1)),)
 """One batch of data for losses that depend on the parameters alone."""

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
-from bnsharp_cli.workflows.samples import embedded_checkpoint
 from tests.cases import trained
 
 for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):

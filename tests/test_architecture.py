@@ -27,6 +27,7 @@ LEVELS = {
     "measurement.invariance": 6,
     "measurement.bound": 6,
     "io.files": 7,
+    "listeners": 8,
     "io.containers.pickle_reader": 7,
     "io.containers": 8,
     "io.checkpoints": 9,
@@ -164,8 +165,8 @@ def test_no_public_class_or_constant_has_the_name_of_another() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_prints_outside_cli_and_report(path: Path) -> None:
-    if package_of(module_of(path)) in {"cli", "report"}:
+def test_nothing_prints_outside_cli_report_and_listeners(path: Path) -> None:
+    if package_of(module_of(path)) in {"cli", "report", "listeners"}:
         return
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
@@ -231,3 +232,14 @@ def test_a_usage_error_says_which_argument_it_is_about(path: Path) -> None:
         and not {keyword.arg for keyword in node.keywords} & {"argument", None}  # None stands for **fields
     ]
     assert len(silent) == ABOUT_NO_ARGUMENT.get(module_of(path), 0), f"lines {silent}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if "io" in path.parts], ids=lambda path: module_of(path))
+def test_a_refusal_that_begins_with_its_file_says_so(path: Path) -> None:
+    """So that whoever puts the file in front of a reason does not name it twice."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or ast.unparse(node.func) != "CheckpointRefusedError" or not node.args:
+            continue
+        begins = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else None
+        if isinstance(begins, ast.FormattedValue) and ast.unparse(begins.value).startswith("shown_path("):
+            assert "subject" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"

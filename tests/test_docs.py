@@ -38,7 +38,8 @@ def test_the_help_fits_into_a_terminal() -> None:
 
 def test_every_environment_variable_is_documented() -> None:
     text = "".join(path.read_text() for path in (ROOT / "bnsharp_cli").rglob("*.py"))
-    assert set(re.findall(r"BNSHARP_[A-Z_]+", text)) == set(re.findall(r"BNSHARP_[A-Z_]+", HELP.read_text()))
+    own = r"(?<!_)BNSHARP_[A-Z_]+"  # _BNSHARP_COMPLETE is how typer is asked
+    assert set(re.findall(own, text)) == set(re.findall(own, HELP.read_text()))
 
 
 def test_the_two_commands_stand_in_the_readme() -> None:

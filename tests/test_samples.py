@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from bnsharp_cli.training.evaluation import evaluate
 from bnsharp_cli.training.examples import ExamplesInMemory
-from bnsharp_cli.workflows.samples import embedded_checkpoint
 
 STUDY = {"sgd": "sgd", "small-batch": "sgd", "sam": "sam", "sgds": "sgds", "sgds-printed": "sgds"}
 DIGITS = ["digits-small-batch", "digits-small-batch-decay", "digits-large-batch", "digits-large-batch-decay"]

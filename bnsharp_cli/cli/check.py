@@ -51,6 +51,8 @@ def check(
 
 def _print(checked: CheckedCheckpoint) -> None:
     with importing_libraries():
-        from bnsharp_cli.report.terminal import console, print_checks
+        from bnsharp_cli.report.terminal import console, print_checks, print_cost
 
-    print_checks(console(as_option), checked.checks, checked.verdict, checked.passed)
+    out = console(as_option)
+    print_checks(out, checked.checks, checked.verdict, checked.passed)
+    print_cost(out, checked.network.passes, checked.seconds)

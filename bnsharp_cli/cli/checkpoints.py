@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnsharp_cli.workflows.samples import offered_checkpoints
+from bnsharp_cli.workflows.completion import offered_checkpoints
 
 
 def _argument(text: str) -> Any:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
+from bnsharp_cli.cli.bash_words import whole_words
 from bnsharp_cli.cli.signature import Command, with_options
 from bnsharp_cli.cli.streams import encode_all, forgiving_stderr, say
 from bnsharp_cli.errors import LostProcessError, UsageError, described, shown
@@ -57,7 +58,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _command, _example in COMMANDS.items():
-    app.command(epilog=_example)(results.kept_apart(with_options(_command)))
+    _summary = (_command.__doc__ or "").partition("\n")[0]  # typer would cut a summary that it makes itself
+    app.command(epilog=_example, short_help=_summary)(results.kept_apart(with_options(_command)))
 
 _INTERRUPTED = 130
 
@@ -123,7 +125,8 @@ def _run(debug: bool) -> int:
 def _exit_code() -> int:
     """Run the command that the arguments name, as typer does."""
     try:
-        code = app(prog_name="bnsharp", standalone_mode=False)
+        with whole_words():
+            code = app(prog_name="bnsharp", standalone_mode=False)
     except typer.TyperException as refusal:
         _show(refusal)
         return refusal.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,17 +63,30 @@ def measure(
             measured = measure_checkpoint(
                 path, source, data, selection.names, runs, plot=picture.plot, computing=computing, reporter=reporter
             )
-        return results.CommandResult(measured.document(as_option), lambda: _print(measured))
+        every.append(measured)
+        return results.CommandResult(measured.document(as_option), lambda: _print(measured, legend=not several))
 
+    every: list[MeasuredCheckpoint] = []
     if several:
-        raise typer.Exit(results.deliver_each(chosen, finding, output))
+        code = results.deliver_each(chosen, finding, output, lambda: _print_legend(every))
+        raise typer.Exit(code)
     results.deliver(finding(chosen[0]), output)
 
 
-def _print(measured: MeasuredCheckpoint) -> None:
+def _print(measured: MeasuredCheckpoint, legend: bool) -> None:
     with importing_libraries():
-        from bnsharp_cli.report.terminal import console, print_measurements, print_subject
+        from bnsharp_cli.report.terminal import console, print_cost, print_measurements, print_subject
 
     out = console(as_option)
     print_subject(out, measured.network.description(measured.blocks))
-    print_measurements(out, measured.measured, measured.on_every_sample)
+    print_measurements(out, measured.measured, measured.on_every_sample, legend)
+    print_cost(out, measured.network.passes, measured.seconds)
+    if not legend:
+        out.print()
+
+
+def _print_legend(every: Sequence[MeasuredCheckpoint]) -> None:
+    with importing_libraries():
+        from bnsharp_cli.report.terminal import console, print_legend
+
+    print_legend(console(as_option), [one for measured in every for one in measured.measured])

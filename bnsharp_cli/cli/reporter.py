@@ -12,23 +12,27 @@ from typing import TYPE_CHECKING, Self
 from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.cli.streams import say
 from bnsharp_cli.io.files.importing import importing_libraries
+from bnsharp_cli.listeners import BETWEEN_LINES, Lines
+from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress, Standing, ToldProgress, duration
 from bnsharp_cli.workflows.input_files import require_no_input
 from bnsharp_cli.workflows.output_files import OutputFile
-from bnsharp_cli.workflows.reporter import Reporter, duration
+from bnsharp_cli.workflows.reporter import Reporter
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-_REGULAR_EPOCHS = 10
 _FIRST_STEPS = 5
 _BETWEEN = 0.2
 """Seconds between two lines that overwrite each other."""
 
 _WORTH_SAYING = 60.0
 
+_WITHOUT_CURSOR = ("dumb", "unknown")
+"""What TERM says of a terminal on which no line can be overwritten."""
+
 
 class TerminalReporter(Reporter):
-    """Notices as lines, and on a terminal a line of progress that is overwritten and gone in the end.
+    """Notices as lines; progress as a line that is overwritten and gone in the end, elsewhere as lines now and then.
 
     Args:
         quiet: say nothing.
@@ -40,9 +44,12 @@ class TerminalReporter(Reporter):
         self, quiet: bool, clock: Callable[[], float] = time.monotonic, writes: Sequence[OutputFile] = ()
     ) -> None:
         self._quiet, self._clock, self._writes = quiet, clock, writes
-        self._live = not quiet and sys.stderr.isatty()
+        self._live = not quiet and sys.stderr.isatty() and os.environ.get("TERM", "") not in _WITHOUT_CURSOR
+        self._lines = Lines(self.notice, clock)
         self._shown: Live | None = None
         self._begun, self._last = clock(), 0.0
+        self._last_line = self._last_epoch = clock()
+        self._progress = SILENT_PROGRESS if quiet else ToldProgress(self.standing, clock)
         self._epochs = self._epoch = self._first = self._steps = self._done = 0
 
     def __enter__(self) -> Self:
@@ -64,9 +71,20 @@ class TerminalReporter(Reporter):
     def activity(self, text: str) -> None:
         """The line of progress."""
         if text:
-            self._overwrite(for_the_command(text))
+            self._follow(text)
         else:
             self._clear()
+
+    def standing(self, standing: Standing) -> None:
+        """The line of progress of a measurement; first its cost, where that is high."""
+        if not self._quiet:
+            self._lines.announce(standing)
+        self.activity("" if standing.ended else str(standing))
+
+    @property
+    def progress(self) -> Progress:
+        """What tells :meth:`standing`."""
+        return self._progress
 
     def begin(self, done: int, epochs: int, steps: int, gradients_per_step: int, batch_size: int) -> None:
         """Say what the run costs, before it starts."""
@@ -88,14 +106,15 @@ class TerminalReporter(Reporter):
         if now - self._last >= _BETWEEN:
             self._last = now
             where = f"epoch {self._epoch + 1}/{self._epochs}  step {done}/{self._steps}"
-            self._overwrite(f"{where}  loss {loss:.4g}  {duration(self._seconds_left())} left")
+            self._follow(f"{where}  loss {loss:.4g}  {duration(self._seconds_left())} left")
 
     def epoch(self, figures: Mapping[str, float | None]) -> None:
-        """A line on a terminal; every tenth epoch where BNSHARP_PROGRESS asks for it, as in a log."""
+        """A line on a terminal; elsewhere one now and then."""
         self._epoch += 1
         self._done = (self._epoch - self._first) * self._steps
-        logged = not self._quiet and "BNSHARP_PROGRESS" in os.environ and self._epoch % _REGULAR_EPOCHS == 0
-        if self._live or logged:
+        due = self._clock() - self._last_epoch >= BETWEEN_LINES
+        if not self._quiet and (self._live or due):
+            self._last_epoch = self._clock()
             shown = [f"{name} {_shown(name, value)}" for name, value in figures.items() if value is not None]
             left = [f"{duration(self._seconds_left())} left"] if self._epoch < self._epochs else []
             self._line("  ".join([f"epoch {self._epoch}/{self._epochs}", *shown, *left]))
@@ -106,15 +125,18 @@ class TerminalReporter(Reporter):
 
     def _line(self, text: str) -> None:
         self._clear()
+        self._last_line = self._clock()
         say(text)
 
-    def _overwrite(self, text: str) -> None:
+    def _follow(self, text: str) -> None:
         if not self._live:
+            if self._clock() - self._last_line >= BETWEEN_LINES:
+                self.notice(text)
             return
         if self._shown is None:
             self._shown = _vanishing_lines()
             self._shown.start()
-        self._shown.update(text, refresh=True)
+        self._shown.update(for_the_command(text), refresh=True)
 
     def _clear(self) -> None:
         if self._shown is not None:
@@ -123,7 +145,7 @@ class TerminalReporter(Reporter):
 
 
 def _vanishing_lines() -> Live:
-    """Text that vanishes, folded where it is wider than the terminal; nothing on a terminal without a cursor to move.
+    """Text that vanishes, folded where it is wider than the terminal.
 
     rich is imported for terminals alone.
     """

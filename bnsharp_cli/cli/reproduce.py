@@ -28,7 +28,7 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="figure-1, table-1 or table-2.", show_default=False, autocompletion=starting(lambda: EXPERIMENTS)
+            help="figure-1, table-1 or table-2.", show_default=False, autocompletion=starting(lambda _: EXPERIMENTS)
         ),
     ],
     reproducing: ReproductionOptions,

@@ -72,8 +72,9 @@ def rescale_test(
 
 def _print(rescaled: RescaledCheckpoint) -> None:
     with importing_libraries():
-        from bnsharp_cli.report.terminal import console, print_invariance, print_subject
+        from bnsharp_cli.report.terminal import console, print_cost, print_invariance, print_subject
 
     out = console(as_option)
     print_subject(out, rescaled.network.description(rescaled.blocks))
     print_invariance(out, rescaled.report)
+    print_cost(out, rescaled.network.passes, rescaled.seconds)

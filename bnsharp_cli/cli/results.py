@@ -129,10 +129,21 @@ def deliver(finding: CommandResult, output: Output) -> None:
     _print(text if output.json else None, finding.show)
 
 
-def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], CommandResult], output: Output) -> int:
+def deliver_each(
+    checkpoints: Sequence[Path],
+    measure: Callable[[Path], CommandResult],
+    output: Output,
+    explain: Callable[[], None],
+) -> int:
     """Several results, one after the other; as JSON, one document a line.
 
     What fails does not lose the others, and has a document that says why.
+
+    Args:
+        checkpoints: what is measured.
+        measure: finds the result of one.
+        output: what is printed and written.
+        explain: prints what a reader must know of all results.
 
     Returns:
         The highest exit code.
@@ -156,6 +167,7 @@ def deliver_each(checkpoints: Sequence[Path], measure: Callable[[Path], CommandR
         lines += line
         _write(output.output, lines)
         _print(line if output.json else None, finding.show)
+    _print("" if output.json else None, explain)
     return worst
 
 
@@ -166,7 +178,7 @@ def fail(failure: BnsharpError, checkpoint: Path | None = None) -> None:
         failure: what is said.
         checkpoint: of several, the one that failed, which then stands in front.
     """
-    about = dict.fromkeys(path for path in (checkpoint, failure.path) if path is not None)
+    about = dict.fromkeys(path for path in (checkpoint, failure.path) if path not in (None, failure.subject))
     reason = "".join(f"{shown(path)}: " for path in about) + failure.marked_reason
     say_failure(reason, failure.marked_remedy)
 

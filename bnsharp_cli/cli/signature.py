@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import keyword
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -171,14 +171,14 @@ def _typed(one: OptionField) -> Any:
 def _completion(one: OptionField) -> Callable[[str], list[str]] | None:
     if one.declared.complete is not None:
         return starting(one.declared.complete)
-    return starting(lambda: one.choices) if one.choices else None
+    return starting(lambda _: one.choices) if one.choices else None
 
 
-def starting(offered: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+def starting(offered: Callable[[str], Iterable[str]]) -> Callable[[str], list[str]]:
     """What completes a word in the shell: those on offer that begin with it."""
 
     def complete(incomplete: str) -> list[str]:
-        return [word for word in offered() if word.startswith(incomplete)]
+        return [word for word in offered(incomplete) if word.startswith(incomplete)]
 
     return complete
 

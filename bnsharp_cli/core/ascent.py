@@ -164,6 +164,7 @@ class SearchRule(OptionRecord, ABC):
         iterations: the number of steps, unless the user gives another.
         restart_iterations: the same where there are several starts; None for ``iterations``.
         monotone: whether the answer is the best u, or the last.
+        questions: how many values and how many gradients of F a step asks for at most.
         adaptive: whether the search ends once further steps no longer matter; not if the user gives a number of steps.
         finite_power_by: the equation by which p = ∞ has no meaning for it; empty where every p has.
         copy_dependence: why its answer differs between copies T_a(θ) of a network; empty where it does not.
@@ -174,6 +175,7 @@ class SearchRule(OptionRecord, ABC):
     iterations: ClassVar[int]
     restart_iterations: ClassVar[int | None] = None
     monotone: ClassVar[bool]
+    questions: ClassVar[tuple[int, int]] = (0, 1)
     adaptive: ClassVar[bool] = False
     finite_power_by: ClassVar[str] = ""
     copy_dependence: ClassVar[str] = ""

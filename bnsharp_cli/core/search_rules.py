@@ -32,6 +32,7 @@ class Gradient(SearchRule):
     summary: ClassVar[str] = "the gradient's direction, Eq. (6), without a search"
     iterations: ClassVar[int] = 0
     monotone: ClassVar[bool] = False
+    questions: ClassVar[tuple[int, int]] = (0, 0)
 
     def step(self, state: SearchState, spheres: Spheres) -> Step:
         """Leave the state as it is."""
@@ -54,6 +55,7 @@ class PowerMethod(SearchRule):
     iterations: ClassVar[int] = 2
     restart_iterations: ClassVar[int] = 100
     monotone: ClassVar[bool] = True
+    questions: ClassVar[tuple[int, int]] = (1, 1)
     adaptive: ClassVar[bool] = True
 
     def step(self, state: SearchState, spheres: Spheres) -> Step:
@@ -95,6 +97,7 @@ class Ascent(SearchRule):
     summary: ClassVar[str] = "Riemannian gradient ascent with a line search"
     iterations: ClassVar[int] = 10
     monotone: ClassVar[bool] = True
+    questions: ClassVar[tuple[int, int]] = (12, 1)
     slope: float = 0.1
     factor: float = 0.5
     longest: float = 4.0

@@ -10,7 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from bnsharp_cli.errors import named, spelt
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.files.printable_text import one_line, printable
 from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT
@@ -21,7 +23,7 @@ from bnsharp_cli.report.quick_table import Column, print_table
 from bnsharp_cli.report.terminal import SpellingConsole
 
 _ENTRIES, _ENTRY_LENGTH = 12, 60
-_NOTES = 8
+_NOTES, _UNREAD = 8, 4
 _KIND_LENGTH = 20
 _TOLD = ("format", "architecture", "architecture_options", "preprocessing")
 _NORMALISED = "normalised by "
@@ -70,6 +72,9 @@ def inspection_entries(inspection: Inspection, spelling: Callable[[str], str] = 
             "parameters": None if anatomy is None else sum(tensor.numel() for tensor in anatomy.point.values()),
         },
         "metadata": printable(checkpoint.metadata),
+        "unread": [
+            {"place": one.place, "name": one.name, "holds_tensors": one.holds_tensors} for one in checkpoint.unread
+        ],
         "preprocessing": inspection.preprocessing.to_dict() if inspection.preprocessing else None,
         "dtypes": dict(Counter(_dtype(tensor.dtype) for tensor in checkpoint.state_dict.values())),
         "tensors": [
@@ -84,7 +89,7 @@ def inspection_entries(inspection: Inspection, spelling: Callable[[str], str] = 
 
 def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     checkpoint, anatomy = inspection.checkpoint, inspection.anatomy
-    yield "checkpoint", one_line(checkpoint.path.name)
+    yield "checkpoint", one_line(checkpoint_title(checkpoint.path))
     inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != OWN_FORMAT else ""
     yield "format", f"{checkpoint.format}{inside}, sha256 {checkpoint.sha256[:12]}…"
     yield from _network(inspection.identity)
@@ -108,6 +113,17 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
         yield "metadata" if number == 0 else "", f"{one_line(name, 40)}: {_brief(entry, every)}"
     if len(shown) < len(entries):
         yield "", f"and {len(entries) - len(shown)} more entries, see {named('every')}"
+    yield from _unread(checkpoint, every)
+
+
+def _unread(checkpoint: Checkpoint, every: bool) -> Iterator[tuple[str, str]]:
+    """The objects whose classes are not read."""
+    shown = checkpoint.unread if every else checkpoint.unread[:_UNREAD]
+    for number, one in enumerate(shown):
+        inside = ", tensors inside" if one.holds_tensors else ""
+        yield "not read" if number == 0 else "", f"{one.place}: {one.name}{inside}"
+    if len(shown) < len(checkpoint.unread):
+        yield "", f"and {len(checkpoint.unread) - len(shown)} more objects, see {named('every')}"
 
 
 def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:

@@ -15,9 +15,12 @@ from bnsharp_cli.io.files.encodable_text import encodable
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.measurement.surface.progress import duration
 
 _LINEAR = 0.01
 _AGREES = 0.01
+_MINUTE = 60.0
 
 _OTHER_PARTITIONS = {
     "bn-extended": "the same with every joint scale-invariance as a block of its own (not in the paper)",
@@ -75,13 +78,16 @@ def print_subject(out: SpellingConsole, lines: Sequence[str]) -> None:
     out.print()
 
 
-def print_measurements(out: SpellingConsole, measurements: Sequence[Measurement], every_sample: bool = False) -> None:
-    """Print a row for each measurement, then what each means and how it was found.
+def print_measurements(
+    out: SpellingConsole, measurements: Sequence[Measurement], every_sample: bool = False, legend: bool = True
+) -> None:
+    """Print a row for each measurement, then what each means and how it was found, then what is to be said of each.
 
     Args:
         out: where it is printed.
         measurements: of one network.
         every_sample: whether they were made on the whole split, so that there are no more samples to speak of.
+        legend: whether what they mean is said; else see :func:`print_legend`.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("measure", "δ"):
@@ -94,12 +100,27 @@ def print_measurements(out: SpellingConsole, measurements: Sequence[Measurement]
         table.add_row(*others, cost, status)
     out.print(table)
     out.print()
+    if legend:
+        print_legend(out, measurements)
+    for remark in _remarks(measurements, every_sample):
+        out.say(remark)
+
+
+def print_legend(out: SpellingConsole, measurements: Sequence[Measurement]) -> None:
+    """Print what the measures are and how they were found, once for all of some measurements."""
     for name in dict.fromkeys(measurement.name for measurement in measurements):
         out.say(f"{name}: {meaning(name)}")
     for status in dict.fromkeys(measurement.status for measurement in measurements):
         out.say(f"{status.value}: {status.marked_meaning}")
-    for remark in _remarks(measurements, every_sample):
-        out.say(remark)
+
+
+def print_cost(out: SpellingConsole, cost: Cost, seconds: float) -> None:
+    """Print what all of it took, the search for blocks and the loss of the network itself included."""
+    out.say(f"{cost.passes} in {_in_words(seconds)}")
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < _MINUTE else duration(seconds)
 
 
 def _remarks(measurements: Sequence[Measurement], every_sample: bool) -> Iterator[str]:

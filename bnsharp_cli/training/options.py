@@ -58,7 +58,7 @@ class TrainingOptions(OptionRecord):
         accept=lambda name: name in TRAINING_RULES,
         example="For example sgd.",
         metavar=bracketed(TRAINING_RULES),
-        complete=lambda: tuple(TRAINING_RULES),
+        complete=lambda _: TRAINING_RULES,
     )
     epochs: int = option(
         20,

@@ -80,9 +80,6 @@ def bound_checkpoint(
     data = replace(data or Data(bn="running"), loss=CROSS_ENTROPY)
     with computing_on((computing or Computing()).device) as device:
         network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
-        reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, options.partition)
-        reporter.activity(f"BN-Sharpness of the clipped loss, δ = {options.delta:g}")
         found = pac_bayes_bound(network.surface, network.point, blocks, options, bounding)
-        reporter.activity("")
     return BoundedCheckpoint(network, blocks, options, found, time.monotonic() - began)

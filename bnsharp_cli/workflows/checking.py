@@ -118,16 +118,13 @@ def check_checkpoint(
     with computing_on((computing or Computing()).device) as device:
         network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         checks = [*_checks_of_the_loss(network, thresholds)]
-        reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, options.partition)
         measured = {}
         for name, limit in (thresholds.limits or {}).items():
-            reporter.activity(name)
-            measured[name] = MEASURES[name](network.surface, network.point, blocks, options)
+            with network.surface.progress.stage(name, MEASURES[name].most(options)):
+                measured[name] = MEASURES[name](network.surface, network.point, blocks, options)
             checks.append(_limited(measured[name], limit))
-        reporter.activity(INVARIANCE)
         checks.append(_invariance(network, blocks, options, thresholds))
-        reporter.activity("")
     return CheckedCheckpoint(network, blocks, options, tuple(checks), measured, time.monotonic() - began)
 
 

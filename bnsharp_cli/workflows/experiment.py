@@ -16,6 +16,7 @@ from bnsharp_cli import api
 from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
 from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.progress import duration
 from bnsharp_cli.report.json_document import render_line
 from bnsharp_cli.training.evaluation import evaluate
 from bnsharp_cli.training.examples import Examples, ExamplesInMemory
@@ -23,7 +24,7 @@ from bnsharp_cli.training.paper_experiments import PublishedResult
 from bnsharp_cli.workflows.experiment_results import COMPARED_MEASURES, ResultsFile, result_key
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.output_files import require_outputs
-from bnsharp_cli.workflows.reporter import SILENT, Reporter, duration
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
 from bnsharp_cli.workflows.training_options import TrainingRunOptions, TrainingTask
 from bnsharp_cli.workflows.training_run import TrainingRun
 from bnsharp_cli.workflows.training_setup import TrainingSetup, open_setup, with_seed
@@ -175,7 +176,8 @@ class Experiment:
         found = {}
         for name in COMPARED_MEASURES:
             try:
-                measured = api.measure(setup.module, batches, setup.criterion.criterion, name)
+                told = self._reporter.standing
+                measured = api.measure(setup.module, batches, setup.criterion.criterion, name, progress=told)
             except BnsharpError as error:
                 found[name] = {"error": error.reason}
             else:

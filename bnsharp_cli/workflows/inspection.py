@@ -16,6 +16,7 @@ from torch.func import functional_call
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import opened_checkpoint
+from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.library_preprocessing import (
     choose_preprocessing,
     without_unfollowed,
@@ -31,7 +32,6 @@ from bnsharp_cli.report.inspection import inspection_entries
 from bnsharp_cli.report.inspection_record import InspectedNetwork, Inspection, Norms
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
-from bnsharp_cli.workflows.samples import checkpoint_path
 
 _SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 _LENGTHS = (128, 1024, 16384)

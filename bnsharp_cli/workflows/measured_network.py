@@ -13,11 +13,13 @@ from bnsharp_cli import __version__
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import shown, spelt
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.io.data.criteria import NamedCriterion
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.real_pairs import as_real
 from bnsharp_cli.workflows.options import Data
@@ -104,8 +106,9 @@ class MeasuredNetwork:
         batches, surface, asked = self.data.batches, self.surface, self.data_options
         accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
         guess = " (a guess)" if self.opened.identity.source == GUESS else ""
+        title = shown(checkpoint_title(self.checkpoint.path))
         return [
-            f"{shown(self.checkpoint.path.name)}: {shown(self.architecture)}{guess}, {self.parameters:,} parameters, "
+            f"{title}: {shown(self.architecture)}{guess}, {self.parameters:,} parameters, "
             f"sha256 {self.checkpoint.sha256[:12]}…",
             f"{shown(self.data.criterion.name)} {self.loss:.6g}{accuracy} on {batches.samples:,} samples of "
             f"{shown(self.data.spec)} ({asked.split}), batches of {batches.batch_size}, seed {asked.seed}",
@@ -144,9 +147,14 @@ class MeasuredNetwork:
             "options": {**options, **self._loss_options()},
         }
 
+    @property
+    def passes(self) -> Cost:
+        """All passes so far, those that find out how to measure included."""
+        return self.surface.counter.all
+
     def cost(self, seconds: float) -> dict[str, Any]:
-        """All passes so far, those of trials included, and the time."""
-        return {**vars(self.surface.counter.all), "seconds": seconds}
+        """All passes so far, and the time."""
+        return {**vars(self.passes), "seconds": seconds}
 
     def _loss_options(self) -> dict[str, Any]:
         chosen = self.data_options.output_key

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.core.point import Point, add_scaled
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.measure_all import measure_all
@@ -88,10 +89,8 @@ def measure_checkpoint(
     began, data = time.monotonic(), data or Data()
     with computing_on((computing or Computing()).device) as device:
         network = open_network(checkpoint, source or CheckpointSource(), data, runs[0], device, reporter)
-        reporter.activity("finding the scale-invariant blocks")
         blocks = find_blocks(network.surface, network.point, runs[0].partition)
-        measured = measure_all(network.surface, network.point, blocks, measures, runs, reporter.activity)
-        reporter.activity("")
+        measured = measure_all(network.surface, network.point, blocks, measures, runs)
         if plot is not None:
             _plot(plot, network, blocks, measured, runs)
     return MeasuredCheckpoint(network, blocks, runs[0], measured, time.monotonic() - began)
@@ -114,7 +113,7 @@ def _plot(
         for delta in [one.details["delta"]]
     ]
     if torchrun.is_first():
-        plot_segments(path, segments, network.checkpoint.path.name)
+        plot_segments(path, segments, checkpoint_title(network.checkpoint.path))
 
 
 def _curve(network: MeasuredNetwork, direction: Point | None, delta: float) -> list[tuple[float, float]]:

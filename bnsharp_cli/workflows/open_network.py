@@ -14,14 +14,11 @@ import torch
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
+from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import open_criterion
 from bnsharp_cli.io.data.forms import AS_THEY_ARE
-from bnsharp_cli.io.data.library_preprocessing import (
-    choose_preprocessing,
-    require_modest,
-    with_librarys_resizing,
-)
+from bnsharp_cli.io.data.library_preprocessing import choose_preprocessing, require_modest, with_librarys_resizing
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -48,7 +45,6 @@ from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
-from bnsharp_cli.workflows.samples import checkpoint_path
 from bnsharp_cli.workflows.whole_numbers import wants_whole_numbers
 
 
@@ -188,6 +184,7 @@ def _surface(
         sizes=batches.sizes,
         layout=options.layout,
     )
+    surface = replace(surface, progress=reporter.progress)
     point = surface.point()
     with naming(loss_on_data.spec):
         notice, classes = _require_fit(surface, point, loss_on_data, data.classes)
@@ -265,6 +262,7 @@ def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data
         example,
         argument="data",
         expected="a data set",
+        subject=checkpoint.path,
     )
 
 

@@ -17,11 +17,12 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
-from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
+from bnsharp_cli.io.data.forms import DATA_FORMS, LOSS_FORMS
+from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, ProbedPartition
 from bnsharp_cli.measurement.measures.shared_options import seed_option
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
+from bnsharp_cli.workflows.completion import offered_data, offered_losses, offered_networks
 
 RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})
 """What the invariance test takes unless it is given, where that differs from the default."""
@@ -96,7 +97,7 @@ class CheckpointSource(OptionRecord):
         metavar="PATH",
     )
     arch: str | None = option(
-        None, f"Network, if the file does not say: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES
+        None, f"Network, if the file does not say: {ARCHITECTURE_FORMS}.", complete=offered_networks
     )
     arch_option: Mapping[str, object] | None = option(
         None,
@@ -131,7 +132,7 @@ class Data(OptionRecord):
         bn: whether batch norm uses the statistics of the batch or running ones.
     """
 
-    data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=offered_data)
     split: Literal["train", "test"] = option("train", "Split of the data.")
     classes: Literal["folder", "alphabetical"] | None = option(
         None,
@@ -144,7 +145,7 @@ class Data(OptionRecord):
         None,
         f"Loss: {LOSS_FORMS}.",
         shown_default="the checkpoint's, or cross-entropy",
-        complete=lambda: LOSS_NAMES,
+        complete=offered_losses,
     )
     output_key: str | None = option(
         None, "Output that the loss takes, if the network gives several: logits, 0.", metavar="KEY"
@@ -194,7 +195,7 @@ class Computing(OptionRecord):
         "auto",
         "Where to compute: auto, cpu or cuda.",
         metavar=bracketed((*_DEVICES, "cuda:N")),
-        complete=lambda: _DEVICES,
+        complete=lambda _: _DEVICES,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress, Standing
+
 
 class Reporter:
     """Receives notices and progress of a workflow; this one ignores them.
@@ -20,6 +22,14 @@ class Reporter:
 
     def activity(self, text: str) -> None:
         """What is being done at the moment; an empty text once it is done."""
+
+    def standing(self, standing: Standing) -> None:
+        """How far a measurement is."""
+
+    @property
+    def progress(self) -> Progress:
+        """What follows the passes of a measurement."""
+        return SILENT_PROGRESS
 
     def begin(self, done: int, epochs: int, steps: int, gradients_per_step: int, batch_size: int) -> None:
         """A training run starts.
@@ -41,14 +51,3 @@ class Reporter:
 
 SILENT = Reporter()
 """What callers from Python get unless they pass their own."""
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds as a clock shows them.
-
-    >>> duration(3600)
-    '1:00:00'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

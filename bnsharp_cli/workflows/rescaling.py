@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import spelt
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
@@ -100,16 +101,15 @@ def rescale_checkpoint(
         network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         if files is not None and files.save_copies is not None:
             require_a_name_for_copies(network)
-        blocks, report = _rescale(network, options, rescaling, reporter)
+        blocks, report = _rescale(network, options, rescaling)
         if files is not None and torchrun.is_first():
             _write(files, network, report, rescaling.epsilon == "stored", reporter)
     return RescaledCheckpoint(network, blocks, options, rescaling, report, time.monotonic() - began)
 
 
 def _rescale(
-    network: MeasuredNetwork, options: MeasureOptions, rescaling: RescaleOptions, reporter: Reporter
+    network: MeasuredNetwork, options: MeasureOptions, rescaling: RescaleOptions
 ) -> tuple[Blocks, InvarianceReport]:
-    reporter.activity("finding the scale-invariant blocks")
     blocks, extended = find_partitions(network.surface, network.point)
     report = measure_copies(
         network.surface,
@@ -119,9 +119,7 @@ def _rescale(
         options,
         tolerance=rescaling.tolerance,
         stored_epsilon=rescaling.epsilon == "stored",
-        progress=lambda name: reporter.activity(f"measuring {name}"),
     )
-    reporter.activity("")
     return blocks, report
 
 
@@ -132,4 +130,4 @@ def _write(
         save_copies(files.save_copies, network, report, stored)
         reporter.notice(f"wrote {len(report.kept)} copies to {shown_path(files.save_copies)}")
     if files.plot is not None:
-        save(report.plot(f"{network.checkpoint.path.name}: one function, rescaled"), files.plot)
+        save(report.plot(f"{checkpoint_title(network.checkpoint.path)}: one function, rescaled"), files.plot)

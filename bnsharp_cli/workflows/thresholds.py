@@ -76,7 +76,7 @@ class Thresholds(OptionRecord):
         metavar="MEASURE=VALUE",
         read=read_limits,
         repeatable=True,
-        complete=lambda: tuple(f"{name}=" for name in MEASURES),
+        complete=lambda _: (f"{name}=" for name in MEASURES),
         expected="numbers by the names of measures",
         accept=lambda limits: all(name in MEASURES and not math.isnan(limit) for name, limit in limits.items()),
         example="For example {'bn': 4.5}.",

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
-from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, LOSS_FORMS
+from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS
 from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
 from bnsharp_cli.training.paper_experiments import BUDGETS
+from bnsharp_cli.workflows.completion import offered_data, offered_losses, offered_networks
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 
 
@@ -30,14 +31,14 @@ class TrainingTask(OptionRecord):
         loss: the loss of a batch.
     """
 
-    arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=lambda: ARCHITECTURE_NAMES)
+    arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=offered_networks)
     arch_option: Mapping[str, object] | None = same_option(CheckpointSource, "arch_option")
-    data: str = option("digits", f"Data: {DATA_FORMS}.", complete=lambda: DATA_NAMES)
+    data: str = option("digits", f"Data: {DATA_FORMS}.", complete=offered_data)
     classes: Literal["folder", "alphabetical"] | None = same_option(Data, "classes")
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")
     image_size: int | None = same_option(Data, "image_size")
-    loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", complete=lambda: LOSS_NAMES)
+    loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", complete=offered_losses)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class ReproductionOptions(OptionRecord):
         "smoke",
         "smoke (embedded digits, two minutes), cpu (5,000 images, 20 epochs) or full (the paper's).",
         metavar=bracketed(BUDGETS),
-        complete=lambda: tuple(BUDGETS),
+        complete=lambda _: BUDGETS,
     )
     seeds: int = option(1, "Runs of each cell.", minimum=1)
     cifar10: str = option("cifar10", f"Where CIFAR-10 is, as in {named('data')} of train.", metavar="DATA")

@@ -171,7 +171,8 @@ class TrainingRun:
         self._reporter.activity("measuring BN-Sharpness")
         criterion, seed = self._setup.criterion.criterion, self._training.options.seed
         try:
-            return api.measure(self._training.module, self._measured, criterion, seed=seed).value
+            told = self._reporter.standing
+            return api.measure(self._training.module, self._measured, criterion, seed=seed, progress=told).value
         except BnsharpError as error:
             reason = error.marked_reason
         except Exception as error:  # measuring is not worth a training run, whatever fails
@@ -215,7 +216,9 @@ class TrainingRun:
 
     def _stopped(self, error: NotMeasurableError) -> NotMeasurableError:
         kept = f" {shown_path(self.files.output)} holds epoch {self.kept}." if self.kept else ""
-        return NotMeasurableError(error.marked_reason, f"{error.marked_remedy}{kept}", **error.fields)
+        return NotMeasurableError(
+            error.marked_reason, f"{error.marked_remedy}{kept}", subject=error.subject, **error.fields
+        )
 
     def _continue(self) -> None:
         """Go on with what is there, if that is what the user wants.

@@ -23,7 +23,7 @@ from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, family
-from bnsharp_cli.io.networks.network_identity import build_architecture
+from bnsharp_cli.io.networks.network_identity import build_architecture, require_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
@@ -124,6 +124,7 @@ def open_setup(
         BnsharpError: whatever does not fit, with its remedy.
     """
     criterion, progress = open_criterion(task.loss), reporter.activity
+    require_architecture(task.arch, task.arch_option or {})
     with naming(task.data), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         splits = [

@@ -120,6 +120,8 @@ def test_data_elsewhere_is_named_by_a_remedy_that_works(finished: Path, tmp_path
         {"data": "evil.py:steal"},
         {"data": "os:system"},
         {"data": "npz:a\0b"},
+        {"data": "npz:\ud800"},
+        {"data": "mnist", "data_root": "\udfff"},
         {"data": "cifar10"},
         {"data": "folder:" + "a/" * 3000},
         {"data": "digits", "data_root": 7},

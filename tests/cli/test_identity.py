@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.workflows.samples import embedded_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from tests.cli.helpers import bnsharp, one_error
 
 SMALL = ("--data", "digits", "--samples", 256, "--batch-size", 128)

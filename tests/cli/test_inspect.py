@@ -12,9 +12,9 @@ import torchvision
 from torch import nn
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.models import lenet_bn
 from bnsharp_cli.report.module_tree import FOLDED, TensorLeaf, module_tree, tree_lines
-from bnsharp_cli.workflows.samples import embedded_checkpoint
 from tests.cli.helpers import bnsharp, one_error
 
 SAMPLES = [path.stem for path in sorted(embedded_checkpoint().parent.glob("*.pt"))]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from bnsharp_cli.io.data.batches import draw_batches
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.models import lenet_bn
@@ -233,3 +234,22 @@ def test_radii_with_commas_are_those_given_one_by_one(tmp_path: Path) -> None:
     assert commas["measures"] == repeated["measures"]
     refused = bnsharp(*small[:2], "--delta", "1e-3;0.01", folder=tmp_path, expect=2)
     assert "--delta: expected positive numbers, found '1e-3;0.01'" in one_error(refused)
+
+
+def test_several_checkpoints_have_one_legend_and_a_blank_line_between_them(tmp_path: Path) -> None:
+    (tmp_path / "cut.pt").write_bytes(embedded_checkpoint().read_bytes()[:3000])
+    two = ("sample:digits-small-batch", "sample:digits-large-batch")
+    finished = bnsharp("measure", two[0], "cut.pt", "none.pt", two[1], *FAST, folder=tmp_path, expect=3)
+    lines = finished.stdout.splitlines()
+    heads = [index for index, line in enumerate(lines) if line.startswith(two)]
+    assert [lines[index].partition(": ")[0] for index in heads] == [*two]
+    assert heads[0] == 0
+    assert lines[heads[1] - 1] == ""
+    legend = [index for index, line in enumerate(lines) if line.startswith("bn: ")]
+    assert len(legend) == 1
+    assert legend[0] > heads[1]
+    costs = [line for line in lines if re.fullmatch(r"[\d.]+F \+ [\d.]+B in [\d.]+ s", line)]
+    assert len(costs) == 2
+    said = [line for line in finished.stderr.splitlines() if line.startswith("bnsharp: ")]
+    assert [line.count("cut.pt") for line in said if "cut" in line] == [1], "the file is named once"
+    assert [line.count("none.pt") for line in said if "none" in line] == [1]

@@ -8,7 +8,9 @@ import pytest
 
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.errors import named
-from bnsharp_cli.workflows.reporter import SILENT, duration
+from bnsharp_cli.measurement.surface.cost import FORWARD, Cost
+from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, duration
+from bnsharp_cli.workflows.reporter import SILENT
 
 FIGURES = {"loss": 0.51234, "accuracy": 0.9125, "bn": None}
 
@@ -34,9 +36,22 @@ def watched(clock: Clock, epochs: int = 3, steps: int = 10, seconds: float = 20.
 
 def test_the_cost_is_said_first_and_the_time_after_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
     watched(Clock())
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == "bnsharp: 60 gradients of 32 samples (3 epochs of 10 steps)"
-    assert second == "bnsharp: about 8:20 to go, by the first 5 steps"  # 25 steps of 20 s
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "bnsharp: 60 gradients of 32 samples (3 epochs of 10 steps)"
+    assert "bnsharp: about 8:20 to go, by the first 5 steps" in lines  # 25 steps of 20 s
+
+
+def test_a_log_gets_a_line_at_most_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    watched(Clock(), seconds=2.5)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "bnsharp: epoch 1/3  step 4/10  loss 0.5  1:05 left",
+        "bnsharp: about 1:02 to go, by the first 5 steps",
+        "bnsharp: epoch 1/3  step 9/10  loss 0.5  0:52 left",
+        "epoch 1/3  loss 0.5123  accuracy 91.25%  0:50 left",
+        "bnsharp: epoch 2/3  step 4/10  loss 0.5  0:40 left",
+        "bnsharp: epoch 2/3  step 8/10  loss 0.5  0:30 left",
+        "epoch 2/3  loss 0.5123  accuracy 91.25%  0:25 left",
+    ]
 
 
 def test_a_short_run_and_a_quiet_one_say_less(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,18 +78,6 @@ def test_a_resumed_run_counts_what_is_left(capsys: pytest.CaptureFixture[str]) -
     display = TerminalReporter(False, clock)
     display.begin(3, 5, 10, 1, 64)
     assert capsys.readouterr().err == "bnsharp: 20 gradients of 64 samples after epoch 3 (2 epochs of 10 steps)\n"
-
-
-def test_a_log_gets_every_tenth_epoch_if_it_asks(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BNSHARP_PROGRESS", "1")
-    display = TerminalReporter(False, Clock())
-    display.begin(0, 25, 1, 1, 32)
-    for _ in range(25):
-        display.epoch(FIGURES)
-    lines = capsys.readouterr().err.splitlines()[1:]
-    assert [line.split()[1] for line in lines] == ["10/25", "20/25"]
 
 
 def test_the_line_of_progress_is_gone_once_something_else_is_said_or_the_work_ends(
@@ -105,17 +108,52 @@ def test_a_terminal_that_cannot_overwrite_gets_plain_lines(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", terminal)
-    with TerminalReporter(False) as reporter:
+    clock = Clock()
+    with TerminalReporter(False, clock) as reporter:
         reporter.activity("reading")
         reporter.notice("read")
+        clock.now += 11
         reporter.activity("measuring")
-    watched(Clock(), seconds=0.1)
+        reporter.activity("")
+    watched(Clock(), seconds=1)
     assert [line.split("  ")[0] for line in capsys.readouterr().err.splitlines()] == [
         "bnsharp: read",
+        "bnsharp: measuring",
         "bnsharp: 60 gradients of 32 samples (3 epochs of 10 steps)",
+        "bnsharp: epoch 1/3",
         "epoch 1/3",
+        "bnsharp: epoch 2/3",
         "epoch 2/3",
     ]
+
+
+def passes(reporter: TerminalReporter, clock: Clock) -> None:
+    with reporter, reporter.progress.stage("searching", Cost(forward=200)):
+        for _ in range(30):
+            clock.now += 1
+            reporter.progress.passed(FORWARD)
+
+
+def test_a_measurement_is_followed_in_a_log_and_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    passes(TerminalReporter(False, clock), clock)
+    assert capsys.readouterr().err.splitlines() == [
+        "bnsharp: searching: up to 200 forwards and 0 backwards over the samples",
+        "bnsharp: up to 3:19 to go, by the first pass",
+        "bnsharp: searching, 6 %, up to 3:09 left",
+        "bnsharp: searching, 10 %, up to 2:59 left",
+    ]
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    passes(TerminalReporter(False, clock), clock)
+    said = capsys.readouterr().err
+    assert "bnsharp: searching: up to 200 forwards and 0 backwards over the samples\n" in said
+    assert "\x1b[2Ksearching, 15 %, up to 2:50 left" in said
+    assert said.endswith("\x1b[2K")
+    passes(TerminalReporter(True, clock), clock)
+    assert capsys.readouterr().err == ""
 
 
 def test_progress_is_folded_on_a_narrow_terminal(
@@ -138,6 +176,8 @@ def test_progress_is_for_terminals_and_python_hears_nothing(capsys: pytest.Captu
         reporter.step(1, 0.5)
     SILENT.notice("something")
     SILENT.begin(0, 1, 1, 1, 1)
+    assert SILENT.progress is SILENT_PROGRESS
+    assert TerminalReporter(True).progress is SILENT_PROGRESS
     SILENT.epoch(FIGURES)
     assert capsys.readouterr().err == ""
 

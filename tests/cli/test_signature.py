@@ -171,4 +171,4 @@ def test_an_option_that_a_record_does_not_have_is_a_mistake_in_the_command() -> 
 
 
 def test_completion_offers_what_begins_with_the_word() -> None:
-    assert starting(lambda: ("bn", "delta-lp", "delta-linf"))("delta") == ["delta-lp", "delta-linf"]
+    assert starting(lambda _: ("bn", "delta-lp", "delta-linf"))("delta") == ["delta-lp", "delta-linf"]

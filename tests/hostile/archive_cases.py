@@ -244,6 +244,23 @@ def a_second_name(folder: Path) -> None:
         target.writestr(entry, npy(Y[::-1].copy()))
 
 
+@case("the extra fields of")
+def long_extra_fields(folder: Path) -> None:
+    """Sixteen thousand empty fields."""
+    entry = zipfile.ZipInfo("z.npy")
+    entry.extra = struct.pack("<2H", 0x5455, 0) * 16_000
+    with zipfile.ZipFile(archive(folder, npy(X)), "a") as target:
+        target.writestr(entry, npy(X))
+
+
+@case("x unpacks to 2")
+def mostly_zeros(folder: Path) -> None:
+    """A hundred mebibytes that take four."""
+    x = np.zeros((1_600_000, 64), np.uint8)
+    x[:, 0] = np.random.default_rng(0).integers(0, 256, len(x), np.uint8)
+    archive(folder, npy(x.reshape(-1, 1, 8, 8)), zipfile.ZIP_DEFLATED)
+
+
 @case("not a regular file")
 def a_pipe(folder: Path) -> None:
     os.mkfifo(folder / "data.npz")

@@ -65,6 +65,12 @@ add_bytes(
     "another-shape", "conv1.weight of (6, 1, 5), expected", _changed("conv1.weight", lambda tensor: tensor[..., 0])
 )
 add_bytes("missing-tensor", "lacks conv1.weight", saved({k: v for k, v in weights().items() if k != "conv1.weight"}))
+add_bytes("name-of-dots", "has 2,000,000 characters", saved({"." * 2_000_000: torch.ones(2)}))
+add_bytes(
+    "deep-names",
+    "names of 400 tensors stand for 160,000 modules",
+    saved({f"{n}{'.x' * 399}.w": torch.ones(2) for n in range(400)}),
+)
 add_bytes("unknown-tensor", "unknown extra", _with("extra", torch.ones(3)))
 
 
@@ -156,7 +162,9 @@ def _distributed(folder: Path, table: object, shard: bytes = b"") -> Path:
     return checkpoint
 
 
-def _table(path: str = "__0_0.distcp", offset: int = 0, length: int = 0, size: int = 3, pieces: int = 1) -> object:
+def _table(
+    path: str = "__0_0.distcp", offset: int = 0, length: int = 0, size: int = 3, pieces: int = 1, keys: Any = ("w",)
+) -> object:
     """The table of contents of one tensor of ``size`` values in pieces of three, all at the same place."""
     from torch.distributed.checkpoint import metadata
     from torch.distributed.checkpoint.filesystem import _StorageInfo
@@ -164,7 +172,7 @@ def _table(path: str = "__0_0.distcp", offset: int = 0, length: int = 0, size: i
     chunk = metadata.ChunkStorageMetadata(torch.Size([0]), torch.Size([3]))
     tensor = metadata.TensorStorageMetadata(metadata.TensorProperties(), torch.Size([size]), [chunk] * pieces)
     places = {metadata.MetadataIndex("w", torch.Size([0])): _StorageInfo(path, offset, length)}
-    return metadata.Metadata({"w": tensor}, {"w": ("w",)}, places)
+    return metadata.Metadata({"w": tensor}, {"w": keys}, places)
 
 
 def _shards(says: str, shard: Callable[[Path], bytes], **table: Any) -> tuple[str, Callable[[Path], Path]]:
@@ -197,6 +205,8 @@ add("distributed-missing-file", *_shards("no file of the folder itself", _good, 
 add("distributed-beyond", *_shards("beyond its file", _good, length=2**40))
 add("distributed-before", *_shards("without a place", _good, offset=-8))
 add("distributed-huge-size", *_shards("do not make the whole", _good, size=2**40))
+for number, keys in enumerate((("b",), ("w", "w"), ("w", ""), (0,))):
+    add(f"distributed-another-name-{number}", *_shards("was saved under another name", _good, keys=keys))
 add("distributed-piece-twice", *_shards("beyond its file", _good, size=6, pieces=2))
 add("distributed-other-shape", *_shards("another shape", lambda _: saved(torch.ones(4))))
 add("distributed-no-tensor", *_shards("another shape", lambda _: saved({"w": 1})))

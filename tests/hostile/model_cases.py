@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -87,4 +88,42 @@ add("another-librarys-checkpoint", NOT_BUILT, lambda folder: _composite(_checkpo
 add("another-librarys-device", NOT_BUILT, lambda _: _composite(_checkpoint(Path("/dev/zero"))))
 add("another-librarys-download", NOT_BUILT, lambda _: _composite(_timm(architecture="hf-hub:someone/net")))
 add("another-kind", NOT_BUILT, lambda _: {"model_type": "clip", "vision_config": {"image_size": 8}})
+add(
+    "weights-of-another-file",
+    "it names a file of weights of its own choice",
+    lambda _: {"model_type": "vit", "transformers_weights": "evil.bin"},
+)
+add(
+    "fused-layers",
+    "it asks for other layers",
+    lambda _: {"model_type": "vit", "fusion_config": {"patch_embeddings": 1}},
+)
 add("quantised-inside", RENAMED, lambda _: {"model_type": "siglip", "vision_config": {"attribute_map": {}}})
+
+
+def _beside(name: str, content: bytes = b"{}") -> Writer:
+    """A directory with another file that transformers looks for."""
+
+    def writer(folder: Path) -> Path:
+        directory = write(folder, {"model_type": "vit"})
+        (directory / name).write_bytes(content)
+        return directory
+
+    return writer
+
+
+add_file("adapter-beside", "an adapter lies beside its weights", _beside("adapter_config.json"))
+add_file(
+    "parts-beside", "in parts that several processes wrote", _beside("shard-00001-model-00001-of-00001.safetensors")
+)
+
+
+def _sharded(folder: Path) -> Path:
+    """An index that names a file by a byte that is no text."""
+    directory = write(folder, {"model_type": "vit"})
+    (directory / "model.safetensors").rename(directory / os.fsdecode(b"\x80.safetensors"))
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "\udc80.safetensors"}}))
+    return directory
+
+
+add_file("shard-of-no-text", "it names '?.safetensors', which is no file of the directory itself", _sharded)

@@ -33,6 +33,7 @@ _HUGE = 2**40
 _TUPLE_HASH_PRIMES = (11400714785074694791, 14029467366897019727, 2870177450012600261)
 _INVERSE = pow(_TUPLE_HASH_PRIMES[1], -1, 2**64)
 _ENCODED = b"h\x00h\x01\x86R"
+_NOT_EXECUTED = "nothing in it was executed"
 _DICT = named("collections.OrderedDict")
 
 
@@ -91,7 +92,7 @@ def _pair_with_the_hash(first: float) -> Iterator[tuple[bytes, bytes]]:
 add_bytes("billion-laughs", "endless when they are written out", zipped(_laughs(), storages={}))
 add_bytes("billion-laughs-legacy", "endless when they are written out", legacy(_laughs(), keys=(), storages=b""))
 add_pickle("billion-laughs-key", "no text or number", _laughing_key())
-add_pickle("colliding-keys", "64 bits", opcodes(_colliding_keys(100_000)))
+add_pickle("colliding-keys", "no text or number", opcodes(_colliding_keys(100_000)))
 add_pickle("colliding-key", "no text or number", opcodes(_colliding_keys(8)))
 add_bytes("colliding-tuples", "no text or number", lambda _: zipped(opcodes(_colliding_tuples(30_000))))
 add_pickle("refers-to-itself", "refers to itself", opcodes(b"]q\x00h\x00a"))
@@ -116,7 +117,31 @@ add_pickle(
 add_pickle("many-dicts", "more steps", opcodes(b"](", _DICT, b"q\x00)R", b"h\x00)R" * 450_000, b"e"))
 add_pickle("many-memos", "more steps", opcodes(b"N", b"".join(b"r" + struct.pack("<I", i) for i in range(1_400_000))))
 add_pickle("many-numbers", "more steps", opcodes(b"](", b"K\x01" * 1_400_000, b"e"))
-add_pickle("long-number", "64 bits", opcodes(number(2**2000)))
+add_bytes("long-number", "builtins.int", zipped(opcodes(number(2**2000))))
+add_bytes("long-number-legacy", "builtins.int", legacy(opcodes(number(2**2000)), keys=(), storages=b""))
+add_bytes(
+    "longer-number", "builtins.int", lambda _: zipped(opcodes(b"\x8b", struct.pack("<i", 2**23), b"\x7f" * 2**23))
+)
+add_bytes(
+    "long-numbers-as-keys",
+    "builtins.int",
+    lambda _: zipped(opcodes(b"}(" + b"".join(number(2**70 + index) + b"N" for index in range(100_000)) + b"u")),
+)
+
+# what is not read, and costs as much as it can
+_CLASS = named("project.Config") + b"q\x00"
+_LAUGHS = b"]q\x01" + b"".join(b"](" + (b"h" + bytes([i])) * 10 + b"eq" + bytes([i + 1]) for i in range(1, 90))
+add_bytes("many-mentions", "more steps", zipped(opcodes(b"](", named("a.b") * 400_000, b"e")))
+add_bytes("many-objects", "more steps", zipped(opcodes(b"](", _CLASS, b"h\x00)\x81" * 330_000, b"e")))
+add_bytes(
+    "objects-in-objects", "project.Config", zipped(opcodes(_CLASS, b"h\x00" * 10**5, b"N", b"\x85R" * (10**5 + 1)))
+)
+add_bytes("deep-inside-an-object", "100 deep", zipped(opcodes(_CLASS, b")", b"\x85" * 101, b"R")))
+add_bytes("laughs-inside-an-object", "project.Config", zipped(opcodes(_CLASS, b"(", _LAUGHS, b"tR"), storages={}))
+add_bytes("object-that-holds-itself", "project.Config", zipped(opcodes(_CLASS, b")\x81q\x01](h\x01h\x01ebh\x01b")))
+add_bytes("long-name", _NOT_EXECUTED, zipped(opcodes(text("m" * 2**20), b"q\x00](", b"h\x00h\x00\x93" * 999, b"e")))
+add_bytes("name-of-300-characters", _NOT_EXECUTED, zipped(opcodes(named("m." + "n" * 300))))
+add_bytes("escapes-in-a-name", "(project.owned?)", zipped(opcodes(named("project.\x1b[31mowned\x07"))))
 
 # as much as may be, so that torch reads it as well
 for name, says, content in (
@@ -225,9 +250,9 @@ add_bytes("meta", "meta tensor", lambda _: saved({"w": torch.ones(3, device="met
 add_bytes("sparse", "sparse tensor", lambda _: saved({"w": torch.eye(3).to_sparse()}))
 add_bytes("attributes", "attributes of its own", lambda _: saved({"w": _with_attribute()}))
 add_bytes("quantised", "quantised tensor", zipped(pickled({"w": tensor(Reference(kind=torch.QInt8Storage))})))
-add_bytes("numpy-objects", "something else than numbers", lambda _: saved({"w": np.array([{}], dtype=object)}))
+add_bytes("numpy-objects", "numpy.ndarray", lambda _: saved({"w": np.array([{}], dtype=object)}))
 add_bytes("numpy-texts", "Python objects", lambda _: saved({"w": np.array(["a"]).view(np.rec.recarray)}))
-add_bytes("numpy-big-endian", "another byte order", lambda _: saved({"w": np.ones(3, dtype=">f8")}))
+add_bytes("numpy-big-endian", "numpy.ndarray", lambda _: saved({"w": np.ones(3, dtype=">f8")}))
 add_bytes("numpy-short", "another size", zipped(pickled({"w": np.ones(3)}).replace(b"K\x03\x85", b"K\x04\x85", 1)))
 
 

@@ -11,6 +11,12 @@ from tests.hostile.forge import START, legacy, named, number, pickled, tensor, t
 from tests.hostile.kinds import kind
 
 NAMES = sorted(TensorPlans(None, Budget()).stand_ins())
+_UNREAD = {
+    *("torch._utils._rebuild_meta_tensor_no_storage", "torch._utils._rebuild_wrapper_subclass"),
+    *("torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_qtensor", "torch._utils._rebuild_nested_tensor"),
+    *("torch._tensor._rebuild_from_type_v2", "torch.serialization._get_layout"),
+}
+"""Functions that make objects which are not read, and which may be called again."""
 _PLACE = text("storage") + named("torch.FloatStorage") + text("0") + text("cpu") + b"K\x04"
 _SHAPE = b"K\x04\x85K\x01\x85"
 _EMPTY = named("collections.OrderedDict") + b")R"
@@ -58,7 +64,7 @@ for name, (shown, value), count in itertools.product(NAMES, VALUES.items(), (1, 
 for name in NAMES:
     _add("call", f"{name} of nothing", named(name) + b")R")
     _add("call", f"{name} by its __new__", named(name) + b")\x81")
-    _add("call", f"what {name} returns", named(name) + b")R)R", harmless=False)
+    _add("call", f"what {name} returns", named(name) + b")R)R", harmless=name in _UNREAD)
     _add("mention", name, named(name))
 for (made, shown), (state, value) in itertools.product(
     (
@@ -78,6 +84,58 @@ for (made, shown), (state, value) in itertools.product(
     _add("items", f"{state} put into {shown}", made + text("k") + value + b"s")
     _add("items", f"{state} appended to {shown}", made + value + b"a")
 
+# names that are not read, called with and filled with every kind of value, and names that are refused
+for shown, value in {**VALUES, "a class": named("project.Config")}.items():
+    for mechanism, opcodes in (
+        ("an object of", named("project.Config") + value + b"\x85R"),
+        ("an object made of", named("project.Config") + value + b"\x85\x81"),
+        ("the state of an object is", named("project.Config") + b")\x81" + value + b"b"),
+        ("an object's items are", named("project.Config") + b")\x81(" + value + value + b"e"),
+        ("an object's entries are", named("project.Config") + b")\x81(" + value + value + b"u"),
+        ("what an object returns for", named("project.Config") + b")R" + value + b"\x85R"),
+        ("a name twice called with", named("builtins.getattr") + value + text("x") + b"\x86R" + value + b"\x85R"),
+        ("an object beside", named("project.Config") + value + b"\x86"),
+    ):
+        _add(mechanism, shown, opcodes)
+        dangerous = opcodes.replace(b"project\nConfig", b"os\nsystem").replace(b"\ngetattr", b"\neval")
+        _add(f"dangerous: {mechanism}", shown, dangerous, harmless=False)
+_DANGEROUS = (
+    *(
+        "os.system",
+        "posix.system",
+        "nt.system",
+        "os.popen",
+        "os.exec.x",
+        "subprocess.Popen",
+        "builtins.eval",
+        "pty.spawn",
+    ),
+    *(
+        "__builtin__.eval",
+        "builtins.exec",
+        "builtins.open",
+        "io.open",
+        "_io.open",
+        "runpy.run_path",
+        "importlib.import_module",
+    ),
+    *("pickle.loads", "_pickle.loads", "marshal.loads", "ctypes.CDLL", "shutil.rmtree", "sys.exit", "code.interact"),
+    *(
+        "torch.load",
+        "torch.hub.load",
+        "torch.serialization.os.system",
+        "torch.storage.os.path.join",
+        "a.b.builtins.eval",
+    ),
+    *("asyncio.subprocess.create_subprocess_shell", "socket.socket", "webbrowser.open", "numpy.load", "timeit.timeit"),
+)
+for name in _DANGEROUS:
+    _add("dangerous", f"mention of {name}", named(name), harmless=False)
+    _add("dangerous", f"call of {name}", named(name) + text("x") + b"\x85R", harmless=False)
+    _add("dangerous", f"{name} inside", named("project.Config") + named(name) + b"\x85R", harmless=False)
+for name in ("project.Config", "x", "a.b.c", "", ".", "..", "a\tb", "é.ü", "n" * 256, "n" * 257, "project.os_system"):
+    _add("mention", name, named(name), harmless=len(name) <= 250)
+
 # keys
 for shown, value in VALUES.items():
     for place in ("%b", "%b\x85", "K\x01%b\x86", "%b%b%b\x87", "(%b%b%b%b%bt"):
@@ -95,7 +153,7 @@ for shown, value in VALUES.items():
 for bits in (29, 30, 59, 60, 61, 62, 63, 64, 65, 128, 2000):
     for sign, count in itertools.product((1, -1), (1, 2, 3, 4)):
         key = b"(" + number(sign * (2**bits - 1)) * count + b"t"
-        _add("key", f"{count} × {sign * bits} bits", b"}" + key + b"Ns", harmless=bits * count <= 60)
+        _add("key", f"{count} × {sign * bits} bits", b"}" + key + b"Ns", harmless=bits * count <= 60 or bits > 64)
 for kinds, many in itertools.product(("numbers", "floats", "tuples"), (1000, 33_000)):
     one = {
         "numbers": lambda i: number(i << 20),

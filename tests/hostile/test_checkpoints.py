@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from tests.hostile import code_cases, content_cases, file_cases, pickle_cases
@@ -143,3 +147,28 @@ def test_the_harness_sees_memory_time_crashes_and_code(command: Harness, tmp_pat
     assert greedy.seconds > 1
     assert (tmp_path / MARKER).exists()
     assert command("measure", path, "--arch", "mine.py:crash", "--data", "digits", folder=tmp_path).code < 0
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_class_beside_the_weights_is_never_imported_and_changes_nothing(
+    command: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, legacy: bool
+) -> None:
+    (tmp_path / "decoy.py").write_text(f"open({str(tmp_path / MARKER)!r}, 'w').close()\nclass Config: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "decoy", raising=False)
+    config = importlib.import_module("decoy").Config()
+    config.rate, config.shape = 0.1, [config, torch.ones(3)]
+    (tmp_path / "net.pt").write_bytes(saved({"state_dict": weights(), "config": config}, legacy))
+    (tmp_path / "twin.pt").write_bytes(saved({"state_dict": weights()}, legacy))
+    (tmp_path / MARKER).unlink()
+    measured = {}
+    for name in ("net", "twin"):
+        where = {"PYTHONPATH": str(tmp_path)}
+        finished = command("measure", f"{name}.pt", *AS_LENET, *FAST, "--json", folder=tmp_path, environment=where)
+        assert finished.code == 0, finished
+        document = json.loads(finished.stdout)
+        measured[name] = document["loss"], document["measures"]["bn"]["value"]
+    assert not (tmp_path / MARKER).exists()
+    assert measured["net"] == measured["twin"]
+    theirs = torch.load(tmp_path / "net.pt", weights_only=False)["state_dict"]
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in weights().items())

@@ -107,9 +107,10 @@ def archive(
     end: Mapping[str, int] = {},  # never changed
     wide: Mapping[str, int] | None = None,
     locator: Mapping[str, int] = {},  # nor this
+    before: bytes = b"",
 ) -> bytes:
-    """An archive of members in their order; with ``wide`` it has the ends of large archives too."""
-    content, begins = b"", []
+    """An archive of members in their order after other bytes; with ``wide`` it has the ends of large archives too."""
+    content, begins = before, []
     for member in entries:
         begins.append(len(content))
         crc32, length = zlib.crc32(member.data), len(member.data)

@@ -162,6 +162,12 @@ for name, before, behind in (
     ("a comment", b"", b"PK\5\6"),
 ):
     kind("zip", f"bytes {name}", before + _WHOLE + behind)
+for name, before in (
+    ("a header without a member", b"PK\3\4" + bytes(26)),
+    ("the length of a safetensors header", b"PK\3\4\0\0\0\0{}"),
+    ("a pickle", pickled({"w": tensor()})),
+):
+    kind("zip", f"{name} before the first member", archive(_MEMBERS, before=before))
 for order in (b"", b"big", b"little\n", b"Little", b"middle", b"big\0", b"littlebig"):
     kind("zip", f"byte order {order!r}", _changed(1, data=order), harmless=order in {b"", b"big"})
 

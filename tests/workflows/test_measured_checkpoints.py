@@ -64,7 +64,7 @@ def test_a_guess_is_announced_by_the_name_of_the_argument(tmp_path: Path) -> Non
 
 
 def measured_path() -> Path:
-    from bnsharp_cli.workflows.samples import embedded_checkpoint
+    from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 
     return embedded_checkpoint()
 

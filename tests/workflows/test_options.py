@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.checkpoints.samples import EMBEDDED, checkpoint_path, embedded_checkpoint
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import Selection
+from bnsharp_cli.workflows.completion import offered_checkpoints
 from bnsharp_cli.workflows.options import Data, read_deviation, read_mean, read_pairs, read_samples
-from bnsharp_cli.workflows.samples import EMBEDDED, checkpoint_path, embedded_checkpoint, offered_checkpoints
 from bnsharp_cli.workflows.thresholds import Thresholds, read_limits
 from bnsharp_cli.workflows.training_options import TrainingRunOptions
 

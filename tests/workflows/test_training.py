@@ -86,3 +86,18 @@ def test_an_experiment_says_what_it_costs_and_is_kept(tmp_path: Path) -> None:
 def test_cells_that_an_experiment_does_not_have_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only: expected one of SGD, SGDS-0, SGDS-5, found 'SAM'"):
         reproduce_experiment("figure-1", ReproductionOptions(output=tmp_path, only=("SAM",)))
+
+
+@pytest.mark.parametrize(
+    ("arch", "refusal"),
+    [
+        ("lenet-bm", r"Unknown network 'lenet-bm'\. Did you mean lenet-bn\?"),
+        ("torchvision:resnet81", "torchvision has no image classifier 'resnet81'"),
+        ("nowhere.py:net", "no such file: nowhere.py"),
+    ],
+)
+def test_an_unknown_network_is_refused_before_the_data_is_read(tmp_path: Path, arch: str, refusal: str) -> None:
+    data = tmp_path / "images.py"
+    data.write_text("def load(split):\n    raise SystemExit('the data was read')\n")
+    with pytest.raises(UsageError, match=refusal):
+        train_network(TrainingRunOptions(output=tmp_path / "run.pt"), TrainingTask(arch=arch, data=f"{data}:load"))

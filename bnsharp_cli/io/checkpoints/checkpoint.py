@@ -19,14 +19,24 @@ from bnsharp_cli.io.checkpoints.common_formats import (
     read_common,
 )
 from bnsharp_cli.io.checkpoints.formats import CheckpointFormat, Source
-from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, is_model_directory, read_model_directory
+from bnsharp_cli.io.checkpoints.model_directory import (
+    HUGGINGFACE,
+    is_folder_of_weights,
+    is_model_directory,
+    read_folder_of_weights,
+    read_model_directory,
+)
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT, is_own, own_content, read_own
 from bnsharp_cli.io.checkpoints.sound_weights import verify_state_dict
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, choose_weights
+from bnsharp_cli.io.checkpoints.unread_objects import Unread
 from bnsharp_cli.io.files.atomic_writing import write_atomically
 
 CHECKPOINT_FORMATS = (
     CheckpointFormat(HUGGINGFACE, "Directory of save_pretrained.", is_model_directory, read_model_directory),
+    CheckpointFormat(
+        "folder", "Folder of Accelerate's with weights alone.", is_folder_of_weights, read_folder_of_weights
+    ),
     CheckpointFormat(OWN_FORMAT, "File of bnsharp's own.", is_own, read_own),
     CheckpointFormat("lightning", "File of Lightning's Trainer.", is_lightning, read_common),
     CheckpointFormat("distributed", "Folder of torch.distributed.checkpoint.", is_distributed, read_common),
@@ -54,6 +64,7 @@ class Checkpoint:
         norm_epsilon: ε per channel of each norm call, for copies made by ``rescale-test``; empty otherwise.
         key: where in the file the weights were, a dotted path; empty for the file itself.
         notes: what the user should know about the reading, a line each, with arguments marked by ``errors.named``.
+        unread: objects in the file whose classes are not read.
     """
 
     path: Path
@@ -64,6 +75,7 @@ class Checkpoint:
     norm_epsilon: tuple[Tensor, ...] = ()
     key: str = ""
     notes: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 class OpenedCheckpoint:
@@ -102,6 +114,7 @@ class OpenedCheckpoint:
             norm_epsilon=content.norm_epsilon,
             key=weights.key,
             notes=(*content.notes, *weights.notes, *_precision_notes(weights.tensors)),
+            unread=weights.unread,
         )
 
 

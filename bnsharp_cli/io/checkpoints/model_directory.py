@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.formats import CheckpointContent, Source
 from bnsharp_cli.io.checkpoints.image_processors import processor_preprocessing, timm_preprocessing
 from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.containers.folders import WEIGHTS
 from bnsharp_cli.io.containers.untrusted_files import open_untrusted
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
@@ -20,7 +23,7 @@ HUGGINGFACE = "huggingface"
 """The format, and what the names of networks that transformers builds begin with."""
 
 _CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_FURTHER = tuple(name.replace("model.", "model_1.") for name in WEIGHTS)
 _LARGEST_SETTINGS, _LARGEST_INDEX = 2**20, 8 * 2**20
 _DEEPEST_JSON = 16
 _MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 256, 1000, 2**18
@@ -29,7 +32,13 @@ _NEVER = {
     "auto_map": "it asks for code of its own (auto_map), which is never run",
     "attribute_map": "it gives its settings other names (attribute_map), which transformers never writes",
     "quantization_config": "its weights are quantised",
+    "transformers_weights": "it names a file of weights of its own choice (transformers_weights)",
+    "fusion_config": "it asks for other layers than those of its kind (fusion_config)",
 }
+_ADAPTER, _PARALLEL = "adapter_config.json", re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+"""What transformers loads beside or instead of ``WEIGHTS``: an adapter, and the parts that several processes wrote."""
+
+_ROUNDED = ("float16", "bfloat16")
 _NAMES_OF_CLASSES = {"id2label", "label2id"}
 _INSTEAD = (
     f"Write the directory with model.save_pretrained, or name its weights file with {named('arch')} file.py:factory."
@@ -51,6 +60,33 @@ def read_model_directory(source: Source) -> CheckpointContent:
     directory, settings = source.path, _Settings(source.path, source.texts)
     config = _checked(directory, settings.read(_CONFIG, _LARGEST_SETTINGS))
     stated = {"architecture": _architecture(directory, config), "config": config, **_preprocessing(settings, config)}
+    return _weights(source, settings, stated)
+
+
+def is_folder_of_weights(source: Source) -> bool:
+    """Whether it has the weights of one network and no ``config.json``, as Accelerate's directories.
+
+    Accelerate numbers the weights of further networks; then it is for the user to name one.
+    """
+    path = source.path
+    if not os.path.isdir(path) or os.path.lexists(path / _CONFIG):  # noqa: PTH112 - as above
+        return False
+    there = any(os.path.lexists(path / name) for name in WEIGHTS)
+    return there and not any(os.path.lexists(path / name) for name in _FURTHER)
+
+
+def read_folder_of_weights(source: Source) -> CheckpointContent:
+    """The weights of such a directory; it says nothing of the network.
+
+    Raises:
+        CheckpointRefusedError: it names files elsewhere or lacks some.
+    """
+    return _weights(source, _Settings(source.path, source.texts), {})
+
+
+def _weights(source: Source, settings: _Settings, stated: Mapping[str, Any]) -> CheckpointContent:
+    """The weights of a directory, from one file or from several, beside what is ``stated``."""
+    directory = source.path
     tensors: dict[str, Any] = {}
     notes: dict[str, None] = {}
     files = list(_weight_files(settings))
@@ -62,7 +98,16 @@ def read_model_directory(source: Source) -> CheckpointContent:
         tensors |= container.content
         notes |= dict.fromkeys(container.notes)
         digest.update(f"{name} {container.sha256}\n".encode())
+    notes |= dict.fromkeys(_rounding(stated.get("config", {}), tensors))
     return CheckpointContent(tensors, digest.hexdigest(), stated, notes=tuple(notes))
+
+
+def _rounding(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Iterator[str]:
+    """A note where transformers would round the weights when it loads them."""
+    stated = config.get("dtype", config.get("torch_dtype"))
+    finer = {torch.float32, torch.float64} & {getattr(tensor, "dtype", None) for tensor in tensors.values()}
+    if stated in _ROUNDED and finer:
+        yield f"config.json says {stated}, to which transformers rounds the weights; they are measured as they are"
 
 
 def read_configuration(directory: Path) -> dict[str, Any]:
@@ -91,7 +136,7 @@ def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def refusal(directory: Path, reason: str) -> CheckpointRefusedError:
     """The refusal of a directory for a reason that follows "is not read: "."""
-    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD)
+    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD, subject=directory)
 
 
 def _architecture(directory: Path, config: Mapping[str, Any]) -> str:
@@ -155,9 +200,13 @@ def _preprocessing(settings: _Settings, config: Mapping[str, Any]) -> dict[str, 
 def _weight_files(settings: _Settings) -> Iterator[tuple[str, set[str] | None]]:
     """Each file of weights, and for shards the names of the tensors that the index says it holds."""
     directory = settings.directory
-    there = next(filter(settings.has, _WEIGHTS), None)
+    if settings.has(_ADAPTER):
+        raise refusal(directory, f"an adapter lies beside its weights ({_ADAPTER})")
+    if any(_PARALLEL.match(path.name) for path in directory.iterdir()):
+        raise refusal(directory, "its weights are in parts that several processes wrote (shard-00001-model-…)")
+    there = next(filter(settings.has, WEIGHTS), None)
     if there is None:
-        raise refusal(directory, f"it has none of {', '.join(_WEIGHTS)}")
+        raise refusal(directory, f"it has none of {', '.join(WEIGHTS)}")
     if not there.endswith(".index.json"):
         yield there, None
         return
@@ -175,7 +224,7 @@ def _weight_files(settings: _Settings) -> Iterator[tuple[str, set[str] | None]]:
 def _member(directory: Path, name: str) -> Path:
     """The path of a file directly in the directory, or where a Hugging Face cache keeps the files of its snapshots."""
     shown = one_line(name)
-    if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
+    if not name.isprintable() or name in {"", ".", ".."} or any(mark in name for mark in "/\\"):
         raise refusal(directory, f"it names '{shown}', which is no file of the directory itself")
     try:
         root = directory.resolve(strict=True)

@@ -78,7 +78,9 @@ class RunFiles:
         content = read_container(self.state).content
         if content.get("format") != _RUN_FORMAT:
             raise CheckpointRefusedError(
-                f"{shown_path(self.state)} is not the state of a training run.", f"Name another {named('output')}."
+                f"{shown_path(self.state)} is not the state of a training run.",
+                f"Name another {named('output')}.",
+                subject=self.state,
             )
         return content
 

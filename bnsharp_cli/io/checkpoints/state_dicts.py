@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,18 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
+from bnsharp_cli.io.checkpoints.entries import MOST_LOOKED_AT, NO_NETWORK, rank, some
+from bnsharp_cli.io.checkpoints.modest_names import require_modest_names
+from bnsharp_cli.io.checkpoints.no_weights import no_weights, outranked
+from bnsharp_cli.io.checkpoints.unread_objects import Unread, note, unread_objects
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 NamedTensors = Mapping[str, Tensor]
 """Parameters and buffers by name."""
 
-TRAINED = ("state_dict", "model", "model_state_dict", "net", "network", "module", "weights", "params")
-"""Keys of the weights that an optimiser trained, in the order in which one is taken."""
-
-AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "swa_model", "swa")
-"""Keys of averages of them, taken where nothing else is there."""
-
-_STATES = re.compile(r"(?i)optim|.*sched|.*scaler|amp$|callbacks$|loops$|rng|random")
-_NO_NETWORK = re.compile(rf"{_STATES.pattern}|hyper_parameters$|criterion|loss")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_AVERAGES = "n_averaged"
+_AVERAGES, _COUNTS = "n_averaged", {torch.int64, torch.int32}
 _MOST_WRAPPERS = 8
 """How many wrappers around a network are looked through."""
 
@@ -37,8 +32,6 @@ _DEPTH = 2
 
 _DEEPEST = 100
 """Levels that a key may lead through."""
-
-_MOST_MAPPINGS = 256
 
 
 @dataclass(frozen=True)
@@ -49,17 +42,19 @@ class Weights:
         key: where it was found, a dotted path; empty for the file itself.
         tensors: by name, without the marks of DDP, FSDP, ``torch.compile`` and weight averaging.
         notes: what the user should know about the choice, a line each, with arguments marked by ``errors.named``.
+        unread: objects in the file that are not read.
     """
 
     key: str
     tensors: NamedTensors
     notes: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = None) -> Weights:
     """The state dict that ``key`` names, or else the one that the file's own keys mark as the trained weights.
 
-    What is taken without ``key`` is the first of ``TRAINED``, then of ``AVERAGED``, then the only other one.
+    What is taken without ``key`` is the first of ``entries.TRAINED``, then of ``AVERAGED``, then the only other one.
 
     Args:
         path: for the messages.
@@ -72,15 +67,25 @@ def choose_weights(path: Path, content: Mapping[str, Any], key: str | None = Non
         CheckpointRefusedError: none is there, or several without one that is preferred.
         UsageError: ``key`` names none.
     """
+    unread = unread_objects(content)
     found = find_state_dicts(content, _DEPTH) or find_state_dicts(content)
     if not found:
-        raise _no_weights(path, content)
-    if key is not None:
-        return _named(path, find_state_dicts(content), sorted(found, key=_rank), key)
-    ranked = sorted(found, key=_rank)
-    if len(found) > 1 and _rank(ranked[0]) == _rank(ranked[1]):
+        raise no_weights(path, content, unread)
+    ranked = sorted(found, key=rank)
+    weights = _chosen(path, found, ranked, unread) if key is None else _named(path, content, ranked, key, unread)
+    return replace(weights, notes=(*weights.notes, *note(unread)), unread=tuple(unread))
+
+
+def _chosen(path: Path, found: Mapping[str, NamedTensors], ranked: Sequence[str], unread: Sequence[Unread]) -> Weights:
+    """The first of ``ranked``, if nothing else may be meant."""
+    refusal = outranked(path, ranked, unread)
+    if refusal is not None:
+        raise refusal
+    if len(found) > 1 and rank(ranked[0]) == rank(ranked[1]):
         raise CheckpointRefusedError(
-            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.", f"Choose one with {named('key')}."
+            f"{shown_path(path)} holds several state_dicts: {some(ranked)}.",
+            f"Choose one with {named('key')}.",
+            subject=path,
         )
     chosen = ranked[0]
     said = f"{shown_path(path.name)} holds several state_dicts: {some(ranked)}; {one_line(chosen)} is taken"
@@ -114,9 +119,9 @@ def find_state_dicts(content: Mapping[str, Any], depth: int = _DEEPEST) -> dict[
             for key, mapping in level.items()
             if key not in found
             for name, entry in mapping.items()
-            if isinstance(name, str) and isinstance(entry, Mapping) and not _NO_NETWORK.match(name)
+            if isinstance(name, str) and isinstance(entry, Mapping) and not NO_NETWORK.match(name)
         )
-        level = _by_path(islice(inner, _MOST_MAPPINGS), known)
+        level = _by_path(islice(inner, MOST_LOOKED_AT), known)
         known |= level.keys()
     return found
 
@@ -134,22 +139,6 @@ def _by_path(entries: Iterable[tuple[str, Any]], known: Collection[str]) -> dict
             )
         level[path] = entry
     return level
-
-
-def plain_entries(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that are names, numbers or plain containers of them; nothing of optimisers, schedulers and loops.
-
-    Of a mapping in which something else stands too, as a device among the arguments of a script, the rest is kept.
-    """
-    named = {name: entry for name, entry in content.items() if isinstance(name, str) and not _STATES.match(name)}
-    parts = {name: entry if _is_plain(entry) else _plain_part(entry) for name, entry in named.items()}
-    return {name: part for name, part in parts.items() if part or named[name] is part}
-
-
-def _plain_part(entry: object) -> dict[str, Any]:
-    """The plain ones among a mapping's first entries; nothing of anything else."""
-    first = islice(entry.items(), _MOST_MAPPINGS) if isinstance(entry, Mapping) else ()
-    return {name: value for name, value in first if isinstance(name, str) and _is_plain(value)}
 
 
 def without_wrappers(names: Iterable[str]) -> dict[str, str]:
@@ -184,13 +173,6 @@ def below(tensors: NamedTensors, prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def some(names: Iterable[str], shown: int = 10, *, before: str = "") -> str:
-    """The first names, fit to print, each with ``before`` in front of it, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(f"{before}{one_line(name)}" for name in names[:shown]) + more
-
-
 def widest_precision(tensors: Iterable[Tensor]) -> torch.dtype:
     """float64 if one of the tensors has it, else float32: the precision of a network that takes all of them."""
     double = {torch.float64, torch.complex128}
@@ -206,21 +188,25 @@ def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> Weights:
     """Weights without wrappers; the count that ``AveragedModel`` keeps beside them becomes a note."""
+    require_modest_names(tensors)
     for _ in range(_MOST_WRAPPERS):
         tensors = {name: tensors[longer] for longer, name in without_wrappers(tensors).items()}
         others = {name: tensor for name, tensor in tensors.items() if name != _AVERAGES}
         if len(others) == len(tensors) or not all(name.startswith("module.") for name in others):
             break
         count = tensors[_AVERAGES]
-        known = count.numel() == 1 and not count.is_floating_point() and not count.is_meta
+        known = count.numel() == 1 and count.dtype in _COUNTS and not count.is_meta
         number = f" of {int(count)} states" if known else ""
         notes = (*notes, f"the weights are an average{number} (n_averaged)")
         tensors = others
     return Weights(key, tensors, notes)
 
 
-def _named(path: Path, found: Mapping[str, NamedTensors], preferred: Sequence[str], key: str) -> Weights:
+def _named(
+    path: Path, content: Mapping[str, Any], preferred: Sequence[str], key: str, unread: Sequence[Unread]
+) -> Weights:
     """What ``key`` names in full, or else a part of the first of ``preferred``, or of the only one that has it."""
+    found = find_state_dicts(content)
     if key in found:
         return _stripped(key, found[key])
     for holder in sorted(found, key=len, reverse=True):
@@ -229,11 +215,11 @@ def _named(path: Path, found: Mapping[str, NamedTensors], preferred: Sequence[st
             if part:
                 return _stripped(key, part)
     parts = {holder: part for holder, tensors in found.items() if (part := _part(tensors, key))}
-    ambiguous = len(preferred) > 1 and _rank(preferred[0]) == _rank(preferred[1])
+    ambiguous = len(preferred) > 1 and rank(preferred[0]) == rank(preferred[1])
     holders = [preferred[0]] if preferred[0] in parts and not ambiguous else [*parts]
     if len(holders) == 1:
         return _stripped(f"{holders[0]}.{key}", parts[holders[0]])
-    raise _wrong_key(path, found, key, holders)
+    raise _wrong_key(path, found, key, holders, [one for one in unread if f"{one.place}.".startswith(f"{key}.")])
 
 
 def _part(tensors: NamedTensors, key: str) -> NamedTensors:
@@ -243,13 +229,16 @@ def _part(tensors: NamedTensors, key: str) -> NamedTensors:
     return tensors
 
 
-def _wrong_key(path: Path, found: Mapping[str, NamedTensors], key: str, holders: Sequence[str]) -> UsageError:
+def _wrong_key(
+    path: Path, found: Mapping[str, NamedTensors], key: str, holders: Sequence[str], unread: Sequence[Unread]
+) -> UsageError:
     """The refusal of a key that names nothing, or something in each of several ``holders``."""
-    keys = [f"{holder}.{key}" for holder in holders] or [holder for holder in sorted(found, key=_rank) if holder]
+    keys = [f"{holder}.{key}" for holder in holders] or [holder for holder in sorted(found, key=rank) if holder]
     parts = {name.partition(".")[0] for name in _stripped("", found.get("", {})).tensors if "." in name}
     known = some(keys or sorted(parts))
+    why = f" ({unread[0]}, which is not read)" if unread else ""
     return UsageError(
-        f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'; it has {known or 'no parts'}.",
+        f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'{why}; it has {known or 'no parts'}.",
         "Name one of these." if known else f"Leave {named('key')} out.",
         argument="key",
         expected=f"one of {known}" if known else "none",
@@ -257,44 +246,6 @@ def _wrong_key(path: Path, found: Mapping[str, NamedTensors], key: str, holders:
     )
 
 
-def _no_weights(path: Path, content: Mapping[str, Any]) -> CheckpointRefusedError:
-    """Why nothing in ``content`` is a state dict: what stands among its tensors, or that there are none."""
-    for key in ("", *TRAINED, *AVERAGED):
-        entry = content.get(key) if key else content
-        if not isinstance(entry, Mapping) or not any(isinstance(value, Tensor) for value in entry.values()):
-            continue
-        for name, value in entry.items():
-            if not isinstance(name, str) or not isinstance(value, Tensor):
-                full = f"{key}.{name}".removeprefix(".") if isinstance(name, str) else "an entry without name"
-                found = f"'{one_line(full)}' is a {type(value).__name__}"
-                reason = f"{found}, expected a tensor of a state_dict."
-                return CheckpointRefusedError(reason, SAVE_WEIGHTS, path=path)
-    entries = some(name for name in content if isinstance(name, str))
-    return CheckpointRefusedError(
-        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS
-    )
-
-
 def _is_state_dict(mapping: Mapping[Any, Any]) -> bool:
     named = all(isinstance(name, str) and isinstance(entry, Tensor) for name, entry in mapping.items())
     return named and any(entry.ndim for entry in mapping.values())
-
-
-def _is_plain(entry: object) -> bool:
-    seen, waiting = set(), [entry]
-    while waiting:
-        value = waiting.pop()
-        if value is None or isinstance(value, (str, int, float)):
-            continue
-        if isinstance(value, Tensor) or not isinstance(value, (list, tuple, Mapping)):
-            return False
-        if id(value) not in seen:
-            seen.add(id(value))
-            waiting += [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
-    return True
-
-
-def _rank(key: str) -> int:
-    order = ("", *TRAINED, *AVERAGED)
-    first = key.partition(".")[0]
-    return order.index(first) if first in order else len(order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from bnsharp_cli.io.containers.description import (
     SET,
     TENSOR,
     TUPLE,
+    UNREAD,
     Description,
     Node,
     StoredBytes,
@@ -27,6 +29,20 @@ from bnsharp_cli.io.containers.description import (
 from bnsharp_cli.io.containers.dtypes import UNTYPED
 from bnsharp_cli.io.containers.stored_bytes import FileBytes
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged
+
+
+@dataclass(frozen=True, eq=False)
+class UnreadObject:
+    """An object of a class that is not read: neither the class nor the object was made, and nothing of it was kept.
+
+    Attributes:
+        holds_tensors: whether tensors are in it, at any depth.
+        name: of the class, or of the function that would make the object; a stranger's text.
+    """
+
+    holds_tensors: bool
+    name: str
+
 
 _SEQUENCES: Mapping[str, Callable[..., Any]] = {LIST: list, TUPLE: tuple, SET: set}
 
@@ -77,6 +93,8 @@ def _built(node: Node, made: Sequence[Any], tensors: Sequence[Tensor]) -> Any:
         return complex(*parts)
     if kind == ARRAY:
         return _from_array(*parts)
+    if kind == UNREAD:
+        return UnreadObject(*parts)
     dtype, shape, *pieces = parts
     return _assembled(dtype, shape, [(built_value(value, made), at) for value, at in pieces])
 

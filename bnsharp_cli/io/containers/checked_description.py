@@ -22,9 +22,11 @@ from bnsharp_cli.io.containers.description import (
     CONTAINERS,
     DICT,
     LARGEST_DESCRIPTION,
+    LONGEST_NAME,
     SET,
     TENSOR,
     TUPLE,
+    UNREAD,
     Checksum,
     Description,
     Node,
@@ -37,6 +39,8 @@ from bnsharp_cli.io.containers.tensor_layouts import MOST_DIMENSIONS, SIZE_LIMIT
 
 _MOST_MARKS = {b"[": 2**20, b",": 4 * 2**20, b"{": 2**20}
 """How often each may occur in a description, counted before it is parsed."""
+
+_SIMPLE_KEYS = (BYTES, UNREAD)
 
 
 class UnsoundDescriptionError(Exception):
@@ -143,6 +147,8 @@ def _check_node(node: Node, number: int, nodes: Sequence[Node], tensors: int) ->
         _require(len(parts) == 2 and all(type(part) is float for part in parts), "a number that is none")
     elif kind == ARRAY:
         _check_array(*parts)
+    elif kind == UNREAD:
+        _check_unread(*parts)
     else:
         _require(kind == ASSEMBLED, "an unknown node")
         _check_assembled(parts, number)
@@ -152,6 +158,10 @@ def _check_array(dtype: Any, shape: Any, fortran: Any, data: Any) -> None:
     _require(dtype in BY_NAME and type(fortran) is bool and type(data) is str, "an array that is none")
     _check_shape(shape)
     _require(len(decoded(data)) == math.prod(shape) * BY_NAME[dtype].size, "an array of another size")
+
+
+def _check_unread(holds_tensors: Any, name: Any) -> None:
+    _require(type(holds_tensors) is bool and type(name) is str and len(name) <= LONGEST_NAME, "an object that is none")
 
 
 def _check_assembled(parts: list[Any], number: int) -> None:
@@ -172,11 +182,11 @@ def _check_value(value: Any, nodes: int) -> None:
 
 
 def _check_key(value: Any, nodes: Sequence[Node]) -> None:
-    """Whether a value can be a key: an atom, bytes, or a tuple of these."""
+    """Whether a value can be a key: an atom, bytes, an object that is not read, or a tuple of these."""
     if isinstance(value, list):
         kind, *parts = nodes[value[0]]
-        plain = not any(isinstance(part, list) and nodes[part[0]][0] != BYTES for part in parts)
-        _require(kind == BYTES or (kind == TUPLE and plain), "a key that is none")
+        plain = all(not isinstance(part, list) or nodes[part[0]][0] in _SIMPLE_KEYS for part in parts)
+        _require(kind in _SIMPLE_KEYS or (kind == TUPLE and plain), "a key that is none")
 
 
 def _check_shape(shape: Any) -> None:

@@ -23,6 +23,7 @@ from bnsharp_cli.io.containers.description import (
     SET,
     TENSOR,
     TUPLE,
+    UNREAD,
     Checksum,
     Description,
     Node,
@@ -31,9 +32,15 @@ from bnsharp_cli.io.containers.description import (
     StoredTensor,
 )
 from bnsharp_cli.io.containers.dtypes import DType
-from bnsharp_cli.io.containers.pickle_reader import PickledDict, PickledList, PickledTuple
+from bnsharp_cli.io.containers.pickle_reader import (
+    ForeignObject,
+    PickledDict,
+    PickledGlobal,
+    PickledList,
+    PickledTuple,
+)
 from bnsharp_cli.io.containers.stand_ins import AttributeRecord, NumpyArray, NumpyType, PlainSet
-from bnsharp_cli.io.containers.tensor_layouts import TensorPlan
+from bnsharp_cli.io.containers.tensor_layouts import StoragePart, StoragePlan, TensorPlan
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 _MOST_WRITTEN_OUT = 4_000_000
@@ -151,7 +158,9 @@ def _children_first(root: Any) -> Iterator[Any]:
 
 
 def _needs_node(content: Any) -> bool:
-    return type(content) not in _ATOMS and not isinstance(content, DType | NumpyType | Written)
+    if isinstance(content, NumpyType):
+        return content.dtype is None
+    return type(content) not in _ATOMS and not isinstance(content, DType | Written)
 
 
 def _children(content: Any) -> Iterator[Any]:
@@ -170,7 +179,7 @@ def _value(content: Any, values: Mapping[int, Any]) -> Any:
         return content.value
     if isinstance(content, DType):
         return content.name
-    if isinstance(content, NumpyType):
+    if isinstance(content, NumpyType) and content.dtype:
         return content.dtype.name
     return content if type(content) in _ATOMS else values[id(content)]
 
@@ -187,12 +196,25 @@ def _node(content: Any, values: Mapping[int, Any]) -> Node:
         return [BYTES, _in_base_64(content)]
     if kind is complex:
         return [COMPLEX, content.real, content.imag]
-    if kind is NumpyArray:
-        data = _in_base_64(content.complete_data())
-        return [ARRAY, content.type.dtype.name, list(content.shape), content.fortran, data]
+    if kind is NumpyArray and not content.unread:
+        dtype, data = content.complete()
+        return [ARRAY, dtype.name, list(content.shape), content.fortran, _in_base_64(data)]
     if kind is Assembly:
         return [ASSEMBLED, content.dtype, list(content.shape), *([value, list(at)] for value, at in content.pieces)]
-    raise UnsoundContentError(f"holds an object of type {kind.__name__}")
+    return _unread(content)
+
+
+def _unread(content: Any) -> Node:
+    """The node of an object that is not read: of what it is, and whether tensors are in it."""
+    if isinstance(content, ForeignObject | PickledGlobal):
+        return [UNREAD, isinstance(content, ForeignObject) and content.holds_data, content.name]
+    if isinstance(content, NumpyArray):
+        return [UNREAD, content.holds_data, "numpy.ndarray"]
+    if isinstance(content, NumpyType):
+        return [UNREAD, False, "numpy.dtype"]
+    if isinstance(content, StoragePlan | StoragePart):
+        return [UNREAD, True, "torch.UntypedStorage"]
+    raise UnsoundContentError(f"holds an object of type {type(content).__name__}")
 
 
 def _length(value: Any) -> int:

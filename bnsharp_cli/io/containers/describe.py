@@ -7,12 +7,13 @@ from pathlib import Path
 
 from bnsharp_cli.errors import CheckpointRefusedError, indefinite
 from bnsharp_cli.io.containers.content_writer import ContentWriter, Found
+from bnsharp_cli.io.containers.dangerous_names import is_dangerous
 from bnsharp_cli.io.containers.description import Description, Root
 from bnsharp_cli.io.containers.distributed import Shards, read_distributed
 from bnsharp_cli.io.containers.distributed_tables import read_table
-from bnsharp_cli.io.containers.pickle_reader import ForeignGlobalsError, PickleRefusedError
+from bnsharp_cli.io.containers.pickle_reader import ForeignGlobalsError, ForeignObject, PickleRefusedError
 from bnsharp_cli.io.containers.read_file import found_in
-from bnsharp_cli.io.containers.remedies import COPY_AGAIN, SAVE_WEIGHTS, SAVE_WHOLE
+from bnsharp_cli.io.containers.remedies import COPY_AGAIN, DISTRIBUTED_TENSORS, SAVE_CALL, SAVE_WEIGHTS, SAVE_WHOLE
 from bnsharp_cli.io.containers.stand_ins import NumpyArray
 from bnsharp_cli.io.containers.tensor_layouts import TensorPlan
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, unsound
@@ -25,8 +26,6 @@ TABLE = ".metadata"
 _CONVERT = "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE."
 _SKIPPED = "The optimiser's state was not read."
 _NAMES_SHOWN = 4
-_DISTRIBUTED_TENSOR = {"torch.distributed.tensor.DTensor", "torch.distributed._tensor.api.DTensor"}
-"""Tensors that FSDP2 and tensor parallelism leave in a state_dict, each process its own shards."""
 
 
 def describe_files(files: Sequence[RegularFile]) -> Description:
@@ -64,6 +63,7 @@ def describe_folder(folder: Path, files: Sequence[RegularFile]) -> Description:
             f"If you trust it: {_CONVERT}",
             expected="a table of contents",
             found=names,
+            subject=folder / TABLE,
         ) from error
     except (PickleRefusedError, UnsoundContentError) as error:
         finding = one_line(unsound(error).finding)
@@ -76,21 +76,40 @@ def describe_folder(folder: Path, files: Sequence[RegularFile]) -> Description:
 def _root(file: RegularFile, number: int, writer: ContentWriter) -> Root:
     try:
         kind, found = found_in(file)
+        if isinstance(found.content, ForeignObject):
+            raise ForeignGlobalsError([found.content.name])
         if not isinstance(found.content, Mapping):
             raise _no_state_dict(file, found)
         return Root(kind, writer.write(found, number), writer.write(Found(dict(found.metadata))))
     except ForeignGlobalsError as error:
-        names = _shown(error.names)
-        raise CheckpointRefusedError(
-            f"{shown_path(file.path)} holds Python objects ({names}), not weights alone; nothing in it was executed.",
-            SAVE_WHOLE if _DISTRIBUTED_TENSOR & {*error.names} else SAVE_WEIGHTS,
-            expected="weights alone",
-            found=names,
-        ) from error
+        raise _foreign(file.path, error.names) from error
     except (PickleRefusedError, UnsoundContentError) as error:
         content = unsound(error)
         finding, remedy = one_line(content.finding), COPY_AGAIN if content.damaged else SAVE_WEIGHTS
-        raise CheckpointRefusedError(f"{shown_path(file.path)} {finding}.", remedy, found=finding) from error
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} {finding}.", remedy, found=finding, subject=file.path
+        ) from error
+
+
+def _foreign(path: Path, names: Sequence[str]) -> CheckpointRefusedError:
+    """The refusal of a file that names what would harm whoever loads it, or what cannot be left out."""
+    dangerous = [name for name in names if is_dangerous(name)]
+    shown = _shown(dangerous or names)
+    if dangerous:
+        return CheckpointRefusedError(
+            f"{shown_path(path)} names {shown}, which can run programs or change files; nothing in it was executed.",
+            f"Load it with nothing else either, and ask its author for the weights alone: {SAVE_CALL}.",
+            expected="weights alone",
+            found=shown,
+            subject=path,
+        )
+    return CheckpointRefusedError(
+        f"{shown_path(path)} holds Python objects ({shown}), not weights alone; nothing in it was executed.",
+        SAVE_WHOLE if not DISTRIBUTED_TENSORS.isdisjoint(names) else SAVE_WEIGHTS,
+        expected="weights alone",
+        found=shown,
+        subject=path,
+    )
 
 
 def _no_state_dict(file: RegularFile, found: Found) -> CheckpointRefusedError:
@@ -101,6 +120,7 @@ def _no_state_dict(file: RegularFile, found: Found) -> CheckpointRefusedError:
         SAVE_WEIGHTS,
         expected="a state_dict",
         found=kind,
+        subject=file.path,
     )
 
 

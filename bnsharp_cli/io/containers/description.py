@@ -37,6 +37,12 @@ ARRAY = "array"
 ASSEMBLED = "assembled"
 """A node of a dtype, a shape, and ``[value, offsets]`` of the tensors that fill it, each a part."""
 
+UNREAD = "unread"
+"""A node of whether tensors are in it, and the name of its class: an object that is not read."""
+
+LONGEST_NAME = 256
+"""Characters of the name in such a node."""
+
 Node = list[Any]
 
 

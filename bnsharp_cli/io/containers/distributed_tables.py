@@ -70,9 +70,17 @@ class Table:
     crc32: int
 
     def path(self, name: Any) -> tuple[Any, ...]:
-        """The keys under which an entry was saved; its name if the table states none."""
+        """The keys under which an entry was saved, which its name consists of; its name if the table states none.
+
+        Raises:
+            UnsoundContentError: they are those of another name.
+        """
         path = self.paths.get(name)
-        return path if isinstance(path, tuple) and path else (name,)
+        if not isinstance(path, tuple) or not path:
+            return (name,)
+        if not all(isinstance(key, str | int) for key in path) or ".".join(map(str, path)) != name:
+            raise damaged("an entry that was saved under another name")
+        return path
 
 
 def read_table(file: RegularFile) -> Table:

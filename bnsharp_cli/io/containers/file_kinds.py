@@ -30,7 +30,9 @@ def recognise(file: RegularFile) -> str:
         return "safetensors"
     known = other_format(head, tail)
     if known is not None:
-        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind)
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind, subject=file.path
+        )
     if head.startswith(_PICKLES):
         return "pickle"
     neither = f"{shown_path(file.path)} is not a PyTorch checkpoint or a whole safetensors file"
@@ -40,5 +42,6 @@ def recognise(file: RegularFile) -> str:
             COPY_AGAIN,
             expected=f"{declared} bytes of a header",
             found=f"{left} bytes",
+            subject=file.path,
         )
-    raise CheckpointRefusedError(f"{neither}.", SAVE_WEIGHTS)
+    raise CheckpointRefusedError(f"{neither}.", SAVE_WEIGHTS, subject=file.path)

@@ -12,6 +12,7 @@ import zlib
 from typing import Any
 
 from bnsharp_cli.io.containers.content_writer import Found
+from bnsharp_cli.io.containers.dangerous_names import may_be_mentioned
 from bnsharp_cli.io.containers.pickle_reader import LARGEST_PICKLE, Budget, read_pickle
 from bnsharp_cli.io.containers.tensor_plans import TORCH_PROTOCOLS, TensorPlans
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
@@ -41,7 +42,7 @@ def read_legacy(file: RegularFile) -> Found:
     system = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise UnsoundContentError("was written on a machine of another byte order")
-    content = read_pickle(stream, stand_ins, budget, plans.storage, TORCH_PROTOCOLS)
+    content = read_pickle(stream, stand_ins, budget, plans.referred, TORCH_PROTOCOLS, may_be_mentioned)
     keys = read_pickle(stream, {}, budget, protocols=TORCH_PROTOCOLS)
     end = stream.tell()
     _place_storages(file, end, keys, plans)

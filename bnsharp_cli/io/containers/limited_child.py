@@ -57,13 +57,14 @@ def _answer(folder: str | None, files: list[RegularFile]) -> bytes:
         description = describe_files(files) if folder is None else describe_folder(Path(folder), files)
         return DESCRIPTION + description.to_bytes()
     except CheckpointRefusedError as error:
-        about = "" if error.path is None else str(error.path)
-        refusal = [spelt(error.marked_reason), error.remedy, str(error.expected), str(error.found), about]
+        about, named = ("" if path is None else str(path) for path in (error.path, error.subject))
+        refusal = [spelt(error.marked_reason), error.remedy, str(error.expected), str(error.found), about, named]
     except MemoryError:
         os._exit(1)
     except Exception as error:  # whatever a reader stumbles over is the file's fault, and somebody waits
         why = kind_and_line(error)
-        refusal = [f"{folder or files[0].path} is not read: {why}.", SAVE_WEIGHTS, "weights alone", why, ""]
+        subject = str(folder or files[0].path)
+        refusal = [f"{subject} is not read: {why}.", SAVE_WEIGHTS, "weights alone", why, "", subject]
     return REFUSAL + json.dumps(refusal).encode()
 
 

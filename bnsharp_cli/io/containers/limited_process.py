@@ -49,7 +49,7 @@ def described(files: Sequence[RegularFile], folder: Path | None = None) -> Descr
     Raises:
         CheckpointRefusedError: with one line of reason and one of remedy.
     """
-    subject = shown_path(files[0].path if folder is None else folder)
+    subject = files[0].path if folder is None else folder
     try:
         answer = _answer(files, folder, subject)
     except _NoLimitsError:
@@ -58,11 +58,11 @@ def described(files: Sequence[RegularFile], folder: Path | None = None) -> Descr
     try:
         if kind == b"D":
             return _checked(content, files, folder)
-        reason, remedy, expected, found, about = (escaped(text, _LONGEST_REASON) for text in _texts(content))
+        reason, remedy, expected, found, about, named = (escaped(text, _LONGEST_REASON) for text in _texts(content))
     except (UnsoundDescriptionError, ValueError, TypeError, RecursionError) as error:
         raise _beyond_limits(subject, "what was read of it contradicts itself") from error
-    path = Path(about) if about else None
-    raise CheckpointRefusedError(reason, remedy, expected=expected, found=found, path=path)
+    path, named_path = (Path(text) if text else None for text in (about, named))
+    raise CheckpointRefusedError(reason, remedy, expected=expected, found=found, path=path, subject=named_path)
 
 
 def _texts(content: bytes) -> list[str]:
@@ -82,7 +82,7 @@ def _checked(description: bytes, files: Sequence[RegularFile], folder: Path | No
     return checked_description(description, [file.size for file in files], len(files) if folder is None else 1)
 
 
-def _answer(files: Sequence[RegularFile], folder: Path | None, subject: str) -> bytes:
+def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) -> bytes:
     """What the process says, a few bytes more than a description at most."""
     descriptors = [file.stream.fileno() for file in files]
     paths = [os.fspath(file.path) for file in files]
@@ -136,5 +136,6 @@ def _is_interpreter(executable: str) -> bool:
     return Path(executable or "").name.lower().startswith(("python", "pypy"))
 
 
-def _beyond_limits(subject: str, why: str) -> CheckpointRefusedError:
-    return CheckpointRefusedError(f"{subject} is not read: {why}.", SAVE_WEIGHTS, expected="weights alone", found=why)
+def _beyond_limits(subject: Path, why: str) -> CheckpointRefusedError:
+    reason = f"{shown_path(subject)} is not read: {why}."
+    return CheckpointRefusedError(reason, SAVE_WEIGHTS, expected="weights alone", found=why, subject=subject)

@@ -151,7 +151,7 @@ def _opened_folder(folder: Path) -> Iterator[OpenedContainers]:
 
         def digest(_: int, read: Mapping[int, FileBytes]) -> str:
             digests = sorted(f"{files[number].path.name} {content.sha256}" for number, content in read.items())
-            return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+            return hashlib.sha256("\n".join(digests).encode(errors="surrogateescape")).hexdigest()
 
         yield OpenedContainers(files, description, folder, digest, used)
 
@@ -196,4 +196,4 @@ def _without_collection() -> Iterator[None]:
 
 def _refused(path: Path, error: UnsoundContentError) -> CheckpointRefusedError:
     remedy = COPY_AGAIN if error.damaged else SAVE_WEIGHTS
-    return CheckpointRefusedError(f"{shown_path(path)} {error.finding}.", remedy, found=error.finding)
+    return CheckpointRefusedError(f"{shown_path(path)} {error.finding}.", remedy, found=error.finding, subject=path)

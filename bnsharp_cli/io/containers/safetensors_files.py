@@ -52,6 +52,7 @@ def read_safetensors(file: RegularFile) -> Found:
             COPY_AGAIN,
             expected="a header that describes the file to the last byte",
             found=found,
+            subject=file.path,
         ) from error
 
 

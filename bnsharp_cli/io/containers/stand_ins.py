@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from bnsharp_cli.io.containers.dtypes import BY_NUMPY, DType
 from bnsharp_cli.io.containers.pickle_reader import (
     Budget,
+    ForeignObject,
     PickledDict,
     PickledList,
     PickledObject,
@@ -133,72 +133,77 @@ def plain_complex(real: object, imaginary: object) -> complex:
     return complex(real, imaginary)
 
 
-@dataclass
 class NumpyType(PickledObject):
-    """A dtype of NumPy, by its code such as ``f4``: numbers in little-endian order, no objects, texts or fields."""
+    """A dtype of NumPy, by its code such as ``f4``.
 
-    code: str
-    align: object = False
-    copy: object = False
+    Attributes:
+        dtype: the same type in torch; ``None`` for what is no number in little-endian order: objects, texts, fields.
+    """
 
-    def __post_init__(self) -> None:
-        if self.code not in BY_NUMPY:
-            raise UnsoundContentError("holds a NumPy array of something else than numbers")
+    def __init__(self, code: object, _align: object = False, _copy: object = False) -> None:
+        self.dtype = BY_NUMPY.get(code) if isinstance(code, str) else None
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in {"<", "|"}:
-            raise UnsoundContentError("holds a NumPy array of another byte order")
-
-    @property
-    def dtype(self) -> DType:
-        """The same type in torch."""
-        return BY_NUMPY[self.code]
+            self.dtype = None
 
 
-@dataclass
 class NumpyArray(PickledObject):
-    """A NumPy array as the shape, type and bytes that the pickle states; they agree with each other."""
+    """A NumPy array as the shape, type and bytes that the pickle states; they agree with each other.
 
-    shape: tuple[int, ...] = ()
-    type: NumpyType = field(default_factory=lambda: NumpyType("f8"))
-    data: bytes | None = None
-    fortran: bool = False
+    Attributes:
+        unread: whether its elements are no numbers in little-endian order, so that nothing of it is kept.
+    """
+
+    def __init__(self) -> None:
+        self.unread = False
+        self.shape: tuple[int, ...] = ()
+        self.dtype: DType | None = None
+        self.data: bytes | None = None
+        self.fortran = False
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise UnsoundContentError("holds a damaged NumPy array", damaged=True)
         _version, shape, kind, fortran, data = state
+        if not isinstance(kind, NumpyType | ForeignObject):
+            raise UnsoundContentError("holds a NumPy array of no type")
+        self.dtype = kind.dtype if isinstance(kind, NumpyType) else None
+        if self.dtype is None:
+            self.unread = True
+            return
         if (
             not isinstance(shape, tuple)
             or len(shape) > MOST_DIMENSIONS
             or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in shape)
             or math.prod(max(size, 1) for size in shape) >= SIZE_LIMIT
-            or not isinstance(kind, NumpyType)
             or not isinstance(data, bytes)
-            or math.prod(shape) * kind.dtype.size != len(data)
+            or math.prod(shape) * self.dtype.size != len(data)
         ):
             raise UnsoundContentError("holds a NumPy array of another size than its shape says")
-        self.shape, self.type, self.data, self.fortran = tuple(shape), kind, data, bool(fortran)
+        self.shape, self.data, self.fortran = tuple(shape), data, bool(fortran)
 
-    def complete_data(self) -> bytes:
-        """The bytes that it holds.
+    def complete(self) -> tuple[DType, bytes]:
+        """The type and the bytes of its elements.
 
         Raises:
             UnsoundContentError: the pickle never stated them.
         """
-        if self.data is None:
+        if self.dtype is None or self.data is None:
             raise damaged("a NumPy array without values")
-        return self.data
+        return self.dtype, self.data
 
 
-def empty_array(_kind: object, _shape: object, _code: object) -> NumpyArray:
-    """Make the array whose state follows."""
-    return NumpyArray()
+def empty_array(kind: object, _shape: object, _code: object) -> NumpyArray | ForeignObject:
+    """Make the array whose state follows; one of a class of somebody's own is not read."""
+    return ForeignObject(kind.name) if isinstance(kind, ForeignObject) else NumpyArray()
 
 
-def plain_number(kind: object, data: object = None) -> bool | int | float:
-    """Make a Python number of the bytes of a NumPy scalar."""
-    if not isinstance(kind, NumpyType) or not kind.dtype.struct or not isinstance(data, bytes):
+def plain_number(kind: object, data: object = None) -> bool | int | float | ForeignObject:
+    """Make a Python number of the bytes of a NumPy scalar; texts, times and objects are not read."""
+    if isinstance(kind, NumpyType) and kind.dtype is None:
+        return ForeignObject("numpy.generic")
+    if not isinstance(kind, NumpyType) or not kind.dtype or not kind.dtype.struct or not isinstance(data, bytes):
         raise UnsoundContentError("holds a NumPy scalar that is no number")
     try:
         (number,) = struct.unpack("<" + kind.dtype.struct, data)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bnsharp_cli.io.containers.dtypes import DType
-from bnsharp_cli.io.containers.pickle_reader import PickledTuple
+from bnsharp_cli.io.containers.pickle_reader import PickledData, PickledTuple
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
 
 UNLIKE_TORCH = "describes a tensor as torch.save never does"
@@ -24,7 +24,7 @@ class StorageKind:
 
 
 @dataclass
-class StoragePlan:
+class StoragePlan(PickledData):
     """A storage of the file.
 
     Attributes:
@@ -46,7 +46,7 @@ class StoragePlan:
 
 
 @dataclass(frozen=True)
-class StoragePart:
+class StoragePart(PickledData):
     """Elements of a storage that the legacy format names like a storage of their own.
 
     Attributes:
@@ -97,7 +97,7 @@ class StorageLayout:
 
 
 @dataclass(frozen=True)
-class TensorPlan:
+class TensorPlan(PickledData):
     """A dense tensor that lies inside a storage of the file."""
 
     storage: StoragePlan

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from bnsharp_cli.io.containers.dtypes import BY_NAME, BY_STORAGE, UNTYPED, DType
-from bnsharp_cli.io.containers.pickle_reader import Budget, PickledTuple
+from bnsharp_cli.io.containers.pickle_reader import Budget, ForeignObject, PickledTuple
 from bnsharp_cli.io.containers.stand_ins import PLAIN_STAND_INS, PlainSet, counter, ordered_dict
 from bnsharp_cli.io.containers.tensor_layouts import (
     UNLIKE_TORCH,
@@ -29,16 +29,18 @@ TORCH_PROTOCOLS = (2,)
 """Protocols of pickle that torch writes."""
 
 _NO_DENSE_TENSORS = {
-    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
-    "torch._utils._rebuild_qtensor": "a quantised tensor",
-    "torch._utils._rebuild_meta_tensor_no_storage": "a meta tensor, which has no values",
-    "torch._utils._rebuild_nested_tensor": "a nested tensor",
-    "torch._tensor._rebuild_from_type_v2": "a tensor with attributes of its own",
-    "torch.serialization._get_layout": "a sparse tensor",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensor",
+    "torch._utils._rebuild_qtensor": "quantised tensor",
+    "torch._utils._rebuild_meta_tensor_no_storage": "meta tensor without values",
+    "torch._utils._rebuild_nested_tensor": "nested tensor",
+    "torch.serialization._get_layout": "sparse tensor",
 }
+"""What is read as an object that holds tensors, by the function that would make it."""
+
 _QUANTISED = ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
 DTYPES = {f"torch.{name}": dtype for name, dtype in BY_NAME.items()}
 _IDENTITY_LENGTH = {"zip": 5, "legacy": 6}
+_MODULE_LENGTH = 4
 _MOST_DEVICES = 128
 _OVERLAP = 4
 _OVERLAP_ALLOWANCE = 64 * 2**20
@@ -67,7 +69,9 @@ class TensorPlans:
         return {
             **PLAIN_STAND_INS,
             **DTYPES,
-            **{name: _refusal(kind) for name, kind in _NO_DENSE_TENSORS.items()},
+            **{name: partial(_no_dense_tensor, kind) for name, kind in _NO_DENSE_TENSORS.items()},
+            "torch._tensor._rebuild_from_type_v2": _tensor_of_a_class,
+            "torch._utils._rebuild_wrapper_subclass": _tensor_of_a_class,
             **{f"torch.{name}Storage": StorageKind(dtype) for name, dtype in BY_STORAGE.items()},
             **{f"torch.{name}Storage": StorageKind(None) for name in _QUANTISED},
             **{f"torch.storage.{name}": StorageKind(UNTYPED) for name in ("UntypedStorage", "_UntypedStorage")},
@@ -82,10 +86,19 @@ class TensorPlans:
             "collections.OrderedDict": partial(ordered_dict, self._budget),
             "collections.Counter": partial(counter, self._budget),
             "builtins.set": partial(PlainSet, self._budget),
+            "builtins.frozenset": partial(PlainSet, self._budget),
         }
 
-    def storage(self, identity: tuple[Any, ...]) -> StoragePlan | StoragePart:
-        """What a persistent id refers to: ``("storage", type, key, location, count)``, with a part in old files."""
+    def referred(self, identity: tuple[Any, ...]) -> StoragePlan | StoragePart | ForeignObject:
+        """What a persistent id refers to: a storage, or in old files a class of modules beside its source."""
+        if self._stored is None and len(identity) == _MODULE_LENGTH and identity[0] == "module":
+            kind = identity[1]
+            if isinstance(kind, ForeignObject):
+                return kind
+        return self._storage(identity)
+
+    def _storage(self, identity: tuple[Any, ...]) -> StoragePlan | StoragePart:
+        """A storage: ``("storage", type, key, location, count)``, with a part in old files."""
         if len(identity) != _IDENTITY_LENGTH["zip" if self._stored else "legacy"] or identity[0] != "storage":
             raise UnsoundContentError("refers to something that is no storage")
         _, kind, key, location, count, *part = identity
@@ -185,14 +198,20 @@ def _require_plain(requires_grad: object, hooks: object, metadata: object) -> No
         raise UnsoundContentError(UNLIKE_TORCH)
 
 
-def _refusal(kind: str) -> Callable[..., Any]:
-    def refuse(*_: object) -> Any:
-        raise UnsoundContentError(f"holds {kind}")
+def _no_dense_tensor(kind: str, *_: object) -> ForeignObject:
+    """Stand for a tensor of another kind: whoever needs it refuses it by name."""
+    return ForeignObject(kind, holds_data=True)
 
-    return refuse
+
+def _tensor_of_a_class(*given: object) -> ForeignObject:
+    """Stand for a tensor of somebody's own class, by the name of that, or for one of torch's with attributes."""
+    foreign = (one.name for one in given[:2] if isinstance(one, ForeignObject))
+    return ForeignObject(next(foreign, "tensor with attributes of its own"), holds_data=True)
 
 
 def _parameter(data: object, requires_grad: object, hooks: object) -> object:
+    if isinstance(data, ForeignObject):
+        return data
     if not isinstance(data, TensorPlan) or type(requires_grad) is not bool or hooks:
         raise UnsoundContentError("describes a parameter as torch.save never does")
     return data

@@ -6,6 +6,7 @@ import io
 import zlib
 
 from bnsharp_cli.io.containers.content_writer import Found
+from bnsharp_cli.io.containers.dangerous_names import may_be_mentioned
 from bnsharp_cli.io.containers.pickle_reader import Budget, read_pickle
 from bnsharp_cli.io.containers.tensor_plans import TORCH_PROTOCOLS, TensorPlans
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError, damaged
@@ -35,7 +36,9 @@ def read_torch_zip(file: RegularFile) -> Found:
     budget = Budget()
     plans = TensorPlans(members.storage, budget)
     pickled, checksum_of_pickle = _record(file, members, "data.pkl")
-    content = read_pickle(io.BytesIO(pickled), plans.stand_ins(), budget, plans.storage, TORCH_PROTOCOLS)
+    content = read_pickle(
+        io.BytesIO(pickled), plans.stand_ins(), budget, plans.referred, TORCH_PROTOCOLS, may_be_mentioned
+    )
     checksums = [*members.checksums, *checksums_of_versions, checksum_of_order, checksum_of_pickle]
     return Found(content, order=_BYTE_ORDERS[order], checksums=checksums)
 

@@ -37,6 +37,7 @@ def open_untrusted(path: Path) -> Iterator[RegularFile]:
             "Name a checkpoint file.",
             expected="a regular file",
             found="something else",
+            subject=path,
         ) from error
     except (OSError, ValueError) as error:
         raise _cannot_open(path, error) from error
@@ -93,6 +94,7 @@ def require_unchanged(file: RegularFile) -> None:
             "Wait until it is written.",
             expected="a file that nobody writes to",
             found="another size or time of modification",
+            subject=file.path,
         )
 
 
@@ -130,13 +132,18 @@ def _cannot_open(path: Path, error: OSError | ValueError) -> CheckpointRefusedEr
         "Check the path and its permissions.",
         expected="a file that can be read",
         found=why,
+        subject=path,
     )
 
 
 def _require_bearable_size(file: RegularFile) -> None:
     if file.size == 0:
         raise CheckpointRefusedError(
-            f"{shown_path(file.path)} is empty.", COPY_AGAIN, expected="a checkpoint", found="0 bytes"
+            f"{shown_path(file.path)} is empty.",
+            COPY_AGAIN,
+            expected="a checkpoint",
+            found="0 bytes",
+            subject=file.path,
         )
     require_bearable(file.path, file.size)
 
@@ -155,6 +162,7 @@ def require_bearable(path: Path, size: int) -> None:
             "Save the weights alone.",
             expected=f"at most {most}",
             found=f"{size} bytes",
+            subject=path,
         )
 
 

@@ -33,7 +33,7 @@ ENCRYPTED, _SIZES_BEHIND = 0x1, 0x8
 UTF8_FLAG = 0x800
 MOST_MEMBERS = 2**16
 _LARGEST_DIRECTORY = 8 * 2**20
-_WIDE_FIELD = 1
+_LONGEST_EXTRA, _WIDE_FIELD = 1024, 1
 _UNKNOWN = 0xFFFFFFFF
 _ALL_BITS = (0xFFFF, _UNKNOWN)
 """What a field holds whose value is too large for it and stands elsewhere."""
@@ -204,6 +204,8 @@ def _name(raw: bytes, flags: int) -> str:
 def _wide_numbers(extra: bytes, numbers: tuple[int, int, int], name: str) -> tuple[list[int], bytes]:
     """Size, packed size and begin with those that are too large replaced from the extra field, and the other fields."""
     others, wide = b"", b""
+    if len(extra) > _LONGEST_EXTRA:
+        raise BrokenZipError(f"the extra fields of {name!r} have {len(extra)} bytes, more than {_LONGEST_EXTRA}")
     while extra:
         kind, length = struct.unpack("<2H", extra[:4]) if len(extra) >= 4 else (0, 0)
         field, extra = extra[: 4 + length], extra[4 + length :]

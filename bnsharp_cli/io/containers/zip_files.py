@@ -53,6 +53,8 @@ def sound_members(file: RegularFile) -> ZipMembers:
         _require_weights(file, members)
         members.sort(key=lambda member: member.begin)
         ends = [*(member.begin for member in members[1:]), directory.begin]
+        if members[0].begin != 0:  # other formats are known by the first bytes of a file
+            raise BrokenZipError("its first member is not at its beginning")
         begins = [_begin(file, member, end) for member, end in zip(members, ends, strict=True)]
         stated = any(member.crc32 for member in members)
         if stated:
@@ -63,6 +65,7 @@ def sound_members(file: RegularFile) -> ZipMembers:
             COPY_AGAIN,
             expected="a zip file as torch.save writes it",
             found=one_line(error),
+            subject=file.path,
         ) from error
     inside = [member.name.partition("/")[2] for member in members]
     return ZipMembers(
@@ -81,7 +84,9 @@ def sound_members(file: RegularFile) -> ZipMembers:
 def _require_weights(file: RegularFile, members: list[Member]) -> None:
     known = other_zip([member.name for member in members])
     if known is not None:
-        raise CheckpointRefusedError(f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind)
+        raise CheckpointRefusedError(
+            f"{shown_path(file.path)} is {known.kind}.", known.remedy, found=known.kind, subject=file.path
+        )
     problem = _problem_of_names(members) or _problem_of_sizes(members) or _problem_of_entries(members)
     if problem:
         raise UnsoundContentError(problem)

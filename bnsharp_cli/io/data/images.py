@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from bnsharp_cli.errors import named
@@ -58,17 +61,26 @@ class ImageFolder:
         numbers = indices.tolist()
         mode = "L" if len(preprocessing.mean) == 1 else "RGB"
         examples: list[Batch] = []
+
+        def fits(number: int, size: tuple[int, int]) -> None:
+            shape = len(mode), *reversed(size)
+            if preprocessing.image_size is None:
+                self._require_own_size(number, shape, examples[0][0] if examples else None)
+            else:
+                shape = len(mode), preprocessing.image_size, preprocessing.image_size
+            require_room(len(numbers), math.prod(shape), self.name_of(number))
+
         for number in numbers:
-            with opened_image(Path(self.files[number])) as image:
-                shape = len(mode), *reversed(image.size)
-                if preprocessing.image_size is None:
-                    self._require_own_size(number, shape, examples[0][0] if examples else None)
-                else:
-                    shape = len(mode), preprocessing.image_size, preprocessing.image_size
-                require_room(len(numbers), math.prod(shape), self.name_of(number))
-                example = preprocessing.resize(pixels(image if image.mode == mode else image.convert(mode)))
+            example = preprocessing.resize(pixels(self._decoded(number, mode, partial(fits, number))))
             examples.append((example, self.labels[number]))
         return stacked(examples, numbers, self.name_of)
+
+    def _decoded(self, number: int, mode: str, require: Callable[[tuple[int, int]], None]) -> Image.Image:
+        """One image, of whose size ``require`` is told before it is decoded; nothing else of its file is left."""
+        with opened_image(Path(self.files[number])) as image:
+            require(image.size)
+            image.load()
+            return image if image.mode == mode else image.convert(mode)
 
     def _require_own_size(self, number: int, shape: tuple[int, ...], first: Tensor | None) -> None:
         """Refuse an image before it is decoded that no network sees in this size, or that is unlike the first."""

@@ -23,7 +23,7 @@ _SECOND_NAME = 0x7075
 """The extra field that gives a member another name, which some readers take."""
 
 _BOMB = 64 * 2**20
-_RATIO = 100
+_RATIO = 20
 """Arrays of more than ``_BOMB`` bytes that shrink by more than this are no data."""
 
 
@@ -149,9 +149,10 @@ def _unpacked(file: RegularFile, member: Member, begin: int, name: str) -> Itera
     unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), member.size
     try:
         for packed in file.chunks(begin, member.packed):
-            while packed and not unpacker.eof:
+            full = False
+            while (packed or full) and not unpacker.eof:  # where a piece is full, more may wait inside
                 piece = unpacker.decompress(packed, CHUNK)
-                left -= len(piece)
+                left, full = left - len(piece), len(piece) == CHUNK
                 if left < 0:
                     raise UnsoundArchiveError(f"{name} unpacks to more than the {member.size} bytes it declares")
                 packed = unpacker.unconsumed_tail

@@ -55,7 +55,7 @@ def recorded_data(metadata: Mapping[str, Any], checkpoint: Path) -> RecordedData
     """What a checkpoint records of its data; None where that is nothing that ``train`` writes."""
     entry = metadata.get("data_source")
     spec, root = (entry.get("data"), entry.get("data_root")) if isinstance(entry, Mapping) else (None, None)
-    if not all(isinstance(one, str) and len(one) <= _LONGEST and "\0" not in one for one in (spec, root or "")):
+    if not (_can_be_path(spec) and _can_be_path(root or "")):
         return None
     if spec == "digits":
         return RecordedData(spec, None, usable=True)
@@ -67,6 +67,16 @@ def recorded_data(metadata: Mapping[str, Any], checkpoint: Path) -> RecordedData
         path, usable = _found(root, checkpoint)
         return RecordedData(spec, path, usable)
     return None
+
+
+def _can_be_path(entry: object) -> bool:
+    if not isinstance(entry, str) or len(entry) > _LONGEST or "\0" in entry:
+        return False
+    try:
+        os.fsencode(entry)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _found(recorded: str, checkpoint: Path) -> tuple[Path, bool]:

@@ -11,6 +11,8 @@ from bnsharp_cli.io.data.preprocessing import INTERPOLATIONS, LARGEST_SIDE
 from bnsharp_cli.io.networks.architecture_from_metadata import is_timms
 from bnsharp_cli.io.networks.constructors import COLOURS
 
+_MOST_CHANNELS = 1024
+
 
 def timms_image_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What timm's training script was told of the images; empty for others.
@@ -28,6 +30,10 @@ def timms_image_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
         if not usable(value):
             return {NOT_FOLLOWED: f"its {name} is {expected}"}
         told[name] = value
+    channels = told["input_size"][0] if "input_size" in told else told.get("in_chans", COLOURS)
+    for name in ("mean", "std"):
+        if len(told.get(name, [0])) not in (1, channels):
+            return {NOT_FOLLOWED: f"its {name} is of {len(told[name])} channels, its images are of {channels}"}
     return told
 
 
@@ -63,9 +69,9 @@ def _is_part(value: object) -> bool:
 
 
 def _are_means(value: object) -> bool:
-    if not isinstance(value, list | tuple) or len(value) not in (1, COLOURS):
+    if not isinstance(value, list | tuple):
         return False
-    return all(isinstance(one, float) and math.isfinite(one) for one in value)
+    return 0 < len(value) <= _MOST_CHANNELS and all(isinstance(one, float) and math.isfinite(one) for one in value)
 
 
 def _are_deviations(value: Any) -> bool:
@@ -75,9 +81,10 @@ def _are_deviations(value: Any) -> bool:
 _TIMMS_IMAGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "input_size": (_are_sides, "not three numbers of pixels"),
     "img_size": (_is_side, "no number of pixels"),
+    "in_chans": (lambda channels: type(channels) is int and 0 < channels <= _MOST_CHANNELS, "no number of channels"),
     "interpolation": (lambda how: how in INTERPOLATIONS, f"none of {', '.join(INTERPOLATIONS)}"),
-    "mean": (_are_means, "not one number or three"),
-    "std": (_are_deviations, "not one positive number or three"),
+    "mean": (_are_means, "no numbers, one for each channel"),
+    "std": (_are_deviations, "no positive numbers, one for each channel"),
     "crop_pct": (_is_part, "no number from 0.1 to 1"),
     "crop_mode": (lambda mode: mode in ("center", "squash"), "neither center nor squash"),
 }

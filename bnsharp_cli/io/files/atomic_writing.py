@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import secrets
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import BnsharpError, UsageError
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.files.regular_files import reason_of
 
@@ -25,7 +26,11 @@ _ARGUMENT = "output"
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _CHECK_FOLDER = "Name a file in an existing folder that you may write to."
-_CHECK_PATH = "Check the path and the free space."
+_CHECK_PATH = "Check the path."
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What ails a disk, and no argument."""
+_MAKE_ROOM = "Make room on the disk, or name a file on another one."
 
 
 def require_writable(path: Path, argument: str = _ARGUMENT) -> None:
@@ -100,6 +105,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: 
 
     Raises:
         UsageError: the folder does not exist or cannot be written to, or ``path`` is a link or no regular file.
+        BnsharpError: the disk is full.
     """
     with _new_beside(path, argument) as (temporary, folder, descriptor):
         try:
@@ -109,7 +115,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: 
                 os.fsync(stream.fileno())
             os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError as error:
-            raise _unwritable(path, reason_of(error), _CHECK_PATH, argument) from error
+            raise _failure(path, error, _CHECK_PATH, argument) from error
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -146,6 +152,7 @@ def append_at(path: Path, offset: int, text: str) -> int:
                     argument=_ARGUMENT,
                     expected=f"at least {offset} bytes",
                     found=f"{length} bytes",
+                    subject=path,
                 )
             stream.truncate(offset)
             stream.seek(offset)
@@ -154,7 +161,7 @@ def append_at(path: Path, offset: int, text: str) -> int:
             os.fsync(stream.fileno())
             return stream.tell()
     except (OSError, ValueError) as error:
-        raise _unwritable(path, reason_of(error), _CHECK_PATH, _ARGUMENT) from error
+        raise _failure(path, error, _CHECK_PATH, _ARGUMENT) from error
 
 
 def _open_in_place(path: Path, create: bool) -> int:
@@ -181,7 +188,7 @@ def _new_beside(path: Path, argument: str) -> Iterator[tuple[str, int, int]]:
     try:
         folder = os.open(path.parent, _FOLDER)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, reason_of(error), _CHECK_FOLDER, argument) from error
+        raise _failure(path, error, _CHECK_FOLDER, argument) from error
     try:
         _require_regular_or_none(path, folder, argument)
         yield temporary, folder, _create(path, temporary, folder, argument)
@@ -201,7 +208,7 @@ def _create(path: Path, temporary: str, folder: int, argument: str) -> int:
     try:
         return os.open(temporary, _NEW, _READ_AND_WRITE, dir_fd=folder)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, reason_of(error), _CHECK_FOLDER, argument) from error
+        raise _failure(path, error, _CHECK_FOLDER, argument) from error
 
 
 def _require_regular_or_none(path: Path, folder: int, argument: str) -> None:
@@ -211,7 +218,7 @@ def _require_regular_or_none(path: Path, folder: int, argument: str) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise _unwritable(path, reason_of(error), _CHECK_FOLDER, argument) from error
+        raise _failure(path, error, _CHECK_FOLDER, argument) from error
     if stat.S_ISLNK(mode):
         raise _link(path, argument)
     if not stat.S_ISREG(mode):
@@ -227,6 +234,20 @@ def _require_no_link(path: Path, argument: str) -> None:
 def _link(path: Path, argument: str) -> UsageError:
     remedy = f"Remove the link {shown_path(path)}, or name the file that it leads to."
     return _unwritable(path, "it is a link to another file", remedy, argument)
+
+
+def _failure(path: Path, error: OSError | ValueError, remedy: str, argument: str) -> BnsharpError:
+    """The failure to write a file: the user's mistake, unless the disk is full or broken."""
+    if not isinstance(error, OSError) or error.errno not in _FULL:
+        return _unwritable(path, reason_of(error), remedy, argument)
+    why = reason_of(error)
+    return BnsharpError(
+        f"Cannot write {shown_path(path)}: {why}.",
+        _MAKE_ROOM,
+        argument=argument,
+        expected="a disk with room for the file",
+        found=why,
+    )
 
 
 def _unwritable(path: Path, why: str, remedy: str, argument: str) -> UsageError:

@@ -7,7 +7,8 @@ entry of a file acts on a terminal, or passes for an option in the sentence of a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from bnsharp_cli.errors import shown
@@ -18,7 +19,7 @@ _LONGEST_PATH = 4096
 _LOOKED_AT = 16
 """How many times the characters that are shown are looked at: escapes and spaces do not count."""
 
-_DEEPEST, _MOST, _LONG_ENTRY, _BITS = 8, 1000, 1000, 64
+_DEEPEST, _MOST, _MOST_TOGETHER, _LONG_ENTRY, _BITS = 8, 1000, 10_000, 1000, 64
 
 
 def one_line(text: object, longest: int = _LONGEST) -> str:
@@ -62,12 +63,17 @@ def shown_path(path: object) -> str:
     return escaped(path, _LONGEST_PATH)
 
 
-def printable(entry: object, depth: int = _DEEPEST) -> Any:
+def printable(entry: object) -> Any:
     r"""An untrusted entry as bounded plain containers that JSON can hold and a terminal can show.
 
     >>> printable({"epoch": 3, "notes": ("a\x07", object())})
     {'epoch': 3, 'notes': ['a?', '(object)']}
     """
+    return _printable(entry, _DEEPEST, iter(range(_MOST_TOGETHER)))
+
+
+def _printable(entry: object, depth: int, left: Iterator[int]) -> Any:
+    """The same down to ``depth`` levels, with one of ``left`` for each entry of a container."""
     if isinstance(entry, int) and entry.bit_length() > _BITS:
         return f"(a number of {entry.bit_length()} bits)"
     if entry is None or isinstance(entry, bool | int | float):
@@ -75,7 +81,8 @@ def printable(entry: object, depth: int = _DEEPEST) -> Any:
     if isinstance(entry, str):
         return one_line(entry, _LONG_ENTRY)
     if depth and isinstance(entry, Mapping):
-        return {one_line(key): printable(value, depth - 1) for key, value in list(entry.items())[:_MOST]}
+        first = zip(islice(entry.items(), _MOST), left, strict=False)
+        return {one_line(key): _printable(value, depth - 1, left) for (key, value), _ in first}
     if depth and isinstance(entry, list | tuple):
-        return [printable(value, depth - 1) for value in entry[:_MOST]]
+        return [_printable(value, depth - 1, left) for value, _ in zip(islice(entry, _MOST), left, strict=False)]
     return f"({type(entry).__name__})"

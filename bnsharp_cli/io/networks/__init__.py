@@ -5,7 +5,7 @@
   ``factories.py`` imports the user's own functions.
 - ``outlines.py``: names and shapes, and which dimensions the classes and the input channels decide.
   ``constructor_arguments.py`` reads arguments off the shapes. ``outline_index.py`` is the shipped index of outlines,
-  ``architectures.json``, which ``tools/index_architectures.py`` writes.
+  ``architectures.json``, which ``index_file.py`` reads and ``tools/index_architectures.py`` writes.
 - ``identify.py``: which network weights belong to. ``architecture_from_metadata.py`` tells what the file says of it;
   ``network_identity.py`` is the answer, and builds the network.
 - ``huggingface_networks.py``: networks that transformers builds from a directory. ``known_classifiers.py`` lists those

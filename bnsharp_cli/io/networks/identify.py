@@ -13,9 +13,10 @@ from torch import Tensor
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.entries import some
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
 from bnsharp_cli.io.checkpoints.own_format import OWN_FORMAT
-from bnsharp_cli.io.checkpoints.state_dicts import below, shared_prefixes, some
+from bnsharp_cli.io.checkpoints.state_dicts import below, shared_prefixes
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.architecture_from_metadata import (
     bounded_options,

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.entries import some
 from bnsharp_cli.io.checkpoints.sound_weights import holds_infinity, verify_finite
 from bnsharp_cli.io.checkpoints.state_dicts import (
     NamedTensors,
     below,
     in_precision,
     shared_prefixes,
-    some,
     widest_precision,
     without_wrappers,
 )
@@ -289,6 +289,7 @@ def _load(module: nn.Module, tensors: NamedTensors, path: Path) -> None:
         raise CheckpointRefusedError(
             f"{shown_path(path)} does not fit the architecture: it says {kind_and_line(error)}.",
             f"Name the right network with {named('arch')}.",
+            subject=path,
         ) from error
 
 

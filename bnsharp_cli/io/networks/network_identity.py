@@ -12,15 +12,18 @@ from torch import nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.entries import some
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, read_configuration
-from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.networks.constructor_arguments import completed, has_shapes
 from bnsharp_cli.io.networks.constructors import construct, construct_for_loading, construct_on_meta, family, installed
+from bnsharp_cli.io.networks.factories import import_factory
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS
 from bnsharp_cli.io.networks.huggingface_networks import build_network
 from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
 from bnsharp_cli.io.networks.outlines import all_shapes, shapes_of
+from bnsharp_cli.io.networks.suggestions import unknown_network
 from bnsharp_cli.io.networks.weight_norm import composed, modern_names
 
 Built = TypeVar("Built")
@@ -127,6 +130,7 @@ class NetworkIdentity:
             raise CheckpointRefusedError(
                 f"{shown_path(checkpoint.path)} holds {held:,} numbers, {one_line(self.spec)} would need {needed:,}.",
                 f"Name the right network with {named('arch')} (and {named('arch_option')}).",
+                subject=checkpoint.path,
             )
 
     def unknown(self, path: Path) -> UsageError:
@@ -143,6 +147,7 @@ class NetworkIdentity:
             f"Name it with {named('arch')}, for example {named('arch')} {example} or {named('arch')} file.py:factory.",
             argument="arch",
             expected=ALL_ARCHITECTURE_FORMS,
+            subject=path,
         )
 
 
@@ -162,6 +167,24 @@ def build_architecture(spec: str, options: Mapping[str, Any]) -> nn.Module:
     return built(spec, OPTION, lambda: construct(spec, options))
 
 
+def require_architecture(spec: str, options: Mapping[str, Any]) -> None:
+    """Refuse what :func:`build_architecture` refuses, in outline: no weights are made, no function of a user's called.
+
+    Args:
+        spec: one of ``ALL_ARCHITECTURE_FORMS``.
+        options: keyword arguments of the constructor, as far as they are known.
+
+    Raises:
+        UsageError: an unknown name or option.
+    """
+    if family(spec):
+        built(spec, OPTION, lambda: construct_on_meta(spec, options))
+    elif ":" in spec:
+        import_factory("arch", spec)
+    else:
+        raise unknown_network(spec)
+
+
 def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
     """Call ``build``. A failure blames the user if the user named the network, else the file.
 
@@ -179,7 +202,9 @@ def built(spec: str, source: str, build: Callable[[], Built]) -> Built:
     except UsageError as error:
         if source != METADATA:
             raise
-        raise CheckpointRefusedError(error.marked_reason, error.marked_remedy, **error.fields) from error
+        raise CheckpointRefusedError(
+            error.marked_reason, error.marked_remedy, subject=error.subject, **error.fields
+        ) from error
     except BnsharpError:
         raise
     except Exception as error:  # a constructor, perhaps the user's, raises whatever it likes
@@ -199,6 +224,7 @@ def _ambiguous(path: Path, fitting: list[str]) -> UsageError:
             argument="arch",
             expected="a network of a library that is installed",
             found=some(fitting, 5),
+            subject=path,
         )
     return UsageError(
         f"{shown_path(path)} does not say which network its weights belong to, and several fit them: "
@@ -206,4 +232,5 @@ def _ambiguous(path: Path, fitting: list[str]) -> UsageError:
         f"Say which, for example {named('arch')} {fitting[0]}.",
         argument="arch",
         expected=f"one of {some(fitting, 8)}",
+        subject=path,
     )

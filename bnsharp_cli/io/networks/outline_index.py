@@ -11,9 +11,9 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
+from bnsharp_cli.io.networks.index_file import index_contents
 from bnsharp_cli.io.networks.outlines import (
     OpenDimension,
     Outline,
@@ -25,7 +25,6 @@ from bnsharp_cli.io.networks.outlines import (
     shapes_hash,
 )
 
-_FILE = "architectures.json"
 _SKETCH = 16
 _SKETCH_DIGITS = 8
 
@@ -81,14 +80,6 @@ def index_text(entries: Iterable[Mapping[str, Any]], versions: Mapping[str, str]
 def known_outlines() -> tuple[KnownOutline, ...]:
     """Every outline of the shipped index."""
     return tuple(_from_line(line) for line in index_contents()["networks"])
-
-
-@functools.cache
-def index_contents() -> dict[str, Any]:
-    """The shipped index as it is written: versions, and ``networks``."""
-    text = (files("bnsharp_cli.io.networks") / _FILE).read_text(encoding="utf-8")
-    content: dict[str, Any] = json.loads(text)
-    return content
 
 
 def matching_outlines(shapes: Shapes) -> list[KnownOutline]:

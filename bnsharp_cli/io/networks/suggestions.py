@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
-from pathlib import Path
 
 from bnsharp_cli.errors import UsageError, shown
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
-from bnsharp_cli.io.files.regular_files import read_beside
+from bnsharp_cli.io.files.python_files import functions_in
 from bnsharp_cli.io.networks.forms import ALL_ARCHITECTURE_FORMS, ARCHITECTURE_NAMES, LIBRARIES
 
 _MOST = 3
 _RESEMBLING, _AS_ALIKE = 0.6, 0.15
 """How alike two names must be, from 0 to 1, and how much less alike than the best a further one may be."""
 _LONGEST_NAME = 100
-_LONGEST_FILE = 10**6
 
 
 def unknown_network(spec: str) -> UsageError:
@@ -26,7 +23,7 @@ def unknown_network(spec: str) -> UsageError:
     >>> unknown_network("lenet_bn").remedy
     'Did you mean lenet-bn?'
     """
-    functions = _functions_in(spec)
+    functions = functions_in(spec)[:_MOST]
     if functions:
         return _refusal(
             spec, f"Name a function of that file: {_listed([f'{shown_path(spec)}:{f}' for f in functions])}."
@@ -83,19 +80,6 @@ def _names_of(library: str) -> list[str]:
             return list(timm.list_models())
     except ImportError:
         return []
-
-
-def _functions_in(spec: str) -> list[str]:
-    """The functions and classes that a file of Python defines, none of which is run; the likeliest first."""
-    if not spec.endswith(".py"):
-        return []
-    try:
-        tree = ast.parse(read_beside(Path(spec), _LONGEST_FILE))
-    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
-        return []
-    return [one.name for one in tree.body if isinstance(one, ast.FunctionDef | ast.ClassDef) and one.name[0] != "_"][
-        :_MOST
-    ]
 
 
 def _listed(words: list[str]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
-from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, some
+from bnsharp_cli.io.checkpoints.entries import some
+from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 BATCH_COUNT = "num_batches_tracked"
@@ -96,7 +97,9 @@ def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ())
         )
     elif comparison.alike >= _RELATED:
         remedy = f"If its head or stem is another one, build that network yourself: {named('arch')} file.py:factory."
-    return CheckpointRefusedError(f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy)
+    return CheckpointRefusedError(
+        f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy, subject=path
+    )
 
 
 def memory_of(tensor: Tensor) -> tuple[object, ...]:

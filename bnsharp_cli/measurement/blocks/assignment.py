@@ -12,6 +12,7 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import RowBlocks, Spheres
 from bnsharp_cli.measurement.blocks.probe import Probe
+from bnsharp_cli.measurement.surface.cost import FORWARD
 
 FREE = -1
 """The block number of θ_* while blocks are being found; afterwards it is the last one."""
@@ -83,13 +84,17 @@ def confirm(assignment: BlockAssignment, probe: Probe, first: int = 0) -> set[in
         chosen[blocks] = exponents[blocks].double()
         return all(probe.unchanged(partial(spheres.scale, factors=2.0 ** (sign * chosen))) for sign in (1, -1))
 
+    if unchanged(list(range(first, count))):
+        return set()
     refuted: set[int] = set()
-    if not unchanged(list(range(first, count))):
-        for labels in assignment.labels.values():
+    progress = probe.surface.progress
+    with progress.stage("confirming", 4 * FORWARD, len(assignment.labels)):
+        for number, (name, labels) in enumerate(assignment.labels.items()):
+            progress.reach(number, name)
             own = [block for block in sorted(set(labels.tolist()) - refuted) if block >= first]
             if own and not unchanged(own):
                 refuted.update(_refuted_pieces(own, unchanged))
-        assignment.release(refuted)
+    assignment.release(refuted)
     return refuted
 
 

@@ -90,7 +90,11 @@ class EulerTest:
         largest = (products.magnitude() for products in known.values())
         scale = max((float(sizes.max()) for sizes in largest if sizes.numel()), default=0.0)
         euler = cls(pairs, scale, known=known)
-        euler._add_other_samples(probe)
+        if euler._quiet(probe):
+            with probe.surface.progress.stage(
+                "rows of later samples", items=probe.surface.count * len(probe.locations)
+            ):
+                euler._add_other_samples(probe)
         return euler
 
     def at_probe(self, name: str, axis: int = 0) -> EulerProducts:
@@ -129,7 +133,7 @@ class EulerTest:
     def _add_other_samples(self, probe: Probe) -> None:
         """Test rows without effect, such as those of words that the first samples do not have, on all samples."""
         for location in probe.samples(_SAMPLES_AT_ONCE):
-            names = [name for name, tensor in probe.locations[0].point.items() if tensor.ndim > 1 and self._quiet(name)]
+            names = self._quiet(probe)
             if not names:
                 return
             sets: list[RowSets] = [((name,), axis) for name in names for axis in (0, 1)]
@@ -142,9 +146,10 @@ class EulerTest:
                 known = self.other_samples.get(each)
                 self.other_samples[each] = found if known is None else known.beside(found)
 
-    def _quiet(self, name: str) -> bool:
-        """Whether some rows have no effect so far."""
-        return bool(self.without_effect(self.rows(name)).any())
+    def _quiet(self, probe: Probe) -> list[str]:
+        """The tensors some of whose rows have no effect so far."""
+        weights = (name for name, tensor in probe.locations[0].point.items() if tensor.ndim > 1)
+        return [name for name in weights if bool(self.without_effect(self.rows(name)).any())]
 
 
 def euler_products(pairs: Sequence[tuple[Point, Point]], name: str, axis: int) -> EulerProducts:

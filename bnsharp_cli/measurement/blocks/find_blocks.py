@@ -19,7 +19,11 @@ from bnsharp_cli.measurement.blocks.joint import add_joint_sets
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.blocks.reasons import described_blocks
 from bnsharp_cli.measurement.blocks.relative import relative_blocks
+from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+
+_PASSES = Cost(forward=13, backward=4)
+"""Of a few samples, where nothing is refuted: probe and gradients at two locations, then the confirmation."""
 
 
 def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", seed: int = 0) -> Blocks:
@@ -62,6 +66,11 @@ def find_partitions(
 
 
 def _probed(surface: LossSurface, point: Point, partitions: Sequence[str], seed: int) -> Iterator[Blocks]:
+    with surface.progress.stage("finding the scale-invariant blocks", _PASSES):
+        yield from _found(surface, point, partitions, seed)
+
+
+def _found(surface: LossSurface, point: Point, partitions: Sequence[str], seed: int) -> Iterator[Blocks]:
     probe = Probe.of(surface, point, seed)
     euler = EulerTest.of(probe)
     assignment = BlockAssignment.free(point)

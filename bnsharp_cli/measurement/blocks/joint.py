@@ -16,6 +16,7 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
 from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest, euler_products
 from bnsharp_cli.measurement.blocks.probe import Probe
+from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD
 
 _SPARE_COTANGENTS = 4
 _NULL = 1e-9
@@ -111,11 +112,13 @@ def _sets_of_modules(probe: Probe, modules: Sequence[RowIndices]) -> list[RowInd
         return []
     location = probe.locations[-1]
     names = [name for members in modules for name in members]
-    gradients = probe.gradients(location, len(modules) + _SPARE_COTANGENTS, seed=1, only=names)
-    rows = [
-        torch.stack([_total([(location.point, gradient)], members).products[0, 0] for members in modules])
-        for gradient in gradients
-    ]
+    count = len(modules) + _SPARE_COTANGENTS
+    gradients = probe.gradients(location, count, seed=1, only=names)
+    with probe.surface.progress.stage("joint sets of rows", FORWARD + count * BACKWARD):
+        rows = [
+            torch.stack([_total([(location.point, gradient)], members).products[0, 0] for members in modules])
+            for gradient in gradients
+        ]
     products = torch.stack(rows)
     sizes = products.norm(dim=0)
     with_effect = (sizes > 0).nonzero().flatten()

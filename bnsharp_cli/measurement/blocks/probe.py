@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.surface.code_switches import dense
+from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments
@@ -86,8 +88,10 @@ class Probe:
 
         Both, because parameters may decide which samples use a row, as those of a gate before several experts do.
         """
+        numbers = itertools.count()
         for other in self.locations[::-1]:
             for inputs, labels in self.surface.batches:
+                self.surface.progress.reach(next(numbers))
                 whole = not self.surface.conduct.parts or (other.targets is not None and len(other.targets) > FEW)
                 size = len(inputs) if whole else at_once
                 for first in range(0, len(inputs), size):
@@ -102,7 +106,9 @@ class Probe:
     def outputs(self, point: Point, location: ProbeLocation) -> list[Tensor]:
         """The outputs at ``point`` for a location's inputs, without gradient."""
         with torch.no_grad():
-            return _outputs(self.surface, point, location)
+            outputs = _outputs(self.surface, point, location)
+        self.surface.progress.passed(FORWARD)
+        return outputs
 
     def gradients(
         self, location: ProbeLocation, count: int, seed: int = 0, only: Collection[str] = ()
@@ -128,6 +134,7 @@ class Probe:
         if not outputs and self.surface.constants():  # these samples do not use the few parameters that are varied
             yield from [{name: torch.zeros_like(leaf) for name, leaf in leaves.items()}] * count
             return
+        self.surface.progress.passed(FORWARD)
         for _ in range(count):
             cotangents = [
                 torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.device)
@@ -138,6 +145,7 @@ class Probe:
                 gradients = torch.autograd.grad(
                     outputs, list(leaves.values()), cotangents, retain_graph=True, materialize_grads=True
                 )
+            self.surface.progress.passed(BACKWARD)
             yield dict(zip(leaves, dense(gradients), strict=True))
 
     def unchanged(self, transform: Callable[[Point], Point]) -> bool:

@@ -13,8 +13,10 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.bound.bounded_losses import ClippedCrossEntropy, zero_one
 from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.expected_passes import of_bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.cost import FORWARD
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import CPU_STACK
 
@@ -104,12 +106,14 @@ def pac_bayes_bound(
         NotMeasurableError: the loss is not finite within δ.
     """
     clipped = replace(surface, criterion=ClippedCrossEntropy(wanted.clip), averages=True)
-    found = bn_sharpness(clipped, point, blocks, options)
-    sharpness = replace(found, name=f"{found.name}-clipped")
-    if wanted.loss_range == "zero-one":
-        empirical, perturbation, error = _sampled_change(surface, point, sharpness, options, wanted.segment_samples)
-    else:
-        empirical, perturbation, error = _bounded_change(clipped, point, sharpness, options)
+    sampled = wanted.segment_samples if wanted.loss_range == "zero-one" else 0
+    with surface.progress.stage("bounding the loss", of_bn_sharpness(options) + (sampled + 1) * FORWARD):
+        found = bn_sharpness(clipped, point, blocks, options)
+        sharpness = replace(found, name=f"{found.name}-clipped")
+        if sampled:
+            empirical, perturbation, error = _sampled_change(surface, point, sharpness, options, sampled)
+        else:
+            empirical, perturbation, error = _bounded_change(clipped, point, sharpness, options)
     term = "batches" if coupled(surface, point) else "samples"
     terms = _batch_count(surface) if term == "batches" else _sample_count(surface)
     return PacBayesBound(

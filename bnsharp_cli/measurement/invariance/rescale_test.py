@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,11 +20,17 @@ from bnsharp_cli.measurement.invariance.options import DECADES, FLATTENED_LAYER,
 from bnsharp_cli.measurement.invariance.vanishing import lower_bound, vanishing_changes, vanishing_displacement
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
+from bnsharp_cli.measurement.measures.expected_passes import of_bn_sharpness, of_delta_linf, of_delta_lp
 from bnsharp_cli.measurement.measures.options import LARGEST_SEED, MeasureOptions
+from bnsharp_cli.measurement.measures.registry import BallOptions
+from bnsharp_cli.measurement.surface.cost import FORWARD, Cost
 from bnsharp_cli.measurement.surface.finite_loss import require_finite_loss
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 GAMMA_BETA_SCALE = 1e-2
+
+_PlannedCopy = tuple[str, float | None, Tensor]
+"""The name of a copy, its a where that is one number, and its factors."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,6 @@ def measure_copies(
     *,
     tolerance: float | None = None,
     stored_epsilon: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
 ) -> InvarianceReport:
     """Measure copies of a network that compute the same function, and judge whether BN-Sharpness stays the same.
 
@@ -68,7 +73,6 @@ def measure_copies(
         options: of the measures.
         tolerance: allowed relative deviation; None means the stated rounding floor, never below 1e-9.
         stored_epsilon: measure the copies with ε as stored; then T_a is not exact.
-        progress: called with the name of each copy before it is measured.
 
     Raises:
         DataRefusedError: the loss is not finite because of the data.
@@ -82,13 +86,15 @@ def measure_copies(
     setting = _Setting(surface, point, blocks, options, tolerance, stored_epsilon, vanishing)
     copier = Copier(surface, point, blocks)
 
-    reference = _reference(setting, copier, progress)
-    reports, kept = _measure_all(setting, copier, reference, progress)
-    gamma_beta = None
-    if extended.joint:
-        progress(GAMMA_BETA)
-        gamma_beta, copy = _gamma_beta(setting, copier.by(extended), extended, reference)
-        kept.append(copy)
+    plan, progress = _plan(setting), surface.progress
+    with progress.stage("rescaling", _passes_of_a_copy(options), 1 + len(plan) + bool(extended.joint)):
+        reference = _reference(setting, copier)
+        reports, kept = _measure_all(setting, copier, reference, plan)
+        gamma_beta = None
+        if extended.joint:
+            progress.reach(1 + len(plan), GAMMA_BETA)
+            gamma_beta, copy = _gamma_beta(setting, copier.by(extended), extended, reference)
+            kept.append(copy)
 
     invariant = _judge(reports, reference)
     sentences = verdict_sentences(reports, invariant, options, _has_swallowed_bias(setting))
@@ -96,24 +102,35 @@ def measure_copies(
     return InvarianceReport(tuple(reports), gamma_beta, reference, invariant, sentences, tuple(kept))
 
 
-def _reference(setting: _Setting, copier: Copier, progress: Callable[[str], None]) -> CopyReport:
+def _passes_of_a_copy(options: MeasureOptions) -> Cost:
+    """The most that a copy takes."""
+    of_ball = of_delta_lp(options.of(BallOptions).ball_samples) + of_delta_linf(_from_one_start(options))
+    return of_bn_sharpness(options) + of_ball + 2 * FORWARD
+
+
+def _from_one_start(options: MeasureOptions) -> MeasureOptions:
+    """The options by which δ-L∞ of a copy is searched: what Theorem 3.1 says of it needs no more."""
+    return replace(options, iterations=None, restarts=0)
+
+
+def _reference(setting: _Setting, copier: Copier) -> CopyReport:
     """The original, measured as the copies are.
 
     Raises:
         NotMeasurableError: BN-Sharpness is not far enough above its rounding floor.
     """
     original = copier.copy("a = 1", uniform_factors(setting.blocks.invariant, 1.0))
-    progress(original.name)
+    setting.surface.progress.reach(0, original.name)
     return _measured(setting, original, 1.0, None)
 
 
 def _measure_all(
-    setting: _Setting, copier: Copier, reference: CopyReport, progress: Callable[[str], None]
+    setting: _Setting, copier: Copier, reference: CopyReport, plan: Sequence[_PlannedCopy]
 ) -> tuple[list[CopyReport], list[RescaledCopy]]:
     """Every copy under T_a, and what was measured on it."""
     reports, kept = [], []
-    for name, scale, factors in _plan(setting):
-        progress(name)
+    for number, (name, scale, factors) in enumerate(plan, 1):
+        setting.surface.progress.reach(number, name)
         copy = copier.copy(name, factors)
         kept.append(copy)
         reports.append(reference if scale == 1.0 else _measured(setting, copy, scale, reference))
@@ -179,9 +196,9 @@ def _require_measurable(reports: list[CopyReport]) -> None:
         )
 
 
-def _plan(setting: _Setting) -> list[tuple[str, float | None, Tensor]]:
+def _plan(setting: _Setting) -> list[_PlannedCopy]:
     count = setting.blocks.invariant
-    plan: list[tuple[str, float | None, Tensor]] = [
+    plan: list[_PlannedCopy] = [
         (name, 10.0**decade, uniform_factors(count, 10.0**decade)) for decade, name in DECADES.items()
     ]
     for index, name in enumerate(RANDOM_COPIES):
@@ -206,9 +223,7 @@ def _measured(setting: _Setting, copy: RescaledCopy, scale: float | None, refere
     measures = {
         "bn": bn_sharpness(surface, copy.point, setting.blocks, setting.options),
         "delta-l2": delta_lp(classical, copy.point, setting.blocks, replace(setting.options, power=2.0)),
-        "delta-linf": delta_linf(
-            classical, copy.point, setting.blocks, replace(setting.options, iterations=None, restarts=0), candidates
-        ),
+        "delta-linf": delta_linf(classical, copy.point, setting.blocks, _from_one_start(setting.options), candidates),
     }
     if reference is None:  # before anything is divided by its value
         require_resolved(measures["bn"])

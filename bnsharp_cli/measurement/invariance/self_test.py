@@ -13,6 +13,7 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
 from bnsharp_cli.measurement.invariance.deviation import compared, require_copies, require_resolved
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
+from bnsharp_cli.measurement.measures.expected_passes import of_bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -113,9 +114,14 @@ class _Trial:
             return None
 
     def in_precision(self, dtype: torch.dtype) -> SelfTest:
-        original = self._measured(self.surface.in_precision(dtype), self.point)
-        require_resolved(original)
-        found = [compared(self._measured(copy.exact.in_precision(dtype), copy.point), original) for copy in self.copies]
+        progress = self.surface.progress
+        with progress.stage("invariance", of_bn_sharpness(self.options), 1 + len(self.copies)):
+            original = self._measured(self.surface.in_precision(dtype), self.point)
+            require_resolved(original)
+            found = []
+            for number, copy in enumerate(self.copies, 1):
+                progress.reach(number, f"copy {number} of {len(self.copies)}")
+                found.append(compared(self._measured(copy.exact.in_precision(dtype), copy.point), original))
         deviation, floor = max(
             ((abs(each), floor) for each, floor in found), key=lambda pair: pair[0] / (self.tolerance or pair[1])
         )

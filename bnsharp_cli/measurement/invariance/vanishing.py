@@ -10,6 +10,7 @@ import torch
 from bnsharp_cli.core.point import Point, add_scaled
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.delta_sharpness import relative_scale
+from bnsharp_cli.measurement.surface.cost import FORWARD
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _ROUNDING_ALLOWANCE = 1 + 1e-12
@@ -30,10 +31,13 @@ def vanishing_changes(surface: LossSurface, point: Point, blocks: Blocks) -> dic
     loss = surface.value(point)
     scale = relative_scale(loss)
     changes = {}
-    for layer in blocks.layers():
-        without = add_scaled(point, vanishing_displacement(point, blocks, layer), 1.0)
-        change = abs(surface.value(without) - loss) / scale
-        changes[layer] = 0.0 if math.isnan(change) else change
+    layers = blocks.layers()
+    with surface.progress.stage("removing every layer", FORWARD, len(layers)):
+        for number, layer in enumerate(layers):
+            surface.progress.reach(number, layer)
+            without = add_scaled(point, vanishing_displacement(point, blocks, layer), 1.0)
+            change = abs(surface.value(without) - loss) / scale
+            changes[layer] = 0.0 if math.isnan(change) else change
     return changes
 
 

@@ -11,14 +11,13 @@ from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, max
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
 from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.expected_passes import BALL_STEPS, BOX_STEPS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import BallOptions
 from bnsharp_cli.measurement.measures.rounding import loss_rounding, turning_error
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
-_BALL_ITERATIONS = 5
-_BOX_ITERATIONS = 10
 _ROUNDING_FACTOR, _BOX_TURNS = 5.0, 10.0
 """From ``benchmarks/rounding.py``. In a box rounding also decides which bounds are active, so the answer turns more."""
 
@@ -117,7 +116,7 @@ def delta_linf(
     _require_gradient(size)
     steepest = gradient if size > 0 else random_normal(point, generator)
     starts = [steepest, *(random_normal(point, generator) for _ in range(options.restarts))]
-    iterations = _BALL_ITERATIONS if options.iterations is None else max(1, options.iterations)
+    iterations = BALL_STEPS if options.iterations is None else max(1, options.iterations)
     maxima = [
         ascend_on_sphere(surface.value_and_gradient, point, loss, start, options.delta, iterations) for start in starts
     ]
@@ -148,7 +147,7 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
     before = surface.counter.cost
     loss = surface.value(point)
     scale = relative_scale(loss)
-    best = maximise_in_box(surface.value_and_gradient, point, options.delta, _BOX_ITERATIONS)
+    best = maximise_in_box(surface.value_and_gradient, point, options.delta, BOX_STEPS)
     _require_finite([best.loss], options.delta)
     floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
     floor += _BOX_TURNS * turning_error(best.loss - loss, best.gap, surface.roundoff)
@@ -160,7 +159,7 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
         status=status if best.loss - loss > floor else Status.BELOW_RESOLUTION,
         uncertainty=Uncertainty(rounding=100 * floor / scale),
         cost=surface.counter.cost - before,
-        search=Search("l-bfgs-b", 1, _BOX_ITERATIONS, (value,)),
+        search=Search("l-bfgs-b", 1, BOX_STEPS, (value,)),
         details={"delta": options.delta, "unit": "percent"},
     )
 

@@ -109,7 +109,7 @@ class MeasureOptions(OptionRecord):
         accept=lambda name: name in RULES,
         example=f"For example {DEFAULT_RULE}.",
         metavar=bracketed(_RULE_NAMES),
-        complete=lambda: _RULE_NAMES,
+        complete=lambda _: _RULE_NAMES,
     )
     iterations: int | None = option(
         None,

@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from bnsharp_cli.measurement.measures.expected_passes import (
+    of_bn_sharpness,
+    of_delta_linf,
+    of_delta_lp,
+    of_keskar,
+)
+from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
 from bnsharp_cli.option_records import OptionRecord, option
 
 if TYPE_CHECKING:
@@ -50,6 +57,7 @@ class MeasureEntry:
         load: ``module:function``; the module is imported on first use.
         options: the record of the options that only this measure has.
         finite_power_only: whether it does not exist for p = ∞.
+        most: from the options to the passes that it may take, which is said while it is taken.
     """
 
     name: str
@@ -61,6 +69,7 @@ class MeasureEntry:
     load: str
     options: type[OptionRecord] | None = None
     finite_power_only: bool = False
+    most: Callable[[Any], Cost] = lambda _: NO_PASSES
 
     def __call__(self, surface: LossSurface, point: Point, blocks: Blocks, options: OptionRecord) -> Measurement:
         """Measure a network by this measure.
@@ -93,6 +102,7 @@ _ENTRIES = (
         source="Yi et al., IJCAI 2019, Definition 3.1",
         invariance="invariant under T_a",
         load=f"{_HERE}.bn_sharpness:bn_sharpness",
+        most=of_bn_sharpness,
     ),
     MeasureEntry(
         name="delta-lp",
@@ -104,6 +114,7 @@ _ENTRIES = (
         load=f"{_HERE}.delta_sharpness:delta_lp",
         options=BallOptions,
         finite_power_only=True,
+        most=lambda options: of_delta_lp(options.of(BallOptions).ball_samples),
     ),
     MeasureEntry(
         name="delta-linf",
@@ -113,6 +124,7 @@ _ENTRIES = (
         source="Yi et al., IJCAI 2019, Definition 2.1 with p = ∞",
         invariance="changes under T_a",
         load=f"{_HERE}.delta_sharpness:delta_linf",
+        most=of_delta_linf,
     ),
     MeasureEntry(
         name="keskar",
@@ -122,6 +134,7 @@ _ENTRIES = (
         source="Keskar et al., ICLR 2017",
         invariance="changes under T_a",
         load=f"{_HERE}.delta_sharpness:keskar",
+        most=of_keskar,
     ),
 )
 

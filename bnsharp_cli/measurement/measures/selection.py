@@ -50,7 +50,7 @@ class Selection(OptionRecord):
         f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable.",
         shown_default="bn",
         metavar=bracketed(_WORDS),
-        complete=lambda: _WORDS,
+        complete=lambda _: _WORDS,
         expected=f"names of {', '.join(_WORDS)}",
         accept=bool,
         example=f"For example {_WORDS[0]}.",

@@ -44,5 +44,5 @@ class VariedParameters(OptionRecord):
         expected=f"{EVERY_PARAMETER}, {TRAINED_PARAMETERS} or globs of names",
         accept=lambda words: bool(words) and all(words),
         example=f"For example {TRAINED_PARAMETERS}.",
-        complete=lambda: (EVERY_PARAMETER, TRAINED_PARAMETERS),
+        complete=lambda _: (EVERY_PARAMETER, TRAINED_PARAMETERS),
     )

@@ -11,8 +11,10 @@ import torch
 
 from bnsharp_cli.core.ascent import SearchState, search
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.measurement.measures.expected_passes import of_search
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.cost import FORWARD
 
 _GRADIENT_NOISE = 16.0
 """A block is silent whose gradient is this many units in the last place of the largest, or less."""
@@ -47,9 +49,11 @@ def find_supremum(objective: SegmentObjective, options: MeasureOptions) -> Supre
     """
     counter = objective.surface.counter
     before = counter.cost
-    climbed = climb_all(starts(objective, options), objective, options)
-    refined, judge = refine(climbed, objective, options)
-    values, best = highest(refined, judge)
+    name = "" if options.restarts else "searching"  # where there are several starts, each says which it is
+    with objective.surface.progress.stage(name, of_search(options), 1 + options.restarts):
+        climbed = climb_all(starts(objective, options), objective, options)
+        refined, judge = refine(climbed, objective, options)
+        values, best = highest(refined, judge)
     forwards = (counter.cost - before).forward / objective.surface.share
     return Supremum(values, best, objective.spheres.to_direction(best.best), forwards)
 
@@ -85,7 +89,12 @@ def climb_all(
     """What the search reaches from each start, as many side by side as the surface answers in one go."""
     size = objective.searches_at_once if options.restarts else 1
     limits = (options.steps, options.gap_tolerance, options.least_gain)
-    while some := search(options.rule, objective, islice(starting_points, size), *limits):
+    every = 1 + options.restarts
+    for begun in range(0, every, size):
+        last = min(begun + size, every)
+        which = f"start {last}" if last == begun + 1 else f"starts {begun + 1} to {last}"
+        objective.surface.progress.reach(begun, f"{which} of {every}" if options.restarts else "")
+        some = search(options.rule, objective, islice(starting_points, size), *limits)
         yield from some
         some.clear()
 
@@ -108,6 +117,7 @@ def refine(
     every = chain([first], climbed)
     if not abs(value - first.best_value) > options.rtol * value:
         return every, _best_value
+    objective.surface.progress.expect(of_search(replace(options, search_nodes=_FINE_NODES)) + _JUDGING_NODES * FORWARD)
     finest = replace(objective, nodes=_JUDGING_NODES)
     higher = climb_all((outcome.best for outcome in every), fine, options)
     return higher, lambda outcome: finest.value(outcome.best).value

@@ -31,6 +31,16 @@ class Cost:
     def __sub__(self, other: Cost) -> Cost:
         return Cost(self.forward - other.forward, self.backward - other.backward)
 
+    def __rmul__(self, factor: float) -> Cost:
+        return Cost(factor * self.forward, factor * self.backward)
+
+
+FORWARD, BACKWARD = Cost(forward=1.0), Cost(backward=1.0)
+GRADIENT = FORWARD + BACKWARD
+"""One pass over all samples, forward, back, and both."""
+NO_PASSES = Cost()
+"""Where nothing is known of the passes, or there were none."""
+
 
 class PassCounter:
     """Counts the passes of a surface and of all surfaces that were derived from it.

@@ -127,9 +127,10 @@ def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:
 
 def _draws_later(surface: LossSurface) -> bool:
     """Whether random numbers are drawn for a batch behind the first, whose content may be what makes the code draw."""
-    processes, drawn = surface.processes, []
-    with processes.together(), torch.no_grad():
+    processes, drawn, progress = surface.processes, [], surface.progress
+    with processes.together(), torch.no_grad(), progress.stage("trying every batch", items=surface.count):
         for number in processes.own(range(surface.count)):
+            progress.reach(number)
             batch, before = surface.batches[number], random_states(surface.device)
             if number:
                 surface.outputs_and_loss(surface.point(), batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
-from bnsharp_cli.measurement.surface.cost import Cost, PassCounter
+from bnsharp_cli.measurement.surface.cost import FORWARD, GRADIENT, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
@@ -101,10 +102,12 @@ class LossSurface(SurfaceState):
     def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
         size = min(len(points), self.stack_size())
-        own = stacked_losses(self._passes(), points, size, self._over_batches) if size > 1 else None
+        cost = len(points) * FORWARD
+        over_batches = partial(self._over_batches, cost=cost)
+        own = stacked_losses(self._passes(), points, size, over_batches) if size > 1 else None
         if own is None:
             own = torch.stack([self._losses(point) for point in points])
-        self.counter.cost += Cost(forward=self.share * len(points))
+        self.counter.cost += self.share * cost
         return cast("list[list[float]]", self.processes.in_order(own, self.count).tolist())
 
     def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
@@ -113,7 +116,7 @@ class LossSurface(SurfaceState):
         parameters = passes.cast(point)
         own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(parameters, batch))], dim=1)
         losses, hits, labelled = self.processes.in_order(own.cpu(), self.count).tolist()
-        self.counter.cost += Cost(forward=self.share)
+        self.counter.cost += self.share * FORWARD
         return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
@@ -129,14 +132,14 @@ class LossSurface(SurfaceState):
         parameters = passes.cast(point)
         losses: list[Tensor] = []
         total = GradientSum(parameters)
-        for loss, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch)):
+        for loss, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch), GRADIENT):
             if observe is not None:
                 number = self.processes.rank + len(losses) * self.processes.count
                 observe(number, float(loss), dict(zip(parameters, gradients, strict=True)))
             losses.append(loss)
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
-        self.counter.cost += Cost(forward=self.share, backward=self.share)
+        self.counter.cost += self.share * GRADIENT
         shared = self.processes.in_order(as_vector(losses), self.count).tolist()
         gradient = self.processes.total(total.point())
         return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in gradient.items()}
@@ -191,10 +194,11 @@ class LossSurface(SurfaceState):
 
     def _stacked_gradients(self, points: Sequence[Point]) -> list[tuple[float, Point]] | None:
         """L and ∇L at all points by one ``vmap``, or None for a network that it cannot follow."""
-        found = stacked_gradients(self._passes(), points, self._over_batches)
+        cost = len(points) * GRADIENT
+        found = stacked_gradients(self._passes(), points, partial(self._over_batches, cost=cost))
         if found is None:
             return None
-        self.counter.cost += Cost(forward=self.share * len(points), backward=self.share * len(points))
+        self.counter.cost += self.share * cost
         shared = self.processes.in_order(found[0], self.count).tolist()
         summed = self.processes.total(found[1])
         return [

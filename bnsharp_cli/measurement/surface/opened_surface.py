@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_a
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import NOTHING, private_pair, unwrapped
 from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
+from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.shared_memory import require_unshared
 
@@ -65,7 +66,11 @@ class SurfaceSettings:
 
 @contextmanager
 def opened_surface(
-    model: nn.Module, batches: BatchesLike, criterion: CriterionLike, settings: SurfaceSettings
+    model: nn.Module,
+    batches: BatchesLike,
+    criterion: CriterionLike,
+    settings: SurfaceSettings,
+    progress: Progress = SILENT_PROGRESS,
 ) -> Iterator[LossSurface]:
     """The surface of a private copy, while nothing around the call has a say in how it is computed.
 
@@ -82,7 +87,7 @@ def opened_surface(
         given = batches if isinstance(batches, Stream) else fixed_batches(batches)
         surface_with = partial(_surface, bare, criterion, given, settings, place)
         require_unshared(bare, criterion, surface_with)
-        surface = surface_with()
+        surface = replace(surface_with(), progress=progress)
         yield varied_over(examined(surface), choice)
 
 

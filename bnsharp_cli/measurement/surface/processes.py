@@ -187,5 +187,6 @@ def _fields(error: BnsharpError) -> dict[str, Any]:
         "remedy": error.marked_remedy,
         "exit_code": error.exit_code,
         **error.fields,
+        "subject": error.subject,
         "found": str(error.found),
     }

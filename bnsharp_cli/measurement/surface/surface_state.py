@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.conduct import UNREMARKABLE, Conduct
-from bnsharp_cli.measurement.surface.cost import PassCounter
+from bnsharp_cli.measurement.surface.cost import FORWARD, Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans, choose_plan
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
@@ -25,6 +25,7 @@ from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice, is_continuous
 from bnsharp_cli.measurement.surface.passes import BatchLoss, Passes
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress
 from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers, nothing_drawn
 from bnsharp_cli.measurement.surface.real_pairs import as_real, widened
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
@@ -60,6 +61,7 @@ class SurfaceState:
         first: the number of the first batch, among those of the whole surface.
         conduct: what the network does in eval mode.
         choice: the parameters that L is a function of, the others being constants; None for all.
+        progress: told of every pass over a batch.
     """
 
     module: nn.Module
@@ -80,6 +82,7 @@ class SurfaceState:
     first: int = 0
     conduct: Conduct = UNREMARKABLE
     choice: ParameterChoice | None = None
+    progress: Progress = SILENT_PROGRESS
 
     def point(self) -> Point:
         """The module's own parameters, as far as they are varied.
@@ -187,8 +190,8 @@ class SurfaceState:
         narrowest = narrowest_type(passes.run_without_gradient, point, (few, inputs), self.dtype)
         return replace(plan, narrowest=narrowest)
 
-    def _over_batches(self, function: Callable[[Batch], OfBatch]) -> Iterator[OfBatch]:
-        """``function`` of each of this process's batches, in their order."""
+    def _over_batches(self, function: Callable[[Batch], OfBatch], cost: Cost = FORWARD) -> Iterator[OfBatch]:
+        """``function`` of each of this process's batches, in their order; for all of them it takes ``cost``."""
         own = self.processes.own(self.batches)
         at_once = 1 if self.conduct.draws else self.plan().batches_at_once(self.device, len(own))
         numbers = itertools.count(self.first + self.processes.rank, self.processes.count)
@@ -197,7 +200,8 @@ class SurfaceState:
             with self._numbers(number), self._no_draws():
                 return function(batch)
 
-        return map_in_threads(lambda job: with_numbers(*job), zip(numbers, own, strict=False), at_once)
+        each = map_in_threads(lambda job: with_numbers(*job), zip(numbers, own, strict=False), at_once)
+        return self.progress.over(each, self.share / max(1, len(own)) * cost)
 
     def _numbers(self, batch: int) -> AbstractContextManager[None]:
         """The random numbers of a batch, where the network draws any."""

@@ -92,3 +92,16 @@ def test_directories_that_timm_writes(directory: Path) -> None:
     assert metadata["architecture"] == "timm:resnet18"
     found = Preprocessing.from_dict(metadata["preprocessing"])
     assert found == Preprocessing(64, (0.5,) * 3, (0.5,) * 3, shorter_side=73, interpolation="bicubic")
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"), [("float16", True), ("bfloat16", True), ("float32", False), (["x"], False)]
+)
+def test_weights_that_transformers_would_round_are_said(directory: Path, stated: object, said: bool) -> None:
+    change(directory / "config.json", dtype=stated)
+    checkpoint = load_checkpoint(directory)
+    assert any(f"says {stated}, to which transformers rounds" in note for note in checkpoint.notes) == said
+    if isinstance(stated, str):
+        theirs = transformers.AutoModelForImageClassification.from_pretrained(directory).state_dict()
+        rounded = [not ours.equal(theirs[name].to(ours.dtype)) for name, ours in checkpoint.state_dict.items()]
+        assert any(rounded) == said

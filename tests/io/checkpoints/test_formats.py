@@ -23,7 +23,13 @@ def write_distributed(path: Path) -> None:
     distributed.save(dict(WEIGHTS), checkpoint_id=path, no_dist=True)
 
 
+def write_folder(path: Path) -> None:
+    path.mkdir()
+    save_file(WEIGHTS, path / "model.safetensors")
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
+    "folder": write_folder,
     "bnsharp/1": lambda path: save_checkpoint(path, WEIGHTS, **OWN_WORDS),
     "lightning": lambda path: torch.save({"pytorch-lightning_version": "2.5", "state_dict": WEIGHTS}, path),
     "distributed": write_distributed,

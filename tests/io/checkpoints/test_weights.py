@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
-from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, find_state_dicts, plain_entries, without_wrappers
+from bnsharp_cli.io.checkpoints.entries import plain_entries
+from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, find_state_dicts, without_wrappers
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
 
@@ -52,6 +53,44 @@ def test_the_key_that_is_taken(content: dict[str, Any], key: str) -> None:
     assert chosen.key == key
     assert set(chosen.tensors) == set(weights())
     assert len(chosen.notes) == (len(find_state_dicts(content)) > 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [
+        (torch.tensor(3), "an average of 3 states"),
+        (torch.tensor([3]), "an average of 3 states"),
+        (torch.tensor(3.0), "an average (n"),
+        (torch.tensor(1 + 1j), "an average (n"),
+        (torch.tensor(2**64 - 1, dtype=torch.uint64), "an average (n"),
+        (torch.ones(2, dtype=torch.int64), "an average (n"),
+    ],
+)
+def test_an_average_is_one_whatever_its_count_is(count: Tensor, says: str) -> None:
+    chosen = choose_weights(FILE, {"n_averaged": count, **prefixed("module.", weights())})
+    assert set(chosen.tensors) == set(weights())
+    assert says in chosen.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "fits"),
+    [
+        ([f"layers.{n}.experts.{m}.weight" for n in range(40) for m in range(40)], True),
+        (["a." * 99 + "w"], True),
+        (["a." * 99 + "w", *(f"{n}." + "a." * 20 + "w" for n in range(50))], False),
+        (["." * 1000], False),
+        (["w" * 1001], False),
+        ([f"a.{n}.b.c.w" for n in range(3)], True),
+    ],
+    ids=range(6),
+)
+def test_names_stand_for_as_many_modules_as_networks_have(names: list[str], fits: bool) -> None:
+    content = {name: torch.ones(2) for name in names}
+    if fits:
+        assert choose_weights(FILE, content).tensors.keys() == content.keys()
+        return
+    with pytest.raises(CheckpointRefusedError, match=r"The names? of .* more than"):
+        choose_weights(FILE, content)
 
 
 def test_several_that_fit_are_listed_and_the_one_that_is_taken_said() -> None:

@@ -26,7 +26,7 @@ ADDRESS = "{0.__class__}"
         (legacy(pickled({"w": tensor()}, legacy=True))[:-4], COPY_AGAIN),
         (legacy(pickled({"w": tensor()}, legacy=True)) + b"\0", SAVE_WEIGHTS),
         (zipped(opcodes(b"(", text("touch"), b"ios\nsystem\n")), SAVE_WEIGHTS),
-        (zipped(opcodes(named("damaged.truncated"))), SAVE_WEIGHTS),
+        (zipped(opcodes(named("damaged.truncated" + "d" * 256))), SAVE_WEIGHTS),
         (zipped(pickled({"w": tensor(Reference(location="meta"))})), SAVE_WEIGHTS),
         (zipped(pickled({"w": tensor(size=(5,))})), SAVE_WEIGHTS),
     ],

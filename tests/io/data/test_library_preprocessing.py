@@ -74,7 +74,8 @@ def test_the_files_own_entry_wins() -> None:
 
 def require_same_image(preprocessing: Preprocessing, transform: Any, size: tuple[int, int]) -> None:
     """The two do the same to a random image of a size, but for what PIL rounds to whole numbers on the way."""
-    image = reference.to_pil_image(torch.rand(3, *size, generator=torch.Generator().manual_seed(0)))
+    channels = len(preprocessing.mean) or 3
+    image = reference.to_pil_image(torch.rand(channels, *size, generator=torch.Generator().manual_seed(0)))
     ours = preprocessing.normalise(preprocessing.resize(reference.to_tensor(image))[None])[0]
     theirs = transform(image)
     assert ours.shape == theirs.shape
@@ -111,11 +112,16 @@ SCRIPT = {"model": "resnet18", "img_size": None, "mean": None, "std": None, "cro
         {"img_size": 64, "crop_mode": "squash", "crop_pct": 1},
         {"img_size": 40, "mean": [0.4], "std": [0.3], "interpolation": "bicubic", "crop_pct": 0.5},
         {"crop_pct": 0, "crop_mode": "", "interpolation": ""},
+        {"in_chans": 1, "img_size": 28, "mean": [0.2], "std": [0.5]},
+        {"in_chans": 3, "input_size": [1, 28, 28], "mean": [0.2], "std": [0.5]},
+        {"in_chans": 3, "img_size": 28, "mean": [0.2], "std": [0.5, 0.4, 0.3]},
     ],
 )
 def test_it_is_done_as_timm_does_it(told: dict[str, Any]) -> None:
     data = pytest.importorskip("timm.data")
-    preprocessing, _ = chosen("timm:resnet18", {"args": {**SCRIPT, **told}})
+    channels = told.get("input_size", [told.get("in_chans", 3)])[0]
+    preprocessing, _ = chosen("timm:resnet18", {"args": {**SCRIPT, **told}}, in_chans=channels)
+    assert len(preprocessing.mean) == channels
     config = data.resolve_data_config({**SCRIPT, **told}, construct_on_meta("timm:resnet18", {}).pretrained_cfg)
     require_same_image(preprocessing, data.create_transform(**config), (90, 71))
 
@@ -127,6 +133,10 @@ def test_it_is_done_as_timm_does_it(told: dict[str, Any]) -> None:
         {"input_size": [3, 48]},
         {"input_size": [3, 48, 32]},
         {"mean": ["x"]},
+        {"mean": []},
+        {"mean": [0.1, 0.2]},
+        {"mean": [0.1, 0.2, 0.3], "in_chans": 1},
+        {"in_chans": 10**9},
         {"std": [0.0, 1.0, 1.0]},
         {"crop_pct": 1e-9},
         {"crop_mode": "border"},

@@ -78,6 +78,9 @@ def test_entries_are_bounded() -> None:
     assert printable(10**5000) == f"(a number of {(10**5000).bit_length()} bits)"
     assert str(printable(endless)).count("[") == 8
     assert len(printable([0] * 10_000)) == 1000
+    shared = [[[0] * 100] * 100] * 100
+    for entry in (shared, {"a": shared, "b": shared}):
+        assert len(str(printable(entry))) < 50_000
 
 
 REFUSED = {

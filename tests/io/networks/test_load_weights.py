@@ -37,8 +37,8 @@ def same(module: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("part", ["module.", "a.", "_orig_mod."])
 def test_names_without_end(part: str) -> None:
-    averages = {"module." * depth + "n_averaged": torch.tensor(2) for depth in range(1100)}
-    for content in ({part * 10**4: torch.ones(2)}, {**averages, part * 1100 + "a": torch.ones(2)}):
+    averages = {"module." * depth + "n_averaged": torch.tensor(2) for depth in range(80)}
+    for content in ({part * 80: torch.ones(2)}, {**averages, part * 80 + "a": torch.ones(2)}):
         with pytest.raises(CheckpointRefusedError, match="does not fit"):
             load_tensors(net(), choose_weights(FILE, content).tensors, Path("net.pt"))
 

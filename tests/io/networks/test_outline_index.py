@@ -7,7 +7,8 @@ from importlib.metadata import version
 import pytest
 import torchvision
 
-from bnsharp_cli.io.networks.outline_index import index_contents, index_text, known_outlines
+from bnsharp_cli.io.networks.index_file import index_contents
+from bnsharp_cli.io.networks.outline_index import index_text, known_outlines
 from bnsharp_cli.io.networks.outlines import OpenDimension, names_hash, outline_of, read_off, shapes_hash, shapes_of
 from tests.io.networks.outlines import needs_timms_outlines, outline, with_channels
 from tools import index_architectures

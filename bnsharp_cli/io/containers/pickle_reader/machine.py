@@ -6,16 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
+from bnsharp_cli.io.containers.pickle_reader.calls import Calls, made_of, set_state, shown
 from bnsharp_cli.io.containers.pickle_reader.limits import DEEPEST, LARGEST_INTEGER, Budget, size_of
-from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, ForeignGlobalsError, PickleRefusedError
+from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, PickleRefusedError
 from bnsharp_cli.io.containers.pickle_reader.values import (
     NESTED,
+    ForeignObject,
     PickledDict,
-    PickledGlobal,
     PickledList,
-    PickledObject,
     PickledTuple,
-    current_name,
     number_keys,
     require_key,
 )
@@ -38,6 +37,7 @@ class Machine:
         budget: what reading may cost.
         persistent_load: called with a persistent id; ``None`` if there may be none.
         protocols: those that may be declared.
+        admits: whether a global outside ``stand_ins`` becomes a :class:`ForeignObject`; it is refused otherwise.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class Machine:
         budget: Budget,
         persistent_load: PersistentLoad | None,
         protocols: Collection[int],
+        admits: Callable[[str], bool],
     ) -> None:
-        self._stand_ins, self._budget = stand_ins, budget
+        self._calls, self._budget = Calls(stand_ins, budget, admits), budget
         self._persistent_load, self._protocols = persistent_load, protocols
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
@@ -61,6 +62,7 @@ class Machine:
             **{name: partial(self._constant, value) for name, value in _CONSTANTS.items()},
             **{name: partial(self._short_tuple, length) for name, length in _SHORT_TUPLES.items()},
             "LONG1": self._long,
+            "LONG4": self._long,
             "SHORT_BINSTRING": self._bytes_of_text,
             "BINPUT": self._store,
             "LONG_BINPUT": self._store,
@@ -110,9 +112,7 @@ class Machine:
         self._stack.append(value)
 
     def _long(self, value: int) -> None:
-        if abs(value) >= LARGEST_INTEGER:
-            raise PickleRefusedError(Fault.LIMIT, "holds a number of more than 64 bits")
-        self._stack.append(value)
+        self._stack.append(value if abs(value) < LARGEST_INTEGER else self._calls.large_number())
 
     def _bytes_of_text(self, value: str) -> None:
         if not value.isascii():
@@ -163,20 +163,21 @@ class Machine:
     def _push_tuple(self, items: list[Any]) -> None:
         self._budget.spend(objects=1)
         result = PickledTuple(items)
-        result.depth = self._enclose(items)
+        result.depth, result.holds_data = self._enclose(items)
         self._stack.append(result)
 
-    def _enclose(self, items: list[Any]) -> int:
-        """The depth of what holds ``items``, which are complete from now on."""
-        deepest = 0
+    def _enclose(self, items: list[Any]) -> tuple[int, bool]:
+        """The depth of what holds ``items``, which are complete from now on, and whether data are in it."""
+        deepest, holds_data = 0, False
         for item in items:
             if isinstance(item, NESTED):
                 deepest = max(deepest, item.depth)
+                holds_data = holds_data or item.holds_data
                 if item.growing:
                     item.growing = False
         if deepest >= DEEPEST:
             raise _too_deep()
-        return deepest + 1
+        return deepest + 1, holds_data
 
     def _empty_list(self, _argument: None) -> None:
         self._budget.spend(objects=1)
@@ -186,12 +187,18 @@ class Machine:
         self._budget.spend(objects=1)
         self._stack.append(PickledDict())
 
-    def _target(self, kind: type[PickledList] | type[PickledDict]) -> Any:
+    def _filled(self, kind: type[PickledList] | type[PickledDict], items: list[Any]) -> Any:
+        """The container below ``items``, which it is about to hold."""
         target = self._stack[-1]
+        depth, holds_data = self._enclose(items)
+        if isinstance(target, ForeignObject):
+            target.holds_data |= holds_data
+            return target
         if not isinstance(target, kind):
-            raise PickleRefusedError(Fault.UNSUPPORTED, f"puts items into {_shown(target)}")
+            raise PickleRefusedError(Fault.UNSUPPORTED, f"puts items into {shown(target)}")
         if not target.growing:
             raise PickleRefusedError(Fault.UNSUPPORTED, "holds a container that refers to itself")
+        target.depth, target.holds_data = max(target.depth, depth), target.holds_data or holds_data
         return target
 
     def _append(self, _argument: None) -> None:
@@ -201,9 +208,9 @@ class Machine:
         self._extend(self._since_mark())
 
     def _extend(self, items: list[Any]) -> None:
-        target = self._target(PickledList)
-        target.depth = max(target.depth, self._enclose(items))
-        target.extend(items)
+        target = self._filled(PickledList, items)
+        if isinstance(target, PickledList):
+            target.extend(items)
 
     def _setitem(self, _argument: None) -> None:
         value, key = self._stack.pop(), self._stack.pop()
@@ -213,84 +220,45 @@ class Machine:
         self._update(self._since_mark())
 
     def _update(self, items: list[Any]) -> None:
-        target = self._target(PickledDict)
-        target.depth = max(target.depth, self._enclose(items))
+        target = self._filled(PickledDict, items)
         if len(items) % 2:
             raise PickleRefusedError(Fault.DAMAGED, "is damaged (a key without a value)")
+        if isinstance(target, ForeignObject):
+            return
         self._budget.spend(number_keys=number_keys(items[::2]))
         for key, value in zip(items[::2], items[1::2], strict=True):
             require_key(key)
             target[key] = value
 
     def _global(self, names: str) -> None:
-        self._look_up(".".join(names.split(" ", 1)))
+        self._stack.append(self._calls.named(".".join(names.split(" ", 1))))
 
     def _stack_global(self, _argument: None) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         if type(name) is not str or type(module) is not str:
             raise PickleRefusedError(Fault.UNSUPPORTED, "names a global by something else than text")
-        self._look_up(f"{module}.{name}")
-
-    def _look_up(self, name: str) -> None:
-        name = current_name(name)
-        if name not in self._stand_ins:
-            raise ForeignGlobalsError([name])
-        stand_in = self._stand_ins[name]
-        self._stack.append(PickledGlobal(name, stand_in) if callable(stand_in) else stand_in)
+        self._stack.append(self._calls.named(f"{module}.{name}"))
 
     def _reduce(self, _argument: None) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
-        if not isinstance(function, PickledGlobal) or not isinstance(arguments, PickledTuple):
-            raise PickleRefusedError(Fault.UNSUPPORTED, "calls something that is no function")
-        self._budget.spend(objects=1, copied=sum(map(size_of, arguments)))
-        self._stack.append(self._nested(function.stand_in(*arguments), arguments.depth))
+        self._stack.append(self._calls.called(function, arguments))
 
     def _newobj(self, _argument: None) -> None:
-        function = self._stack[-2]
-        if not isinstance(function, PickledGlobal) or not isinstance(function.stand_in, type):
-            raise PickleRefusedError(Fault.UNSUPPORTED, "builds something that is no class")
-        self._reduce(None)
-
-    def _nested(self, result: Any, depth: int) -> Any:
-        """What a function returned, as deep as its arguments; a dict or list of its own as one that knows its depth."""
-        if type(result) is dict:
-            entries = PickledDict()
-            entries.update(result)
-            entries.depth = depth
-            return entries
-        if type(result) is list:
-            items = PickledList()
-            items.extend(result)
-            items.depth, items.growing = depth, False
-            return items
-        if isinstance(result, PickledObject):
-            result.depth = max(result.depth, depth)
-        return result
+        arguments, kind = self._stack.pop(), self._stack.pop()
+        self._stack.append(self._calls.built(kind, arguments))
 
     def _build(self, _argument: None) -> None:
         state, target = self._stack.pop(), self._stack[-1]
-        depth = self._enclose([state])
+        depth, holds_data = self._enclose([state])
         self._budget.spend(objects=1, copied=size_of(state))
-        if isinstance(target, PickledDict):
-            if not isinstance(state, PickledDict) or set(state) - {"_metadata"}:
-                raise PickleRefusedError(Fault.UNSUPPORTED, "sets attributes of a dict")
-        elif isinstance(target, PickledObject) and target.growing:
-            target.__setstate__(state)
-            target.growing, target.depth = False, max(target.depth, depth)
-        else:
-            raise PickleRefusedError(Fault.UNSUPPORTED, f"sets the state of {_shown(target)}")
+        set_state(target, state, depth, holds_data)
 
     def _binpersid(self, _argument: None) -> None:
         identity = self._stack.pop()
         if self._persistent_load is None or not isinstance(identity, PickledTuple):
             raise PickleRefusedError(Fault.PERSISTENT_ID, "refers to something outside of it")
-        self._stack.append(self._nested(self._persistent_load(identity), identity.depth))
+        self._stack.append(made_of(identity, self._persistent_load(identity)))
 
 
 def _too_deep() -> PickleRefusedError:
     return PickleRefusedError(Fault.LIMIT, f"nests containers more than {DEEPEST} deep")
-
-
-def _shown(value: object) -> str:
-    kinds = {PickledList: "a list", PickledDict: "a dict", PickledTuple: "a tuple", PickledGlobal: "a function"}
-    return "a text" if isinstance(value, str) else kinds.get(type(value), "something that holds none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from bnsharp_cli.io.containers.pickle_reader.limits import LARGEST_PICKLE, Budget
@@ -26,6 +26,7 @@ def read_pickle(
     budget: Budget | None = None,
     persistent_load: PersistentLoad | None = None,
     protocols: Collection[int] = range(2, 6),
+    admits: Callable[[str], bool] = lambda _: False,
 ) -> Any:
     """The value of the pickle at the stream's position, built by ``stand_ins`` alone.
 
@@ -35,18 +36,20 @@ def read_pickle(
         budget: what reading may cost; a new one by default.
         persistent_load: called with the tuple of a persistent id; by default there may be none.
         protocols: those that may be declared.
+        admits: whether a global outside ``stand_ins``, and all that the pickle makes of it, is read into a
+            :class:`ForeignObject`, and so is an integer of more than 64 bits (``builtins.int``). By default none is.
 
     Raises:
-        ForeignGlobalsError: a global that is not among ``stand_ins``.
+        ForeignGlobalsError: a global that is not among ``stand_ins`` and not admitted.
         PickleRefusedError: damaged, self-referencing, too deep, too long, or an opcode that is not read.
     """
     if len(stream.getbuffer()) > LARGEST_PICKLE:
         raise PickleRefusedError(Fault.LIMIT, f"has more than {LARGEST_PICKLE // 2**20} MiB")
-    machine = Machine(stand_ins, Budget() if budget is None else budget, persistent_load, protocols)
-    return _run(stream, machine, stand_ins)
+    machine = Machine(stand_ins, Budget() if budget is None else budget, persistent_load, protocols, admits)
+    return _run(stream, machine, lambda name: name in stand_ins or admits(name))
 
 
-def _run(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) -> Any:
+def _run(stream: io.BytesIO, machine: Machine, is_known: Callable[[str], bool]) -> Any:
     start = stream.tell()
     try:
         for name, argument in _opcodes(stream):
@@ -55,7 +58,7 @@ def _run(stream: io.BytesIO, machine: Machine, stand_ins: Mapping[str, Any]) -> 
             machine.step(name, argument)
     except ForeignGlobalsError as error:
         stream.seek(start)
-        raise ForeignGlobalsError(_foreign_names(stream, stand_ins, error.names)) from None
+        raise ForeignGlobalsError(_foreign_names(stream, is_known, error.names)) from None
     except _CAUSED_BY_DAMAGE as error:
         what = type(error).__name__
         raise PickleRefusedError(Fault.DAMAGED, f"is damaged ({what} while reading the pickle)") from error
@@ -89,8 +92,8 @@ def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
             return
 
 
-def _foreign_names(stream: io.BytesIO, stand_ins: Mapping[str, Any], met: Sequence[str]) -> list[str]:
-    """The globals outside the table as far as the pickle can be read, after those that were ``met`` first.
+def _foreign_names(stream: io.BytesIO, is_known: Callable[[str], bool], met: Sequence[str]) -> list[str]:
+    """The globals that are refused, as far as the pickle can be read, after those that were ``met`` first.
 
     Long names are cut, and a pickle of many opcodes or names is not read to its end. Nothing is executed: a
     STACK_GLOBAL takes the two texts that were pushed last.
@@ -113,7 +116,7 @@ def _foreign_names(stream: io.BytesIO, stand_ins: Mapping[str, Any], met: Sequen
                 texts = [texts[1], memo.get(argument, "")]
             elif isinstance(argument, str):
                 texts = [texts[1], argument[:_LONGEST_NAME]]
-            if name is not None and (name := current_name(name)) not in stand_ins:
+            if name is not None and not is_known(name := current_name(name)):
                 found[name] = None
             if left < 0 or len(found) >= _MOST_NAMES:
                 break

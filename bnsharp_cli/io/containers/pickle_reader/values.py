@@ -21,21 +21,21 @@ _OLD_BUILTINS = "__builtin__."
 class PickledList(list[Any]):
     """A list that knows how deep it is nested and whether it may still grow; also what a set is read into."""
 
-    __slots__ = ("depth", "growing")
+    __slots__ = ("depth", "growing", "holds_data")
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth, self.growing = 1, True
+        self.depth, self.growing, self.holds_data = 1, True, False
 
 
 class PickledDict(dict[Any, Any]):
     """A dict that knows how deep it is nested and whether it may still grow."""
 
-    __slots__ = ("depth", "growing")
+    __slots__ = ("depth", "growing", "holds_data")
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth, self.growing = 1, True
+        self.depth, self.growing, self.holds_data = 1, True, False
 
 
 class PickledTuple(tuple[Any, ...]):
@@ -43,6 +43,15 @@ class PickledTuple(tuple[Any, ...]):
 
     depth: int
     growing = False
+    holds_data = False
+
+
+class PickledData:
+    """Base class of what a :class:`ForeignObject` says that it held, such as a tensor; it is complete."""
+
+    depth = 0
+    growing = False
+    holds_data = True
 
 
 _CHOSEN_HASHES = {int, float, PickledTuple}
@@ -54,19 +63,37 @@ class PickledObject:
     Attributes:
         depth: how deep it is nested.
         growing: whether it may still get a state.
+        holds_data: whether :class:`PickledData` is among its arguments or in its state, at any depth.
         is_key: whether it may be a key of a dict; only where its hash does not follow from the pickle.
     """
 
     depth = 0
     growing = True
+    holds_data = False
     is_key = False
 
     def __setstate__(self, state: object) -> None:
         raise PickleRefusedError(Fault.UNSUPPORTED, "sets the state of something that has none")
 
 
-NESTED = (PickledList, PickledDict, PickledTuple, PickledObject)
-"""What has a depth."""
+class ForeignObject(PickledObject):
+    """What stands for a name outside the caller's table, and for all that is called, filled or built from it.
+
+    Nothing is kept of what went into it. So it has no depth, and an object that refers to itself needs no cycle.
+
+    Attributes:
+        name: the full name.
+    """
+
+    growing = False
+    is_key = True  # by identity
+
+    def __init__(self, name: str, *, holds_data: bool = False) -> None:
+        self.name, self.holds_data = name, holds_data
+
+
+NESTED = (PickledList, PickledDict, PickledTuple, PickledObject, PickledData)
+"""What has a depth, and knows whether data are in it."""
 
 
 class PickledGlobal:

@@ -13,7 +13,12 @@ from PIL import Image, UnidentifiedImageError
 
 from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.io.data.image_files import bmp, jpeg, png, ppm, tiff, webp
-from bnsharp_cli.io.data.image_files.outline import ImageOutline, UnsoundImageError, require_bearable_decoding
+from bnsharp_cli.io.data.image_files.outline import (
+    ImageOutline,
+    LargeImageError,
+    UnsoundImageError,
+    require_bearable_decoding,
+)
 from bnsharp_cli.io.data.image_files.silence import silent_standard_error
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.files.printable_text import escaped, kind_and_line, one_line
@@ -57,7 +62,8 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         why = _reason(error)
-        raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", "Replace or remove it.") from error
+        remedy = error.remedy if isinstance(error, UnsoundImageError) else UnsoundImageError.remedy
+        raise NamedDataError(f"Cannot read {escaped(path)}: {one_line(why)}.", remedy) from error
 
 
 def _silence_of(outline: ImageOutline) -> AbstractContextManager[None]:
@@ -76,7 +82,7 @@ def _outline(path: Path) -> ImageOutline:
     """The outline of the image in a file, which is read once."""
     with open_regular(path) as file:
         if file.size > LARGEST_FILE:
-            raise UnsoundImageError(f"takes {file.size / 2**20:.0f} MiB, more than {LARGEST_FILE / 2**20:.0f}")
+            raise LargeImageError(f"takes {file.size / 2**20:.0f} MiB, more than {LARGEST_FILE / 2**20:.0f}")
         head = _bytes(file, min(file.size, _LONGEST_SIGNATURE))
         signature = next((known for known in _SIGNATURES if head.startswith(known)), None)
         if signature is None:

@@ -94,9 +94,10 @@ def outline_of_tiff(content: bytes) -> ImageOutline:
     depth = max(struct.unpack_from(f"{layout.order}{len(bits) // 2}H", bits), default=1)
     if not 0 < samples <= _MOST_SAMPLES or depth > 64:
         raise UnsoundImageError(f"has {samples} channels of {depth} bits")
-    _require_parts(entries, layout, (width, height), samples)
-    memory = LARGEST_SAMPLE + (samples * depth / 8 if packing != _UNPACKED else 0)  # libtiff unpacks strip by strip
-    return ImageOutline("TIFF", width, height, memory, _rewritten(content, entries, layout))
+    part = _part(entries, layout, (width, height), samples)
+    rewritten = _rewritten(content, entries, layout)
+    held = part * max(LARGEST_SAMPLE, samples * depth // 8) + len(rewritten) if packing != _UNPACKED else 0
+    return ImageOutline("TIFF", width, height, LARGEST_SAMPLE, rewritten, max(len(content), held))
 
 
 def _directory(content: bytes, layout: _Layout) -> dict[int, _Entry]:
@@ -135,8 +136,12 @@ def _one(entries: Mapping[int, _Entry], tag: int, layout: _Layout, default: int)
     return layout.number(entry.values, 0, _NUMBERS[entry.kind])
 
 
-def _require_parts(entries: Mapping[int, _Entry], layout: _Layout, size: tuple[int, int], samples: int) -> None:
-    """Refuse strips or tiles that are larger or more than the image needs."""
+def _part(entries: Mapping[int, _Entry], layout: _Layout, size: tuple[int, int], samples: int) -> int:
+    """The pixels of a strip or tile, of which libtiff unpacks one at a time.
+
+    Raises:
+        UnsoundImageError: they are larger or more than the image needs.
+    """
     width, height = size
     across, down = width, min(height, _one(entries, _STRIP_LINES, layout, height))
     if _TILE_WIDTH in entries or _TILE_HEIGHT in entries:
@@ -148,6 +153,7 @@ def _require_parts(entries: Mapping[int, _Entry], layout: _Layout, size: tuple[i
     wanted = math.ceil(width / across) * math.ceil(height / down) * samples
     if wanted > MOST_PARTS * samples or any(entries[tag].number > wanted for tag in _LISTS & {*entries}):
         raise UnsoundImageError("has more strips or tiles than an image needs")
+    return across * down
 
 
 def _rewritten(content: bytes, entries: Mapping[int, _Entry], layout: _Layout) -> bytes:

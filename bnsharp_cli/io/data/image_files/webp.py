@@ -1,4 +1,4 @@
-"""WebP: its chunks, and the size of its canvas."""
+"""WebP: its chunks, of which only the canvas and the pixels are passed on, and the size of the canvas."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ WEBP_SIGNATURE = b"RIFF"
 _MOST_CHUNKS = 2**10
 _DECODING = 18
 """Bytes for a pixel: libwebp's two canvases, its frame, the copy in Python and Pillow's."""
+
+_COPIES = 2
+"""Of the file, beside the one that is passed on: Pillow's and libwebp's."""
+
+_KEPT = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
+_OF_OTHERS = 0x20 | 0x08 | 0x04
+"""The marks in the first byte of ``VP8X`` for a colour profile and two kinds of notes, which are not passed on."""
 
 
 def outline_of_webp(content: bytes) -> ImageOutline:
@@ -20,13 +27,30 @@ def outline_of_webp(content: bytes) -> ImageOutline:
     if head[8:12] != b"WEBP" or len(head) < 30:
         raise damaged_image("it has no header")
     width, height = _size(head)
-    position = 12
+    pixels = _pixels(content)
+    return ImageOutline("WEBP", width, height, _DECODING, pixels, max(len(content), _COPIES * len(pixels)))
+
+
+def _pixels(content: bytes) -> bytes:
+    """The chunks that pixels are made of, in a file of their own."""
+    view, position, parts = memoryview(content), 12, [b""]
+    stop = min(len(content), 8 + int.from_bytes(content[4:8], "little"))
     for _ in range(_MOST_CHUNKS):
-        if position + 8 > len(content):
-            return ImageOutline("WEBP", width, height, _DECODING, content)
-        length = int.from_bytes(content[position + 4 : position + 8], "little")
-        position += 8 + length + length % 2
+        if position + 8 > stop:
+            body = b"".join(parts)
+            return b"RIFF" + (4 + len(body)).to_bytes(4, "little") + b"WEBP" + body
+        kind, length = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "little")
+        end = position + 8 + length + length % 2
+        if kind == b"VP8X" and length:
+            parts.append(_without_notes(content[position:end]))
+        elif kind in _KEPT:
+            parts.append(bytes(view[position : min(end, stop)]))
+        position = end
     raise UnsoundImageError(f"has more than {_MOST_CHUNKS} chunks")
+
+
+def _without_notes(chunk: bytes) -> bytes:
+    return chunk[:8] + bytes([chunk[8] & ~_OF_OTHERS]) + chunk[9:] if len(chunk) > 8 else chunk
 
 
 def _size(head: bytes) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bnsharp_cli.errors import UsageError, shown
 
 EMBEDDED = "digits-small-batch"
-_PREFIX = "sample:"
+SAMPLE_PREFIX = "sample:"
 
 
 def embedded_checkpoint(name: str = EMBEDDED) -> Path:
@@ -47,26 +47,18 @@ def checkpoint_path(given: Path | None) -> Path:
     if given is None:
         return embedded_checkpoint()
     text = str(given)
-    return embedded_checkpoint(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else given
+    return embedded_checkpoint(text.removeprefix(SAMPLE_PREFIX)) if text.startswith(SAMPLE_PREFIX) else given
 
 
-def offered_checkpoints(incomplete: str) -> list[str]:
-    """Samples and files whose names begin like this, for completion in a shell.
+def checkpoint_title(path: Path) -> str:
+    """What a checkpoint is called in results: ``sample:NAME`` for a sample, else the name of its file.
 
-    Nothing for an empty word, so that the shell offers its own list of files.
+    >>> checkpoint_title(embedded_checkpoint()), checkpoint_title(Path("runs/net.pt"))
+    ('sample:digits-small-batch', 'net.pt')
     """
-    if not incomplete:
-        return []
-    samples = [f"{_PREFIX}{name}" for name in sample_names()]
-    given = Path(incomplete)
-    folder, start = (given, "") if incomplete.endswith("/") else (given.parent, given.name)
-    files = sorted(path for path in folder.glob(f"{start}*") if path.exists())
-    return [
-        *(sample for sample in samples if sample.startswith(incomplete)),
-        *(f"{path}/" if path.is_dir() else str(path) for path in files),
-    ]
+    return f"{SAMPLE_PREFIX}{path.stem}" if path.parent in _folders() else path.name
 
 
 def _folders() -> list[Path]:
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     return [package / "sample_checkpoints", package.parent / "sample_checkpoints"]

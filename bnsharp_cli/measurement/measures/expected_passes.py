@@ -1,0 +1,78 @@
+"""How many passes a measure may take, before it is taken: what a user who waits for it is told first."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bnsharp_cli.core.ascent import SearchRule
+from bnsharp_cli.measurement.surface.cost import FORWARD, GRADIENT, Cost
+
+BALL_STEPS, BOX_STEPS = 5, 10
+"""Steps in the Euclidean ball from each start, and of the solver in a box."""
+
+_ROUNDING = 4 * FORWARD
+"""The most that it takes to see how the loss rounds."""
+
+_INTEGRAL, _PATIENT_INTEGRAL = 12, 20
+"""The most losses of the integral, from one start and from several."""
+
+_PARTS = 1.25
+"""Two halves and a quarter of the samples are searched again where the uncertainty is asked for in full."""
+
+
+class WhatTakesPasses(Protocol):
+    """The part of the options of the measures that decides how many passes they take."""
+
+    @property
+    def rule(self) -> SearchRule:
+        """The search rule."""
+
+    @property
+    def steps(self) -> int:
+        """The steps that the search may take from each start."""
+
+    @property
+    def iterations(self) -> int | None:
+        """The same as the user gives it."""
+
+    @property
+    def restarts(self) -> int:
+        """The random starts besides the gradient."""
+
+    @property
+    def search_nodes(self) -> int:
+        """The quadrature nodes of the search."""
+
+    @property
+    def uncertainty(self) -> str:
+        """``full`` where parts of the samples are measured too."""
+
+
+def of_search(options: WhatTakesPasses) -> Cost:
+    """The most that the search takes from one start."""
+    values, gradients = options.rule.questions
+    step = values * FORWARD + gradients * GRADIENT
+    return options.search_nodes * (options.steps * step + FORWARD)
+
+
+def of_bn_sharpness(options: WhatTakesPasses) -> Cost:
+    """The most that BN-Sharpness takes."""
+    losses = _PATIENT_INTEGRAL if options.restarts else _INTEGRAL
+    once = GRADIENT + (1 + options.restarts) * of_search(options) + losses * FORWARD + _ROUNDING
+    return once + _PARTS * once if options.uncertainty == "full" else once
+
+
+def of_delta_lp(points: int) -> Cost:
+    """What δ-L^p takes with so many points in the ball."""
+    return (points + 1) * FORWARD + _ROUNDING
+
+
+def of_delta_linf(options: WhatTakesPasses) -> Cost:
+    """The most that δ-L∞ takes."""
+    steps = BALL_STEPS if options.iterations is None else max(1, options.iterations)
+    return GRADIENT + (1 + options.restarts) * steps * GRADIENT + FORWARD + _ROUNDING
+
+
+def of_keskar(_: WhatTakesPasses) -> Cost:
+    """About the most that the measure of Keskar et al. takes: its solver mostly needs two gradients a step."""
+    return FORWARD + 2 * (BOX_STEPS + 1) * GRADIENT + FORWARD + _ROUNDING
