@@ -23,7 +23,7 @@ class Cost:
         >>> Cost(forward=7, backward=3).passes
         '7F + 3B'
         """
-        return f"{self.forward:g}F + {self.backward:g}B"
+        return f"{round(self.forward, 1):g}F + {round(self.backward, 1):g}B"
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.forward + other.forward, self.backward + other.backward)

@@ -21,7 +21,7 @@ from bnsharp_cli.measurement.surface.conduct import Conduct
 from bnsharp_cli.measurement.surface.examples import with_parts
 from bnsharp_cli.measurement.surface.first_batch import ELSEWHERE, first_loss, leaves_at, moved, same_loss
 from bnsharp_cli.measurement.surface.foreign_errors import require_graph
-from bnsharp_cli.measurement.surface.gradient_checks import require_gradient, require_seen
+from bnsharp_cli.measurement.surface.gradient_checks import require_gradient, require_range, require_seen
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
@@ -76,6 +76,7 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
     require_seen(surface, choice)
     conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
     varied = replace(surface, choice=choice, conduct=conduct)
+    require_range(varied)
     require_gradient(varied)
     if not choice.partial:
         return varied
