@@ -168,3 +168,11 @@ def test_a_look_costs_one_gradient_and_two_losses_of_a_few_examples(monkeypatch:
     torch.manual_seed(0)
     assert false_slope(LossSurface.of(convolutions(), batches(0), dtype=torch.float64)) is None
     assert seen == [(8, True), (8, False), (8, False)]
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-320, 1e-290, 1e290, 1e306])
+def test_losses_of_any_size(factor: float) -> None:
+    torch.manual_seed(0)
+    criteria: list[Any] = [lambda outputs, _: outputs.square().mean() * factor, lambda outputs, _: 0 * outputs.sum()]
+    for criterion in criteria:
+        assert false_slope(LossSurface.of(convolutions(), batches(0), criterion, dtype=torch.float64)) is None

@@ -56,7 +56,11 @@ add_bytes("infinite-variance", "NaN or infinite", _changed("norm1.running_var", 
 add_bytes("negative-variance", "negative variance", _changed("norm1.running_var", _first(-1.0)))
 add_bytes("int8", "torch.int8", _changed("conv1.weight", lambda tensor: tensor.to(torch.int8)))
 add_bytes("float8", "torch.float8", _changed("conv1.weight", lambda tensor: tensor.to(torch.float8_e4m3fn)))
-add_bytes("complex", "complex", _changed("conv1.weight", lambda tensor: tensor.to(torch.complex64)))
+add_bytes(
+    "complex",
+    "is torch.complex64, expected torch.float32",
+    _changed("conv1.weight", lambda tensor: tensor.to(torch.complex64)),
+)
 add_bytes(
     "another-shape", "conv1.weight of (6, 1, 5), expected", _changed("conv1.weight", lambda tensor: tensor[..., 0])
 )
@@ -82,10 +86,12 @@ def _own(**entries: object) -> bytes:
 
 
 add_bytes(
-    "epsilon-is-complex", "norm_epsilon.0' is not a plain", _own(norm_epsilon=[torch.ones(6, dtype=torch.cfloat)])
+    "epsilon-is-complex",
+    "'norm_epsilon' is not a list of real tensors",
+    _own(norm_epsilon=[torch.ones(6, dtype=torch.cfloat)]),
 )
 add_bytes("epsilon-is-nan", "norm_epsilon.0' has 6 NaN", _own(norm_epsilon=[torch.full((6,), float("nan"))]))
-add_bytes("epsilon-is-a-number", "not a list of tensors", _own(norm_epsilon=1e-5))
+add_bytes("epsilon-is-a-number", "not a list of real tensors", _own(norm_epsilon=1e-5))
 add_bytes("size-is-true", "'preprocessing' entry is not", _own(preprocessing={"image_size": True}))
 add_bytes("size-of-a-million", "'preprocessing' entry is not", _own(preprocessing={"image_size": 10**6}))
 

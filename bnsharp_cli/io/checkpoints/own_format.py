@@ -53,11 +53,13 @@ def own_content(state_dict: Mapping[str, Tensor], entries: Mapping[str, object])
 
 def _norm_epsilon(source: Source, content: Mapping[str, Any]) -> tuple[Tensor, ...]:
     epsilon = content.get("norm_epsilon", [])
-    if not isinstance(epsilon, list) or not all(isinstance(entry, Tensor) for entry in epsilon):
+    if not isinstance(epsilon, list) or not all(
+        isinstance(entry, Tensor) and not entry.is_complex() for entry in epsilon
+    ):
         raise CheckpointRefusedError(
-            "'norm_epsilon' is not a list of tensors.",
+            "'norm_epsilon' is not a list of real tensors.",
             "Write the copy again.",
-            expected="a list of tensors under norm_epsilon",
+            expected="a list of real tensors under norm_epsilon",
             path=source.path,
         )
     named = {f"norm_epsilon.{number}": entry for number, entry in enumerate(epsilon)}

@@ -176,7 +176,15 @@ def below(tensors: NamedTensors, prefix: str) -> dict[str, Tensor]:
 
 def widest_precision(tensors: Iterable[Tensor]) -> torch.dtype:
     """float64 if one of the tensors has it, else float32: the precision of a network that takes all of them."""
-    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    double = {torch.float64, torch.complex128}
+    return torch.float64 if any(tensor.dtype in double for tensor in tensors) else torch.float32
+
+
+def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Floating numbers in ``dtype``, complex ones in pairs of it, whole ones as they are."""
+    if tensor.is_complex():
+        return tensor.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> Weights:

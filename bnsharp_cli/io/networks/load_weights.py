@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from bnsharp_cli.io.checkpoints.sound_weights import holds_infinity, verify_fini
 from bnsharp_cli.io.checkpoints.state_dicts import (
     NamedTensors,
     below,
+    in_precision,
     shared_prefixes,
     widest_precision,
     without_wrappers,
@@ -166,7 +168,8 @@ def load_tensors(
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
     fitting = _fitting(module, tensors, path, key, identity)
-    module.to(widest_precision(fitting.tensors.values()))
+    widest = widest_precision(fitting.tensors.values())
+    module._apply(partial(in_precision, dtype=widest))  # type: ignore[no-untyped-call]  # torch's; to() drops what is i
     _load(module, fitting.tensors, path)
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     weights = {name: tensor for name, tensor in fitting.tensors.items() if name not in buffers}
@@ -256,14 +259,18 @@ def _parts(tensors: NamedTensors) -> dict[str, dict[str, Tensor]]:
 
 
 def _require_kinds(found: NamedTensors, expected: NamedTensors, path: Path) -> None:
-    """Refuse whole numbers for floating weights and the reverse, which loading would silently convert."""
+    """Refuse whole or complex numbers for floating weights and the reverse, which loading would silently convert."""
     for name, tensor in found.items():
-        if tensor.is_floating_point() != expected[name].is_floating_point() and not name.endswith(BATCH_COUNT):
+        if _kind(tensor) != _kind(expected[name]) and not name.endswith(BATCH_COUNT):
             raise CheckpointRefusedError(
                 f"'{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
                 "Use a checkpoint of the network's own weights.",
                 path=path,
             )
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _load(module: nn.Module, tensors: NamedTensors, path: Path) -> None:
