@@ -60,7 +60,7 @@ class PassCounter:
 
     @property
     def all(self) -> Cost:
-        """Of both."""
+        """The number of both together."""
         return self.cost + self.trials
 
     def tried(self, examples: int, *, forward: int = 0, backward: int = 0) -> None:
