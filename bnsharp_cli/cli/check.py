@@ -51,8 +51,9 @@ def check(
 
 def _print(checked: CheckedCheckpoint) -> None:
     with importing_libraries():
-        from bnsharp_cli.report.terminal import console, print_checks, print_cost
+        from bnsharp_cli.report.terminal import console, print_checks, print_cost, print_verdict
 
     out = console(as_option)
-    print_checks(out, checked.checks, checked.verdict, checked.passed)
+    print_checks(out, checked.checks)
     print_cost(out, checked.network.passes, checked.seconds)
+    print_verdict(out, checked.verdict, checked.passed)

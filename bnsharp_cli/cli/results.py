@@ -24,6 +24,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LONGEST = 1000
+_SCHEMA, _HEAD = b'"schema": "bnsharp/', 64
+"""What a document begins with."""
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
 
 
@@ -214,11 +216,28 @@ def deliver_failure(failure: BnsharpError) -> None:
         from bnsharp_cli.report.json_document import failure_document, render
 
     text = render(failure_document(asked.checkpoint, failure, as_option))
-    with suppress(BnsharpError):  # the failure itself is what counts
-        _write(asked.output, text)
-    if asked.json:
+    if asked.output is not None and _is_new_or_document(asked.output):
+        with suppress(BnsharpError):  # the failure itself is what counts
+            _write(asked.output, text)
+    if asked.json and sys.stdout is not None:
         with suppress(BnsharpError), on_stdout():
             print_document(text)
+
+
+def _is_new_or_document(path: Path) -> bool:
+    """Whether nothing is lost where a failure is written to ``path``.
+
+    A command that failed may not yet have known all that it would have read, such as data that a checkpoint records.
+    """
+    from bnsharp_cli.io.files.regular_files import open_regular
+
+    try:
+        with open_regular(path) as file:
+            return _SCHEMA in file.read(0, _HEAD)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def print_document(text: str) -> None:

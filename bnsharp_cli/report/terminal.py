@@ -232,16 +232,12 @@ def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
     )
 
 
-def print_checks(
-    out: SpellingConsole, checks: Sequence[tuple[str, bool | None, str]], verdict: str, passed: bool
-) -> None:
-    """Print a line for each check, then the verdict.
+def print_checks(out: SpellingConsole, checks: Sequence[tuple[str, bool | None, str]]) -> None:
+    """Print a line for each check.
 
     Args:
         out: where it is printed.
         checks: name, outcome and sentence of each; the outcome of a check that was skipped is None.
-        verdict: a sentence.
-        passed: whether no check failed.
     """
     styles: Mapping[bool | None, tuple[str, str]] = {
         True: ("PASS", "green"),
@@ -251,6 +247,10 @@ def print_checks(
     for name, outcome, sentence in checks:
         word, style = styles[outcome]
         out.print(Text.assemble((word, style), out.text(f"  {name:<11} {sentence}")))
+
+
+def print_verdict(out: SpellingConsole, verdict: str, passed: bool) -> None:
+    """Print the last line of all, in the colour of its meaning."""
     out.print(out.text(verdict, "bold green" if passed else "bold red"))
 
 

@@ -102,7 +102,8 @@ def test_data_elsewhere_is_named_by_a_remedy_that_works(finished: Path, tmp_path
     """A stranger's checkpoint cannot make a measurement read what the user does not work on."""
     (tmp_path / "their data").mkdir()
     shutil.move(finished / "data.npz", tmp_path / "their data/data.npz")
-    bnsharp(*RUN, "--data", "npz:../their data/data.npz", "--epochs", 1, "--overwrite", folder=finished)
+    elsewhere = [{"npz:data.npz": "npz:../their data/data.npz"}.get(word, word) for word in map(str, RUN)]
+    bnsharp(*elsewhere, "--epochs", 1, "--overwrite", folder=finished)
     refused = bnsharp(*MEASURE, "run.pt", "--arch", "mine.py:net", folder=finished, expect=2)
     assert "outside the working directory and its own folder" in one_error(refused)
     option, spec = shlex.split(refused.stderr.split("If you trust it, add ")[1].removesuffix(".\n"))

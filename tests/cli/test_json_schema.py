@@ -138,13 +138,20 @@ def test_a_failure_without_json_prints_no_document(folder: Path) -> None:
 def test_the_document_of_a_failure_takes_the_place_of_an_earlier_one(
     tmp_path: Path, command: str, json_too: bool
 ) -> None:
-    (tmp_path / "result.json").write_text('{"of": "yesterday"}')
+    (tmp_path / "result.json").write_text('{"schema": "bnsharp/1", "of": "yesterday"}')
     asked = ("--output", "result.json", *(["--json"] if json_too else []))
     finished = bnsharp(command, "none.pt", *asked, folder=tmp_path, expect=3)
     written = (tmp_path / "result.json").read_text()
     of("failure").validate(json.loads(written))
     assert json.loads(written)["error"]["reason"] == "Cannot open none.pt: No such file or directory."
     assert finished.stdout == (written if json_too else "")
+
+
+def test_a_failure_takes_the_place_of_nothing_else(tmp_path: Path) -> None:
+    """Who failed may not have known yet that the file is data."""
+    (tmp_path / "notes.json").write_text('{"of": "yesterday"}')
+    bnsharp("measure", "none.pt", "--output", "notes.json", folder=tmp_path, expect=3)
+    assert (tmp_path / "notes.json").read_text() == '{"of": "yesterday"}'
 
 
 def test_no_failure_is_written_over_what_is_read_or_was_asked_for_by_nobody(tmp_path: Path) -> None:

@@ -128,4 +128,4 @@ def test_a_file_of_figures_with_gibibytes_behind_them_is_refused(tmp_path: Path)
 def test_a_state_with_code_in_it_is_refused_unread(tmp_path: Path) -> None:
     folder = fresh(tmp_path / "run")
     torch.save({"format": "bnsharp-run/1", "epoch": Path("x"), "hook": print}, folder / "run.state")
-    assert "holds Python objects" in one_error(bnsharp(*SHORT, folder=folder, expect=3))
+    assert "state: hook is nothing that such a run writes" in one_error(bnsharp(*SHORT, folder=folder, expect=3))

@@ -48,14 +48,15 @@ def tiff(*entries: tuple[int, int, int, int], data: bytes = b"", first: int = 8,
     return b"II*\0" + struct.pack("<IH", first, len(tags)) + listed + struct.pack("<I", following) + data
 
 
-def webp(kind: bytes, data: bytes) -> bytes:
-    return b"RIFF" + struct.pack("<I", len(data) + 12) + b"WEBP" + kind + struct.pack("<I", len(data)) + data
+def webp(kind: bytes, data: bytes, further: bytes = b"") -> bytes:
+    length = len(data) + 12 + len(further)
+    return b"RIFF" + struct.pack("<I", length) + b"WEBP" + kind + struct.pack("<I", len(data)) + data + further
 
 
-def canvas(side: int) -> bytes:
+def canvas(side: int, further: bytes = b"") -> bytes:
     """A WebP file that declares a canvas and has nothing on it."""
     size = (side - 1).to_bytes(3, "little")
-    return webp(b"VP8X", bytes(4) + size + size + bytes(100))
+    return webp(b"VP8X", bytes(4) + size + size + bytes(100), further)
 
 
 def segment(code: int, data: bytes) -> bytes:
@@ -117,7 +118,7 @@ content("pixels_that_are_no_deflate", "cat/0.png", png(8, 8, bytes(200)))
 content("a_square_in_webp", "has 8192 × 8192 pixels, more than the 10 million", lambda: saved((8192, 8192), "WEBP"))
 content("a_canvas_in_webp", "has 16000 × 16000 pixels, more than the 10 million", canvas(16_000))
 content("an_empty_canvas", "cat/0.png", canvas(2000))
-content("many_webp_chunks", "more than 1024 chunks", canvas(8) + (b"JUNK" + bytes(4)) * 2000)
+content("many_webp_chunks", "more than 1024 chunks", canvas(8, (b"JUNK" + bytes(4)) * 2000))
 content("half_a_webp", "cat/0.png", lambda: saved((64, 64), "WEBP")[:60])
 content("no_webp", "it has no size", webp(b"ABCD", bytes(64)))
 

@@ -147,7 +147,7 @@ def test_a_hostile_checkpoint_is_no_state(
     path = case.write(tmp_path / "made")
     state = folder / (STATE if where == "train" else "f1/figure-1-digits-SGD-seed0.state")
     state.unlink()
-    path.rename(state)
+    path.rename(state) if tmp_path in path.parents else state.symlink_to(path)
     if where == "reproduce":
         (folder / RESULTS).write_bytes(b"")
     before = listed(folder)

@@ -8,7 +8,7 @@ import pytest
 
 from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.report.terminal import console, meaning, print_checks, print_subject
+from bnsharp_cli.report.terminal import console, meaning, print_checks, print_subject, print_verdict
 
 
 def test_arguments_are_spelt_as_the_command_spells_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,7 +19,8 @@ def test_arguments_are_spelt_as_the_command_spells_them(capsys: pytest.CaptureFi
 
 def test_checks_say_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:
     checks = [("loads", True, "yes"), ("invariance", None, f"skipped, see {named('max')}"), ("finite", False, "no")]
-    print_checks(console(str.upper), checks, "1 of 2 failed", passed=False)
+    print_checks(console(str.upper), checks)
+    print_verdict(console(str.upper), "1 of 2 failed", passed=False)
     lines = ["PASS  loads       yes", "SKIP  invariance  skipped, see MAX", "FAIL  finite      no", "1 of 2 failed"]
     assert capsys.readouterr().out.splitlines() == lines
 

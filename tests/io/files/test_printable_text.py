@@ -90,7 +90,7 @@ REFUSED = {
     "of another format": b"GGUF",
     "no whole zip file": b"PK\x03\x04",
     "no whole safetensors file": struct.pack("<Q", 4) + b"{!!}",
-    "names a global": zipped(opcodes(text(MARKED), text(MARKED), b"\x93")),
+    "names a global": zipped(opcodes(text("os"), text(MARKED), b"\x93")),
     "holds no dict": saved([1]),
     "no text": b"\x80\x02" + text(MARKED)[:-1] + b"\xff.",
     "a safetensors entry": struct.pack("<Q", len(f'{{"{MARKED}": 1}}'.encode())) + f'{{"{MARKED}": 1}}'.encode(),

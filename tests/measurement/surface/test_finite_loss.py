@@ -77,11 +77,15 @@ def test_all_batches_that_no_block_can_be_found_on() -> None:
 
 
 def test_outputs_that_are_not_finite() -> None:
-    module = network()
-    with torch.no_grad():
-        module[4].weight.fill_(3e38)  # type: ignore[operator, union-attr]  # it is a layer
-    with pytest.raises(NotMeasurableError, match="since the network's outputs are not finite"):
-        bnsharp_cli.measure(module, [(INPUTS, LABELS)], lambda outputs, _: outputs.sum(), precision="float32")
+    for largest, precision, says in (
+        (3e38, "float32", "outputs in float32 are not those in float64, and by more than rounding"),
+        (1e308, "float64", "since the network's outputs are not finite"),
+    ):
+        module = network().double()
+        with torch.no_grad():
+            module[4].weight.fill_(largest)  # type: ignore[operator, union-attr]  # it is a layer
+        with pytest.raises(NotMeasurableError, match=says):
+            bnsharp_cli.measure(module, [(INPUTS, LABELS)], lambda outputs, _: outputs.sum(), precision=precision)
 
 
 def test_single_ignored_labels_are_no_reason_to_refuse() -> None:
