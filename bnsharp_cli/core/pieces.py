@@ -64,4 +64,4 @@ class Pieces:
 
     def by_tensor(self, values: Tensor) -> dict[str, Tensor]:
         """The (pieces,) values of the pieces in each tensor."""
-        return dict(zip(self.names, torch.split(values, self.lengths), strict=True))
+        return dict(zip(self.names, torch.split(values, list(self.lengths)), strict=True))
