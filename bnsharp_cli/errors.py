@@ -57,6 +57,15 @@ def indefinite(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in {*'aeiou'} or noun.startswith('nd') else 'a'} {noun}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "epoch"), counted(1200, "step")
+    ('1 epoch', '1,200 steps')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def spelt(sentence: str, spelling: Callable[[str], str] = str) -> str:
     """``sentence`` with every argument in it, as :func:`named` marked them, spelt by ``spelling``.
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, counted
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.progress import (
@@ -50,7 +50,7 @@ class Lines:
     def __call__(self, standing: Standing) -> None:
         """See :data:`~bnsharp_cli.measurement.surface.progress.Listener`."""
         self.announce(standing)
-        if not standing.ended and self._clock() - self._last >= BETWEEN_LINES:
+        if is_long(standing) and self._clock() - self._last >= BETWEEN_LINES:
             self._say(str(standing))
 
     def announce(self, standing: Standing) -> None:
@@ -95,13 +95,18 @@ class _Bar:
             self._bar = None
 
 
+def is_long(standing: Standing) -> bool:
+    """Whether work has gone on for so long that a line is due, where lines cannot be overwritten."""
+    return not standing.ended and standing.seconds >= BETWEEN_LINES
+
+
 def passes_in_words(cost: Cost) -> str:
     """Passes over the samples, for a sentence.
 
     >>> passes_in_words(Cost(1200, 401.0))
     '1,200 forwards and 401 backwards'
     """
-    return f"{cost.forward:,.0f} forwards and {cost.backward:,.0f} backwards"
+    return f"{counted(round(cost.forward), 'forward')} and {counted(round(cost.backward), 'backward')}"
 
 
 @contextmanager

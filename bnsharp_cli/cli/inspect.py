@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.checkpoints import CheckpointArgument
+from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
@@ -31,7 +32,8 @@ def inspect(
         from bnsharp_cli.report.terminal import console
         from bnsharp_cli.workflows.inspection import inspect_file
 
-    inspected = inspect_file(checkpoint, source, inspecting)
+    with TerminalReporter(output.quiet) as reporter:
+        inspected = inspect_file(checkpoint, source, inspecting, reporter=reporter)
     finding = results.CommandResult(
         inspected.document(as_option), lambda: print_inspection(console(as_option), inspected.inspection, listing.every)
     )

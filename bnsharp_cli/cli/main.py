@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from bnsharp_cli import __version__
 from bnsharp_cli.cli import bound, check, inspect, measure, reproduce, rescale_test, results, train
 from bnsharp_cli.cli.bash_words import whole_words
+from bnsharp_cli.cli.one_source import OneSourceCommand
 from bnsharp_cli.cli.signature import Command, with_options
 from bnsharp_cli.cli.streams import encode_all, forgiving_stderr, say
 from bnsharp_cli.errors import LostProcessError, UsageError, described, shown
@@ -59,7 +60,7 @@ app = typer.Typer(
 )
 for _command, _example in COMMANDS.items():
     _summary = (_command.__doc__ or "").partition("\n")[0]  # typer would cut a summary that it makes itself
-    app.command(epilog=_example, short_help=_summary)(results.kept_apart(with_options(_command)))
+    app.command(cls=OneSourceCommand, epilog=_example, short_help=_summary)(results.kept_apart(with_options(_command)))
 
 _INTERRUPTED = 130
 
@@ -110,6 +111,7 @@ def _run(debug: bool) -> int:
         results.say_failure("Interrupted.", "Nothing was half-written.")
         sys.exit(_INTERRUPTED)
     except LostProcessError as error:
+        results.deliver_failure(error)
         with redirect_stderr(forgiving_stderr()):
             results.fail(error)
             sys.stderr.flush()
@@ -118,6 +120,7 @@ def _run(debug: bool) -> int:
         if debug:
             raise
         failure = described(error)
+        results.deliver_failure(failure)
         results.fail(failure)
         return failure.exit_code
 
@@ -129,12 +132,21 @@ def _exit_code() -> int:
             code = app(prog_name="bnsharp", standalone_mode=False)
     except typer.TyperException as refusal:
         _show(refusal)
+        results.deliver_failure(_of_the_parser(refusal))
         return refusal.exit_code
     except SystemExit as leaving:
         code = leaving.code
     if code == _INTERRUPTED:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else int(code is not None)
+
+
+def _of_the_parser(refusal: typer.TyperException) -> UsageError:
+    """A refusal of typer's parser as an error of ours."""
+    context = getattr(refusal, "ctx", None)
+    command = "bnsharp" if context is None else context.command_path
+    parameter = getattr(getattr(refusal, "param", None), "name", None)
+    return UsageError(refusal.format_message(), f"Try '{command} --help'.", argument=parameter, found=None)
 
 
 def _show(refusal: typer.TyperException) -> None:

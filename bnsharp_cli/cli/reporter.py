@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 from bnsharp_cli.cli.spelling import for_the_command
 from bnsharp_cli.cli.streams import say
+from bnsharp_cli.errors import counted
 from bnsharp_cli.io.files.importing import importing_libraries
-from bnsharp_cli.listeners import BETWEEN_LINES, Lines
+from bnsharp_cli.listeners import BETWEEN_LINES, Lines, is_long
 from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress, Standing, ToldProgress, duration
 from bnsharp_cli.workflows.input_files import require_no_input
 from bnsharp_cli.workflows.output_files import OutputFile
@@ -79,7 +80,8 @@ class TerminalReporter(Reporter):
         """The line of progress of a measurement; first its cost, where that is high."""
         if not self._quiet:
             self._lines.announce(standing)
-        self.activity("" if standing.ended else str(standing))
+        if self._live or is_long(standing):
+            self.activity("" if standing.ended else str(standing))
 
     @property
     def progress(self) -> Progress:
@@ -94,7 +96,7 @@ class TerminalReporter(Reporter):
         after = f" after epoch {done}" if done else ""
         self.notice(
             f"{left * gradients_per_step:,} gradients of {batch_size:,} samples{after} "
-            f"({epochs - done} epochs of {steps} steps)"
+            f"({counted(epochs - done, 'epoch')} of {counted(steps, 'step')})"
         )
 
     def step(self, done: int, loss: float) -> None:

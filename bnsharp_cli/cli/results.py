@@ -6,12 +6,11 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
-
-import typer
 
 from bnsharp_cli.cli.spelling import as_option, for_the_command
 from bnsharp_cli.cli.streams import say
@@ -28,6 +27,24 @@ _LONGEST = 1000
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
 
 
+@dataclass
+class _Asked:
+    """What the running command owes to whoever called it.
+
+    Attributes:
+        json: whether a document is to be printed, and none has been yet.
+        checkpoint: the one that was named; None where there is none, or several.
+        output: the file that is to hold the document, once it was found fit, until something was written to it.
+    """
+
+    json: bool
+    checkpoint: Path | None = None
+    output: Path | None = None
+
+
+_asked: ContextVar[_Asked] = ContextVar("asked")
+
+
 class CommandResult(NamedTuple):
     """What a command found.
 
@@ -41,23 +58,18 @@ class CommandResult(NamedTuple):
 
 
 def kept_apart(command: Callable[P, R]) -> Callable[P, R]:
-    """``command`` with stdout kept for its result: what the user's own code prints on the way goes to stderr.
-
-    Whoever asked for JSON gets a document of a failure too.
-    """
+    """``command`` with stdout kept for its result: what the user's own code prints on the way goes to stderr."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        named = kwargs.get("checkpoint")
+        every = named if isinstance(named, list) else [named]
+        one = every[0] if len(every) == 1 and isinstance(every[0], Path) else None
+        _asked.set(_Asked(bool(kwargs.get("json")), one))
         token = _stdout.set(sys.stdout)
         try:
             with redirect_stdout(sys.stderr):
                 return command(*args, **kwargs)
-        except (typer.Exit, typer.TyperException, LostProcessError):
-            raise
-        except Exception as error:
-            if kwargs.get("json"):
-                _print_failure(error, kwargs.get("checkpoint"))
-            raise
         finally:
             _stdout.reset(token)
 
@@ -71,7 +83,7 @@ def on_stdout() -> Iterator[None]:
     Raises:
         BnsharpError: stdout cannot be written to, as on a disk that is full.
     """
-    with redirect_stdout(_stdout.get()):
+    with redirect_stdout(_stdout.get(sys.stdout)):
         try:
             yield
             sys.stdout.flush()
@@ -116,6 +128,7 @@ def require_writable(
         return of_both
     outputs = [*of_both, *further()]
     require_outputs(outputs, inputs)
+    _asked.get(_Asked(False)).output = output
     return outputs
 
 
@@ -152,6 +165,7 @@ def deliver_each(
         from bnsharp_cli.report.json_document import failure_document, render_line
 
     lines, worst = "", 0
+    _asked.get(_Asked(False)).output = None  # a failure of one is told in its own line
     for checkpoint in checkpoints:
         try:
             with torchrun.current().together():
@@ -191,23 +205,29 @@ def say_failure(reason: str, remedy: str) -> None:
     say(f"         {one_line(for_the_command(remedy), _LONGEST)}")
 
 
+def deliver_failure(failure: BnsharpError) -> None:
+    """The document of a failure of the whole command, where one was asked for: on stdout, and in the file."""
+    asked = _asked.get(_Asked("--json" in sys.argv[1:]))  # a line that cannot be parsed asks by its word alone
+    if not asked.json and asked.output is None:
+        return
+    with importing_libraries():
+        from bnsharp_cli.report.json_document import failure_document, render
+
+    text = render(failure_document(asked.checkpoint, failure, as_option))
+    with suppress(BnsharpError):  # the failure itself is what counts
+        _write(asked.output, text)
+    if asked.json:
+        with suppress(BnsharpError), on_stdout():
+            print_document(text)
+
+
 def print_document(text: str) -> None:
     """A document on stdout, the same to whoever reads it as JSON, whatever the stream can encode."""
+    _asked.get(_Asked(True)).json = False
     with importing_libraries():
         from bnsharp_cli.report.json_document import for_encoding
 
     sys.stdout.write(for_encoding(text, sys.stdout.encoding))
-
-
-def _print_failure(error: Exception, checkpoint: object) -> None:
-    """The document of a failure of the whole command; its path is that of the one checkpoint that was named, if any."""
-    with importing_libraries():
-        from bnsharp_cli.report.json_document import failure_document, render
-
-    every = checkpoint if isinstance(checkpoint, list) else [checkpoint]
-    path = every[0] if len(every) == 1 and isinstance(every[0], Path) else None
-    with on_stdout():
-        print_document(render(failure_document(path, described(error), as_option)))
 
 
 def _write(output: Path | None, text: str) -> None:
@@ -215,6 +235,7 @@ def _write(output: Path | None, text: str) -> None:
 
     if output is not None and torchrun.is_first():
         write_text_atomically(output, text)
+        _asked.get(_Asked(False)).output = None
 
 
 def _print(text: str | None, show: Callable[[], None]) -> None:

@@ -94,7 +94,9 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     yield "format", f"{checkpoint.format}{inside}, sha256 {checkpoint.sha256[:12]}…"
     yield from _network(inspection.identity)
     tensors = checkpoint.state_dict
-    kinds = Counter(_dtype(tensor.dtype) for tensor in tensors.values() if tensor.is_floating_point())
+    kinds = Counter(
+        _dtype(tensor.dtype) for tensor in tensors.values() if tensor.is_floating_point() or tensor.is_complex()
+    )
     dtypes = ", ".join(kinds) if len(kinds) == 1 else ", ".join(f"{kind} × {count}" for kind, count in kinds.items())
     if anatomy is None:
         yield "numbers", f"{sum(tensor.numel() for tensor in tensors.values()):,} in {len(tensors)} tensors, {dtypes}"

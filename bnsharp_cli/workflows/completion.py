@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bnsharp_cli.io.checkpoints.samples import SAMPLE_PREFIX, sample_names
+from bnsharp_cli.io.checkpoints.samples import sample_names
 from bnsharp_cli.io.data.forms import DATA_NAMES, LOSS_NAMES
 from bnsharp_cli.io.files.python_files import functions_in
+from bnsharp_cli.io.files.sample_folders import SAMPLE_PREFIX
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_NAMES, LIBRARIES
 from bnsharp_cli.io.networks.index_file import indexed_names
 

@@ -151,7 +151,7 @@ class Experiment:
 
     def _run(self, cell: PublishedResult, seed: int) -> dict[str, Any]:
         setup, device = with_seed(self.setup(cell), seed), self.conditions.device
-        training = setup.training(replace(cell.options, seed=seed), device)
+        training = setup.training(replace(cell.options, seed=seed), device, reporter=self._reporter)
         options = TrainingRunOptions(output=self.path(cell, seed), resume=True)
         figures = TrainingRun(setup, training, options, self._reporter).execute()
         self._reporter.activity("measuring")

@@ -56,11 +56,11 @@ def require_no_input(path: Path, argument: str, inputs: Sequence[Path]) -> None:
 
 
 def _of_checkpoint(checkpoint: Path) -> list[Path]:
-    if not checkpoint.is_dir():
-        return [checkpoint]
     try:
+        if not checkpoint.is_dir():
+            return [checkpoint]
         return [path for path in checkpoint.iterdir() if path.name.endswith(_READ_OF_A_CHECKPOINT)]
-    except OSError:  # it may not be listed, and so not be read either
+    except OSError:  # it may not be listed, or no name can be so long; so it cannot be read either
         return []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,12 @@ from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_netwo
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, NormTreatment
+from bnsharp_cli.measurement.surface.progress import Progress
 from bnsharp_cli.report.inspection import inspection_entries
 from bnsharp_cli.report.inspection_record import InspectedNetwork, Inspection, Norms
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
 
 _SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 _LENGTHS = (128, 1024, 16384)
@@ -67,7 +69,11 @@ class InspectedCheckpoint:
 
 
 def inspect_file(
-    checkpoint: Path | None, source: CheckpointSource | None = None, options: InspectionOptions | None = None
+    checkpoint: Path | None,
+    source: CheckpointSource | None = None,
+    options: InspectionOptions | None = None,
+    *,
+    reporter: Reporter = SILENT,
 ) -> InspectedCheckpoint:
     """Read a checkpoint and find out all that it tells without data. Nothing in the file is executed.
 
@@ -75,17 +81,18 @@ def inspect_file(
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
         source: which of its weights are taken, and which network they belong to.
         options: how the blocks are looked for.
+        reporter: told how far the search for blocks is.
 
     Raises:
         BnsharpError: what cannot be opened, with its remedy.
     """
     began = time.monotonic()
     source, options = source or CheckpointSource(), options or InspectionOptions()
-    inspection = _inspected(checkpoint_path(checkpoint), source, options)
+    inspection = _inspected(checkpoint_path(checkpoint), source, options, reporter.progress)
     return InspectedCheckpoint(inspection, options, time.monotonic() - began)
 
 
-def _inspected(path: Path, source: CheckpointSource, options: InspectionOptions) -> Inspection:
+def _inspected(path: Path, source: CheckpointSource, options: InspectionOptions, progress: Progress) -> Inspection:
     module = None
     with opened_checkpoint(path, source.key) as opened:
         identity = identify(opened.outline, source.arch, dict(source.arch_option or {}))
@@ -105,7 +112,7 @@ def _inspected(path: Path, source: CheckpointSource, options: InspectionOptions)
         option = named("image_size")
         notes.append(f"no random inputs that the network accepts were found: no blocks; {option} may help")
         return Inspection(checkpoint, identity, preprocessing, None, tuple(notes))
-    network = _dissect(module, shape, options.partition, options.seed)
+    network = _dissect(module, shape, options.partition, options.seed, progress)
     return Inspection(checkpoint, identity, preprocessing, network, tuple(notes))
 
 
@@ -185,11 +192,13 @@ def _positions(module: nn.Module, shape: tuple[int, ...]) -> list[int] | None:
     return seen
 
 
-def _dissect(module: nn.Module, shape: tuple[int, ...], partition: str, seed: int) -> InspectedNetwork:
+def _dissect(
+    module: nn.Module, shape: tuple[int, ...], partition: str, seed: int, progress: Progress
+) -> InspectedNetwork:
     has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
     count = _SAMPLES if has_batch_norm else _FEW_SAMPLES
     images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
-    surface = LossSurface.of(module, [(images, torch.zeros(count, dtype=torch.int64))])
+    surface = replace(LossSurface.of(module, [(images, torch.zeros(count, dtype=torch.int64))]), progress=progress)
     point = surface.point()
     return InspectedNetwork(
         module, point, find_blocks(surface, point, partition, seed), _norms(surface, point, images), tuple(images.shape)

@@ -149,8 +149,8 @@ class MeasuredNetwork:
 
     @property
     def passes(self) -> Cost:
-        """All passes so far."""
-        return self.surface.counter.cost
+        """All passes so far, those that find out how to measure included."""
+        return self.surface.counter.all
 
     def cost(self, seconds: float) -> dict[str, Any]:
         """All passes so far, and the time."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import DataRefusedError, UsageError, named
+from bnsharp_cli.errors import DataRefusedError, UsageError, counted, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
@@ -206,9 +206,9 @@ def _require_every_class(names: tuple[str, ...], answers: int, choice: str | Non
     if not names or answers in {0, len(names)}:
         return ""
     if choice == AS_THEY_ARE:
-        return f"{len(names)} class folders for {answers} classes: class i is the i-th folder"
+        return f"{counted(len(names), 'class folder')} for {answers} classes: class i is the i-th folder"
     raise DataRefusedError(
-        f"{len(names)} class folders for a network of {answers} classes: labels would be those of other classes.",
+        f"{counted(len(names), 'class folder')} for a network of {answers} classes: labels would be of other classes.",
         f"Give a folder with one folder for each class, or add {named('classes')} {AS_THEY_ARE} if class i is the "
         "i-th folder.",
         expected=f"{answers} class folders",

@@ -71,7 +71,7 @@ def train_network(
             )
         shared = torchrun.current()
         setup = open_setup(task, training.seed, device, shared.count, reporter)
-        run = TrainingRun(setup, setup.training(training, device, shared), run_options, reporter)
+        run = TrainingRun(setup, setup.training(training, device, shared, reporter), run_options, reporter)
         try:
             figures = run.execute()
         except KeyboardInterrupt:

@@ -27,7 +27,9 @@ class TrainingTask(OptionRecord):
         classes: what is taken for the classes of a folder, as for a measurement.
         data_root: folder of torchvision's data sets; None for torchvision's own.
         download: whether torchvision may download what is missing.
-        image_size: pixels of the shorter side; 0 or None for images of their own size.
+        image_size: pixels of the shorter side; 0 or None for images of their own size, where they are of one.
+        resize: pixels of the shorter side, where the centre that is kept has another size.
+        crop: pixels of the centre that is kept; None for all.
         loss: the loss of a batch.
     """
 
@@ -38,6 +40,8 @@ class TrainingTask(OptionRecord):
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")
     image_size: int | None = same_option(Data, "image_size")
+    resize: int | None = same_option(Data, "resize")
+    crop: int | None = same_option(Data, "crop")
     loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", complete=offered_losses)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,14 +17,15 @@ from bnsharp_cli.io.data.channel_statistics import channel_statistics
 from bnsharp_cli.io.data.checked_split import CheckedSplit, read_checked, share_of_memory
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
 from bnsharp_cli.io.data.labels import label_range
+from bnsharp_cli.io.data.library_preprocessing import with_librarys_resizing
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
-from bnsharp_cli.io.data.splits import Split
+from bnsharp_cli.io.data.splits import Split, UnequalSizesError
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, family
-from bnsharp_cli.io.networks.network_identity import build_architecture, require_architecture
+from bnsharp_cli.io.networks.network_identity import OPTION, NetworkIdentity, build_architecture, require_architecture
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.accuracy import prediction
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
@@ -80,12 +82,18 @@ class TrainingSetup:
         loss: Tensor = self.criterion.criterion(prediction(outputs) if self.criterion.tensor_only else outputs, targets)
         return loss
 
-    def blocks(self) -> Blocks:
-        """The scale-invariant rows, found on a few images."""
-        few = next(self.train.batches([torch.arange(min(_FEW, len(self.train)))]))
-        return find_blocks(self.module, [few], self.criterion.criterion, parameters=TRAINED_PARAMETERS)
+    def blocks(self, reporter: Reporter = SILENT) -> Blocks:
+        """The scale-invariant rows, found on a few images; ``reporter`` is told how far the search is."""
+        few, criterion = next(self.train.batches([torch.arange(min(_FEW, len(self.train)))])), self.criterion.criterion
+        return find_blocks(self.module, [few], criterion, parameters=TRAINED_PARAMETERS, progress=reporter.standing)
 
-    def training(self, options: TrainingOptions, device: torch.device, processes: Processes = ALONE) -> Training:
+    def training(
+        self,
+        options: TrainingOptions,
+        device: torch.device,
+        processes: Processes = ALONE,
+        reporter: Reporter = SILENT,
+    ) -> Training:
         """Its training, with nothing done yet."""
         return Training(
             self.module,
@@ -93,7 +101,7 @@ class TrainingSetup:
             options,
             self.loss_of,
             black=self.black,
-            blocks=self.blocks,
+            blocks=partial(self.blocks, reporter),
             device=device,
             processes=processes,
         )
@@ -133,15 +141,40 @@ def open_setup(
         ]
         for notice in dict.fromkeys(line for split in splits for line in getattr(split, "notices", ())):
             reporter.notice(notice)
-        preprocessing = channel_statistics(splits[0], PreprocessingOverride(task.image_size).apply(Preprocessing()))
-        budget = share_of_memory(processes)
-        whole = [read_checked(split, preprocessing, budget, progress) for split in splits]
+        preprocessing, whole = _read(task, splits, seed, share_of_memory(processes), reporter)
         module, options = _untrained(task, seed, whole[0])
         examples = [_examples(split) for split in whole]
         _require_fit(task.arch, module, examples, [split.targets for split in whole], criterion)
     if isinstance(criterion.criterion, nn.Module):
         criterion.criterion.to(device)
     return TrainingSetup(task, module, options, preprocessing, criterion, splits[0], examples[0], examples[1])
+
+
+def _read(
+    task: TrainingTask, splits: Sequence[Split], seed: int, budget: int, reporter: Reporter
+) -> tuple[Preprocessing, list[CheckedSplit]]:
+    """Read all splits, and tell what their images got.
+
+    Images of several sizes are resized as the network's library does where nobody has said otherwise.
+    """
+
+    def read(chosen: Preprocessing) -> tuple[Preprocessing, list[CheckedSplit]]:
+        measured = channel_statistics(splits[0], chosen)
+        return measured, [read_checked(split, measured, budget, reporter.activity) for split in splits]
+
+    override = PreprocessingOverride(task.image_size, resize=task.resize, crop=task.crop)
+    preprocessing, resized = override.apply(Preprocessing()), ""
+    try:
+        return read(preprocessing)
+    except UnequalSizesError:
+        if not override.sized:
+            options = dict(task.arch_option or {})
+            identity, module = NetworkIdentity(task.arch, options, OPTION), _seeded(task.arch, options, seed)
+            preprocessing, resized = with_librarys_resizing(preprocessing, identity, module)
+        if not resized:
+            raise
+    reporter.notice(resized)
+    return read(preprocessing)
 
 
 def _examples(split: CheckedSplit) -> Examples:

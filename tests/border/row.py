@@ -18,7 +18,6 @@ from tests.border.oracle import Block
 BODY: list[Block] = [{name: slice(row, row + 1)} for name in ROWS for row in range(16)]
 
 SEVERAL_INPUTS = "an example of the command's data has one input, which is a tensor or an image"
-REAL_WEIGHTS = "a weights file of the command's holds real numbers"
 WHOLE_BATCHES = "the command's data are examples, of which it makes batches itself"
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tests.border import test_complex, test_derivatives_inside, test_own_norms, test_random
 from tests.border.networks import Net, batches, probe, with_constants
 from tests.border.oracle import Block
-from tests.border.row import REAL_WEIGHTS, SEVERAL_INPUTS, Row
+from tests.border.row import SEVERAL_INPUTS, Row
 
 HEAD = ("head.weight", "head.bias")
 WORDS = 40
@@ -30,7 +30,7 @@ def _complex() -> Row:
     blocks: tuple[Block, ...] = ({"lift.weight": slice(None)},)
     return Row(
         test_complex.Operator(complex_weight=True), test_complex.signals(), functional.mse_loss, plain, blocks,
-        reference=real, command=REAL_WEIGHTS,
+        reference=real,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import bnsharp_cli
+from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from tests.border.oracle import bn_limit
@@ -197,3 +198,22 @@ def test_a_narrower_constant_is_no_narrowing() -> None:
         return inputs * point["w"].double() * torch.ones(3, dtype=torch.float32)
 
     assert narrowest_type(run, {"w": torch.ones(3)}, [torch.ones(2, 3, dtype=torch.float64)], torch.float64) is None
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e15, 1e20])
+def test_numbers_beyond_the_range_of_float32_are_refused_and_the_remedy_works(factor: float) -> None:
+    """Variances overflow in float32 where the inputs are large, so that the norm answers zeros."""
+    data = [(x * factor, y) for x, y in batches()]
+
+    def scaled(module: nn.Module) -> Tensor:
+        return sum(functional.cross_entropy(module(x.double()), y) for x, y in data) / 4
+
+    wanted = bn_limit(Net(), scaled, ROWS)
+    if factor == 1e20:
+        with pytest.raises(NotMeasurableError, match="not those in float64") as refused:
+            bnsharp_cli.measure(Net(), data, delta=1e-4)
+        assert "precision float64" in refused.value.remedy
+    else:
+        assert bnsharp_cli.measure(Net(), data, delta=1e-4).details["limit"] == pytest.approx(wanted, rel=1e-3)
+    found = bnsharp_cli.measure(Net(), data, precision="float64", delta=1e-4)
+    assert found.details["limit"] == pytest.approx(wanted, rel=1e-4)

@@ -168,3 +168,26 @@ def test_a_look_costs_one_gradient_and_two_losses_of_a_few_examples(monkeypatch:
     torch.manual_seed(0)
     assert false_slope(LossSurface.of(convolutions(), batches(0), dtype=torch.float64)) is None
     assert seen == [(8, True), (8, False), (8, False)]
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-320, 1e-290, 1e290, 1e306])
+def test_losses_of_any_size(factor: float) -> None:
+    torch.manual_seed(0)
+    criteria: list[Any] = [lambda outputs, _: outputs.square().mean() * factor, lambda outputs, _: 0 * outputs.sum()]
+    for criterion in criteria:
+        assert false_slope(LossSurface.of(convolutions(), batches(0), criterion, dtype=torch.float64)) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kinks_within_the_step_that_a_flat_loss_needs_are_no_false_slope(seed: int) -> None:
+    """Near interpolation rounding asks for large steps, in which some of many ReLUs turn."""
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = []
+    for channels in (3, *[8] * 11):
+        layers += [nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    with torch.no_grad():
+        nn.init.zeros_(network[-1].bias)[0] = 16.0
+    batch = torch.randn(8, 3, 24, 24), torch.zeros(8, dtype=torch.int64)
+    surface = LossSurface.of(network, [batch], functional.cross_entropy, dtype=torch.float64)
+    assert false_slope(surface) is None

@@ -43,7 +43,7 @@ def test_a_single_array_given_as_an_archive_exits_3(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mean", "says"),
     [
-        (10**400, "a number of more than 64 bits"),
+        (10**400, "'preprocessing.mean.0' is a builtins.int"),
         (float("nan"), "'preprocessing' entry is not"),
         ("0.5", "'preprocessing' entry is not"),
     ],

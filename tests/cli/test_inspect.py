@@ -13,8 +13,11 @@ from torch import nn
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
+from bnsharp_cli.measurement.surface.progress import ToldProgress
 from bnsharp_cli.models import lenet_bn
 from bnsharp_cli.report.module_tree import FOLDED, TensorLeaf, module_tree, tree_lines
+from bnsharp_cli.workflows.inspection import inspect_file
+from bnsharp_cli.workflows.reporter import Reporter
 from tests.cli.helpers import bnsharp, one_error
 
 SAMPLES = [path.stem for path in sorted(embedded_checkpoint().parent.glob("*.pt"))]
@@ -153,7 +156,7 @@ def test_hostile_names_and_entries_are_printed_harmlessly(tmp_path: Path) -> Non
     content = {
         evil: evil,
         "nested": {evil: [evil] * 5000},
-        "state_dict": {f"{evil}.{'a.' * 300}weight": torch.ones(2, 2), f"{evil}\n\r.bias": torch.ones(2)},
+        "state_dict": {f"{evil}.{'a.' * 90}weight": torch.ones(2, 2), f"{evil}\n\r.bias": torch.ones(2)},
     }
     torch.save(content, tmp_path / "net.pt")
     for options in ((), ("--all",), ("--json",)):
@@ -209,3 +212,15 @@ def test_a_tree_of_one_chain_is_one_line_and_needs_no_recursion() -> None:
     lines = tree_lines(module_tree({name: TensorLeaf(name, (2,))}, {}), every=False)
     assert len(lines) == 1
     assert lines[0].name.count("a") == 50_000
+
+
+def test_the_search_for_blocks_is_followed() -> None:
+    heard: list[str] = []
+
+    class Told(Reporter):
+        @property
+        def progress(self) -> ToldProgress:
+            return ToldProgress(lambda standing: heard.append(standing.stages[0]))
+
+    inspect_file(None, reporter=Told())
+    assert set(heard) == {"finding the scale-invariant blocks"}

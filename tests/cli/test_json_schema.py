@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import torchvision
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from tests.cli.helpers import bnsharp
 from tests.json_page import described
 
@@ -46,6 +48,7 @@ CASES = {
     "bound": ("bound", SAMPLE, "--kl", 3, *FAST),
     "inspect": ("inspect", SAMPLE, "--json"),
     "inspect an unknown network": ("inspect", "unknown.pt", "--json"),
+    "inspect weights beside objects": ("inspect", "objects.pt", "--json"),
     "reproduce": ("reproduce", "figure-1", "--output", "f1", "--json", "--quiet"),
 }
 FAILURES = {
@@ -56,7 +59,18 @@ FAILURES = {
     "no file to inspect": (("inspect", "none.pt", "--json"), 3, "none.pt"),
     "no file to rescale": (("rescale-test", "none.pt", *FAST), 3, "none.pt"),
     "no file to check": (("check", "none.pt", *FAST), 3, "none.pt"),
+    "an unknown option": (("measure", "none.pt", "--foo", "--json"), 2, None),
+    "an unknown command": (("measur", "none.pt", "--json"), 2, None),
+    "no argument": (("check", "--json"), 2, None),
+    "a value of another type": (("measure", "none.pt", "--json", "--seed", "z"), 2, None),
+    "a command without documents": (("train", "--json"), 2, None),
 }
+
+
+class Settings:
+    """What a training script may keep beside its weights."""
+
+
 UNSEEN = {
     "compared.error",  # a run whose measure fails is rare and slow to make; tests/workflows has its record
 }
@@ -68,7 +82,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.py").write_text(FACTORY)
     torch.save({"linear.weight": torch.randn(2, 4), "linear.bias": torch.randn(2)}, folder / "net.pt")
     weights = torchvision.models.squeezenet1_0().state_dict()
-    torch.save({name: tensor for name, tensor in weights.items() if name != "features.0.bias"}, folder / "unknown.pt")
+    unknown = {name: tensor for name, tensor in weights.items() if name != "features.0.bias"}
+    torch.save({"state_dict": unknown, "saved": datetime.date(2024, 1, 1)}, folder / "unknown.pt")
+    torch.save(
+        {"state_dict": torchvision.models.squeezenet1_0().state_dict(), "args": Settings()}, folder / "objects.pt"
+    )
     for name in map(str, range(10)):
         (folder / "images" / name).mkdir(parents=True)
         for number in range(7):
@@ -112,6 +130,31 @@ def test_what_fails_has_a_document(folder: Path, arguments: tuple[object, ...], 
 
 def test_a_failure_without_json_prints_no_document(folder: Path) -> None:
     assert bnsharp("measure", "none.pt", folder=folder, expect=3).stdout == ""
+    assert bnsharp("measure", "--foo", folder=folder, expect=2).stdout == ""
+
+
+@pytest.mark.parametrize("json_too", [True, False])
+@pytest.mark.parametrize("command", ["measure", "check", "inspect", "rescale-test"])
+def test_the_document_of_a_failure_takes_the_place_of_an_earlier_one(
+    tmp_path: Path, command: str, json_too: bool
+) -> None:
+    (tmp_path / "result.json").write_text('{"of": "yesterday"}')
+    asked = ("--output", "result.json", *(["--json"] if json_too else []))
+    finished = bnsharp(command, "none.pt", *asked, folder=tmp_path, expect=3)
+    written = (tmp_path / "result.json").read_text()
+    of("failure").validate(json.loads(written))
+    assert json.loads(written)["error"]["reason"] == "Cannot open none.pt: No such file or directory."
+    assert finished.stdout == (written if json_too else "")
+
+
+def test_no_failure_is_written_over_what_is_read_or_was_asked_for_by_nobody(tmp_path: Path) -> None:
+    sample = embedded_checkpoint().read_bytes()
+    (tmp_path / "net.pt").write_bytes(sample)
+    bnsharp("measure", "net.pt", "--output", "net.pt", folder=tmp_path, expect=2)
+    bnsharp("train", "--output", "run.pt", "--batch-size", 0, folder=tmp_path, expect=2)
+    bnsharp("reproduce", "figure-1", "--output", "folder", "--only", "none", "--json", folder=tmp_path, expect=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
+    assert (tmp_path / "net.pt").read_bytes() == sample
 
 
 def test_nothing_is_described_in_vain(folder: Path, documents: Mapping[str, Any]) -> None:

@@ -149,6 +149,11 @@ def test_what_fails_on_one_process_is_said_by_the_first(tmp_path: Path, launch: 
     assert (first.code, second.code) == (4, 4)
     assert "only here" in first.stderr
     assert first.stdout + second.stdout + second.stderr == ""
+    first, second = launch(2, *arguments, "--json", "--output", "result.json", folder=tmp_path)
+    document = json.loads(first.stdout)
+    assert "only here" in document["error"]["reason"]
+    assert json.loads((tmp_path / "result.json").read_text()) == document
+    assert second.stdout == ""
 
 
 def test_a_checkpoint_that_fails_does_not_lose_the_others(tmp_path: Path, launch: Launcher) -> None:
@@ -174,6 +179,10 @@ def test_a_dead_process_ends_the_others_with_one_clear_line(tmp_path: Path, laun
             assert f"bnsharp: Process {rank} of 3 lost the others" in ranks[rank].stderr
             assert "Traceback" not in ranks[rank].stderr
             assert ranks[rank].stdout == ""
+    ranks = launch(2, *arguments, "--json", folder=tmp_path)
+    if dead:  # the process that speaks is alive
+        assert "lost the others" in json.loads(ranks[0].stdout)["error"]["reason"]
+    assert ranks[1].stdout == ""
 
 
 def test_a_process_that_stops_answering_is_waited_for_until_the_time_limit(tmp_path: Path, launch: Launcher) -> None:

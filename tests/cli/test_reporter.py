@@ -190,3 +190,14 @@ def test_durations() -> None:
         "1:00:00",
         "25:01:01",
     ]
+
+
+def test_a_log_does_not_hear_of_short_work_however_late_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with TerminalReporter(False, clock) as reporter:
+        clock.now += 60
+        with reporter.progress.stage("trying every batch", Cost(forward=8)):
+            for _ in range(8):
+                clock.now += 1
+                reporter.progress.passed(FORWARD)
+    assert capsys.readouterr().err == ""

@@ -48,7 +48,7 @@ add_bytes("tuple-as-a-key", "an entry without name", saved({("w",): torch.ones(3
 add_bytes("list-root", "holds a list", saved([torch.ones(3)]))
 add_bytes("tensor-root", "holds a Tensor", saved(torch.ones(3)))
 add_bytes("number-root", "holds an int", saved(7))
-add_bytes("empty-root", "no named tensors", saved({}))
+add_bytes("empty-root", "no state_dict", saved({}))
 add_bytes("nan-of-an-option", "has unknown ?delta?", lambda _: saved({MARKED: torch.full((2,), float("nan"))}))
 add_bytes("nan", "1 NaN or infinite of 2400", _changed("conv2.weight", _first(float("nan"))))
 add_bytes("infinite", "1 NaN or infinite of 2400", _changed("conv2.weight", _first(float("-inf"))))
@@ -56,16 +56,26 @@ add_bytes("infinite-variance", "NaN or infinite", _changed("norm1.running_var", 
 add_bytes("negative-variance", "negative variance", _changed("norm1.running_var", _first(-1.0)))
 add_bytes("int8", "torch.int8", _changed("conv1.weight", lambda tensor: tensor.to(torch.int8)))
 add_bytes("float8", "torch.float8", _changed("conv1.weight", lambda tensor: tensor.to(torch.float8_e4m3fn)))
-add_bytes("complex", "complex", _changed("conv1.weight", lambda tensor: tensor.to(torch.complex64)))
+add_bytes(
+    "complex",
+    "is torch.complex64, expected torch.float32",
+    _changed("conv1.weight", lambda tensor: tensor.to(torch.complex64)),
+)
 add_bytes(
     "another-shape", "conv1.weight of (6, 1, 5), expected", _changed("conv1.weight", lambda tensor: tensor[..., 0])
 )
 add_bytes("missing-tensor", "lacks conv1.weight", saved({k: v for k, v in weights().items() if k != "conv1.weight"}))
 add_bytes("name-of-dots", "has 2,000,000 characters", saved({"." * 2_000_000: torch.ones(2)}))
+add_bytes("name-of-many-parts", "has 101 parts, more than 100", saved({"a." * 100 + "w": torch.ones(2)}))
+add_bytes(
+    "long-keys-of-many",
+    "expected a tensor of a state_dict",
+    saved({"n" * 8_000_000: {f"a{n}": {} for n in range(256)}, "w": torch.tensor(1.0)}),
+)
 add_bytes(
     "deep-names",
-    "names of 400 tensors stand for 160,000 modules",
-    saved({f"{n}{'.x' * 399}.w": torch.ones(2) for n in range(400)}),
+    "names of 400 tensors stand for 36,000 modules",
+    saved({f"{n}{'.x' * 89}.w": torch.ones(2) for n in range(400)}),
 )
 add_bytes("unknown-tensor", "unknown extra", _with("extra", torch.ones(3)))
 
@@ -76,10 +86,12 @@ def _own(**entries: object) -> bytes:
 
 
 add_bytes(
-    "epsilon-is-complex", "norm_epsilon.0' is not a plain", _own(norm_epsilon=[torch.ones(6, dtype=torch.cfloat)])
+    "epsilon-is-complex",
+    "'norm_epsilon' is not a list of real tensors",
+    _own(norm_epsilon=[torch.ones(6, dtype=torch.cfloat)]),
 )
 add_bytes("epsilon-is-nan", "norm_epsilon.0' has 6 NaN", _own(norm_epsilon=[torch.full((6,), float("nan"))]))
-add_bytes("epsilon-is-a-number", "not a list of tensors", _own(norm_epsilon=1e-5))
+add_bytes("epsilon-is-a-number", "not a list of real tensors", _own(norm_epsilon=1e-5))
 add_bytes("size-is-true", "'preprocessing' entry is not", _own(preprocessing={"image_size": True}))
 add_bytes("size-of-a-million", "'preprocessing' entry is not", _own(preprocessing={"image_size": 10**6}))
 

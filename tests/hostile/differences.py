@@ -82,7 +82,9 @@ def _is_unread(key: object) -> bool:
 
 
 def _is_large(key: object) -> bool:
-    """Whether a key holds an integer that we do not read."""
+    """Whether a key is a tensor or a storage, or holds an integer, that we do not read."""
+    if isinstance(key, Tensor | torch.UntypedStorage | torch.TypedStorage):
+        return True
     return any(isinstance(part, int) and abs(part) >= 2**64 for part in (key if isinstance(key, tuple) else (key,)))
 
 

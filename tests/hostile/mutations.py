@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import io
 import json
 import pathlib
@@ -49,6 +50,8 @@ NAMES = (
     "torch._utils._rebuild_tensor_v3",
     "torch._utils._rebuild_parameter",
     "_codecs.encode",
+    "torch._utils._rebuild_wrapper_subclass",
+    "project.Config",
     "torch.distributed.checkpoint.metadata.MetadataIndex",
     "torch.distributed.checkpoint.metadata.TensorStorageMetadata",
     "torch.distributed.checkpoint.filesystem._StorageInfo",
@@ -80,6 +83,9 @@ def originals() -> tuple[bytes, ...]:
         "args": argparse.Namespace(rate=0.1, folder=pathlib.PurePosixPath("/data")),
         "best": np.float64(0.5),
         "history": np.arange(3.0),
+        "begun": {
+            datetime.date(2024, 1, 1): [datetime.timedelta(1), 2**70, torch.nn.CrossEntropyLoss(weight=torch.ones(2))]
+        },
     }
     small = {"weight": torch.ones(2, 2)}
     contents = (small, weights, training)

@@ -145,17 +145,15 @@ add_bytes("escapes-in-a-name", "(project.owned?)", zipped(opcodes(named("project
 
 # as much as may be, so that torch reads it as well
 for name, says, content in (
-    ("memos", "no named tensors", b"N" + b"".join(b"r" + struct.pack("<I", index) for index in range(499_990))),
-    ("numbers", "no named tensors", b"](" + (b"G" + struct.pack(">d", 0.5)) * 499_900 + b"e"),
-    ("lists", "no named tensors", b"](" + b"]" * 124_000 + b"e"),
-    ("dicts", "no named tensors", b"](" + _DICT + b"q\x00)R" + b"h\x00)R" * 62_000 + b"e"),
-    ("keys", "no named tensors", b"}(" + b"".join(number((index + 1) << 36) + b"N" for index in range(32_000)) + b"u"),
-    ("text", "no named tensors", text("a" * (15 * 2**20) + "\U0001f600")),
+    ("memos", "no state_dict", b"N" + b"".join(b"r" + struct.pack("<I", index) for index in range(499_990))),
+    ("numbers", "no state_dict", b"](" + (b"G" + struct.pack(">d", 0.5)) * 499_900 + b"e"),
+    ("lists", "no state_dict", b"](" + b"]" * 124_000 + b"e"),
+    ("dicts", "no state_dict", b"](" + _DICT + b"q\x00)R" + b"h\x00)R" * 62_000 + b"e"),
+    ("keys", "no state_dict", b"}(" + b"".join(number((index + 1) << 36) + b"N" for index in range(32_000)) + b"u"),
+    ("text", "no state_dict", text("a" * (15 * 2**20) + "\U0001f600")),
 ):
     add_bytes(f"within-limits-{name}", says, zipped(opcodes(content)))
-add_bytes(
-    "within-limits-tensors", "no named tensors", lambda _: zipped(pickled({"w": [tensor() for _ in range(17_000)]}))
-)
+add_bytes("within-limits-tensors", "no state_dict", lambda _: zipped(pickled({"w": [tensor() for _ in range(17_000)]})))
 
 # what is not there
 add_pickle("text-beyond-the-end", "damaged", START + b"}" + b"X" + struct.pack("<I", 2**31) + b"abc")

@@ -143,7 +143,8 @@ for shown, value in VALUES.items():
         harmless = (
             shown not in {"NaN", "a list", "a dict", "pairs", "a storage", "a tensor", "a set"} and len(place) < 10
         )
-        _add("key", f"{shown} in {place!r}", b"}" + key + b"Ns", harmless=harmless)
+        alone = place == "%b" and shown in {"a storage", "a tensor"}  # not read, as a key either
+        _add("key", f"{shown} in {place!r}", b"}" + key + b"Ns", harmless=harmless or alone)
         _add(
             "member of a set",
             f"{shown} in {place!r}",

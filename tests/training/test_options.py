@@ -142,7 +142,7 @@ def test_the_declared_choices_are_those_that_there_are() -> None:
     assert choices["schedule"] == tuple(SCHEDULES)
     assert choices["amp"] == tuple(AMP_DTYPES)
     (rule,) = (one for one in declared_fields(TrainingOptions) if one.name == "rule")
-    assert rule.declared.complete() == tuple(TRAINING_RULES)
+    assert tuple(rule.declared.complete("")) == tuple(TRAINING_RULES)
     assert all(name in rule.declared.help for name in TRAINING_RULES)
 
 

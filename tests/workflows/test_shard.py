@@ -35,22 +35,19 @@ def test_each_checkpoint_gives_its_own_document_and_a_failure_loses_none(tmp_pat
     assert [document["path"] for document in found[1:3]] == ["missing.pt", "broken.pt"]
     for document in found[1:3]:
         assert document["error"]["exit_code"] == 3
-        assert f"bnsharp: {document['path']}: {document['error']['reason']}" in finished.stderr
+        assert document["path"] in document["error"]["reason"]
+        assert f"bnsharp: {document['error']['reason']}" in finished.stderr
         assert f"         {document['error']['remedy']}" in finished.stderr
     assert (tmp_path / "results.jsonl").read_text() == finished.stdout
     reasons = [line for line in finished.stderr.splitlines() if line.startswith("bnsharp: ")]
-    assert [line.split(":")[1].strip() for line in reasons] == ["missing.pt", "broken.pt"]
+    assert [name in line for name, line in zip(("missing.pt", "broken.pt"), reasons, strict=True)] == [True, True]
 
 
 def test_tables_follow_one_another(tmp_path: Path) -> None:
     lines = bnsharp("measure", SMALL, LARGE, *FAST, folder=tmp_path).stdout.splitlines()
-    first, second = (next(i for i, line in enumerate(lines) if line.startswith(name)) for name in names())
+    first, second = (next(i for i, line in enumerate(lines) if line.startswith(name)) for name in (SMALL, LARGE))
     assert first < second
     assert sum(line.startswith("bn ") for line in lines) == 2
-
-
-def names() -> tuple[str, str]:
-    return SMALL.removeprefix("sample:") + ".pt", LARGE.removeprefix("sample:") + ".pt"
 
 
 def test_the_shards_share_the_checkpoints_whatever_their_order() -> None:

@@ -24,6 +24,7 @@ HUGGINGFACE = "huggingface"
 
 _CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
 _FURTHER = tuple(name.replace("model.", "model_1.") for name in WEIGHTS)
+_INDEX = ".index.json"
 _LARGEST_SETTINGS, _LARGEST_INDEX = 2**20, 8 * 2**20
 _DEEPEST_JSON = 16
 _MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 256, 1000, 2**18
@@ -35,14 +36,15 @@ _NEVER = {
     "transformers_weights": "it names a file of weights of its own choice (transformers_weights)",
     "fusion_config": "it asks for other layers than those of its kind (fusion_config)",
 }
+_NEVER_TRUE = {
+    "use_pretrained_backbone": "it asks for another network's weights (use_pretrained_backbone)",
+    "label_offset": "the first rows of its classifier stand for no class (label_offset)",
+}
 _ADAPTER, _PARALLEL = "adapter_config.json", re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 """What transformers loads beside or instead of ``WEIGHTS``: an adapter, and the parts that several processes wrote."""
 
 _ROUNDED = ("float16", "bfloat16")
 _NAMES_OF_CLASSES = {"id2label", "label2id"}
-_INSTEAD = (
-    f"Write the directory with model.save_pretrained, or name its weights file with {named('arch')} file.py:factory."
-)
 
 
 def is_model_directory(source: Source) -> bool:
@@ -89,7 +91,7 @@ def _weights(source: Source, settings: _Settings, stated: Mapping[str, Any]) -> 
     directory = source.path
     tensors: dict[str, Any] = {}
     notes: dict[str, None] = {}
-    files = list(_weight_files(settings))
+    files = list(_weight_files(settings, sharded=not str(stated.get("architecture", "")).startswith("timm:")))
     digest = settings.digest
     containers = source.containers([_member(directory, name) for name, _ in files])
     for (name, expected), container in zip(files, containers, strict=True):
@@ -123,8 +125,8 @@ def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
     for key, value in _entries(config):
         if key in _NEVER:
             raise refusal(directory, _NEVER[key])
-        if key == "use_pretrained_backbone" and value:
-            raise refusal(directory, "it asks for another network's weights (use_pretrained_backbone)")
+        if key in _NEVER_TRUE and value:
+            raise refusal(directory, _NEVER_TRUE[key])
     layers = [value for key, value in _entries(config) if _LAYERS.search(key)]
     depths = [value for entry in layers for value in (entry if isinstance(entry, list) else [entry])]
     if sum(value for value in depths if isinstance(value, int)) > _MOST_LAYERS:
@@ -136,7 +138,10 @@ def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def refusal(directory: Path, reason: str) -> CheckpointRefusedError:
     """The refusal of a directory for a reason that follows "is not read: "."""
-    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", _INSTEAD, subject=directory)
+    there = [directory / name for name in WEIGHTS if not name.endswith(_INDEX) and os.path.lexists(directory / name)]
+    weights = f"'{shown_path(there[0])}'" if there else "its weights file"
+    remedy = f"Write the directory with model.save_pretrained, or name {weights} with {named('arch')} file.py:factory."
+    return CheckpointRefusedError(f"{shown_path(directory)} is not read: {reason}.", remedy, subject=directory)
 
 
 def _architecture(directory: Path, config: Mapping[str, Any]) -> str:
@@ -197,17 +202,23 @@ def _preprocessing(settings: _Settings, config: Mapping[str, Any]) -> dict[str, 
     return {"preprocessing": timm_preprocessing(timm)} if known and isinstance(timm, dict) else {}
 
 
-def _weight_files(settings: _Settings) -> Iterator[tuple[str, set[str] | None]]:
-    """Each file of weights, and for shards the names of the tensors that the index says it holds."""
+def _weight_files(settings: _Settings, *, sharded: bool) -> Iterator[tuple[str, set[str] | None]]:
+    """Each file of weights, and for shards the names of the tensors that the index says it holds.
+
+    Args:
+        settings: of the directory.
+        sharded: whether its library reads an index; timm takes another file beside one.
+    """
     directory = settings.directory
     if settings.has(_ADAPTER):
         raise refusal(directory, f"an adapter lies beside its weights ({_ADAPTER})")
     if any(_PARALLEL.match(path.name) for path in directory.iterdir()):
         raise refusal(directory, "its weights are in parts that several processes wrote (shard-00001-model-…)")
-    there = next(filter(settings.has, WEIGHTS), None)
+    names = [name for name in WEIGHTS if sharded or not name.endswith(_INDEX)]
+    there = next(filter(settings.has, names), None)
     if there is None:
-        raise refusal(directory, f"it has none of {', '.join(WEIGHTS)}")
-    if not there.endswith(".index.json"):
+        raise refusal(directory, f"it has none of {', '.join(names)}")
+    if not there.endswith(_INDEX):
         yield there, None
         return
     listed = settings.read(there, _LARGEST_INDEX).get("weight_map")

@@ -8,7 +8,10 @@ from itertools import takewhile
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 
-_LONGEST = 1000
+LONGEST = 1000
+"""Characters of a name, with the keys that lead to it."""
+
+_MOST_PARTS = 100
 _MODULES_FOR_EACH, _MODULES_OF_ANY = 4, 100
 """Modules that names may stand for: so many for each tensor, beside a few. Networks have fewer modules than tensors."""
 
@@ -20,12 +23,20 @@ def require_modest_names(names: Collection[str]) -> None:
         CheckpointRefusedError: with what was found.
     """
     longest = max(map(len, names), default=0)
-    if longest > _LONGEST:
+    if longest > LONGEST:
         raise CheckpointRefusedError(
-            f"The name of a tensor has {longest:,} characters, more than {_LONGEST:,}.",
+            f"The name of a tensor has {longest:,} characters, more than {LONGEST:,}.",
             SAVE_WEIGHTS,
-            expected=f"names of at most {_LONGEST:,} characters",
+            expected=f"names of at most {LONGEST:,} characters",
             found=longest,
+        )
+    deepest = max((name.count(".") + 1 for name in names), default=0)
+    if deepest > _MOST_PARTS:
+        raise CheckpointRefusedError(
+            f"The name of a tensor has {deepest:,} parts, more than {_MOST_PARTS}.",
+            SAVE_WEIGHTS,
+            expected=f"names of at most {_MOST_PARTS} parts",
+            found=deepest,
         )
     most = _MODULES_FOR_EACH * len(names) + _MODULES_OF_ANY
     if sum(name.count(".") for name in names) > most and (modules := _modules(names)) > most:

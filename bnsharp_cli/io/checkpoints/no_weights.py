@@ -15,16 +15,17 @@ from bnsharp_cli.io.containers.built_content import UnreadObject
 from bnsharp_cli.io.containers.remedies import DISTRIBUTED_TENSORS, SAVE_WEIGHTS, SAVE_WHOLE
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
-_UNREAD = "no class of the file is read, and nothing in it was executed"
+_NAMELESS = "an entry without name"
+_UNREAD = "such objects are not read, and nothing in it was executed"
 
 
 def no_weights(path: Path, content: Mapping[str, Any], unread: Sequence[Unread]) -> CheckpointRefusedError:
     """Why nothing in ``content`` is a state_dict: what stands in its place or among its tensors, or that none are."""
     hidden = sorted((one for one in unread if one.may_be_network), key=lambda one: rank(one.place))
     if hidden:
-        more = f", and {len(hidden) - 1} more hold tensors" if len(hidden) > 1 else ""
+        more = f" (and {len(hidden) - 1} more such entries)" if len(hidden) > 1 else ""
         found = f"{hidden[0]}{more}"
-        reason = f"{found}, expected a state_dict of plain tensors: {_UNREAD}."
+        reason = f"{found}, expected a state_dict of plain tensors; {_UNREAD}."
         return CheckpointRefusedError(reason, remedy_for(hidden), expected="plain tensors", found=found, path=path)
     misfit = _misfit(content)
     if misfit is not None:
@@ -40,8 +41,11 @@ def no_weights(path: Path, content: Mapping[str, Any], unread: Sequence[Unread])
             subject=path,
         )
     entries = some(name for name in content if isinstance(name, str))
+    only = entries or ("entries without names" if content else "an empty dictionary")
     return CheckpointRefusedError(
-        f"{shown_path(path)} holds no named tensors, only {entries or 'nothing'}.", SAVE_WEIGHTS, subject=path
+        f"{shown_path(path)} holds no state_dict, a dictionary of nothing but tensors by their names: only {only}.",
+        SAVE_WEIGHTS,
+        subject=path,
     )
 
 
@@ -81,7 +85,7 @@ def _misfit(content: Mapping[str, Any]) -> str | None:
             if isinstance(name, UnreadObject):
                 return f"an entry's name is {indefinite(one_line(name.name))}"
             if not isinstance(name, str) or not isinstance(value, Tensor):
-                full = f"{key}.{name}".removeprefix(".") if isinstance(name, str) else "an entry without name"
+                full = f"'{one_line(f'{key}.{name}'.removeprefix('.'))}'" if isinstance(name, str) else _NAMELESS
                 kind = one_line(value.name) if isinstance(value, UnreadObject) else type(value).__name__
-                return f"'{one_line(full)}' is {indefinite(kind)}"
+                return f"{full} is {indefinite(kind)}"
     return None

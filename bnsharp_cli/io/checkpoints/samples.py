@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnsharp_cli.errors import UsageError, shown
+from bnsharp_cli.io.files.sample_folders import SAMPLE_FOLDERS, SAMPLE_PREFIX, sample_title
 
 EMBEDDED = "digits-small-batch"
-SAMPLE_PREFIX = "sample:"
 
 
 def embedded_checkpoint(name: str = EMBEDDED) -> Path:
@@ -16,7 +16,7 @@ def embedded_checkpoint(name: str = EMBEDDED) -> Path:
     Raises:
         UsageError: no such sample.
     """
-    for folder in _folders():
+    for folder in SAMPLE_FOLDERS:
         if (folder / f"{name}.pt").is_file():
             return folder / f"{name}.pt"
     samples = ", ".join(sample_names())
@@ -35,7 +35,7 @@ def sample_names() -> list[str]:
     >>> EMBEDDED in sample_names()
     True
     """
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.pt")})
+    return sorted({path.stem for folder in SAMPLE_FOLDERS for path in folder.glob("*.pt")})
 
 
 def checkpoint_path(given: Path | None) -> Path:
@@ -56,9 +56,4 @@ def checkpoint_title(path: Path) -> str:
     >>> checkpoint_title(embedded_checkpoint()), checkpoint_title(Path("runs/net.pt"))
     ('sample:digits-small-batch', 'net.pt')
     """
-    return f"{SAMPLE_PREFIX}{path.stem}" if path.parent in _folders() else path.name
-
-
-def _folders() -> list[Path]:
-    package = Path(__file__).resolve().parents[2]
-    return [package / "sample_checkpoints", package.parent / "sample_checkpoints"]
+    return sample_title(path) or path.name

@@ -1,4 +1,4 @@
-"""Weights are dense, floating and finite; masks and observers beside them may be whole numbers or infinite."""
+"""Weights are dense, finite, and floating or complex; masks and observers may be whole numbers or infinite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
 from bnsharp_cli.io.files.printable_text import one_line
 
-_REFUSED_KINDS = "int8, float8, complex or quantised"
+_REFUSED_KINDS = "int8, float8 or quantised"
 _WHOLE = (torch.int64, torch.int32, torch.uint8, torch.bool)
 """Types of the buffers beside the weights: how many batches a norm has seen, masks, switches of observers."""
 
@@ -47,13 +47,13 @@ def verify_state_dict(path: Path, state_dict: Mapping[str, Tensor], *, outline: 
     bnsharp_cli.errors.CheckpointRefusedError: net.pt: '0.weight' has 1 NaN or infinite of 2 values. Use a checkpoint \
 from before training diverged.
     """
-    only_whole = not any(tensor.is_floating_point() for tensor in state_dict.values())
+    only_whole = not any(map(_has_fractions, state_dict.values()))
     for name, tensor in state_dict.items():
         weight = only_whole or _never_mask(name)
         _require_plain(path, name, tensor, outline)
         if weight and tensor.dtype == torch.uint8:
             raise _no_floating(path, name, tensor)
-        if tensor.is_floating_point() and not outline:
+        if _has_fractions(tensor) and not outline:
             _require_sound_values(path, name, tensor)
     _require_mostly_values(path, state_dict)
 
@@ -71,7 +71,12 @@ def verify_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def holds_infinity(tensor: Tensor) -> bool:
     """Whether a value is infinite, where none is NaN."""
-    return tensor.is_floating_point() and any(map(math.isinf, _extremes(tensor)))
+    return _has_fractions(tensor) and any(map(math.isinf, _extremes(tensor)))
+
+
+def _has_fractions(tensor: Tensor) -> bool:
+    """Whether it holds floating numbers or complex ones, which are pairs of them."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _never_mask(name: str) -> bool:
@@ -79,7 +84,7 @@ def _never_mask(name: str) -> bool:
 
 
 def _require_mostly_values(path: Path, state_dict: Mapping[str, Tensor]) -> None:
-    floating = {name: tensor for name, tensor in state_dict.items() if tensor.is_floating_point()}
+    floating = {name: tensor for name, tensor in state_dict.items() if _has_fractions(tensor)}
     empty = [name for name, tensor in floating.items() if not tensor.numel()]
     if empty and 2 * len(empty) >= len(floating):
         problem = f"and {len(empty) - 1} more of {len(floating)} tensors are empty, as DeepSpeed's ZeRO-3 leaves them"
@@ -90,13 +95,13 @@ def _require_mostly_values(path: Path, state_dict: Mapping[str, Tensor]) -> None
 def _require_plain(path: Path, name: str, tensor: Tensor, outline: bool) -> None:
     """Refuse what is not dense, has fewer bytes than it declares, or is of a type that no weight or count has."""
     refused = partial(_refused, path, name)
-    if tensor.layout != torch.strided or (tensor.is_meta and not outline) or tensor.is_quantized or tensor.is_complex():
+    if tensor.layout != torch.strided or (tensor.is_meta and not outline) or tensor.is_quantized:
         found = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}"
         raise refused(f"is not a plain dense tensor ({_REFUSED_KINDS})", "a plain dense tensor", found)
     declared, owned = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
     if declared > owned:
         raise refused("declares more values than the file holds", f"{declared} bytes", f"{owned} bytes")
-    if not tensor.is_floating_point() and tensor.dtype not in _WHOLE:
+    if not _has_fractions(tensor) and tensor.dtype not in _WHOLE:
         raise _no_floating(path, name, tensor)
     if tensor.is_floating_point() and tensor.element_size() < _FEWEST_BYTES:
         raise refused(f"is {tensor.dtype}, expected 16 bits or more", "16 bits or more", tensor.dtype)
@@ -111,7 +116,7 @@ def _require_sound_values(path: Path, name: str, tensor: Tensor) -> None:
     extremes = _extremes(tensor)
     if any(map(math.isnan, extremes)) or (_never_mask(name) and any(map(math.isinf, extremes))):
         raise _not_finite(path, name, tensor)
-    if name.endswith("running_var") and bool((tensor < 0).any()):
+    if name.endswith("running_var") and bool((tensor.real < 0).any()):
         lowest, remedy = float(tensor.min()), "Use an undamaged checkpoint."
         raise _refused(path, name, "has a negative variance", "variances of at least 0", lowest, remedy)
 
@@ -124,7 +129,8 @@ def _not_finite(path: Path, name: str, tensor: Tensor) -> CheckpointRefusedError
 
 def _extremes(tensor: Tensor) -> tuple[float, ...]:
     """The least and the largest value, both NaN if any value is; none of an empty tensor."""
-    return tuple(map(float, torch.aminmax(tensor))) if tensor.numel() else ()
+    numbers = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return tuple(map(float, torch.aminmax(numbers))) if tensor.numel() else ()
 
 
 def _refused(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError, named
 from bnsharp_cli.io.checkpoints.entries import MOST_LOOKED_AT, NO_NETWORK, rank, some
-from bnsharp_cli.io.checkpoints.modest_names import require_modest_names
+from bnsharp_cli.io.checkpoints.modest_names import LONGEST, require_modest_names
 from bnsharp_cli.io.checkpoints.no_weights import no_weights, outranked
 from bnsharp_cli.io.checkpoints.unread_objects import Unread, note, unread_objects
 from bnsharp_cli.io.containers.remedies import SAVE_WEIGHTS
@@ -120,6 +120,7 @@ def find_state_dicts(content: Mapping[str, Any], depth: int = _DEEPEST) -> dict[
             if key not in found
             for name, entry in mapping.items()
             if isinstance(name, str) and isinstance(entry, Mapping) and not NO_NETWORK.match(name)
+            if len(key) + len(name) < LONGEST
         )
         level = _by_path(islice(inner, MOST_LOOKED_AT), known)
         known |= level.keys()
@@ -175,7 +176,15 @@ def below(tensors: NamedTensors, prefix: str) -> dict[str, Tensor]:
 
 def widest_precision(tensors: Iterable[Tensor]) -> torch.dtype:
     """float64 if one of the tensors has it, else float32: the precision of a network that takes all of them."""
-    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    double = {torch.float64, torch.complex128}
+    return torch.float64 if any(tensor.dtype in double for tensor in tensors) else torch.float32
+
+
+def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Floating numbers in ``dtype``, complex ones in pairs of it, whole ones as they are."""
+    if tensor.is_complex():
+        return tensor.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _stripped(key: str, tensors: NamedTensors, notes: tuple[str, ...] = ()) -> Weights:
@@ -225,9 +234,13 @@ def _wrong_key(
     path: Path, found: Mapping[str, NamedTensors], key: str, holders: Sequence[str], unread: Sequence[Unread]
 ) -> UsageError:
     """The refusal of a key that names nothing, or something in each of several ``holders``."""
-    keys = [f"{holder}.{key}" for holder in holders] or [holder for holder in sorted(found, key=rank) if holder]
-    parts = {name.partition(".")[0] for name in _stripped("", found.get("", {})).tensors if "." in name}
-    known = some(keys or sorted(parts))
+    keys = [f"{holder}.{key}" for holder in holders]
+    holder = next((one for one in sorted(found, key=len, reverse=True) if key.startswith(f"{one}.")), "")
+    depth = 2 if holder else 1  # of a state_dict that is one among others, layers are no parts
+    names = _stripped("", found.get(holder, {})).tensors
+    parts = {name.partition(".")[0] for name in names if name.count(".") >= depth}
+    keys = keys or [f"{holder}.{part}".removeprefix(".") for part in sorted(parts)]
+    known = some(keys or [holder for holder in sorted(found, key=rank) if holder])
     why = f" ({unread[0]}, which is not read)" if unread else ""
     return UsageError(
         f"{named('key')}: {shown_path(path)} has no weights at '{one_line(key)}'{why}; it has {known or 'no parts'}.",

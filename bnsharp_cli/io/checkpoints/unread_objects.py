@@ -42,7 +42,7 @@ class Unread:
 
 
 def unread_objects(content: Mapping[str, Any]) -> list[Unread]:
-    """Those among ``content``, the outermost first; what stands in several places is found in the first.
+    """The ones among ``content``, the outermost first; what stands in several places is found in the first.
 
     Of some hundred that hold tensors, and of as many others, more are left out.
     """

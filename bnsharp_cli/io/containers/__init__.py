@@ -10,7 +10,7 @@ The rest of bnsharp calls ``read_container.read_container(path)``. What happens,
    with ``distributed_tables``.
 4. ``pickle_reader``: **here a hostile pickle is refused**. It calls nothing but the functions that it is given:
    ``stand_ins``, which make plain data, and ``tensor_plans`` with ``tensor_layouts``, which hold every tensor against
-   the bytes that the file has.
+   the bytes that the file has. Any other name becomes an object that is not read, but for ``dangerous_names``.
 5. ``content_writer`` makes a ``description`` of what was found: plain content, and where the bytes of tensors lie.
 6. Here again, ``checked_description`` holds it against its own rules and against the files.
 7. ``stored_bytes`` reads the files once, with digest and checksums; ``built_content`` makes tensors of the bytes.

@@ -51,10 +51,9 @@ def described(files: Sequence[RegularFile], folder: Path | None = None) -> Descr
     """
     subject = files[0].path if folder is None else folder
     try:
-        answer = _answer(files, folder, subject)
+        kind, content = _answer(files, folder, subject)
     except _NoLimitsError:
         return described_here(files, folder)
-    kind, content = answer[:1], answer[1:]
     try:
         if kind == b"D":
             return _checked(content, files, folder)
@@ -82,8 +81,8 @@ def _checked(description: bytes, files: Sequence[RegularFile], folder: Path | No
     return checked_description(description, [file.size for file in files], len(files) if folder is None else 1)
 
 
-def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) -> bytes:
-    """What the process says, a few bytes more than a description at most."""
+def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) -> tuple[bytes, bytes]:
+    """What the process says: the kind of its answer, and at most a byte more than a description."""
     descriptors = [file.stream.fileno() for file in files]
     paths = [os.fspath(file.path) for file in files]
     request = {"folder": folder and os.fspath(folder), "files": list(zip(descriptors, paths, strict=True))}
@@ -96,21 +95,22 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) ->
             stop.start()
         process.stdin.write(json.dumps(request).encode())
         process.stdin.close()
-        answer = process.stdout.read(LARGEST_DESCRIPTION + 3)
+        began, kind = process.stdout.read(1), process.stdout.read(1)
+        content = process.stdout.read(LARGEST_DESCRIPTION + 1)
     except BrokenPipeError:
-        answer = b""
+        began = kind = content = b""
     finally:
         stop.cancel()
         process.kill()
         process.wait()
         process.stdout.close()
-    if answer[:1] != b"!":
+    if began != b"!":
         raise _NoLimitsError
-    if len(answer) > LARGEST_DESCRIPTION + 2:
+    if len(content) > LARGEST_DESCRIPTION:
         raise _beyond_limits(subject, "it says more than any checkpoint says beside its weights")
-    if len(answer) == 1:
+    if not kind:
         raise _beyond_limits(subject, "reading it takes more time or memory than that of any weights")
-    return answer[1:]
+    return kind, content
 
 
 def _started(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:

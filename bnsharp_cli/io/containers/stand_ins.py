@@ -201,9 +201,9 @@ def empty_array(kind: object, _shape: object, _code: object) -> NumpyArray | For
 
 def plain_number(kind: object, data: object = None) -> bool | int | float | ForeignObject:
     """Make a Python number of the bytes of a NumPy scalar; texts, times and objects are not read."""
-    if isinstance(kind, NumpyType) and kind.dtype is None:
+    if isinstance(kind, NumpyType) and (kind.dtype is None or not kind.dtype.struct):
         return ForeignObject("numpy.generic")
-    if not isinstance(kind, NumpyType) or not kind.dtype or not kind.dtype.struct or not isinstance(data, bytes):
+    if not isinstance(kind, NumpyType) or kind.dtype is None or not isinstance(data, bytes):
         raise UnsoundContentError("holds a NumPy scalar that is no number")
     try:
         (number,) = struct.unpack("<" + kind.dtype.struct, data)

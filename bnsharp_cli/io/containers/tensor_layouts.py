@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bnsharp_cli.io.containers.dtypes import DType
 from bnsharp_cli.io.containers.pickle_reader import PickledData, PickledTuple
@@ -34,6 +35,7 @@ class StoragePlan(PickledData):
         begin: the position of its first byte in the file; -1 as long as that is not known.
     """
 
+    name: ClassVar[str] = "torch.UntypedStorage"
     key: str
     dtype: DType
     count: int
@@ -56,6 +58,7 @@ class StoragePart(PickledData):
         count: how many it has.
     """
 
+    name: ClassVar[str] = "torch.UntypedStorage"
     whole: StoragePlan
     key: str
     offset: int
@@ -100,6 +103,7 @@ class StorageLayout:
 class TensorPlan(PickledData):
     """A dense tensor that lies inside a storage of the file."""
 
+    name: ClassVar[str] = "torch.Tensor"
     storage: StoragePlan
     dtype: DType
     layout: StorageLayout

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsharp_cli.errors import DataRefusedError, named
+from bnsharp_cli.errors import DataRefusedError, counted, named
 from bnsharp_cli.io.data.images import ImageFolder
 from bnsharp_cli.io.data.labels import label_range
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -121,7 +121,7 @@ def _require_a_batch(available: int, drawn: int, batch_size: int) -> None:
         )
     if drawn < batch_size:
         raise DataRefusedError(
-            f"{drawn} samples do not fill one batch of {batch_size}.",
+            f"{counted(drawn, 'sample')} cannot fill one batch of {batch_size}.",
             f"Lower {named('batch_size')}, raise {named('samples')}, or use more data.",
             expected=f"at least {batch_size} samples",
             found=drawn,
@@ -131,11 +131,11 @@ def _require_a_batch(available: int, drawn: int, batch_size: int) -> None:
 def _notice(samples: int | None, available: int, dropped: int, rest: int) -> str:
     notices = []
     if samples is not None and samples > available:
-        notices.append(f"the data has {available} samples, {samples} were asked for")
+        notices.append(f"the data has {counted(available, 'sample')}, {samples:,} were asked for")
     if dropped:
-        notices.append(f"an incomplete last batch of {dropped} samples is dropped")
+        notices.append(f"an incomplete last batch of {counted(dropped, 'sample')} is dropped")
     if rest:
-        notices.append(f"the last batch has {rest} samples")
+        notices.append(f"the last batch has {counted(rest, 'sample')}")
     return "; ".join(notices)
 
 

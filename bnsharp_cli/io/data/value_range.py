@@ -46,9 +46,24 @@ def require_such_numbers(
             raise _of_bytes(override.mean, override.std)
     elif origin and preprocessing.mean and (least < _LEAST or most > _MOST):
         raise _not_in_unit_range(preprocessing, least, most)
-    elif not origin and not preprocessing.mean and inside and images[0].ndim == 4:
+    elif not origin and preprocessing.mean:
+        return _of_other_numbers(preprocessing, least, most)
+    elif not origin and inside and images[0].ndim == 4:
         return f"the images are in [0, 1] and not normalised; {named('mean')} and {named('std')} change it"
     return ""
+
+
+def _of_other_numbers(preprocessing: Preprocessing, least: float, most: float) -> str:
+    """What to say of images that hardly have the range of those that the file's mean and deviation are of."""
+    of_unit, inside = max(*preprocessing.mean, *preprocessing.std) <= 1, most <= _MOST
+    bytes_here = least >= 0 and most > _BYTES / 16
+    if not (of_unit and bytes_here) and not (inside and least >= 0 and min(preprocessing.mean) > _MOST):
+        return ""
+    stated = f"mean {_numbers(preprocessing.mean)} and std {_numbers(preprocessing.std)}"
+    return (
+        f"WARNING: the images lie in {least:.3g} … {most:.3g}, and the file's {stated} are hardly of such numbers; "
+        f"{named('mean')} and {named('std')} change them"
+    )
 
 
 def _of_bytes(mean: Iterable[float], std: Iterable[float]) -> UsageError:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from bnsharp_cli.errors import shown
+from bnsharp_cli.io.files.sample_folders import sample_title
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")
 _LONGEST = 200
@@ -59,8 +60,10 @@ def shown_path(path: object) -> str:
 
     >>> shown_path("folder/net\x1b.pt")
     'folder/net\\x1b.pt'
+
+    A sample checkpoint is called as the command calls it.
     """
-    return escaped(path, _LONGEST_PATH)
+    return sample_title(path) or escaped(path, _LONGEST_PATH)
 
 
 def printable(entry: object) -> Any:

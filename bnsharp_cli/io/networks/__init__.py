@@ -13,5 +13,6 @@
 - ``outline_limits.py``: how much may be built of what nobody but a file says.
 - ``load_weights.py``: weights into a network, whatever was wrapped around either. ``weights_comparison.py`` tells how
   names and shapes differ, ``weight_norm.py`` handles weights that are kept as length and direction,
-  ``earlier_names.py`` names of earlier versions of the libraries.
+  ``earlier_names.py`` names of earlier versions of the libraries. ``own_network.py`` says how to build a network of
+  which a head or stem is another one.
 """

@@ -48,6 +48,9 @@ _TIMMS_NEUTRAL = frozenset({"num_classes", "in_chans", "drop_rate", "drop_path_r
 """Arguments of timm's constructors that the shapes of the weights tell, or that change no answer."""
 
 _TIMMS_POOLS = frozenset({"avg", "avgmax", "catavgmax", "map", "max", "token"})
+_TIMMS_SIDES = frozenset({"img_size", "patch_size", "window_size"})
+"""Sides of images and of parts of them, which the shapes of the weights have to confirm."""
+
 _TIMMS_SCRIPT = {"gp": "global_pool", "bn_eps": "bn_eps"}
 """Options of timm's training script that change what a network computes, with the constructor's names for them."""
 
@@ -129,7 +132,7 @@ def _one_side(key: object, value: object) -> object:
 
 
 def _is_side(key: object, value: object) -> bool:
-    return key == "img_size" and type(value) is int and _SIZES[0] <= value <= _SIZES[1]
+    return key in _TIMMS_SIDES and type(value) is int and _SIZES[0] <= value <= _SIZES[1]
 
 
 def require_no_code(spec: str) -> str:

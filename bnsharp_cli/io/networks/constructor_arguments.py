@@ -10,6 +10,10 @@ from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, COLOURS, family
 from bnsharp_cli.io.networks.outlines import Shapes, outline_of, read_off, shapes_of_network
 
 _TIMMS_POSITIONS, _TIMMS_PATCHES = "pos_embed", "patch_embed.proj.weight"
+_TIMMS_WINDOWS = "layers.{}.blocks.0.attn.relative_position_bias_table"
+_LARGEST_WINDOW = 32
+"""Positions of a side: a network has a table of all pairs of positions in a window."""
+
 _AUXILIARY = {"torchvision:googlenet": "aux1.", "torchvision:inception_v3": "AuxLogits."}
 
 
@@ -48,6 +52,8 @@ def _implied(spec: str, options: Mapping[str, Any], shapes: Shapes) -> dict[str,
         return _vision_transformers_size(shapes)
     if family(spec) == "timm" and _TIMMS_POSITIONS in shapes:
         return _timms_transformers_size(shapes_of_network(spec, options), shapes)
+    if family(spec) == "timm" and _TIMMS_WINDOWS.format(0) in shapes:
+        return _timms_windows(shapes_of_network(spec, options), shapes)
     return {}
 
 
@@ -75,3 +81,20 @@ def _timms_transformers_size(usual: Shapes, shapes: Shapes) -> dict[str, int]:
         return {}
     patch = {} if patches[-1] == usual_patches[-1] else {"patch_size": patches[-1]}
     return {"img_size": side * patches[-1], **patch}
+
+
+def _timms_windows(usual: Shapes, shapes: Shapes) -> dict[str, int]:
+    """The side of Swin's windows and that of the images, if the windows are not the ``usual`` ones.
+
+    The table of relative positions in a window of w × w has (2w - 1)² rows. Each stage halves the image, down to one
+    window in the last stage, which is smaller than the others where the image is.
+    """
+    names = [name for stage in range(len(usual)) if (name := _TIMMS_WINDOWS.format(stage)) in usual]
+    patches = shapes.get(_TIMMS_PATCHES, ())
+    if any(len(shapes.get(name, ())) != 2 or shapes[name][1] != usual[name][1] for name in names) or len(patches) != 4:
+        return {}
+    sides, usual_sides = ([(math.isqrt(one[name][0]) + 1) // 2 for name in names] for one in (shapes, usual))
+    if sides == usual_sides or not all(0 < side <= _LARGEST_WINDOW for side in sides):
+        return {}
+    window = {} if sides[0] == usual_sides[0] else {"window_size": sides[0]}
+    return {**window, "img_size": sides[-1] * 2 ** (len(sides) - 1) * patches[-1]}

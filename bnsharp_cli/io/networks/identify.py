@@ -32,6 +32,7 @@ from bnsharp_cli.io.networks.network_identity import GUESS, METADATA, OPTION, UN
 from bnsharp_cli.io.networks.outline_index import matching_outlines, nearest_outlines
 from bnsharp_cli.io.networks.outline_limits import CallLimit
 from bnsharp_cli.io.networks.outlines import Shapes, shapes_of, shapes_of_network
+from bnsharp_cli.io.networks.suggestions import unknown_network
 from bnsharp_cli.io.networks.weight_norm import composed, modern_names
 
 _NEAREST = 3
@@ -84,8 +85,10 @@ def _named(spec: str, options: dict[str, Any], readings: list[Shapes], source: s
     """The network ``spec``, its arguments completed from the reading of the weights that it fits best."""
     if not family(spec):
         if not spec.partition(":")[2]:
+            if source == OPTION:
+                raise unknown_network(spec)  # which may look into a file that the user names
             raise UsageError(
-                f"Unknown architecture '{one_line(spec)}'.",
+                f"Unknown network '{one_line(spec)}'.",
                 f"Use one of: {ALL_ARCHITECTURE_FORMS}.",
                 argument="arch",
                 expected=ALL_ARCHITECTURE_FORMS,

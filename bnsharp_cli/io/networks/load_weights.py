@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from bnsharp_cli.io.checkpoints.sound_weights import holds_infinity, verify_fini
 from bnsharp_cli.io.checkpoints.state_dicts import (
     NamedTensors,
     below,
+    in_precision,
     shared_prefixes,
     widest_precision,
     without_wrappers,
@@ -25,6 +27,7 @@ from bnsharp_cli.io.networks.earlier_names import under_names_of_today
 from bnsharp_cli.io.networks.huggingface_networks import renamed, under_own_names
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
+from bnsharp_cli.io.networks.own_network import remedy_for
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
     composed,
@@ -36,7 +39,7 @@ from bnsharp_cli.io.networks.weight_norm import (
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, memory_of, misfit
 
 _LOSS_OR_METRIC = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
-_PARTS_DEEP = 6
+_PARTS_DEEP, _MOST_ASKED = 6, 64
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,6 @@ class _Alignment:
     left_out: tuple[str, ...] = ()
 
 
-def _fits_nothing(_tensors: NamedTensors) -> bool:
-    """No tensors fit a network whose constructor is not known."""
-    return False
-
-
-def _fits(identity: NetworkIdentity | None) -> Callable[[NamedTensors], bool]:
-    return _fits_nothing if identity is None else identity.fits
-
-
 @dataclass(frozen=True)
 class _Fitting:
     """Weights that fit a network.
@@ -123,7 +117,7 @@ def require_fit(module: nn.Module, outline: Checkpoint, identity: NetworkIdentit
     """
     tensors = outline.state_dict
     if not renamed(module, tensors):
-        _fitting(module, tensors, outline.path, outline.key, _fits(identity))
+        _fitting(module, tensors, outline.path, outline.key, identity)
         return
     network = module.state_dict()
     held, needed = (sum(tensor.numel() for tensor in one.values()) for one in (tensors, network))
@@ -143,7 +137,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, identity: NetworkIde
         CheckpointRefusedError: names or shapes do not fit the network.
     """
     tensors = under_own_names(module, checkpoint.state_dict, checkpoint.path)
-    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, _fits(identity))
+    return load_tensors(module, tensors, checkpoint.path, checkpoint.key, identity)
 
 
 def load_tensors(
@@ -151,7 +145,7 @@ def load_tensors(
     tensors: NamedTensors,
     path: Path,
     key: str = "",
-    fits: Callable[[NamedTensors], bool] = _fits_nothing,
+    identity: NetworkIdentity | None = None,
 ) -> tuple[str, ...]:
     """Put ``tensors`` into ``module``, all of them and nothing else.
 
@@ -165,7 +159,7 @@ def load_tensors(
         tensors: parameters and buffers by name.
         path: of the file, for the messages.
         key: where in the file ``tensors`` are, for the messages.
-        fits: whether the network would be another one for some of the tensors alone, and fit them then.
+        identity: what built the network, if that is known.
 
     Returns:
         What the user should know, a line each.
@@ -173,8 +167,9 @@ def load_tensors(
     Raises:
         CheckpointRefusedError: names, shapes or types do not fit, or length and direction make no finite weight.
     """
-    fitting = _fitting(module, tensors, path, key, fits)
-    module.to(widest_precision(fitting.tensors.values()))
+    fitting = _fitting(module, tensors, path, key, identity)
+    widest = widest_precision(fitting.tensors.values())
+    module._apply(partial(in_precision, dtype=widest))  # type: ignore[no-untyped-call]  # torch's; to() drops what is i
     _load(module, fitting.tensors, path)
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     weights = {name: tensor for name, tensor in fitting.tensors.items() if name not in buffers}
@@ -184,7 +179,7 @@ def load_tensors(
 
 
 def _fitting(
-    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, identity: NetworkIdentity | None
 ) -> _Fitting:
     """The weights that go into ``module``, by its own names; ``module`` gets the weight norm that they have.
 
@@ -192,7 +187,7 @@ def _fitting(
     """
     modernise(module)
     today = under_names_of_today(module, modern_names(tensors))
-    aligned = _aligned(module, today.tensors, path, key, fits)
+    aligned = _aligned(module, today.tensors, path, key, identity)
     found, network = aligned.tensors, _Network.of(module, aligned.prefix)
     parameters = {name for name, _ in module.named_parameters()}
     for weight in weights_with_norm(found):
@@ -201,14 +196,14 @@ def _fitting(
     network = _Network.of(module, aligned.prefix)
     comparison = WeightsComparison.of(found, network.tensors)
     if comparison.differences:
-        raise misfit(path, comparison)
+        raise misfit(path, comparison, remedy=remedy_for(identity, found, network.tensors))
     _require_kinds(found, network.tensors, path)
     named_here = {network.own_names[name]: tensor for name, tensor in found.items()}
     return _Fitting(named_here, _notes(found, network.tensors, (*today.left_out, *aligned.left_out)))
 
 
 def _aligned(
-    module: nn.Module, tensors: NamedTensors, path: Path, key: str, fits: Callable[[NamedTensors], bool]
+    module: nn.Module, tensors: NamedTensors, path: Path, key: str, identity: NetworkIdentity | None
 ) -> _Alignment:
     """The alignment without differences, or the one without losses and metrics, or the refusal of the weights."""
     network = _Network.of(module)
@@ -225,12 +220,14 @@ def _aligned(
         without = _without_losses(tensors, complete[0], parts[complete[0]].unexpected)
         if without is not None:
             return without
+    named = [prefix for prefix, part in parts.items() if prefix and not part.missing and not part.unexpected]
     fitting = [
         prefix[:-1]
-        for prefix, part in parts.items()
-        if prefix and not part.missing and not part.unexpected and (not part.misshapen or fits(below(tensors, prefix)))
+        for prefix in named[:_MOST_ASKED]
+        if not parts[prefix].misshapen or (identity is not None and identity.fits(below(tensors, prefix)))
     ]
-    raise misfit(path, comparison, [f"{key}.{prefix}".removeprefix(".") for prefix in fitting])
+    keys = [f"{key}.{prefix}".removeprefix(".") for prefix in fitting]
+    raise misfit(path, comparison, keys, remedy_for(identity, below(tensors, prefix), _Network.of(module, own).tensors))
 
 
 def _without_losses(tensors: NamedTensors, prefix: str, unexpected: tuple[str, ...]) -> _Alignment | None:
@@ -262,14 +259,18 @@ def _parts(tensors: NamedTensors) -> dict[str, dict[str, Tensor]]:
 
 
 def _require_kinds(found: NamedTensors, expected: NamedTensors, path: Path) -> None:
-    """Refuse whole numbers for floating weights and the reverse, which loading would silently convert."""
+    """Refuse whole or complex numbers for floating weights and the reverse, which loading would silently convert."""
     for name, tensor in found.items():
-        if tensor.is_floating_point() != expected[name].is_floating_point() and not name.endswith(BATCH_COUNT):
+        if _kind(tensor) != _kind(expected[name]) and not name.endswith(BATCH_COUNT):
             raise CheckpointRefusedError(
                 f"'{one_line(name)}' is {tensor.dtype}, expected {expected[name].dtype} as in the network.",
                 "Use a checkpoint of the network's own weights.",
                 path=path,
             )
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _load(module: nn.Module, tensors: NamedTensors, path: Path) -> None:

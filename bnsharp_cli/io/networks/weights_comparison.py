@@ -78,16 +78,18 @@ def other_shape(name: str, found: Iterable[int], expected: Iterable[int]) -> str
     return f"{one_line(name)} of {tuple(found)}, expected {tuple(expected)}"
 
 
-def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ()) -> CheckpointRefusedError:
+def misfit(
+    path: Path, comparison: WeightsComparison, parts: Iterable[str] = (), remedy: str = ""
+) -> CheckpointRefusedError:
     """The refusal of weights that differ from a network's.
 
     Args:
         path: of the file.
         comparison: what differs.
         parts: keys of the parts of the file that would fit by themselves; the remedy names them.
+        remedy: what else to do where most tensors are the network's; empty where nothing more is known.
     """
     keys = some(parts, 3, before=f"{named('key')} ")
-    remedy = OTHER_NETWORK
     if keys:
         remedy = f"If the rest is no part of the network, choose its weights: {keys}."
     elif any(_PARAMETRISED.search(name) for name in comparison.unexpected):
@@ -95,7 +97,9 @@ def misfit(path: Path, comparison: WeightsComparison, parts: Iterable[str] = ())
             "Its weights are parametrised or pruned: build that network yourself, "
             f"with {named('arch')} file.py:factory."
         )
-    elif comparison.alike >= _RELATED:
+    elif comparison.alike < _RELATED:
+        remedy = OTHER_NETWORK
+    elif not remedy:
         remedy = f"If its head or stem is another one, build that network yourself: {named('arch')} file.py:factory."
     return CheckpointRefusedError(
         f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy, subject=path

@@ -16,13 +16,13 @@ from torch.overrides import TorchFunctionMode
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.errors import NotMeasurableError, UsageError
-from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norm_call import Moments
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.recomputation import outputs_with_whole_graph
 from bnsharp_cli.measurement.surface.surface_state import FEW
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree
 
@@ -140,6 +140,7 @@ class Probe:
                 torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.device)
                 for output in outputs
             ]
+            self.surface.counter.tried(len(inputs), backward=1)
             with accepting("The network cannot be differentiated", NO_GRADIENT):
                 gradients = torch.autograd.grad(
                     outputs, list(leaves.values()), cotangents, retain_graph=True, materialize_grads=True

@@ -7,7 +7,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch.autograd.graph import disable_saved_tensors_hooks
 
+from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.surface.random_numbers import states_kept
 
 
@@ -22,11 +24,16 @@ def undisturbed(device: torch.device) -> Iterator[None]:
     Args:
         device: where to compute.
 
+    Raises:
+        UsageError: hooks for saved tensors are set around, which autograd would run in every pass, or a default device.
+
     >>> with torch.no_grad(), undisturbed(torch.device("cpu")):
     ...     torch.is_grad_enabled()
     True
     """
     on_cuda = device.type == "cuda"
+    _require_no_hooks()
+    _require_usual_place()
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -35,6 +42,34 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(_full_float32(on_cuda))
         yield
+
+
+def _require_no_hooks() -> None:
+    """Refuse ``torch.autograd.graph.saved_tensors_hooks`` and the like around a measurement: nothing takes them off."""
+    try:
+        with disable_saved_tensors_hooks("a measurement"):
+            pass
+    except RuntimeError as error:
+        raise UsageError(
+            "The measurement is called inside a context that changes what autograd saves, such as save_on_cpu.",
+            "Call it outside of torch.autograd.graph.save_on_cpu() or saved_tensors_hooks().",
+            argument="model",
+            expected="a call outside of such a context",
+            found="hooks for saved tensors",
+        ) from error
+
+
+def _require_usual_place() -> None:
+    """Refuse another default device than the CPU, on which numbers of ours and of the network's would come to lie."""
+    found = torch.get_default_device()
+    if found.type != "cpu":
+        raise UsageError(
+            f"torch's default device is {found}, so that tensors come to lie there wherever nothing else is said.",
+            "Call it inside \"with torch.device('cpu'):\"; the network is measured on its own device all the same.",
+            argument="device",
+            expected="the CPU as the default device",
+            found=str(found),
+        )
 
 
 @contextmanager

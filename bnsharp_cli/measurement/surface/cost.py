@@ -23,7 +23,7 @@ class Cost:
         >>> Cost(forward=7, backward=3).passes
         '7F + 3B'
         """
-        return f"{self.forward:g}F + {self.backward:g}B"
+        return f"{round(self.forward, 1):g}F + {round(self.backward, 1):g}B"
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.forward + other.forward, self.backward + other.backward)
@@ -43,7 +43,27 @@ NO_PASSES = Cost()
 
 
 class PassCounter:
-    """Counts the passes of a surface and of all surfaces that were derived from it."""
+    """Counts the passes of a surface and of all surfaces that were derived from it.
 
-    def __init__(self) -> None:
-        self.cost = Cost()
+    Args:
+        examples: all samples, in the unit in which trials count theirs.
+
+    Attributes:
+        cost: of measuring.
+        trials: of finding out how to measure: what the network does, in which layout it runs, which rows are
+            scale-invariant. Mostly passes over a few examples.
+    """
+
+    def __init__(self, examples: float = 1.0) -> None:
+        self.cost, self.trials = Cost(), Cost()
+        self._examples = examples
+
+    @property
+    def all(self) -> Cost:
+        """The number of both together."""
+        return self.cost + self.trials
+
+    def tried(self, examples: int, *, forward: int = 0, backward: int = 0) -> None:
+        """Count passes over some examples as trials."""
+        part = examples / self._examples
+        self.trials += Cost(forward * part, backward * part)

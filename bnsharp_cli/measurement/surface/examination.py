@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from bnsharp_cli.measurement.surface.conduct import Conduct
 from bnsharp_cli.measurement.surface.examples import with_parts
 from bnsharp_cli.measurement.surface.first_batch import ELSEWHERE, first_loss, leaves_at, moved, same_loss
 from bnsharp_cli.measurement.surface.foreign_errors import require_graph
-from bnsharp_cli.measurement.surface.gradient_checks import require_gradient, require_seen
+from bnsharp_cli.measurement.surface.gradient_checks import require_gradient, require_range, require_seen
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.own_norms import examined_norms
@@ -54,7 +55,8 @@ def examined(surface: LossSurface) -> LossSurface:
     _remove_hooks(surface.module, _BACKWARD_HOOKS)
     surface = _without_needless_hooks(surface)
     before = random_states(surface.device)
-    loss, further, unseen = _watched_loss(surface)
+    with _in_one_thread(surface):
+        loss, further, unseen = _watched_loss(surface)
     notes = [_further_note(further)] if further else []
     draws = random_states(surface.device) != before or _draws_later(surface)
     told = (*notes, *([_DRAWS] if draws else []))
@@ -76,6 +78,7 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
     require_seen(surface, choice)
     conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
     varied = replace(surface, choice=choice, conduct=conduct)
+    require_range(varied)
     require_gradient(varied)
     if not choice.partial:
         return varied
@@ -94,6 +97,39 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
         expected="parameters that the loss depends on",
         found=choice.asked,
     )
+
+
+@contextlib.contextmanager
+def _in_one_thread(surface: LossSurface) -> Iterator[None]:
+    """Refuse a network that runs parts of itself in threads of its own: norms there do not take the batch's statistics.
+
+    What decides how torch's functions compute, such as the statistics of norms, holds in one thread.
+
+    Raises:
+        NotMeasurableError: it does so in the pass inside.
+    """
+    own, elsewhere = threading.get_ident(), []
+
+    def note(part: nn.Module, _: Any) -> None:
+        if threading.get_ident() != own:
+            elsewhere.append(type(part).__name__)
+
+    with surface.pool.copy() as copy:
+        parts = [part for part in copy.module.modules() if not isinstance(part, torch.jit.ScriptModule)]
+    handles = [part.register_forward_pre_hook(note) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    if elsewhere:
+        raise NotMeasurableError(
+            f"The network runs a {shown(elsewhere[0])} in a thread of its own, where its norms cannot be followed.",
+            "Run all parts in the thread that calls the network.",
+            argument="model",
+            expected="a network that runs in one thread",
+            found=elsewhere,
+        )
 
 
 def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:

@@ -74,7 +74,13 @@ class ExecutionPlans:
 
 
 def choose_plan(
-    run: Callable[[Point, Tensor], object], part: Tensor, point: Point, layout: LayoutSetting = "auto", *, batch: int
+    run: Callable[[Point, Tensor], object],
+    part: Tensor,
+    point: Point,
+    layout: LayoutSetting = "auto",
+    *,
+    batch: int,
+    differentiated: Callable[[], object] = bool,
 ) -> ExecutionPlan:
     """The best plan with which the network runs, tried with a gradient on a part of a batch or on all of it.
 
@@ -87,12 +93,13 @@ def choose_plan(
         point: parameters, in the precision and on the device of the computation.
         layout: ``plain`` excludes channels last.
         batch: the length of the inputs of a whole batch.
+        differentiated: told of every backward pass.
 
     Returns:
         An untried plan where the network does not run on the part.
     """
     for plan in _candidates(part.device, point):
-        if plan.channels_last and (layout == "plain" or not right_channels_last(run, point, part)):
+        if plan.channels_last and (layout == "plain" or not right_channels_last(run, point, part, differentiated)):
             continue
         leaves = {name: plan.lay_out(tensor).detach().requires_grad_() for name, tensor in point.items()}
         saved = SavedBytes([*leaves.values(), *point.values(), part])

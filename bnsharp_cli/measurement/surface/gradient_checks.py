@@ -14,6 +14,9 @@ from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.measurement.surface.random_numbers import nothing_drawn
 from bnsharp_cli.measurement.surface.slopes import false_slope
 
+_SAME_RANGE = 0.05
+"""How far apart, relative to the largest, outputs in two precisions may be: many layers round to a percent or less."""
+
 
 def require_seen(surface: LossSurface, choice: ParameterChoice) -> None:
     """Refuse parameters that the loss has no gradient in, although it changes with them.
@@ -37,11 +40,43 @@ def require_seen(surface: LossSurface, choice: ParameterChoice) -> None:
     raise NotMeasurableError(
         f"The loss changes with {shown(unseen[0])}{more}, but autograd sees nothing of it: a part of the network runs "
         "without gradients.",
-        f"Take torch.no_grad(), detach(), .data and numpy out of its forward{instead}.",
+        f"Take torch.no_grad(), detach(), .data, numpy and reentrant checkpoints out of its forward{instead}.",
         argument="model",
         expected="a loss that autograd can follow back to the weights",
         found=unseen,
     )
+
+
+def require_range(surface: LossSurface) -> None:
+    """Refuse a network whose outputs for the first batch are others in float32 than in float64, and not by rounding.
+
+    Variances of large numbers are infinite in float32, for example, and what is divided by them vanishes.
+
+    Raises:
+        NotMeasurableError: they are.
+    """
+    if surface.dtype == torch.float64:
+        return
+    inputs, point = surface.few_inputs(), surface.point()
+    try:
+        with torch.no_grad():
+            found, exact = (
+                surface.in_precision(dtype).outputs(point, inputs) for dtype in (surface.dtype, torch.float64)
+            )
+    except NotMeasurableError:  # where the network does not run, the measurement says so
+        return
+    for rounded, output in zip(found, exact, strict=False):
+        if not output.numel() or not bool(torch.isfinite(output).all()):  # of broken data or weights, told elsewhere
+            continue
+        if not bool((rounded.double() - output).abs().max() <= _SAME_RANGE * output.abs().max()):
+            raise NotMeasurableError(
+                f"The network's outputs in {str(surface.dtype).removeprefix('torch.')} are not those in float64, and "
+                "by more than rounding: numbers inside leave its range.",
+                f"Use {named('precision')} float64, or check the scale of the inputs and of the weights.",
+                argument="precision",
+                expected="the same outputs in either precision, but for rounding",
+                found=str(surface.dtype).removeprefix("torch."),
+            )
 
 
 def require_gradient(surface: LossSurface) -> None:

@@ -103,7 +103,9 @@ def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == IMAGES else tensor
 
 
-def right_channels_last(run: Callable[[Point, Tensor], object], point: Point, inputs: Tensor) -> bool:
+def right_channels_last(
+    run: Callable[[Point, Tensor], object], point: Point, inputs: Tensor, differentiated: Callable[[], object] = bool
+) -> bool:
     """Whether a network may compute channels last.
 
     Every convolution must be known to be right, and outputs and gradients are held against those in the plain layout.
@@ -115,16 +117,22 @@ def right_channels_last(run: Callable[[Point, Tensor], object], point: Point, in
         run: the network, from parameters and inputs.
         point: its parameters.
         inputs: a few samples.
+        differentiated: told of every backward pass.
     """
+
+    def told(leaves: Point, samples: Tensor) -> object:
+        differentiated()
+        return run(leaves, samples)
+
     own = {name: plain(tensor) for name, tensor in point.items()}
     try:
         with ConvolutionWatch() as watch:
-            expected = _answers(run, own, inputs)
+            expected = _answers(told, own, inputs)
         if not all(convolution.safe for convolution in watch.seen):
             return False
-        found = _answers(run, _channels_last(own), inputs)
+        found = _answers(told, _channels_last(own), inputs)
         return _alike(found, expected) or any(
-            _alike(_answers(run, _channels_last(moved), inputs), _answers(run, moved, inputs), expected)
+            _alike(_answers(told, _channels_last(moved), inputs), _answers(told, moved, inputs), expected)
             for moved in (_last_bits(own, seed) for seed in range(_MORE_POINTS))
         )
     except (BnsharpError, *REFUSALS):

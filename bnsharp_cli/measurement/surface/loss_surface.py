@@ -88,7 +88,7 @@ class LossSurface(SurfaceState):
             sizes = BatchSizes.of(placed)
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
         pool, plans = ModulePool(private, criterion), ExecutionPlans(layout)
-        shared = (PassCounter(), pool, plans, settings, InPlaceGuard(), processes)
+        shared = (PassCounter(_inputs(placed, sizes)), pool, plans, settings, InPlaceGuard(), processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared, sizes=sizes)
 
     def value(self, point: Point) -> float:
@@ -205,3 +205,10 @@ class LossSurface(SurfaceState):
             (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
             for i, each in enumerate(shared)
         ]
+
+
+def _inputs(batches: Sequence[Batch], sizes: BatchSizes | None) -> int:
+    """How many examples all inputs are; they need not count as the targets do."""
+    if not isinstance(batches, Stream):
+        return sum(len(inputs) for inputs, _ in batches)
+    return sizes.examples if sizes is not None else len(batches) * len(batches[0][0])

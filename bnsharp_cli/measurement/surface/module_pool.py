@@ -49,12 +49,17 @@ def private_pair(
     Returns:
         The copy, and the loss: the very same one if it does not refer to the network.
     """
-    shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
+    shared: dict[int, Tensor] = {id(p): nn.Parameter(_values(p), requires_grad=False) for p in module.parameters()}
     shared |= {id(tensor): tensor.detach() for tensor in _attributes(module) if not tensor.is_leaf}
     others = (*module.buffers(), *_attributes(module))
     shared |= {id(tensor): tensor for tensor in others if tensor.layout is not torch.strided}  # torch cannot copy all
     own, follower = copied_together(module, criterion, {**exchange, **shared})
     return own.eval().to(device=device), follower
+
+
+def _values(parameter: Tensor) -> Tensor:
+    """Its numbers, in memory of their own where they were made in inference mode: those never have a gradient."""
+    return parameter.detach().clone() if parameter.is_inference() else parameter.detach()
 
 
 def _attributes(module: nn.Module) -> list[Tensor]:

@@ -15,6 +15,7 @@ from bnsharp_cli.core.point import Point, Vector
 from bnsharp_cli.errors import named
 from bnsharp_cli.measurement.surface.accuracy import count_correct
 from bnsharp_cli.measurement.surface.code_switches import dense
+from bnsharp_cli.measurement.surface.cost import PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting, require_graph
@@ -26,12 +27,12 @@ from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver
 from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
 from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 from bnsharp_cli.measurement.surface.tensor_trees import (
-    TensorTree,
     counts,
     floating_tensors,
     map_tensors,
     numbers_in,
     repeated,
+    unshared,
 )
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
@@ -65,6 +66,7 @@ class Passes:
         complex_names: parameters that are complex numbers for the network, and pairs of real ones elsewhere.
         own_norms: modules with normalisation code of their own, which their ``training`` switches to batch statistics.
         constants: parameters that are not varied, prepared as those that are.
+        counter: counts the passes that no measure asks for.
     """
 
     pool: ModulePool
@@ -78,6 +80,7 @@ class Passes:
     complex_names: frozenset[str] = frozenset()
     own_norms: tuple[str, ...] = ()
     constants: Point = field(default_factory=dict)
+    counter: PassCounter = field(default_factory=PassCounter)
 
     def cast(self, point: Point) -> Point:
         """A copy of ``point`` in the network's precision and layout; each of its tensors is read once."""
@@ -119,6 +122,7 @@ class Passes:
             pair = (self._compared(outputs, targets, criterion), self._compared(again, wanted, criterion))
             return torch.stack(pair).detach()
 
+        self.counter.tried(len(batch[0]), forward=1)
         return self._without_gradient(lambda: self._used(parameters, batch[0], both, fast=False))
 
     def gradient(self, parameters: Point, batch: Batch) -> tuple[Tensor, list[Tensor]]:
@@ -157,6 +161,7 @@ class Passes:
         self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None, *, fast: bool = False
     ) -> Any:
         """The network's outputs, differentiable in ``parameters``; ``observer`` is told of every norm."""
+        self.counter.tried(len(inputs), forward=1)
         return self._used(parameters, inputs, lambda outputs, _: outputs, observer, fast=fast)
 
     def numbers(self, parameters: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
@@ -179,6 +184,7 @@ class Passes:
         def both(outputs: Any, criterion: BatchLoss) -> tuple[Any, Tensor]:
             return outputs, self._compared(outputs, batch[1], criterion)
 
+        self.counter.tried(len(batch[0]), forward=1)
         if torch.is_grad_enabled():
             return self._used(parameters, batch[0], both, fast=False)
         outputs, loss = self._without_gradient(lambda: self._used(parameters, batch[0], both, fast=False))
@@ -195,7 +201,7 @@ class Passes:
     ) -> Used:
         """``use`` of the network's outputs and of the loss, which may read the network too."""
         buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
-        local = _unshared(plain(widened(inputs, self.dtype)))
+        local = unshared(plain(widened(inputs, self.dtype)))
         state = {**as_complex({**self.constants, **parameters}, self.complex_names), **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         with (
@@ -259,13 +265,6 @@ def _advice(outputs: Any, targets: Any) -> str:
         return _UNFIT_CRITERION
     known = bool((targets >= 0).all()) and bool((targets < outputs.shape[1]).all())
     return _UNFIT_CRITERION if known else _UNFIT_LABELS
-
-
-def _unshared(inputs: Any) -> Any:
-    """The inputs as tensors of the pass's own, in which code may ask for gradients; those that want them stay."""
-    if isinstance(inputs, TensorTree):
-        return inputs.mapped(_unshared)
-    return inputs if inputs.requires_grad else inputs.detach()
 
 
 class GradientSum:

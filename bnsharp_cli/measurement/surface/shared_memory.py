@@ -60,7 +60,7 @@ def require_unshared(module: nn.Module, criterion: Any, surface_with: Callable[[
 def _memory(tensor: Tensor) -> Iterator[Any]:
     """The memory of a tensor's numbers, as an array of bytes; nothing where it is not this machine's own."""
     if tensor.device.type == "cpu" and tensor.layout is torch.strided and tensor.numel() and not tensor.is_meta:
-        yield torch.empty(0, dtype=torch.uint8).set_(tensor.detach().untyped_storage()).numpy()
+        yield torch.empty(0, dtype=torch.uint8, device="cpu").set_(tensor.detach().untyped_storage()).numpy()
 
 
 def _overlap(array: Any, memory: Any) -> bool:

@@ -25,8 +25,10 @@ from bnsharp_cli.errors import BnsharpError, NotMeasurableError
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.first_batch import SAME
+from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.narrowing import narrowest_type
+from bnsharp_cli.measurement.surface.recomputation import outputs_with_whole_graph
 from bnsharp_cli.measurement.surface.surface_state import FEW
 
 _BESIDE = 1e-3
@@ -35,8 +37,9 @@ _BESIDE = 1e-3
 _CLOSE = 1e-4
 """How far a slope may be off, relative to the difference, and to what slopes along random directions are."""
 
-_LARGEST_STEP, _FACTORS = 1e-3, (1, 10, 100, 1000)
-"""The first step is the smallest one in which rounding is no larger than that; the second look takes larger ones."""
+_SMALLEST_STEP, _LARGEST_STEP, _FACTORS = 1e-12, 1e-3, (1, 0.1, 0.01, 10, 100, 1000)
+"""The first step is the smallest one in which rounding is no larger than that. The second look takes others: in smaller
+ones rounding hides up to a hundredth of the slope, but fewer kinks lie within."""
 
 _DIRECTIONS, _ENOUGH = 3, 2
 """So many directions are looked at a second time, and slope and difference must agree along so many."""
@@ -129,18 +132,24 @@ class _Line:
 
     @cached_property
     def usual(self) -> float:
-        """What slopes along random directions are, by autograd."""
-        return math.hypot(*(float(slope.norm()) * self._sizes[name] for name, slope in self.gradient.items()))
+        """What slopes along random directions are, by autograd.
+
+        Raises:
+            NotMeasurableError: a number too large for float64.
+        """
+        parts = [float(slope.norm()) * self._sizes[name] for name, slope in self.gradient.items()]
+        return _finite(torch.tensor(math.hypot(*parts), dtype=torch.float64))
 
     @property
     def rounding(self) -> float:
-        """That of a difference of two losses."""
+        """The same for a difference of two losses."""
         return SAME * torch.finfo(torch.float64).eps * self.size
 
     @property
     def step(self) -> float:
         """The smallest one that rounding allows: the smaller it is, the fewer kinks lie within."""
-        return min(_LARGEST_STEP, self.rounding / (_CLOSE * self.usual)) if self.usual else _LARGEST_STEP
+        least = _CLOSE * self.usual
+        return max(_SMALLEST_STEP, min(_LARGEST_STEP, self.rounding / least)) if least else _LARGEST_STEP
 
     def agrees(self, factor: float = 1) -> bool:
         """Whether slope and difference are the same within what rounding and curvature may make of them."""
@@ -181,13 +190,20 @@ class _Line:
         """L, the size of what it is computed from, and its gradient."""
         point = dict(self._at(step, names))
         leaves = {name: point[name].requires_grad_() for name in (point if names is None else names)}
-        with torch.enable_grad():
+
+        def run() -> list[Tensor]:
             outputs, loss = self.surface.outputs_and_loss({**point, **leaves}, self.batch)
+            return [*outputs, loss]
+
+        with torch.enable_grad():
+            *outputs, loss = outputs_with_whole_graph(run)
             value = _finite(loss)
             size = max(abs(value), *(float(output.detach().abs().max()) for output in outputs if output.numel()))
             if not loss.requires_grad:  # of a few parameters that this batch does not use
                 return value, size, {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-            found = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
+            self.surface.counter.tried(len(self.batch[0]), backward=1)
+            with accepting("The network cannot be differentiated", NO_GRADIENT):
+                found = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True, materialize_grads=True)
         return value, size, dict(zip(leaves, dense(found), strict=True))
 
     def _at(self, step: float, names: Collection[str] | None = None) -> Point:

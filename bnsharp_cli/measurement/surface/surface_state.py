@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self, TypeVar
 
 import torch
@@ -179,7 +180,12 @@ class SurfaceState:
         point = self._cast(_continuous(self._parameters()))
         few = self.few_inputs()
         plan = choose_plan(
-            lambda leaves, part: passes.run(leaves, part, fast=True), few, point, layout, batch=len(inputs)
+            lambda leaves, part: passes.run(leaves, part, fast=True),
+            few,
+            point,
+            layout,
+            batch=len(inputs),
+            differentiated=partial(self.counter.tried, len(few), backward=1),
         )
         narrowest = narrowest_type(passes.run_without_gradient, point, (few, inputs), self.dtype)
         return replace(plan, narrowest=narrowest)
@@ -225,7 +231,7 @@ class SurfaceState:
         constants = {
             name: plan.lay_out(widened(tensor, self.dtype, copy=True)) for name, tensor in self.constants().items()
         }
-        return Passes(*network, self.guard, weight_of, complex_names, self.conduct.own_norms, constants)
+        return Passes(*network, self.guard, weight_of, complex_names, self.conduct.own_norms, constants, self.counter)
 
 
 def _continuous(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

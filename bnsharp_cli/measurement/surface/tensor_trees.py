@@ -203,3 +203,10 @@ def _with_entries(leaf: Any, entries: Any) -> Any:
         else:
             object.__setattr__(changed, key, entry)  # a frozen dataclass's own way
     return changed
+
+
+def unshared(inputs: Any) -> Any:
+    """The inputs as tensors of a pass's own, in which code may ask for gradients; those that want them stay."""
+    if isinstance(inputs, TensorTree):
+        return inputs.mapped(unshared)
+    return inputs if inputs.requires_grad else inputs.detach()

@@ -67,6 +67,7 @@ def of_libraries() -> Mapping[str, tuple[object, str]]:
         "function": (nn.functional.relu, "torch.nn.functional.relu"),
         "method": (nn.ReLU().forward, "builtins.getattr"),
         "loss": (nn.CrossEntropyLoss(), "torch.nn.modules.loss.CrossEntropyLoss"),
+        "complex number of numpy": (np.complex64(1), "numpy.generic"),
         "text of numpy": (np.str_("resnet18"), "numpy.generic"),
         "time of numpy": (np.datetime64("2024-01-01"), "numpy.generic"),
         "texts of numpy": (np.array(["a", "b"]), "numpy.ndarray"),
@@ -95,11 +96,17 @@ def holders(module: Any) -> Mapping[str, object]:
     """Each with tensors inside: as an argument, in a state, among items, shared, or far below."""
     tensor = torch.ones(3)
     node = module.Node()
+    network = nn.Linear(2, 2)
+    optimiser = torch.optim.AdamW(network.parameters())
+    network(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
     node.child = module.Plain(parent=node, weight=tensor)
     return {
         "a loss with weights": nn.CrossEntropyLoss(weight=torch.ones(2)),
         "an average": module.Average(nn.Linear(2, 2)),
         "a whole module": module.Whole(2, 2),
+        "an optimiser, in which parameters are keys": optimiser,
+        "a schedule": torch.optim.lr_scheduler.StepLR(optimiser, 1),
         "items": module.Items([tensor]),
         "entries": module.Entries(weight=tensor),
         "a function with an argument": functools.partial(torch.add, tensor),

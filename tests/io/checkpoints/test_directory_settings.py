@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints import model_directory
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.data.preprocessing import Preprocessing
@@ -105,3 +109,32 @@ def test_weights_that_transformers_would_round_are_said(directory: Path, stated:
         theirs = transformers.AutoModelForImageClassification.from_pretrained(directory).state_dict()
         rounded = [not ours.equal(theirs[name].to(ours.dtype)) for name, ours in checkpoint.state_dict.items()]
         assert any(rounded) == said
+
+
+def timms_directory(folder: Path, **stated: object) -> Path:
+    """What timm writes of a tiny classifier of ten classes and one channel, and its weights twice as large by index."""
+    hub = pytest.importorskip("timm.models._hub", reason="timm writes these directories")
+    timm = importlib.import_module("timm")
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", num_classes=10, in_chans=1)
+    hub.save_for_hf(network, folder, model_args={"in_chans": 1}, safe_serialization=False)
+    save_file({name: 2 * tensor for name, tensor in network.state_dict().items()}, folder / "half.safetensors")
+    index = {"weight_map": dict.fromkeys(network.state_dict(), "half.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = json.loads((folder / "config.json").read_text())
+    change(folder / "config.json", pretrained_cfg={**config["pretrained_cfg"], **stated})
+    return folder
+
+
+def test_timm_knows_no_index(tmp_path: Path) -> None:
+    directory = timms_directory(tmp_path / "net")
+    theirs = importlib.import_module("timm").create_model(f"local-dir:{directory}", pretrained=True).state_dict()
+    ours = load_checkpoint(directory).state_dict
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+
+
+def test_rows_of_a_classifier_that_stand_for_no_class(tmp_path: Path) -> None:
+    directory = timms_directory(tmp_path / "net", label_offset=1)
+    with pytest.raises(CheckpointRefusedError, match="the first rows of its classifier stand for no class"):
+        load_checkpoint(directory)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.workflows.inspection import inspect_file
 from tests.cli.helpers import bnsharp
 from tests.io.checkpoints.test_weights import weights
 
@@ -130,6 +131,17 @@ def test_several_networks_of_accelerate_are_the_users_choice(tmp_path: Path, nam
     first, second = printed(caught.value.remedy)
     assert_read(Path(first))
     assert_read(Path(second), 2)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("config", [{}, {"model_type": "llama"}, {"auto_map": {"AutoModel": "net.Net"}}])
+def test_the_file_in_a_directory_of_another_library_is_named(tmp_path: Path, name: str, config: object) -> None:
+    put(tmp_path / "my run" / name)
+    (tmp_path / "my run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointRefusedError, match="is not read") as caught:
+        inspect_file(tmp_path / "my run")
+    (file,) = printed(caught.value.remedy)
+    assert_read(Path(file))
 
 
 def loop(folder: Path) -> None:

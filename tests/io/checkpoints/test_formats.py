@@ -91,7 +91,7 @@ def test_a_source_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_epsilons_that_are_none_are_refused(tmp_path: Path) -> None:
-    for epsilon, says in (({}, "'norm_epsilon' is not a list of tensors"), ([torch.tensor([torch.nan])], "NaN")):
+    for epsilon, says in (({}, "'norm_epsilon' is not a list of real tensors"), ([torch.tensor([torch.nan])], "NaN")):
         save_checkpoint(tmp_path / "net.pt", WEIGHTS, norm_epsilon=epsilon)
         with pytest.raises(CheckpointRefusedError, match=says):
             load_checkpoint(tmp_path / "net.pt")

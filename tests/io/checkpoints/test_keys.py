@@ -70,6 +70,11 @@ def test_a_part_of_several_weights_is_named_in_full() -> None:
         assert torch.equal(choose_weights(FILE, content, key).tensors["0.bias"], weights(2)["0.bias"])
 
 
+def test_a_wrong_part_of_a_state_dict_lists_its_parts() -> None:
+    with pytest.raises(UsageError, match=r"it has state_dict\.student, state_dict\.teacher\. Name one"):
+        choose_weights(FILE, {"state_dict": BOTH, "epoch": 3}, "state_dict.module.student")
+
+
 def test_weights_without_parts_have_no_keys() -> None:
     with pytest.raises(UsageError, match=r"it has no parts\. Leave key out"):
         choose_weights(FILE, {"weight": torch.ones(2)}, "bias")
@@ -89,6 +94,8 @@ def test_the_search_at_any_depth_is_bounded() -> None:
         ({"a": BOTH, "b": BOTH}, "teacher"),
         ({"a": BOTH, "b": BOTH}, "c"),
         (WRAPPED, "a"),
+        ({"state_dict": BOTH}, "state_dict.module.student"),
+        ({"state_dict": WRAPPED, "epoch": 3}, "state_dict.pupil"),
         (prefixed("a._orig_mod.", weights()) | {"queue": torch.ones(2, 2)}, "b"),
     ],
 )

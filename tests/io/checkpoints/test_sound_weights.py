@@ -25,12 +25,7 @@ def test_the_examples_are_true() -> None:
     ("name", "tensor", "reason", "found"),
     [
         ("a", torch.eye(2).to_sparse(), "is not a plain dense tensor", "torch.sparse_coo, torch.float32, on cpu"),
-        (
-            "a",
-            torch.ones(2, dtype=torch.complex64),
-            "is not a plain dense tensor",
-            "torch.strided, torch.complex64, on cpu",
-        ),
+        ("a", torch.tensor([1, complex(0, torch.nan)]), "has 1 NaN or infinite of 2", "1 NaN or infinite values"),
         ("a", torch.ones(2, dtype=torch.int8), "is torch.int8, expected floating weights", torch.int8),
         ("a", torch.ones(2).to(torch.float8_e5m2), "expected 16 bits or more", torch.float8_e5m2),
         ("a", torch.tensor([1.0, torch.inf, torch.nan]), "has 2 NaN or infinite of 3", "2 NaN or infinite values"),
@@ -47,7 +42,7 @@ def test_what_is_no_weight_is_refused(name: str, tensor: Tensor, reason: str, fo
 def test_weights_and_counts_pass() -> None:
     counts = {str(dtype): torch.ones(2).to(dtype) for dtype in (torch.int64, torch.int32, torch.bool)}
     halves = {str(dtype): torch.ones(2).to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float64)}
-    verify_state_dict(FILE, {**counts, **halves, "mean": torch.tensor([-1.0])})
+    verify_state_dict(FILE, {**counts, **halves, "mean": torch.tensor([-1.0]), "phase": torch.tensor([1 + 2j])})
 
 
 def test_unused_tensors_need_not_be_weights(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ from bnsharp_cli.io.files.regular_files import open_regular
 from tests.hostile.forge import saved
 
 ROOT = Path(__file__).resolve().parents[3]
-CONTENT = {"w": torch.arange(4.0), "s": {1, 2}, "b": b"x", ("t", 1): 1j}
+CONTENT = {"w": torch.arange(4.0), "s": {1, 2}, "b": b"x", ("t", 1): 1j, datetime.date(2024, 1, 1): 2**70}
 READ = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
@@ -235,6 +236,9 @@ def _changes(value: object) -> Iterator[object]:
         ({"nodes": [["dict"], ["list"], ["set", [1]]]}, "a key that is none"),
         ({"nodes": [["dict"], ["dict", [0], None]]}, "a key that is none"),
         ({"nodes": [["dict"], ["tuple", [0]], ["dict", [1], None]]}, "a key that is none"),
+        ({"nodes": [["dict"], ["unread", 1, "a.b"]]}, "an object that is none"),
+        ({"nodes": [["dict"], ["unread", True, "n" * 257]]}, "an object that is none"),
+        ({"nodes": [["dict"], ["unread", False, None]]}, "an object that is none"),
         ({"nodes": [["list"]]}, "content without names"),
         ({"nodes": [["dict", "a", 1]]}, "metadata that are no texts"),
     ],

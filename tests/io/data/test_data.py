@@ -59,7 +59,7 @@ def test_batches_are_the_first_samples_of_a_seeded_permutation() -> None:
 
 
 def test_too_few_samples_are_refused() -> None:
-    with pytest.raises(DataRefusedError, match="20 samples do not fill one batch of 32"):
+    with pytest.raises(DataRefusedError, match="20 samples cannot fill one batch of 32"):
         draw_batches(open_data("digits"), 20, 32, seed=0)
 
 

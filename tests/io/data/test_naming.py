@@ -27,5 +27,5 @@ def test_naming_carries_the_fields_and_the_marks_of_what_it_names() -> None:
         draw_batches(open_data("digits"), 20, 32, seed=0)
     error = caught.value
     assert (error.argument, error.expected, error.found) == ("data", "at least 32 samples", 20)
-    assert error.reason == "digits: 20 samples do not fill one batch of 32."
+    assert error.reason == "digits: 20 samples cannot fill one batch of 32."
     assert spelt(error.marked_remedy, "<{}>".format) == "Lower <batch_size>, raise <samples>, or use more data."

@@ -125,8 +125,19 @@ def test_microsofts_and_old_timms_swin(change: Callable[..., dict[str, Tensor]],
 
 def test_what_timm_would_resample_is_refused(tmp_path: Path) -> None:
     small = timm.create_model(SWIN, num_classes=4, window_size=4, img_size=128)
+    torch.save(microsofts(small.state_dict()), tmp_path / "net.pt")
+    checkpoint = load_checkpoint(tmp_path / "net.pt")
+    identity = identify(checkpoint, f"timm:{SWIN}", {"window_size": 7, "img_size": 224})
     with pytest.raises(CheckpointRefusedError, match="does not fit"):
-        opened(microsofts(small.state_dict()), tmp_path, f"timm:{SWIN}")
+        load_weights(identity.build(checkpoint), checkpoint, identity)
+
+
+def test_windows_of_another_size_are_read_off_earlier_names_too(tmp_path: Path) -> None:
+    small = timm.create_model(SWIN, num_classes=4, window_size=4, img_size=128).eval()
+    module, _, _ = opened(microsofts(small.state_dict()), tmp_path, f"timm:{SWIN}")
+    assert same(module, small)
+    images = torch.rand(2, 3, 128, 128)
+    assert torch.equal(module.eval()(images), small(images))
 
 
 @pytest.mark.parametrize("weight", ["layers.0.blocks.0.attn.qkv.extra", "head_dist.weight", "attn_mask"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import timm
 import torch
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.networks.constructor_arguments import completed
 from bnsharp_cli.io.networks.identify import identify
@@ -17,6 +18,8 @@ from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.outlines import shapes_of_network
 
 TINY = "vit_tiny_patch16_224"
+SWIN = "swin_tiny_patch4_window7_224"
+WINDOW = "layers.{}.blocks.0.attn.relative_position_bias_table"
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,9 @@ TINY = "vit_tiny_patch16_224"
         (TINY, {"patch_size": 8, "img_size": 112}),
         (TINY, {"img_size": 32, "in_chans": 1}),
         (TINY, {}),
+        (SWIN, {"window_size": 4, "img_size": 128}),
+        (SWIN, {"img_size": 128}),
+        (SWIN, {"window_size": 12, "img_size": 384}),
         ("deit_tiny_distilled_patch16_224", {"img_size": 96}),
         ("vit_small_patch16_224", {"img_size": 48, "class_token": False, "global_pool": "avg"}),
     ],
@@ -48,10 +54,10 @@ def test_the_arguments_are_read_off_the_shapes(name: str, options: dict[str, Any
     ("name", "options", "near"),
     [
         (TINY, {"img_size": 64}, "timm:vit_tiny_patch16"),
-        ("swin_tiny_patch4_window7_224", {"window_size": 4, "img_size": 128}, "swin"),
+        (SWIN, {"window_size": 4, "img_size": 128}, "swin"),
     ],
 )
-def test_a_transformer_of_another_size_has_a_nearest_network(
+def test_the_nearest_network_of_a_transformer_of_another_size_can_be_named_as_printed(
     name: str, options: dict[str, Any], near: str, tmp_path: Path
 ) -> None:
     network = timm.create_model(name, num_classes=7, **options)
@@ -61,7 +67,56 @@ def test_a_transformer_of_another_size_has_a_nearest_network(
     assert any(near in candidate.spec for candidate in identity.candidates)
     with pytest.raises(UsageError, match="Nearest: ") as caught:
         identity.build(checkpoint)
-    assert f"for example arch {identity.candidates[0].spec} or" in caught.value.remedy
+    printed = re.search(r"for example arch (\S+) or", caught.value.remedy)
+    assert printed
+    named = identify(checkpoint, printed[1])
+    module = named.build(checkpoint)
+    load_weights(module, checkpoint, named)
+    side = options["img_size"]
+    images = torch.rand(2, 3, side, side)
+    assert torch.equal(module.eval()(images), network.eval()(images))
+
+
+def test_the_option_that_is_printed_for_a_network_that_averages_over_patches_works(tmp_path: Path) -> None:
+    network = timm.create_model(TINY, num_classes=7, global_pool="avg")
+    torch.save({"model": network.state_dict()}, tmp_path / "net.pt")
+    checkpoint = load_checkpoint(tmp_path / "net.pt")
+    identity = identify(checkpoint, f"timm:{TINY}")
+    with pytest.raises(CheckpointRefusedError, match="has unknown fc_norm") as caught:
+        load_weights(identity.build(checkpoint), checkpoint, identity)
+    printed = re.fullmatch(r"Add arch_option (\w+)=(\w+)\.", caught.value.remedy)
+    assert printed
+    identity = identify(checkpoint, f"timm:{TINY}", {printed[1]: printed[2]})
+    module = identity.build(checkpoint)
+    load_weights(module, checkpoint, identity)
+    images = torch.rand(2, 3, 224, 224)
+    assert torch.equal(module.eval()(images), network.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(TINY, {"patch_size": 8, "img_size": 64}), (SWIN, {"window_size": 4, "img_size": 128}), (SWIN, {"img_size": 160})],
+)
+def test_timms_script_may_state_sizes_that_the_shapes_confirm(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    network = timm.create_model(name, num_classes=7, **options)
+    marks = dict.fromkeys(("img_size", "crop_pct", "interpolation", "mean", "std"))
+    for stated, source in ((options, "metadata"), ({**options, "img_size": 10**6}, None)):
+        args = {"model": name, **marks, "model_kwargs": stated}
+        torch.save({"arch": name, "state_dict": network.state_dict(), "args": args}, tmp_path / "net.pt")
+        checkpoint = load_checkpoint(tmp_path / "net.pt")
+        if source is None:
+            with pytest.raises(CheckpointRefusedError, match="img_size=1000000, which a file may not decide"):
+                identify(checkpoint)
+            continue
+        identity = identify(checkpoint)
+        assert (identity.spec, identity.source) == (f"timm:{name}", source)
+        assert options.items() <= identity.options.items()
+        module = identity.build(checkpoint)
+        load_weights(module, checkpoint, identity)
+        images = torch.rand(2, 3, options["img_size"], options["img_size"])
+        assert torch.equal(module.eval()(images), network.eval()(images))
 
 
 @pytest.mark.parametrize(
@@ -77,3 +132,11 @@ def test_a_transformer_of_another_size_has_a_nearest_network(
 def test_no_size_is_read_off_tensors_without_numbers(positions: tuple[int, ...], patches: tuple[int, ...]) -> None:
     shapes = {**shapes_of_network(f"timm:{TINY}", {}), "pos_embed": positions, "patch_embed.proj.weight": patches}
     assert not {"img_size", "patch_size"} & completed(f"timm:{TINY}", {}, shapes).keys()
+
+
+@pytest.mark.parametrize("table", [(10**12, 0), (169, 0), (10**12, 3), (65**2 - 1, 3), (0, 3), (169,)])
+def test_no_window_is_read_off_tables_that_no_swin_has(table: tuple[int, ...]) -> None:
+    shapes = {**shapes_of_network(f"timm:{SWIN}", {}), WINDOW.format(0): table}
+    found = completed(f"timm:{SWIN}", {}, shapes)
+    assert found.get("window_size", 7) <= 32
+    assert found.get("img_size", 224) <= 32 * 32

@@ -10,9 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
-from bnsharp_cli.measurement.blocks.recomputation import outputs_with_whole_graph
 from bnsharp_cli.measurement.surface.foreign_errors import accepting
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.recomputation import outputs_with_whole_graph
 from tests.cases import images, mlp_bn, vectors
 
 

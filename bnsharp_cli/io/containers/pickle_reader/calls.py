@@ -9,6 +9,7 @@ from bnsharp_cli.io.containers.pickle_reader.limits import Budget, size_of
 from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, ForeignGlobalsError, PickleRefusedError
 from bnsharp_cli.io.containers.pickle_reader.values import (
     ForeignObject,
+    PickledData,
     PickledDict,
     PickledGlobal,
     PickledList,
@@ -49,6 +50,13 @@ class Calls:
             raise PickleRefusedError(Fault.LIMIT, "holds a number of more than 64 bits")
         self._budget.spend(objects=1)
         return ForeignObject(_INTEGER)
+
+    def key_of(self, data: PickledData) -> ForeignObject:
+        """What stands for data that are a key, as parameters are in an optimiser: no key is looked into."""
+        if not self._admits(data.name):
+            raise PickleRefusedError(Fault.UNSUPPORTED, "has a key that is no text or number")
+        self._budget.spend(objects=1)
+        return ForeignObject(data.name, holds_data=True)
 
     def called(self, function: Any, arguments: Any) -> Any:
         """What a function returns; a foreign one is not called, and stands for what it would return."""

@@ -12,6 +12,7 @@ from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, PickleRefuse
 from bnsharp_cli.io.containers.pickle_reader.values import (
     NESTED,
     ForeignObject,
+    PickledData,
     PickledDict,
     PickledList,
     PickledTuple,
@@ -227,8 +228,11 @@ class Machine:
             return
         self._budget.spend(number_keys=number_keys(items[::2]))
         for key, value in zip(items[::2], items[1::2], strict=True):
-            require_key(key)
-            target[key] = value
+            if isinstance(key, PickledData):
+                target[self._calls.key_of(key)] = value
+            else:
+                require_key(key)
+                target[key] = value
 
     def _global(self, names: str) -> None:
         self._stack.append(self._calls.named(".".join(names.split(" ", 1))))

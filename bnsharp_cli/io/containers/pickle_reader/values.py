@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from bnsharp_cli.io.containers.pickle_reader.refusals import Fault, PickleRefusedError
 
@@ -47,8 +47,13 @@ class PickledTuple(tuple[Any, ...]):
 
 
 class PickledData:
-    """Base class of what a :class:`ForeignObject` says that it held, such as a tensor; it is complete."""
+    """Base class of what a :class:`ForeignObject` says that it held, such as a tensor; it is complete.
 
+    Attributes:
+        name: of the :class:`ForeignObject` that stands for it where it is a key of a dict.
+    """
+
+    name: ClassVar[str] = "data"
     depth = 0
     growing = False
     holds_data = True

@@ -27,7 +27,7 @@ from bnsharp_cli.io.files.regular_files import RegularFile, open_regular, reason
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """By content, whatever the name says: plain rasters, no animations, no documents, nothing that is a program."""
 
-LARGEST_FILE = 90 * 2**20
+LARGEST_FILE = 80 * 2**20
 """Bytes of an image file, all of which are read at once, and copied at most once."""
 
 _OUTLINES: Mapping[bytes, Callable[[bytes], ImageOutline]] = {
@@ -106,4 +106,6 @@ def _require_outlined(image: Image.Image, outline: ImageOutline) -> None:
     if sorted(image.size) != sorted((outline.width, outline.height)):  # a TIFF may lie on its side
         raise UnsoundImageError("contradicts itself about its size")
     if image.mode in _DEEP:
-        raise UnsoundImageError(f"has more than 8 bits a channel (mode {image.mode}); npz:FILE takes such images")
+        raise UnsoundImageError(
+            f"has more than 8 bits a channel (mode {image.mode}); npz:FILE takes them as floating numbers"
+        )
