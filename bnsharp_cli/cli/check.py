@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnsharp_cli.cli import results
 from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
+from bnsharp_cli.cli.signature import Fixed
 from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import PartsOptions
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
 from bnsharp_cli.workflows.thresholds import Thresholds
@@ -27,7 +29,7 @@ def check(
     source: CheckpointSource,
     data: Data,
     thresholds: Thresholds,
-    measuring: MeasureOptions,
+    measuring: Annotated[MeasureOptions, Fixed(by=PartsOptions.by)],
     computing: Computing,
     output: Output,
 ) -> None:

@@ -75,11 +75,13 @@ def measure(
 
 def _print(measured: MeasuredCheckpoint, legend: bool) -> None:
     with importing_libraries():
+        from bnsharp_cli.report.parts_table import print_parts
         from bnsharp_cli.report.terminal import console, print_cost, print_measurements, print_subject
 
     out = console(as_option)
     print_subject(out, measured.network.description(measured.blocks))
     print_measurements(out, measured.measured, measured.on_every_sample, legend)
+    print_parts(out, measured.measured)
     print_cost(out, measured.network.passes, measured.seconds)
     if not legend:
         out.print()

@@ -14,6 +14,7 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import PartsOptions
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,
@@ -34,7 +35,7 @@ EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embe
 def rescale_test(
     source: CheckpointSource,
     data: Annotated[Data, Defaults(RESCALED_DATA)],
-    measuring: Annotated[MeasureOptions, Defaults(RESCALED_MEASURING), Fixed(partition="paper")],
+    measuring: Annotated[MeasureOptions, Defaults(RESCALED_MEASURING), Fixed(partition="paper", by=PartsOptions.by)],
     rescaling: RescaleOptions,
     files: RescaledFiles,
     computing: Computing,

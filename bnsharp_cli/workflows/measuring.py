@@ -16,6 +16,7 @@ from bnsharp_cli.measurement.measures.measure_all import measure_all
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json_document import blocks_entry
+from bnsharp_cli.report.parts_table import plot_parts
 from bnsharp_cli.report.plots import SegmentCurve, plot_segments
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
@@ -103,7 +104,15 @@ def _plot(
     measured: Measurements,
     runs: Sequence[MeasureOptions],
 ) -> None:
-    """L along the direction of everything that was measured and has one; else of BN-Sharpness, measured for it."""
+    """The parts of a value, where they were asked for; else L along each direction that was found.
+
+    Where nothing that was measured has a direction, BN-Sharpness is measured for it.
+    """
+    divided = [one for one in measured if "parts" in one.details]
+    if divided:
+        if torchrun.is_first():
+            plot_parts(path, divided[0], checkpoint_title(network.checkpoint.path))
+        return
     found = [one for one in measured if one.direction is not None]
     if not found:
         found = [*measure_all(network.surface, network.point, blocks, ("bn",), runs)]

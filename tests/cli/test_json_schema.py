@@ -36,6 +36,7 @@ def data(split):
 """
 CASES = {
     "several radii": ("measure", SAMPLE, *MEASURES, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),
     "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),
     "a chosen output": (
         *("measure", "net.pt", "--arch", "mine.py:Net", "--data", "mine.py:data", "--output-key", "head"),

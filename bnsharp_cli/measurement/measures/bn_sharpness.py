@@ -11,6 +11,7 @@ from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.bn_errors import ErrorEstimates, estimate_errors
+from bnsharp_cli.measurement.measures.breakdown import divided, require_few_parts
 from bnsharp_cli.measurement.measures.integral import Integral, integrate_to_precision
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
@@ -37,16 +38,18 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         options: δ, p, search and precision.
 
     Raises:
-        UsageError: δ ≥ 1 with relative radii.
+        UsageError: δ ≥ 1 with relative radii; single numbers as parts.
         NotMeasurableError: L or its gradient is not finite within δ.
     """
     _require_radius(blocks, options)
+    require_few_parts(blocks, options)
     before = surface.counter.cost
     objective, noise = objective_and_noise(surface, point, blocks, options)
 
     supremum = find_supremum(objective, options)
     integral = integrate_to_precision(objective, supremum, options)
     errors = estimate_errors(objective, blocks, supremum, integral, noise, options)
+    parts = divided(objective, blocks, integral.value, errors, supremum.direction, noise, options)
 
     return Measurement(
         name=measure_name(blocks.partition),
@@ -56,7 +59,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         cost=surface.counter.cost - before,
         uncertainty_cost=errors.cost,
         search=Search(options.search, len(supremum.values), options.steps, supremum.values),
-        details=_details(objective, supremum, integral, errors),
+        details={**_details(objective, supremum, integral, errors), **parts},
         direction=supremum.direction,
         segment=integral.mean.nodes,
         notes=tuple(_notes(blocks, objective.spheres)),

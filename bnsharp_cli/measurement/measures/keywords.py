@@ -23,6 +23,7 @@ class SharedKeywords(TypedDict, total=False):
     layout: Literal["auto", "plain"]
     uncertainty: Literal["cheap", "full"]
     step_size: float
+    by: Literal["none", "layer", "block"]
     ball_samples: int
 
 

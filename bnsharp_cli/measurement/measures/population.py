@@ -27,6 +27,7 @@ import torch
 from scipy.stats import t as students_t
 from torch import Tensor
 
+from bnsharp_cli.core.pieces import Pieces
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks.blocks import Blocks
@@ -97,18 +98,19 @@ class Population:
 
 
 class BlockSquares:
-    """Adds up Σ_b ‖g_bi‖² block by block while the gradients of single batches pass."""
+    """Adds up Σ_b ‖g_bi‖² block by block, and in each tensor, while the gradients of single batches pass."""
 
     def __init__(self, spheres: Spheres) -> None:
-        self._spheres = spheres
-        self._total = torch.zeros_like(spheres.radii)
+        self._radii, self._pieces = spheres.radii, Pieces.of(spheres)
+        self._total = torch.zeros(len(self._pieces.block), dtype=torch.float64, device=spheres.radii.device)
         self._largest = 0.0
 
     def observe(self, _: int, __: float, gradient: Point) -> None:
         """Take the gradient of a batch, times the batch's weight."""
-        squares = self._spheres.inner(gradient, gradient).to(self._total)
+        squares = self._pieces.inner(gradient, gradient).to(self._total)
         self._total += squares
-        self._largest = max(self._largest, float((self._spheres.radii.square() * squares).sum()))
+        by_block = self._pieces.by_block(squares, len(self._radii))
+        self._largest = max(self._largest, float((self._radii.square() * by_block).sum()))
 
     def noise(self, surface: LossSurface, gradient: Point) -> GradientNoise:
         """What the batches of all processes tell, with ∇L."""
@@ -116,8 +118,9 @@ class BlockSquares:
         total = surface.processes.total({"squares": self._total})["squares"]
         largest = surface.processes.in_order(torch.tensor([self._largest]), surface.processes.count).max()
         return GradientNoise(
-            radii=self._spheres.radii,
-            mean=self._spheres.inner(gradient, gradient),
+            radii=self._radii,
+            pieces=self._pieces,
+            mean=self._pieces.inner(gradient, gradient),
             squares=total,
             largest=float(largest),
             weights=surface.weights,
@@ -128,12 +131,13 @@ class BlockSquares:
 
 @dataclass(frozen=True)
 class GradientNoise:
-    """The gradients of the batches, block by block.
+    """The gradients of the batches, block by block, and for a block in several tensors piece by piece.
 
     Attributes:
         radii: r_i, (blocks + 1,).
-        mean: ‖∇_iL‖² on the samples, (blocks + 1,).
-        squares: Σ_b ‖g_bi‖², g_b with the batch's weight, (blocks + 1,).
+        pieces: which block and tensor each piece belongs to.
+        mean: ‖∇_iL‖² on the samples, (pieces,).
+        squares: Σ_b ‖g_bi‖², g_b with the batch's weight, (pieces,).
         largest: the largest Σ_i r_i²‖g_bi‖².
         weights: of the batches, 1 on average.
         examples: in all batches.
@@ -141,6 +145,7 @@ class GradientNoise:
     """
 
     radii: Tensor
+    pieces: Pieces
     mean: Tensor
     squares: Tensor
     largest: float
@@ -162,14 +167,15 @@ class GradientNoise:
             return None
         spread = _relative_spread(slopes, self.weights)
         split = None if self.available is None else self._value(value, spread, self.examples / self.available)
-        share = self.largest / max(float((self.radii.square() * self.squares).sum()), torch.finfo(torch.float64).tiny)
+        squares = self._by_block(self.squares)
+        share = self.largest / max(float((self.radii.square() * squares).sum()), torch.finfo(torch.float64).tiny)
         whole = self.available == self.examples
         return Population(split, self._value(value, spread, 0.0), share, whole)
 
     @cached_property
     def in_sample(self) -> float:
         """Σ_i r_i‖∇_iL‖ on the samples."""
-        return float((self.radii * self.mean.sqrt()).sum())
+        return float((self.radii * self._by_block(self.mean).sqrt()).sum())
 
     def _value(self, value: float, spread: float, fraction: float) -> PopulationValue:
         """The estimate for a population of which the samples are a ``fraction``."""
@@ -184,13 +190,32 @@ class GradientNoise:
 
     def unbiased(self, fraction: float) -> float:
         """Σ_i r_i √max(U_i, 0), U_i the unbiased estimate of ‖∇_iL‖² on the population."""
-        if fraction >= 1:
-            return self.in_sample
+        return float((self.radii * self._by_block(self._estimates(fraction)).clamp_min(0).sqrt()).sum())
+
+    def parts(self) -> Tensor:
+        """What each piece adds to Σ_i r_i‖∇_iL‖ on the samples: r_i‖∇_ijL‖²/‖∇_iL‖, (pieces,)."""
+        return self._parts(self.mean)
+
+    def unbiased_parts(self) -> Tensor:
+        """The same in :meth:`unbiased`, for the population of :attr:`Population.headline`."""
+        return self._parts(self._estimates(self.examples / self.available if self.available else 0.0))
+
+    def _parts(self, squares: Tensor) -> Tensor:
+        norms = self._by_block(squares).clamp_min(0).sqrt()
+        factors = torch.where(norms > 0, self.radii / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
+        return factors[self.pieces.block] * squares
+
+    def _estimates(self, fraction: float) -> Tensor:
+        """Unbiased estimates of ‖∇_iL‖² on a population of which the samples are a fraction, piece by piece."""
+        if fraction >= 1 or len(self.weights) < 2:
+            return self.mean
         count, own = len(self.weights), math.fsum(weight * weight for weight in self.weights)
         pairs = (count * count * self.mean - self.squares) / (count * count - own)
         part = fraction / count  # 1/M
-        squares = (1 - part) * pairs + part * self.squares / own
-        return float((self.radii * squares.clamp_min(0).sqrt()).sum())
+        return (1 - part) * pairs + part * self.squares / own
+
+    def _by_block(self, values: Tensor) -> Tensor:
+        return self.pieces.by_block(values, len(self.radii))
 
 
 @dataclass(frozen=True)

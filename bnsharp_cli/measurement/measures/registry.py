@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from bnsharp_cli.measurement.measures.expected_passes import (
     of_bn_sharpness,
@@ -40,6 +40,19 @@ class BallOptions(OptionRecord):
         "Monte-Carlo points of delta-lp.",
         minimum=2,
         maximum=1_000_000,
+    )
+
+
+@dataclass(frozen=True)
+class PartsOptions(OptionRecord):
+    """The options that only ``bn`` has.
+
+    Attributes:
+        by: what the value is divided among: ``layer``, ``block`` or ``none``.
+    """
+
+    by: Literal["none", "layer", "block"] = option(
+        "none", "Say where the value comes from: by layer or block.", expected="one of none, layer, block"
     )
 
 
@@ -102,6 +115,7 @@ _ENTRIES = (
         source="Yi et al., IJCAI 2019, Definition 3.1",
         invariance="invariant under T_a",
         load=f"{_HERE}.bn_sharpness:bn_sharpness",
+        options=PartsOptions,
         most=of_bn_sharpness,
     ),
     MeasureEntry(

@@ -57,7 +57,7 @@ def test_defaults_are_the_papers() -> None:
 
 FLAT_KEYS = {
     "delta", "power", "search", "iterations", "restarts", "step_size", "search_nodes", "rtol", "partition", "precision",
-    "uncertainty", "ball_samples", "seed", "parameters", "layout",
+    "uncertainty", "ball_samples", "by", "seed", "parameters", "layout",
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
     assert options.of(PrintedRule).step_size == 2.0
     assert options.of(BallOptions) == BallOptions(ball_samples=32)
     assert options.rule == PrintedRule(2.0)
-    assert {one.name for one in particular_fields()} == {"step_size", "ball_samples"}
+    assert {one.name for one in particular_fields()} == {"step_size", "ball_samples", "by"}
 
 
 def test_an_option_of_another_search_rule_is_refused() -> None:

@@ -1,0 +1,74 @@
+"""The parts of a value, as a table and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bnsharp_cli.figures import LINE_COLOURS, new_axes
+from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.report.plots import save
+from bnsharp_cli.report.terminal import SpellingConsole
+
+_MOST_ROWS, _MOST_BARS = 20, 30
+_MEANINGS = {
+    "slope": "{by}: its part of the value; the parts add up",
+    "change": "{by}: the change of the loss where it alone is displaced, over δ; these do not add up to the value",
+}
+
+
+def print_parts(out: SpellingConsole, measurements: Sequence[Measurement]) -> None:
+    """Print the largest parts of each measurement that has any."""
+    for measurement in measurements:
+        parts = measurement.details.get("parts")
+        if parts:
+            _print(out, measurement, parts)
+
+
+def _print(out: SpellingConsole, measurement: Measurement, parts: Mapping[str, Any]) -> None:
+    table, each = Table(box=None, pad_edge=False, header_style="bold"), parts["each"]
+    known = measurement.details.get("population")
+    table.add_column(f"{measurement.name}, δ = {measurement.details['delta']:g}, by {parts['by']}", overflow="fold")
+    table.add_column("part", justify="right")
+    table.add_column("share", justify="right")
+    if known:
+        table.add_column("on the whole split" if known["of"] == "split" else "on fresh data", justify="right")
+    for part in each[:_MOST_ROWS]:
+        more = [] if not known else ["" if part["population"] is None else f"{part['population']:.3g}"]
+        table.add_row(part["name"], f"{part['value']:.3g}", f"{part['share']:.1%}".replace("%", " %"), *more)
+    out.print()
+    out.print(table)
+    if len(each) > _MOST_ROWS:
+        rest = sum(part["share"] for part in each[_MOST_ROWS:])
+        out.say(f"and {len(each) - _MOST_ROWS:,} more with {rest:.1%} together".replace("%", " %"))
+    out.say(_MEANINGS[parts["of"]].format(by=parts["by"]))
+
+
+def plot_parts(path: Path, measurement: Measurement, title: str) -> None:
+    """Draw the largest parts as bars, with those of the population beside them where they are known.
+
+    Args:
+        path: where to write the picture.
+        measurement: one with parts.
+        title: above the picture.
+    """
+    parts = measurement.details["parts"]
+    each = parts["each"][:_MOST_BARS]
+    figure, axes = new_axes(title)
+    figure.set_size_inches(7, 1.2 + 0.26 * len(each))
+    places = range(len(each))
+    axes.barh([*places], [part["value"] for part in each], height=0.7, color=LINE_COLOURS[0], label="on the samples")
+    known = measurement.details.get("population")
+    if known:
+        label = "on the whole split" if known["of"] == "split" else "on fresh data"
+        axes.plot(
+            [part["population"] or 0.0 for part in each], [*places], "D", color=LINE_COLOURS[1], ms=4, label=label
+        )
+        axes.legend(frameon=False, loc="lower right")
+    axes.set_yticks([*places], [part["name"] for part in each])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"part of {measurement.name} {measurement.value:.4g} at δ = {measurement.details['delta']:g}")
+    save(figure, path)
