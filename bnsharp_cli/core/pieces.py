@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import BlocksOfTensor, NumberBlocks, RowBlocks, Spheres
+from bnsharp_cli.core.spheres import BlocksOfTensor, NumberBlocks, RowBlocks, Spheres, add_products
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,8 @@ class Pieces:
 
     Attributes:
         rows: the piece of every number, as spheres have its block.
-        names: of the tensors.
         block: (pieces,) int64, the block that each belongs to.
-        lengths: how many pieces each tensor has; they follow each other in the order of ``names``.
+        lengths: how many pieces each tensor has; they follow each other in the order of ``rows``.
 
     >>> rows = {"first": RowBlocks(0, torch.tensor([0, 2])), "second": RowBlocks(0, torch.tensor([2, 1, 2]))}
     >>> point = {"first": torch.ones(2, 3), "second": torch.ones(3)}
@@ -30,7 +29,6 @@ class Pieces:
     """
 
     rows: Mapping[str, BlocksOfTensor]
-    names: tuple[str, ...]
     block: Tensor
     lengths: tuple[int, ...]
 
@@ -49,14 +47,12 @@ class Pieces:
                 rows[name] = RowBlocks(entry.axis, which + begin)
             blocks.append(own)
             begin += len(own)
-        return cls(rows, tuple(rows), torch.cat(blocks), tuple(map(len, blocks)))
+        return cls(rows, torch.cat(blocks), tuple(map(len, blocks)))
 
     def inner(self, first: Point, second: Point) -> Tensor:
         """⟨first, second⟩ piece by piece, (pieces,)."""
         total = torch.zeros(len(self.block), dtype=torch.float64, device=self.block.device)
-        for name, entry in self.rows.items():
-            entry.add_to(total, first[name] * second[name])
-        return total
+        return add_products(self.rows, first, second, total)
 
     def by_block(self, values: Tensor, blocks: int) -> Tensor:
         """The sums of (pieces,) values over the pieces of each of so many blocks, (blocks,)."""
@@ -64,4 +60,4 @@ class Pieces:
 
     def by_tensor(self, values: Tensor) -> dict[str, Tensor]:
         """The (pieces,) values of the pieces in each tensor."""
-        return dict(zip(self.names, torch.split(values, list(self.lengths)), strict=True))
+        return dict(zip(self.rows, torch.split(values, list(self.lengths)), strict=True))

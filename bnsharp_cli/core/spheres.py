@@ -99,10 +99,7 @@ class Spheres:
 
     def inner(self, first: Point, second: Point) -> Tensor:
         """⟨first, second⟩ block by block, (blocks + 1,)."""
-        total = torch.zeros_like(self.radii)
-        for name, entry in self.rows.items():
-            entry.add_to(total, first[name] * second[name])
-        return total
+        return add_products(self.rows, first, second, torch.zeros_like(self.radii))
 
     def norms(self, vector: Point) -> Tensor:
         """‖vector_i‖ block by block, (blocks + 1,)."""
@@ -163,6 +160,13 @@ class Spheres:
     def _spread(self, name: str, factors: Tensor, tensor: Tensor) -> Tensor:
         """Each number's entry of ``factors``, shaped to multiply ``tensor``."""
         return self.rows[name].spread(factors, tensor)
+
+
+def add_products(rows: Mapping[str, BlocksOfTensor], first: Point, second: Point, total: Tensor) -> Tensor:
+    """``total`` with the product of every two numbers added to the entry of their block."""
+    for name, entry in rows.items():
+        entry.add_to(total, first[name] * second[name])
+    return total
 
 
 def _row_sums(tensor: Tensor, axis: int) -> Tensor:
