@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from torch import nn
 
@@ -72,7 +75,7 @@ class MeasuredNetwork:
         data: the loss.
         surface: the loss as a function of the parameters.
         point: the parameters.
-        loss: its value there.
+        batch_losses: the losses of the batches there, times their weights.
         accuracy: share of right answers, in [0, 1]; None where there are no classes.
         warning: why this is hardly the loss that was trained; empty where nothing speaks for that.
     """
@@ -82,9 +85,14 @@ class MeasuredNetwork:
     data: LossOnData
     surface: LossSurface
     point: Point
-    loss: float
+    batch_losses: tuple[float, ...]
     accuracy: float | None
     warning: str = ""
+
+    @property
+    def loss(self) -> float:
+        """L at the parameters."""
+        return math.fsum(self.batch_losses) / len(self.batch_losses)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -134,13 +142,16 @@ class MeasuredNetwork:
             "checkpoint": self._checkpoint_entry(spelling),
             "data": self._data_entry(),
             "environment": {
+                "python": platform.python_version(),
                 "torch": torch.__version__,
+                "numpy": numpy.__version__,
                 "device": str(self.surface.device),
                 "dtype": _name(self.surface.dtype),
                 "threads": torch.get_num_threads(),
                 "world_size": self.surface.processes.count,
             },
             "loss": self.loss,
+            "batch_losses": list(self.batch_losses),
             "accuracy": self.accuracy,
             "parameters": {} if self.surface.choice is None else self.surface.choice.to_dict(),
             "notes": [*self.surface.conduct.notes, *([self.warning] if self.warning else [])],

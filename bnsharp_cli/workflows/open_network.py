@@ -78,17 +78,17 @@ def open_network(
     for note in surface.conduct.notes:
         reporter.notice(note)
     release_freed_memory()
-    loss, accuracy = surface.loss_and_accuracy(point)
+    evaluation = surface.evaluated(point)
     criterion = loss_on_data.criterion
-    if not math.isfinite(loss):
+    if not math.isfinite(evaluation.loss):
         with naming(loss_on_data.spec):
-            raise not_finite(surface, point, loss)
-    _announce_guess(opened.identity, accuracy, reporter)
-    known = accuracy if criterion.of_classes else None
+            raise not_finite(surface, point, evaluation.loss)
+    _announce_guess(opened.identity, evaluation.accuracy, reporter)
+    known = evaluation.accuracy if criterion.of_classes else None
     warning = suspicion(known, classes, loss_on_data.batches.samples) if data.split == "train" else ""
     if warning:
         reporter.notice(warning)
-    return MeasuredNetwork(opened, data, loss_on_data, surface, point, loss, known, warning)
+    return MeasuredNetwork(opened, data, loss_on_data, surface, point, evaluation.batch_losses, known, warning)
 
 
 def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 _MOST_MARKS = {b"{": 2**17, b"[": 2**18, b",": 2**20}
 """How often each may occur, so that no text becomes many times as large as it is."""
+
+_MOST_DIGITS = 20
+"""Of a whole number, those of 64 bits; it fits a float, whatever is computed with it."""
 
 
 def bounded_json(text: bytes) -> Any:
     """What a text says.
 
     Raises:
-        ValueError: it is no JSON, has too many parts, names something twice, or holds NaN or an infinite number.
+        ValueError: it is no JSON, has too many parts, names something twice, or holds NaN or a number that is infinite
+            or of more than 64 bits.
         RecursionError: it nests too deep.
 
     >>> bounded_json(b'{"size": [2, 3]}')
@@ -21,7 +26,13 @@ def bounded_json(text: bytes) -> Any:
     """
     if any(text.count(mark) > most for mark, most in _MOST_MARKS.items()):
         raise ValueError("it has more entries than any network")
-    return json.loads(text.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    return json.loads(
+        text.decode("utf-8"),
+        object_pairs_hook=_without_duplicates,
+        parse_constant=_no_constant,
+        parse_float=_finite,
+        parse_int=_whole,
+    )
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -29,6 +40,19 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(entries) != len(pairs):
         raise ValueError("it names something twice")
     return entries
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):  # 1e999, which JSON allows
+        raise ValueError("it holds a number that is too large")
+    return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("it holds a number that is too large")
+    return int(digits)
 
 
 def _no_constant(name: str) -> Any:

@@ -63,7 +63,16 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
         direction=supremum.direction,
         segment=integral.mean.nodes,
         notes=tuple(_notes(blocks, objective.spheres)),
+        by_batch=_by_batch(integral, errors),
     )
+
+
+def _by_batch(integral: Integral, errors: ErrorEstimates) -> tuple[float, ...]:
+    """The slopes of the batches along v in units of the value, where the value is nearly a gradient norm."""
+    slope = math.fsum(integral.batch_slopes) / max(1, len(integral.batch_slopes))
+    if errors.population is None or not slope:
+        return ()
+    return tuple(integral.value * each / slope for each in integral.batch_slopes)
 
 
 def measure_name(partition: str) -> str:

@@ -108,6 +108,8 @@ class Measurement:
         search: how the supremum was searched, if there was one.
         details: further plain entries.
         notes: what a reader must know of how the network was computed.
+        by_batch: numbers of the single batches whose mean is the value, as far as it is a mean over batches; else
+            empty. They tell two networks apart that were measured on the same batches.
         direction: the displacement direction that was found, for pictures; not part of the record.
         segment: (t, ΔL(t)) at the quadrature nodes along ``direction``; not part of the record.
 
@@ -124,6 +126,7 @@ class Measurement:
     search: Search | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    by_batch: tuple[float, ...] = ()
     direction: Point | None = field(default=None, compare=False)
     segment: tuple[tuple[float, float], ...] = field(default=(), compare=False)
 
@@ -212,6 +215,7 @@ class Measurement:
             "uncertainty": vars(self.uncertainty),
             "search": None if self.search is None else {**vars(self.search), "values": list(self.search.values)},
             "cost": {**vars(self.cost), "for_uncertainty": dict(vars(self.uncertainty_cost))},
+            "by_batch": list(self.by_batch),
         }
         if self.notes:
             record["notes"] = list(self.notes)
@@ -220,7 +224,7 @@ class Measurement:
     @classmethod
     def from_dict(cls, name: str, record: Mapping[str, Any]) -> Measurement:
         """The inverse of :meth:`to_dict`."""
-        known = {"value", "status", "uncertainty", "search", "cost", "notes"}
+        known = {"value", "status", "uncertainty", "search", "cost", "by_batch", "notes"}
         search, cost = record["search"], dict(record["cost"])
         uncertainty_cost = Cost(**cost.pop("for_uncertainty"))
         return cls(
@@ -233,4 +237,5 @@ class Measurement:
             search=None if search is None else Search(**{**search, "values": tuple(search["values"])}),
             details={key: value for key, value in record.items() if key not in known},
             notes=tuple(record.get("notes", ())),
+            by_batch=tuple(record["by_batch"]),
         )

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.accuracy import NetworkFigures
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.cost import FORWARD, GRADIENT, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
@@ -116,14 +117,14 @@ class LossSurface(SurfaceState):
         self.counter.cost += self.share * cost
         return cast("list[list[float]]", self.processes.in_order(own, self.count).tolist())
 
-    def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
-        """L(point), and the fraction of correct classes where targets are class indices."""
+    def evaluated(self, point: Point) -> NetworkFigures:
+        """L at ``point`` batch by batch, and how many classes are right where targets are class indices."""
         passes = self._passes()
         parameters = passes.cast(point)
         own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(parameters, batch))], dim=1)
         losses, hits, labelled = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += self.share * FORWARD
-        return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
+        return NetworkFigures(tuple(losses), int(sum(hits)), int(sum(labelled)))
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64, which is the caller's to overwrite."""

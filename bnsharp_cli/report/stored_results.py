@@ -1,0 +1,145 @@
+"""Results that were kept as JSON documents: the one reader. Whoever hands one on may have written it himself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from bnsharp_cli.errors import CheckpointRefusedError, shown
+from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.io.files.regular_files import open_regular, reason_of
+from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.measurements import Measurements
+
+SCHEMA = Path(__file__).parent / "schema" / "bnsharp-1.json"
+NAME = "bnsharp/1"
+_LARGEST = 2**26
+"""Bytes of a file of results: hundreds of networks with thousands of tensors."""
+_LONGEST_NAMES = 3
+_MARK = b'"bnsharp/'
+_HEAD = 256
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """What was measured of one checkpoint, as a document of schema ``bnsharp/1`` says.
+
+    Attributes:
+        path: of the file.
+        document: all of it.
+    """
+
+    path: Path
+    document: Mapping[str, Any]
+
+    @property
+    def measured(self) -> Measurements:
+        """The measurements."""
+        skipped = dict(self.document["skipped"])
+        return Measurements({name: _profile(name, one) for name, one in self.document["measures"].items()}, skipped)
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file looks like a result of ours, by its first bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        head = file.read(0, _HEAD).lstrip()
+    return head.startswith(b"{") and _MARK in head
+
+
+def read_results(path: Path) -> list[StoredResult]:
+    """The results of a file: one document, or one a line as ``measure`` prints several.
+
+    Raises:
+        CheckpointRefusedError: a file that is too large, that is no document of ``measure``, or of another schema.
+    """
+    text = _read(path)
+    try:
+        documents = [bounded_json(text)]
+    except (ValueError, RecursionError) as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2:
+            raise _refused(path, f"holds no JSON document: {shown(error)}") from error
+        documents = [*_of_lines(path, lines)]
+    for number, document in enumerate(documents, 1):
+        _require_result(path, document, f"document {number}: " if len(documents) > 1 else "")
+    return [StoredResult(path, document) for document in documents]
+
+
+def _of_lines(path: Path, lines: list[bytes]) -> Iterator[Any]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield bounded_json(line)
+        except (ValueError, RecursionError) as error:
+            raise _refused(path, f"holds no JSON document in line {number}: {shown(error)}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            if file.size > _LARGEST:
+                raise _refused(path, f"has {file.size:,} bytes, at most {_LARGEST:,} are a file of results")
+            return file.read(0, file.size)
+    except (OSError, ValueError) as error:
+        raise _refused(path, f"cannot be read: {reason_of(error)}") from error
+
+
+def _require_result(path: Path, document: Any, where: str) -> None:
+    """Refuse what is no document of ``measure`` as this version describes it.
+
+    Raises:
+        CheckpointRefusedError: naming the first entry that does not fit.
+    """
+    if not isinstance(document, dict) or document.get("schema") != NAME:
+        found = shown(document.get("schema", "none")) if isinstance(document, dict) else "no document"
+        raise _refused(path, f"{where}expected the schema {NAME}, found {found[:40]}")
+    if document.get("command") != "measure":
+        said = "a failure" if "error" in document else f"a result of {shown(document.get('command'))[:40]}"
+        raise _refused(path, f"{where}expected a result of measure, found {said}")
+    error = best_match(_validator().iter_errors(document))
+    if error is not None:
+        raise _refused(path, f"{where}{_in_words(error)}")
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    """Of the documents of ``measure``."""
+    described = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return Draft202012Validator({"$ref": "#/$defs/measure", "$defs": described["$defs"]})
+
+
+def _in_words(error: ValidationError) -> str:
+    """What is wrong with which entry; the values of a stranger are left out, since they may be long."""
+    path = ".".join(shown(part)[:40] for part in error.absolute_path) or "the document"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"{path} lacks {', '.join(missing[:_LONGEST_NAMES])}"
+    if error.validator == "additionalProperties":
+        return f"{path} has entries that this version does not know"
+    return f"{path}: expected {error.validator} {shown(error.validator_value)[:80]}"
+
+
+def _profile(name: str, record: Mapping[str, Any]) -> tuple[Measurement, ...]:
+    """The measurements of one measure, one a radius."""
+    return tuple(Measurement.from_dict(name, one) for one in record.get("profile", [record]))
+
+
+def _refused(path: Path, reason: str) -> CheckpointRefusedError:
+    return CheckpointRefusedError(
+        f"{shown_path(path)}: {reason}.",
+        "Write it again with `bnsharp measure`, or name the checkpoint.",
+        expected="a document that measure wrote",
+        found=reason,
+        subject=path,
+    )
