@@ -1,0 +1,130 @@
+r"""The ratio of a measure of two networks on more samples than were measured, from the same batches of both.
+
+Batches that are hard for one network are mostly hard for the other, so the ratio is known better than either value.
+With numbers a_b and b_b of the batches whose means are the values, the logarithm of the ratio has the standard error
+
+.. math:: \sqrt{1 - f}\; \mathrm{sd}_b(a_b / \bar a - b_b / \bar b) / \sqrt{B}
+
+for B batches that are a fraction f of the data. That alone holds the ratio of the whole split too rarely: near
+interpolation a few hard samples carry the value, and a draw that misses them does not know it. And a gradient norm is
+too high in the sample by an amount that differs between the networks. So the interval begins at the lower and ends at
+the upper of two estimates, in the sample and for the population, and is widened; ``benchmarks/paired.py`` shows how
+often it covers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import stdev
+
+from scipy.stats import t as students_t
+
+from bnsharp_cli.measurement.measures.measurement import Measurement, Status
+from bnsharp_cli.measurement.measures.population import CONFIDENCE
+
+_WIDENED = 1.7
+"""The error in units of Student's, as at the upper end of a single value's interval."""
+
+_WIDEST = math.log(100.0)
+"""No interval is given whose ends differ by more than this factor."""
+
+
+@dataclass(frozen=True)
+class PairedRatio:
+    """The value of a first network over that of a second one.
+
+    Attributes:
+        ratio: on the population of which the samples are a part, as far as it can be estimated; None where one of the
+            values is not positive.
+        low: the lower end of its interval; None where none can be given.
+        high: the upper end.
+        samples_needed: about how many samples would tell the two apart; None where they are told apart, or where no
+            number is known.
+    """
+
+    ratio: float | None
+    low: float | None = None
+    high: float | None = None
+    samples_needed: int | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What the first network is: ``sharper``, ``flatter``, or ``undecided``."""
+        if self.low is not None and self.low > 1:
+            return "sharper"
+        if self.high is not None and self.high < 1:
+            return "flatter"
+        return "undecided"
+
+
+def paired_ratio(first: Measurement, second: Measurement, samples: int, available: int | None) -> PairedRatio:
+    """The ratio of two measurements by the same measure on the same batches.
+
+    Args:
+        first: of one network.
+        second: of the other.
+        samples: in all batches.
+        available: in the data that they were drawn from; None where that is not known.
+    """
+    if min(first.value, second.value) <= 0 or Status.BELOW_RESOLUTION in {first.status, second.status}:
+        return PairedRatio(None)
+    measured = math.log(first.value / second.value)
+    estimates = [_on_population(one) for one in (first, second)]
+    estimated = math.log(estimates[0] / estimates[1]) if min(estimates) > 0 else measured
+    computed = sum(map(_relative_error, (first, second)))
+    fraction = samples / available if available else 0.0
+    if fraction >= 1:
+        return _within(measured, measured, computed)
+    if len(first.by_batch) < 2 or len(first.by_batch) != len(second.by_batch):
+        return PairedRatio(math.exp(estimated))
+    spread = _paired_spread(first.by_batch, second.by_batch)
+    batches = len(first.by_batch)
+    quantile = float(students_t.ppf((1 + CONFIDENCE) / 2, batches - 1))
+    error = _WIDENED * quantile * spread * math.sqrt((1 - fraction) / batches) + computed
+    found = _within(estimated, measured, error)
+    if found.verdict != "undecided":
+        return found
+    needed = _samples_needed(abs(estimated) - computed, spread, samples / batches, available)
+    return PairedRatio(found.ratio, found.low, found.high, needed)
+
+
+def _within(estimated: float, measured: float, error: float) -> PairedRatio:
+    """The interval around both estimates of the logarithm."""
+    low, high = min(estimated, measured) - error, max(estimated, measured) + error
+    if not high - low <= _WIDEST:
+        return PairedRatio(math.exp(estimated))
+    return PairedRatio(math.exp(estimated), math.exp(low), math.exp(high))
+
+
+def _on_population(measurement: Measurement) -> float:
+    """The estimate for more samples, where there is one beside the value itself."""
+    population = measurement.details.get("population")
+    return float(population["value"]) if population else measurement.value
+
+
+def _relative_error(measurement: Measurement) -> float:
+    """What the computation of the value leaves open, relative to it; the choice of samples is not among it."""
+    errors = measurement.uncertainty
+    drawn = errors.sampling if measurement.status is Status.SAMPLED else None
+    return math.fsum(error for error in (errors.quadrature, errors.rounding, drawn) if error) / measurement.value
+
+
+def _paired_spread(first: Sequence[float], second: Sequence[float]) -> float:
+    """The standard deviation of what a batch adds to the logarithm of the ratio."""
+    means = [math.fsum(each) / len(each) for each in (first, second)]
+    if not all(means):
+        return math.inf
+    return stdev(a / means[0] - b / means[1] for a, b in zip(first, second, strict=True))
+
+
+def _samples_needed(distance: float, spread: float, batch: float, available: int | None) -> int | None:
+    """How many samples bring the error below the distance of the ratio from one, if the batches go on as they are."""
+    if distance <= 0 or not math.isfinite(spread):
+        return None
+    batches = (_WIDENED * float(students_t.ppf((1 + CONFIDENCE) / 2, 100)) * spread / distance) ** 2
+    if available:
+        batches /= 1 + batches * batch / available
+    needed = math.ceil(batches * batch)
+    return min(needed, available) if available else needed
