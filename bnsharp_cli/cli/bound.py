@@ -51,9 +51,10 @@ def bound(
 def _print(bounded: BoundedCheckpoint) -> None:
     with importing_libraries():
         from bnsharp_cli.report.bound import print_bound
+        from bnsharp_cli.report.subject import subject_lines
         from bnsharp_cli.report.terminal import console, print_cost, print_subject
 
     out = console(as_option)
-    print_subject(out, bounded.network.description(bounded.blocks))
+    print_subject(out, subject_lines(bounded.document(as_option)))
     print_bound(out, bounded.bound)
     print_cost(out, bounded.network.passes, bounded.seconds)

@@ -18,11 +18,12 @@ from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.workflows.input_files import input_files
-from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Picture, Sharding
+from bnsharp_cli.workflows.measured_files import MeasuredFiles
+from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Sharding
 from bnsharp_cli.workflows.shard import shard_of
 
 if TYPE_CHECKING:
-    from bnsharp_cli.workflows.measuring import MeasuredCheckpoint
+    from bnsharp_cli.workflows.measuring import ResultDocument
 
 EXAMPLE = "Example: bnsharp measure model.pt --arch torchvision:resnet18 --data folder:images --delta 1e-3 --delta 1e-2"
 
@@ -35,7 +36,7 @@ def measure(
     measuring: Annotated[MeasureOptions, Fixed(delta=MeasureOptions.delta)],
     computing: Computing,
     sharding: Sharding,
-    picture: Picture,
+    files: MeasuredFiles,
     output: Output,
 ) -> None:
     """Measure the sharpness of the minimum that a checkpoint sits in.
@@ -43,8 +44,9 @@ def measure(
     Several checkpoints give one result after the other, as JSON one document a line; what fails does not lose the
     others.
     """
-    runs, several = selection.runs(measuring), sharding.shard is not None or len(checkpoint) > 1
-    if several and picture.plot is not None:
+    selection.runs(measuring)  # refuses what cannot be measured before anything is read
+    several = sharding.shard is not None or len(checkpoint) > 1
+    if several and files.plot is not None:
         raise UsageError(
             f"{named('plot')} draws one checkpoint.",
             f"Name one, without {named('shard')}.",
@@ -54,40 +56,43 @@ def measure(
         )
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
     inputs = input_files(checkpoint, source.arch, data.data, data.loss)
-    writes = results.require_writable(output.output, picture.plot, inputs=inputs)
+    writes = results.require_writable(output.output, files.plot, inputs=inputs)
     with importing_libraries():
-        from bnsharp_cli.workflows.measuring import measure_checkpoint
+        from bnsharp_cli.workflows.measuring import answered
 
     def finding(path: Path) -> results.CommandResult:
         with TerminalReporter(output.quiet, writes=writes) as reporter:
-            measured = measure_checkpoint(
-                path, source, data, selection.measure, runs, plot=picture.plot, computing=computing, reporter=reporter
-            )
-        every.append(measured)
-        return results.CommandResult(measured.document(as_option), lambda: _print(measured, legend=not several))
+            answer = answered(path, source, data, selection, measuring, files, computing, reporter, as_option)
+        every.append(answer)
+        return results.CommandResult(answer.document, lambda: _print(answer, legend=not several))
 
-    every: list[MeasuredCheckpoint] = []
+    every: list[ResultDocument] = []
     if several:
         code = results.deliver_each(chosen, finding, output, lambda: _print_legend(every))
         raise typer.Exit(code)
     results.deliver(finding(chosen[0]), output)
 
 
-def _print(measured: MeasuredCheckpoint, legend: bool) -> None:
+def _print(answer: ResultDocument, legend: bool) -> None:
     with importing_libraries():
         from bnsharp_cli.report.parts_table import print_parts
-        from bnsharp_cli.report.terminal import console, print_cost, print_measurements, print_subject
+        from bnsharp_cli.report.stored_results import on_every_sample, total_cost
+        from bnsharp_cli.report.subject import subject_lines
+        from bnsharp_cli.report.terminal import console, print_cost, print_kept, print_measurements, print_subject
 
     out = console(as_option)
-    print_subject(out, measured.network.description(measured.blocks))
-    print_measurements(out, measured.measured, measured.on_every_sample, legend)
-    print_parts(out, measured.measured)
-    print_cost(out, measured.network.passes, measured.seconds)
+    print_subject(out, subject_lines(answer.document))
+    print_measurements(out, answer.measured, on_every_sample(answer.document), legend)
+    print_parts(out, answer.measured)
+    if answer.kept is None:
+        print_cost(out, *total_cost(answer.document))
+    else:
+        print_kept(out, answer.kept)
     if not legend:
         out.print()
 
 
-def _print_legend(every: Sequence[MeasuredCheckpoint]) -> None:
+def _print_legend(every: Sequence[ResultDocument]) -> None:
     with importing_libraries():
         from bnsharp_cli.report.terminal import console, print_legend
 

@@ -73,9 +73,10 @@ def rescale_test(
 
 def _print(rescaled: RescaledCheckpoint) -> None:
     with importing_libraries():
+        from bnsharp_cli.report.subject import subject_lines
         from bnsharp_cli.report.terminal import console, print_cost, print_invariance, print_subject
 
     out = console(as_option)
-    print_subject(out, rescaled.network.description(rescaled.blocks))
+    print_subject(out, subject_lines(rescaled.document(as_option)))
     print_invariance(out, rescaled.report)
     print_cost(out, rescaled.network.passes, rescaled.seconds)

@@ -18,6 +18,7 @@ from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.files.regular_files import open_regular, reason_of
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
+from bnsharp_cli.measurement.surface.cost import Cost
 
 SCHEMA = Path(__file__).parent / "schema" / "bnsharp-1.json"
 NAME = "bnsharp/1"
@@ -77,6 +78,17 @@ def read_results(path: Path) -> list[StoredResult]:
     return [StoredResult(path, document) for document in documents]
 
 
+def on_every_sample(document: Mapping[str, Any]) -> bool:
+    """Whether the whole split was used, so that there are no more samples to ask about."""
+    return bool(document["data"]["samples"] == document["data"]["available"])
+
+
+def total_cost(document: Mapping[str, Any]) -> tuple[Cost, float]:
+    """All passes of the command, and the seconds that it took."""
+    cost = document["cost"]
+    return Cost(cost["forward"], cost["backward"]), cost["seconds"]
+
+
 def _of_lines(path: Path, lines: list[bytes]) -> Iterator[Any]:
     for number, line in enumerate(lines, 1):
         try:
@@ -114,7 +126,7 @@ def _require_result(path: Path, document: Any, where: str) -> None:
 
 @cache
 def _validator() -> Draft202012Validator:
-    """Of the documents of ``measure``."""
+    """The part of the schema that describes documents of ``measure``, ready to check one."""
     described = json.loads(SCHEMA.read_text(encoding="utf-8"))
     return Draft202012Validator({"$ref": "#/$defs/measure", "$defs": described["$defs"]})
 

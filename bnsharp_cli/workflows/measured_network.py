@@ -14,14 +14,12 @@ from torch import nn
 
 from bnsharp_cli import __version__
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import shown, spelt
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
-from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.io.data.criteria import NamedCriterion
 from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
-from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.real_pairs import as_real
@@ -109,24 +107,6 @@ class MeasuredNetwork:
         """How many numbers the network's parameters are, whether they are varied or not."""
         return sum(as_real(tensor.detach()).numel() for tensor in self.surface.module.parameters())
 
-    def description(self, blocks: Blocks) -> list[str]:
-        """What was measured, on what, a line each: so that a wrong architecture or preprocessing shows."""
-        batches, surface, asked = self.data.batches, self.surface, self.data_options
-        accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
-        guess = " (a guess)" if self.opened.identity.source == GUESS else ""
-        title = shown(checkpoint_title(self.checkpoint.path))
-        return [
-            f"{title}: {shown(self.architecture)}{guess}, {self.parameters:,} parameters, "
-            f"sha256 {self.checkpoint.sha256[:12]}…",
-            f"{shown(self.data.criterion.name)} {self.loss:.6g}{accuracy} on {batches.samples:,} samples of "
-            f"{shown(self.data.spec)} ({asked.split}), batches of {batches.batch_size}, seed {asked.seed}",
-            *([self.warning] if self.warning else []),
-            f"images: {self.data.preprocessing}",
-            f"{asked.bn} statistics, {_name(surface.dtype)} on {surface.device}",
-            f"{_kind(blocks)} (partition {blocks.partition}), {blocks.free_parameters(self.point):,} free parameters",
-            *(() if surface.choice is None else surface.choice.notes),
-        ]
-
     def document(self, command: str, options: Mapping[str, Any], spelling: Spelling) -> dict[str, Any]:
         """The part of the JSON document that all commands share.
 
@@ -154,6 +134,7 @@ class MeasuredNetwork:
             "batch_losses": list(self.batch_losses),
             "accuracy": self.accuracy,
             "parameters": {} if self.surface.choice is None else self.surface.choice.to_dict(),
+            "warning": self.warning or None,
             "notes": [*self.surface.conduct.notes, *([self.warning] if self.warning else [])],
             "options": {**options, **self._loss_options()},
         }
@@ -190,6 +171,7 @@ class MeasuredNetwork:
             "spec": self.data.spec,
             "split": self.data_options.split,
             "samples": batches.samples,
+            "available": batches.sizes.available,
             "batch_size": batches.batch_size,
             "seed": self.data_options.seed,
             "sha256": batches.sha256,
@@ -200,10 +182,3 @@ class MeasuredNetwork:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _kind(blocks: Blocks) -> str:
-    if not blocks.probed:
-        return f"{blocks.relative:,} blocks"
-    joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
-    return f"{blocks.invariant:,} scale-invariant blocks{joint}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from bnsharp_cli.core.point import Point, add_scaled
 from bnsharp_cli.errors import spelt
@@ -16,13 +18,17 @@ from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.measures.measure_all import measure_all
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.report.parts_table import plot_parts
 from bnsharp_cli.report.plots import SegmentCurve, plot_segments
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.device import computing_on
+from bnsharp_cli.workflows.kept_results import ResultsFolder, result_key
+from bnsharp_cli.workflows.measured_files import MeasuredFiles
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
-from bnsharp_cli.workflows.open_network import open_network
+from bnsharp_cli.workflows.open_inputs import OpenedInputs, open_inputs
+from bnsharp_cli.workflows.open_network import evaluated_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 
@@ -38,6 +44,7 @@ class MeasuredCheckpoint:
         blocks: its scale-invariant rows.
         options: the options at the first radius.
         measured: every measure at every radius.
+        key: of the result; see :func:`~bnsharp_cli.workflows.kept_results.result_key`.
         seconds: how long it took, in seconds.
     """
 
@@ -45,17 +52,14 @@ class MeasuredCheckpoint:
     blocks: Blocks
     options: MeasureOptions
     measured: Measurements
+    key: str
     seconds: float
-
-    @property
-    def on_every_sample(self) -> bool:
-        """Whether the whole split was used, so that there are no more samples to ask about."""
-        return self.network.data_options.samples is None
 
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         return {
             **self.network.document("measure", self.options.to_dict(), spelling),
+            "key": self.key,
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": self.measured.to_dict(),
             "skipped": {name: spelt(reason, spelling) for name, reason in self.measured.skipped.items()},
@@ -89,14 +93,83 @@ def measure_checkpoint(
     Raises:
         BnsharpError: what cannot be opened or measured, with its remedy.
     """
-    began, data = time.monotonic(), data or Data()
     with computing_on((computing or Computing()).device) as device:
-        network = open_network(checkpoint, source or CheckpointSource(), data, runs[0], device, reporter)
-        blocks = find_blocks(network.surface, network.point, runs[0].partition)
-        measured = measure_all(network.surface, network.point, blocks, measures, runs)
-        if plot is not None:
-            _plot(plot, network, blocks, measured, runs)
-    return MeasuredCheckpoint(network, blocks, runs[0], measured, time.monotonic() - began)
+        inputs = open_inputs(checkpoint, source or CheckpointSource(), data or Data(), runs[0], reporter)
+        return _measured(inputs, measures, runs, device, plot, reporter)
+
+
+@dataclass(frozen=True)
+class ResultDocument:
+    """A document, measured now or kept from before.
+
+    Attributes:
+        document: in the JSON schema ``bnsharp/1``.
+        measured: every measure at every radius.
+        kept: the file that held it before; None where it was measured now.
+    """
+
+    document: Mapping[str, Any]
+    measured: Measurements
+    kept: Path | None = None
+
+
+def answered(  # noqa: PLR0913  one argument for each choice
+    checkpoint: Path | None,
+    source: CheckpointSource,
+    data: Data,
+    selection: Selection,
+    options: MeasureOptions,
+    files: MeasuredFiles,
+    computing: Computing,
+    reporter: Reporter = SILENT,
+    spelling: Spelling = str,
+) -> ResultDocument:
+    """Measure a checkpoint, unless its result is kept in a folder.
+
+    Args:
+        checkpoint: a file or ``sample:NAME``; None for the embedded sample.
+        source: which of its weights are taken, and which network they belong to.
+        data: the loss.
+        selection: the measures and radii.
+        options: of the measures.
+        files: of the picture, for which the network is measured anew, and of results.
+        computing: where to compute.
+        reporter: told what the user should know.
+        spelling: of the arguments that sentences name.
+
+    Raises:
+        BnsharpError: what cannot be opened, measured or written, with its remedy.
+    """
+    runs, folder = selection.runs(options), None if files.results is None else ResultsFolder(files.results)
+    with computing_on(computing.device) as device:
+        inputs = open_inputs(checkpoint, source, data, options, reporter)
+        path = inputs.opened.checkpoint.path
+        if folder is not None and files.plot is None:
+            known = folder.known(path, result_key(inputs, selection.measure, runs, device), reporter)
+            if known is not None:
+                return ResultDocument(known.document, known.measured, known.path)
+        measured = _measured(inputs, selection.measure, runs, device, files.plot, reporter)
+    document = measured.document(spelling)
+    if folder is not None:
+        folder.keep(path, document)
+    return ResultDocument(document, measured.measured)
+
+
+def _measured(
+    inputs: OpenedInputs,
+    measures: Sequence[str],
+    runs: Sequence[MeasureOptions],
+    device: torch.device,
+    plot: Path | None,
+    reporter: Reporter,
+) -> MeasuredCheckpoint:
+    began, key = time.monotonic(), result_key(inputs, measures, runs, device)
+    network = evaluated_network(inputs, runs[0], device, reporter)
+    blocks = find_blocks(network.surface, network.point, runs[0].partition)
+    measured = measure_all(network.surface, network.point, blocks, measures, runs)
+    if plot is not None:
+        _plot(plot, network, blocks, measured, runs)
+    return MeasuredCheckpoint(network, blocks, runs[0], measured, key, time.monotonic() - began)
 
 
 def _plot(

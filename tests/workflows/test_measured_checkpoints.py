@@ -15,6 +15,7 @@ from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.report.json_document import render
+from bnsharp_cli.report.stored_results import on_every_sample
 from bnsharp_cli.workflows.bounding import bound_checkpoint
 from bnsharp_cli.workflows.checking import check_checkpoint
 from bnsharp_cli.workflows.measuring import measure_checkpoint
@@ -50,7 +51,7 @@ def test_a_reporter_hears_notices_and_activities() -> None:
     assert heard.notices == ["an incomplete last batch of 36 samples is dropped"]
     assert "reading batch 1 of 1" in heard.activities
     assert heard.activities[-1] == ""
-    assert not measured.on_every_sample
+    assert not on_every_sample(measured.document())
 
 
 def test_a_guess_is_announced_by_the_name_of_the_argument(tmp_path: Path) -> None:

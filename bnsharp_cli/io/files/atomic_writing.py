@@ -118,13 +118,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: 
             raise _failure(path, error, _CHECK_PATH, argument) from error
 
 
-def write_text_atomically(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str, argument: str = _ARGUMENT) -> None:
     """Write ``text`` as UTF-8, whole or not at all.
 
     Raises:
         UsageError: as :func:`write_atomically`.
     """
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    write_atomically(path, lambda stream: stream.write(text.encode()), argument)
 
 
 def remove_leftovers(path: Path) -> None:

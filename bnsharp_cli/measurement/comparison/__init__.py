@@ -1,1 +1,1 @@
-"""Which of two networks that were measured on the same batches is sharper, and how sure that is."""
+"""Comparisons of networks that were measured on the same batches: which is sharper, and how sure that is."""

@@ -1,0 +1,50 @@
+"""What was measured, on what, as a document says: so that a wrong architecture or preprocessing shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bnsharp_cli.errors import shown
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.networks.network_identity import GUESS
+from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS
+from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
+
+_DIGITS = 12
+
+
+def subject_lines(document: Mapping[str, Any]) -> list[str]:
+    """A line for each fact about the network, the data and the blocks of a document."""
+    checkpoint, data, options = document["checkpoint"], document["data"], document["options"]
+    blocks, environment = document["blocks"], document["environment"]
+    accuracy = "" if document["accuracy"] is None else f", accuracy {document['accuracy']:.2%}"
+    guess = " (a guess)" if checkpoint["architecture_source"] == GUESS else ""
+    return [
+        f"{shown(checkpoint_title(Path(checkpoint['path'])))}: {shown(checkpoint['architecture'])}{guess}, "
+        f"{checkpoint['parameters']:,} parameters, sha256 {checkpoint['sha256'][:_DIGITS]}…",
+        f"{shown(options['loss'])} {document['loss']:.6g}{accuracy} on {data['samples']:,} samples of "
+        f"{shown(data['spec'])} ({data['split']}), batches of {data['batch_size']}, seed {data['seed']}",
+        *([document["warning"]] if document["warning"] else []),
+        f"images: {Preprocessing.from_dict(data['preprocessing'])}",
+        f"{options['bn']} statistics, {environment['dtype']} on {environment['device']}",
+        f"{_kind(blocks)} (partition {blocks['partition']}), {blocks['free_parameters']:,} free parameters",
+        *_choice(document["parameters"]),
+    ]
+
+
+def _kind(blocks: Mapping[str, Any]) -> str:
+    if blocks["partition"] not in PROBED_PARTITIONS:
+        return f"{blocks['relative']:,} blocks"
+    joint = f", {blocks['joint']} of them joint" if blocks["joint"] else ""
+    return f"{blocks['invariant']:,} scale-invariant blocks{joint}"
+
+
+def _choice(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is said of the parameters that are varied."""
+    if not parameters:
+        return ()
+    numbers = {name: parameters[name] for name in ("measured", "total", "frozen")}
+    return ParameterChoice(asked=tuple(parameters["chosen"]), names=(), **numbers).notes
