@@ -43,7 +43,7 @@ class StoredResult:
 
     @property
     def measured(self) -> Measurements:
-        """The measurements."""
+        """What was measured, every measure at every radius."""
         skipped = dict(self.document["skipped"])
         return Measurements({name: _profile(name, one) for name, one in self.document["measures"].items()}, skipped)
 
