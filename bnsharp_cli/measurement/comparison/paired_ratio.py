@@ -50,13 +50,13 @@ class PairedRatio:
     samples_needed: int | None = None
 
     @property
-    def verdict(self) -> str:
-        """What the first network is: ``sharper``, ``flatter``, or ``undecided``."""
+    def larger(self) -> bool | None:
+        """Whether the first value is the larger one; None where the interval leaves that open."""
         if self.low is not None and self.low > 1:
-            return "sharper"
+            return True
         if self.high is not None and self.high < 1:
-            return "flatter"
-        return "undecided"
+            return False
+        return None
 
 
 def paired_ratio(first: Measurement, second: Measurement, samples: int, available: int | None) -> PairedRatio:
@@ -84,7 +84,7 @@ def paired_ratio(first: Measurement, second: Measurement, samples: int, availabl
     quantile = float(students_t.ppf((1 + CONFIDENCE) / 2, batches - 1))
     error = _WIDENED * quantile * spread * math.sqrt((1 - fraction) / batches) + computed
     found = _within(estimated, measured, error)
-    if found.verdict != "undecided":
+    if found.larger is not None:
         return found
     needed = _samples_needed(abs(estimated) - computed, spread, samples / batches, available)
     return PairedRatio(found.ratio, found.low, found.high, needed)

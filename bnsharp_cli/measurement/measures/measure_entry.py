@@ -35,6 +35,8 @@ class MeasureEntry:
         options: the record of the options that only this measure has.
         finite_power_only: whether it does not exist for p = ∞.
         has_radius: whether δ decides its value; else it is measured once, however many radii there are.
+        large_is_sharp: whether a larger value means a sharper minimum; None where it says nothing of that.
+        across_architectures: whether networks of different architectures may be compared by it.
         most: from the options to the passes that it may take, which is said while it is taken.
     """
 
@@ -48,6 +50,8 @@ class MeasureEntry:
     options: type[OptionRecord] | None = None
     finite_power_only: bool = False
     has_radius: bool = True
+    large_is_sharp: bool | None = True
+    across_architectures: bool = False
     most: Callable[[Any], Cost] = lambda _: NO_PASSES
 
     def __call__(self, surface: LossSurface, point: Point, blocks: Blocks, options: OptionRecord) -> Measurement:

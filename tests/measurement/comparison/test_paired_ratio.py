@@ -27,7 +27,7 @@ def test_two_copies_of_one_network_are_never_told_apart() -> None:
     first, second = of(HARD, rounding=1e-6), of([(1 + 3e-7) * one for one in HARD], rounding=1e-6)
     for samples, available in ((256, 4096), (256, 256), (256, None)):
         found = paired_ratio(first, second, samples, available)
-        assert found.verdict == "undecided"
+        assert found.larger is None
         assert found.samples_needed is None
         assert found.low is not None
         assert found.high is not None
@@ -38,11 +38,11 @@ def test_what_is_twice_as_sharp_on_every_batch_is_told_apart_however_much_batche
     doubled = of([2 * one for one in HARD])
     found = paired_ratio(doubled, of(HARD), 256, 4096)
     assert found.ratio == pytest.approx(2)
-    assert found.verdict == "sharper"
+    assert found.larger is True
     assert (found.low, found.high) == pytest.approx((2, 2))
-    assert paired_ratio(of(HARD), doubled, 256, 4096).verdict == "flatter"
+    assert paired_ratio(of(HARD), doubled, 256, 4096).larger is False
     unpaired = paired_ratio(of([2 * one for one in HARD[::-1]]), of(HARD), 256, 4096)
-    assert unpaired.verdict == "undecided"
+    assert unpaired.larger is None
 
 
 def test_the_interval_holds_both_estimates_and_the_roles_are_alike() -> None:
@@ -58,13 +58,13 @@ def test_the_interval_holds_both_estimates_and_the_roles_are_alike() -> None:
 def test_the_whole_split_leaves_only_the_errors_of_the_computation() -> None:
     found = paired_ratio(of(HARD, rounding=0.001), of([one + 1 for one in HARD]), 256, 256)
     ratio = np.mean(HARD) / (np.mean(HARD) + 1)
-    assert found.verdict == "flatter"
+    assert found.larger is False
     assert found.low == pytest.approx(ratio * math.exp(-0.001 / np.mean(HARD)))
 
 
 def test_where_nothing_is_known_of_the_samples_nothing_is_decided() -> None:
     alone = replace(of(HARD), by_batch=())
-    assert paired_ratio(alone, of([9 * one for one in HARD]), 256, 4096).verdict == "undecided"
+    assert paired_ratio(alone, of([9 * one for one in HARD]), 256, 4096).larger is None
     assert paired_ratio(alone, of([9 * one for one in HARD]), 256, 4096).low is None
     below = replace(of(HARD), status=Status.BELOW_RESOLUTION)
     assert paired_ratio(below, of(HARD), 256, 4096).ratio is None
@@ -76,12 +76,12 @@ def test_so_many_samples_as_are_said_to_be_needed_tell_two_networks_apart() -> N
     hard = generator.lognormal(size=4096)
     first, second = 1.3 * hard * generator.lognormal(0, 0.5, 4096), hard * generator.lognormal(0, 0.5, 4096)
     few = paired_ratio(of([*first[:16]]), of([*second[:16]]), 16 * 32, None)
-    assert few.verdict == "undecided"
+    assert few.larger is None
     assert few.samples_needed is not None
     enough = few.samples_needed // 32
     decided = [
-        paired_ratio(of([*first[i : i + enough]]), of([*second[i : i + enough]]), 32 * enough, None).verdict
+        paired_ratio(of([*first[i : i + enough]]), of([*second[i : i + enough]]), 32 * enough, None).larger
         for i in range(0, 4096 - enough, enough)
     ]
-    assert decided.count("sharper") >= len(decided) / 2
-    assert "flatter" not in decided
+    assert decided.count(True) >= len(decided) / 2
+    assert False not in decided
