@@ -1,4 +1,4 @@
-"""Noise, the critical radius and the σ of PAC-Bayes: known answers, plain torch, laws, and what has no value."""
+"""Noise and the critical radius: known answers, plain torch, laws, and what has no value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 import bnsharp_cli
@@ -17,6 +17,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from tests.border.networks import with_constants
 from tests.cases import Quadratic, blocks_by_hand
+from tests.measurement.perturbed import along, data, loss_of, measured, moved, small_network, unit_blocks
 
 NAMES = ("noise", "critical-radius", "pac-bayes-sigma")
 RELATIVE = ("filter", "layer", "element")
@@ -25,33 +26,9 @@ THETA = {"x": torch.tensor([1.0, 2.0, 2.0]), "y": torch.tensor([0.75, -1.0])}
 RADII = torch.tensor([3.0, 3.0, 3.0, 1.25, 1.25], dtype=torch.float64)
 
 
-def data(count: int = 2, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """Examples that are learnt in a moment."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = [torch.randn(40, 4, generator=generator) for _ in range(count)]
-    return [(inputs, inputs[:, :3].argmax(1)) for inputs in drawn]
-
-
-def learnt(network: nn.Module, steps: int = 60) -> nn.Module:
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(steps):
-        for inputs, targets in data():
-            optimizer.zero_grad()
-            functional.cross_entropy(network(inputs), targets).backward()
-            optimizer.step()
-    return network.double()
-
-
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    torch.manual_seed(0)
-    return learnt(nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)))
-
-
-def measured(
-    network: nn.Module, name: str, batches: list[tuple[Tensor, Tensor]] | None = None, **more: object
-) -> Measurement:
-    return bnsharp_cli.measure(network, batches or data(), name=name, **{"precision": "float64", **more})
+    return small_network()
 
 
 def by_hand(problem: Quadratic, name: str, **options: object) -> Measurement:
@@ -64,46 +41,6 @@ def quadratic(slope: float = 1.0, curvature: float = 1.0) -> Quadratic:
     factor = torch.randn(5, 5, generator=generator, dtype=torch.float64)
     slopes = torch.randn(5, generator=generator, dtype=torch.float64)
     return Quadratic(THETA, slope * slopes, curvature * (factor @ factor.T + torch.diag(RADII)), 0.5)
-
-
-def unit_blocks(network: nn.Module, generator: torch.Generator, relative_to: str) -> dict[str, Tensor]:
-    """A random direction whose blocks are as long as those of the weights, by plain torch."""
-    drawn = {
-        name: torch.randn(own.shape, generator=generator, dtype=torch.float64)
-        for name, own in network.named_parameters()
-    }
-    return along(network, drawn, relative_to)
-
-
-def along(network: nn.Module, vector: dict[str, Tensor], relative_to: str) -> dict[str, Tensor]:
-    found = {}
-    for name, own in network.named_parameters():
-        theta, one = own.detach(), vector[name]
-        if relative_to == "element":
-            found[name] = theta.abs() * one.sign()
-        elif relative_to == "filter" and theta.ndim > 1:
-            found[name] = one * (theta.norm(dim=1) / one.norm(dim=1))[:, None]
-        else:
-            found[name] = one * theta.norm() / one.norm()
-    return found
-
-
-def moved(network: nn.Module, direction: dict[str, Tensor], step: float) -> nn.Module:
-    other = copy.deepcopy(network)
-    with torch.no_grad():
-        for name, own in other.named_parameters():
-            own.add_(direction[name], alpha=step)
-    return other
-
-
-def loss_of(network: nn.Module) -> float:
-    with torch.no_grad():
-        return sum(float(functional.cross_entropy(network(x.double()), y)) for x, y in data()) / 2
-
-
-def accuracy_of(network: nn.Module) -> float:
-    with torch.no_grad():
-        return sum(float((network(x.double()).argmax(1) == y).double().mean()) for x, y in data()) / 2
 
 
 @pytest.mark.parametrize("relative_to", RELATIVE)
@@ -218,87 +155,11 @@ def test_a_loss_that_rises_at_once_is_below_resolution() -> None:
     assert found.uncertainty.bracket == found.value
 
 
-def drops(network: nn.Module, found: Measurement, sigma: float, seed: int) -> list[float]:
-    generator = torch.Generator().manual_seed(seed)
-    directions = (unit_blocks(network, generator, found.details["relative_to"]) for _ in range(found.details["draws"]))
-    return [found.details["accuracy"] - accuracy_of(moved(network, v, sigma)) for v in directions]
-
-
-@pytest.mark.parametrize("relative_to", RELATIVE)
-def test_sigma_is_where_plain_torch_sees_the_accuracy_fall(network: nn.Module, relative_to: str) -> None:
-    found = measured(network, "pac-bayes-sigma", relative_to=relative_to, seed=3)
-    assert found.details["accuracy"] == pytest.approx(accuracy_of(network))
-    before, after = (drops(network, found, found.details[end], 3) for end in ("low", "high"))
-    assert sum(before) / 10 <= 0.1 + 1e-9 < sum(after) / 10
-    assert found.value == (found.details["low"] + found.details["high"]) / 2
-    assert found.uncertainty.bracket == (found.details["high"] - found.details["low"]) / 2 <= found.value / 32
-    assert found.cost.forward <= 141
-    assert (found.cost.forward - 1) % 10 == found.cost.backward == 0
-
-
-class Threshold(nn.Module):
-    """The second class is chosen where w x > 1."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones((), dtype=torch.float64))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return torch.stack([torch.zeros_like(inputs), self.weight * inputs - 1], 1)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_sigma_of_a_single_weight_by_hand(seed: int) -> None:
-    """A weight of 1 + σ wrongs what lies between 1/(1 + σ) and 1, one of 1 − σ what lies between 1 and 1/(1 − σ)."""
-    inputs = torch.linspace(0.4, 2.4, 1001, dtype=torch.float64)
-    found = bnsharp_cli.measure(
-        Threshold(), [(inputs, (inputs > 1).long())], name="pac-bayes-sigma", seed=seed, precision="float64"
-    )
-    drawn = torch.randn(10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    up = int((drawn > 0).sum())
-
-    def drop(sigma: float) -> float:
-        lost = ((inputs > 1 / (1 + sigma)) & (inputs <= 1)).double().mean()
-        won = ((inputs > 1) & (inputs * (1 - sigma) <= 1)).double().mean()
-        return float(up * lost + (10 - up) * won) / 10
-
-    assert drop(found.details["low"]) <= 0.1 < drop(found.details["high"])
-
-
-def test_the_sampling_error_of_sigma_is_its_spread_over_seeds(network: nn.Module) -> None:
-    found = [measured(network, "pac-bayes-sigma", seed=seed) for seed in range(24)]
-    spread = float(torch.tensor([one.value for one in found], dtype=torch.float64).std())
-    stated = sum(one.uncertainty.sampling for one in found) / len(found)
-    assert 0.6 <= stated / spread <= 1.7
-
-
 def test_the_sampling_error_of_noise_is_its_spread_over_seeds(network: nn.Module) -> None:
     found = [measured(network, "noise", seed=seed, sigma=0.1) for seed in range(40)]
     spread = float(torch.tensor([one.value for one in found], dtype=torch.float64).std())
     stated = sum(one.uncertainty.sampling for one in found) / len(found)
     assert 0.6 <= stated / spread <= 1.7
-
-
-class Warm(nn.Module):
-    """A network with a temperature, on which its loss depends and no prediction does."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network, self.warmth = network, nn.Parameter(torch.ones((), dtype=torch.float64))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.network(inputs) * self.warmth.exp()
-
-
-def test_what_has_no_accuracy_to_lose_has_no_sigma(network: nn.Module) -> None:
-    regression = [(inputs, inputs[:, :3].double()) for inputs, _ in data()]
-    with pytest.raises(UnfitMeasureError, match="no accuracy: the targets are not numbers of classes"):
-        bnsharp_cli.measure(network, regression, nn.MSELoss(), "pac-bayes-sigma")
-    other = [(inputs, (targets + torch.arange(40)) % 3) for inputs, targets in data()]
-    with pytest.raises(UnfitMeasureError, match=r"The accuracy is 0\.3\d*, and a guess among 3 classes has 0\.333"):
-        measured(network, "pac-bayes-sigma", other)
-    with pytest.raises(UnfitMeasureError, match=r"Noise of up to 4 times the weights takes less than 0\.1 off"):
-        measured(Warm(network), "pac-bayes-sigma", parameters="warmth")
 
 
 @pytest.mark.parametrize("name", NAMES)
