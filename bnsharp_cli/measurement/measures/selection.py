@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionRecord, bracketed, declared_fields, option
+from bnsharp_cli.option_records import OptionRecord, declared_fields, option
 
 EVERY_MEASURE = "all"
 """Stands for the names of all measures."""
@@ -49,7 +49,7 @@ class Selection(OptionRecord):
         ("bn",),
         f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable.",
         shown_default="bn",
-        metavar=bracketed(_WORDS),
+        metavar="NAME",
         complete=lambda _: _WORDS,
         expected=f"names of {', '.join(_WORDS)}",
         accept=bool,

@@ -117,7 +117,8 @@ def test_no_measure_takes_more_passes_than_are_said_first(name: str, restarts: i
     options = MeasureOptions(search=search, restarts=restarts, delta=0.03, uncertainty="full")
     found = measure(network(), batches(4), name=name, search=search, restarts=restarts, delta=0.03, uncertainty="full")
     most, extra = MEASURES[name].most(options), 4  # the rounding of norms' inputs, where that is in question
-    assert 0 < found.cost.forward <= most.forward + extra
+    assert (found.cost.forward > 0) is (most.forward > 0)  # some see no data
+    assert found.cost.forward <= most.forward + extra
     assert found.cost.backward <= most.backward + extra
 
 
