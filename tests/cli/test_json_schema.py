@@ -36,13 +36,12 @@ def data(split):
 """
 CASES = {
     "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
-    "every measure": ("measure", SAMPLE, "--measure", "all", *RADII, *FAST),
     "the list of measures": ("measures", "--json"),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),
     "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),
     "a chosen output": (
         *("measure", "net.pt", "--arch", "mine.py:Net", "--data", "mine.py:data", "--output-key", "head"),
-        *RADIAL,
+        *("--measure", "all", "--parameters", "linear*"),
         *RADII,
         *FAST,
     ),
