@@ -20,7 +20,9 @@ from tests.json_page import described
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 64, "--batch-size", 32, "--quiet", "--json")
-MEASURES = [word for name in ("bn", "delta-lp", "delta-linf", "keskar") for word in ("--measure", name)]
+MEASURES = [
+    word for name in ("bn", "delta-lp", "delta-linf", "keskar", "adaptive", "hessian") for word in ("--measure", name)
+]
 RADII = ("--delta", 1e-3, "--delta", 1e-2, "--ball-samples", 2)
 FACTORY = """
 import torch

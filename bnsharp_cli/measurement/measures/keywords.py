@@ -25,6 +25,11 @@ class SharedKeywords(TypedDict, total=False):
     step_size: float
     by: Literal["none", "layer", "block"]
     ball_samples: int
+    adaptive_kind: Literal["worst", "average"]
+    adaptive_norm: Literal["linf", "l2"]
+    adaptive_rho: float | None
+    adaptive_samples: int
+    hessian_probes: int
 
 
 class RescaleKeywords(SharedKeywords, total=False):

@@ -59,6 +59,7 @@ def test_defaults_are_the_papers() -> None:
 FLAT_KEYS = {
     "delta", "power", "search", "iterations", "restarts", "step_size", "search_nodes", "rtol", "partition", "precision",
     "uncertainty", "ball_samples", "by", "seed", "parameters", "layout",
+    "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
 }  # fmt: skip
 
 
@@ -75,7 +76,13 @@ def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
     assert options.of(PrintedRule).step_size == 2.0
     assert options.of(BallOptions) == BallOptions(ball_samples=32)
     assert options.rule == PrintedRule(2.0)
-    assert {one.name for one in particular_fields()} == {"step_size", "ball_samples", "by"}
+    of_measures = {
+        "ball_samples",
+        "by",
+        "hessian_probes",
+        *(name for name in FLAT_KEYS if name.startswith("adaptive_")),
+    }
+    assert {one.name for one in particular_fields()} == {"step_size", *of_measures}
 
 
 def test_an_option_of_another_search_rule_is_refused() -> None:
