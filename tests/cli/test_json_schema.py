@@ -23,6 +23,7 @@ FAST = ("--samples", 64, "--batch-size", 32, "--quiet", "--json")
 MEASURES = [
     word for name in ("bn", "delta-lp", "delta-linf", "keskar", "adaptive", "hessian") for word in ("--measure", name)
 ]
+RELATIVE = [word for name in ("noise", "critical-radius", "pac-bayes-sigma") for word in ("--measure", name)]
 RADII = ("--delta", 1e-3, "--delta", 1e-2, "--ball-samples", 2)
 FACTORY = """
 import torch
@@ -37,6 +38,10 @@ def data(split):
     return torch.utils.data.TensorDataset(torch.randn(64, 4), torch.arange(64) % 2)
 """
 CASES = {
+    "relative to weights": (
+        *("measure", SAMPLE, *RELATIVE, "--parameters", "conv*", "--noise-draws", 2, "--sigma-draws", 2),
+        *("--samples", "all", "--quiet", "--json"),
+    ),
     "several radii": ("measure", SAMPLE, *MEASURES, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),
     "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),

@@ -18,12 +18,13 @@ from bnsharp_cli.measurement.measures.curvature_entries import AdaptiveOptions
 from bnsharp_cli.measurement.measures.expected_passes import AUTO_PGD_STEPS, steps_of
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.rounding import loss_rounding, turning_error
+from bnsharp_cli.measurement.measures.relative_radii import nothing_moves
+from bnsharp_cli.measurement.measures.rounding import difference_rounding, turning_error
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
-_ROUNDING_FACTOR, _SIGN_TURNS = 5.0, 10.0
-"""As of the classical measures; in a box rounding also decides on signs."""
+_SIGN_TURNS = 10.0
+"""As of Keskar's box, in which rounding also decides on signs."""
 
 
 def adaptive_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:
@@ -47,20 +48,21 @@ def adaptive_sharpness(surface: LossSurface, point: Point, blocks: Blocks, optio
     is a lower bound, as every search is.
 
     Raises:
+        UnfitMeasureError: all weights are zero.
         NotMeasurableError: a loss is not finite.
     """
     del blocks
     own = options.of(AdaptiveOptions)
+    total = sum(tensor.numel() for tensor in point.values())
+    zero = sum(int((tensor == 0).sum()) for tensor in point.values())
+    if zero == total:
+        raise nothing_moves()
     before = surface.counter.cost
     (losses,) = surface.batch_losses([point])
     measured = (_worst if own.adaptive_kind == "worst" else _average)(surface, point, losses, options)
-    details = {
-        "kind": own.adaptive_kind,
-        "norm": own.adaptive_norm,
-        "rho": own.radius,
-        "zero_weights": sum(int((tensor == 0).sum()) for tensor in point.values()),
-    }
-    return replace(measured, cost=surface.counter.cost - before, details=details)
+    details = {"kind": own.adaptive_kind, "norm": own.adaptive_norm, "rho": own.radius, "zero_weights": zero}
+    notes = (f"{zero:,} of {total:,} weights are zero and stay zero",) if zero else ()
+    return replace(measured, cost=surface.counter.cost - before, details=details, notes=notes)
 
 
 def _worst(surface: LossSurface, point: Point, losses: Sequence[float], options: MeasureOptions) -> Measurement:
@@ -136,7 +138,7 @@ def _batch_floor(surface: LossSurface, point: Point, best: Sequence[PgdMaximum],
     number = max(range(len(best)), key=lambda one: best[one].loss)
     part, highest = surface.part(number, number + 1), _displaced(point, best[number].coordinates)
     (losses,) = part.batch_losses([highest])
-    return _ROUNDING_FACTOR * math.sqrt(2) * loss_rounding(part, highest, losses, seed)
+    return difference_rounding(part, highest, losses, seed)
 
 
 def _average(surface: LossSurface, point: Point, losses: Sequence[float], options: MeasureOptions) -> Measurement:
@@ -155,7 +157,7 @@ def _average(surface: LossSurface, point: Point, losses: Sequence[float], option
     spread = math.sqrt(math.fsum((one - value) ** 2 for one in means) / (len(means) * (len(means) - 1)))
     by_batch = [math.fsum(each) / len(each) for each in zip(*gains, strict=True)]
     (found,) = surface.batch_losses([highest])
-    floor = _ROUNDING_FACTOR * math.sqrt(2) * loss_rounding(surface, highest, found, options.seed)
+    floor = difference_rounding(surface, highest, found, options.seed)
     return Measurement(
         name="adaptive",
         value=value,

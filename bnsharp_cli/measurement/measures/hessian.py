@@ -49,8 +49,8 @@ def hessian_sharpness(surface: LossSurface, point: Point, blocks: Blocks, option
     trace ``hessian_probes``, of which four share a forward and a gradient. One more tells what other samples
     would change, and at most four more what rounding does.
 
-    Errors: ``rounding`` is the change of ⟨x, D H D x⟩ where every last bit of θ is moved; ``sampling`` the standard
-    error of ⟨x, D H_b D x⟩ over batches b, which to first order is that of the eigenvalue.
+    Errors: ``bracket`` is the residual; ``rounding`` the change of ⟨x, D H D x⟩ where every last bit of θ is moved;
+    ``sampling`` the standard error of ⟨x, D H_b D x⟩ over batches b, which to first order is that of the eigenvalue.
 
     Raises:
         UnfitMeasureError: curvlinops is not installed, or the loss cannot be differentiated twice.
@@ -59,7 +59,8 @@ def hessian_sharpness(surface: LossSurface, point: Point, blocks: Blocks, option
     library = _library()
     require_curvature(surface)
     before = surface.counter.cost
-    scaled = HessianOperator(surface, point, blocks.spheres(point))
+    spheres = blocks.spheres(point)
+    scaled = HessianOperator(surface, point, spheres)
     own, other = (_spectrum(each, options, library) for each in (scaled, HessianOperator(surface, point)))
     measured = surface.counter.cost
     run, direction = own.run, scaled.direction(own.run.vector)
@@ -71,11 +72,12 @@ def hessian_sharpness(surface: LossSurface, point: Point, blocks: Blocks, option
         name="hessian",
         value=run.largest,
         status=_status(run, rounding, options.rtol),
-        uncertainty=Uncertainty(rounding=rounding, sampling=batch_error(surface, forms)),
+        uncertainty=Uncertainty(rounding=rounding, sampling=batch_error(surface, forms), bracket=run.residual),
         cost=surface.counter.cost - before,
         uncertainty_cost=surface.counter.cost - measured,
         search=Search("lanczos", 1, steps_of(options, LANCZOS_STEPS), (run.largest,)),
         details={**own.to_dict(), "unscaled": {"value": other.run.largest, **other.to_dict()}},
+        notes=blocks.zero_notes(spheres),
     )
 
 

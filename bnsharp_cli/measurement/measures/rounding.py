@@ -18,6 +18,7 @@ _ERRORS = 4
 
 _FACTOR = 1.25
 _VALUE_UNITS, _DIRECTION_UNITS, _KINK_UNITS = 12.0, 100.0, 40.0
+_DIFFERENCE_FACTOR = 5.0
 """All from ``benchmarks/rounding.py``: the floor holds in more than 95 % of trials, and is not 30 times too high."""
 
 _PASSES = 10
@@ -77,6 +78,20 @@ def form_rounding(surface: LossSurface, point: Point, direction: Point, forms: S
         errors = [after - before for after, before in zip(moved.forms, forms, strict=True)]
         deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / len(forms))
     return math.hypot(*deviations) / math.sqrt(len(deviations))
+
+
+def difference_rounding(
+    surface: LossSurface, point: Mapping[str, Tensor], losses: Sequence[float], seed: int = 0
+) -> float:
+    """The error of a difference of two losses by rounding, of which the larger is at ``point``.
+
+    Args:
+        surface: L.
+        point: where the loss and so its error is largest.
+        losses: of the batches there, from ``surface.batch_losses``.
+        seed: of the bits.
+    """
+    return _DIFFERENCE_FACTOR * math.sqrt(2) * loss_rounding(surface, point, losses, seed)
 
 
 def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:

