@@ -30,14 +30,19 @@ def relative_spheres(
     spheres = blocks.spheres(point)
     moving = int((spheres.norms(spheres.to_direction(_ones(point))) > 0).sum())
     if not moving:
-        raise UnfitMeasureError(
-            "All weights that are measured are zero, and zero has no relative radius.",
-            "Measure a trained network, or other parameters.",
-            argument="model",
-            expected="weights that are not all zero",
-            found="zeros",
-        )
+        raise nothing_moves()
     return spheres, blocks.zero_notes(spheres)
+
+
+def nothing_moves() -> UnfitMeasureError:
+    """What is said of weights that are all zero."""
+    return UnfitMeasureError(
+        "All weights that are measured are zero, and zero has no relative radius.",
+        "Measure a trained network, or other parameters.",
+        argument="model",
+        expected="weights that are not all zero",
+        found="zeros",
+    )
 
 
 def _ones(point: Point) -> Point:
