@@ -135,6 +135,7 @@ PERTURBATION_ENTRIES = (
         load=f"{MEASURES_HERE}.critical_radius:critical_radius",
         options=RelativeOptions,
         has_radius=False,
+        large_is_flat=True,
         most=lambda _: GRADIENT + (RADIUS_SEARCH.most + ROUNDING) * FORWARD,
     ),
     MeasureEntry(
@@ -147,6 +148,7 @@ PERTURBATION_ENTRIES = (
         load=f"{MEASURES_HERE}.pac_bayes_sigma:pac_bayes_sigma",
         options=SigmaOptions,
         has_radius=False,
+        large_is_flat=True,
         most=lambda options: (1 + SIGMA_SEARCH.most * options.of(SigmaOptions).sigma_draws) * FORWARD,
     ),
 )
