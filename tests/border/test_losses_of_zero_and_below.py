@@ -36,7 +36,7 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("case", ZERO)
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", [*CHANGES, "gradient-norm"])
 @pytest.mark.parametrize("restarts", [0, 2])
 def test_a_loss_of_zero_is_below_resolution(case: str, name: str, restarts: int) -> None:
     found = bnsharp_cli.measure(network(), batches(), ZERO[case], name, restarts=restarts)

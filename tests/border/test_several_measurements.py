@@ -144,11 +144,12 @@ def test_results_are_shown_within_80_columns() -> None:
     lines = repr(found).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["measure", "δ", "value", "±", "error", "status"]
-    assert [line.split()[:3] for line in lines[1:9]] == [
-        [one.name, f"{one.details['delta']:g}", f"{one.value:.6g}"] for one in found[:8]
-    ]
-    assert lines[9].split()[:2] == ["noise", f"{found['noise'].value:.6g}"]
-    assert " ".join(lines[10:]) == " ".join(found[0].notes)
+    rows, further = lines[1 : len(found) + 1], " ".join(lines[len(found) + 1 :])
+    for row, one in zip(rows, found, strict=True):
+        radius = [f"{one.details['delta']:g}"] if "delta" in one.details else []
+        assert row.split()[: len(radius) + 2] == [one.name, *radius, f"{one.value:.6g}"]
+    assert further.endswith(" ".join(found[0].notes))
+    assert all(f"{name} was not measured: " in further for name in found.skipped)
     for one in found:
         assert max(map(len, repr(one).splitlines())) <= 80
         assert " ".join(repr(one).split()).endswith(f"notes {'; '.join(one.notes)})")
@@ -243,6 +244,18 @@ def test_one_measurement_is_drawn_along_its_direction_or_as_a_point() -> None:
     assert [*nodes.get_xdata()] == pytest.approx([t / 1e-3 for t, _ in sorted(bn.segment)])
     (axes,) = keskar.plot().axes
     assert [*axes.lines[0].get_ydata()] == [keskar.value]
+
+
+def test_measures_without_a_radius_are_drawn_by_themselves_alone() -> None:
+    mixed = bnsharp_cli.measure(Net(), batches(), measure=["bn", "weight-norm"], delta=RADII)
+    (axes,) = mixed.plot().axes
+    assert [line.get_label() for line in axes.containers] == ["bn"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    alone = bnsharp_cli.measure(Net(), batches(), measure=["weight-norm", "random"])
+    rows = alone.plot().axes
+    assert [row.get_yticklabels()[0].get_text() for row in rows] == ["weight-norm", "random"]
+    assert [row.lines[0].get_xdata()[0] for row in rows] == [one.value for one in alone]
+    assert alone[0].plot()._repr_png_().startswith(b"\x89PNG")
 
 
 def test_pictures_of_nothing_and_of_what_is_not_finite() -> None:

@@ -36,6 +36,7 @@ class MeasureEntry:
         finite_power_only: whether it does not exist for p = ∞.
         has_radius: whether δ decides its value; else it is measured once, however many radii there are.
         large_is_flat: whether a sharp network has a small value, so that no highest value can be asked of it.
+        extra: of the package, which it needs besides; empty for none.
         most: from the options to the passes that it may take, which is said while it is taken.
     """
 
@@ -50,6 +51,7 @@ class MeasureEntry:
     finite_power_only: bool = False
     has_radius: bool = True
     large_is_flat: bool = False
+    extra: str = ""
     most: Callable[[Any], Cost] = lambda _: NO_PASSES
 
     def __call__(self, surface: LossSurface, point: Point, blocks: Blocks, options: OptionRecord) -> Measurement:
