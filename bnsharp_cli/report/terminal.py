@@ -140,6 +140,8 @@ def _remarks(measurements: Sequence[Measurement], every_sample: bool) -> Iterato
         if measurement.name.startswith("bn"):
             sentences = [regime(measurement), spread(measurement), sampled(measurement, every_sample)]
             yield from filter(None, sentences)
+        if "by_sigma" in measurement.details:
+            yield by_sigma(measurement)
     yield from dict.fromkeys(note for measurement in measurements for note in measurement.notes)
 
 
@@ -156,6 +158,15 @@ def regime(measurement: Measurement) -> str:
     if abs(ratio - 1) <= _LINEAR:
         return f"δ = {delta:g}: linear regime (limit/value {ratio:.4f}): the value is the block-scaled gradient norm"
     return f"δ = {delta:g}: curvature speaks (limit/value {ratio:.3g})"
+
+
+def by_sigma(measurement: Measurement) -> str:
+    """One line on the loss changes at every size of noise."""
+    each = (
+        f"{one['value']:.3g} ± {max(one['sampling'], one['rounding']):.1g} at σ = {one['sigma']:g}"
+        for one in measurement.details["by_sigma"]
+    )
+    return f"{measurement.name}: {', '.join(each)}"
 
 
 def spread(measurement: Measurement) -> str:

@@ -21,6 +21,7 @@ from tests.json_page import described
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 64, "--batch-size", 32, "--quiet", "--json")
 RADIAL = [word for name in ("bn", "delta-lp", "delta-linf", "keskar") for word in ("--measure", name)]
+RELATIVE = [word for name in ("noise", "critical-radius", "pac-bayes-sigma") for word in ("--measure", name)]
 RADII = ("--delta", 1e-3, "--delta", 1e-2, "--ball-samples", 2)
 FACTORY = """
 import torch
@@ -37,6 +38,10 @@ def data(split):
 CASES = {
     "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
     "the list of measures": ("measures", "--json"),
+    "relative to weights": (
+        *("measure", SAMPLE, *RELATIVE, "--parameters", "conv*", "--noise-draws", 2, "--sigma-draws", 2),
+        *("--samples", "all", "--quiet", "--json"),
+    ),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),
     "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),
     "a chosen output": (

@@ -18,6 +18,7 @@ _ERRORS = 4
 
 _FACTOR = 1.25
 _VALUE_UNITS, _DIRECTION_UNITS, _KINK_UNITS = 12.0, 100.0, 40.0
+_DIFFERENCE_FACTOR = 5.0
 """All from ``benchmarks/rounding.py``: the floor holds in more than 95 % of trials, and is not 30 times too high."""
 
 _PASSES = 10
@@ -56,6 +57,20 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     samples = count * len(surface.batches[0][1])
     by_criterion = math.hypot(*(math.ulp(1 + abs(loss)) for loss in losses)) / math.sqrt(12 * count * samples)
     return math.hypot(math.hypot(*deviations) / math.sqrt(len(deviations)), by_criterion)
+
+
+def difference_rounding(
+    surface: LossSurface, point: Mapping[str, Tensor], losses: Sequence[float], seed: int = 0
+) -> float:
+    """The error of a difference of two losses by rounding, of which the larger is at ``point``.
+
+    Args:
+        surface: L.
+        point: where the loss and so its error is largest.
+        losses: of the batches there, from ``surface.batch_losses``.
+        seed: of the bits.
+    """
+    return _DIFFERENCE_FACTOR * math.sqrt(2) * loss_rounding(surface, point, losses, seed)
 
 
 def last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:

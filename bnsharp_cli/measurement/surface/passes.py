@@ -13,7 +13,7 @@ from torch.func import grad_and_value, vmap
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import named
-from bnsharp_cli.measurement.surface.accuracy import BatchOutputs, count_correct
+from bnsharp_cli.measurement.surface.accuracy import BatchOutputs, class_count, count_correct
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.cost import PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch
@@ -114,14 +114,15 @@ class Passes:
         return self._without_gradient(observed)
 
     def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
-        """(3,): the batch's loss, how many of its targets are right, and among how many."""
+        """(4,): the batch's loss, how many of its targets are right, among how many, and of how many classes."""
 
-        def figures(outputs: Any, criterion: BatchLoss) -> Tensor:
+        def found(outputs: Any, criterion: BatchLoss) -> Tensor:
             hits, labelled = count_correct(outputs, batch[1])
             loss = self._compared(outputs, batch[1], criterion).detach()
-            return torch.stack([loss, hits.double(), labelled.double()])
+            figures = (hits, labelled, hits.new_tensor(class_count(outputs, batch[1])))
+            return torch.stack([loss, *(figure.double() for figure in figures)])
 
-        return self._without_gradient(lambda: self._used(parameters, batch[0], figures))
+        return self._without_gradient(lambda: self._used(parameters, batch[0], found))
 
     def loss_once_and_twice(self, parameters: Point, batch: Batch) -> Tensor:
         """(2,): the batch's loss, and that of its outputs and targets when each is there twice; or NaN.
