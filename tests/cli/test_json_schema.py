@@ -36,12 +36,12 @@ def data(split):
     return torch.utils.data.TensorDataset(torch.randn(64, 4), torch.arange(64) % 2)
 """
 CASES = {
-    "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
-    "the list of measures": ("measures", "--json"),
     "relative to weights": (
         *("measure", SAMPLE, *RELATIVE, "--parameters", "conv*", "--noise-draws", 2, "--sigma-draws", 2),
         *("--samples", "all", "--quiet", "--json"),
     ),
+    "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "the list of measures": ("measures", "--json"),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),
     "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),
     "a chosen output": (

@@ -30,8 +30,8 @@ class Status(StrEnum):
     ITERATION_LIMIT = "iteration-limit"
     AS_PRESCRIBED = "as-prescribed"
     SAMPLED = "sampled"
-    COMPUTED = "computed"
     BRACKETED = "bracketed"
+    COMPUTED = "computed"
     BELOW_RESOLUTION = "below-resolution"
 
     @property
@@ -53,8 +53,8 @@ _MEANINGS = {
     ),
     Status.AS_PRESCRIBED: "a lower bound: the direction is what the rule prescribes",
     Status.SAMPLED: "a Monte-Carlo mean with its standard error",
-    Status.COMPUTED: "evaluated by its formula, with neither a search nor random points",
     Status.BRACKETED: "the middle of an interval that a search by halves left, which reaches as far as the bracket",
+    Status.COMPUTED: "evaluated by its formula, with neither a search nor random points",
     Status.BELOW_RESOLUTION: f"no more than rounding: use {named('precision')} float64 or a larger {named('delta')}",
 }
 
