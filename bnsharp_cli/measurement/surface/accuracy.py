@@ -70,10 +70,8 @@ def entries_of(outputs: Any) -> Mapping[Any, Any]:
 
 def class_count(outputs: Any, targets: Tensor) -> int:
     """Among how many classes a network chooses for each target; 0 where targets are not numbers of classes."""
-    guess = prediction(outputs)
-    if guess is None or guess.ndim != targets.ndim + 1 or targets.is_floating_point():
-        return 0
-    return guess.shape[1] if guess.shape[1] > 1 else 0
+    guess = _scores(outputs, targets)
+    return guess.shape[-1] if guess is not None and guess.shape[-1] > 1 else 0
 
 
 def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,12 +79,24 @@ def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     Targets that are no class do not count; nothing counts where targets are not numbers of two or more classes.
     """
-    guess, classes = prediction(outputs), class_count(outputs, targets)
+    guess, classes = _scores(outputs, targets), class_count(outputs, targets)
     if guess is None or not classes:
         none = torch.zeros((), dtype=torch.int64, device=targets.device)
         return none, none
     counted = (targets >= 0) & (targets < classes)
-    return ((guess.argmax(1) == targets) & counted).sum(), counted.sum()
+    return ((guess.argmax(-1) == targets) & counted).sum(), counted.sum()
+
+
+def _scores(outputs: Any, targets: Tensor) -> Tensor | None:
+    """A number for each class and target, (…, classes), or None where there is none.
+
+    Classes are in the second dimension, as torch's losses have them, or in the last one, as networks of tokens do.
+    """
+    guess = prediction(outputs)
+    if guess is None or guess.ndim < 2 or targets.is_floating_point():
+        return None
+    orders = (guess.movedim(axis, -1) for axis in (1, guess.ndim - 1))
+    return next((one for one in orders if one.shape[:-1] == targets.shape), None)
 
 
 @dataclass(frozen=True)
