@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.search_rules import Ascent
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.audit.audited_value import AuditedValue, measured_value
 from bnsharp_cli.measurement.audit.finding import CannotSayError, Finding
@@ -124,7 +123,7 @@ def _checks(surface: LossSurface, options: MeasureOptions, draws: Draws) -> tupl
 
 def _of_searches(options: MeasureOptions) -> Cost:
     """The most that the search from many starts and the one that goes on take, and judging three directions."""
-    on = of_search(replace(fine(options), search=Ascent.name, iterations=ITERATIONS, particular={}))
+    on = of_search(replace(fine(options), iterations=ITERATIONS))
     starts = STARTS * of_search(many(options))
     return on + starts + 2 * GRADIENT + (1 + 3 * JUDGING_NODES) * FORWARD
 

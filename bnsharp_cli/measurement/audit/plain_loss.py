@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.core.point import Point, on_segment
 from bnsharp_cli.measurement.audit.finding import CannotSayError
@@ -19,16 +21,45 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import PooledCopy, private_pair
 from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
 
-Loss = Callable[[Mapping[str, Tensor]], float]
-"""L as a function of the point."""
+_SWITCHES = ("training", "use_input_stats")
+_RUNNING = ("running_mean", "running_var")
+_FUNCTIONAL, _NATIVE = ("input", *_RUNNING, "weight", "bias"), ("input", "weight", "bias", *_RUNNING)
+_ARGUMENTS: dict[Any, tuple[str, ...]] = {
+    functional.batch_norm: (*_FUNCTIONAL, "training", "momentum", "eps"),
+    functional.instance_norm: (*_FUNCTIONAL, "use_input_stats", "momentum", "eps"),
+    torch.batch_norm: (*_NATIVE, "training", "momentum", "eps", "cudnn_enabled"),
+    torch.instance_norm: (*_NATIVE, "use_input_stats", "momentum", "eps", "cudnn_enabled"),
+}
+"""The functions that take statistics of the batch or running ones, and what their arguments are called."""
+
+
+class _Statistics(TorchFunctionMode):
+    """While it is active, norms take the statistics of the batch, or running ones where they have any."""
+
+    def __init__(self, of_batch: bool) -> None:
+        super().__init__()
+        self._of_batch = of_batch
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call ``func``, a norm with the statistics that are wanted."""
+        del types
+        if func not in _ARGUMENTS:
+            return func(*args, **(kwargs or {}))
+        names = _ARGUMENTS[func]
+        given = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
+        of_batch = self._of_batch or given.get("running_mean") is None
+        given |= {name: of_batch for name in _SWITCHES if name in names}
+        return func(**{**given, **(dict.fromkeys(_RUNNING) if of_batch else {})})
 
 
 @dataclass(frozen=True)
 class PlainLoss:
-    """L as anyone would write it: eval mode, norms in training for the batch's statistics, a loop over the batches.
+    """L as anyone would write it: eval mode, a loop over the batches, everything in float64.
 
-    There is no stacking, no memory layout of its own, no thread beside torch's, and no interception of norms. The
-    network and its parameters are in float64 throughout.
+    There is no stacking, no memory layout of its own and no thread beside torch's. Batch and instance norm are told
+    which statistics to take, and that is all that is done to the network.
 
     Attributes:
         surface: the network, the criterion and the batches.
@@ -50,9 +81,6 @@ class PlainLoss:
             raise CannotSayError("the file has an ε for each channel, which torch's own norms cannot take")
         module, criterion = private_pair(surface.module, surface.criterion, surface.device)
         module = module.double()
-        for part in module.modules():
-            if isinstance(part, _NormBase):
-                part.train(treatment.batch_statistics)
         for name in surface.conduct.own_norms:
             module.get_submodule(name).training = treatment.batch_statistics
         object.__setattr__(self, "_pair", PooledCopy(module, criterion))
@@ -84,11 +112,11 @@ class PlainLoss:
         return {name: widened(tensor, torch.float64) for name, tensor in self.surface.constants().items()}
 
     def _of_batch(self, state: Mapping[str, Tensor], batch: Batch) -> float:
-        surface = self.surface
+        surface, own = self.surface, self.surface.treatment.batch_statistics
         buffers = {name: widened(tensor, torch.float64, copy=True) for name, tensor in surface.buffers.items()}
         inputs, targets = (widened(part, torch.float64, copy=True) for part in batch)
         try:
-            with torch.set_grad_enabled(surface.pool.habits.differentiates):
+            with torch.set_grad_enabled(surface.pool.habits.differentiates), _Statistics(own):
                 return float(
                     self._pair.with_tensors(
                         {**state, **buffers}, lambda module: self._pair.criterion(_double(module(inputs)), targets)

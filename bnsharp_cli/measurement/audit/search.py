@@ -1,9 +1,10 @@
 """The status of the search against longer searches: from where it ended, and from many starts.
 
-What a status claims differs. ``converged`` claims a local supremum, so a climb by another rule from there must not gain
-more than the errors allow. ``within-tolerance`` claims that the search itself would not gain more than ``rtol``, so it
-goes on. Everything else claims a lower bound, which no higher value contradicts. Many starts say how far the value is
-below the best that is known; no status claims that there is nothing higher elsewhere.
+What a status claims differs. ``converged`` claims a local supremum of F, so a climb by another rule from there, with
+more nodes than the search's, must not gain more than the errors allow. ``within-tolerance`` claims that the search
+itself would not gain more than ``rtol``, so it goes on as it is. Everything else claims a lower bound, which no higher
+value contradicts. Many starts say how far the value is below the best that is known; no status claims that there is
+nothing higher elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from bnsharp_cli.core.ascent import SearchRule, search
+from bnsharp_cli.core.ascent import search
 from bnsharp_cli.core.point import Point, on_segment
 from bnsharp_cli.core.search_rules import Ascent
 from bnsharp_cli.measurement.audit.audited_value import AuditedValue
@@ -44,19 +45,19 @@ def audit_search(audited: AuditedValue) -> Finding:
     judge = _judge(audited)
     value = judge(audited.direction)
     best = max(value, judge(_best_of_many(audited)))
-    rule = {Status.CONVERGED: Ascent(), Status.WITHIN_TOLERANCE: audited.options.rule}.get(measured.status)
     elsewhere = f"the best of {STARTS} starts of {ITERATIONS} steps is {best / value:.4g} of the value"
-    if rule is None:
+    if measured.status not in {Status.CONVERGED, Status.WITHIN_TOLERANCE}:
         return Finding("search", None, best - value, True, f"{measured.status} claims a lower bound; {elsewhere}")
-    further = judge(_climbed_on(audited, rule))
+    options = fine(audited.options) if measured.status is Status.CONVERGED else audited.options
+    further = judge(_climbed_on(audited, options))
     stated = audited.options.rtol * measured.value + audited.quadrature + audited.rounding
-    sentence = f"{measured.status}: {ITERATIONS} more steps ({rule.name}) from its end; {elsewhere}"
-    return Finding.compared("search", stated, max(0.0, further - value), sentence)
+    sentence = f"{measured.status}: {ITERATIONS} more steps of {options.search} from its end; {elsewhere}"
+    return Finding.compared("search", stated, max(0.0, further - measured.value), sentence)
 
 
 def fine(options: MeasureOptions) -> MeasureOptions:
-    """The options of a search that goes on, with enough nodes for large radii."""
-    return replace(options, search_nodes=max(FINE_NODES, options.search_nodes))
+    """The options of a climb by another rule, with enough nodes for large radii."""
+    return replace(options, search=Ascent.name, particular={}, search_nodes=max(FINE_NODES, options.search_nodes))
 
 
 def many(options: MeasureOptions) -> MeasureOptions:
@@ -87,11 +88,11 @@ def _best_of_many(audited: AuditedValue) -> Point:
     return find_supremum(objective_at(audited.surface, audited.point, audited.blocks, options), options).direction
 
 
-def _climbed_on(audited: AuditedValue, rule: SearchRule) -> Point:
-    """Where ``rule`` leads from the direction that was found, in float64."""
-    surface, options = audited.surface.in_precision(torch.float64), fine(audited.options)
+def _climbed_on(audited: AuditedValue, options: MeasureOptions) -> Point:
+    """Where a search by these options leads from the direction that was found, in float64."""
+    surface = audited.surface.in_precision(torch.float64)
     objective = objective_at(surface, audited.point, audited.blocks, options)
-    (end,) = search(rule, objective, [_coordinates(objective, audited.direction)], ITERATIONS)
+    (end,) = search(options.rule, objective, [_coordinates(objective, audited.direction)], ITERATIONS)
     return objective.spheres.to_direction(end.best)
 
 
