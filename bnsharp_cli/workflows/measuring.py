@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.core.point import Point, add_scaled
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -57,6 +58,7 @@ class MeasuredCheckpoint:
             **self.network.document("measure", self.options.to_dict(), spelling),
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": self.measured.to_dict(),
+            "skipped": {name: spelt(reason, spelling) for name, reason in self.measured.skipped.items()},
             "cost": self.network.cost(self.seconds),
         }
 
@@ -78,7 +80,7 @@ def measure_checkpoint(
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
         source: which of its weights are taken, and which network they belong to.
         data: the loss.
-        measures: names in :data:`~bnsharp_cli.measurement.measures.registry.MEASURES`.
+        measures: names in :data:`~bnsharp_cli.measurement.measures.registry.MEASURES`, or ``all`` that exist for it.
         runs: the options of each measurement; they differ in their radii.
         plot: file of a picture of the loss along the directions; None for none.
         computing: where to compute.
@@ -93,7 +95,7 @@ def measure_checkpoint(
         blocks = find_blocks(network.surface, network.point, runs[0].partition)
         measured = measure_all(network.surface, network.point, blocks, measures, runs)
         if plot is not None:
-            _plot(plot, network, blocks, measured, runs)
+            _plot(plot, network, blocks, measured, runs, reporter)
     return MeasuredCheckpoint(network, blocks, runs[0], measured, time.monotonic() - began)
 
 
@@ -103,18 +105,21 @@ def _plot(
     blocks: Blocks,
     measured: Measurements,
     runs: Sequence[MeasureOptions],
+    reporter: Reporter,
 ) -> None:
     """The parts of a value, where they were asked for; else L along each direction that was found.
 
-    Where nothing that was measured has a direction, BN-Sharpness is measured for it.
+    Where nothing that was measured has a direction, BN-Sharpness is measured for it, and the user is told so.
     """
     divided = [one for one in measured if "parts" in one.details]
     if divided:
         if torchrun.is_first():
             plot_parts(path, divided[0], checkpoint_title(network.checkpoint.path))
         return
-    found = [one for one in measured if one.direction is not None]
+    found = [one for one in measured if one.direction is not None and "delta" in one.details]
     if not found:
+        names = ", ".join(dict.fromkeys(one.name for one in measured))
+        reporter.notice(f"the picture is of BN-Sharpness, since there is no direction to draw for {names}")
         found = [*measure_all(network.surface, network.point, blocks, ("bn",), runs)]
     segments = [
         SegmentCurve(one.name, delta, _curve(network, one.direction, delta), tuple(one.segment))

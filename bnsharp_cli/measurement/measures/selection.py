@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionRecord, bracketed, declared_fields, option
+from bnsharp_cli.measurement.measures.shared_options import read_numbers
+from bnsharp_cli.option_records import OptionRecord, declared_fields, option
 
 EVERY_MEASURE = "all"
 """Stands for the names of all measures."""
@@ -27,10 +28,7 @@ def read_radii(texts: Sequence[str]) -> tuple[float, ...]:
     Raises:
         UsageError: a text that is no number.
     """
-    try:
-        return tuple(float(number) for text in texts for number in text.split(","))
-    except ValueError as error:
-        raise UsageError.of("delta", "positive numbers", ", ".join(texts), "For example 1e-3,1e-2.") from error
+    return read_numbers(texts, "delta", "positive numbers", "For example 1e-3,1e-2.")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Selection(OptionRecord):
         ("bn",),
         f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable.",
         shown_default="bn",
-        metavar=bracketed(_WORDS),
+        metavar="NAME",
         complete=lambda _: _WORDS,
         expected=f"names of {', '.join(_WORDS)}",
         accept=bool,
@@ -75,7 +73,7 @@ class Selection(OptionRecord):
     @property
     def names(self) -> tuple[str, ...]:
         """The measures, each once."""
-        return tuple(MEASURES) if EVERY_MEASURE in self.measure else tuple(dict.fromkeys(self.measure))
+        return measures_named(self.measure)
 
     def runs(self, options: MeasureOptions) -> tuple[MeasureOptions, ...]:
         """The options of the measurements at each radius.
@@ -83,8 +81,18 @@ class Selection(OptionRecord):
         Raises:
             UsageError: a radius out of range, or a measure that does not exist for this p.
         """
-        require_finite_power(self.names, options.power, "measure")
+        if EVERY_MEASURE not in self.measure:
+            require_finite_power(self.names, options.power, "measure")
         return tuple(replace(options, delta=radius) for radius in self.delta)
+
+
+def measures_named(words: Sequence[str]) -> tuple[str, ...]:
+    """The measures that some words name, each once.
+
+    >>> measures_named(["keskar", "bn", "keskar"])
+    ('keskar', 'bn')
+    """
+    return tuple(MEASURES) if EVERY_MEASURE in words else tuple(dict.fromkeys(words))
 
 
 def require_measure(name: str, argument: str, *further: str) -> None:
