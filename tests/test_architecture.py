@@ -26,6 +26,7 @@ LEVELS = {
     "measurement.measures": 5,
     "measurement.invariance": 6,
     "measurement.bound": 6,
+    "measurement.audit": 7,
     "io.files": 7,
     "listeners": 8,
     "io.containers.pickle_reader": 7,
