@@ -14,8 +14,32 @@ SMALLEST_TOLERANCE = 1e-9
 DECADES: Mapping[int, str] = MappingProxyType({decade: f"a = {10.0**decade:g}" for decade in range(-3, 4)})
 RANDOM_COPIES = ("random 1", "random 2", "random 3")
 FLATTENED_LAYER, GAMMA_BETA = "a0", "gamma-beta"
-COPY_NAMES = (*DECADES.values(), *RANDOM_COPIES, FLATTENED_LAYER, GAMMA_BETA)
-"""Every copy that the invariance test may make: T_a in decades and at random, Eq. (4), and (γ, β) scaled."""
+ROWS, NORMS, CLASSIFIER, LAYERS, NEURONS = "rows", "norms", "classifier", "layers", "neurons"
+RESCALINGS: Mapping[str, str] = MappingProxyType(
+    {
+        ROWS: "T_a: every row before a norm by a factor",
+        NORMS: "(γ, β) of norms before another norm",
+        CLASSIFIER: "(γ, β) of norms against weights that no norm follows, such as the classifier",
+        LAYERS: "one layer against another, as around a ReLU",
+        NEURONS: "neuron against neuron of two layers, as around a ReLU",
+    }
+)
+"""Kinds of rescaling that change nothing the network computes, in words."""
+
+PLANNED_COPIES: Mapping[str, Mapping[str, float | None]] = MappingProxyType(
+    {
+        ROWS: {"a = 0.01": 0.01, "a = 100": 100.0, "random": None},
+        NORMS: {GAMMA_BETA: 0.01},
+        CLASSIFIER: {"classifier 0.01": 0.01, "classifier 100": 100.0},
+        LAYERS: {"layers 0.01": 0.01, "layers 100": 100.0},
+        NEURONS: {"neurons": None},
+    }
+)
+"""The copies on which several measures are compared, and their factors; None where each row has its own."""
+
+_PLANNED = [name for copies in PLANNED_COPIES.values() for name in copies]
+COPY_NAMES = tuple(dict.fromkeys((*DECADES.values(), *RANDOM_COPIES, FLATTENED_LAYER, GAMMA_BETA, *_PLANNED)))
+"""Every copy that the invariance test may make."""
 
 RESCALED_MEASURING: Mapping[str, Any] = MappingProxyType({"precision": "float64", "ball_samples": 16})
 """Options of the measures that the invariance test takes unless they are given, where these are not the defaults."""
