@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DataRefusedError,
         InternalError,
         NotMeasurableError,
+        UnfitMeasureError,
         UsageError,
     )
     from bnsharp_cli.measurement.blocks.blocks import Blocks
@@ -56,6 +57,7 @@ __all__ = [
     "SgdsOptions",
     "Status",
     "Uncertainty",
+    "UnfitMeasureError",
     "UsageError",
     "__version__",
     "find_blocks",
@@ -71,6 +73,7 @@ _MODULES = {
         "DataRefusedError",
         "InternalError",
         "NotMeasurableError",
+        "UnfitMeasureError",
         "UsageError",
     ),
     "measurement.blocks.blocks": ("Blocks",),

@@ -154,7 +154,7 @@ def measure(  # noqa: PLR0913  one argument for each choice
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         point = surface.point()
         (blocks,) = find_partitions(surface, point, (runs[0].partition,))
-        found = measure_all(surface, point, blocks, selection.names, runs)
+        found = measure_all(surface, point, blocks, selection.measure, runs)
         found = found.each(lambda one: one.noted(surface.conduct.notes))
         return found[0] if single else found
 

@@ -187,6 +187,12 @@ class NotMeasurableError(BnsharpError):
     default_expected = "a finite value above its rounding floor"
 
 
+class UnfitMeasureError(NotMeasurableError):
+    """A measure does not exist for this network, its loss or these options, while others do (exit 4)."""
+
+    default_expected = "a measure that exists for the network and its loss"
+
+
 class SharedError(BnsharpError):
     """What one of several processes failed with, known to all of them (exit as that one)."""
 

@@ -23,6 +23,7 @@ from bnsharp_cli.cli.signature import with_options
 from bnsharp_cli.core import search_rules
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints import checkpoint as checkpoints
+from bnsharp_cli.measurement.measures import measure_entry
 from bnsharp_cli.measurement.measures import registry as measures
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.option_records import OptionRecord, option
@@ -99,7 +100,7 @@ def test_the_measure_of_the_example_is_one_file_and_one_entry(
     code = written("measure in")
     assert len(code.splitlines()) <= LONGEST
     as_module(monkeypatch, "bnsharp_cli.measurement.measures.mean_change", code)
-    entry = eval(written("measure entry"), vars(measures))
+    entry = eval(written("measure entry"), vars(measure_entry))
     monkeypatch.setitem(measures.MEASURES, entry.name, entry)
 
     def measured() -> Any:

@@ -13,7 +13,7 @@ from bnsharp_cli.io.data.forms import CROSS_ENTROPY
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.bound.options import BoundOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.registry import BallOptions, PartsOptions
+from bnsharp_cli.measurement.measures.registry import particular_defaults
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
 
@@ -28,7 +28,7 @@ def bound(
     bounding: BoundOptions,
     source: CheckpointSource,
     data: Annotated[Data, Defaults(bn="running"), Fixed(loss=CROSS_ENTROPY)],
-    measuring: Annotated[MeasureOptions, Fixed(ball_samples=BallOptions.ball_samples, by=PartsOptions.by)],
+    measuring: Annotated[MeasureOptions, Fixed(particular_defaults())],
     computing: Computing,
     output: Output,
 ) -> None:

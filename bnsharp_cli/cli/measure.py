@@ -61,7 +61,7 @@ def measure(
     def finding(path: Path) -> results.CommandResult:
         with TerminalReporter(output.quiet, writes=writes) as reporter:
             measured = measure_checkpoint(
-                path, source, data, selection.names, runs, plot=picture.plot, computing=computing, reporter=reporter
+                path, source, data, selection.measure, runs, plot=picture.plot, computing=computing, reporter=reporter
             )
         every.append(measured)
         return results.CommandResult(measured.document(as_option), lambda: _print(measured, legend=not several))

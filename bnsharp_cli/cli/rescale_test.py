@@ -14,7 +14,7 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.registry import PartsOptions
+from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import (
     RESCALED_DATA,

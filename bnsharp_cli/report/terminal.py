@@ -14,6 +14,7 @@ from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.io.files.encodable_text import encodable
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
+from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.progress import duration
@@ -79,7 +80,7 @@ def print_subject(out: SpellingConsole, lines: Sequence[str]) -> None:
 
 
 def print_measurements(
-    out: SpellingConsole, measurements: Sequence[Measurement], every_sample: bool = False, legend: bool = True
+    out: SpellingConsole, measurements: Measurements, every_sample: bool = False, legend: bool = True
 ) -> None:
     """Print a row for each measurement, then what each means and how it was found, then what is to be said of each.
 
@@ -104,6 +105,8 @@ def print_measurements(
         print_legend(out, measurements)
     for remark in _remarks(measurements, every_sample):
         out.say(remark)
+    for name, reason in measurements.skipped.items():
+        out.say(f"{name}: not measured. {reason}")
 
 
 def print_legend(out: SpellingConsole, measurements: Sequence[Measurement]) -> None:

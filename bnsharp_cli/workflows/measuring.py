@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.core.point import Point, add_scaled
+from bnsharp_cli.errors import spelt
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -57,6 +58,7 @@ class MeasuredCheckpoint:
             **self.network.document("measure", self.options.to_dict(), spelling),
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": self.measured.to_dict(),
+            "skipped": {name: spelt(reason, spelling) for name, reason in self.measured.skipped.items()},
             "cost": self.network.cost(self.seconds),
         }
 
@@ -78,7 +80,7 @@ def measure_checkpoint(
         checkpoint: a file or ``sample:NAME``; None for the embedded sample.
         source: which of its weights are taken, and which network they belong to.
         data: the loss.
-        measures: names in :data:`~bnsharp_cli.measurement.measures.registry.MEASURES`.
+        measures: names in :data:`~bnsharp_cli.measurement.measures.registry.MEASURES`, or ``all`` that exist for it.
         runs: the options of each measurement; they differ in their radii.
         plot: file of a picture of the loss along the directions; None for none.
         computing: where to compute.

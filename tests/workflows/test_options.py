@@ -84,7 +84,7 @@ def test_a_selection_is_every_measure_at_every_radius() -> None:
     assert Selection(("all",)).names == ("bn", "delta-lp", "delta-linf", "keskar")
     runs = Selection(delta=(1e-3, 1e-2)).runs(MeasureOptions(power=1.0))
     assert [(run.delta, run.power) for run in runs] == [(1e-3, 1.0), (1e-2, 1.0)]
-    with pytest.raises(UsageError, match="measure: expected one of bn, delta-lp, delta-linf, keskar, all"):
+    with pytest.raises(UsageError, match="measure: expected one of bn, "):
         Selection(("flatness",))
     with pytest.raises(UsageError, match="measure delta-lp needs a finite power"):
         Selection(("delta-lp",)).runs(MeasureOptions(power=float("inf")))

@@ -22,7 +22,7 @@ from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.delta_sharpness import delta_linf, delta_lp
 from bnsharp_cli.measurement.measures.expected_passes import of_bn_sharpness, of_delta_linf, of_delta_lp
 from bnsharp_cli.measurement.measures.options import LARGEST_SEED, MeasureOptions
-from bnsharp_cli.measurement.measures.registry import BallOptions
+from bnsharp_cli.measurement.measures.sharpness_entries import BallOptions
 from bnsharp_cli.measurement.surface.cost import FORWARD, Cost
 from bnsharp_cli.measurement.surface.finite_loss import require_finite_loss
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface

@@ -25,7 +25,7 @@ from bnsharp_cli.measurement.measures.bn_errors import ErrorEstimates
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.population import GradientNoise
-from bnsharp_cli.measurement.measures.registry import PartsOptions
+from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
 
 REST = "the rest"
 """What θ_* is called where a value is divided among blocks."""

@@ -9,13 +9,13 @@ import torch
 
 from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, maximise_in_box, random_in_ball
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
-from bnsharp_cli.errors import NotMeasurableError, UsageError, named
+from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.expected_passes import BALL_STEPS, BOX_STEPS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.registry import BallOptions
 from bnsharp_cli.measurement.measures.rounding import loss_rounding, turning_error
+from bnsharp_cli.measurement.measures.sharpness_entries import BallOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _ROUNDING_FACTOR, _BOX_TURNS = 5.0, 10.0
@@ -168,10 +168,10 @@ def relative_scale(loss: float) -> float:
     """1 + L(θ), by which the classical measures divide.
 
     Raises:
-        NotMeasurableError: it is not positive, so that a change relative to it means nothing.
+        UnfitMeasureError: it is not positive, so that a change relative to it means nothing.
     """
     if loss <= -1:
-        raise NotMeasurableError(
+        raise UnfitMeasureError(
             f"The loss is {loss:.6g}, and the classical measures divide by 1 + L, for losses that are not negative.",
             "Add a constant to the loss: that changes neither its slopes nor BN-Sharpness.",
             argument="criterion",

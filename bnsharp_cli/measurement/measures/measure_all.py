@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.errors import UnfitMeasureError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, measures_named
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -21,22 +25,47 @@ def measure_all(
     names: Sequence[str],
     runs: Sequence[MeasureOptions],
 ) -> Measurements:
-    """Every measure by every run's options.
+    """Every measure by every run's options; they share the passes at ``point`` that several of them need.
 
     Args:
         surface: L.
         point: θ.
         blocks: which rows scale together.
-        names: of the measures.
+        names: of the measures; or ``all``, of which those are left out that do not exist for the network, its loss or
+            the options.
         runs: the options of each measurement; they differ in their radii.
+
+    Raises:
+        UnfitMeasureError: a measure that was named does not exist for them.
     """
-    profiles = {}
-    each = [MEASURES[name].most(options) for name in names for options in runs]
+    profiles, skipped = {}, {}
+    surface = surface.remembering(point)
+    taken = {name: runs if MEASURES[name].has_radius else runs[:1] for name in measures_named(names)}
+    each = [MEASURES[name].most(options) for name, own in taken.items() for options in own]
     with surface.progress.stage("measuring", sum(each, NO_PASSES)) if len(each) > 1 else nullcontext():
-        for name in names:
-            profile = []
-            for options in runs:
-                with surface.progress.stage(f"{name}, δ = {options.delta:g}", MEASURES[name].most(options)):
-                    profile.append(MEASURES[name](surface, point, blocks, options))
-            profiles[name] = tuple(profile)
-    return Measurements(profiles)
+        for name, own in taken.items():
+            try:
+                profiles[name] = _profile(surface, point, blocks, name, own)
+            except UnfitMeasureError as error:
+                if EVERY_MEASURE not in names:
+                    raise
+                skipped[name] = error.marked_reason
+    return Measurements(profiles, skipped)
+
+
+def _profile(
+    surface: LossSurface, point: Point, blocks: Blocks, name: str, runs: Sequence[MeasureOptions]
+) -> tuple[Measurement, ...]:
+    """One measure at every radius.
+
+    Raises:
+        UnfitMeasureError: it does not exist for the network, its loss or the options.
+    """
+    entry, profile = MEASURES[name], []
+    if entry.finite_power_only and math.isinf(runs[0].power):
+        raise UnfitMeasureError(f"It needs a finite {named('power')}.", "Leave it out.", argument="measure", found=name)
+    for options in runs:
+        label = f"{name}, δ = {options.delta:g}" if entry.has_radius else name
+        with surface.progress.stage(label, entry.most(options)):
+            profile.append(entry(surface, point, blocks, options))
+    return tuple(profile)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from bnsharp_cli.errors import UsageError
+from bnsharp_cli.errors import UsageError, spelt
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.tables import aligned, as_frame, as_html, folded
 
@@ -24,6 +24,7 @@ class Measurements(Sequence[Measurement]):
 
     Attributes:
         profiles: for each measure, by the name with which it was asked for, one measurement a radius.
+        skipped: the reason for each measure that was left out of all, by its name; arguments are marked.
 
     >>> from bnsharp_cli import Cost, Measurement, Status, Uncertainty
     >>> own = {"cost": Cost(7, 3), "uncertainty": Uncertainty(rounding=1e-9), "status": Status.CONVERGED}
@@ -38,6 +39,7 @@ class Measurements(Sequence[Measurement]):
     """
 
     profiles: Mapping[str, tuple[Measurement, ...]]
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def profile(self, name: str) -> tuple[Measurement, ...]:
         """The measurements of one measure, one a radius.
@@ -85,7 +87,7 @@ class Measurements(Sequence[Measurement]):
 
     def each(self, change: Callable[[Measurement], Measurement]) -> Measurements:
         """The same with ``change`` of every measurement."""
-        return Measurements({name: tuple(map(change, profile)) for name, profile in self.profiles.items()})
+        return replace(self, profiles={name: tuple(map(change, each)) for name, each in self.profiles.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as in the JSON schema ``bnsharp/1``: a record by measure, with the ``profile`` if any."""
@@ -136,4 +138,5 @@ class Measurements(Sequence[Measurement]):
 
     @property
     def _notes(self) -> list[str]:
-        return [*dict.fromkeys(note for one in self for note in one.notes)]
+        left_out = [f"{name} was not measured: {spelt(reason)}" for name, reason in self.skipped.items()]
+        return [*left_out, *dict.fromkeys(note for one in self for note in one.notes)]

@@ -227,7 +227,7 @@ class MeasureOptions(OptionRecord):
     def of(self, record: type[OptionRecordType]) -> OptionRecordType:
         """The options of a single rule or measure, as far as they were given, and else its defaults.
 
-        >>> from bnsharp_cli.measurement.measures.registry import BallOptions
+        >>> from bnsharp_cli.measurement.measures.sharpness_entries import BallOptions
         >>> MeasureOptions.from_flat(ball_samples=4).of(BallOptions)
         BallOptions(ball_samples=4)
         """

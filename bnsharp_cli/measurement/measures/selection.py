@@ -75,7 +75,7 @@ class Selection(OptionRecord):
     @property
     def names(self) -> tuple[str, ...]:
         """The measures, each once."""
-        return tuple(MEASURES) if EVERY_MEASURE in self.measure else tuple(dict.fromkeys(self.measure))
+        return measures_named(self.measure)
 
     def runs(self, options: MeasureOptions) -> tuple[MeasureOptions, ...]:
         """The options of the measurements at each radius.
@@ -83,8 +83,18 @@ class Selection(OptionRecord):
         Raises:
             UsageError: a radius out of range, or a measure that does not exist for this p.
         """
-        require_finite_power(self.names, options.power, "measure")
+        if EVERY_MEASURE not in self.measure:
+            require_finite_power(self.names, options.power, "measure")
         return tuple(replace(options, delta=radius) for radius in self.delta)
+
+
+def measures_named(words: Sequence[str]) -> tuple[str, ...]:
+    """The measures that some words name, each once.
+
+    >>> measures_named(["keskar", "bn", "keskar"])
+    ('keskar', 'bn')
+    """
+    return tuple(MEASURES) if EVERY_MEASURE in words else tuple(dict.fromkeys(words))
 
 
 def require_measure(name: str, argument: str, *further: str) -> None:

@@ -49,7 +49,7 @@ class PassCounter:
         examples: all samples, in the unit in which trials count theirs.
 
     Attributes:
-        cost: of measuring.
+        cost: of measuring; what each measure needs, even where it shared passes with another.
         trials: of finding out how to measure: what the network does, in which layout it runs, which rows are
             scale-invariant. Mostly passes over a few examples.
     """
@@ -57,11 +57,17 @@ class PassCounter:
     def __init__(self, examples: float = 1.0) -> None:
         self.cost, self.trials = Cost(), Cost()
         self._examples = examples
+        self._saved = Cost()
 
     @property
     def all(self) -> Cost:
-        """The number of both together."""
-        return self.cost + self.trials
+        """The number of both together, each pass that measures shared counted once."""
+        return self.cost + self.trials - self._saved
+
+    def shared(self, cost: Cost) -> None:
+        """Count passes that another measure has made for the measure that needs them too."""
+        self.cost += cost
+        self._saved += cost
 
     def tried(self, examples: int, *, forward: int = 0, backward: int = 0) -> None:
         """Count passes over some examples as trials."""

@@ -101,6 +101,12 @@ class LossSurface(SurfaceState):
 
     def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
+        if self.memory is not None and len(points) == 1 and points[0] is self.memory.point:
+            cost = self.share * FORWARD
+            return self.memory.recalled("losses", cost, self.counter, lambda: self._batch_losses(points))
+        return self._batch_losses(points)
+
+    def _batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         size = min(len(points), self.stack_size())
         cost = len(points) * FORWARD
         over_batches = partial(self._over_batches, cost=cost)
@@ -120,8 +126,12 @@ class LossSurface(SurfaceState):
         return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
-        """L(point) and ∇L(point), the gradient summed over batches in float64."""
-        return self.value_and_batch_gradients(point, None)
+        """L(point) and ∇L(point), the gradient summed over batches in float64, which is the caller's to overwrite."""
+        if self.memory is None or point is not self.memory.point:
+            return self.value_and_batch_gradients(point, None)
+        compute = partial(self.value_and_batch_gradients, point, None)
+        loss, gradient = self.memory.recalled("gradient", self.share * GRADIENT, self.counter, compute)
+        return loss, {name: tensor.clone() for name, tensor in gradient.items()}
 
     def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
         """Like :meth:`value_and_gradient`, telling ``observe`` of each of this process's batches, in their order.
@@ -132,17 +142,21 @@ class LossSurface(SurfaceState):
         parameters = passes.cast(point)
         losses: list[Tensor] = []
         total = GradientSum(parameters)
-        for loss, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch), GRADIENT):
+        for own, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch), GRADIENT):
             if observe is not None:
                 number = self.processes.rank + len(losses) * self.processes.count
-                observe(number, float(loss), dict(zip(parameters, gradients, strict=True)))
-            losses.append(loss)
+                observe(number, float(own), dict(zip(parameters, gradients, strict=True)))
+            losses.append(own)
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += self.share * GRADIENT
         shared = self.processes.in_order(as_vector(losses), self.count).tolist()
-        gradient = self.processes.total(total.point())
-        return math.fsum(shared) / self.count, {name: tensor.div_(self.count) for name, tensor in gradient.items()}
+        summed = self.processes.total(total.point())
+        loss, gradient = math.fsum(shared) / self.count, {name: one.div_(self.count) for name, one in summed.items()}
+        if observe is not None and self.memory is not None and point is self.memory.point:
+            known = loss, {name: tensor.clone() for name, tensor in gradient.items()}
+            self.memory.answers.setdefault("gradient", known)
+        return loss, gradient
 
     def values_and_gradients(self, points: Sequence[Point]) -> Iterator[tuple[float, Point]]:
         """L and ∇L at several points, one after the other or stacked like :meth:`values`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self, TypeVar
 
@@ -24,6 +24,7 @@ from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice, is_continuous
 from bnsharp_cli.measurement.surface.passes import BatchLoss, Passes
+from bnsharp_cli.measurement.surface.point_memory import PointMemory
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress
 from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers, nothing_drawn
@@ -62,6 +63,7 @@ class SurfaceState:
         conduct: what the network does in eval mode.
         choice: the parameters that L is a function of, the others being constants; None for all.
         progress: told of every pass over a batch.
+        memory: what is known of one point; see :meth:`remembering`. A surface that is made from this one has none.
     """
 
     module: nn.Module
@@ -83,6 +85,13 @@ class SurfaceState:
     conduct: Conduct = UNREMARKABLE
     choice: ParameterChoice | None = None
     progress: Progress = SILENT_PROGRESS
+    memory: PointMemory | None = field(init=False, default=None, repr=False, compare=False)
+
+    def remembering(self, point: Point) -> Self:
+        """The same surface, which computes the loss and the gradient at ``point`` once, however often it is asked."""
+        same = replace(self)
+        object.__setattr__(same, "memory", PointMemory(point))
+        return same
 
     def point(self) -> Point:
         """The module's own parameters, as far as they are varied.

@@ -18,7 +18,8 @@ from bnsharp_cli.errors import BnsharpError, UsageError, spelt
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions, option_names, particular_fields
-from bnsharp_cli.measurement.measures.registry import MEASURES, BallOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.sharpness_entries import BallOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.option_records import declared_fields
 from bnsharp_cli.report.json_document import render
