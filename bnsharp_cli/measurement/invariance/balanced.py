@@ -1,7 +1,7 @@
-"""Balanced rescalings: some weights grow, others shrink by the same factors, and nothing the network computes changes.
+"""Balanced rescalings: some weights grow, others shrink by the same factors, and the outputs stay the same.
 
-Examples are one layer against the next around a ReLU (Dinh et al., ICML 2017), the same neuron by neuron, and the (γ, β)
-of the last norm against the classifier. They are found by what the network computes, whatever its code looks like. If f
+Examples are one layer against the next around a ReLU (Dinh et al., ICML 2017), the same neuron by neuron, and (γ, β) of
+the last norm against the classifier. They are found by what the network computes, whatever its code looks like. If f
 does not change when θ_A grows and θ_B shrinks, then ⟨θ_A, ∂f/∂θ_A⟩ = ⟨θ_B, ∂f/∂θ_B⟩ for every output f (Euler). That
 proposes; a rescaling by ½ and by 2 confirms.
 """
@@ -44,7 +44,7 @@ class Slices:
     axis: int = 0
 
 
-Part = tuple[Slices, ...]
+Members = tuple[Slices, ...]
 """Slices that are multiplied together: those of a weight and of its bias, or of γ and β."""
 
 
@@ -60,8 +60,8 @@ class BalancedSet:
     """
 
     kind: str
-    grows: Part
-    shrinks: Part
+    grows: Members
+    shrinks: Members
     count: int = 1
 
     @property
@@ -86,7 +86,9 @@ class Balancing:
     def of(cls, sets: Sequence[BalancedSet], point: Point) -> Balancing:
         """The sets at ``point``, which only tells the shapes."""
         count = sum(one.count for one in sets)
-        rows = {name: RowBlocks(0, torch.full((max(1, *tensor.shape[:1]),), 2 * count)) for name, tensor in point.items()}
+        rows = {
+            name: RowBlocks(0, torch.full((max(1, *tensor.shape[:1]),), 2 * count)) for name, tensor in point.items()
+        }
         first = 0
         for one in sets:
             for part, offset in ((one.grows, first), (one.shrinks, count + first)):
@@ -126,7 +128,7 @@ def balanced_sets(probe: Probe) -> tuple[BalancedSet, ...]:
 
 
 def _confirmed(proposed: Sequence[BalancedSet], probe: Probe) -> tuple[BalancedSet, ...]:
-    """Those by which ½ and 2 change no output; each kind's are tried together, and one by one where that fails."""
+    """The sets by which ½ and 2 change no output; all of a kind are tried together, then one by one."""
     found: list[BalancedSet] = []
     for kind in dict.fromkeys(one.kind for one in proposed):
         own = [one for one in proposed if one.kind == kind]
@@ -180,7 +182,7 @@ class _Search:
 
     probe: Probe
     euler: EulerTest
-    parts: tuple[Part, ...]
+    parts: tuple[Members, ...]
     point: Point
 
     @classmethod
@@ -222,37 +224,39 @@ class _Search:
                 found.append(BalancedSet(self._kind(grows), grows, shrinks))
         return found
 
-    def _partners(self, part: Part, count: int) -> Iterator[Part]:
+    def _partners(self, part: Members, count: int) -> Iterator[Members]:
         """What may shrink while ``part`` grows, cut into ``count`` runs."""
         names = {slices.name for slices in part}
         for other in self.parts:
             if names.isdisjoint(slices.name for slices in other):
                 if len(other) == 1 and self.point[other[0].name].ndim > 1:
-                    yield from ((Slices(other[0].name, axis),) for axis in (1, 0) if self._divisible(other, axis, count))
+                    yield from (
+                        (Slices(other[0].name, axis),) for axis in (1, 0) if self._divisible(other, axis, count)
+                    )
                 elif self._divisible(other, other[0].axis, count):
                     yield other
 
-    def _divisible(self, part: Part, axis: int, count: int) -> bool:
+    def _divisible(self, part: Members, axis: int, count: int) -> bool:
         return self.point[part[0].name].shape[axis] % count == 0
 
-    def _match(self, own: _Products, other: Part, *, neurons: bool) -> bool:
+    def _match(self, own: _Products, other: Members, *, neurons: bool) -> bool:
         resolution = self.euler.resolution
         if not neurons:
             return own.total.matches(self._products(other).total, resolution)
         return own.matches(self._products(other, own.products.shape[1]), resolution)
 
-    def _products(self, part: Part, count: int | None = None) -> _Products:
+    def _products(self, part: Members, count: int | None = None) -> _Products:
         entries = [self.euler.at_probe(slices.name, slices.axis) for slices in part]
         grouped = [entry if count is None else entry.grouped(count) for entry in entries]
         return _Products.of(sum(grouped[1:], grouped[0]))
 
-    def _all_rows(self, part: Part) -> RowIndices:
+    def _all_rows(self, part: Members) -> RowIndices:
         return {slices.name: torch.arange(len(self.point[slices.name])) for slices in part}
 
-    def _kind(self, grows: Part) -> str:
+    def _kind(self, grows: Members) -> str:
         return LAYERS if self._weights(grows) else CLASSIFIER
 
-    def _weights(self, part: Part) -> int:
+    def _weights(self, part: Members) -> int:
         return sum(self.point[slices.name].ndim > 1 for slices in part)
 
 
@@ -265,7 +269,7 @@ def _modules(point: Point) -> list[list[str]]:
     return list(modules.values())
 
 
-def _parts(point: Point) -> Iterator[Part]:
+def _parts(point: Point) -> Iterator[Members]:
     """A module's tensors, slice by slice of its output, and each of its weights alone."""
     for names in _modules(point):
         vectors = [name for name in names if point[name].ndim == 1]
@@ -280,7 +284,7 @@ def _parts(point: Point) -> Iterator[Part]:
         yield from ((Slices(name),) for name in weights)
 
 
-def _single_parts(point: Point) -> Iterator[Part]:
+def _single_parts(point: Point) -> Iterator[Members]:
     """Each weight alone, and the vectors of each module together."""
     for names in _modules(point):
         yield from ((Slices(name),) for name in names if point[name].ndim > 1)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS, Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.invariance.function_copies import CopyMaker, FunctionCopies
-from bnsharp_cli.measurement.invariance.invariance_table import ORIGINAL, InvarianceRow, InvarianceTable, Reading
+from bnsharp_cli.measurement.invariance.invariance_row import ORIGINAL, InvarianceRow, Reading
+from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
+from bnsharp_cli.measurement.invariance.options import RescaleOptions
+from bnsharp_cli.measurement.measures.measure_all import measured_by
+from bnsharp_cli.measurement.measures.measure_entry import MeasureEntry
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
-from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.registry import MEASURES, MeasureEntry
+from bnsharp_cli.measurement.measures.options import MeasureOptions, Partition
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.selection import measures_named
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+
+_Place = tuple[str, str, LossSurface, Point]
+"""A network or a copy of it: its name, the kind of rescaling, its loss and its parameters."""
 
 _PARTITIONED = "bn"
 """The measure that has a row for each partition."""
@@ -29,13 +37,13 @@ class Comparison:
         surface: L.
         point: θ.
         options: of the measures.
-        stored_epsilon: measure the copies with ε as stored; then T_a is not exact.
+        rescaling: the tolerance, and whether the copies are measured with ε as stored; then T_a is not exact.
     """
 
     surface: LossSurface
     point: Point
     options: MeasureOptions
-    stored_epsilon: bool = False
+    rescaling: RescaleOptions = field(default_factory=RescaleOptions)
 
     def table(self, names: Sequence[str]) -> InvarianceTable:
         """The rows of the measures named.
@@ -45,45 +53,43 @@ class Comparison:
         """
         found = find_partitions(self.surface, self.point, PARTITIONS)
         partitions = dict(zip(PARTITIONS, found, strict=True))
-        made = CopyMaker(
-            self.surface,
-            self.point,
-            partitions["paper"],
-            partitions["extended"],
-            self.options.seed,
-            self.stored_epsilon,
-        ).copies()
-        return InvarianceTable(tuple(self._rows(names, partitions, made)), made)
+        stored, seed = self.rescaling.epsilon == "stored", self.options.seed
+        own = (partitions["paper"], partitions["extended"])
+        made = CopyMaker(self.surface, self.point, *own, seed, stored).copies()
+        notes = dict.fromkeys([*self.surface.conduct.notes, *self.surface.notes])
+        return InvarianceTable(tuple(self._rows(names, partitions, made)), own[0], made, tuple(notes))
 
-    def _rows(self, names: Sequence[str], partitions: dict[str, Blocks], made: FunctionCopies) -> Iterator[InvarianceRow]:
+    def _rows(
+        self, names: Sequence[str], partitions: Mapping[str, Blocks], made: FunctionCopies
+    ) -> Iterator[InvarianceRow]:
         planned = [
             (label, MEASURES[name], blocks)
-            for name in names
+            for name in measures_named(names)
             for label, blocks in _labelled(name, partitions, self.options.partition)
         ]
-        progress = self.surface.progress
+        stored, progress = self.rescaling.epsilon == "stored", self.surface.progress
+        places = [(ORIGINAL, "", self.surface, self.point)]
+        places += [(one.name, one.kind, one.surface(stored), one.rescaled.point) for one in made.copies]
+        remembering = [(name, kind, surface.remembering(point), point) for name, kind, surface, point in places]
         with progress.stage("measures", items=len(planned)):
             for number, (label, entry, blocks) in enumerate(planned):
                 progress.reach(number, label)
-                yield self._row(label, entry, blocks, made)
+                yield self._row(label, entry, blocks, remembering)
 
-    def _row(self, label: str, entry: MeasureEntry, blocks: Blocks, made: FunctionCopies) -> InvarianceRow:
-        if entry.finite_power_only and math.isinf(self.options.power):
-            return InvarianceRow(label, reason="It does not exist for p = ∞.")
+    def _row(self, label: str, entry: MeasureEntry, blocks: Blocks, places: Sequence[_Place]) -> InvarianceRow:
+        options = replace(self.options, partition=cast(Partition, blocks.partition))
         readings: dict[str, Reading] = {}
-        places = {ORIGINAL: (self.surface, self.point)}
-        places |= {one.name: (one.surface(self.stored_epsilon), one.rescaled.point) for one in made.copies}
-        options = replace(self.options, partition=blocks.partition)
-        for name, (surface, point) in places.items():
+        for name, kind, surface, point in places:
             try:
-                readings[name] = reading_of(entry(surface, point, blocks, options))
-            except NotMeasurableError as error:
+                measured = measured_by(entry, surface, point, blocks, options)
+            except (NotMeasurableError, UsageError) as error:  # δ = 1 is too large for some partitions
                 where = "" if name == ORIGINAL else f"On the copy {name}: "
-                return InvarianceRow(label, reason=f"{where}{error.reason}")
-        return InvarianceRow(label, readings)
+                return InvarianceRow(label, marked_reason=f"{where}{error.marked_reason}")
+            readings[name] = replace(reading_of(measured), kind=kind)
+        return InvarianceRow(label, readings, tolerance=self.rescaling.tolerance)
 
 
-def _labelled(name: str, partitions: dict[str, Blocks], chosen: str) -> list[tuple[str, Blocks]]:
+def _labelled(name: str, partitions: Mapping[str, Blocks], chosen: str) -> list[tuple[str, Blocks]]:
     if name != _PARTITIONED:
         return [(name, partitions[chosen])]
     return [(name if partition == "paper" else f"{name}-{partition}", own) for partition, own in partitions.items()]

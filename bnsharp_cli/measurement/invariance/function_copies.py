@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.rescale import random_factors, uniform_factors
-from bnsharp_cli.errors import NotMeasurableError, named
+from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.invariance.balanced import Balancing, balanced_sets
@@ -21,7 +21,6 @@ from bnsharp_cli.measurement.invariance.options import (
     NEURONS,
     NORMS,
     PLANNED_COPIES,
-    RESCALINGS,
     ROWS,
 )
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -136,12 +135,13 @@ class CopyMaker:
         if not found:
             raise NotMeasurableError(
                 "No rescaling was found that leaves unchanged what the network computes.",
-                f"Measure it without {named('measure')} in this test: there is nothing to compare with.",
+                "There is nothing to compare with. Measure its sharpness without the test.",
                 argument="model",
                 expected="a network with norms, or with ReLUs between its layers",
                 found="none of the known rescalings",
             )
-        missing = {kind: why for kind, why in self._missing.items() if all(one.kind != kind for one in found)}
+        there = {one.kind for one in found}
+        missing = {kind: why for kind, why in {**_NONE_FOUND, **self._missing}.items() if kind not in there}
         return FunctionCopies(tuple(found), missing)
 
     def _plan(self) -> Iterator[tuple[str, Blocks, Sequence[tuple[str, float | None, Tensor]], tuple[str, ...]]]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bnsharp_cli.option_records import OptionRecord, option
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, require_measure
+from bnsharp_cli.option_records import OptionRecord, bracketed, option
 
 SMALLEST_TOLERANCE = 1e-9
 
@@ -52,6 +54,8 @@ class RescaleOptions(OptionRecord):
     Attributes:
         tolerance: allowed relative deviation; None for the stated rounding floor, never below ``SMALLEST_TOLERANCE``.
         epsilon: measure the copies with ``exact`` ε per channel, or with ε as ``stored``; then T_a is not exact.
+        measure: names of measures that are compared on copies of every kind, or ``all``; none for the test of
+            BN-Sharpness under T_a.
 
     Raises:
         UsageError: a value that is not allowed.
@@ -67,3 +71,16 @@ class RescaleOptions(OptionRecord):
     epsilon: Literal["exact", "stored"] = option(
         "exact", "Measure the copies with exact epsilon per channel, or as stored."
     )
+    measure: tuple[str, ...] = option(
+        (),
+        f"Compare measures on copies of every kind instead: {', '.join(MEASURES)} or {EVERY_MEASURE}; repeatable.",
+        shown_default="the test of bn alone",
+        metavar=bracketed((*MEASURES, EVERY_MEASURE)),
+        complete=lambda _: (*MEASURES, EVERY_MEASURE),
+        expected=f"names of {', '.join(MEASURES)}, {EVERY_MEASURE}",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.measure:
+            require_measure(name, "measure", EVERY_MEASURE)
