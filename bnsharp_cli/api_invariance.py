@@ -11,6 +11,7 @@ from torch.nn import functional
 from bnsharp_cli.api import surface_settings
 from bnsharp_cli.listeners import ProgressLike, following
 from bnsharp_cli.measurement.invariance.compare_measures import Comparison
+from bnsharp_cli.measurement.invariance.foreign_tools import installed_tools
 from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.keywords import RescaleKeywords
@@ -55,7 +56,8 @@ def compare_invariance(  # noqa: PLR0913  one argument for each choice
         model: as for :func:`~bnsharp_cli.api.measure`.
         batches: as there.
         criterion: as there.
-        measure: a name, several names, or ``all``. ``bn`` has a row for each partition.
+        measure: a name, several names, or ``all``. ``bn`` has a row for each partition. ``all`` asks WeightWatcher,
+            PyHessian and nngeom, too, where they are installed.
         bn: as there.
         output: as there.
         tolerance: allowed relative distance, positive; None for what the errors of the values explain, never below
@@ -75,4 +77,5 @@ def compare_invariance(  # noqa: PLR0913  one argument for each choice
     resolved = MeasureOptions.from_flat(**{**RESCALED_MEASURING, **options})
     settings = surface_settings(resolved, bn, output, device)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
-        return Comparison(surface, surface.point(), resolved, wanted).table(names)
+        tools = installed_tools() if EVERY_MEASURE in names else {}
+        return Comparison(surface, surface.point(), resolved, wanted, tools).table(names)

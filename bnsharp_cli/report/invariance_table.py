@@ -27,3 +27,5 @@ def print_table(out: SpellingConsole, table: InvarianceTable) -> None:
     out.print()
     for row in table.rows:
         out.say(row.marked_sentence)
+    for note in table.notes:
+        out.say(note)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import cast
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS, Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
+from bnsharp_cli.measurement.invariance.foreign_tools import PACKAGES, Place, foreign_rows
 from bnsharp_cli.measurement.invariance.function_copies import CopyMaker, FunctionCopies
 from bnsharp_cli.measurement.invariance.invariance_row import ORIGINAL, InvarianceRow, Reading
 from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
@@ -19,11 +21,8 @@ from bnsharp_cli.measurement.measures.measure_entry import MeasureEntry
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.options import MeasureOptions, Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.measures.selection import measures_named
+from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, measures_named
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-
-_Place = tuple[str, str, LossSurface, Point]
-"""A network or a copy of it: its name, the kind of rescaling, its loss and its parameters."""
 
 _PARTITIONED = "bn"
 """The measure that has a row for each partition."""
@@ -38,12 +37,15 @@ class Comparison:
         point: θ.
         options: of the measures.
         rescaling: the tolerance, and whether the copies are measured with ε as stored; then T_a is not exact.
+        tools: other people's, from :func:`~bnsharp_cli.measurement.invariance.foreign_tools.installed_tools`; they are
+            asked where all measures are taken.
     """
 
     surface: LossSurface
     point: Point
     options: MeasureOptions
     rescaling: RescaleOptions = field(default_factory=RescaleOptions)
+    tools: Mapping[str, ModuleType] = field(default_factory=dict)
 
     def table(self, names: Sequence[str]) -> InvarianceTable:
         """The rows of the measures named.
@@ -56,27 +58,36 @@ class Comparison:
         stored, seed = self.rescaling.epsilon == "stored", self.options.seed
         own = (partitions["paper"], partitions["extended"])
         made = CopyMaker(self.surface, self.point, *own, seed, stored).copies()
-        notes = dict.fromkeys([*self.surface.conduct.notes, *self.surface.notes])
-        return InvarianceTable(tuple(self._rows(names, partitions, made)), own[0], made, tuple(notes))
+        places = self._places(made)
+        rows = [*self._rows(names, partitions, places)]
+        notes = [*self.surface.conduct.notes, *self.surface.notes]
+        if EVERY_MEASURE in names:
+            rows += foreign_rows(self.tools, places)
+            notes += [] if {*self.tools} >= {*PACKAGES} else [_missing(self.tools)]
+        return InvarianceTable(tuple(rows), own[0], made, tuple(dict.fromkeys(notes)))
+
+    def _places(self, made: FunctionCopies) -> list[Place]:
+        """The network and its copies, each of which shares its passes between the measures."""
+        stored = self.rescaling.epsilon == "stored"
+        places = [(ORIGINAL, "", self.surface, self.point)]
+        places += [(one.name, one.kind, one.surface(stored), one.rescaled.point) for one in made.copies]
+        return [(name, kind, surface.remembering(point), point) for name, kind, surface, point in places]
 
     def _rows(
-        self, names: Sequence[str], partitions: Mapping[str, Blocks], made: FunctionCopies
+        self, names: Sequence[str], partitions: Mapping[str, Blocks], places: Sequence[Place]
     ) -> Iterator[InvarianceRow]:
         planned = [
             (label, MEASURES[name], blocks)
             for name in measures_named(names)
             for label, blocks in _labelled(name, partitions, self.options.partition)
         ]
-        stored, progress = self.rescaling.epsilon == "stored", self.surface.progress
-        places = [(ORIGINAL, "", self.surface, self.point)]
-        places += [(one.name, one.kind, one.surface(stored), one.rescaled.point) for one in made.copies]
-        remembering = [(name, kind, surface.remembering(point), point) for name, kind, surface, point in places]
+        progress = self.surface.progress
         with progress.stage("measures", items=len(planned)):
             for number, (label, entry, blocks) in enumerate(planned):
                 progress.reach(number, label)
-                yield self._row(label, entry, blocks, remembering)
+                yield self._row(label, entry, blocks, places)
 
-    def _row(self, label: str, entry: MeasureEntry, blocks: Blocks, places: Sequence[_Place]) -> InvarianceRow:
+    def _row(self, label: str, entry: MeasureEntry, blocks: Blocks, places: Sequence[Place]) -> InvarianceRow:
         options = replace(self.options, partition=cast(Partition, blocks.partition))
         readings: dict[str, Reading] = {}
         for name, kind, surface, point in places:
@@ -87,6 +98,11 @@ class Comparison:
                 return InvarianceRow(label, marked_reason=f"{where}{error.marked_reason}")
             readings[name] = replace(reading_of(measured), kind=kind)
         return InvarianceRow(label, readings, tolerance=self.rescaling.tolerance)
+
+
+def _missing(tools: Mapping[str, ModuleType]) -> str:
+    missing = [requirement for name, requirement in PACKAGES.items() if name not in tools]
+    return f"Rows of other tools appear where they are installed: pip install {' '.join(missing)}"
 
 
 def _labelled(name: str, partitions: Mapping[str, Blocks], chosen: str) -> list[tuple[str, Blocks]]:

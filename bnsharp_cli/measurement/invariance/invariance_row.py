@@ -234,14 +234,14 @@ class InvarianceRow:
 
     @property
     def _factor(self) -> str:
-        return "of either sign" if math.isinf(self.ratio) else f"× {factor(self.ratio)}"
+        return "" if math.isinf(self.ratio) else f", × {factor(self.ratio)}"
 
     def _figures(self, verdict: Invariance) -> str:
         if verdict is Invariance.SAME:
             return f"within {self.spread:.0e} ({self.allowed(self.worst):.0e} allowed)"
         if verdict is Invariance.ANYTHING:
             low, high = (f"{self.readings[copy].value:.3g} ({copy})" for copy in (self.smallest, self.largest))
-            return f"from {low} to {high}, {self._factor}"
+            return f"from {low} to {high}{self._factor}"
         if verdict is Invariance.MOVES:
             explained = self.allowed(self.worst, drawn=True)
             return f"it moves by {_percent(self.spread)} ({self.worst}) and its errors explain {_percent(explained)}"
@@ -268,6 +268,6 @@ def factor(ratio: float) -> str:
     """A ratio as a table shows it.
 
     >>> factor(1 + 1e-12), factor(1.034), factor(58.2), factor(4.2e6), factor(math.inf)
-    ('1', '1.03', '58.2', '4.2e+06', 'sign')
+    ('1', '1.03', '58.2', '4.2e+06', '∞')
     """
-    return "sign" if math.isinf(ratio) else f"{ratio:.3g}"
+    return "∞" if math.isinf(ratio) else f"{ratio:.3g}"
