@@ -67,6 +67,11 @@ def bn_sharpness(problem: Problem, seed: int) -> float:
     return bnsharp_cli.measure(problem.module, problem.batches, seed=seed).value
 
 
+def further(problem: Problem, seed: int, *, name: str) -> float:
+    """Another of our measures, default options."""
+    return bnsharp_cli.measure(problem.module, problem.batches, name=name, seed=seed).value
+
+
 def worst_case(problem: Problem, seed: int, *, norm: str, adaptive: bool) -> float:
     """Worst-case sharpness, see :mod:`benchmarks.published`."""
     return worst_case_sharpness(problem.module, problem.batches, norm=norm, adaptive=adaptive, seed=seed)

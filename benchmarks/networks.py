@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks.trained_networks import cifar, trained
 from bnsharp_cli.core.rescale import random_factors
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
@@ -96,11 +98,39 @@ NETWORKS: dict[str, Callable[[int, int], Problem]] = {
     "resnet18": untrained("torchvision:resnet18", {"num_classes": 10}),
     "vgg11-bn": untrained("vgg11-bn", {}),
 }
+TRAINED = {"resnet18 trained": "resnet18 cifar", "vgg11-bn trained": "vgg11-bn cifar"}
+"""Networks that are trained here, and what they are in :mod:`benchmarks.trained_networks`."""
 
 
-def problem(network: str, samples: int, batch_size: int, copies: Sequence[int] = ()) -> Problem:
+@dataclass(frozen=True)
+class Sources:
+    """Where trained networks and their images are.
+
+    Attributes:
+        networks: folder of their states; what is not there is trained now.
+        cifar: CIFAR-10 images, as for ``bnsharp measure --data``.
+    """
+
+    networks: str = ""
+    cifar: str = ""
+
+
+def trained_on_cifar(kind: str, samples: int, batch_size: int, sources: Sources) -> Problem:
+    """A network on the first of the images that it was trained on."""
+    images, labels = data = cifar(sources.cifar)
+    ((_, module),) = trained(kind, data, Path(sources.networks))
+    parts = (part[:samples].split(batch_size) for part in (images, labels))
+    return Problem(_plain(module), tuple(zip(*parts, strict=True)))
+
+
+def problem(
+    network: str, samples: int, batch_size: int, copies: Sequence[int] = (), sources: Sources | None = None
+) -> Problem:
     """A network by name; ``copies`` are the seeds of the transformations T_a that are applied to it."""
-    built = NETWORKS[network](samples, batch_size)
+    if network in TRAINED:
+        built = trained_on_cifar(TRAINED[network], samples, batch_size, sources or Sources())
+    else:
+        built = NETWORKS[network](samples, batch_size)
     for seed in copies:
         built = built.rescaled(seed)
     return built

@@ -1,4 +1,7 @@
-"""BN-Sharpness against its peers: ``python -m benchmarks.peers``.
+"""BN-Sharpness against its peers: ``python -m benchmarks.peers --networks DIR --cifar folder:DIR``.
+
+The networks are trained, since nobody measures random weights: LeNet-BN is the sample checkpoint, resnet18 and vgg11-bn
+are trained here on CIFAR-10 images to a training loss below 0.1, unless their states are in the folder.
 
 Every run of every method is a record in a JSONL file, so an interrupted command goes on where it stopped, and the
 Markdown tables are rendered from that file alone.
@@ -10,12 +13,12 @@ import argparse
 import contextlib
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from benchmarks.methods import METHODS
-from benchmarks.networks import NETWORKS
+from benchmarks.networks import Sources
 from benchmarks.solvers import DELTAS, STARTS, compare
 from benchmarks.tables import SEEDS, environment, render
 from benchmarks.timing import Store, Worker
@@ -35,6 +38,7 @@ class Plan:
         seeds: of the spread, the timed ones among them.
         budget: points that a solver may evaluate.
         search_samples: in one batch, for the solvers.
+        sources: of the trained networks.
     """
 
     sizes: dict[str, tuple[int, int]]
@@ -42,9 +46,10 @@ class Plan:
     seeds: int
     budget: int
     search_samples: int
+    sources: Sources = field(default_factory=Sources)
 
 
-FULL = Plan({"lenet-bn": (1024, 128), "resnet18": (32, 32), "vgg11-bn": (16, 16)}, 5, SEEDS, 50, 128)
+FULL = Plan({"lenet-bn": (1024, 128), "resnet18 trained": (64, 32), "vgg11-bn trained": (64, 32)}, 3, SEEDS, 50, 128)
 QUICK = Plan({"lenet-bn": (128, 64)}, 2, 3, 6, 64)
 
 
@@ -100,7 +105,7 @@ def searches(plan: Plan, store: Store, threads: int, deadline: Deadline) -> None
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and render the tables."""
     options = _options(arguments)
-    plan = QUICK if options.quick else FULL
+    plan = QUICK if options.quick else replace(FULL, sources=Sources(str(options.networks), options.cifar))
     suffix = "-quick" if options.quick else ""
     store = Store(options.results or FOLDER / f"results{suffix}.jsonl")
     deadline = Deadline(options.seconds)
@@ -127,7 +132,10 @@ def _key(network: str, method: str, seed: int, copy: int | None = None) -> dict[
 
 def _worker(plan: Plan, network: str, method: str, threads: int) -> Worker:
     samples, batch_size = plan.sizes[network]
-    return Worker(network=network, samples=samples, batch_size=batch_size, method=method, threads=threads)
+    sources = asdict(plan.sources)
+    return Worker(
+        network=network, samples=samples, batch_size=batch_size, method=method, threads=threads, sources=sources
+    )
 
 
 def _ask(store: Store, worker: Worker, network: str, method: str, seed: int, copy: int | None = None) -> None:
@@ -148,7 +156,9 @@ def _replace_section(path: Path, text: str) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS, help="what to run; default all")
-    parser.add_argument("--network", choices=[*NETWORKS], help="only this network")
+    parser.add_argument("--network", choices=[*FULL.sizes], help="only this network")
+    parser.add_argument("--networks", type=Path, default=Path("networks"), help="folder of the trained networks")
+    parser.add_argument("--cifar", default="folder:cifar10", help="CIFAR-10 images, as for bnsharp measure --data")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start nothing more after this long")
     parser.add_argument("--results", type=Path, help="where records are appended; default benchmarks/results.jsonl")

@@ -11,17 +11,17 @@ from functools import cache
 import torch
 
 from benchmarks.methods import run
-from benchmarks.networks import Problem, problem
+from benchmarks.networks import Problem, Sources, problem
 from benchmarks.timing import Memory
 
 
-def main(network: str, samples: int, batch_size: int, method: str, threads: int) -> None:
+def main(network: str, samples: int, batch_size: int, method: str, threads: int, sources: dict[str, str]) -> None:
     """Answer until stdin ends: ``{"seed", "copy"}`` → value, passes, seconds, peak memory and loss."""
     torch.set_num_threads(threads)
 
     @cache
     def prepared(copy: int | None) -> tuple[Problem, float]:
-        built = problem(network, samples, batch_size, () if copy is None else (copy,))
+        built = problem(network, samples, batch_size, () if copy is None else (copy,), Sources(**sources))
         return built, built.loss()
 
     prepared(None)

@@ -1,0 +1,111 @@
+"""Small networks trained here until their training loss falls below given levels; the states are kept in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision import models
+
+from bnsharp_cli.io.data.batches import draw_batches
+from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.models import lenet_bn, vgg11_bn
+
+LEVELS = (0.5, 0.1, 0.03, 0.008, 1e-3, 1e-4)
+MOST_EPOCHS = 200
+
+Data = tuple[Tensor, Tensor]
+
+
+def mlp() -> nn.Module:
+    """An mlp without norms."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A kind of network.
+
+    Attributes:
+        make: it, untrained.
+        data: ``digits`` or ``cifar``.
+        levels: the training losses at which it is kept.
+        samples: of the draws.
+        batch: of training.
+    """
+
+    make: Callable[[], nn.Module]
+    data: str
+    levels: tuple[float, ...]
+    samples: tuple[int, ...]
+    batch: int = 32
+
+
+SUBJECTS = {
+    "lenet-bn digits": Subject(lambda: lenet_bn(1, 10, 8), "digits", LEVELS, (512, 1024)),
+    "mlp digits": Subject(mlp, "digits", LEVELS, (512, 1024)),
+    "lenet-bn cifar": Subject(lambda: lenet_bn(3, 10, 32), "cifar", LEVELS, (512, 2048), 64),
+    "resnet18 cifar": Subject(lambda: models.resnet18(num_classes=10), "cifar", (0.1,), (512,), 64),
+    "vgg11-bn cifar": Subject(vgg11_bn, "cifar", (0.1,), (), 64),
+}
+
+
+def digits() -> Data:
+    """1,408 digits."""
+    found = load_digits()
+    images = torch.tensor(found.images, dtype=torch.float32)[:1408, None] / 16
+    return (images - images.mean()) / images.std(), torch.tensor(found.target)[:1408]
+
+
+def cifar(spec: str) -> Data:
+    """4,096 of the images of a folder."""
+    drawn = draw_batches(open_data(spec), 4096, 4096, 0, Preprocessing())
+    images, labels = drawn.batches[0]
+    mean, deviation = images.mean((0, 2, 3), keepdim=True), images.std((0, 2, 3), keepdim=True)
+    return (images - mean) / deviation, labels
+
+
+def trained(name: str, data: Data, folder: Path) -> Iterator[tuple[str, nn.Module]]:
+    """The networks of one kind at their levels, from the folder or trained now."""
+    subject = SUBJECTS[name]
+    files = {level: folder / f"{name.replace(' ', '-')}-{level:g}.pt" for level in subject.levels}
+    if not all(file.exists() for file in files.values()):
+        _train(subject, data, files)
+    for level, file in files.items():
+        if file.exists():
+            network = subject.make()
+            network.load_state_dict(torch.load(file, weights_only=True))
+            yield f"{name} {level:g}", network.eval()
+
+
+def _train(subject: Subject, data: Data, files: dict[float, Path]) -> None:
+    torch.manual_seed(0)
+    network, left = subject.make(), dict(files)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, 20, 0.7)
+    for _ in range(MOST_EPOCHS):
+        for part in torch.randperm(len(data[0])).split(subject.batch):
+            optimiser.zero_grad()
+            functional.cross_entropy(network(data[0][part]), data[1][part]).backward()
+            optimiser.step()
+        schedule.step()
+        loss = _loss(network, data)
+        for level in [level for level in left if loss <= level]:
+            torch.save(network.state_dict(), left.pop(level))
+        if not left:
+            return
+
+
+def _loss(network: nn.Module, data: Data) -> float:
+    network.eval()
+    with torch.no_grad():
+        parts = zip(data[0].split(256), data[1].split(256), strict=True)
+        total = sum(float(functional.cross_entropy(network(x), y, reduction="sum")) for x, y in parts)
+    network.train()
+    return total / len(data[0])
