@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
+from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.compare_measures import Comparison
+from bnsharp_cli.measurement.invariance.foreign_tools import installed_tools
 from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -98,9 +100,10 @@ def compare_checkpoint(
         network = open_network(checkpoint, source or CheckpointSource(), data, options, device, reporter)
         if files.save_copies is not None:
             require_a_name_for_copies(network)
-        table = Comparison(network.surface, network.point, options, rescaling).table(
-            rescaling.measure or (EVERY_MEASURE,)
-        )
+        names = rescaling.measure or (EVERY_MEASURE,)
+        with importing_libraries():
+            tools = installed_tools() if EVERY_MEASURE in names else {}
+        table = Comparison(network.surface, network.point, options, rescaling, tools).table(names)
         if torchrun.is_first():
             _write(files, network, table, rescaling.epsilon == "stored", reporter)
     return ComparedCheckpoint(network, options, rescaling, table, time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from bnsharp_cli.io.networks.factories import import_factory
+from bnsharp_cli.measurement.invariance.foreign_tools import PACKAGES
 from tests.cli.helpers import bnsharp, one_error
 
 FAST = ("--samples", 128, "--batch-size", 64, "--ball-samples", 4)
@@ -57,3 +59,14 @@ def test_a_network_without_such_copies_is_exit_4(tmp_path: Path) -> None:
 def test_an_unknown_measure_is_refused(tmp_path: Path) -> None:
     finished = bnsharp("rescale-test", "--measure", "flatness", folder=tmp_path, expect=2)
     assert "--measure: expected one of bn, " in one_error(finished)
+
+
+def test_the_command_asks_the_tools_that_are_installed(tmp_path: Path) -> None:
+    """A file of the same name in the working directory is not one of them."""
+    for name in PACKAGES:
+        (tmp_path / f"{name}.py").write_text("from pathlib import Path\nPath('hit').touch()\n")
+    arguments = ("--measure", "all", "--ball-samples", 2, "--samples", 64, "--batch-size", 64, "--json", "--quiet")
+    finished = bnsharp("rescale-test", *arguments, folder=tmp_path)
+    asked = {row["tool"].split()[0] for row in json.loads(finished.stdout)["invariance"]["rows"] if row["tool"]}
+    assert asked == {name for name in PACKAGES if importlib.util.find_spec(name)}
+    assert not (tmp_path / "hit").exists()
