@@ -9,7 +9,7 @@ proposes; a rescaling by ½ and by 2 confirms.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -197,11 +197,12 @@ class _Search:
             own = self._products(part)
             if neurons and own.products.shape[1] < 2:
                 continue
-            for other in self._partners(part, own.products.shape[1] if neurons else 1):
-                pair = BalancedSet(NEURONS if neurons else self._kind(part), part, other)
+            count = own.products.shape[1] if neurons else 1
+            for other in self._partners(part, count):
+                pair = self._set(part, other, count)
                 if taken.isdisjoint(pair.names) and self._match(own, other, neurons=neurons):
                     taken.update(pair.names)
-                    yield replace(pair, count=own.products.shape[1] if neurons else 1)
+                    yield pair
 
     def larger_sets(self, known: Sequence[BalancedSet]) -> list[BalancedSet]:
         """The sets of several parts, such as all norms that write into the stream that the classifier reads."""
@@ -218,11 +219,17 @@ class _Search:
                 tuple(slices for part, sign in zip(parts, vector, strict=True) if sign == side for slices in part)
                 for side in (1, -1)
             ]
-            grows, shrinks = sorted(sides, key=self._weights)  # γ and β grow, and the classifier shrinks
-            if taken.isdisjoint(slices.name for slices in (*grows, *shrinks)):
-                taken.update(slices.name for slices in (*grows, *shrinks))
-                found.append(BalancedSet(self._kind(grows), grows, shrinks))
+            one = self._set(sides[0], sides[1])
+            if taken.isdisjoint(one.names):
+                taken.update(one.names)
+                found.append(one)
         return found
+
+    def _set(self, first: Members, second: Members, count: int = 1) -> BalancedSet:
+        """The two as a set; γ and β are what grows."""
+        grows, shrinks = sorted((first, second), key=self._weights)
+        kind = LAYERS if self._weights(grows) else CLASSIFIER
+        return BalancedSet(kind if count == 1 else NEURONS, grows, shrinks, count)
 
     def _partners(self, part: Members, count: int) -> Iterator[Members]:
         """What may shrink while ``part`` grows, cut into ``count`` runs."""
@@ -252,9 +259,6 @@ class _Search:
 
     def _all_rows(self, part: Members) -> RowIndices:
         return {slices.name: torch.arange(len(self.point[slices.name])) for slices in part}
-
-    def _kind(self, grows: Members) -> str:
-        return LAYERS if self._weights(grows) else CLASSIFIER
 
     def _weights(self, part: Members) -> int:
         return sum(self.point[slices.name].ndim > 1 for slices in part)

@@ -20,8 +20,8 @@ ROWS, NORMS, CLASSIFIER, LAYERS, NEURONS = "rows", "norms", "classifier", "layer
 RESCALINGS: Mapping[str, str] = MappingProxyType(
     {
         ROWS: "T_a: every row before a norm by a factor",
-        NORMS: "(γ, β) of norms before another norm",
-        CLASSIFIER: "(γ, β) of norms against weights that no norm follows, such as the classifier",
+        NORMS: "what a norm undoes jointly, such as (γ, β) before the next norm",
+        CLASSIFIER: "(γ, β) of norms against the weights that read them, such as the classifier",
         LAYERS: "one layer against another, as around a ReLU",
         NEURONS: "neuron against neuron of two layers, as around a ReLU",
     }

@@ -75,6 +75,20 @@ class Clamped(nn.Module):
         return self.output(self.input(images.flatten(1)).clamp(0, 100))
 
 
+class Staircase(nn.Module):
+    """One of two branches is homogeneous between powers of two alone, where its slope jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(192, 6), nn.Linear(192, 5)
+        self.of_first, self.of_second = nn.Linear(6, 4), nn.Linear(5, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first, second = (functional.relu(layer(images.flatten(1))) for layer in (self.first, self.second))
+        steps = 1 + torch.floor(torch.log2(first + 1e-300)).remainder(2)
+        return self.of_first(first * steps) + self.of_second(second)
+
+
 def penalised(outputs: Tensor, targets: Tensor, weights: list[Tensor]) -> Tensor:
     return functional.cross_entropy(outputs, targets) + sum(weight.square().sum() for weight in weights)
 
@@ -146,6 +160,31 @@ def _outputs(network: nn.Module, images: Tensor, statistics: bool) -> Tensor:
     return copy.deepcopy(network).train(statistics)(images.double())
 
 
+class Attention(nn.Module):
+    """A layer norm before attention, another before the classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.output = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 4)
+        self.before, self.after = nn.LayerNorm(8, eps=_TINY), nn.LayerNorm(8, eps=_TINY)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = images.flatten(1, 2)
+        normed = self.before(tokens)
+        return self.output(self.after(tokens + self.mix(normed, normed, normed)[0]).mean(1))
+
+
+def test_gamma_and_beta_grow_whichever_of_the_pair_comes_first() -> None:
+    made = copies_of(network_of(Attention))
+    kinds = {one.kind: one for one in made.copies}
+    assert {*kinds} == {"classifier", "neurons"}
+    names = {"before.weight", "before.bias", "mix.in_proj_weight", "after.weight", "after.bias", "output.weight"}
+    assert {*kinds["classifier"].tensors} == names
+    before, point = network_of(Attention).state_dict(), kinds["classifier"].rescaled.point
+    assert torch.allclose(point["before.weight"], 100 * before["before.weight"])
+    assert torch.allclose(point["mix.in_proj_weight"], before["mix.in_proj_weight"] / 100)
+
+
 def test_the_classifier_of_a_residual_network_is_balanced_by_all_that_writes_into_its_stream() -> None:
     made = copies_of(network_of(NETWORKS["resnet18"][0]), 32)
     (tensors,) = {one.tensors for one in made.copies if one.kind == "classifier"}
@@ -185,6 +224,14 @@ def test_a_loss_that_reads_the_weights_balances_nothing() -> None:
 def test_a_factor_that_leaves_the_homogeneous_range_makes_no_copy() -> None:
     made = copies_of(network_of(Clamped))
     assert [one.name for one in made.copies if one.kind == "layers"] == ["layers 0.01"]
+
+
+def test_what_only_looks_balanced_does_not_spoil_what_is() -> None:
+    """Euler's products of both branches cancel; ½ and 2 tell them apart."""
+    made = copies_of(network_of(Staircase))
+    assert {one.kind for one in made.copies} == {"layers", "neurons"}
+    for one in made.copies:
+        assert {*one.tensors} == {"second.weight", "second.bias", "of_second.weight"}
 
 
 def test_a_copy_that_rescales_in_part_only_is_of_the_chosen_parameters() -> None:
