@@ -86,9 +86,8 @@ class Balancing:
     def of(cls, sets: Sequence[BalancedSet], point: Point) -> Balancing:
         """The sets at ``point``, which only tells the shapes."""
         count = sum(one.count for one in sets)
-        rows = {
-            name: RowBlocks(0, torch.full((max(1, *tensor.shape[:1]),), 2 * count)) for name, tensor in point.items()
-        }
+        lengths = {name: tensor.shape[0] if tensor.ndim else 1 for name, tensor in point.items()}
+        rows = {name: RowBlocks(0, torch.full((length,), 2 * count)) for name, length in lengths.items()}
         first = 0
         for one in sets:
             for part, offset in ((one.grows, first), (one.shrinks, count + first)):

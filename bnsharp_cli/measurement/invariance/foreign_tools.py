@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import NotMeasurableError, shown
+from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError, shown
 from bnsharp_cli.measurement.invariance.exposed_network import ExposedNetwork
 from bnsharp_cli.measurement.invariance.invariance_row import ORIGINAL, InvarianceRow, Reading
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -54,7 +54,11 @@ class ForeignTool:
 
 
 def _weightwatcher(tool: ModuleType, network: ExposedNetwork) -> Any:
-    return tool.WeightWatcher(model=network.network).analyze()
+    details = tool.WeightWatcher(model=network.network).analyze()
+    if "alpha" not in details:
+        reason = "It analyses no layer of the network: all are small or of another kind."
+        raise UnfitMeasureError(reason, "Leave it out.", argument="model")
+    return details
 
 
 def _alpha(tool: ModuleType, network: ExposedNetwork) -> _Said:

@@ -120,7 +120,20 @@ def copies_of(network: nn.Module, size: int = 8, *, statistics: bool = True) -> 
     return CopyMaker(surface, point, *find_partitions(surface, point)).copies()
 
 
+class Oddities(nn.Module):
+    """A number and an empty tensor among the parameters, and no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor, self.nothing = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.zeros(0, 3))
+        self.input, self.output = nn.Linear(192, 6, bias=False), nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.output(functional.relu(self.input(images.flatten(1)))) * self.factor
+
+
 NETWORKS = {
+    "oddities": (Oddities, 8, {"layers", "neurons"}),
     "ReLU MLP": (lambda: mlp(nn.ReLU), 8, {"layers", "neurons"}),
     "convolutions": (convolutions, 8, {"layers", "neurons"}),
     "BN MLP": (normed_mlp, 8, {"rows", "norms", "classifier", "neurons"}),

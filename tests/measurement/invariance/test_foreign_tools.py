@@ -153,6 +153,14 @@ def test_nngeom_and_weightwatcher_answer_and_are_moved() -> None:
     assert "weightwatcher 0.7.7" in table["ww-alpha"].sentence
 
 
+def test_a_network_without_a_layer_for_weightwatcher_says_so() -> None:
+    tool = pytest.importorskip("weightwatcher")
+    small = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), nn.ReLU(), nn.Linear(3, 4))
+    rows = [*foreign_rows({"weightwatcher": tool}, places_of(small))]
+    assert [row.name for row in rows] == ["ww-alpha", "ww-flags"]
+    assert all("It analyses no layer of the network" in row.sentence for row in rows)
+
+
 def _alpha_alone(network: nn.Module) -> float:
     """As WeightWatcher's documentation has it."""
     tool = installed_tools()["weightwatcher"]
