@@ -77,8 +77,7 @@ def _notes(blocks: Blocks, spheres: Spheres) -> Iterator[str]:
             "none of the measured weights is scale-invariant: for small δ this is the plain gradient norm, which a "
             "rescaling that changes nothing can change; the partition filter has radii relative to every row"
         )
-    if zero := blocks.zero_blocks(spheres):
-        yield f"{zero:,} of {blocks.relative:,} blocks are zero: their radius is 0, and they stay fixed"
+    yield from blocks.zero_notes(spheres)
 
 
 def _require_radius(blocks: Blocks, options: MeasureOptions) -> None:

@@ -76,3 +76,13 @@ def of_delta_linf(options: WhatTakesPasses) -> Cost:
 def of_keskar(_: WhatTakesPasses) -> Cost:
     """About the most that the measure of Keskar et al. takes: its solver mostly needs two gradients a step."""
     return FORWARD + 2 * (BOX_STEPS + 1) * GRADIENT + FORWARD + _ROUNDING
+
+
+def of_gradient(_: WhatTakesPasses) -> Cost:
+    """What the gradient takes."""
+    return GRADIENT
+
+
+def of_outputs(_: WhatTakesPasses) -> Cost:
+    """The most that a measure of the network's answers takes."""
+    return FORWARD + _ROUNDING

@@ -25,6 +25,10 @@ class SharedKeywords(TypedDict, total=False):
     step_size: float
     by: Literal["none", "layer", "block"]
     ball_samples: int
+    sigma: float | tuple[float, ...]
+    noise_draws: int
+    relative_to: Literal["filter", "layer", "element", "partition"]
+    sigma_draws: int
 
 
 class RescaleKeywords(SharedKeywords, total=False):

@@ -18,6 +18,7 @@ _ERRORS = 4
 
 _FACTOR = 1.25
 _VALUE_UNITS, _DIRECTION_UNITS, _KINK_UNITS = 12.0, 100.0, 40.0
+_DIFFERENCE_FACTOR = 5.0
 """All from ``benchmarks/rounding.py``: the floor holds in more than 95 % of trials, and is not 30 times too high."""
 
 _PASSES = 10
@@ -50,7 +51,7 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     whole = surface.with_constants(point)  # the constants are rounded in a pass too
     deviations = []
     for _ in range(passes_for_rounding(count)):
-        (changed,) = surface.batch_losses([_last_bits(whole, epsilon, generator)])
+        (changed,) = surface.batch_losses([last_bits(whole, epsilon, generator)])
         errors = [after - before for after, before in zip(changed, losses, strict=True)]
         deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / count)
     samples = count * len(surface.batches[0][1])
@@ -58,7 +59,21 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     return math.hypot(math.hypot(*deviations) / math.sqrt(len(deviations)), by_criterion)
 
 
-def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
+def difference_rounding(
+    surface: LossSurface, point: Mapping[str, Tensor], losses: Sequence[float], seed: int = 0
+) -> float:
+    """The error of a difference of two losses by rounding, of which the larger is at ``point``.
+
+    Args:
+        surface: L.
+        point: where the loss and so its error is largest.
+        losses: of the batches there, from ``surface.batch_losses``.
+        seed: of the bits.
+    """
+    return _DIFFERENCE_FACTOR * math.sqrt(2) * loss_rounding(surface, point, losses, seed)
+
+
+def last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
     """``point`` with every number times 1 ± ε, at random; drawn on the CPU, so the same on every device."""
     ups = {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in point.items()}
 

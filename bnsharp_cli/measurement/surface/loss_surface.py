@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -14,24 +14,22 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
-from bnsharp_cli.measurement.surface.cost import FORWARD, GRADIENT, PassCounter
+from bnsharp_cli.measurement.surface.cost import FORWARD, GRADIENT, Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_pair
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
-from bnsharp_cli.measurement.surface.passes import (
-    BatchLoss,
-    BatchObserver,
-    GradientSum,
-    as_vector,
-)
+from bnsharp_cli.measurement.surface.passes import BatchLoss, BatchObserver
+from bnsharp_cli.measurement.surface.point_memory import Known
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
-from bnsharp_cli.measurement.surface.surface_state import SurfaceState
+from bnsharp_cli.measurement.surface.sums import GradientSum, as_vector
+from bnsharp_cli.measurement.surface.surface_state import OfBatch, SurfaceState
 from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
 
 
@@ -101,10 +99,22 @@ class LossSurface(SurfaceState):
 
     def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
-        if self.memory is not None and len(points) == 1 and points[0] is self.memory.point:
-            cost = self.share * FORWARD
-            return self.memory.recalled("losses", cost, self.counter, lambda: self._batch_losses(points))
+        if len(points) == 1:
+            return self.recalled(points[0], "losses", FORWARD, lambda: self._batch_losses(points))
         return self._batch_losses(points)
+
+    def recalled(self, point: Point, what: str, cost: Cost, compute: Callable[[], Known]) -> Known:
+        """What ``compute`` answers, once for all measures where ``point`` is the one that is remembered.
+
+        Args:
+            point: θ.
+            what: names the answer.
+            cost: the passes over these batches that it takes.
+            compute: makes them, and counts them.
+        """
+        if self.memory is None or point is not self.memory.point:
+            return compute()
+        return self.memory.recalled(what, self.share * cost, self.counter, compute)
 
     def _batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         size = min(len(points), self.stack_size())
@@ -118,19 +128,28 @@ class LossSurface(SurfaceState):
 
     def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
         """L(point), and the fraction of correct classes where targets are class indices."""
+        losses, hits, labelled, _ = self._hits(point)
+        return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
+
+    def accuracy_and_classes(self, point: Point) -> tuple[float | None, int]:
+        """The fraction of correct classes, and among how many the network chooses; None and 0 without class indices."""
+        _, hits, labelled, classes = self._hits(point)
+        return (sum(hits) / sum(labelled), round(max(classes))) if sum(labelled) else (None, 0)
+
+    def _hits(self, point: Point) -> list[list[float]]:
+        """What :meth:`Passes.loss_and_hits` finds of all batches, (4, batches)."""
         passes = self._passes()
         parameters = passes.cast(point)
         own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(parameters, batch))], dim=1)
-        losses, hits, labelled = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += self.share * FORWARD
-        return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
+        return cast("list[list[float]]", self.processes.in_order(own.cpu(), self.count).tolist())
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64, which is the caller's to overwrite."""
         if self.memory is None or point is not self.memory.point:
             return self.value_and_batch_gradients(point, None)
         compute = partial(self.value_and_batch_gradients, point, None)
-        loss, gradient = self.memory.recalled("gradient", self.share * GRADIENT, self.counter, compute)
+        loss, gradient = self.recalled(point, "gradient", GRADIENT, compute)
         return loss, {name: tensor.clone() for name, tensor in gradient.items()}
 
     def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
@@ -141,22 +160,32 @@ class LossSurface(SurfaceState):
         passes = self._passes()
         parameters = passes.cast(point)
         losses: list[Tensor] = []
-        total = GradientSum(parameters)
+        squares: list[Tensor] = []
+        total, remembered = GradientSum(parameters), self.memory is not None and point is self.memory.point
         for own, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch), GRADIENT):
             if observe is not None:
                 number = self.processes.rank + len(losses) * self.processes.count
                 observe(number, float(own), dict(zip(parameters, gradients, strict=True)))
             losses.append(own)
+            squares.append(_square(gradients) if remembered else torch.zeros(()))
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += self.share * GRADIENT
-        shared = self.processes.in_order(as_vector(losses), self.count).tolist()
+        figures = torch.stack([as_vector(losses), as_vector(squares)])
+        shared, each = self.processes.in_order(figures, self.count).tolist()
         summed = self.processes.total(total.point())
         loss, gradient = math.fsum(shared) / self.count, {name: one.div_(self.count) for name, one in summed.items()}
-        if observe is not None and self.memory is not None and point is self.memory.point:
+        if self.memory is not None and remembered:
             known = loss, {name: tensor.clone() for name, tensor in gradient.items()}
-            self.memory.answers.setdefault("gradient", known)
+            self.memory.answers |= {"gradient": known, "squares": each}
         return loss, gradient
+
+    def gradient_and_squares(self, point: Point) -> tuple[Point, list[float]]:
+        """∇L(point), and ‖g_b‖² of the gradient of each batch with the batch's weight."""
+        if self.memory is None or point is not self.memory.point:
+            return self.remembering(point).gradient_and_squares(point)
+        _, gradient = self.value_and_gradient(point)
+        return gradient, self.memory.answers["squares"]
 
     def values_and_gradients(self, points: Sequence[Point]) -> Iterator[tuple[float, Point]]:
         """L and ∇L at several points, one after the other or stacked like :meth:`values`.
@@ -200,6 +229,14 @@ class LossSurface(SurfaceState):
             once, twice = passes.loss_once_and_twice(self._cast(point), self.batches[number]).tolist()
         return once, twice
 
+    def over_outputs(self, point: Point, of_batch: Callable[[BatchOutputs], OfBatch]) -> list[OfBatch]:
+        """``of_batch`` of what the network answers to each of this process's batches; a forward pass."""
+        passes = self._passes()
+        parameters = passes.cast(point)
+        own = [*self._over_batches(lambda batch: passes.outputs_of(parameters, batch, of_batch))]
+        self.counter.cost += self.share * FORWARD
+        return own
+
     def _losses(self, point: Point) -> Tensor:
         """The losses of this process's batches, on the CPU."""
         passes = self._passes()
@@ -219,6 +256,11 @@ class LossSurface(SurfaceState):
             (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
             for i, each in enumerate(shared)
         ]
+
+
+def _square(gradients: Sequence[Tensor]) -> Tensor:
+    """The squared length of a gradient, in float64."""
+    return torch.stack([gradient.double().square().sum() for gradient in gradients]).sum()
 
 
 def _inputs(batches: Sequence[Batch], sizes: BatchSizes | None) -> int:
