@@ -21,8 +21,11 @@ from torch.nn import functional
 from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 
-_SAME, _SAME_OF_LOSS = 1e-12, 1e-3
-"""Relative to 1 + the largest score, which is more than rounding; and to the loss, since many losses are near 0."""
+_SAME, _SAME_OF_LOSS, _NORMALISED = 1e-12, 1e-3, 1e-5
+"""Relative to 1 + the largest score, which is more than rounding; and to the loss, since many losses are near 0.
+
+The last is for log-probabilities, which a network in float32 normalises to its own precision.
+"""
 
 _IGNORED = -100
 """What torch's cross entropy leaves out by default."""
@@ -38,6 +41,7 @@ class CrossEntropy:
         label_smoothing: ε.
         reduction: ``mean``, or anything else for ``sum``.
         known: whether the loss is torch's own; else it has to be seen that it is one.
+        same: how far the loss may be from it, relative to 1 + the largest score.
     """
 
     weight: Tensor | None = field(default=None, compare=False)
@@ -45,14 +49,22 @@ class CrossEntropy:
     label_smoothing: float = 0.0
     reduction: str = "mean"
     known: bool = False
+    same: float = _SAME
 
     @classmethod
     def of(cls, criterion: Callable[..., Any]) -> CrossEntropy:
-        """The settings of a criterion, if it is torch's own, and else torch's defaults."""
+        """The settings of a criterion, if it is torch's own, and else torch's defaults.
+
+        That of log-probabilities is one of them, since their softmax is what they are the logarithm of.
+        """
         function = criterion.function if isinstance(criterion, CheckedCriterion) else criterion
-        names = [name for name in cls.__dataclass_fields__ if name != "known"]
+        names = ("weight", "ignore_index", "label_smoothing", "reduction")
         if isinstance(function, nn.CrossEntropyLoss):
             return cls(**{name: getattr(function, name) for name in names}, known=True)
+        if isinstance(function, nn.NLLLoss):
+            return cls(function.weight, function.ignore_index, 0.0, function.reduction, True, _NORMALISED)
+        if function is functional.nll_loss:
+            return cls(known=True, same=_NORMALISED)
         if isinstance(function, partial) and function.func is functional.cross_entropy:
             return cls(**{name: each for name, each in function.keywords.items() if name in names}, known=True)
         return cls(known=function is functional.cross_entropy)
@@ -60,7 +72,7 @@ class CrossEntropy:
     def says(self, found: float, loss: float, largest: float) -> bool:
         """Whether a loss is what this cross entropy was ``found`` to be, for scores up to ``largest``."""
         apart = abs(found - loss)
-        return apart <= _SAME * (1 + largest) and (self.known or apart < _SAME_OF_LOSS * abs(loss))
+        return apart <= self.same * (1 + largest) and (self.known or apart < _SAME_OF_LOSS * abs(loss))
 
     def factors(self, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """(rows,): Q of each row, before the loss divides by their number; and what a mean counts each row for.
