@@ -23,7 +23,7 @@ from torch import nn
 import bnsharp_cli
 from benchmarks.networks import lenet
 from benchmarks.trained_networks import SUBJECTS, cifar, digits, trained
-from bnsharp_cli.measurement.invariance.options import RESCALINGS
+from bnsharp_cli.measurement.measures.survival import Rescaling
 
 Batches = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
@@ -90,7 +90,7 @@ def largest_factor(row: Mapping[str, Any], kind: str) -> float | None:
 
 def summary(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What each measure follows on all networks that have a kind of rescaling, or by which factor it fails to."""
-    kinds = [*RESCALINGS]
+    kinds = [*Rescaling]
     having = [sum(any(copy["kind"] == kind for copy in table["copies"]) for table in tables.values()) for kind in kinds]
     yield "| measure | " + " | ".join(f"{kind} ({count})" for kind, count in zip(kinds, having, strict=True)) + " |"
     yield "| --- |" + " ---: |" * len(kinds)

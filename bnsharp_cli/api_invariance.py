@@ -48,7 +48,7 @@ def compare_invariance(  # noqa: PLR0913  one argument for each choice
     >>> batches = [(torch.randn(32, 4), torch.randint(3, (32,)))]
     >>> table = compare_invariance(model, batches, measure="bn")
     >>> [copy.name for copy in table.copies]
-    ['layers 0.01', 'layers 100', 'neurons']
+    ['layer 0.01', 'layer 100', 'neurons']
     >>> table["bn"].verdict.meaning, table["bn-element"].verdict.meaning
     ('anything you like', 'same function, same number')
 

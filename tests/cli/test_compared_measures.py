@@ -24,11 +24,11 @@ def test_the_embedded_sample_has_a_row_for_every_measure(tmp_path: Path) -> None
     assert "anything you like" in finished.stdout
     found = json.loads((tmp_path / "result.json").read_text())["invariance"]
     kinds = {copy["kind"] for copy in found["copies"]}
-    assert kinds | set(found["missing"]) == {"rows", "norms", "classifier", "layers", "neurons"}
+    assert kinds | set(found["missing"]) == {"T_a", "norm", "head", "layer", "neuron"}
     assert max(copy["loss_drift"] for copy in found["copies"]) < 1e-12
     rows = {row["measure"]: row for row in found["rows"]}
-    assert rows["bn"]["follows"]["rows"]
-    assert not rows["bn"]["follows"]["classifier"]
+    assert rows["bn"]["follows"]["T_a"]
+    assert not rows["bn"]["follows"]["head"]
     assert "keskar" in rows
     assert "<svg" in (tmp_path / "picture.svg").read_text()
     _check_copies(tmp_path, rows["bn"]["values"])
@@ -36,7 +36,7 @@ def test_the_embedded_sample_has_a_row_for_every_measure(tmp_path: Path) -> None
 
 def _check_copies(folder: Path, values: dict[str, dict[str, float]]) -> None:
     """A saved copy is measured like any checkpoint."""
-    for name, path in (("neurons", "neurons.pt"), ("classifier 100", "classifier-100.pt"), ("a = 0.01", "a-0.01.pt")):
+    for name, path in (("neurons", "neurons.pt"), ("head 100", "head-100.pt"), ("a = 0.01", "a-0.01.pt")):
         arguments = (*FAST, "--precision", "float64", "--json")
         document = json.loads(bnsharp("measure", f"copies/{path}", *arguments, folder=folder).stdout)
         assert document["measures"]["bn"]["value"] == pytest.approx(values[name]["value"], rel=1e-9)

@@ -21,7 +21,7 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest
 from bnsharp_cli.measurement.blocks.joint import RowIndices, null_vectors
 from bnsharp_cli.measurement.blocks.probe import Probe
-from bnsharp_cli.measurement.invariance.options import CLASSIFIER, LAYERS, NEURONS
+from bnsharp_cli.measurement.measures.survival import Rescaling
 
 _EQUAL = 1e-9
 """Euler products that differ by less, relative to ‖θ‖‖∂f/∂θ‖, are equal in float64."""
@@ -53,13 +53,13 @@ class BalancedSet:
     """Slice j of everything in ``grows`` may be multiplied by r_j > 0 if that of ``shrinks`` is divided by it.
 
     Attributes:
-        kind: what it is called in tables.
+        kind: of the rescaling.
         grows: what is multiplied.
         shrinks: what is divided.
         count: how many r there are; 1 where whole tensors are rescaled.
     """
 
-    kind: str
+    kind: Rescaling
     grows: Members
     shrinks: Members
     count: int = 1
@@ -122,7 +122,7 @@ def balanced_sets(probe: Probe) -> tuple[BalancedSet, ...]:
     search = _Search.of(probe)
     proposed = [*search.pairs(neurons=False), *search.pairs(neurons=True)]
     found = _confirmed(proposed, probe)
-    wholes = [one for one in found if one.kind != NEURONS]
+    wholes = [one for one in found if one.kind != Rescaling.NEURON]
     return (*found, *_confirmed(search.larger_sets(wholes), probe))
 
 
@@ -227,8 +227,8 @@ class _Search:
     def _set(self, first: Members, second: Members, count: int = 1) -> BalancedSet:
         """The two as a set; γ and β are what grows."""
         grows, shrinks = sorted((first, second), key=self._weights)
-        kind = LAYERS if self._weights(grows) else CLASSIFIER
-        return BalancedSet(kind if count == 1 else NEURONS, grows, shrinks, count)
+        kind = Rescaling.LAYER if self._weights(grows) else Rescaling.CLASSIFIER
+        return BalancedSet(kind if count == 1 else Rescaling.NEURON, grows, shrinks, count)
 
     def _partners(self, part: Members, count: int) -> Iterator[Members]:
         """What may shrink while ``part`` grows, cut into ``count`` runs."""

@@ -70,7 +70,7 @@ class Comparison:
         """The network and its copies, each of which shares its passes between the measures."""
         stored = self.rescaling.epsilon == "stored"
         places = [(ORIGINAL, "", self.surface, self.point)]
-        places += [(one.name, one.kind, one.surface(stored), one.rescaled.point) for one in made.copies]
+        places += [(one.name, one.kind.value, one.surface(stored), one.rescaled.point) for one in made.copies]
         return [(name, kind, surface.remembering(point), point) for name, kind, surface, point in places]
 
     def _rows(
@@ -114,6 +114,6 @@ def _labelled(name: str, partitions: Mapping[str, Blocks], chosen: str) -> list[
 def reading_of(measured: Measurement) -> Reading:
     """A value with the errors that differ from copy to copy: those of samples are the same on all of them."""
     uncertainty = measured.uncertainty
-    error = (uncertainty.rounding or 0.0) + (uncertainty.quadrature or 0.0)
-    drawn = measured.status is Status.SAMPLED
+    error = sum(part or 0.0 for part in (uncertainty.rounding, uncertainty.quadrature, uncertainty.bracket))
+    drawn = measured.status in {Status.SAMPLED, Status.BRACKETED}
     return Reading(measured.value, error, (uncertainty.sampling or 0.0) if drawn else 0.0)

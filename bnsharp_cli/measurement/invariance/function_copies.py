@@ -15,28 +15,22 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.invariance.balanced import Balancing, balanced_sets
 from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
-from bnsharp_cli.measurement.invariance.options import (
-    CLASSIFIER,
-    LAYERS,
-    NEURONS,
-    NORMS,
-    PLANNED_COPIES,
-    ROWS,
-)
+from bnsharp_cli.measurement.invariance.options import PLANNED_COPIES
+from bnsharp_cli.measurement.measures.survival import Rescaling
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 _SAME_LOSS = 1e-9
 """In float64 the losses of a copy and of the original differ by less, relative to 1 + |L|."""
 
-_DECADES = {ROWS: 2.0, NEURONS: 1.0}
+_DECADES = {Rescaling.T_A: 2.0, Rescaling.NEURON: 1.0}
 """Random factors lie in [10^−d, 10^d]."""
 
 _NONE_FOUND = {
-    ROWS: "no weight is followed by a norm",
-    NORMS: "no (γ, β) is followed by another norm",
-    CLASSIFIER: "none found",
-    LAYERS: "none found",
-    NEURONS: "none found",
+    Rescaling.T_A: "no weight is followed by a norm",
+    Rescaling.NORM: "no (γ, β) is followed by another norm",
+    Rescaling.CLASSIFIER: "none found",
+    Rescaling.LAYER: "none found",
+    Rescaling.NEURON: "none found",
 }
 
 
@@ -45,7 +39,7 @@ class FunctionCopy:
     """A copy of a network that computes the same.
 
     Attributes:
-        kind: in :data:`~bnsharp_cli.measurement.invariance.options.RESCALINGS`.
+        kind: of the rescaling.
         scale: the factor, or None where it differs from row to row.
         rescaled: the copy.
         loss: L of it, in float64.
@@ -53,7 +47,7 @@ class FunctionCopy:
         tensors: the names of the tensors that are rescaled.
     """
 
-    kind: str
+    kind: Rescaling
     scale: float | None
     rescaled: RescaledCopy
     loss: float
@@ -73,7 +67,7 @@ class FunctionCopy:
         """Plain containers, as in the JSON schema ``bnsharp/1``."""
         return {
             "name": self.name,
-            "kind": self.kind,
+            "kind": self.kind.value,
             "scale": self.scale,
             "loss": self.loss,
             "loss_drift": self.loss_drift,
@@ -91,7 +85,7 @@ class FunctionCopies:
     """
 
     copies: tuple[FunctionCopy, ...]
-    missing: Mapping[str, str]
+    missing: Mapping[Rescaling, str]
 
 
 @dataclass
@@ -113,7 +107,7 @@ class CopyMaker:
     extended: Blocks
     seed: int = 0
     stored_epsilon: bool = False
-    _missing: dict[str, str] = field(default_factory=dict)
+    _missing: dict[Rescaling, str] = field(default_factory=dict)
 
     def copies(self) -> FunctionCopies:
         """Every copy that is the same function.
@@ -144,13 +138,18 @@ class CopyMaker:
         missing = {kind: why for kind, why in {**_NONE_FOUND, **self._missing}.items() if kind not in there}
         return FunctionCopies(tuple(found), missing)
 
-    def _plan(self) -> Iterator[tuple[str, Blocks, Sequence[tuple[str, float | None, Tensor]], tuple[str, ...]]]:
+    def _plan(self) -> Iterator[tuple[Rescaling, Blocks, Sequence[tuple[str, float | None, Tensor]], tuple[str, ...]]]:
         """Each kind with its partition, the names, scales and factors of its copies, and what they rescale."""
         if self.blocks.invariant:
-            yield ROWS, self.blocks, self._of_blocks(ROWS, self.blocks), tuple(self.blocks.layers())
+            yield Rescaling.T_A, self.blocks, self._of_blocks(Rescaling.T_A, self.blocks), tuple(self.blocks.layers())
         if self.extended.joint:
             names = tuple(dict.fromkeys(name for names in self.extended.joint.values() for name in names))
-            yield NORMS, self.extended, self._of_blocks(NORMS, self.extended, [*self.extended.joint]), names
+            yield (
+                Rescaling.NORM,
+                self.extended,
+                self._of_blocks(Rescaling.NORM, self.extended, [*self.extended.joint]),
+                names,
+            )
         for kind, balancing in self._balancings():
             factors = [
                 (name, scale, balancing.factors(self._scales(kind, scale, balancing.count)))
@@ -158,15 +157,15 @@ class CopyMaker:
             ]
             yield kind, balancing.blocks, factors, tuple(name for one in balancing.sets for name in one.names)
 
-    def _balancings(self) -> Iterator[tuple[str, Balancing]]:
+    def _balancings(self) -> Iterator[tuple[Rescaling, Balancing]]:
         sets = balanced_sets(Probe.of(self.surface, self.point))
-        for kind in (CLASSIFIER, LAYERS, NEURONS):
+        for kind in (Rescaling.CLASSIFIER, Rescaling.LAYER, Rescaling.NEURON):
             own = [one for one in sets if one.kind == kind]
             if own:
                 yield kind, Balancing.of(own, self.point)
 
     def _of_blocks(
-        self, kind: str, blocks: Blocks, only: Sequence[int] | None = None
+        self, kind: Rescaling, blocks: Blocks, only: Sequence[int] | None = None
     ) -> list[tuple[str, float | None, Tensor]]:
         """Factors for the invariant blocks of a partition, or for some of them."""
         planned = []
@@ -177,13 +176,13 @@ class CopyMaker:
             planned.append((name, scale, factors))
         return planned
 
-    def _scales(self, kind: str, scale: float | None, count: int) -> Tensor:
+    def _scales(self, kind: Rescaling, scale: float | None, count: int) -> Tensor:
         if scale is not None:
             return uniform_factors(count, scale)[:-1]
         return random_factors(count, _DECADES[kind], torch.Generator().manual_seed(self.seed))[:-1]
 
     def _measured(
-        self, kind: str, scale: float | None, rescaled: RescaledCopy, loss: float, tensors: tuple[str, ...]
+        self, kind: Rescaling, scale: float | None, rescaled: RescaledCopy, loss: float, tensors: tuple[str, ...]
     ) -> FunctionCopy:
         surface = rescaled.stored if self.stored_epsilon else rescaled.exact
         own = surface.in_precision(torch.float64).value(rescaled.point)

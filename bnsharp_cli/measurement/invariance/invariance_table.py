@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.function_copies import FunctionCopies, FunctionCopy
 from bnsharp_cli.measurement.invariance.invariance_row import InvarianceRow
-from bnsharp_cli.measurement.invariance.options import RESCALINGS
+from bnsharp_cli.measurement.measures.survival import Rescaling
 from bnsharp_cli.measurement.measures.tables import aligned, as_frame, as_html, folded
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class InvarianceTable:
         """
         return {
             "copies": [one.to_dict() for one in self.copies],
-            "missing": dict(self.made.missing),
+            "missing": {kind.value: why for kind, why in self.made.missing.items()},
             "rows": [row.to_dict(spelling) for row in self.rows],
         }
 
@@ -99,13 +99,15 @@ class InvarianceTable:
     def lines(self) -> list[str]:
         """What was rescaled, and what could not be, a line each."""
         said = []
-        for kind, words in RESCALINGS.items():
+        for kind in Rescaling:
             own = [one for one in self.copies if one.kind == kind]
             if own:
                 drift = max(one.loss_drift for one in own)
-                said.append(f"{kind}, {words}: {', '.join(one.name for one in own)}; the loss moves by {drift:.0e}")
+                said.append(
+                    f"{kind}, {kind.meaning}: {', '.join(one.name for one in own)}; the loss moves by {drift:.0e}"
+                )
             else:
-                said.append(f"{kind}, {words}: {self.made.missing[kind]}")
+                said.append(f"{kind}, {kind.meaning}: {self.made.missing[kind]}")
         return said
 
     @property

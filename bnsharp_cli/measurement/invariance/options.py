@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, require_measure
+from bnsharp_cli.measurement.measures.survival import Rescaling
 from bnsharp_cli.option_records import OptionRecord, bracketed, option
 
 SMALLEST_TOLERANCE = 1e-9
@@ -16,25 +17,13 @@ SMALLEST_TOLERANCE = 1e-9
 DECADES: Mapping[int, str] = MappingProxyType({decade: f"a = {10.0**decade:g}" for decade in range(-3, 4)})
 RANDOM_COPIES = ("random 1", "random 2", "random 3")
 FLATTENED_LAYER, GAMMA_BETA = "a0", "gamma-beta"
-ROWS, NORMS, CLASSIFIER, LAYERS, NEURONS = "rows", "norms", "classifier", "layers", "neurons"
-RESCALINGS: Mapping[str, str] = MappingProxyType(
+PLANNED_COPIES: Mapping[Rescaling, Mapping[str, float | None]] = MappingProxyType(
     {
-        ROWS: "T_a: every row before a norm by a factor",
-        NORMS: "what a norm undoes jointly, such as (γ, β) before the next norm",
-        CLASSIFIER: "(γ, β) of norms against the weights that read them, such as the classifier",
-        LAYERS: "one layer against another, as around a ReLU",
-        NEURONS: "neuron against neuron of two layers, as around a ReLU",
-    }
-)
-"""Kinds of rescaling that change nothing the network computes, in words."""
-
-PLANNED_COPIES: Mapping[str, Mapping[str, float | None]] = MappingProxyType(
-    {
-        ROWS: {"a = 0.01": 0.01, "a = 100": 100.0, "random": None},
-        NORMS: {GAMMA_BETA: 0.01},
-        CLASSIFIER: {"classifier 0.01": 0.01, "classifier 100": 100.0},
-        LAYERS: {"layers 0.01": 0.01, "layers 100": 100.0},
-        NEURONS: {"neurons": None},
+        Rescaling.T_A: {"a = 0.01": 0.01, "a = 100": 100.0, "random": None},
+        Rescaling.NORM: {GAMMA_BETA: 0.01},
+        Rescaling.CLASSIFIER: {"head 0.01": 0.01, "head 100": 100.0},
+        Rescaling.LAYER: {"layer 0.01": 0.01, "layer 100": 100.0},
+        Rescaling.NEURON: {"neurons": None},
     }
 )
 """The copies on which several measures are compared, and their factors; None where each row has its own."""

@@ -133,15 +133,15 @@ class Oddities(nn.Module):
 
 
 NETWORKS = {
-    "oddities": (Oddities, 8, {"layers", "neurons"}),
-    "ReLU MLP": (lambda: mlp(nn.ReLU), 8, {"layers", "neurons"}),
-    "convolutions": (convolutions, 8, {"layers", "neurons"}),
-    "BN MLP": (normed_mlp, 8, {"rows", "norms", "classifier", "neurons"}),
-    "LeNet-BN": (lambda: lenet_bn(3, 4, 8), 8, {"rows", "norms", "classifier", "neurons"}),
+    "oddities": (Oddities, 8, {"layer", "neuron"}),
+    "ReLU MLP": (lambda: mlp(nn.ReLU), 8, {"layer", "neuron"}),
+    "convolutions": (convolutions, 8, {"layer", "neuron"}),
+    "BN MLP": (normed_mlp, 8, {"T_a", "norm", "head", "neuron"}),
+    "LeNet-BN": (lambda: lenet_bn(3, 4, 8), 8, {"T_a", "norm", "head", "neuron"}),
     "resnet18": (
         lambda: torchvision.models.resnet18(num_classes=4),
         32,
-        {"rows", "norms", "classifier", "neurons"},
+        {"T_a", "norm", "head", "neuron"},
     ),
 }
 
@@ -155,7 +155,7 @@ def test_every_copy_is_the_same_function_at_another_point(
     network = network_of(build)
     made = copies_of(network, size, statistics=statistics)
     assert {one.kind for one in made.copies} == kinds
-    assert {*made.missing} == {"rows", "norms", "classifier", "layers", "neurons"} - kinds
+    assert {*made.missing} == {"T_a", "norm", "head", "layer", "neuron"} - kinds
     ((images, _),) = batches(size)
     before = _outputs(network, images, statistics)
     for one in made.copies:
@@ -190,24 +190,24 @@ class Attention(nn.Module):
 def test_gamma_and_beta_grow_whichever_of_the_pair_comes_first() -> None:
     made = copies_of(network_of(Attention))
     kinds = {one.kind: one for one in made.copies}
-    assert {*kinds} == {"classifier", "neurons"}
+    assert {*kinds} == {"head", "neuron"}
     names = {"before.weight", "before.bias", "mix.in_proj_weight", "after.weight", "after.bias", "output.weight"}
-    assert {*kinds["classifier"].tensors} == names
-    before, point = network_of(Attention).state_dict(), kinds["classifier"].rescaled.point
+    assert {*kinds["head"].tensors} == names
+    before, point = network_of(Attention).state_dict(), kinds["head"].rescaled.point
     assert torch.allclose(point["before.weight"], 100 * before["before.weight"])
     assert torch.allclose(point["mix.in_proj_weight"], before["mix.in_proj_weight"] / 100)
 
 
 def test_the_classifier_of_a_residual_network_is_balanced_by_all_that_writes_into_its_stream() -> None:
     made = copies_of(network_of(NETWORKS["resnet18"][0]), 32)
-    (tensors,) = {one.tensors for one in made.copies if one.kind == "classifier"}
+    (tensors,) = {one.tensors for one in made.copies if one.kind == "head"}
     writers = ("layer4.0.bn2", "layer4.0.downsample.1", "layer4.1.bn2")
     assert {*tensors} == {f"{name}.{kind}" for name in writers for kind in ("weight", "bias")} | {"fc.weight"}
 
 
 def test_neurons_are_the_rows_of_one_layer_and_the_columns_of_the_next() -> None:
     made = copies_of(network_of(NETWORKS["LeNet-BN"][0]))
-    point = next(one for one in made.copies if one.kind == "neurons").rescaled.point
+    point = next(one for one in made.copies if one.kind == "neuron").rescaled.point
     before = network_of(NETWORKS["LeNet-BN"][0]).state_dict()
     grown = point["norm2.weight"] / before["norm2.weight"]  # one factor for each channel …
     shrunk = (point["linear1.weight"] / before["linear1.weight"]).reshape(120, 16, -1)  # … and for its columns
@@ -236,13 +236,13 @@ def test_a_loss_that_reads_the_weights_balances_nothing() -> None:
 
 def test_a_factor_that_leaves_the_homogeneous_range_makes_no_copy() -> None:
     made = copies_of(network_of(Clamped))
-    assert [one.name for one in made.copies if one.kind == "layers"] == ["layers 0.01"]
+    assert [one.name for one in made.copies if one.kind == "layer"] == ["layer 0.01"]
 
 
 def test_what_only_looks_balanced_does_not_spoil_what_is() -> None:
     """Euler's products of both branches cancel; ½ and 2 tell them apart."""
     made = copies_of(network_of(Staircase))
-    assert {one.kind for one in made.copies} == {"layers", "neurons"}
+    assert {one.kind for one in made.copies} == {"layer", "neuron"}
     for one in made.copies:
         assert {*one.tensors} == {"second.weight", "second.bias", "of_second.weight"}
 

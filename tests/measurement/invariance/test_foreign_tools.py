@@ -148,7 +148,7 @@ def test_nngeom_and_weightwatcher_answer_and_are_moved() -> None:
     table = bnsharp_cli.compare_invariance(network, batches(), measure="all", ball_samples=2)
     assert table["nngeom-sharpness"].verdict is Invariance.ANYTHING
     assert table["ww-alpha"].verdict in {Invariance.MOVES, Invariance.ANYTHING}
-    assert not table["ww-alpha"].followed["neurons"]
+    assert not table["ww-alpha"].followed["neuron"]
     assert table["ww-alpha"].original.value == pytest.approx(_alpha_alone(network), rel=1e-6)
     assert "weightwatcher 0.7.7" in table["ww-alpha"].sentence
 

@@ -16,7 +16,7 @@ from tests.measurement.invariance.test_balanced import batches, mlp, network_of,
 
 def row_of(*values: float, error: float = 0.0, sampling: float = 0.0) -> InvarianceRow:
     names = ["original", *(f"copy {number}" for number in range(1, len(values)))]
-    kinds = ["", *("rows" for _ in values[1:])]
+    kinds = ["", *("T_a" for _ in values[1:])]
     readings = [Reading(value, error, sampling, kind) for value, kind in zip(values, kinds, strict=True)]
     return InvarianceRow("it", dict(zip(names, readings, strict=True)))
 
@@ -50,19 +50,19 @@ def test_the_verdict_compares_the_spread_with_the_errors(
     assert verdict.meaning in row.sentence
     if ratio is not None:
         assert row.ratio == pytest.approx(ratio, rel=1e-12)
-        assert row.followed == {"rows": {Invariance.SAME: True, Invariance.UNRESOLVED: None}.get(verdict, False)}
+        assert row.followed == {"T_a": {Invariance.SAME: True, Invariance.UNRESOLVED: None}.get(verdict, False)}
 
 
 def test_a_tolerance_takes_the_place_of_the_errors() -> None:
-    readings = {"original": Reading(2.0, error=1.0), "copy": Reading(2.002, kind="rows")}
+    readings = {"original": Reading(2.0, error=1.0), "copy": Reading(2.002, kind="T_a")}
     assert InvarianceRow("it", readings, tolerance=1e-2).verdict is Invariance.SAME
     assert InvarianceRow("it", readings, tolerance=1e-4).verdict is Invariance.MOVES
 
 
 def test_a_sentence_names_the_copies_and_what_the_value_follows() -> None:
-    readings = {"original": Reading(1.0), "a": Reading(1.0, kind="rows"), "b": Reading(0.25, kind="layers")}
+    readings = {"original": Reading(1.0), "a": Reading(1.0, kind="T_a"), "b": Reading(0.25, kind="layer")}
     assert InvarianceRow("it", readings).sentence == (
-        "it: anything you like, from 0.25 (b) to 1 (original), × 4; the same under rows."
+        "it: anything you like, from 0.25 (b) to 1 (original), × 4; the same under T_a."
     )
 
 
@@ -77,7 +77,7 @@ def test_every_partition_is_measured_as_on_a_network_rescaled_by_hand() -> None:
         by_hand.get_parameter("7.weight").div_(100)
     for row in table.rows:
         partition = row.name.partition("-")[2] or "paper"
-        for name, module in (("original", network), ("classifier 100", by_hand)):
+        for name, module in (("original", network), ("head 100", by_hand)):
             alone = bnsharp_cli.measure(module, batches(), delta=0.01, precision="float64", partition=partition)
             assert row.readings[name].value == pytest.approx(alone.value, rel=1e-9)
 
@@ -87,11 +87,11 @@ def test_each_partition_follows_what_it_must_and_nothing_else() -> None:
     table = bnsharp_cli.compare_invariance(network_of(normed_mlp), batches(), measure="bn")
     followed = {row.name: {kind for kind, same in row.followed.items() if same} for row in table.rows}
     assert followed == {
-        "bn": {"rows"},
-        "bn-extended": {"rows", "norms"},
-        "bn-filter": {"rows", "norms", "classifier"},
-        "bn-layer": {"norms", "classifier"},
-        "bn-element": {"rows", "norms", "classifier", "neurons"},
+        "bn": {"T_a"},
+        "bn-extended": {"T_a", "norm"},
+        "bn-filter": {"T_a", "norm", "head"},
+        "bn-layer": {"norm", "head"},
+        "bn-element": {"T_a", "norm", "head", "neuron"},
     }
     assert table["bn-element"].spread < 1e-9
     assert table["bn-element"].verdict is Invariance.SAME
@@ -102,7 +102,7 @@ def test_the_classical_measures_of_one_function_are_anything() -> None:
         network_of(lambda: mlp(nn.ReLU)), batches(), measure=["delta-lp", "delta-linf"], ball_samples=4
     )
     assert [row.verdict for row in table.rows] == [Invariance.ANYTHING] * 2
-    assert {row.largest for row in table.rows} <= {"layers 0.01", "layers 100"}
+    assert {row.largest for row in table.rows} <= {"layer 0.01", "layer 100"}
     assert max(one.loss_drift for one in table.copies) < 1e-12
 
 
@@ -122,7 +122,7 @@ def test_a_table_shows_itself_within_80_columns_and_as_html_frame_and_picture() 
     text = repr(table)
     assert max(map(len, text.splitlines())) <= 80
     assert "same function, same number" in text
-    assert "layers, one layer against another, as around a ReLU: none found" in text
+    assert "layer, a layer against the next one, with a ReLU between them: none found" in text
     assert "<td>anything you like</td>" in table._repr_html_()
     frame = table.to_frame()
     assert [*frame["measure"]] == [row.name for row in table.rows]
