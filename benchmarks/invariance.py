@@ -41,8 +41,8 @@ class Case:
 
     subject: str | None
     level: float
-    samples: int = 512
-    batch: int = 256
+    samples: int = 256
+    batch: int = 128
 
 
 CASES = {
@@ -51,8 +51,8 @@ CASES = {
     "BN-MLP, digits": Case("bn-mlp digits", 0.03),
     "LeNet-GN, digits": Case("lenet-gn digits", 0.03),
     "transformer with LN, digits": Case("transformer digits", 0.03),
-    "LeNet-BN, CIFAR-10": Case("lenet-bn cifar", 0.03),
-    "resnet18, CIFAR-10": Case("resnet18 cifar", 0.1, 32, 32),
+    "LeNet-BN, CIFAR-10": Case("lenet-bn cifar", 0.03, 128, 64),
+    "resnet18, CIFAR-10": Case("resnet18 cifar", 0.1, 16, 16),
 }
 
 
@@ -71,7 +71,7 @@ def opened(case: Case, folder: Path, spec: str) -> tuple[nn.Module, Batches]:
 def measured(case: Case, folder: Path, spec: str) -> dict[str, Any]:
     """The table of a case, and the loss of the network."""
     network, batches = opened(case, folder, spec)
-    table = bnsharp_cli.compare_invariance(network, batches, measure="all", ball_samples=16, progress=True)
+    table = bnsharp_cli.compare_invariance(network, batches, measure="all", ball_samples=8, progress=True)
     return table.to_dict()
 
 

@@ -11,9 +11,9 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError, UsageError
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS, Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
-from bnsharp_cli.measurement.invariance.foreign_tools import PACKAGES, Place, foreign_rows
+from bnsharp_cli.measurement.invariance.foreign_tools import PACKAGES, NamedPoint, foreign_rows
 from bnsharp_cli.measurement.invariance.function_copies import CopyMaker, FunctionCopies
-from bnsharp_cli.measurement.invariance.invariance_row import ORIGINAL, InvarianceRow, Reading
+from bnsharp_cli.measurement.invariance.invariance_row import ORIGINAL, InvarianceRow, ValueOnCopy
 from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
 from bnsharp_cli.measurement.invariance.options import RescaleOptions
 from bnsharp_cli.measurement.measures.measure_all import measured_by
@@ -66,7 +66,7 @@ class Comparison:
             notes += [] if {*self.tools} >= {*PACKAGES} else [_missing(self.tools)]
         return InvarianceTable(tuple(rows), own[0], made, tuple(dict.fromkeys(notes)))
 
-    def _places(self, made: FunctionCopies) -> list[Place]:
+    def _places(self, made: FunctionCopies) -> list[NamedPoint]:
         """The network and its copies, each of which shares its passes between the measures."""
         stored = self.rescaling.epsilon == "stored"
         places = [(ORIGINAL, "", self.surface, self.point)]
@@ -74,7 +74,7 @@ class Comparison:
         return [(name, kind, surface.remembering(point), point) for name, kind, surface, point in places]
 
     def _rows(
-        self, names: Sequence[str], partitions: Mapping[str, Blocks], places: Sequence[Place]
+        self, names: Sequence[str], partitions: Mapping[str, Blocks], places: Sequence[NamedPoint]
     ) -> Iterator[InvarianceRow]:
         planned = [
             (label, MEASURES[name], blocks)
@@ -87,9 +87,9 @@ class Comparison:
                 progress.reach(number, label)
                 yield self._row(label, entry, blocks, places)
 
-    def _row(self, label: str, entry: MeasureEntry, blocks: Blocks, places: Sequence[Place]) -> InvarianceRow:
+    def _row(self, label: str, entry: MeasureEntry, blocks: Blocks, places: Sequence[NamedPoint]) -> InvarianceRow:
         options = replace(self.options, partition=cast(Partition, blocks.partition))
-        readings: dict[str, Reading] = {}
+        readings: dict[str, ValueOnCopy] = {}
         for name, kind, surface, point in places:
             try:
                 measured = measured_by(entry, surface, point, blocks, options)
@@ -111,9 +111,9 @@ def _labelled(name: str, partitions: Mapping[str, Blocks], chosen: str) -> list[
     return [(name if partition == "paper" else f"{name}-{partition}", own) for partition, own in partitions.items()]
 
 
-def reading_of(measured: Measurement) -> Reading:
+def reading_of(measured: Measurement) -> ValueOnCopy:
     """A value with the errors that differ from copy to copy: those of samples are the same on all of them."""
     uncertainty = measured.uncertainty
     error = sum(part or 0.0 for part in (uncertainty.rounding, uncertainty.quadrature, uncertainty.bracket))
     drawn = measured.status in {Status.SAMPLED, Status.BRACKETED}
-    return Reading(measured.value, error, (uncertainty.sampling or 0.0) if drawn else 0.0)
+    return ValueOnCopy(measured.value, error, (uncertainty.sampling or 0.0) if drawn else 0.0)

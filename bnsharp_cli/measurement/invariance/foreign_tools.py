@@ -24,7 +24,7 @@ import torch
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError, shown
 from bnsharp_cli.measurement.invariance.exposed_network import ExposedNetwork
-from bnsharp_cli.measurement.invariance.invariance_row import ORIGINAL, InvarianceRow, Reading
+from bnsharp_cli.measurement.invariance.invariance_row import ORIGINAL, InvarianceRow, ValueOnCopy
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers, states_kept
 
@@ -34,7 +34,7 @@ _FLOAT32 = 1e-5
 _POWER_ITERATION = 1e-3
 """PyHessian stops where two steps differ by less, relative to the value."""
 
-_Said = tuple[Reading, str]
+_Said = tuple[ValueOnCopy, str]
 """A value, and in words what a number cannot say."""
 
 
@@ -64,7 +64,7 @@ def _weightwatcher(tool: ModuleType, network: ExposedNetwork) -> Any:
 def _alpha(tool: ModuleType, network: ExposedNetwork) -> _Said:
     """The mean over layers of the exponent α of a power law for the eigenvalues of a weight's WᵀW."""
     value = float(_weightwatcher(tool, network)["alpha"].mean())
-    return Reading(value, _FLOAT32 * abs(value)), ""
+    return ValueOnCopy(value, _FLOAT32 * abs(value)), ""
 
 
 def _flags(tool: ModuleType, network: ExposedNetwork) -> _Said:
@@ -75,7 +75,7 @@ def _flags(tool: ModuleType, network: ExposedNetwork) -> _Said:
         for name, flag in zip(details["longname"], details["warning"], strict=True)
         if str(flag).strip()
     ]
-    return Reading(float(len(flags))), ", ".join(flags).replace("network.", "")
+    return ValueOnCopy(float(len(flags))), ", ".join(flags).replace("network.", "")
 
 
 def _curvature(tool: ModuleType, network: ExposedNetwork) -> Any:
@@ -86,7 +86,7 @@ def _curvature(tool: ModuleType, network: ExposedNetwork) -> Any:
 def _largest_eigenvalue(tool: ModuleType, network: ExposedNetwork) -> _Said:
     """The largest eigenvalue of the Hessian on the first batch; by power iteration."""
     value = float(_curvature(tool, network).eigenvalues()[0][0])
-    return Reading(value, _POWER_ITERATION * abs(value)), ""
+    return ValueOnCopy(value, _POWER_ITERATION * abs(value)), ""
 
 
 def _trace(tool: ModuleType, network: ExposedNetwork) -> _Said:
@@ -99,12 +99,12 @@ def _sharpness(tool: ModuleType, network: ExposedNetwork) -> _Said:
     """The mean rise of the loss in random directions at 5 % of the length of all weights, on the first batch."""
     model = tool.Model(network, loss_fn=lambda module, batch: network.criterion(module(batch[0]), batch[1]))
     found = tool.sharpness(model, network.batch, seed=0)
-    return Reading(found["mean_rise"], 0.0, found["std_rise"] / math.sqrt(found["n_samples"])), ""
+    return ValueOnCopy(found["mean_rise"], 0.0, found["std_rise"] / math.sqrt(found["n_samples"])), ""
 
 
-def _mean(values: Sequence[float]) -> Reading:
+def _mean(values: Sequence[float]) -> ValueOnCopy:
     spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return Reading(statistics.fmean(values), 0.0, spread)
+    return ValueOnCopy(statistics.fmean(values), 0.0, spread)
 
 
 FOREIGN_TOOLS = (
@@ -132,11 +132,11 @@ def installed_tools() -> dict[str, ModuleType]:
     return found
 
 
-Place = tuple[str, str, LossSurface, Point]
+NamedPoint = tuple[str, str, LossSurface, Point]
 """A network or a copy of it: its name, the kind of rescaling, its loss and its parameters."""
 
 
-def foreign_rows(modules: Mapping[str, ModuleType], places: Sequence[Place]) -> Iterator[InvarianceRow]:
+def foreign_rows(modules: Mapping[str, ModuleType], places: Sequence[NamedPoint]) -> Iterator[InvarianceRow]:
     """A row for each value of each tool.
 
     Args:
@@ -148,7 +148,7 @@ def foreign_rows(modules: Mapping[str, ModuleType], places: Sequence[Place]) -> 
             yield _row(tool, modules[tool.package], places)
 
 
-def _row(tool: ForeignTool, module: ModuleType, places: Sequence[Place]) -> InvarianceRow:
+def _row(tool: ForeignTool, module: ModuleType, places: Sequence[NamedPoint]) -> InvarianceRow:
     version, readings, words = _version(tool.package), {}, {}
     for name, kind, surface, point in places:
         try:

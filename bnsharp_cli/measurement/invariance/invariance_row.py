@@ -50,7 +50,7 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class ValueOnCopy:
     """What one measure says of one copy.
 
     Attributes:
@@ -78,7 +78,8 @@ class InvarianceRow:
         tool: the other tool and its version; empty for our own measures.
         tolerance: allowed relative distance; None for what the errors explain, never below 1e-9.
 
-    >>> row = InvarianceRow("norm", {"original": Reading(2.0), "a = 100": Reading(200.0), "neurons": Reading(1.0)})
+    >>> values = {"original": 2.0, "a = 100": 200.0, "neurons": 1.0}
+    >>> row = InvarianceRow("norm", {name: ValueOnCopy(value) for name, value in values.items()})
     >>> row.smallest, row.largest, row.ratio, row.verdict.value
     ('neurons', 'a = 100', 200.0, 'anything')
     >>> row.sentence
@@ -86,13 +87,13 @@ class InvarianceRow:
     """
 
     name: str
-    readings: Mapping[str, Reading] = field(default_factory=dict)
+    readings: Mapping[str, ValueOnCopy] = field(default_factory=dict)
     marked_reason: str = ""
     tool: str = ""
     tolerance: float | None = None
 
     @property
-    def original(self) -> Reading:
+    def original(self) -> ValueOnCopy:
         """What it says of the network itself."""
         return self.readings[ORIGINAL]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, require_measure
 from bnsharp_cli.measurement.measures.survival import Rescaling
-from bnsharp_cli.option_records import OptionRecord, bracketed, option
+from bnsharp_cli.option_records import OptionRecord, option
 
 SMALLEST_TOLERANCE = 1e-9
 
@@ -64,7 +64,7 @@ class RescaleOptions(OptionRecord):
         (),
         f"Compare measures on copies of every kind instead: {', '.join(MEASURES)} or {EVERY_MEASURE}; repeatable.",
         shown_default="the test of bn alone",
-        metavar=bracketed((*MEASURES, EVERY_MEASURE)),
+        metavar="NAME",
         complete=lambda _: (*MEASURES, EVERY_MEASURE),
         expected=f"names of {', '.join(MEASURES)}, {EVERY_MEASURE}",
     )

@@ -18,18 +18,18 @@ from torch.nn import functional
 
 import bnsharp_cli
 from bnsharp_cli.measurement.invariance.exposed_network import ExposedNetwork
-from bnsharp_cli.measurement.invariance.foreign_tools import Place, foreign_rows, installed_tools
+from bnsharp_cli.measurement.invariance.foreign_tools import NamedPoint, foreign_rows, installed_tools
 from bnsharp_cli.measurement.invariance.invariance_row import Invariance
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.measurement.invariance.test_balanced import batches, copies_of, network_of, normed_mlp
 
 
-def places_of(network: nn.Module, *, statistics: bool = True) -> list[Place]:
+def places_of(network: nn.Module, *, statistics: bool = True) -> list[NamedPoint]:
     surface = LossSurface.of(network, batches(), batch_statistics=statistics, dtype=torch.float64)
     return [("original", "", surface, surface.point())]
 
 
-def rows_of(hessian: Any, places: Sequence[Place]) -> dict[str, Any]:
+def rows_of(hessian: Any, places: Sequence[NamedPoint]) -> dict[str, Any]:
     return {row.name: row for row in foreign_rows({"pyhessian": SimpleNamespace(hessian=hessian)}, places)}
 
 

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 import bnsharp_cli
-from bnsharp_cli.measurement.invariance.invariance_row import Invariance, InvarianceRow, Reading
+from bnsharp_cli.measurement.invariance.invariance_row import Invariance, InvarianceRow, ValueOnCopy
 from tests.measurement.invariance.test_balanced import batches, mlp, network_of, normed_mlp
 
 
 def row_of(*values: float, error: float = 0.0, sampling: float = 0.0) -> InvarianceRow:
     names = ["original", *(f"copy {number}" for number in range(1, len(values)))]
     kinds = ["", *("T_a" for _ in values[1:])]
-    readings = [Reading(value, error, sampling, kind) for value, kind in zip(values, kinds, strict=True)]
+    readings = [ValueOnCopy(value, error, sampling, kind) for value, kind in zip(values, kinds, strict=True)]
     return InvarianceRow("it", dict(zip(names, readings, strict=True)))
 
 
@@ -54,13 +54,13 @@ def test_the_verdict_compares_the_spread_with_the_errors(
 
 
 def test_a_tolerance_takes_the_place_of_the_errors() -> None:
-    readings = {"original": Reading(2.0, error=1.0), "copy": Reading(2.002, kind="T_a")}
+    readings = {"original": ValueOnCopy(2.0, error=1.0), "copy": ValueOnCopy(2.002, kind="T_a")}
     assert InvarianceRow("it", readings, tolerance=1e-2).verdict is Invariance.SAME
     assert InvarianceRow("it", readings, tolerance=1e-4).verdict is Invariance.MOVES
 
 
 def test_a_sentence_names_the_copies_and_what_the_value_follows() -> None:
-    readings = {"original": Reading(1.0), "a": Reading(1.0, kind="T_a"), "b": Reading(0.25, kind="layer")}
+    readings = {"original": ValueOnCopy(1.0), "a": ValueOnCopy(1.0, kind="T_a"), "b": ValueOnCopy(0.25, kind="layer")}
     assert InvarianceRow("it", readings).sentence == (
         "it: anything you like, from 0.25 (b) to 1 (original), × 4; the same under T_a."
     )
