@@ -51,6 +51,7 @@ CASES = {
         *FAST,
     ),
     "rescale-test": ("rescale-test", SAMPLE, *FAST),
+    "measures of rescaled copies": ("rescale-test", SAMPLE, "--measure", "bn", "--measure", "delta-lp", *FAST),
     "check": ("check", SAMPLE, *FAST),
     "audit": ("audit", SAMPLE, *FAST),
     "bound": ("bound", SAMPLE, "--kl", 3, *FAST),
