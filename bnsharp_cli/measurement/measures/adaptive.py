@@ -19,7 +19,7 @@ from bnsharp_cli.measurement.measures.expected_passes import AUTO_PGD_STEPS, ste
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.relative_radii import nothing_moves
-from bnsharp_cli.measurement.measures.rounding import difference_rounding, turning_error
+from bnsharp_cli.measurement.measures.rounding import difference_rounding, loss_rounding, turning_error
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
