@@ -126,7 +126,8 @@ def measure(  # noqa: PLR0913  one argument for each choice
         criterion: the mean loss of a batch. torch's own are given the network's prediction: its tensor, or its
             ``logits`` or ``out``. Any other function is given all that the network returns. Floating tensors are
             float64 in both. A function that reads ``model`` is copied along with it; parameters of its own are fixed.
-        name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf`` or ``keskar``.
+        name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf``, ``keskar``, or another of those that
+            ``bnsharp measures`` lists, such as ``relative-flatness`` and the controls from ``loss`` to ``random``.
         measure: names of several measures, in a list, or ``all``: then they are answered together. One name by itself
             is as good as ``name``.
         delta: the radius δ; several in a list or an array of one dimension give a profile.
@@ -145,12 +146,13 @@ def measure(  # noqa: PLR0913  one argument for each choice
 
     Raises:
         UsageError: an argument of another type or out of range, or an unknown option.
+        UnfitMeasureError: a measure that does not exist for the network, its loss or the options.
         NotMeasurableError: a value that is not finite, a network that does not take the batches, or a loss that is no
             function of the weights that are handed in.
     """
     selection, single = _selected(name, measure, delta)
     runs = selection.runs(MeasureOptions.from_flat(**options))
-    settings = _settings(runs[0], bn, output, device)
+    settings = surface_settings(runs[0], bn, output, device)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         point = surface.point()
         (blocks,) = find_partitions(surface, point, (runs[0].partition,))
@@ -205,7 +207,7 @@ def rescale_test(  # noqa: PLR0913  one argument for each choice
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
-    settings = _settings(resolved, bn, output, device)
+    settings = surface_settings(resolved, bn, output, device)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
@@ -256,15 +258,16 @@ def find_blocks(
     for name, found in dict[str, object](unknown).items():
         raise UsageError.of(name, f"no argument of {find_blocks.__name__}", found, f"Leave {named(name)} out.")
     options = MeasureOptions.from_flat(partition=partition, parameters=parameters)
-    settings = _settings(options, output=output)
+    settings = surface_settings(options, output=output)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
         return blocks
 
 
-def _settings(
+def surface_settings(
     options: MeasureOptions, bn: str = "batch", output: OutputKey | None = None, device: DeviceLike | None = None
 ) -> SurfaceSettings:
+    """How the loss is computed, from arguments of :func:`measure`."""
     return SurfaceSettings(bn, output, device, options.precision, options.layout, options.parameters)
 
 

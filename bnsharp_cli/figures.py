@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -23,6 +24,9 @@ Curve = Sequence[tuple[float, float]]
 Profile = Sequence[tuple[float, float, float]]
 """Triples (δ, value, error) of one measure."""
 
+_DARKEST = 3
+"""From this power of ten on every ratio has the darkest shade."""
+
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 LINE_COLOURS = (OURS, BALL, MEAN, INK)
 """The colours of several things, in their order."""
@@ -40,12 +44,16 @@ class NotebookFigure(Figure):
 
 def new_axes(title: str) -> tuple[Figure, Axes]:
     """A figure with one pair of axes in the style of all pictures; the title may be a file's name."""
-    figure = NotebookFigure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    figure = _new_figure()
     axes = figure.add_subplot()
     axes.set_title(shown(title), loc="left", color=INK, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     return figure, axes
+
+
+def _new_figure() -> Figure:
+    return NotebookFigure(figsize=(7, 4.6), dpi=150, layout="constrained")
 
 
 def draw_nodes(axes: Axes, nodes: Curve, delta: float) -> None:
@@ -86,11 +94,17 @@ def draw_segment(nodes: Curve, delta: float, title: str) -> Figure:
 def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     """Values against δ with their errors, a line for each measure; both axes logarithmic where all is positive.
 
+    Measures without a radius, whose δ is NaN, are no part of such a picture: they are drawn where there are no others.
+
     Args:
         profiles: by the name of the measure.
         title: above the picture.
     """
+    having = {name: profile for name, profile in profiles.items() if not math.isnan(profile[0][0])}
+    if not having:
+        return _draw_values({name: profile[0][1:] for name, profile in profiles.items()}, title)
     figure, axes = new_axes(title)
+    profiles = having
     for number, (name, profile) in enumerate(profiles.items()):
         deltas, values, errors = zip(*sorted(profile), strict=True)
         colour, marker = LINE_COLOURS[number % len(LINE_COLOURS)], _MARKERS[number % len(_MARKERS)]
@@ -98,6 +112,20 @@ def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     positive = all(value > 0 for profile in profiles.values() for _, value, _ in profile)
     axes.set(xscale="log", yscale="log" if positive else "linear", xlabel="δ", ylabel="sharpness")
     axes.legend(frameon=False)
+    return figure
+
+
+def _draw_values(values: Mapping[str, tuple[float, float]], title: str) -> Figure:
+    """Values with their errors, a row for each measure, on its own scale."""
+    figure = _new_figure()
+    for place, (name, (value, error)) in enumerate(values.items()):
+        row = figure.add_subplot(len(values), 1, place + 1)
+        row.errorbar([value], [0], xerr=[error], color=OURS, marker="o", lw=1.4, capsize=2)
+        row.set_yticks([0], [name])
+        row.spines[["top", "right"]].set_visible(False)
+        row.grid(alpha=0.25, lw=0.6)
+        row.margins(x=0.3)
+    figure.suptitle(shown(title), x=0.01, ha="left", color=INK, parse_math=False)
     return figure
 
 
@@ -121,3 +149,57 @@ def draw_invariance(scales: Sequence[float], values: Mapping[str, Sequence[float
     axes.set(xscale="log", yscale="log", xlabel=what, ylabel="sharpness")
     axes.legend(frameon=False)
     return figure
+
+
+def draw_ratios(columns: Sequence[str], rows: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Every value divided by the original's, a row for each measure and a column for each copy.
+
+    A field is the darker, the farther the ratio is from one on a logarithmic scale; the number in it says which way.
+
+    Args:
+        columns: the names of the copies.
+        rows: the ratios on the copies, by the name of the measure; 1 where a value is the original's, NaN where
+            its error hides whether it is.
+        title: above the picture.
+    """
+    figure = NotebookFigure(figsize=(2.6 + 0.95 * len(columns), 1.5 + 0.34 * len(rows)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(shown(title), loc="left", color=INK, parse_math=False, fontsize=10)
+    decades = [[_decades(ratio) for ratio in own] for own in rows.values()]
+    shading = axes.imshow(decades, cmap="Blues", vmin=0, vmax=_DARKEST, aspect="auto")
+    for y, own in enumerate(rows.values()):
+        for x, ratio in enumerate(own):
+            ink = "white" if decades[y][x] > _DARKEST / 2 else INK
+            axes.text(x, y, _ratio(ratio), ha="center", va="center", color=ink, fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), [*rows], fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(shading, ax=axes, ticks=range(_DARKEST + 1), shrink=0.8, extend="max")
+    bar.ax.set_yticklabels([f"{10**decade:g}" for decade in range(_DARKEST + 1)], fontsize=8)
+    bar.set_label("times too large or too small", fontsize=8, color=INK)
+    return figure
+
+
+def _decades(ratio: float) -> float:
+    """How far a ratio is from one, in powers of ten; a ratio that is not positive is as far as can be shown."""
+    if math.isnan(ratio):
+        return 0.0
+    return min(abs(math.log10(ratio)), _DARKEST) if ratio > 0 and math.isfinite(ratio) else _DARKEST
+
+
+def _ratio(ratio: float) -> str:
+    """A ratio in a field.
+
+    >>> _ratio(1.0), _ratio(1.034), _ratio(58.2), _ratio(1 / 58.2), _ratio(4.2e6), _ratio(-3), _ratio(math.nan)
+    ('=', '× 1.03', '× 58', '÷ 58', '× 4e+06', '−', '≈')
+    """
+    if math.isnan(ratio):
+        return "≈"
+    if ratio <= 0 or math.isinf(ratio):
+        return "−"
+    if ratio == 1:
+        return "="
+    size = max(ratio, 1 / ratio)
+    digits = ".2f" if size < 10 else ".0f" if size < 1e4 else ".0e"
+    return f"{'×' if ratio > 1 else '÷'} {size:{digits}}"

@@ -188,11 +188,11 @@ def _is_float_or_none(value: object) -> bool:
     return value is None or _is_float(value)
 
 
-_ERRORS = {"quadrature": _is_float_or_none, "rounding": _is_float_or_none, "sampling": _is_float_or_none}
+_ERRORS = dict.fromkeys(("quadrature", "rounding", "sampling", "bracket"), _is_float_or_none)
 _MEASURED: Mapping[str, Callable[[object], bool]] = {
     "value": _is_float_or_none,
     "status": lambda value: isinstance(value, str) and value in [*Status],
-    "uncertainty": lambda value: _has_exactly(value, _ERRORS),
+    "uncertainty": lambda value: isinstance(value, Mapping) and _has_exactly({"bracket": None, **value}, _ERRORS),
 }
 _FAILED: Mapping[str, Callable[[object], bool]] = {"error": _is_text}
 _RESULT: Mapping[str, Callable[[object], bool]] = {

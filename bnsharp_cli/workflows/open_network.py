@@ -76,17 +76,17 @@ def evaluated_network(
     for note in surface.conduct.notes:
         reporter.notice(note)
     release_freed_memory()
-    evaluation = surface.evaluated(point)
+    figures = surface.evaluated(point)
     criterion = loss_on_data.criterion
-    if not math.isfinite(evaluation.loss):
+    if not math.isfinite(figures.loss):
         with naming(loss_on_data.spec):
-            raise not_finite(surface, point, evaluation.loss)
-    _announce_guess(opened.identity, evaluation.accuracy, reporter)
-    known = evaluation.accuracy if criterion.of_classes else None
+            raise not_finite(surface, point, figures.loss)
+    _announce_guess(opened.identity, figures.accuracy, reporter)
+    known = figures.accuracy if criterion.of_classes else None
     warning = suspicion(known, classes, loss_on_data.batches.samples) if data.split == "train" else ""
     if warning:
         reporter.notice(warning)
-    return MeasuredNetwork(opened, data, loss_on_data, surface, point, evaluation.batch_losses, known, warning)
+    return MeasuredNetwork(opened, data, loss_on_data, surface, point, figures.batch_losses, known, warning)
 
 
 def _surface(

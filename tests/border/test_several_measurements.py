@@ -41,20 +41,30 @@ def test_a_list_of_radii_gives_a_profile(radii: Any) -> None:
         assert along * (1 - 1e-6) <= one.value <= along * 1.1
 
 
+def learnable() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Examples of which the network has three in four right, so that every measure exists."""
+    network, found = Net(), []
+    for inputs, targets in batches():
+        with torch.no_grad():
+            own = network(inputs).argmax(1)
+        found.append((inputs, torch.where(torch.arange(len(own)) % 4 == 0, targets, own)))
+    return found
+
+
 @pytest.mark.parametrize("asked", ["all", ["all"], [*MEASURES], tuple(MEASURES), ["bn", "all"]])
 def test_all_measures_at_once(asked: Any) -> None:
-    found = bnsharp_cli.measure(Net(), batches(), measure=asked, **OPTIONS)
+    found = bnsharp_cli.measure(Net(), learnable(), measure=asked, **OPTIONS)
     assert [*found.profiles] == [*MEASURES]
     for name in MEASURES:
-        assert found[name] == bnsharp_cli.measure(Net(), batches(), name=name, **OPTIONS)
+        assert found[name] == bnsharp_cli.measure(Net(), learnable(), name=name, **OPTIONS)
 
 
 @pytest.mark.parametrize("name", [*MEASURES])
 def test_one_name_gives_one_measurement(name: str) -> None:
-    one = bnsharp_cli.measure(Net(), batches(), measure=name, **OPTIONS)
+    one = bnsharp_cli.measure(Net(), learnable(), measure=name, **OPTIONS)
     assert isinstance(one, Measurement)
-    assert one == bnsharp_cli.measure(Net(), batches(), name=name, **OPTIONS)
-    assert [*bnsharp_cli.measure(Net(), batches(), measure=[name], **OPTIONS)] == [one]
+    assert one == bnsharp_cli.measure(Net(), learnable(), name=name, **OPTIONS)
+    assert [*bnsharp_cli.measure(Net(), learnable(), measure=[name], **OPTIONS)] == [one]
 
 
 def several() -> Measurements:
@@ -127,16 +137,19 @@ def test_what_is_no_list_of_measures_or_radii_is_refused(wrong: dict[str, Any], 
 
 
 def test_results_are_shown_within_80_columns() -> None:
+    shown = ["bn", "delta-lp", "delta-linf", "keskar", "noise"]
     found = bnsharp_cli.measure(
-        probe(), batches(), measure="all", delta=[1.25e-5, 0.1], restarts=1, parameters=["head.weight", "body.*.bias"]
+        probe(), batches(), measure=shown, delta=[1.25e-5, 0.1], restarts=1, parameters=["head.weight", "body.*.bias"]
     )
     lines = repr(found).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["measure", "δ", "value", "±", "error", "status"]
-    assert [line.split()[:3] for line in lines[1:9]] == [
-        [one.name, f"{one.details['delta']:g}", f"{one.value:.6g}"] for one in found
-    ]
-    assert " ".join(lines[9:]) == " ".join(found[0].notes)
+    rows, further = lines[1 : len(found) + 1], " ".join(lines[len(found) + 1 :])
+    for row, one in zip(rows, found, strict=True):
+        radius = [f"{one.details['delta']:g}"] if "delta" in one.details else []
+        assert row.split()[: len(radius) + 2] == [one.name, *radius, f"{one.value:.6g}"]
+    assert further.endswith(" ".join(found[0].notes))
+    assert all(f"{name} was not measured: " in further for name in found.skipped)
     for one in found:
         assert max(map(len, repr(one).splitlines())) <= 80
         assert " ".join(repr(one).split()).endswith(f"notes {'; '.join(one.notes)})")
@@ -231,6 +244,18 @@ def test_one_measurement_is_drawn_along_its_direction_or_as_a_point() -> None:
     assert [*nodes.get_xdata()] == pytest.approx([t / 1e-3 for t, _ in sorted(bn.segment)])
     (axes,) = keskar.plot().axes
     assert [*axes.lines[0].get_ydata()] == [keskar.value]
+
+
+def test_measures_without_a_radius_are_drawn_by_themselves_alone() -> None:
+    mixed = bnsharp_cli.measure(Net(), batches(), measure=["bn", "weight-norm"], delta=RADII)
+    (axes,) = mixed.plot().axes
+    assert [line.get_label() for line in axes.containers] == ["bn"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    alone = bnsharp_cli.measure(Net(), batches(), measure=["weight-norm", "random"])
+    rows = alone.plot().axes
+    assert [row.get_yticklabels()[0].get_text() for row in rows] == ["weight-norm", "random"]
+    assert [row.lines[0].get_xdata()[0] for row in rows] == [one.value for one in alone]
+    assert alone[0].plot()._repr_png_().startswith(b"\x89PNG")
 
 
 def test_pictures_of_nothing_and_of_what_is_not_finite() -> None:

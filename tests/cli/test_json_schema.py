@@ -20,7 +20,8 @@ from tests.json_page import described
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 64, "--batch-size", 32, "--quiet", "--json")
-MEASURES = [word for name in ("bn", "delta-lp", "delta-linf", "keskar") for word in ("--measure", name)]
+RADIAL = [word for name in ("bn", "delta-lp", "delta-linf", "keskar") for word in ("--measure", name)]
+RELATIVE = [word for name in ("noise", "critical-radius", "pac-bayes-sigma") for word in ("--measure", name)]
 RADII = ("--delta", 1e-3, "--delta", 1e-2, "--ball-samples", 2)
 FACTORY = """
 import torch
@@ -35,17 +36,24 @@ def data(split):
     return torch.utils.data.TensorDataset(torch.randn(64, 4), torch.arange(64) % 2)
 """
 CASES = {
-    "several radii": ("measure", SAMPLE, *MEASURES, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "relative to weights": (
+        *("measure", SAMPLE, *RELATIVE, "--parameters", "conv*", "--noise-draws", 2, "--sigma-draws", 2),
+        *("--samples", "all", "--quiet", "--json"),
+    ),
+    "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "the list of measures": ("measures", "--json"),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),
     "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),
     "a chosen output": (
         *("measure", "net.pt", "--arch", "mine.py:Net", "--data", "mine.py:data", "--output-key", "head"),
-        *MEASURES,
+        *("--measure", "all", "--parameters", "linear*"),
         *RADII,
         *FAST,
     ),
     "rescale-test": ("rescale-test", SAMPLE, *FAST),
+    "measures of rescaled copies": ("rescale-test", SAMPLE, "--measure", "bn", "--measure", "delta-lp", *FAST),
     "check": ("check", SAMPLE, *FAST),
+    "audit": ("audit", SAMPLE, *FAST),
     "bound": ("bound", SAMPLE, "--kl", 3, *FAST),
     "inspect": ("inspect", SAMPLE, "--json"),
     "inspect an unknown network": ("inspect", "unknown.pt", "--json"),
@@ -60,6 +68,7 @@ FAILURES = {
     "no file to inspect": (("inspect", "none.pt", "--json"), 3, "none.pt"),
     "no file to rescale": (("rescale-test", "none.pt", *FAST), 3, "none.pt"),
     "no file to check": (("check", "none.pt", *FAST), 3, "none.pt"),
+    "no file to audit": (("audit", "none.pt", *FAST), 3, "none.pt"),
     "an unknown option": (("measure", "none.pt", "--foo", "--json"), 2, None),
     "an unknown command": (("measur", "none.pt", "--json"), 2, None),
     "no argument": (("check", "--json"), 2, None),
@@ -100,9 +109,14 @@ def documents(folder: Path) -> dict[str, Any]:
     return {name: json.loads(bnsharp(*arguments, folder=folder).stdout) for name, arguments in CASES.items()}
 
 
-def of(name: str) -> Draft202012Validator:
+DEFINED_AS = {"measures": "measures-list"}
+"""Commands whose documents are described by another name than theirs."""
+
+
+def of(command: str) -> Draft202012Validator:
     """What is described of one command."""
     schema = described()
+    name = DEFINED_AS.get(command, command)
     return Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": schema["$defs"]})
 
 
@@ -168,7 +182,8 @@ def test_no_failure_is_written_over_what_is_read_or_was_asked_for_by_nobody(tmp_
 def test_nothing_is_described_in_vain(folder: Path, documents: Mapping[str, Any]) -> None:
     seen: set[str] = set()
     failed = json.loads(bnsharp("inspect", "none.pt", "--json", folder=folder, expect=3).stdout)
-    for name, document in [(each["command"], each) for each in documents.values()] + [("failure", failed)]:
+    named = [(DEFINED_AS.get(each["command"], each["command"]), each) for each in documents.values()]
+    for name, document in [*named, ("failure", failed)]:
         seen |= set(_met({"$ref": f"#/$defs/{name}"}, document, name))
     every = {place for name, entry in described()["$defs"].items() for place in _places(entry, name)}
     assert every - seen == UNSEEN

@@ -61,7 +61,7 @@ def test_json_is_the_documented_schema_and_nothing_else(tmp_path: Path) -> None:
     assert set(document["measures"]) >= {"bn", "delta-lp", "delta-linf", "keskar"}
     for name, record in document["measures"].items():
         assert set(record) >= {"value", "status", "uncertainty", "search", "cost"}
-        assert set(record["uncertainty"]) == {"quadrature", "rounding", "sampling"}
+        assert set(record["uncertainty"]) == {"quadrature", "rounding", "sampling", "bracket"}
         radii = [1e-3, 1e-2] if MEASURES[name].has_radius else []
         assert [run["delta"] for run in record.get("profile", [])] == radii
         assert Measurement.from_dict(name, record).to_dict() == record

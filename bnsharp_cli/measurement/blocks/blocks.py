@@ -86,6 +86,12 @@ class Blocks:
         """How many blocks with a relative radius are zero where the spheres are, so that they stay fixed."""
         return int((spheres.radii[: self.relative] == 0).sum())
 
+    def zero_notes(self, spheres: Spheres) -> tuple[str, ...]:
+        """What a reader must know of blocks that stay fixed, if there are any."""
+        zero = self.zero_blocks(spheres)
+        said = f"{zero:,} of {self.relative:,} blocks are zero: their radius is 0, and they stay fixed"
+        return (said,) if zero else ()
+
     def free_parameters(self, point: Point) -> int:
         """How many numbers θ_* has."""
         return sum(

@@ -157,4 +157,4 @@ def _radius(details: Mapping[str, Any]) -> float | None:
 def _meaning(name: str) -> bool | None:
     """Whether large is sharp, by the registry; BN-Sharpness by another partition has no entry of its own."""
     entry = MEASURES.get(name) or MEASURES["bn"]
-    return entry.large_is_sharp
+    return None if entry.is_control else not entry.large_is_flat

@@ -25,6 +25,15 @@ class SharedKeywords(TypedDict, total=False):
     step_size: float
     by: Literal["none", "layer", "block"]
     ball_samples: int
+    sigma: float | tuple[float, ...]
+    noise_draws: int
+    relative_to: Literal["filter", "layer", "element", "partition"]
+    sigma_draws: int
+    adaptive_kind: Literal["worst", "average"]
+    adaptive_norm: Literal["linf", "l2"]
+    adaptive_rho: float | None
+    adaptive_samples: int
+    hessian_probes: int
 
 
 class RescaleKeywords(SharedKeywords, total=False):

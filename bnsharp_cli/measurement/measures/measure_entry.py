@@ -35,8 +35,10 @@ class MeasureEntry:
         options: the record of the options that only this measure has.
         finite_power_only: whether it does not exist for p = ∞.
         has_radius: whether δ decides its value; else it is measured once, however many radii there are.
-        large_is_sharp: whether a larger value means a sharper minimum; None where it says nothing of that.
+        large_is_flat: whether a sharp network has a small value, so that no highest value can be asked of it.
+        is_control: whether it says nothing of sharpness, and stands beside measures that do.
         across_architectures: whether networks of different architectures may be compared by it.
+        extra: of the package, which it needs besides; empty for none.
         most: from the options to the passes that it may take, which is said while it is taken.
     """
 
@@ -50,8 +52,10 @@ class MeasureEntry:
     options: type[OptionRecord] | None = None
     finite_power_only: bool = False
     has_radius: bool = True
-    large_is_sharp: bool | None = True
+    large_is_flat: bool = False
+    is_control: bool = False
     across_architectures: bool = False
+    extra: str = ""
     most: Callable[[Any], Cost] = lambda _: NO_PASSES
 
     def __call__(self, surface: LossSurface, point: Point, blocks: Blocks, options: OptionRecord) -> Measurement:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import LazyPoint
+from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.core.quadrature import SegmentMean
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -18,6 +18,7 @@ _ERRORS = 4
 
 _FACTOR = 1.25
 _VALUE_UNITS, _DIRECTION_UNITS, _KINK_UNITS = 12.0, 100.0, 40.0
+_DIFFERENCE_FACTOR = 5.0
 """All from ``benchmarks/rounding.py``: the floor holds in more than 95 % of trials, and is not 30 times too high."""
 
 _PASSES = 10
@@ -50,7 +51,7 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     whole = surface.with_constants(point)  # the constants are rounded in a pass too
     deviations = []
     for _ in range(passes_for_rounding(count)):
-        (changed,) = surface.batch_losses([_last_bits(whole, epsilon, generator)])
+        (changed,) = surface.batch_losses([last_bits(whole, epsilon, generator)])
         errors = [after - before for after, before in zip(changed, losses, strict=True)]
         deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / count)
     samples = count * len(surface.batches[0][1])
@@ -58,7 +59,38 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     return math.hypot(math.hypot(*deviations) / math.sqrt(len(deviations)), by_criterion)
 
 
-def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
+def form_rounding(surface: LossSurface, point: Point, direction: Point, forms: Sequence[float], seed: int = 0) -> float:
+    """Standard deviation of ⟨v, H v⟩ by rounding, in the same way: from products where every last bit is moved.
+
+    The cost is a product for at least four batches, and four for one batch.
+
+    Args:
+        surface: L.
+        point: θ.
+        direction: v.
+        forms: ⟨v, H_b v⟩ of every batch at θ, as the curvature product has them.
+        seed: of the bits.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    deviations = []
+    for _ in range(passes_for_rounding(len(forms))):
+        (moved,) = surface.curvature_products(last_bits(point, surface.roundoff, generator), [direction])
+        errors = [after - before for after, before in zip(moved.forms, forms, strict=True)]
+        deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / len(forms))
+    return math.hypot(*deviations) / math.sqrt(len(deviations))
+
+
+def difference_rounding(first: float, second: float) -> float:
+    """The error of a difference of two losses by rounding.
+
+    Args:
+        first: standard deviation of the one, from :func:`loss_rounding`.
+        second: that of the other.
+    """
+    return _DIFFERENCE_FACTOR * math.hypot(first, second)
+
+
+def last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
     """``point`` with every number times 1 ± ε, at random; drawn on the CPU, so the same on every device."""
     ups = {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in point.items()}
 

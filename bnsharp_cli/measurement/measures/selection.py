@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.option_records import OptionRecord, bracketed, declared_fields, option
+from bnsharp_cli.measurement.measures.shared_options import read_numbers
+from bnsharp_cli.option_records import OptionRecord, declared_fields, option
 
 EVERY_MEASURE = "all"
 """Stands for the names of all measures."""
@@ -27,10 +28,7 @@ def read_radii(texts: Sequence[str]) -> tuple[float, ...]:
     Raises:
         UsageError: a text that is no number.
     """
-    try:
-        return tuple(float(number) for text in texts for number in text.split(","))
-    except ValueError as error:
-        raise UsageError.of("delta", "positive numbers", ", ".join(texts), "For example 1e-3,1e-2.") from error
+    return read_numbers(texts, "delta", "positive numbers", "For example 1e-3,1e-2.")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Selection(OptionRecord):
         ("bn",),
         f"{', '.join(_WORDS[:-1])} or {_WORDS[-1]}; repeatable.",
         shown_default="bn",
-        metavar=bracketed(_WORDS),
+        metavar="NAME",
         complete=lambda _: _WORDS,
         expected=f"names of {', '.join(_WORDS)}",
         accept=bool,

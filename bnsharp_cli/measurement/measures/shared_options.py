@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER, TRAINED_PARAMETERS
 from bnsharp_cli.option_records import OptionRecord, option
 
@@ -15,6 +17,21 @@ _SEED_BITS = 62
 """A generator takes 64 bits, and training counts on from the seed given."""
 
 SEED_HELP = "Seed of the batches and of everything random."
+
+
+def read_numbers(texts: Sequence[str], argument: str, expected: str, remedy: str) -> tuple[float, ...]:
+    """The numbers of all texts, several in one with commas between.
+
+    >>> read_numbers(["1e-3,1e-2", "0.1"], "delta", "positive numbers", "For example 1e-3.")
+    (0.001, 0.01, 0.1)
+
+    Raises:
+        UsageError: a text that is no number.
+    """
+    try:
+        return tuple(float(number) for text in texts for number in text.split(","))
+    except ValueError as error:
+        raise UsageError.of(argument, expected, ", ".join(texts), remedy) from error
 
 
 def seed_option(help: str = SEED_HELP) -> Any:  # noqa: A002 - typer's and argparse's word for it

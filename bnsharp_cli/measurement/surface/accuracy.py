@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from bnsharp_cli.measurement.surface.linear_calls import LinearCall, LinearWatch
+from bnsharp_cli.measurement.surface.real_pairs import widened
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 
 
@@ -21,11 +23,13 @@ class NetworkFigures:
         batch_losses: the loss of every batch, times the batch's weight.
         right: how many targets are predicted.
         labelled: among how many that are classes.
+        classes: among how many classes the network chooses; 0 where targets are not numbers of classes.
     """
 
     batch_losses: tuple[float, ...]
     right: int
     labelled: int
+    classes: int
 
     @property
     def loss(self) -> float:
@@ -64,15 +68,57 @@ def entries_of(outputs: Any) -> Mapping[Any, Any]:
     return getattr(outputs, "__dict__", {})
 
 
+def class_count(outputs: Any, targets: Tensor) -> int:
+    """Among how many classes a network chooses for each target; 0 where targets are not numbers of classes."""
+    guess = _scores(outputs, targets)
+    return guess.shape[-1] if guess is not None and guess.shape[-1] > 1 else 0
+
+
 def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
     """How many classes are right, and among how many targets: scalars of int64.
 
     Targets that are no class do not count; nothing counts where targets are not numbers of two or more classes.
     """
-    guess = prediction(outputs)
-    classes = guess.shape[1] if guess is not None and guess.ndim == targets.ndim + 1 else 0
-    if guess is None or classes < 2 or targets.is_floating_point():
+    guess, classes = _scores(outputs, targets), class_count(outputs, targets)
+    if guess is None or not classes:
         none = torch.zeros((), dtype=torch.int64, device=targets.device)
         return none, none
     counted = (targets >= 0) & (targets < classes)
-    return ((guess.argmax(1) == targets) & counted).sum(), counted.sum()
+    return ((guess.argmax(-1) == targets) & counted).sum(), counted.sum()
+
+
+def _scores(outputs: Any, targets: Tensor) -> Tensor | None:
+    """A number for each class and target, (…, classes), or None where there is none.
+
+    Classes are in the second dimension, as torch's losses have them, or in the last one, as networks of tokens do.
+    """
+    guess = prediction(outputs)
+    if guess is None or guess.ndim < 2 or targets.is_floating_point():
+        return None
+    orders = (guess.movedim(axis, -1) for axis in (1, guess.ndim - 1))
+    return next((one for one in orders if one.shape[:-1] == targets.shape), None)
+
+
+@dataclass(frozen=True)
+class BatchOutputs:
+    """What a network answered to one batch, without a graph.
+
+    Attributes:
+        prediction: the tensor that a loss compares with targets, in float64; None where it is not clear which that is.
+        targets: of the batch.
+        loss: of the batch, not weighted, a scalar.
+        linear: the last linear layers of the pass, the last one first.
+    """
+
+    prediction: Tensor | None
+    targets: Any
+    loss: Tensor
+    linear: list[LinearCall]
+
+    @classmethod
+    def of(cls, outputs: Any, targets: Any, loss: Tensor, watch: LinearWatch) -> BatchOutputs:
+        """All that a network returned, as far as it is numbers of one tensor."""
+        found = prediction(outputs)
+        usable = found is not None and found.is_floating_point()
+        precise = widened(found.detach(), torch.float64) if found is not None and usable else None
+        return cls(precise, targets, loss, watch.calls())

@@ -18,6 +18,7 @@ from bnsharp_cli.errors import BnsharpError, UsageError, spelt
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions, option_names, particular_fields
+from bnsharp_cli.measurement.measures.perturbation_entries import NoiseOptions, read_shares
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.sharpness_entries import BallOptions
 from bnsharp_cli.measurement.surface.cost import Cost
@@ -42,6 +43,12 @@ from bnsharp_cli.report.json_document import render
         {"partition": "x"},
         {"precision": "half"},
         {"ball_samples": 1},
+        {"sigma": 0.0},
+        {"sigma": (0.1, 1.0)},
+        {"sigma": ()},
+        {"noise_draws": 1},
+        {"sigma_draws": 1},
+        {"relative_to": "paper"},
     ],
 )
 def test_options_out_of_range_name_themselves(wrong: dict[str, object]) -> None:
@@ -58,7 +65,8 @@ def test_defaults_are_the_papers() -> None:
 
 FLAT_KEYS = {
     "delta", "power", "search", "iterations", "restarts", "step_size", "search_nodes", "rtol", "partition", "precision",
-    "uncertainty", "ball_samples", "by", "seed", "parameters", "layout",
+    "uncertainty", "ball_samples", "by", "seed", "parameters", "layout", "sigma", "noise_draws", "sigma_draws",
+    "relative_to", "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
 }  # fmt: skip
 
 
@@ -75,7 +83,10 @@ def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
     assert options.of(PrintedRule).step_size == 2.0
     assert options.of(BallOptions) == BallOptions(ball_samples=32)
     assert options.rule == PrintedRule(2.0)
-    assert {one.name for one in particular_fields()} == {"step_size", "ball_samples", "by"}
+    assert {one.name for one in particular_fields()} == {
+        "step_size", "ball_samples", "by", "sigma", "noise_draws", "sigma_draws", "relative_to",
+        "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
+    }  # fmt: skip
 
 
 def test_an_option_of_another_search_rule_is_refused() -> None:
@@ -86,7 +97,9 @@ def test_an_option_of_another_search_rule_is_refused() -> None:
     assert MeasureOptions.from_flat(step_size=1.0).search == "power"  # the default decides nothing
 
 
-@pytest.mark.parametrize("name", ["iterations", "restarts", "search_nodes", "ball_samples"])
+@pytest.mark.parametrize(
+    "name", ["iterations", "restarts", "search_nodes", "ball_samples", "noise_draws", "sigma_draws"]
+)
 def test_a_slip_of_the_keyboard_does_not_cost_days(name: str) -> None:
     with pytest.raises(UsageError, match=rf"^{name}: expected at most \d+, found 1000000000\."):
         MeasureOptions.from_flat(**{name: 10**9})
@@ -150,6 +163,15 @@ def test_another_type_is_named_instead_of_a_range(wrong: dict[str, Any], says: s
     with pytest.raises(UsageError) as refused:
         MeasureOptions.from_flat(**wrong)
     assert str(refused.value) == says
+
+
+def test_one_size_of_noise_or_several_in_any_order() -> None:
+    for given, kept in ((0.1, (0.1,)), (np.float32(0.25), (0.25,)), ([0.3, 0.1, 0.3], (0.1, 0.3))):
+        assert MeasureOptions.from_flat(sigma=given).of(NoiseOptions).sigmas == kept
+    assert MeasureOptions.from_flat(sigma=0.1).to_dict()["sigma"] == (0.1,)
+    assert read_shares(["0.03,0.1", "0.3"]) == NoiseOptions().sigmas
+    with pytest.raises(UsageError, match=r"sigma: expected numbers between 0 and 1, found '0\.1, x'"):
+        read_shares(["0.1", "x"])
 
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
