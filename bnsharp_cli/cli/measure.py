@@ -77,8 +77,8 @@ def _print(answer: ResultDocument, legend: bool) -> None:
     with importing_libraries():
         from bnsharp_cli.report.parts_table import print_parts
         from bnsharp_cli.report.stored_results import on_every_sample, total_cost
-        from bnsharp_cli.report.subject import subject_lines
-        from bnsharp_cli.report.terminal import console, print_cost, print_kept, print_measurements, print_subject
+        from bnsharp_cli.report.subject import print_kept, subject_lines
+        from bnsharp_cli.report.terminal import console, print_cost, print_measurements, print_subject
 
     out = console(as_option)
     print_subject(out, subject_lines(answer.document))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import shown
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.networks.network_identity import GUESS
 from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
+from bnsharp_cli.report.terminal import SpellingConsole
 
 _DIGITS = 12
 
@@ -33,6 +35,32 @@ def subject_lines(document: Mapping[str, Any]) -> list[str]:
         f"{_kind(blocks)} (partition {blocks['partition']}), {blocks['free_parameters']:,} free parameters",
         *_choice(document["parameters"]),
     ]
+
+
+def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Print which network each short name stands for, and what all of them were measured on.
+
+    Args:
+        out: where it is printed.
+        networks: short names and documents.
+    """
+    for name, document in networks:
+        first, *_ = subject_lines(document)
+        out.say(f"{name}  {first}")
+    data, options = networks[0][1]["data"], networks[0][1]["options"]
+    out.say(
+        f"{shown(options['loss'])} on {data['samples']:,} samples of {shown(data['spec'])} ({data['split']}), batches "
+        f"of {data['batch_size']}, seed {data['seed']}, {options['bn']} statistics"
+    )
+    accuracies = [(name, document["accuracy"]) for name, document in networks if document["accuracy"] is not None]
+    if accuracies:
+        out.say("accuracy " + ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in accuracies))
+    out.print()
+
+
+def print_kept(out: SpellingConsole, path: Path) -> None:
+    """Print that nothing was computed, and where the result comes from."""
+    out.say(f"no pass: measured before, and kept in {shown_path(path)}")
 
 
 def _kind(blocks: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +12,6 @@ from rich.text import Text
 
 from bnsharp_cli.errors import named, spelt
 from bnsharp_cli.io.files.encodable_text import encodable
-from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.measurements import Measurements
@@ -130,11 +128,6 @@ def print_legend(out: SpellingConsole, measurements: Sequence[Measurement]) -> N
 def print_cost(out: SpellingConsole, cost: Cost, seconds: float) -> None:
     """Print what all of it took, the search for blocks and the loss of the network itself included."""
     out.say(f"{cost.passes} in {_in_words(seconds)}")
-
-
-def print_kept(out: SpellingConsole, path: Path) -> None:
-    """Print that nothing was computed, and where the result comes from."""
-    out.say(f"no pass: measured before, and kept in {shown_path(path)}")
 
 
 def _in_words(seconds: float) -> str:

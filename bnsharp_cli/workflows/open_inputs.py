@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from bnsharp_cli.errors import BnsharpError, UsageError, named
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
@@ -70,23 +70,6 @@ def open_inputs(
     opened = _open_checkpoint(checkpoint_path(checkpoint), source, reporter)
     choice = choose_parameters(opened.module, options.parameters)
     return OpenedInputs(opened, choice, data, _open_data(opened, data, reporter))
-
-
-def held_out(inputs: OpenedInputs, reporter: Reporter = SILENT) -> OpenedInputs | None:
-    """The same network on the test split of its data, whole; None where there is none, or where it is the split itself.
-
-    Args:
-        inputs: the network and the data that it is measured on.
-        reporter: told how far the data are read.
-    """
-    options = inputs.data_options
-    if options.split == "test":
-        return None
-    try:
-        data = replace(options, split="test", samples=None)
-        return replace(inputs, data_options=data, data=_open_data(inputs.opened, data, reporter))
-    except BnsharpError:
-        return None
 
 
 def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:

@@ -1,0 +1,257 @@
+"""Compares networks that were measured alike, now or before, and says which is sharper and how sure that is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bnsharp_cli import __version__
+from bnsharp_cli.errors import UnfitMeasureError, UsageError, counted, named, shown, spelt
+from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.measurement.comparison.comparison import Comparison, Subject, compared_networks, order_by_radius
+from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
+from bnsharp_cli.measurement.measures.measurements import Measurements
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.selection import Selection
+from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
+from bnsharp_cli.report.stored_results import is_result, read_results, total_cost
+from bnsharp_cli.workflows.measured_files import MeasuredFiles
+from bnsharp_cli.workflows.measured_network import Spelling
+from bnsharp_cli.workflows.measuring import ResultDocument, answered
+from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+
+LOSS = "loss"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_FAR = 2.0
+"""Losses that differ by a larger factor are told, since sharpness at small δ follows the loss."""
+
+_ALIKE: Mapping[str, tuple[str, ...]] = {
+    "data": ("data", "spec"),
+    "split": ("data", "split"),
+    "samples": ("data", "samples"),
+    "batch_size": ("data", "batch_size"),
+    "seed": ("data", "seed"),
+    "loss": ("options", "loss"),
+    "output_key": ("options", "output_key"),
+    "bn": ("options", "bn"),
+    "power": ("options", "power"),
+    "partition": ("options", "partition"),
+    "parameters": ("options", "parameters"),
+}
+"""What two results must have alike, by the argument that decides it: where it is in a document."""
+
+
+@dataclass(frozen=True)
+class ComparedNetworks:
+    """Several networks side by side.
+
+    Attributes:
+        names: short ones, in the order of the networks.
+        results: of each network.
+        comparisons: of the first network with each other one, measure by measure; the loss first.
+        notes: what a reader must know; arguments are marked.
+        seconds: how long it took, in seconds.
+    """
+
+    names: tuple[str, ...]
+    results: tuple[ResultDocument, ...]
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def cost(self) -> Cost:
+        """The passes that were made now."""
+        made = (total_cost(one.document)[0] for one in self.results if one.kept is None)
+        return sum(made, NO_PASSES)
+
+    def document(self, spelling: Spelling = str) -> dict[str, Any]:
+        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
+        first = self.results[0].document
+        return {
+            "schema": "bnsharp/1",
+            "command": "compare",
+            "version": __version__,
+            "networks": [
+                {
+                    "name": name,
+                    "checkpoint": result.document["checkpoint"],
+                    "key": result.document["key"],
+                    "loss": result.document["loss"],
+                    "accuracy": result.document["accuracy"],
+                    "measures": result.document["measures"],
+                }
+                for name, result in zip(self.names, self.results, strict=True)
+            ],
+            "data": first["data"],
+            "options": first["options"],
+            "comparison": [{**one.to_dict(), "sentence": one.sentence} for one in self.comparisons],
+            "notes": [spelt(note, spelling) for note in self.notes],
+            "cost": {**vars(self.cost), "seconds": self.seconds},
+        }
+
+
+def compare_networks(  # noqa: PLR0913  one argument for each choice
+    paths: Sequence[Path],
+    source: CheckpointSource,
+    data: Data,
+    selection: Selection,
+    options: MeasureOptions,
+    files: MeasuredFiles,
+    computing: Computing,
+    reporter: Reporter = SILENT,
+    spelling: Spelling = str,
+) -> ComparedNetworks:
+    """Measure checkpoints alike, take what was measured before as it is, and compare.
+
+    Args:
+        paths: checkpoints, ``sample:NAME``, or results that ``measure`` wrote.
+        source: which weights of the checkpoints are taken, and which network they belong to.
+        data: the loss.
+        selection: the measures and radii.
+        options: of the measures.
+        files: the folder of results.
+        computing: where to compute.
+        reporter: told what the user should know.
+        spelling: of the arguments that sentences name.
+
+    Raises:
+        UsageError: fewer than two networks, or results that were not measured alike.
+        BnsharpError: what cannot be opened or measured, with its remedy.
+    """
+    began, results = time.monotonic(), []
+    for path in paths:
+        if _is_kept(path):
+            results += [ResultDocument(one.document, one.measured, path) for one in read_results(path)]
+        else:
+            arguments = (path, source, data, selection, options, files, computing, reporter, spelling)
+            results.append(answered(*arguments))
+    _require_several(results)
+    names = tuple(_name(number) for number in range(len(results)))
+    for name, result in [*zip(names, results, strict=True)][1:]:
+        _require_alike(results[0], result, name)
+    subjects = [_subject(name, result) for name, result in zip(names, results, strict=True)]
+    subjects, notes = _fit_to_compare(subjects, results)
+    comparisons = compared_networks(subjects)
+    notes += [*_on_losses(comparisons), *_on_orders(comparisons)]
+    return ComparedNetworks(names, tuple(results), tuple(comparisons), tuple(notes), time.monotonic() - began)
+
+
+def _is_kept(path: Path) -> bool:
+    try:
+        return is_result(path)
+    except (OSError, ValueError):  # a folder, a name of a sample, or what opening it as a checkpoint will tell
+        return False
+
+
+def _name(number: int) -> str:
+    return _LETTERS[number] if number < len(_LETTERS) else f"N{number + 1}"
+
+
+def _require_several(results: Sequence[ResultDocument]) -> None:
+    if len(results) < 2:
+        raise UsageError(
+            f"Two networks are compared, and there is {counted(len(results), 'network')}.",
+            "Name two checkpoints or results.",
+            argument="checkpoint",
+            expected="at least two networks",
+            found=len(results),
+        )
+
+
+def _require_alike(first: ResultDocument, other: ResultDocument, name: str) -> None:
+    """Refuse results that do not belong to the same batches and options.
+
+    Raises:
+        UsageError: naming the first argument that differs.
+    """
+    for argument, path in _ALIKE.items():
+        own, their = (_entry(one.document, path) for one in (first, other))
+        if own != their:
+            raise _not_alike(argument, shown(own)[:60], shown(their)[:60], name, other)
+    if first.document["data"]["sha256"] != other.document["data"]["sha256"]:
+        raise _not_alike("data", "one content", "another one of the same name", name, other)
+    radii = [_radii(one.measured) for one in (first, other)]
+    if radii[0] != radii[1]:
+        raise _not_alike("delta", shown(radii[0])[:60], shown(radii[1])[:60], name, other)
+
+
+def _entry(document: Mapping[str, Any], path: Sequence[str]) -> Any:
+    inner: Any = document
+    for part in path:
+        inner = inner.get(part) if isinstance(inner, Mapping) else None
+    return inner
+
+
+def _radii(measured: Measurements) -> list[float]:
+    return sorted({one.details["delta"] for one in measured if "delta" in one.details})
+
+
+def _not_alike(argument: str, own: str, their: str, name: str, other: ResultDocument) -> UsageError:
+    path = shown_path(Path(other.document["checkpoint"]["path"]) if other.kept is None else other.kept)
+    return UsageError(
+        f"A and {name} ({path}) were not measured alike: {named(argument)} is {own} for A and {their} for {name}.",
+        f"Measure both with the same {named(argument)}.",
+        argument=argument,
+        expected=own,
+        found=their,
+    )
+
+
+def _subject(name: str, result: ResultDocument) -> Subject:
+    """A network with its loss as one more measure."""
+    losses, data = tuple(result.document["batch_losses"]), result.document["data"]
+    value = sum(losses) / len(losses)
+    loss = Measurement(LOSS, value, Status.COMPUTED, Uncertainty(), NO_PASSES, by_batch=losses)
+    others = {name: profile for name, profile in result.measured.profiles.items() if name != LOSS}
+    return Subject(name, Measurements({LOSS: (loss,), **others}), data["samples"], data["available"])
+
+
+def _fit_to_compare(subjects: Sequence[Subject], results: Sequence[ResultDocument]) -> tuple[list[Subject], list[str]]:
+    """The measures by which these networks may be compared: of different architectures only some.
+
+    Raises:
+        UnfitMeasureError: none of those that were measured is left.
+    """
+    kinds = {(one.document["checkpoint"]["architecture"], one.document["checkpoint"]["parameters"]) for one in results}
+    if len(kinds) == 1:
+        return [*subjects], []
+    every = [name for name in subjects[0].measured.profiles if name != LOSS]
+    left = [name for name in every if name in MEASURES and MEASURES[name].across_architectures]
+    why = "its value depends on how many blocks or weights there are"
+    if not left:
+        raise UnfitMeasureError(
+            f"The networks differ in architecture, and {', '.join(every)} cannot be compared then: {why}.",
+            f"Compare by {named('measure')} noise or pac-bayes-sigma.",
+            argument="measure",
+            expected="a measure of networks of any architecture",
+            found=every,
+        )
+    kept = [replace(one, measured=_only(one.measured, (LOSS, *left))) for one in subjects]
+    dropped = [name for name in every if name not in left]
+    return kept, [f"the architectures differ, so {', '.join(dropped)} are not compared: {why}"] if dropped else []
+
+
+def _only(measured: Measurements, names: Sequence[str]) -> Measurements:
+    return Measurements({name: measured.profiles[name] for name in names})
+
+
+def _on_losses(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    for one in comparisons:
+        low, high = sorted(one.values)
+        if one.measure == LOSS and low > 0 and high > _FAR * low:
+            yield (
+                f"the losses of {one.networks[0]} and {one.networks[1]} differ by a factor of {high / low:.2g}: "
+                f"sharpness at small {named('delta')} follows the loss, so compare networks of about the same loss"
+            )
+
+
+def _on_orders(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    for measure, order in order_by_radius(comparisons).items():
+        said = ", ".join(f"{name} at {delta:g}" for delta, name in order.items())
+        yield f"{measure}: the order depends on {named('delta')}: {said}"
