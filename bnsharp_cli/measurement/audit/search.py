@@ -52,7 +52,8 @@ def audit_search(audited: AuditedValue) -> Finding:
     further = judge(_climbed_on(audited, options))
     stated = audited.options.rtol * measured.value + audited.quadrature + audited.rounding
     sentence = f"{measured.status}: {ITERATIONS} more steps of {options.search} from its end; {elsewhere}"
-    return Finding.compared("search", stated, max(0.0, further - measured.value), sentence)
+    gain = 0.0 if further <= measured.value else further - measured.value  # a NaN stays one
+    return Finding.compared("search", stated, gain, sentence)
 
 
 def fine(options: MeasureOptions) -> MeasureOptions:
