@@ -90,7 +90,7 @@ def _best_of_many(audited: AuditedValue) -> Point:
 
 
 def _climbed_on(audited: AuditedValue, options: MeasureOptions) -> Point:
-    """Where a search by these options leads from the direction that was found, in float64."""
+    """The end of a search by these options from the direction that was found, in float64."""
     surface = audited.surface.in_precision(torch.float64)
     objective = objective_at(surface, audited.point, audited.blocks, options)
     (end,) = search(options.rule, objective, [_coordinates(objective, audited.direction)], ITERATIONS)
