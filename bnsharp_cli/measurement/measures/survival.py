@@ -50,6 +50,9 @@ SURVIVES: Mapping[str, tuple[Rescaling, ...]] = {
     "delta-lp": (),
     "delta-linf": (),
     "keskar": (),
+    "noise": (Rescaling.T_A, *_OF_TENSORS),
+    "critical-radius": (Rescaling.T_A, *_OF_TENSORS),
+    "pac-bayes-sigma": (Rescaling.T_A, *_OF_TENSORS),
     "relative-flatness": (Rescaling.T_A, *_OF_TENSORS),
     "gradient-norm": (),
     "weight-norm": (),
@@ -58,7 +61,7 @@ SURVIVES: Mapping[str, tuple[Rescaling, ...]] = {
     "entropy": _EVERY,
     "random": _EVERY,
 }
-"""By the name of a measurement, which for BN-Sharpness says its partition."""
+"""By the name of a measurement, which for BN-Sharpness says its partition; with the default options."""
 
 
 def rows_of(measure: str) -> dict[str, tuple[Rescaling, ...]]:
