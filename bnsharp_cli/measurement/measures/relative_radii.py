@@ -29,11 +29,16 @@ def relative_spheres(
         blocks = relative_blocks(surface.module, point, relative_to)
     spheres = blocks.spheres(point)
     if blocks.zero_blocks(spheres) == blocks.relative and not blocks.free_parameters(point):
-        raise UnfitMeasureError(
-            "All weights that are measured are zero, and zero has no relative radius.",
-            "Measure a trained network, or other parameters.",
-            argument="model",
-            expected="weights that are not all zero",
-            found="zeros",
-        )
+        raise nothing_moves()
     return spheres, blocks.zero_notes(spheres)
+
+
+def nothing_moves() -> UnfitMeasureError:
+    """What is said of weights that are all zero."""
+    return UnfitMeasureError(
+        "All weights that are measured are zero, and zero has no relative radius.",
+        "Measure a trained network, or other parameters.",
+        argument="model",
+        expected="weights that are not all zero",
+        found="zeros",
+    )

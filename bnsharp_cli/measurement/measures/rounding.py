@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import LazyPoint
+from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.core.quadrature import SegmentMean
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -57,6 +57,27 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     samples = count * len(surface.batches[0][1])
     by_criterion = math.hypot(*(math.ulp(1 + abs(loss)) for loss in losses)) / math.sqrt(12 * count * samples)
     return math.hypot(math.hypot(*deviations) / math.sqrt(len(deviations)), by_criterion)
+
+
+def form_rounding(surface: LossSurface, point: Point, direction: Point, forms: Sequence[float], seed: int = 0) -> float:
+    """Standard deviation of ⟨v, H v⟩ by rounding, in the same way: from products where every last bit is moved.
+
+    The cost is a product for at least four batches, and four for one batch.
+
+    Args:
+        surface: L.
+        point: θ.
+        direction: v.
+        forms: ⟨v, H_b v⟩ of every batch at θ, as the curvature product has them.
+        seed: of the bits.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    deviations = []
+    for _ in range(passes_for_rounding(len(forms))):
+        (moved,) = surface.curvature_products(last_bits(point, surface.roundoff, generator), [direction])
+        errors = [after - before for after, before in zip(moved.forms, forms, strict=True)]
+        deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / len(forms))
+    return math.hypot(*deviations) / math.sqrt(len(deviations))
 
 
 def difference_rounding(first: float, second: float) -> float:

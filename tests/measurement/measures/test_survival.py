@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import bnsharp_cli
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
@@ -71,39 +72,43 @@ RESCALED: dict[Rescaling, tuple[Callable[[], nn.Module], Callable[[nn.Module], N
 
 
 @cache
-def learnt(rescaling: Rescaling) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
-    """A network, and examples that it has learnt, so that there is an accuracy to lose and a loss that rises."""
-    make, _ = RESCALED[rescaling]
-    torch.manual_seed(0)
-    network = make().double()
-    generator = torch.Generator().manual_seed(1)
-    drawn = torch.randn(3, 24, 5, generator=generator, dtype=torch.float64)
-    data = [(inputs, torch.randint(3, (24,), generator=generator)) for inputs in drawn]
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(50):
-        for inputs, targets in data:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(inputs), targets).backward()
-            optimizer.step()
-    return network, data
-
-
-@cache
 def pair(rescaling: Rescaling) -> tuple[nn.Module, nn.Module]:
     """A network, and the same function in other weights."""
-    _, rescale = RESCALED[rescaling]
-    network, ((inputs, _), *_) = learnt(rescaling)
+    make, rescale = RESCALED[rescaling]
+    network = trained(make)
     other = copy.deepcopy(network)
     with torch.no_grad():
         rescale(other)
-        assert torch.allclose(network(inputs), other(inputs), rtol=1e-12)
+        assert torch.allclose(network(batches()[0][0]), other(batches()[0][0]), rtol=1e-12)
     return network, other
+
+
+@cache
+def trained(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with an accuracy to lose, and a gradient that is not zero."""
+    torch.manual_seed(0)
+    network = make().double()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.3)
+    for _ in range(40):
+        for inputs, labels in batches():
+            optimizer.zero_grad()
+            functional.cross_entropy(network(inputs), labels).backward()
+            optimizer.step()
+    optimizer.zero_grad()
+    return network
+
+
+@cache
+def batches() -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randn(3, 24, 5, generator=generator, dtype=torch.float64)
+    return [(inputs, inputs[:, :3].add(torch.randn(24, 3, generator=generator)).argmax(1)) for inputs in drawn]
 
 
 @cache
 def values(rescaling: Rescaling, name: str, partition: str, delta: float) -> tuple[Measurement, Measurement]:
     of = (
-        bnsharp_cli.measure(one, learnt(rescaling)[1], name=name, partition=partition, delta=delta, precision="float64")
+        bnsharp_cli.measure(one, batches(), name=name, partition=partition, delta=delta, precision="float64")
         for one in pair(rescaling)
     )
     return next(of), next(of)
