@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -40,12 +41,16 @@ class NotebookFigure(Figure):
 
 def new_axes(title: str) -> tuple[Figure, Axes]:
     """A figure with one pair of axes in the style of all pictures; the title may be a file's name."""
-    figure = NotebookFigure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    figure = _new_figure()
     axes = figure.add_subplot()
     axes.set_title(shown(title), loc="left", color=INK, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     return figure, axes
+
+
+def _new_figure() -> Figure:
+    return NotebookFigure(figsize=(7, 4.6), dpi=150, layout="constrained")
 
 
 def draw_nodes(axes: Axes, nodes: Curve, delta: float) -> None:
@@ -86,11 +91,17 @@ def draw_segment(nodes: Curve, delta: float, title: str) -> Figure:
 def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     """Values against δ with their errors, a line for each measure; both axes logarithmic where all is positive.
 
+    Measures without a radius, whose δ is NaN, are no part of such a picture: they are drawn where there are no others.
+
     Args:
         profiles: by the name of the measure.
         title: above the picture.
     """
+    having = {name: profile for name, profile in profiles.items() if not math.isnan(profile[0][0])}
+    if not having:
+        return _draw_values({name: profile[0][1:] for name, profile in profiles.items()}, title)
     figure, axes = new_axes(title)
+    profiles = having
     for number, (name, profile) in enumerate(profiles.items()):
         deltas, values, errors = zip(*sorted(profile), strict=True)
         colour, marker = LINE_COLOURS[number % len(LINE_COLOURS)], _MARKERS[number % len(_MARKERS)]
@@ -98,6 +109,20 @@ def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     positive = all(value > 0 for profile in profiles.values() for _, value, _ in profile)
     axes.set(xscale="log", yscale="log" if positive else "linear", xlabel="δ", ylabel="sharpness")
     axes.legend(frameon=False)
+    return figure
+
+
+def _draw_values(values: Mapping[str, tuple[float, float]], title: str) -> Figure:
+    """Values with their errors, a row for each measure, on its own scale."""
+    figure = _new_figure()
+    for place, (name, (value, error)) in enumerate(values.items()):
+        row = figure.add_subplot(len(values), 1, place + 1)
+        row.errorbar([value], [0], xerr=[error], color=OURS, marker="o", lw=1.4, capsize=2)
+        row.set_yticks([0], [name])
+        row.spines[["top", "right"]].set_visible(False)
+        row.grid(alpha=0.25, lw=0.6)
+        row.margins(x=0.3)
+    figure.suptitle(shown(title), x=0.01, ha="left", color=INK, parse_math=False)
     return figure
 
 

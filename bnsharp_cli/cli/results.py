@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 from bnsharp_cli.cli.spelling import as_option, for_the_command
 from bnsharp_cli.cli.streams import say
 from bnsharp_cli.errors import BnsharpError, LostProcessError, described, shown
+from bnsharp_cli.io.files.encodable_text import encodable
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.options import Output
@@ -247,6 +248,11 @@ def print_document(text: str) -> None:
         from bnsharp_cli.report.json_document import for_encoding
 
     sys.stdout.write(for_encoding(text, sys.stdout.encoding))
+
+
+def print_text(text: str) -> None:
+    """Lines of our own on stdout, without what a terminal's tables need."""
+    sys.stdout.write(encodable(f"{text}\n", sys.stdout.encoding))
 
 
 def _write(output: Path | None, text: str) -> None:

@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import BnsharpError, spelt
 from bnsharp_cli.io.files.printable_text import printable
-from bnsharp_cli.measurement.blocks.blocks import Blocks
+
+if TYPE_CHECKING:
+    from bnsharp_cli.core.point import Point
+    from bnsharp_cli.measurement.blocks.blocks import Blocks
 
 
 def render(document: Mapping[str, Any]) -> str:

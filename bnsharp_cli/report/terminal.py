@@ -90,15 +90,15 @@ def print_measurements(
         every_sample: whether they were made on the whole split, so that there are no more samples to speak of.
         legend: whether what they mean is said; else see :func:`print_legend`.
     """
+    heading, *subjects = _subjects(measurements)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("measure", "δ"):
-        table.add_column(heading)
-    for heading in ("value", "± error", "cost"):
-        table.add_column(heading, justify="right")
+    table.add_column(heading, no_wrap=True)
+    for name in ("value", "± error", "cost"):
+        table.add_column(name, justify="right")
     table.add_column("status")
-    for measurement in measurements:
-        *others, status, cost = measurement.cells
-        table.add_row(*others, cost, status)
+    for subject, measurement in zip(subjects, measurements, strict=True):
+        _, _, *others, status, cost = measurement.cells
+        table.add_row(subject, *others, cost, status)
     out.print(table)
     out.print()
     if legend:
@@ -107,6 +107,14 @@ def print_measurements(
         out.say(remark)
     for name, reason in measurements.skipped.items():
         out.say(f"{name}: not measured. {reason}")
+
+
+def _subjects(measurements: Sequence[Measurement]) -> list[str]:
+    """The heading, and the measure and the radius of each row; a name without a radius may take the room of both."""
+    rows = [one.cells[:2] for one in measurements]
+    pairs = [("measure", "δ" if any(radius for _, radius in rows) else ""), *rows]
+    width = max((len(name) for name, radius in pairs if radius), default=0)
+    return [f"{name.ljust(width)}  {radius}".rstrip() for name, radius in pairs]
 
 
 def print_legend(out: SpellingConsole, measurements: Sequence[Measurement]) -> None:

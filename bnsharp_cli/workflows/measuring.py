@@ -95,7 +95,7 @@ def measure_checkpoint(
         blocks = find_blocks(network.surface, network.point, runs[0].partition)
         measured = measure_all(network.surface, network.point, blocks, measures, runs)
         if plot is not None:
-            _plot(plot, network, blocks, measured, runs)
+            _plot(plot, network, blocks, measured, runs, reporter)
     return MeasuredCheckpoint(network, blocks, runs[0], measured, time.monotonic() - began)
 
 
@@ -105,18 +105,21 @@ def _plot(
     blocks: Blocks,
     measured: Measurements,
     runs: Sequence[MeasureOptions],
+    reporter: Reporter,
 ) -> None:
     """The parts of a value, where they were asked for; else L along each direction that was found.
 
-    Where nothing that was measured has a direction, BN-Sharpness is measured for it.
+    Where nothing that was measured has a direction, BN-Sharpness is measured for it, and the user is told so.
     """
     divided = [one for one in measured if "parts" in one.details]
     if divided:
         if torchrun.is_first():
             plot_parts(path, divided[0], checkpoint_title(network.checkpoint.path))
         return
-    found = [one for one in measured if one.direction is not None]
+    found = [one for one in measured if one.direction is not None and "delta" in one.details]
     if not found:
+        names = ", ".join(dict.fromkeys(one.name for one in measured))
+        reporter.notice(f"the picture is of BN-Sharpness, since there is no direction to draw for {names}")
         found = [*measure_all(network.surface, network.point, blocks, ("bn",), runs)]
     segments = [
         SegmentCurve(one.name, delta, _curve(network, one.direction, delta), tuple(one.segment))

@@ -36,7 +36,7 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("case", ZERO)
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", [*CHANGES, "gradient-norm"])
 @pytest.mark.parametrize("restarts", [0, 2])
 def test_a_loss_of_zero_is_below_resolution(case: str, name: str, restarts: int) -> None:
     if (case, name) == ("exact fit", "hessian"):  # autograd sees a curvature that the loss does not have

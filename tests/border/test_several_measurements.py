@@ -246,6 +246,18 @@ def test_one_measurement_is_drawn_along_its_direction_or_as_a_point() -> None:
     assert [*axes.lines[0].get_ydata()] == [keskar.value]
 
 
+def test_measures_without_a_radius_are_drawn_by_themselves_alone() -> None:
+    mixed = bnsharp_cli.measure(Net(), batches(), measure=["bn", "weight-norm"], delta=RADII)
+    (axes,) = mixed.plot().axes
+    assert [line.get_label() for line in axes.containers] == ["bn"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    alone = bnsharp_cli.measure(Net(), batches(), measure=["weight-norm", "random"])
+    rows = alone.plot().axes
+    assert [row.get_yticklabels()[0].get_text() for row in rows] == ["weight-norm", "random"]
+    assert [row.lines[0].get_xdata()[0] for row in rows] == [one.value for one in alone]
+    assert alone[0].plot()._repr_png_().startswith(b"\x89PNG")
+
+
 def test_pictures_of_nothing_and_of_what_is_not_finite() -> None:
     found = bnsharp_cli.measure(Net(), batches(), measure=["bn"], delta=[1e-3, 1e-2])
     zero = found.each(lambda one: bnsharp_cli.Measurement(one.name, 0.0, one.status, one.uncertainty, one.cost))

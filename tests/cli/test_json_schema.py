@@ -20,9 +20,8 @@ from tests.json_page import described
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 64, "--batch-size", 32, "--quiet", "--json")
-MEASURES = [
-    word for name in ("bn", "delta-lp", "delta-linf", "keskar", "adaptive", "hessian") for word in ("--measure", name)
-]
+RADIAL = [word for name in ("bn", "delta-lp", "delta-linf", "keskar") for word in ("--measure", name)]
+CURVED = [word for name in ("adaptive", "hessian") for word in ("--measure", name)]
 RELATIVE = [word for name in ("noise", "critical-radius", "pac-bayes-sigma") for word in ("--measure", name)]
 RADII = ("--delta", 1e-3, "--delta", 1e-2, "--ball-samples", 2)
 FACTORY = """
@@ -42,12 +41,14 @@ CASES = {
         *("measure", SAMPLE, *RELATIVE, "--parameters", "conv*", "--noise-draws", 2, "--sigma-draws", 2),
         *("--samples", "all", "--quiet", "--json"),
     ),
-    "several radii": ("measure", SAMPLE, *MEASURES, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "curvature": ("measure", SAMPLE, *CURVED, "--parameters", "conv*", "--iterations", 2, *FAST),
+    "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "the list of measures": ("measures", "--json"),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),
     "a folder of images": ("measure", SAMPLE, "--data", "folder:images", "--classes", "folder", *FAST),
     "a chosen output": (
         *("measure", "net.pt", "--arch", "mine.py:Net", "--data", "mine.py:data", "--output-key", "head"),
-        *MEASURES,
+        *("--measure", "all", "--parameters", "linear*"),
         *RADII,
         *FAST,
     ),
@@ -107,9 +108,14 @@ def documents(folder: Path) -> dict[str, Any]:
     return {name: json.loads(bnsharp(*arguments, folder=folder).stdout) for name, arguments in CASES.items()}
 
 
-def of(name: str) -> Draft202012Validator:
+DEFINED_AS = {"measures": "measures-list"}
+"""Commands whose documents are described by another name than theirs."""
+
+
+def of(command: str) -> Draft202012Validator:
     """What is described of one command."""
     schema = described()
+    name = DEFINED_AS.get(command, command)
     return Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": schema["$defs"]})
 
 
@@ -175,7 +181,8 @@ def test_no_failure_is_written_over_what_is_read_or_was_asked_for_by_nobody(tmp_
 def test_nothing_is_described_in_vain(folder: Path, documents: Mapping[str, Any]) -> None:
     seen: set[str] = set()
     failed = json.loads(bnsharp("inspect", "none.pt", "--json", folder=folder, expect=3).stdout)
-    for name, document in [(each["command"], each) for each in documents.values()] + [("failure", failed)]:
+    named = [(DEFINED_AS.get(each["command"], each["command"]), each) for each in documents.values()]
+    for name, document in [*named, ("failure", failed)]:
         seen |= set(_met({"$ref": f"#/$defs/{name}"}, document, name))
     every = {place for name, entry in described()["$defs"].items() for place in _places(entry, name)}
     assert every - seen == UNSEEN

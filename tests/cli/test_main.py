@@ -33,7 +33,7 @@ def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
     ("words", "offers"),
     [
         ("bnsharp measure --se", {"--seed", "--search", "--search-nodes"}),
-        ("bnsharp me", {"measure"}),
+        ("bnsharp me", {"measure", "measures"}),
         ("bnsharp measure ", set()),  # the shell offers its files
         ("bnsharp measure --bn ", {"batch", "running"}),
         ("bnsharp measure --measure delta", {"delta-lp", "delta-linf"}),

@@ -60,7 +60,9 @@ def failing_network(folder: Path, rank: int, failure: str, call: int = 14) -> tu
 
 def test_the_result_is_the_same_for_1_2_and_4_processes(tmp_path: Path, launch: Launcher) -> None:
     """Five batches: every count but one shares them unevenly. The losses are summed in batch order on every process."""
-    arguments = ("measure", SAMPLE, *FAST, "--measure", "bn", "--measure", "delta-linf", "--delta", 1e-2, "--json")
+    names = ("bn", "delta-linf", "relative-flatness", "gradient-norm", "loss", "margin", "entropy", "weight-norm")
+    measures = [word for name in names for word in ("--measure", name)]
+    arguments = ("measure", SAMPLE, *FAST, *measures, "--delta", 1e-2, "--json")
     alone = json.loads(bnsharp(*arguments, folder=tmp_path).stdout)
     assert alone["environment"]["world_size"] == 1
     for count in (2, 4):
@@ -75,6 +77,8 @@ def test_the_result_is_the_same_for_1_2_and_4_processes(tmp_path: Path, launch: 
             expected = alone["measures"][name]
             assert measured["cost"] == expected["cost"]
             assert abs(measured["value"] - expected["value"]) <= expected["uncertainty"]["rounding"]
+            sampling, wanted = (each["uncertainty"]["sampling"] for each in (measured, expected))
+            assert sampling == (None if wanted is None else pytest.approx(wanted, rel=1e-3))
         assert abs(document["loss"] - alone["loss"]) <= 4 * EPSILON * alone["loss"]
 
 

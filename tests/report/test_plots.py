@@ -71,6 +71,8 @@ def test_the_simulation_knows_what_a_protanope_confuses() -> None:
         (("--measure", "bn", "--measure", "delta-linf"), ["bn", "delta-linf"]),
         (("--measure", "delta-linf"), ["delta-linf"]),
         (("--measure", "delta-lp"), ["bn"]),
+        (("--measure", "loss"), ["bn"]),
+        (("--measure", "margin", "--measure", "delta-linf"), ["delta-linf"]),
     ],
 )
 def test_what_was_measured_is_drawn_and_nothing_else(
@@ -79,7 +81,9 @@ def test_what_was_measured_is_drawn_and_nothing_else(
     drawn: list[Figure] = []
     monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
     small = ("--samples", 64, "--batch-size", 32, "--plot", "picture.png")
-    bnsharp("measure", "sample:digits-small-batch", *small, *options, folder=tmp_path)
+    said = bnsharp("measure", "sample:digits-small-batch", *small, *options, folder=tmp_path).stderr
+    told = "the picture is of BN-Sharpness, since there is no direction to draw for"
+    assert (told in said) is (labels == ["bn"] and bool(options))
     (axes,) = drawn[0].axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == labels
     several = len(labels) > 1 and labels[0] != "bn"

@@ -82,9 +82,10 @@ def test_thresholds_from_python_are_checked_too() -> None:
 
 def test_a_selection_is_every_measure_at_every_radius() -> None:
     assert Selection(("all",)).names == (
-        "bn", "delta-lp", "delta-linf", "keskar", "noise", "critical-radius", "pac-bayes-sigma",
-        "adaptive", "hessian",
-    )  # fmt: skip
+        *("bn", "delta-lp", "delta-linf", "keskar"),
+        *("noise", "critical-radius", "pac-bayes-sigma", "adaptive", "hessian"),
+        *("relative-flatness", "gradient-norm", "weight-norm", "loss", "margin", "entropy", "random"),
+    )
     runs = Selection(delta=(1e-3, 1e-2)).runs(MeasureOptions(power=1.0))
     assert [(run.delta, run.power) for run in runs] == [(1e-3, 1.0), (1e-2, 1.0)]
     with pytest.raises(UsageError, match="measure: expected one of bn, "):

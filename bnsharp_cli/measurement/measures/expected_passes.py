@@ -115,3 +115,13 @@ def of_hessian(options: WhatTakesPasses, probes: int) -> Cost:
     groups = -(-probes // PROBES_AT_ONCE)
     traces = groups * GRADIENT + probes * BACKWARD
     return 2 * (steps_of(options, LANCZOS_STEPS) * product + traces) + 5 * product
+
+
+def of_gradient(_: WhatTakesPasses) -> Cost:
+    """What the gradient takes."""
+    return GRADIENT
+
+
+def of_outputs(_: WhatTakesPasses) -> Cost:
+    """The most that a measure of the network's answers takes."""
+    return FORWARD + _ROUNDING

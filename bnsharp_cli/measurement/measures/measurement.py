@@ -31,6 +31,7 @@ class Status(StrEnum):
     AS_PRESCRIBED = "as-prescribed"
     SAMPLED = "sampled"
     BRACKETED = "bracketed"
+    COMPUTED = "computed"
     BELOW_RESOLUTION = "below-resolution"
 
     @property
@@ -53,6 +54,7 @@ _MEANINGS = {
     Status.AS_PRESCRIBED: "a lower bound: the direction is what the rule prescribes",
     Status.SAMPLED: "a Monte-Carlo mean with its standard error",
     Status.BRACKETED: "the middle of an interval that a search by halves left, which reaches as far as the bracket",
+    Status.COMPUTED: "evaluated by its formula, with neither a search nor random points",
     Status.BELOW_RESOLUTION: f"no more than rounding: use {named('precision')} float64 or a larger {named('delta')}",
 }
 
@@ -64,7 +66,8 @@ class Uncertainty:
     Attributes:
         quadrature: of the integral.
         rounding: what the arithmetic alone can have contributed.
-        sampling: standard error of a Monte-Carlo mean; for BN-Sharpness how far more samples may lead away from the
+        sampling: standard error of a mean over samples or random points; for the gradient norm the distance to its
+            unbiased estimate for fresh data; for BN-Sharpness how far more samples may lead away from the
             value, which is the distance to the farther end of the interval for the whole split or for fresh data.
         bracket: half the interval that a search by halves left, of which the value is the middle; for ``hessian`` the
             residual, no farther than which from the value there is an eigenvalue.

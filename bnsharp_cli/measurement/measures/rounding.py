@@ -51,7 +51,7 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     whole = surface.with_constants(point)  # the constants are rounded in a pass too
     deviations = []
     for _ in range(passes_for_rounding(count)):
-        (changed,) = surface.batch_losses([_last_bits(whole, epsilon, generator)])
+        (changed,) = surface.batch_losses([last_bits(whole, epsilon, generator)])
         errors = [after - before for after, before in zip(changed, losses, strict=True)]
         deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / count)
     samples = count * len(surface.batches[0][1])
@@ -74,7 +74,7 @@ def form_rounding(surface: LossSurface, point: Point, direction: Point, forms: S
     generator = torch.Generator().manual_seed(seed)
     deviations = []
     for _ in range(passes_for_rounding(len(forms))):
-        (moved,) = surface.curvature_products(_last_bits(point, surface.roundoff, generator), [direction])
+        (moved,) = surface.curvature_products(last_bits(point, surface.roundoff, generator), [direction])
         errors = [after - before for after, before in zip(moved.forms, forms, strict=True)]
         deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / len(forms))
     return math.hypot(*deviations) / math.sqrt(len(deviations))
@@ -94,7 +94,7 @@ def difference_rounding(
     return _DIFFERENCE_FACTOR * math.sqrt(2) * loss_rounding(surface, point, losses, seed)
 
 
-def _last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
+def last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
     """``point`` with every number times 1 ± ε, at random; drawn on the CPU, so the same on every device."""
     ups = {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in point.items()}
 

@@ -47,7 +47,7 @@ class PartsOptions(OptionRecord):
 SHARPNESS_ENTRIES = (
     MeasureEntry(
         name="bn",
-        summary="p-mean of |loss change| / δ along the sharpest direction, relative to the weights",
+        summary="p-mean of |loss change| / δ along the sharpest direction, relative to θ",
         formula="sup over v in φ(θ) of (δ⁻¹ ∫ |(L(θ + tv) − L(θ))/δ|^p dt)^(1/p), t from −δ to δ",
         cost="at most 21 forwards and 5 backwards",
         source="Yi et al., IJCAI 2019, Definition 3.1",
@@ -58,7 +58,7 @@ SHARPNESS_ENTRIES = (
     ),
     MeasureEntry(
         name="delta-lp",
-        summary="p-mean of |loss change| over a Euclidean ball; any rescaling changes it",
+        summary="p-mean of |loss change| in a Euclidean ball; any rescaling changes it",
         formula="(E |L(θ′) − L(θ)|^p)^(1/p) / (1 + L(θ)), θ′ uniform in the ball of radius δ",
         cost="3 forwards, and one for each of ball_samples",
         source="Yi et al., IJCAI 2019, Definition 2.1 and Eq. (1)",

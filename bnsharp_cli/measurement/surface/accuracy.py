@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from bnsharp_cli.measurement.surface.linear_calls import LinearCall, LinearWatch
+from bnsharp_cli.measurement.surface.real_pairs import widened
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
 
 PREDICTIONS = ("logits", "out")
@@ -55,3 +58,28 @@ def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
         return none, none
     counted = (targets >= 0) & (targets < classes)
     return ((guess.argmax(1) == targets) & counted).sum(), counted.sum()
+
+
+@dataclass(frozen=True)
+class BatchOutputs:
+    """What a network answered to one batch, without a graph.
+
+    Attributes:
+        prediction: the tensor that a loss compares with targets, in float64; None where it is not clear which that is.
+        targets: of the batch.
+        loss: of the batch, not weighted, a scalar.
+        linear: the last linear layers of the pass, the last one first.
+    """
+
+    prediction: Tensor | None
+    targets: Any
+    loss: Tensor
+    linear: list[LinearCall]
+
+    @classmethod
+    def of(cls, outputs: Any, targets: Any, loss: Tensor, watch: LinearWatch) -> BatchOutputs:
+        """All that a network returned, as far as it is numbers of one tensor."""
+        found = prediction(outputs)
+        usable = found is not None and found.is_floating_point()
+        precise = widened(found.detach(), torch.float64) if found is not None and usable else None
+        return cls(precise, targets, loss, watch.calls())

@@ -71,6 +71,11 @@ class CheckedCriterion:
             self._criterion = (criterion if own else self._copied(criterion)).eval().double().to(device)
         self._checked = False
 
+    @property
+    def function(self) -> Callable[[Any, Any], Any]:
+        """The user's own function, or the private copy of a module."""
+        return self._criterion
+
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
         """The mean loss of a batch, a scalar in float64.
 

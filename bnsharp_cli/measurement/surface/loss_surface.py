@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -14,29 +14,23 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
+from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
-from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD, GRADIENT, PassCounter
+from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD, GRADIENT, Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_pair
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
-from bnsharp_cli.measurement.surface.passes import (
-    BatchLoss,
-    BatchObserver,
-    GradientSum,
-    as_vector,
-)
+from bnsharp_cli.measurement.surface.passes import BatchLoss, BatchObserver
+from bnsharp_cli.measurement.surface.point_memory import Known
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.measurement.surface.second_order import (
-    CurvatureProduct,
-    attention_differentiable_twice,
-    products_of_batch,
-)
+from bnsharp_cli.measurement.surface.second_order import CurvatureProduct, summed_products
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
-from bnsharp_cli.measurement.surface.surface_state import SurfaceState
+from bnsharp_cli.measurement.surface.sums import GradientSum, as_vector
+from bnsharp_cli.measurement.surface.surface_state import OfBatch, SurfaceState
 from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
 
 
@@ -106,10 +100,22 @@ class LossSurface(SurfaceState):
 
     def batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         """The loss of every batch at several points, one after the other or stacked: see :meth:`stack_size`."""
-        if self.memory is not None and len(points) == 1 and points[0] is self.memory.point:
-            cost = self.share * FORWARD
-            return self.memory.recalled("losses", cost, self.counter, lambda: self._batch_losses(points))
+        if len(points) == 1:
+            return self.recalled(points[0], "losses", FORWARD, lambda: self._batch_losses(points))
         return self._batch_losses(points)
+
+    def recalled(self, point: Point, what: str, cost: Cost, compute: Callable[[], Known]) -> Known:
+        """What ``compute`` answers, once for all measures where ``point`` is the one that is remembered.
+
+        Args:
+            point: θ.
+            what: names the answer.
+            cost: the passes over these batches that it takes.
+            compute: makes them, and counts them.
+        """
+        if self.memory is None or point is not self.memory.point:
+            return compute()
+        return self.memory.recalled(what, self.share * cost, self.counter, compute)
 
     def _batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         size = min(len(points), self.stack_size())
@@ -144,7 +150,7 @@ class LossSurface(SurfaceState):
         if self.memory is None or point is not self.memory.point:
             return self.value_and_batch_gradients(point, None)
         compute = partial(self.value_and_batch_gradients, point, None)
-        loss, gradient = self.memory.recalled("gradient", self.share * GRADIENT, self.counter, compute)
+        loss, gradient = self.recalled(point, "gradient", GRADIENT, compute)
         return loss, {name: tensor.clone() for name, tensor in gradient.items()}
 
     def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
@@ -155,22 +161,32 @@ class LossSurface(SurfaceState):
         passes = self._passes()
         parameters = passes.cast(point)
         losses: list[Tensor] = []
-        total = GradientSum(parameters)
+        squares: list[Tensor] = []
+        total, remembered = GradientSum(parameters), self.memory is not None and point is self.memory.point
         for own, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch), GRADIENT):
             if observe is not None:
                 number = self.processes.rank + len(losses) * self.processes.count
                 observe(number, float(own), dict(zip(parameters, gradients, strict=True)))
             losses.append(own)
+            squares.append(_square(gradients) if remembered else torch.zeros(()))
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += self.share * GRADIENT
-        shared = self.processes.in_order(as_vector(losses), self.count).tolist()
+        figures = torch.stack([as_vector(losses), as_vector(squares)])
+        shared, each = self.processes.in_order(figures, self.count).tolist()
         summed = self.processes.total(total.point())
         loss, gradient = math.fsum(shared) / self.count, {name: one.div_(self.count) for name, one in summed.items()}
-        if observe is not None and self.memory is not None and point is self.memory.point:
+        if self.memory is not None and remembered:
             known = loss, {name: tensor.clone() for name, tensor in gradient.items()}
-            self.memory.answers.setdefault("gradient", known)
+            self.memory.answers |= {"gradient": known, "squares": each}
         return loss, gradient
+
+    def gradient_and_squares(self, point: Point) -> tuple[Point, list[float]]:
+        """∇L(point), and ‖g_b‖² of the gradient of each batch with the batch's weight."""
+        if self.memory is None or point is not self.memory.point:
+            return self.remembering(point).gradient_and_squares(point)
+        _, gradient = self.value_and_gradient(point)
+        return gradient, self.memory.answers["squares"]
 
     def values_and_gradients(self, points: Sequence[Point]) -> Iterator[tuple[float, Point]]:
         """L and ∇L at several points, one after the other or stacked like :meth:`values`.
@@ -191,23 +207,11 @@ class LossSurface(SurfaceState):
         Raises:
             UnfitMeasureError: torch cannot differentiate the loss twice.
         """
-        passes, cost = self._passes(), GRADIENT + len(vectors) * BACKWARD
-        parameters, directions = passes.cast(point), [passes.cast(vector) for vector in vectors]
-        forms, totals = [], [GradientSum(parameters) for _ in vectors]
-
-        def of_batch(batch: Batch) -> tuple[Tensor, list[list[Tensor]]]:
-            return products_of_batch(passes, parameters, directions, batch)
-
-        with attention_differentiable_twice():
-            for own, products in self._over_batches(of_batch, cost):
-                forms.append(own)
-                for total, product in zip(totals, products, strict=True):
-                    total.add(product)
-                del products
+        cost = GRADIENT + len(vectors) * BACKWARD
+        own, totals = summed_products(self._passes(), point, vectors, partial(self._over_batches, cost=cost))
         self.counter.cost += self.share * cost
-        own = torch.stack(forms, dim=1) if forms else torch.zeros(len(vectors), 0, dtype=torch.float64)
         shared = self.processes.in_order(own, self.count).tolist()
-        summed = [self.processes.total(total.point()) for total in totals]
+        summed = [self.processes.total(total) for total in totals]
         return [
             CurvatureProduct({name: one.div_(self.count) for name, one in product.items()}, tuple(each))
             for product, each in zip(summed, shared, strict=True)
@@ -244,6 +248,14 @@ class LossSurface(SurfaceState):
             once, twice = passes.loss_once_and_twice(self._cast(point), self.batches[number]).tolist()
         return once, twice
 
+    def over_outputs(self, point: Point, of_batch: Callable[[BatchOutputs], OfBatch]) -> list[OfBatch]:
+        """``of_batch`` of what the network answers to each of this process's batches; a forward pass."""
+        passes = self._passes()
+        parameters = passes.cast(point)
+        own = [*self._over_batches(lambda batch: passes.outputs_of(parameters, batch, of_batch))]
+        self.counter.cost += self.share * FORWARD
+        return own
+
     def _losses(self, point: Point) -> Tensor:
         """The losses of this process's batches, on the CPU."""
         passes = self._passes()
@@ -263,6 +275,11 @@ class LossSurface(SurfaceState):
             (math.fsum(each) / self.count, {name: tensor[i].div_(self.count) for name, tensor in summed.items()})
             for i, each in enumerate(shared)
         ]
+
+
+def _square(gradients: Sequence[Tensor]) -> Tensor:
+    """The squared length of a gradient, in float64."""
+    return torch.stack([gradient.double().square().sum() for gradient in gradients]).sum()
 
 
 def _inputs(batches: Sequence[Batch], sizes: BatchSizes | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from bnsharp_cli.measurement.surface.code_switches import autocasts, code_switches, table_lookup, without_autocast
 from bnsharp_cli.measurement.surface.habits import Habits
+from bnsharp_cli.measurement.surface.linear_calls import LinearWatch
 from bnsharp_cli.measurement.surface.norm_call import NormCall as NormCall
 from bnsharp_cli.measurement.surface.pooling import halving_max_pool
 from bnsharp_cli.measurement.surface.promotion import Promotion
@@ -84,7 +86,8 @@ class NormTreatment:
 class NormInterception(TorchFunctionMode):
     """While it is active, every norm follows ``treatment``, and ``observer`` is told of each call and its number.
 
-    ``names`` maps the ``id`` of parameters and buffers to their names, so that a call knows its module.
+    ``names`` maps the ``id`` of parameters and buffers to their names, so that a call knows its module. ``watch`` is
+    told of every function that is called.
     ``fast_pooling`` takes max pooling over too, where it can: the same bits, sooner, differentiable only once.
     With ε_c = s_c² ε, (x − μ)/√(σ² + s²ε) = (x/s − μ/s)/√(σ²/s² + ε): dividing the input by s gives the exact ε per
     slot with the native kernels. Everything is computed in ``dtype``, whatever the code casts or autocasts to (see
@@ -96,6 +99,7 @@ class NormInterception(TorchFunctionMode):
         treatment: NormTreatment,
         observer: NormObserver | None = None,
         names: Mapping[int, str] | None = None,
+        watch: LinearWatch | None = None,
         *,
         fast_pooling: bool = False,
         dtype: torch.dtype | None = None,
@@ -105,7 +109,7 @@ class NormInterception(TorchFunctionMode):
         self._fast_pooling = fast_pooling
         self._names = names or {}
         self._treatment = treatment
-        self._observer = observer
+        self._observer, self._watch = observer, watch
         self._habits = habits or Habits()
         self._promotion = Promotion(dtype, self._habits)
         self._calls = 0
@@ -119,10 +123,11 @@ class NormInterception(TorchFunctionMode):
     ) -> Any:
         """Compute norms by our own code, derivatives with a graph, and every other function in the run's precision."""
         del types
-        if autocasts():
-            with without_autocast(self._habits):
-                return self._called(func, args, kwargs or {})
-        return self._called(func, args, kwargs or {})
+        with without_autocast(self._habits) if autocasts() else nullcontext():
+            answer = self._called(func, args, kwargs or {})
+        if self._watch is not None:
+            self._watch.see(func, args, kwargs or {}, answer)
+        return answer
 
     def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         func, args, kwargs = self._promotion.adapted(func, args, kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
-from bnsharp_cli.core.point import Point, Vector
+from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import named
-from bnsharp_cli.measurement.surface.accuracy import class_count, count_correct
+from bnsharp_cli.measurement.surface.accuracy import BatchOutputs, class_count, count_correct
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.cost import PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch
@@ -22,6 +22,7 @@ from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, acceptin
 from bnsharp_cli.measurement.surface.habits import GraphNeededError
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.layouts import plain
+from bnsharp_cli.measurement.surface.linear_calls import LinearWatch
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
@@ -98,6 +99,20 @@ class Passes:
     def value(self, parameters: Point, batch: Batch) -> Tensor:
         """The loss of a batch, without gradient."""
         return self._without_gradient(lambda: self.loss(parameters, batch).detach())
+
+    def outputs_of(self, parameters: Point, batch: Batch, use: Callable[[BatchOutputs], Used]) -> Used:
+        """``use`` of what the network answers to a batch, and of the linear layers that made it."""
+
+        def observed() -> Used:
+            watch = LinearWatch()
+
+            def handed(outputs: Any, criterion: BatchLoss) -> Used:
+                loss = self._compared(outputs, batch[1], criterion, weighted=False).detach()
+                return use(BatchOutputs.of(outputs, batch[1], loss, watch))
+
+            return self._used(parameters, batch[0], handed, watch=watch)
+
+        return self._without_gradient(observed)
 
     def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
         """(4,): the batch's loss, how many of its targets are right, among how many, and of how many classes."""
@@ -198,6 +213,7 @@ class Passes:
         inputs: Tensor,
         use: Callable[[Any, BatchLoss], Used],
         observer: NormObserver | None = None,
+        watch: LinearWatch | None = None,
         *,
         fast: bool = True,
     ) -> Used:
@@ -206,6 +222,8 @@ class Passes:
         local = unshared(plain(widened(inputs, self.dtype)))
         state = {**as_complex({**self.constants, **parameters}, self.complex_names), **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
+        if watch is not None:
+            watch.begin(state)
         with (
             self.guard.kept(inputs, local, "network") as handed,  # outside the interception, which sees every call
             self.pool.copy() as copy,
@@ -214,7 +232,7 @@ class Passes:
             criterion = copy.criterion if self.criterion is self.pool.criterion else self.criterion
 
             def run(module: nn.Module) -> Used:
-                with self._intercepted(self.dtype, observer, names, fast_pooling=fast):
+                with self._intercepted(self.dtype, observer, names, watch, fast_pooling=fast):
                     outputs = module(handed)
                 return use(outputs, criterion)
 
@@ -225,7 +243,7 @@ class Passes:
     def _traced(self, batch: Batch, parameters: Point) -> Tensor:
         return self.loss(parameters, batch)
 
-    def _compared(self, outputs: Any, targets: Tensor, criterion: BatchLoss) -> Tensor:
+    def _compared(self, outputs: Any, targets: Tensor, criterion: BatchLoss, *, weighted: bool = True) -> Tensor:
         precise = widened(outputs, torch.float64) if isinstance(outputs, Tensor) else outputs
         wanted = widened(targets, torch.float64)
         with (
@@ -238,7 +256,7 @@ class Passes:
             ),
         ):
             loss = criterion(precise, handed)
-        return loss if self.weight_of is None else loss * self.weight_of(targets)
+        return loss if self.weight_of is None or not weighted else loss * self.weight_of(targets)
 
     def _intercepted(self, dtype: torch.dtype, *observing: Any, fast_pooling: bool = False) -> NormInterception:
         """The interception of what the code of the network or of the criterion does."""
@@ -267,34 +285,3 @@ def _advice(outputs: Any, targets: Any) -> str:
         return _UNFIT_CRITERION
     known = bool((targets >= 0).all()) and bool((targets < outputs.shape[1]).all())
     return _UNFIT_CRITERION if known else _UNFIT_LABELS
-
-
-class GradientSum:
-    """A sum of gradients in float64, in memory of its own.
-
-    Args:
-        like: names and shapes.
-    """
-
-    def __init__(self, like: Mapping[str, Tensor]) -> None:
-        self._like = like
-        self._sum: Vector = {}
-
-    def add(self, parts: Iterable[Tensor]) -> None:
-        """Add one tensor for each name."""
-        for name, part in zip(self._like, parts, strict=True):
-            if name in self._sum:
-                self._sum[name] += part
-            else:
-                self._sum[name] = part.to(torch.float64, memory_format=torch.contiguous_format, copy=True)
-
-    def point(self) -> Vector:
-        """The sum, zero where nothing was added."""
-        if self._sum:
-            return self._sum
-        return {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in self._like.items()}
-
-
-def as_vector(losses: Sequence[Tensor]) -> Tensor:
-    """Scalars as one float64 vector on the CPU, fetched at once."""
-    return torch.stack([*losses]).double().cpu() if losses else torch.zeros(0, dtype=torch.float64)

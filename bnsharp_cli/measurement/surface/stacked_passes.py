@@ -13,7 +13,8 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.measurement.surface.passes import GradientSum, Passes
+from bnsharp_cli.measurement.surface.passes import Passes
+from bnsharp_cli.measurement.surface.sums import GradientSum
 
 OverBatches = Callable[[Callable[[Batch], Any]], Iterator[Any]]
 """A function of each of this process's batches, in their order."""

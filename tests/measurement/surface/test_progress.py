@@ -134,7 +134,8 @@ def test_no_measure_takes_more_passes_than_are_said_first(name: str, restarts: i
     subject = trained(data) if name in NEED_A_TRAINED_NETWORK else network()
     found = measure(subject, data, name=name, **settings)
     most, extra = MEASURES[name].most(options), 4  # the rounding of norms' inputs, where that is in question
-    assert 0 < found.cost.forward <= most.forward + extra
+    assert (found.cost.forward > 0) is (most.forward > 0)  # some see no data
+    assert found.cost.forward <= most.forward + extra
     assert found.cost.backward <= most.backward + extra
 
 

@@ -1,0 +1,217 @@
+"""What a single pass over the data tells of a network's answers: for several measures that share it.
+
+Each figure of a batch is a mean over its examples, and the figures of all batches are combined as their losses are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.measurement.measures.class_scores import ClassScores, CrossEntropy, class_scores
+from bnsharp_cli.measurement.measures.last_layer import NoHead, find_head, flatness_of_rows
+from bnsharp_cli.measurement.measures.rounding import last_bits, passes_for_rounding
+from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
+from bnsharp_cli.measurement.surface.cost import FORWARD
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+
+FIGURES = ("loss", "entropy", "flatness", "by_neuron")
+"""Means over examples; each with the sum of its squares over examples."""
+
+MOST_MARGINS = 2**25
+"""Margins that are kept, of all batches together: 256 MiB."""
+
+_ROUNDING_FACTOR = 5.0
+"""The same as for a difference of losses, see ``delta_sharpness``."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over examples.
+
+    Attributes:
+        batches: of each batch, with the batch's weight; the mean over them is the value.
+        error: standard error of the mean, as far as examples are drawn independently; None where it is not known.
+    """
+
+    batches: tuple[float, ...]
+    error: float | None
+
+    @property
+    def value(self) -> float:
+        """The mean over batches."""
+        return math.fsum(self.batches) / len(self.batches)
+
+
+@dataclass(frozen=True)
+class OutputFigures:
+    """What the network answers to all batches.
+
+    Attributes:
+        loss: L.
+        entropy: of softmax, in nats; NaN where the loss is no cross entropy of the outputs.
+        flatness: of the last linear layer; NaN where there is none, or likewise.
+        by_neuron: the same neuron by neuron.
+        no_head: why the last linear layer is not known.
+        margins: f_y − max f_j of each labelled row, in the order of the batches; None where the targets are no classes,
+            or where there are too many.
+        labels: how many rows have a label.
+        examples: how many examples all batches have.
+    """
+
+    loss: Figure
+    entropy: Figure
+    flatness: Figure
+    by_neuron: Figure
+    no_head: NoHead
+    margins: Tensor | None
+    labels: int
+    examples: int
+
+    @property
+    def cross_entropy(self) -> bool:
+        """Whether the loss is the cross entropy of the outputs, as the examples show it."""
+        return not math.isnan(self.entropy.value)
+
+
+def output_figures(surface: LossSurface, point: Point) -> OutputFigures:
+    """The figures at ``point``: one forward pass, which measures share where ``point`` is the one remembered."""
+    found = surface.recalled(point, "outputs", FORWARD, lambda: _computed(surface, point))
+    if surface.memory is not None and point is surface.memory.point:
+        surface.memory.answers.setdefault("losses", [[*found.loss.batches]])
+    return found
+
+
+def rounded_figures(surface: LossSurface, point: Point, seed: int) -> list[OutputFigures]:
+    """The figures with every parameter moved by its last bit: as many times as show the size of rounding errors."""
+    count = passes_for_rounding(surface.count)
+
+    def compute() -> list[OutputFigures]:
+        generator = torch.Generator().manual_seed(seed)
+        whole = surface.with_constants(point)
+        moved = (last_bits(whole, surface.roundoff, generator) for _ in range(count))
+        return [_computed(surface, one) for one in moved]
+
+    return surface.recalled(point, f"outputs at the last bits by seed {seed}", count * FORWARD, compute)
+
+
+def figure_rounding(figure: Figure, others: Sequence[Figure]) -> float:
+    """The error of a mean by rounding; batches round independently, unless they share a sign.
+
+    Args:
+        figure: at the point.
+        others: the same where every parameter was moved by its last bit.
+    """
+    deviations = []
+    for other in others:
+        errors = [after - before for after, before in zip(other.batches, figure.batches, strict=True)]
+        deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / len(errors))
+    last_unit = math.ulp(1 + abs(figure.value))  # of a sum that is computed in float64
+    return _ROUNDING_FACTOR * math.hypot(*deviations) / math.sqrt(len(deviations)) + last_unit
+
+
+def margin_rounding(margins: Tensor, others: Sequence[Tensor]) -> float:
+    """The error of a margin by rounding, in the mean over all of them, likewise."""
+    changes = [float((other - margins).square().mean().sqrt()) for other in others]
+    return _ROUNDING_FACTOR * math.hypot(*changes) / math.sqrt(len(changes)) + math.ulp(1.0)
+
+
+def _computed(surface: LossSurface, point: Point) -> OutputFigures:
+    cross_entropy, varied = CrossEntropy.of(surface.criterion), frozenset(surface.point())
+    keeps = _labels_of_first(surface) * surface.count <= MOST_MARGINS
+    own = surface.over_outputs(point, partial(_of_batch, cross_entropy, varied, keeps))
+    figures = torch.stack([one for one, _ in own], dim=1) if own else torch.zeros(_ROWS, 0, dtype=torch.float64)
+    table = surface.processes.in_order(figures, surface.count)
+    *means, no_head, labels, examples = table.unbind()
+    margins = _all_margins(surface, [each for _, each in own], labels) if keeps and bool((labels >= 0).all()) else None
+    count = int(examples.sum())
+    made = {
+        name: _figure(surface, mean, squares, count)
+        for name, mean, squares in zip(FIGURES, means[::2], means[1::2], strict=True)
+    }
+    return OutputFigures(
+        **made,
+        no_head=NoHead(int(no_head.max())),
+        margins=margins,
+        labels=max(0, int(labels.clamp_min(0).sum())),
+        examples=count,
+    )
+
+
+def _all_margins(surface: LossSurface, own: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """The margins of all processes' batches from those of this one's; ``labels`` counts them, batch by batch."""
+    longest = int(labels.max())
+    table = torch.zeros(longest, len(own), dtype=torch.float64)
+    for column, each in enumerate(own):
+        table[: len(each), column] = each
+    every = surface.processes.in_order(table, surface.count)
+    return every.T[torch.arange(longest) < labels[:, None]]
+
+
+def _figure(surface: LossSurface, means: Tensor, squares: Tensor, examples: int) -> Figure:
+    """A figure from those of the batches and the sums of their squares over examples; NaN where these are not known."""
+    batches = tuple((means * torch.tensor(surface.weights, dtype=torch.float64)).tolist())
+    if not bool(squares.isnan().any()) and examples > 1:
+        mean = math.fsum(batches) / len(batches)
+        variance = max(0.0, float(squares.sum()) / examples - mean**2)
+        return Figure(batches, math.sqrt(variance / (examples - 1)))
+    if len(batches) < 2:
+        return Figure(batches, None)
+    return Figure(batches, float(torch.tensor(batches, dtype=torch.float64).std()) / math.sqrt(len(batches)))
+
+
+_ROWS = 2 * len(FIGURES) + 3
+
+
+def _of_batch(
+    cross_entropy: CrossEntropy, varied: frozenset[str], keeps: bool, outputs: BatchOutputs
+) -> tuple[Tensor, Tensor]:
+    """The figures of a batch with their squares, reasons and counts, (_ROWS,); and the margins of its rows."""
+    rows = class_scores(outputs, cross_entropy)
+    examples = len(outputs.targets)
+    pairs = [(float(outputs.loss), math.nan), *[(math.nan, math.nan)] * 3]
+    no_head, margins, labels = NoHead.NONE, torch.zeros(0, dtype=torch.float64), -1
+    if rows is not None and rows.losses is not None and rows.factors is not None:
+        share = rows.counted.double() / rows.counted.sum()
+        entropies = torch.special.entr(rows.scores.softmax(1)).sum(1)
+        pairs[0] = float(outputs.loss), _mean_and_squares(rows.losses, examples)[1]
+        pairs[1] = _mean_and_squares(share * entropies, examples)
+        head = find_head(outputs.linear, rows.scores, varied)
+        if isinstance(head, NoHead):
+            no_head = head
+        else:
+            both = flatness_of_rows(head.features, head.weight, rows.scores)
+            pairs[2:] = [_mean_and_squares(rows.factors * each, examples) for each in both]
+    if rows is not None and rows.labels is not None and rows.scores.shape[1] > 1:
+        labels = int(rows.counted.sum())
+        margins = _margins(rows, rows.labels).cpu() if keeps else margins
+    figures = [number for pair in pairs for number in pair]
+    return torch.tensor([*figures, float(no_head), labels, examples], dtype=torch.float64), margins
+
+
+def _mean_and_squares(parts: Tensor, examples: int) -> tuple[float, float]:
+    """A batch's figure from what its rows add to it; and Σ_i x_i² over examples, the figure being their mean.
+
+    NaN where the rows are not as many for each example.
+    """
+    if len(parts) % examples:
+        return float(parts.sum()), math.nan
+    by_example = parts.reshape(examples, -1).sum(1) * examples
+    return float(parts.sum()), float(by_example.square().sum())
+
+
+def _margins(rows: ClassScores, labels: Tensor) -> Tensor:
+    """f_y − max over the other classes, of the rows that count."""
+    scores, own = rows.scores[rows.counted], labels[rows.counted, None]
+    return (scores.gather(1, own)[:, 0] - scores.scatter(1, own, -math.inf).amax(1)).double()
+
+
+def _labels_of_first(surface: LossSurface) -> int:
+    targets = surface.batches[0][1]
+    return targets.numel() if isinstance(targets, Tensor) else 0
