@@ -132,7 +132,7 @@ def _product(gradients: Sequence[Tensor], leaves: Point, vector: Point, *, keep:
 
 def _once_only(error: Exception) -> UnfitMeasureError:
     return UnfitMeasureError(
-        f"The loss cannot be differentiated twice: {first_line(error)}",
+        f"The loss cannot be differentiated twice: {first_line(error).rstrip('.')}.",
         "Measure something else, or write that part of the network with functions that torch differentiates twice.",
         argument="model",
         expected="a loss that torch can differentiate twice",
