@@ -19,7 +19,7 @@ from bnsharp_cli.measurement.measures.expected_passes import AUTO_PGD_STEPS, ste
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.relative_radii import nothing_moves
-from bnsharp_cli.measurement.measures.rounding import difference_rounding, turning_error
+from bnsharp_cli.measurement.measures.rounding import difference_rounding, loss_rounding, turning_error
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -138,7 +138,8 @@ def _batch_floor(surface: LossSurface, point: Point, best: Sequence[PgdMaximum],
     number = max(range(len(best)), key=lambda one: best[one].loss)
     part, highest = surface.part(number, number + 1), _displaced(point, best[number].coordinates)
     (losses,) = part.batch_losses([highest])
-    return difference_rounding(part, highest, losses, seed)
+    error = loss_rounding(part, highest, losses, seed)
+    return difference_rounding(error, error)
 
 
 def _average(surface: LossSurface, point: Point, losses: Sequence[float], options: MeasureOptions) -> Measurement:
@@ -157,7 +158,8 @@ def _average(surface: LossSurface, point: Point, losses: Sequence[float], option
     spread = math.sqrt(math.fsum((one - value) ** 2 for one in means) / (len(means) * (len(means) - 1)))
     by_batch = [math.fsum(each) / len(each) for each in zip(*gains, strict=True)]
     (found,) = surface.batch_losses([highest])
-    floor = difference_rounding(surface, highest, found, options.seed)
+    error = loss_rounding(surface, highest, found, options.seed)
+    floor = difference_rounding(error, error)
     return Measurement(
         name="adaptive",
         value=value,

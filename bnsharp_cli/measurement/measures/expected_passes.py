@@ -84,6 +84,16 @@ def of_keskar(_: WhatTakesPasses) -> Cost:
     return FORWARD + 2 * (BOX_STEPS + 1) * GRADIENT + FORWARD + _ROUNDING
 
 
+def of_gradient(_: WhatTakesPasses) -> Cost:
+    """What the gradient takes."""
+    return GRADIENT
+
+
+def of_outputs(_: WhatTakesPasses) -> Cost:
+    """The most that a measure of the network's answers takes."""
+    return FORWARD + _ROUNDING
+
+
 class WhatAdaptiveTakes(Protocol):
     """The part of the options of adaptive sharpness that decides how many passes it takes."""
 
@@ -115,13 +125,3 @@ def of_hessian(options: WhatTakesPasses, probes: int) -> Cost:
     groups = -(-probes // PROBES_AT_ONCE)
     traces = groups * GRADIENT + probes * BACKWARD
     return 2 * (steps_of(options, LANCZOS_STEPS) * product + traces) + 5 * product
-
-
-def of_gradient(_: WhatTakesPasses) -> Cost:
-    """What the gradient takes."""
-    return GRADIENT
-
-
-def of_outputs(_: WhatTakesPasses) -> Cost:
-    """The most that a measure of the network's answers takes."""
-    return FORWARD + _ROUNDING

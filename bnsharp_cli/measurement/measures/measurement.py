@@ -55,7 +55,10 @@ _MEANINGS = {
     Status.SAMPLED: "a Monte-Carlo mean with its standard error",
     Status.BRACKETED: "the middle of an interval that a search by halves left, which reaches as far as the bracket",
     Status.COMPUTED: "evaluated by its formula, with neither a search nor random points",
-    Status.BELOW_RESOLUTION: f"no more than rounding: use {named('precision')} float64 or a larger {named('delta')}",
+    Status.BELOW_RESOLUTION: (
+        f"no more than rounding: use {named('precision')} float64 or a larger {named('delta')}, for noise "
+        f"{named('sigma')}"
+    ),
 }
 
 

@@ -28,8 +28,7 @@ def relative_spheres(
     if relative_to not in (AS_PARTITION, blocks.partition):
         blocks = relative_blocks(surface.module, point, relative_to)
     spheres = blocks.spheres(point)
-    moving = int((spheres.norms(spheres.to_direction(_ones(point))) > 0).sum())
-    if not moving:
+    if blocks.zero_blocks(spheres) == blocks.relative and not blocks.free_parameters(point):
         raise nothing_moves()
     return spheres, blocks.zero_notes(spheres)
 
@@ -43,7 +42,3 @@ def nothing_moves() -> UnfitMeasureError:
         expected="weights that are not all zero",
         found="zeros",
     )
-
-
-def _ones(point: Point) -> Point:
-    return {name: tensor.new_ones(tensor.shape) for name, tensor in point.items()}

@@ -80,18 +80,14 @@ def form_rounding(surface: LossSurface, point: Point, direction: Point, forms: S
     return math.hypot(*deviations) / math.sqrt(len(deviations))
 
 
-def difference_rounding(
-    surface: LossSurface, point: Mapping[str, Tensor], losses: Sequence[float], seed: int = 0
-) -> float:
-    """The error of a difference of two losses by rounding, of which the larger is at ``point``.
+def difference_rounding(first: float, second: float) -> float:
+    """The error of a difference of two losses by rounding.
 
     Args:
-        surface: L.
-        point: where the loss and so its error is largest.
-        losses: of the batches there, from ``surface.batch_losses``.
-        seed: of the bits.
+        first: standard deviation of the one, from :func:`loss_rounding`.
+        second: that of the other.
     """
-    return _DIFFERENCE_FACTOR * math.sqrt(2) * loss_rounding(surface, point, losses, seed)
+    return _DIFFERENCE_FACTOR * math.hypot(first, second)
 
 
 def last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:

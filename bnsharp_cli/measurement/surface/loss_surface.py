@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
+from bnsharp_cli.measurement.surface.accuracy import BatchOutputs, NetworkFigures
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD, GRADIENT, Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
@@ -127,23 +127,14 @@ class LossSurface(SurfaceState):
         self.counter.cost += self.share * cost
         return cast("list[list[float]]", self.processes.in_order(own, self.count).tolist())
 
-    def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
-        """L(point), and the fraction of correct classes where targets are class indices."""
-        losses, hits, labelled, _ = self._hits(point)
-        return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
-
-    def accuracy_and_classes(self, point: Point) -> tuple[float | None, int]:
-        """The fraction of correct classes, and among how many the network chooses; None and 0 without class indices."""
-        _, hits, labelled, classes = self._hits(point)
-        return (sum(hits) / sum(labelled), round(max(classes))) if sum(labelled) else (None, 0)
-
-    def _hits(self, point: Point) -> list[list[float]]:
-        """What :meth:`Passes.loss_and_hits` finds of all batches, (4, batches)."""
+    def evaluated(self, point: Point) -> NetworkFigures:
+        """L at ``point`` batch by batch, and how many classes are right where targets are class indices."""
         passes = self._passes()
         parameters = passes.cast(point)
         own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(parameters, batch))], dim=1)
+        losses, hits, labelled, classes = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += self.share * FORWARD
-        return cast("list[list[float]]", self.processes.in_order(own.cpu(), self.count).tolist())
+        return NetworkFigures(tuple(losses), int(sum(hits)), int(sum(labelled)), int(max(classes)))
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64, which is the caller's to overwrite."""
