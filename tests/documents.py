@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.cli.helpers import bnsharp
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("measure", "rescale-test", "check", "inspect", "measures", "bound", "train", "reproduce")
+COMMANDS = ("measure", "rescale-test", "check", "audit", "inspect", "measures", "bound", "train", "reproduce")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")

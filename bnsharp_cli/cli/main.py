@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from bnsharp_cli import __version__
-from bnsharp_cli.cli import bound, check, inspect, measure, measures, reproduce, rescale_test, results, train
+from bnsharp_cli.cli import audit, bound, check, inspect, measure, measures, reproduce, rescale_test, results, train
 from bnsharp_cli.cli.bash_words import whole_words
 from bnsharp_cli.cli.one_source import OneSourceCommand
 from bnsharp_cli.cli.signature import Command, with_options
@@ -26,6 +26,7 @@ COMMANDS: dict[Command, str] = {
     measure.measure: measure.EXAMPLE,
     rescale_test.rescale_test: rescale_test.EXAMPLE,
     check.check: check.EXAMPLE,
+    audit.audit: audit.EXAMPLE,
     inspect.inspect: inspect.EXAMPLE,
     measures.measures: measures.EXAMPLE,
     bound.bound: bound.EXAMPLE,

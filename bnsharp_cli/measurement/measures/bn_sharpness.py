@@ -17,7 +17,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement, Search, St
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.population import objective_and_noise
-from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum
+from bnsharp_cli.measurement.measures.supremum import Supremum, find_supremum, settles_with_more_nodes
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.option_records import shortest
 
@@ -54,7 +54,7 @@ def bn_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: Me
     return Measurement(
         name=measure_name(blocks.partition),
         value=integral.value,
-        status=_status(integral, errors, supremum, options),
+        status=_status(objective, integral, errors, supremum, options),
         uncertainty=errors.uncertainty,
         cost=surface.counter.cost - before,
         uncertainty_cost=errors.cost,
@@ -90,15 +90,31 @@ def _require_radius(blocks: Blocks, options: MeasureOptions) -> None:
         )
 
 
-def _status(integral: Integral, errors: ErrorEstimates, supremum: Supremum, options: MeasureOptions) -> Status:
+def _status(
+    objective: SegmentObjective, integral: Integral, errors: ErrorEstimates, supremum: Supremum, options: MeasureOptions
+) -> Status:
     if integral.value <= errors.floor or integral.value == 0:
         return Status.BELOW_RESOLUTION
     if not options.rule.monotone or options.steps == 0:
         return Status.AS_PRESCRIBED
-    if supremum.best.settled:
+    if _is_local_supremum(objective, integral, errors, supremum, options):
         return Status.CONVERGED
-    close = supremum.best.expected_gain() <= options.rtol * supremum.best.best_value
+    close = supremum.best.settled or supremum.best.expected_gain() <= options.rtol * supremum.best.best_value
     return Status.WITHIN_TOLERANCE if close else Status.ITERATION_LIMIT
+
+
+def _is_local_supremum(
+    objective: SegmentObjective, integral: Integral, errors: ErrorEstimates, supremum: Supremum, options: MeasureOptions
+) -> bool:
+    """Whether the search ended at a local supremum of F, and not only of the few nodes by which it saw F.
+
+    Where these give another value than the integral, more of them are asked.
+    """
+    if not supremum.best.settled:
+        return False
+    allowed = options.rtol * integral.value + errors.quadrature + errors.floor
+    same = abs(supremum.best.best_value - integral.value) <= allowed
+    return same or settles_with_more_nodes(objective, supremum.best)
 
 
 def _details(

@@ -11,6 +11,7 @@ import torch
 
 from bnsharp_cli.core.ascent import SearchState, search
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.search_rules import PowerMethod
 from bnsharp_cli.measurement.measures.expected_passes import of_search
 from bnsharp_cli.measurement.measures.objective import SegmentObjective
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -20,6 +21,7 @@ _GRADIENT_NOISE = 16.0
 """A block is silent whose gradient is this many units in the last place of the largest, or less."""
 
 _FINE_NODES, _JUDGING_NODES = 6, 24
+_MORE = 3
 
 _Judge = Callable[[SearchState], float]
 """From what a start found to the value that it is ranked by."""
@@ -132,6 +134,18 @@ def highest(outcomes: Iterator[SearchState], judge: _Judge) -> tuple[tuple[float
             best = outcome
         values.append(value)
     return tuple(sorted(values, reverse=True)), best
+
+
+def settles_with_more_nodes(objective: SegmentObjective, outcome: SearchState) -> bool:
+    """Whether the gradient of F by ``_MORE`` times the nodes vanishes too where a search settled: one more step tells.
+
+    Args:
+        objective: F^{1/p} as the search began with it.
+        outcome: where it settled.
+    """
+    nodes = _MORE * max(objective.nodes, len(outcome.changes))
+    (again,) = search(PowerMethod(), replace(objective, nodes=nodes), [outcome.best], 1)
+    return again.settled
 
 
 def _best_value(outcome: SearchState) -> float:

@@ -32,8 +32,8 @@ class Rescaling(StrEnum):
 
 _MEANINGS = {
     Rescaling.T_A: "rows before a norm, each times its own factor",
-    Rescaling.NORM: "(γ, β) of a norm, where the next norm undoes it",
-    Rescaling.CLASSIFIER: "(γ, β) of the last norm against the weight of the classifier",
+    Rescaling.NORM: "what a norm undoes jointly: (γ, β) before the next norm",
+    Rescaling.CLASSIFIER: "(γ, β) of a norm against the weights that read it, as the classifier",
     Rescaling.LAYER: "a layer against the next one, with a ReLU between them",
     Rescaling.NEURON: "every neuron of a layer by its own factor, likewise",
 }
@@ -53,6 +53,8 @@ SURVIVES: Mapping[str, tuple[Rescaling, ...]] = {
     "noise": (Rescaling.T_A, *_OF_TENSORS),
     "critical-radius": (Rescaling.T_A, *_OF_TENSORS),
     "pac-bayes-sigma": (Rescaling.T_A, *_OF_TENSORS),
+    "adaptive": _EVERY,
+    "hessian": (Rescaling.T_A,),
     "relative-flatness": (Rescaling.T_A, *_OF_TENSORS),
     "gradient-norm": (),
     "weight-norm": (),

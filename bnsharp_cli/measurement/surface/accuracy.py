@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,34 @@ from torch import Tensor
 from bnsharp_cli.measurement.surface.linear_calls import LinearCall, LinearWatch
 from bnsharp_cli.measurement.surface.real_pairs import widened
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
+
+
+@dataclass(frozen=True)
+class NetworkFigures:
+    """A network as it is, on all batches.
+
+    Attributes:
+        batch_losses: the loss of every batch, times the batch's weight.
+        right: how many targets are predicted.
+        labelled: among how many that are classes.
+        classes: among how many classes the network chooses; 0 where targets are not numbers of classes.
+    """
+
+    batch_losses: tuple[float, ...]
+    right: int
+    labelled: int
+    classes: int
+
+    @property
+    def loss(self) -> float:
+        """The mean L(θ) over batches."""
+        return math.fsum(self.batch_losses) / len(self.batch_losses)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right answers, in [0, 1]; None where there are no classes."""
+        return self.right / self.labelled if self.labelled else None
+
 
 PREDICTIONS = ("logits", "out")
 """What networks call their prediction among other outputs: transformers, and torchvision's segmentation networks."""

@@ -164,3 +164,29 @@ def test_pymanopt_finds_the_same_supremum() -> None:
     ]
     best = max(-solver.run(pymanopt.Problem(manifold, cost), initial_point=start).cost for start in starts)
     assert value == pytest.approx(best, rel=1e-3)
+
+
+@pytest.mark.parametrize("nodes", [2, 4])
+@pytest.mark.parametrize("delta", [0.3, 0.4])
+def test_converged_is_said_where_the_gradient_of_the_value_itself_vanishes(delta: float, nodes: int) -> None:
+    """Two nodes are not F at these radii: what they climb to its end is no local supremum of F. Four nodes are F."""
+    tiny = trained(nn.Tanh())
+    surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
+    options = _exact({"delta": delta, "iterations": 200, "search_nodes": nodes})
+    measured = bn_sharpness(surface, surface.point(), find_blocks(surface, surface.point()), options)
+    assert measured.details["gap"] <= 1e-4  # by the nodes of the search
+    vanishes = _gap(TinyNetwork(tiny, delta, 2.0), measured.direction) <= 1e-4
+    assert vanishes is (nodes == 4)
+    assert measured.status.value == ("converged" if vanishes else "within-tolerance")
+
+
+def _gap(oracle: TinyNetwork, direction: dict[str, Tensor]) -> float:
+    """1 − Σ⟨v_i, g_i⟩ / Σ‖v_i‖‖g_i‖ by autograd on the independent implementation, g_i = ∇_{v_i} F^{1/p}."""
+    leaves = {name: tensor[None].clone().requires_grad_() for name, tensor in direction.items()}
+    gradients = dict(zip(leaves, torch.autograd.grad(oracle.mean(leaves).sum(), [*leaves.values()]), strict=True))
+    leaves = {name: leaf.detach() for name, leaf in leaves.items()}
+    rows = [(leaves["0.weight"][0, row], gradients["0.weight"][0, row]) for row in range(3)]
+    rest = [name for name in leaves if name != "0.weight"]
+    rows.append(tuple(torch.cat([part[name].flatten() for name in rest]) for part in (leaves, gradients)))
+    reached = sum(float((v * g).sum()) for v, g in rows)
+    return 1 - reached / sum(float(v.norm() * g.norm()) for v, g in rows)

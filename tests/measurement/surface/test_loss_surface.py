@@ -173,7 +173,7 @@ def test_accuracy_counts_classes() -> None:
     with torch.no_grad():
         module.weight.copy_(torch.eye(2))
     batch = (torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1, 1, 0]))
-    _, accuracy = LossSurface.of(module, [batch]).loss_and_accuracy({"weight": torch.eye(2).double()})
+    accuracy = LossSurface.of(module, [batch]).evaluated({"weight": torch.eye(2).double()}).accuracy
     assert accuracy == 0.75
 
 
@@ -199,7 +199,8 @@ def test_regression_has_no_accuracy() -> None:
     module = nn.Linear(4, 1)
     inputs, _ = vectors()[0]
     surface = LossSurface.of(module, [(inputs, torch.zeros(len(inputs), 1))], functional.mse_loss)
-    loss, accuracy = surface.loss_and_accuracy(surface.point())
+    figures = surface.evaluated(surface.point())
+    loss, accuracy = figures.loss, figures.accuracy
     assert accuracy is None
     assert loss == pytest.approx(float(module(inputs).detach().square().mean()), rel=1e-5)
 
