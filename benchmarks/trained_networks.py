@@ -28,6 +28,35 @@ def mlp() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
+def bn_mlp() -> nn.Module:
+    """An mlp with batch norm."""
+    hidden = [part for _ in range(2) for part in (nn.Linear(64, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(64, 10))
+
+
+def lenet_gn() -> nn.Module:
+    """Two convolutions with group norm."""
+    first = (nn.Conv2d(1, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU(), nn.MaxPool2d(2))
+    second = (nn.Conv2d(8, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+class Transformer(nn.Module):
+    """A row of pixels is a token; two layers with layer norm before attention and mlp, which has GELUs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.position = nn.Linear(8, 32), nn.Parameter(0.1 * torch.randn(8, 32))
+        layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.norm, self.output = nn.LayerNorm(32), nn.Linear(32, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits."""
+        tokens = self.layers(self.embedding(images.squeeze(1)) + self.position)
+        return self.output(self.norm(tokens).mean(1))
+
+
 @dataclass(frozen=True)
 class Subject:
     """A kind of network.
@@ -52,6 +81,9 @@ SUBJECTS = {
     "mlp digits": Subject(mlp, "digits", LEVELS, (512, 1024)),
     "lenet-bn cifar": Subject(lambda: lenet_bn(3, 10, 32), "cifar", LEVELS, (512, 2048), 64),
     "resnet18 cifar": Subject(lambda: models.resnet18(num_classes=10), "cifar", (0.1,), (512,), 64),
+    "bn-mlp digits": Subject(bn_mlp, "digits", (0.03,), ()),
+    "lenet-gn digits": Subject(lenet_gn, "digits", (0.03,), ()),
+    "transformer digits": Subject(Transformer, "digits", (0.03,), ()),
     "vgg11-bn cifar": Subject(vgg11_bn, "cifar", (0.1,), (), 64),
 }
 

@@ -13,6 +13,7 @@ working directory, which may be a stranger's, come before those of the standard 
 TYPE_CHECKING = False  # type checkers take a name like this for True, as they take that of typing
 if TYPE_CHECKING:
     from bnsharp_cli.api import find_blocks, measure, rescale_test
+    from bnsharp_cli.api_invariance import compare_invariance
     from bnsharp_cli.errors import (
         BnsharpError,
         CheckpointRefusedError,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     )
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
+    from bnsharp_cli.measurement.invariance.invariance_row import InvarianceRow
+    from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
     from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
     from bnsharp_cli.measurement.measures.measurements import Measurements
     from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -46,6 +49,8 @@ __all__ = [
     "EntropySgdOptions",
     "InternalError",
     "InvarianceReport",
+    "InvarianceRow",
+    "InvarianceTable",
     "MeasureOptions",
     "Measurement",
     "Measurements",
@@ -60,6 +65,7 @@ __all__ = [
     "UnfitMeasureError",
     "UsageError",
     "__version__",
+    "compare_invariance",
     "find_blocks",
     "measure",
     "rescale_test",
@@ -67,6 +73,7 @@ __all__ = [
 
 _MODULES = {
     "api": ("find_blocks", "measure", "rescale_test"),
+    "api_invariance": ("compare_invariance",),
     "errors": (
         "BnsharpError",
         "CheckpointRefusedError",
@@ -78,6 +85,8 @@ _MODULES = {
     ),
     "measurement.blocks.blocks": ("Blocks",),
     "measurement.invariance.invariance_report": ("CopyReport", "InvarianceReport"),
+    "measurement.invariance.invariance_row": ("InvarianceRow",),
+    "measurement.invariance.invariance_table": ("InvarianceTable",),
     "measurement.measures.measurement": ("Measurement", "Search", "Status", "Uncertainty"),
     "measurement.measures.measurements": ("Measurements",),
     "measurement.measures.options": ("MeasureOptions",),

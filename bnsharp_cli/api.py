@@ -152,7 +152,7 @@ def measure(  # noqa: PLR0913  one argument for each choice
     """
     selection, single = _selected(name, measure, delta)
     runs = selection.runs(MeasureOptions.from_flat(**options))
-    settings = _settings(runs[0], bn, output, device)
+    settings = surface_settings(runs[0], bn, output, device)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         point = surface.point()
         (blocks,) = find_partitions(surface, point, (runs[0].partition,))
@@ -207,7 +207,7 @@ def rescale_test(  # noqa: PLR0913  one argument for each choice
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
-    settings = _settings(resolved, bn, output, device)
+    settings = surface_settings(resolved, bn, output, device)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         point = surface.point()
         blocks, extended = find_partitions(surface, point, ("paper", "extended"))
@@ -258,15 +258,16 @@ def find_blocks(
     for name, found in dict[str, object](unknown).items():
         raise UsageError.of(name, f"no argument of {find_blocks.__name__}", found, f"Leave {named(name)} out.")
     options = MeasureOptions.from_flat(partition=partition, parameters=parameters)
-    settings = _settings(options, output=output)
+    settings = surface_settings(options, output=output)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         (blocks,) = find_partitions(surface, surface.point(), (options.partition,))
         return blocks
 
 
-def _settings(
+def surface_settings(
     options: MeasureOptions, bn: str = "batch", output: OutputKey | None = None, device: DeviceLike | None = None
 ) -> SurfaceSettings:
+    """How the loss is computed, from arguments of :func:`measure`."""
     return SurfaceSettings(bn, output, device, options.precision, options.layout, options.parameters)
 
 

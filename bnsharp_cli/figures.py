@@ -24,6 +24,9 @@ Curve = Sequence[tuple[float, float]]
 Profile = Sequence[tuple[float, float, float]]
 """Triples (δ, value, error) of one measure."""
 
+_DARKEST = 3
+"""From this power of ten on every ratio has the darkest shade."""
+
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 LINE_COLOURS = (OURS, BALL, MEAN, INK)
 """The colours of several things, in their order."""
@@ -146,3 +149,57 @@ def draw_invariance(scales: Sequence[float], values: Mapping[str, Sequence[float
     axes.set(xscale="log", yscale="log", xlabel=what, ylabel="sharpness")
     axes.legend(frameon=False)
     return figure
+
+
+def draw_ratios(columns: Sequence[str], rows: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Every value divided by the original's, a row for each measure and a column for each copy.
+
+    A field is the darker, the farther the ratio is from one on a logarithmic scale; the number in it says which way.
+
+    Args:
+        columns: the names of the copies.
+        rows: the ratios on the copies, by the name of the measure; 1 where a value is the original's, NaN where
+            its error hides whether it is.
+        title: above the picture.
+    """
+    figure = NotebookFigure(figsize=(2.6 + 0.95 * len(columns), 1.5 + 0.34 * len(rows)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(shown(title), loc="left", color=INK, parse_math=False, fontsize=10)
+    decades = [[_decades(ratio) for ratio in own] for own in rows.values()]
+    shading = axes.imshow(decades, cmap="Blues", vmin=0, vmax=_DARKEST, aspect="auto")
+    for y, own in enumerate(rows.values()):
+        for x, ratio in enumerate(own):
+            ink = "white" if decades[y][x] > _DARKEST / 2 else INK
+            axes.text(x, y, _ratio(ratio), ha="center", va="center", color=ink, fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), [*rows], fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(shading, ax=axes, ticks=range(_DARKEST + 1), shrink=0.8, extend="max")
+    bar.ax.set_yticklabels([f"{10**decade:g}" for decade in range(_DARKEST + 1)], fontsize=8)
+    bar.set_label("times too large or too small", fontsize=8, color=INK)
+    return figure
+
+
+def _decades(ratio: float) -> float:
+    """How far a ratio is from one, in powers of ten; a ratio that is not positive is as far as can be shown."""
+    if math.isnan(ratio):
+        return 0.0
+    return min(abs(math.log10(ratio)), _DARKEST) if ratio > 0 and math.isfinite(ratio) else _DARKEST
+
+
+def _ratio(ratio: float) -> str:
+    """A ratio in a field.
+
+    >>> _ratio(1.0), _ratio(1.034), _ratio(58.2), _ratio(1 / 58.2), _ratio(4.2e6), _ratio(-3), _ratio(math.nan)
+    ('=', '× 1.03', '× 58', '÷ 58', '× 4e+06', '−', '≈')
+    """
+    if math.isnan(ratio):
+        return "≈"
+    if ratio <= 0 or math.isinf(ratio):
+        return "−"
+    if ratio == 1:
+        return "="
+    size = max(ratio, 1 / ratio)
+    digits = ".2f" if size < 10 else ".0f" if size < 1e4 else ".0e"
+    return f"{'×' if ratio > 1 else '÷'} {size:{digits}}"

@@ -36,6 +36,7 @@ LEVELS = {
     "io.data": 11,
     "training": 11,
     "api": 11,
+    "api_invariance": 12,
     "integrations": 12,
     "report": 13,
     "workflows": 14,

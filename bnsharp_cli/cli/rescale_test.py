@@ -27,6 +27,7 @@ from bnsharp_cli.workflows.options import (
 from bnsharp_cli.workflows.output_files import OutputFile, copies_in
 
 if TYPE_CHECKING:
+    from bnsharp_cli.workflows.comparing import ComparedCheckpoint
     from bnsharp_cli.workflows.rescaling import RescaledCheckpoint
 
 EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
@@ -44,7 +45,7 @@ def rescale_test(
 ) -> None:
     """Rescale the weights in ways that change nothing, and see which sharpness stands still.
 
-    Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not.
+    Exit 0 if BN-Sharpness is invariant within the tolerance, 1 if not; with measures to compare, always 0.
     """
     inputs = input_files([checkpoint] if checkpoint else [], source.arch, data.data, data.loss)
 
@@ -54,10 +55,12 @@ def rescale_test(
 
     writes = results.require_writable(output.output, files.plot, inputs, copies)
     with importing_libraries():
+        from bnsharp_cli.workflows.comparing import compare_checkpoint
         from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
+    work = compare_checkpoint if rescaling.measure else rescale_checkpoint
     with TerminalReporter(output.quiet, writes=writes) as reporter:
-        rescaled = rescale_checkpoint(
+        found = work(
             checkpoint,
             source,
             data,
@@ -67,15 +70,20 @@ def rescale_test(
             computing=computing,
             reporter=reporter,
         )
-    results.deliver(results.CommandResult(rescaled.document(as_option), lambda: _print(rescaled)), output)
-    raise typer.Exit(0 if rescaled.report.invariant else 1)
+    results.deliver(results.CommandResult(found.document(as_option), lambda: _print(found)), output)
+    raise typer.Exit(0 if found.passed else 1)
 
 
-def _print(rescaled: RescaledCheckpoint) -> None:
+def _print(found: ComparedCheckpoint | RescaledCheckpoint) -> None:
     with importing_libraries():
+        from bnsharp_cli.report.invariance_table import print_table
         from bnsharp_cli.report.terminal import console, print_cost, print_invariance, print_subject
+        from bnsharp_cli.workflows.comparing import ComparedCheckpoint
 
     out = console(as_option)
-    print_subject(out, rescaled.network.description(rescaled.blocks))
-    print_invariance(out, rescaled.report)
-    print_cost(out, rescaled.network.passes, rescaled.seconds)
+    print_subject(out, found.network.description(found.blocks))
+    if isinstance(found, ComparedCheckpoint):
+        print_table(out, found.table)
+    else:
+        print_invariance(out, found.report)
+    print_cost(out, found.network.passes, found.seconds)

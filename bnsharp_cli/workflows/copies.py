@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,7 +13,6 @@ from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
 from bnsharp_cli.io.files.atomic_writing import require_writable_folder, unwritable_folder
 from bnsharp_cli.io.files.regular_files import reason_of
 from bnsharp_cli.measurement.invariance.copies import RescaledCopy
-from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 from bnsharp_cli.workflows.output_files import copy_path
@@ -34,13 +34,13 @@ def require_a_name_for_copies(network: MeasuredNetwork) -> None:
         )
 
 
-def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport, stored: bool) -> None:
+def save_copies(folder: Path, network: MeasuredNetwork, copies: Sequence[RescaledCopy], stored: bool) -> None:
     """Write every copy to a checkpoint of its own.
 
     Args:
         folder: where to; it is made if it is not there.
         network: what was copied.
-        report: holds the copies.
+        copies: of it.
         stored: with ε as stored, so that the loss differs; otherwise with ε per channel under a key of our own. The
             names of the files and an entry of the metadata tell.
 
@@ -52,10 +52,10 @@ def save_copies(folder: Path, network: MeasuredNetwork, report: InvarianceReport
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable_folder(folder, reason_of(error), "save_copies") from error
-    paths = [copy_path(folder, copy.name, stored) for copy in report.kept]
+    paths = [copy_path(folder, copy.name, stored) for copy in copies]
     for path in paths:
         require_no_input(path, "save_copies", input_files([network.checkpoint.path]))
-    for path, copy in zip(paths, report.kept, strict=True):
+    for path, copy in zip(paths, copies, strict=True):
         _save(path, network, copy, stored)
 
 

@@ -78,7 +78,8 @@ def open_network(
     for note in surface.conduct.notes:
         reporter.notice(note)
     release_freed_memory()
-    loss, accuracy = surface.loss_and_accuracy(point)
+    figures = surface.evaluated(point)
+    loss, accuracy = figures.loss, figures.accuracy
     criterion = loss_on_data.criterion
     if not math.isfinite(loss):
         with naming(loss_on_data.spec):

@@ -53,6 +53,11 @@ class RescaledCheckpoint:
     report: InvarianceReport
     seconds: float
 
+    @property
+    def passed(self) -> bool:
+        """Whether BN-Sharpness is invariant."""
+        return self.report.invariant
+
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         report = self.report
@@ -127,7 +132,7 @@ def _write(
     files: RescaledFiles, network: MeasuredNetwork, report: InvarianceReport, stored: bool, reporter: Reporter
 ) -> None:
     if files.save_copies is not None:
-        save_copies(files.save_copies, network, report, stored)
+        save_copies(files.save_copies, network, report.kept, stored)
         reporter.notice(f"wrote {len(report.kept)} copies to {shown_path(files.save_copies)}")
     if files.plot is not None:
         save(report.plot(f"{checkpoint_title(network.checkpoint.path)}: one function, rescaled"), files.plot)

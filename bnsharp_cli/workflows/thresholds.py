@@ -32,6 +32,7 @@ def read_limits(pairs: Sequence[str]) -> Mapping[str, float]:
     for pair in pairs:
         name, _, text = pair.partition("=")
         require_measure(name, "limits")
+        _require_sharp_when_large(name)
         if name in limits:
             raise UsageError(f"{named('limits')}: {name} has two limits.", "Give one.", argument="limits")
         try:
@@ -76,13 +77,18 @@ class Thresholds(OptionRecord):
         metavar="MEASURE=VALUE",
         read=read_limits,
         repeatable=True,
-        complete=lambda _: (f"{name}=" for name in MEASURES),
+        complete=lambda _: (f"{name}=" for name, entry in MEASURES.items() if not entry.large_is_flat),
         expected="numbers by the names of measures",
         accept=lambda limits: all(name in MEASURES and not math.isnan(limit) for name, limit in limits.items()),
         example="For example {'bn': 4.5}.",
     )
     tolerance: float | None = same_option(RescaleOptions, "tolerance")
     skip: Literal["invariance"] | None = option(None, "Leave out the check that BN-Sharpness is invariant.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.limits or ():
+            _require_sharp_when_large(name)
 
     def require_power(self, power: float) -> None:
         """Refuse a limit of a measure that does not exist for this p.
@@ -91,3 +97,19 @@ class Thresholds(OptionRecord):
             UsageError: a limit of δ-L^p for p = ∞.
         """
         require_finite_power(self.limits or (), power, "limits")
+
+
+def _require_sharp_when_large(name: str) -> None:
+    """Refuse a highest value of a measure of which the flattest networks have the highest.
+
+    Raises:
+        UsageError: it is such a measure.
+    """
+    if MEASURES[name].large_is_flat:
+        raise UsageError(
+            f"{named('limits')}: a large {name} is flat, so a highest value would let the sharpest networks pass.",
+            "Limit another measure, such as noise.",
+            argument="limits",
+            expected="a measure of which sharp networks have a large value",
+            found=name,
+        )

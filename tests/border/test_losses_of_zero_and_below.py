@@ -15,7 +15,7 @@ from tests.border.oracle import bn_limit
 from tests.cli.helpers import bnsharp, one_error
 
 CLASSICAL = ["delta-lp", "delta-linf", "keskar"]
-CHANGES = ["bn", *CLASSICAL, "noise"]
+CHANGES = ["bn", *CLASSICAL, "noise", "adaptive", "hessian"]
 """Measures that are a change of the loss, so that there is one where the loss does not change."""
 ZERO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "constant": lambda outputs, _: 0 * outputs.sum(),
@@ -39,6 +39,10 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 @pytest.mark.parametrize("name", [*CHANGES, "gradient-norm"])
 @pytest.mark.parametrize("restarts", [0, 2])
 def test_a_loss_of_zero_is_below_resolution(case: str, name: str, restarts: int) -> None:
+    if (case, name) == ("exact fit", "hessian"):  # autograd sees a curvature that the loss does not have
+        with pytest.raises(UnfitMeasureError, match="second derivatives"):
+            bnsharp_cli.measure(network(), batches(), ZERO[case], name, restarts=restarts)
+        return
     found = bnsharp_cli.measure(network(), batches(), ZERO[case], name, restarts=restarts)
     assert found.value == pytest.approx(0.0, abs=1e-300)
     assert found.status.value == "below-resolution"

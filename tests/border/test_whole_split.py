@@ -60,7 +60,7 @@ def test_the_loss_and_its_sharpness_are_means_over_samples(precision: str, point
     options = MeasureOptions(precision=precision, delta=1e-4)
     found = MEASURES["bn"](surface, point, blocks, options)
     assert surface.value(point) == pytest.approx(float(loss(network().double()).detach()), rel=1e-6)
-    assert surface.loss_and_accuracy(point)[0] == surface.value(point)
+    assert surface.evaluated(point).loss == surface.value(point)
     assert found.details["limit"] == pytest.approx(bn_limit(network(), loss, ["1.weight"]), rel=1e-5)
     assert found.value == pytest.approx(found.details["limit"], rel=1e-2)
     assert found.uncertainty.sampling is None

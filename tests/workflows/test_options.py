@@ -51,6 +51,7 @@ def test_texts_of_the_command_line() -> None:
         (read_pairs, ["classes"], "arch_option"),
         (read_limits, ["bn=nan"], "limits"),
         (read_limits, ["flat=1"], "limits"),
+        (read_limits, ["critical-radius=1"], "limits"),
         (read_limits, ["bn=1", "bn=2"], "limits"),
     ],
 )
@@ -73,8 +74,12 @@ def test_a_refusal_says_what_to_give_instead(wrong: dict[str, Any], says: str) -
     assert str(refused.value) == says
 
 
+FLAT = {"bn": 1.0, "pac-bayes-sigma": 0.5}
+"""The second would let the sharpest networks pass."""
+
+
 def test_thresholds_from_python_are_checked_too() -> None:
-    for wrong in ({"max_loss": float("nan")}, {"min_accuracy": 1.5}, {"limits": {"flat": 1.0}}):
+    for wrong in ({"max_loss": float("nan")}, {"min_accuracy": 1.5}, {"limits": {"flat": 1.0}}, {"limits": FLAT}):
         with pytest.raises(UsageError) as refused:
             Thresholds(**wrong)  # type: ignore[arg-type]  # one after the other
         assert refused.value.argument == next(iter(wrong))
@@ -83,7 +88,7 @@ def test_thresholds_from_python_are_checked_too() -> None:
 def test_a_selection_is_every_measure_at_every_radius() -> None:
     assert Selection(("all",)).names == (
         *("bn", "delta-lp", "delta-linf", "keskar"),
-        *("noise", "critical-radius", "pac-bayes-sigma"),
+        *("noise", "critical-radius", "pac-bayes-sigma", "adaptive", "hessian"),
         *("relative-flatness", "gradient-norm", "weight-norm", "loss", "margin", "entropy", "random"),
     )
     runs = Selection(delta=(1e-3, 1e-2)).runs(MeasureOptions(power=1.0))

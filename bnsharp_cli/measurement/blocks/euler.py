@@ -81,6 +81,17 @@ class EulerTest:
     @classmethod
     def of(cls, probe: Probe) -> EulerTest:
         """The test at every location of ``probe``; rows that only other samples use are tested on those too."""
+        euler = cls.of_few_samples(probe)
+        if euler._quiet(probe):
+            with probe.surface.progress.stage(
+                "rows of later samples", items=probe.surface.count * len(probe.locations)
+            ):
+                euler._add_other_samples(probe)
+        return euler
+
+    @classmethod
+    def of_few_samples(cls, probe: Probe) -> EulerTest:
+        """The test at every location of ``probe``, on its samples alone."""
         pairs = [
             (location.point, gradient)
             for location in probe.locations
@@ -89,13 +100,12 @@ class EulerTest:
         known = {(name, 0): euler_products(pairs, name, 0) for name in probe.locations[0].point}
         largest = (products.magnitude() for products in known.values())
         scale = max((float(sizes.max()) for sizes in largest if sizes.numel()), default=0.0)
-        euler = cls(pairs, scale, known=known)
-        if euler._quiet(probe):
-            with probe.surface.progress.stage(
-                "rows of later samples", items=probe.surface.count * len(probe.locations)
-            ):
-                euler._add_other_samples(probe)
-        return euler
+        return cls(pairs, scale, known=known)
+
+    @property
+    def resolution(self) -> float:
+        """‖θ_i‖‖∂f/∂θ_i‖ below this is no more than rounding."""
+        return UNRESOLVED * self.scale
 
     def at_probe(self, name: str, axis: int = 0) -> EulerProducts:
         """The products of each slice of ``name`` along ``axis`` at the probe's samples alone; computed once."""
@@ -122,13 +132,13 @@ class EulerTest:
             (sets,) of bool; a set whose gradient is zero everywhere is not called invariant.
         """
         magnitude = sets.magnitude()
-        resolved = magnitude > UNRESOLVED * self.scale
+        resolved = magnitude > self.resolution
         vanishes = sets.products.abs() <= INVARIANT * magnitude
         return resolved.any(dim=0) & (vanishes | ~resolved).all(dim=0)
 
     def without_effect(self, sets: EulerProducts) -> Tensor:
         """The sets of rows that have no effect on any output, (sets,) of bool."""
-        return ~(sets.magnitude() > UNRESOLVED * self.scale).any(dim=0)
+        return ~(sets.magnitude() > self.resolution).any(dim=0)
 
     def _add_other_samples(self, probe: Probe) -> None:
         """Test rows without effect, such as those of words that the first samples do not have, on all samples."""

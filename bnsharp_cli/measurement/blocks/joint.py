@@ -108,15 +108,33 @@ def _total(pairs: Sequence[tuple[Point, Point]], members: RowIndices) -> EulerPr
 
 
 def _sets_of_modules(probe: Probe, modules: Sequence[RowIndices]) -> list[RowIndices]:
-    if len(modules) < 2:
+    sets = []
+    for vector in null_vectors(probe, modules):
+        if -1 not in vector:
+            chosen = (members for members, sign in zip(modules, vector, strict=True) if sign)
+            sets.append({name: rows for members in chosen for name, rows in members.items()})
+    return sets
+
+
+def null_vectors(probe: Probe, parts: Sequence[RowIndices]) -> list[list[int]]:
+    """Vectors s of −1, 0 and 1 with Σ_m s_m ⟨θ_m, ∂f/∂θ_m⟩ = 0 for every output f, a sign for each part m.
+
+    Scaling the parts with s_m = 1 by c and those with s_m = −1 by 1/c then changes nothing to first order. It takes a
+    backward pass for each part.
+
+    Args:
+        probe: of the network.
+        parts: rows of tensors that are scaled together.
+    """
+    if len(parts) < 2:
         return []
     location = probe.locations[-1]
-    names = [name for members in modules for name in members]
-    count = len(modules) + _SPARE_COTANGENTS
+    names = [name for members in parts for name in members]
+    count = len(parts) + _SPARE_COTANGENTS
     gradients = probe.gradients(location, count, seed=1, only=names)
     with probe.surface.progress.stage("joint sets of rows", FORWARD + count * BACKWARD):
         rows = [
-            torch.stack([_total([(location.point, gradient)], members).products[0, 0] for members in modules])
+            torch.stack([_total([(location.point, gradient)], members).products[0, 0] for members in parts])
             for gradient in gradients
         ]
     products = torch.stack(rows)
@@ -126,13 +144,14 @@ def _sets_of_modules(probe: Probe, modules: Sequence[RowIndices]) -> list[RowInd
         return []
     _, singular, right = torch.linalg.svd(products[:, with_effect] / sizes[with_effect])
     null = right[singular <= _NULL * singular[0]] / sizes[with_effect]
-    sets = []
+    found = []
     for vector in _reduced_rows(null):
-        ones = (vector - 1).abs() < _INTEGER
-        if bool((ones | (vector.abs() < _INTEGER)).all()):
-            chosen = [modules[int(with_effect[index])] for index in ones.nonzero().flatten()]
-            sets.append({name: rows for members in chosen for name, rows in members.items()})
-    return sets
+        signs = vector.round().clamp(-1, 1)
+        if bool(((vector - signs).abs() < _INTEGER).all()):
+            every = torch.zeros(len(parts), dtype=torch.int64)
+            every[with_effect.cpu()] = signs.long().cpu()
+            found.append(every.tolist())
+    return found
 
 
 def _reduced_rows(matrix: Tensor) -> Tensor:

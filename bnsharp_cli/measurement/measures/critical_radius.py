@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Un
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.perturbation_entries import RADIUS_SEARCH, RelativeOptions
 from bnsharp_cli.measurement.measures.relative_radii import relative_spheres
-from bnsharp_cli.measurement.measures.rounding import difference_rounding
+from bnsharp_cli.measurement.measures.rounding import difference_rounding, loss_rounding
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 
@@ -124,7 +124,8 @@ class _Path:
         """
         low, high = crossing.step
         steepness = (crossing.values[high] - crossing.values.get(low, 0.0)) / (high - low)
-        return difference_rounding(self._surface, self._at(high), self._losses[high], seed) / steepness
+        error = loss_rounding(self._surface, self._at(high), self._losses[high], seed)
+        return difference_rounding(error, error) / steepness
 
     def _at(self, step: float) -> Point:
         return on_segment(self._point, self._direction, -step)

@@ -14,7 +14,7 @@ from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.expected_passes import BALL_STEPS, BOX_STEPS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
-from bnsharp_cli.measurement.measures.rounding import difference_rounding, turning_error
+from bnsharp_cli.measurement.measures.rounding import difference_rounding, loss_rounding, turning_error
 from bnsharp_cli.measurement.measures.sharpness_entries import BallOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -184,7 +184,8 @@ def relative_scale(loss: float) -> float:
 def _floor(surface: LossSurface, highest: Point, options: MeasureOptions) -> float:
     """The error of a loss difference by rounding, taken where the loss and so its error is largest."""
     (losses,) = surface.batch_losses([highest])
-    return difference_rounding(surface, highest, losses, options.seed)
+    error = loss_rounding(surface, highest, losses, options.seed)
+    return difference_rounding(error, error)
 
 
 def _power_mean(changes: Sequence[float], power: float) -> tuple[float, float]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from bnsharp_cli.core.ascent import SearchRule
-from bnsharp_cli.measurement.surface.cost import FORWARD, GRADIENT, Cost
+from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD, GRADIENT, Cost
 
 BALL_STEPS, BOX_STEPS = 5, 10
 """Steps in the Euclidean ball from each start, and of the solver in a box."""
+
+AUTO_PGD_STEPS, LANCZOS_STEPS = 20, 20
+"""Steps of the ascent in an adaptive ball, and products for one eigenvalue, as long as the user does not say."""
+
+PROBES_AT_ONCE = 4
+"""Random vectors that share a forward pass and a gradient; each of them and of its products is held in memory."""
 
 _ROUNDING = 4 * FORWARD
 """The most that it takes to see how the loss rounds."""
@@ -69,7 +75,7 @@ def of_delta_lp(points: int) -> Cost:
 
 def of_delta_linf(options: WhatTakesPasses) -> Cost:
     """The most that δ-L∞ takes."""
-    steps = BALL_STEPS if options.iterations is None else max(1, options.iterations)
+    steps = steps_of(options, BALL_STEPS)
     return GRADIENT + (1 + options.restarts) * steps * GRADIENT + FORWARD + _ROUNDING
 
 
@@ -86,3 +92,36 @@ def of_gradient(_: WhatTakesPasses) -> Cost:
 def of_outputs(_: WhatTakesPasses) -> Cost:
     """The most that a measure of the network's answers takes."""
     return FORWARD + _ROUNDING
+
+
+class WhatAdaptiveTakes(Protocol):
+    """The part of the options of adaptive sharpness that decides how many passes it takes."""
+
+    @property
+    def adaptive_kind(self) -> str:
+        """Worst or average."""
+
+    @property
+    def adaptive_samples(self) -> int:
+        """The draws of the average."""
+
+
+def steps_of(options: WhatTakesPasses, usual: int) -> int:
+    """The steps that the user asks for, at least one, or the usual ones."""
+    return usual if options.iterations is None else max(1, options.iterations)
+
+
+def of_adaptive(options: WhatTakesPasses, own: WhatAdaptiveTakes) -> Cost:
+    """The most that adaptive sharpness takes."""
+    if own.adaptive_kind == "average":
+        return (2 + own.adaptive_samples) * FORWARD + _ROUNDING
+    ascent = steps_of(options, AUTO_PGD_STEPS) * GRADIENT + FORWARD
+    return 2 * FORWARD + (1 + options.restarts) * ascent + _ROUNDING
+
+
+def of_hessian(options: WhatTakesPasses, probes: int) -> Cost:
+    """The most that the curvature takes: two eigenvalues, two traces, and products that tell the errors."""
+    product = GRADIENT + BACKWARD
+    groups = -(-probes // PROBES_AT_ONCE)
+    traces = groups * GRADIENT + probes * BACKWARD
+    return 2 * (steps_of(options, LANCZOS_STEPS) * product + traces) + 5 * product

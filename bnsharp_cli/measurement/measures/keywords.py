@@ -29,6 +29,11 @@ class SharedKeywords(TypedDict, total=False):
     noise_draws: int
     relative_to: Literal["filter", "layer", "element", "partition"]
     sigma_draws: int
+    adaptive_kind: Literal["worst", "average"]
+    adaptive_norm: Literal["linf", "l2"]
+    adaptive_rho: float | None
+    adaptive_samples: int
+    hessian_probes: int
 
 
 class RescaleKeywords(SharedKeywords, total=False):

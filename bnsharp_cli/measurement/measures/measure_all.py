@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import UnfitMeasureError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.measure_entry import MeasureEntry
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -62,10 +63,22 @@ def _profile(
         UnfitMeasureError: it does not exist for the network, its loss or the options.
     """
     entry, profile = MEASURES[name], []
-    if entry.finite_power_only and math.isinf(runs[0].power):
-        raise UnfitMeasureError(f"It needs a finite {named('power')}.", "Leave it out.", argument="measure", found=name)
     for options in runs:
         label = f"{name}, δ = {options.delta:g}" if entry.has_radius else name
         with surface.progress.stage(label, entry.most(options)):
-            profile.append(entry(surface, point, blocks, options))
+            profile.append(measured_by(entry, surface, point, blocks, options))
     return tuple(profile)
+
+
+def measured_by(
+    entry: MeasureEntry, surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions
+) -> Measurement:
+    """One measure of one network.
+
+    Raises:
+        UnfitMeasureError: it does not exist for the network, its loss or the options.
+    """
+    if entry.finite_power_only and math.isinf(options.power):
+        reason = f"It needs a finite {named('power')}."
+        raise UnfitMeasureError(reason, "Leave it out.", argument="measure", found=entry.name)
+    return entry(surface, point, blocks, options)

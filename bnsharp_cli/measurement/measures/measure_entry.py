@@ -35,6 +35,7 @@ class MeasureEntry:
         options: the record of the options that only this measure has.
         finite_power_only: whether it does not exist for p = ∞.
         has_radius: whether δ decides its value; else it is measured once, however many radii there are.
+        large_is_flat: whether a sharp network has a small value, so that no highest value can be asked of it.
         extra: of the package, which it needs besides; empty for none.
         most: from the options to the passes that it may take, which is said while it is taken.
     """
@@ -49,6 +50,7 @@ class MeasureEntry:
     options: type[OptionRecord] | None = None
     finite_power_only: bool = False
     has_radius: bool = True
+    large_is_flat: bool = False
     extra: str = ""
     most: Callable[[Any], Cost] = lambda _: NO_PASSES
 

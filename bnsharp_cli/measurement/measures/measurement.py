@@ -55,7 +55,10 @@ _MEANINGS = {
     Status.SAMPLED: "a Monte-Carlo mean with its standard error",
     Status.BRACKETED: "the middle of an interval that a search by halves left, which reaches as far as the bracket",
     Status.COMPUTED: "evaluated by its formula, with neither a search nor random points",
-    Status.BELOW_RESOLUTION: f"no more than rounding: use {named('precision')} float64 or a larger {named('delta')}",
+    Status.BELOW_RESOLUTION: (
+        f"no more than rounding: use {named('precision')} float64 or a larger {named('delta')}, for noise "
+        f"{named('sigma')}"
+    ),
 }
 
 
@@ -69,7 +72,8 @@ class Uncertainty:
         sampling: standard error of a mean over samples or random points; for the gradient norm the distance to its
             unbiased estimate for fresh data; for BN-Sharpness how far more samples may lead away from the
             value, which is the distance to the farther end of the interval for the whole split or for fresh data.
-        bracket: half the interval that a search by halves left, of which the value is the middle.
+        bracket: half the interval that a search by halves left, of which the value is the middle; for ``hessian`` the
+            residual, no farther than which from the value there is an eigenvalue.
 
     >>> Uncertainty(rounding=1e-9)
     Uncertainty(quadrature=None, rounding=1e-09, sampling=None, bracket=None)

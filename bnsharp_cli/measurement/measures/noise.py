@@ -17,7 +17,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Un
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.perturbation_entries import NoiseOptions
 from bnsharp_cli.measurement.measures.relative_radii import relative_spheres
-from bnsharp_cli.measurement.measures.rounding import difference_rounding
+from bnsharp_cli.measurement.measures.rounding import difference_rounding, loss_rounding
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 
@@ -33,7 +33,7 @@ def noise(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOp
 
     Source: expected sharpness, Neyshabur et al. (NeurIPS 2017), with relative radii.
 
-    Cost: 1 forward, and for each σ 2 K and what rounding takes.
+    Cost: 1 forward, for each σ 2 K, and what it takes to see the rounding at θ and at each σ.
 
     Invariance: z is drawn in normalised coordinates, so the number, not only its mean, is the same for every rescaling
     of whole blocks that leaves the loss unchanged.
@@ -50,14 +50,16 @@ def noise(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOp
     """
     before, own = surface.counter.cost, options.of(NoiseOptions)
     spheres, notes = relative_spheres(surface, point, blocks, own.relative_to)
-    loss = surface.value(point)
+    (losses,) = surface.batch_losses([point])
+    loss = math.fsum(losses) / len(losses)
     generator = torch.Generator().manual_seed(options.seed)
     changes = [_Changes(sigma) for sigma in own.sigmas]
     for _ in range(own.noise_draws):
         coordinates = spheres.random(point, generator)
         for change in changes:
             change.add(surface, point, spheres, coordinates, loss)
-    records = [change.record(surface, point, spheres, options.seed) for change in changes]
+    error = loss_rounding(surface, point, losses, options.seed)
+    records = [change.record(surface, point, spheres, error, options.seed) for change in changes]
     last = records[-1]
     resolved = abs(last["value"]) > last["rounding"]
     return Measurement(
@@ -106,16 +108,21 @@ class _Changes:
         if self.highest is None or values[side] > self.highest[0]:
             self.highest = values[side], steps[side], coordinates, both[side]
 
-    def record(self, surface: LossSurface, point: Point, spheres: Spheres, seed: int) -> dict[str, Any]:
-        """The mean with its errors."""
+    def record(self, surface: LossSurface, point: Point, spheres: Spheres, error: float, seed: int) -> dict[str, Any]:
+        """The mean with its errors.
+
+        The losses round independently at every point, so the mean of both sides of all draws has less of it than each;
+        ``error`` is that of L(θ).
+        """
         assert self.highest is not None
         count, mean = len(self.changes), math.fsum(self.changes) / len(self.changes)
         variance = math.fsum((change - mean) ** 2 for change in self.changes) / (count - 1)
         _, step, coordinates, losses = self.highest
         moved = spheres.on_segment(point, coordinates, step)
+        largest = loss_rounding(surface, moved, losses, seed)
         return {
             "sigma": self.sigma,
             "value": mean,
             "sampling": math.sqrt(variance / count),
-            "rounding": difference_rounding(surface, moved, losses, seed),
+            "rounding": difference_rounding(largest / math.sqrt(2 * count), error),
         }

@@ -91,7 +91,8 @@ def _accuracy_that_can_fall(surface: LossSurface, point: Point) -> float:
     Raises:
         UnfitMeasureError: there is none, or it is too near that of a guess.
     """
-    accuracy, classes = surface.accuracy_and_classes(point)
+    figures = surface.evaluated(point)
+    accuracy, classes = figures.accuracy, figures.classes
     if accuracy is None:
         raise UnfitMeasureError(
             "There is no accuracy: the targets are not numbers of classes.",
@@ -133,7 +134,7 @@ class _Drops:
         for _ in range(self._draws):
             coordinates = self._spheres.random(self._point, generator)
             moved = self._spheres.on_segment(self._point, coordinates, sigma)
-            found, _ = self._surface.accuracy_and_classes(moved)
+            found = self._surface.evaluated(moved).accuracy
             own.append(self._accuracy - (found or 0.0))
         return _excess(own)
 

@@ -117,7 +117,7 @@ PERTURBATION_ENTRIES = (
         name="noise",
         summary="mean loss change by noise on both sides, relative to the weights",
         formula="E ½[L(θ + σz) + L(θ − σz)] − L(θ), z uniform on the spheres ‖z_b‖ = ‖θ_b‖",
-        cost="52 forwards; 1, and for each σ twice noise_draws and 1 for rounding",
+        cost="53 forwards; 2, and for each σ twice noise_draws and 1",
         source="the antithetic mean of expected sharpness (Neyshabur et al., NeurIPS 2017), with relative radii",
         invariance=_INVARIANCE,
         load=f"{MEASURES_HERE}.noise:noise",
@@ -135,6 +135,7 @@ PERTURBATION_ENTRIES = (
         load=f"{MEASURES_HERE}.critical_radius:critical_radius",
         options=RelativeOptions,
         has_radius=False,
+        large_is_flat=True,
         most=lambda _: GRADIENT + (RADIUS_SEARCH.most + ROUNDING) * FORWARD,
     ),
     MeasureEntry(
@@ -147,6 +148,7 @@ PERTURBATION_ENTRIES = (
         load=f"{MEASURES_HERE}.pac_bayes_sigma:pac_bayes_sigma",
         options=SigmaOptions,
         has_radius=False,
+        large_is_flat=True,
         most=lambda options: (1 + SIGMA_SEARCH.most * options.of(SigmaOptions).sigma_draws) * FORWARD,
     ),
 )
@@ -154,4 +156,4 @@ PERTURBATION_ENTRIES = (
 
 def _of_noise(options: NoiseOptions) -> int:
     """The most forwards that ``noise`` takes."""
-    return 1 + len(options.sigmas) * (2 * options.noise_draws + ROUNDING)
+    return 1 + ROUNDING + len(options.sigmas) * (2 * options.noise_draws + ROUNDING)

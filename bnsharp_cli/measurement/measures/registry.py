@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from bnsharp_cli.measurement.measures.control_entries import CONTROL_ENTRIES
+from bnsharp_cli.measurement.measures.curvature_entries import CURVATURE_ENTRIES
 from bnsharp_cli.measurement.measures.measure_entry import MeasureEntry
 from bnsharp_cli.measurement.measures.perturbation_entries import PERTURBATION_ENTRIES
 from bnsharp_cli.measurement.measures.sharpness_entries import SHARPNESS_ENTRIES
 from bnsharp_cli.option_records import declared_fields
 
 MEASURES: dict[str, MeasureEntry] = {
-    entry.name: entry for entry in (*SHARPNESS_ENTRIES, *PERTURBATION_ENTRIES, *CONTROL_ENTRIES)
+    entry.name: entry for entry in (*SHARPNESS_ENTRIES, *PERTURBATION_ENTRIES, *CURVATURE_ENTRIES, *CONTROL_ENTRIES)
 }
 
 

@@ -28,17 +28,17 @@ def relative_spheres(
     if relative_to not in (AS_PARTITION, blocks.partition):
         blocks = relative_blocks(surface.module, point, relative_to)
     spheres = blocks.spheres(point)
-    moving = int((spheres.norms(spheres.to_direction(_ones(point))) > 0).sum())
-    if not moving:
-        raise UnfitMeasureError(
-            "All weights that are measured are zero, and zero has no relative radius.",
-            "Measure a trained network, or other parameters.",
-            argument="model",
-            expected="weights that are not all zero",
-            found="zeros",
-        )
+    if blocks.zero_blocks(spheres) == blocks.relative and not blocks.free_parameters(point):
+        raise nothing_moves()
     return spheres, blocks.zero_notes(spheres)
 
 
-def _ones(point: Point) -> Point:
-    return {name: tensor.new_ones(tensor.shape) for name, tensor in point.items()}
+def nothing_moves() -> UnfitMeasureError:
+    """What is said of weights that are all zero."""
+    return UnfitMeasureError(
+        "All weights that are measured are zero, and zero has no relative radius.",
+        "Measure a trained network, or other parameters.",
+        argument="model",
+        expected="weights that are not all zero",
+        found="zeros",
+    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import LazyPoint
+from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.core.quadrature import SegmentMean
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -59,18 +59,35 @@ def loss_rounding(surface: LossSurface, point: Mapping[str, Tensor], losses: Seq
     return math.hypot(math.hypot(*deviations) / math.sqrt(len(deviations)), by_criterion)
 
 
-def difference_rounding(
-    surface: LossSurface, point: Mapping[str, Tensor], losses: Sequence[float], seed: int = 0
-) -> float:
-    """The error of a difference of two losses by rounding, of which the larger is at ``point``.
+def form_rounding(surface: LossSurface, point: Point, direction: Point, forms: Sequence[float], seed: int = 0) -> float:
+    """Standard deviation of ⟨v, H v⟩ by rounding, in the same way: from products where every last bit is moved.
+
+    The cost is a product for at least four batches, and four for one batch.
 
     Args:
         surface: L.
-        point: where the loss and so its error is largest.
-        losses: of the batches there, from ``surface.batch_losses``.
+        point: θ.
+        direction: v.
+        forms: ⟨v, H_b v⟩ of every batch at θ, as the curvature product has them.
         seed: of the bits.
     """
-    return _DIFFERENCE_FACTOR * math.sqrt(2) * loss_rounding(surface, point, losses, seed)
+    generator = torch.Generator().manual_seed(seed)
+    deviations = []
+    for _ in range(passes_for_rounding(len(forms))):
+        (moved,) = surface.curvature_products(last_bits(point, surface.roundoff, generator), [direction])
+        errors = [after - before for after, before in zip(moved.forms, forms, strict=True)]
+        deviations.append(max(abs(math.fsum(errors)), math.hypot(*errors)) / len(forms))
+    return math.hypot(*deviations) / math.sqrt(len(deviations))
+
+
+def difference_rounding(first: float, second: float) -> float:
+    """The error of a difference of two losses by rounding.
+
+    Args:
+        first: standard deviation of the one, from :func:`loss_rounding`.
+        second: that of the other.
+    """
+    return _DIFFERENCE_FACTOR * math.hypot(first, second)
 
 
 def last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:

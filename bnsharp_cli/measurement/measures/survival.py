@@ -32,8 +32,8 @@ class Rescaling(StrEnum):
 
 _MEANINGS = {
     Rescaling.T_A: "rows before a norm, each times its own factor",
-    Rescaling.NORM: "(γ, β) of a norm, where the next norm undoes it",
-    Rescaling.CLASSIFIER: "(γ, β) of the last norm against the weight of the classifier",
+    Rescaling.NORM: "what a norm undoes jointly: (γ, β) before the next norm",
+    Rescaling.CLASSIFIER: "(γ, β) of a norm against the weights that read it, as the classifier",
     Rescaling.LAYER: "a layer against the next one, with a ReLU between them",
     Rescaling.NEURON: "every neuron of a layer by its own factor, likewise",
 }
@@ -50,6 +50,11 @@ SURVIVES: Mapping[str, tuple[Rescaling, ...]] = {
     "delta-lp": (),
     "delta-linf": (),
     "keskar": (),
+    "noise": (Rescaling.T_A, *_OF_TENSORS),
+    "critical-radius": (Rescaling.T_A, *_OF_TENSORS),
+    "pac-bayes-sigma": (Rescaling.T_A, *_OF_TENSORS),
+    "adaptive": _EVERY,
+    "hessian": (Rescaling.T_A,),
     "relative-flatness": (Rescaling.T_A, *_OF_TENSORS),
     "gradient-norm": (),
     "weight-norm": (),
@@ -58,7 +63,7 @@ SURVIVES: Mapping[str, tuple[Rescaling, ...]] = {
     "entropy": _EVERY,
     "random": _EVERY,
 }
-"""By the name of a measurement, which for BN-Sharpness says its partition."""
+"""By the name of a measurement, which for BN-Sharpness says its partition; with the default options otherwise."""
 
 
 def rows_of(measure: str) -> dict[str, tuple[Rescaling, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,34 @@ from torch import Tensor
 from bnsharp_cli.measurement.surface.linear_calls import LinearCall, LinearWatch
 from bnsharp_cli.measurement.surface.real_pairs import widened
 from bnsharp_cli.measurement.surface.tensor_trees import floating_tensors
+
+
+@dataclass(frozen=True)
+class NetworkFigures:
+    """A network as it is, on all batches.
+
+    Attributes:
+        batch_losses: the loss of every batch, times the batch's weight.
+        right: how many targets are predicted.
+        labelled: among how many that are classes.
+        classes: among how many classes the network chooses; 0 where targets are not numbers of classes.
+    """
+
+    batch_losses: tuple[float, ...]
+    right: int
+    labelled: int
+    classes: int
+
+    @property
+    def loss(self) -> float:
+        """The mean L(θ) over batches."""
+        return math.fsum(self.batch_losses) / len(self.batch_losses)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right answers, in [0, 1]; None where there are no classes."""
+        return self.right / self.labelled if self.labelled else None
+
 
 PREDICTIONS = ("logits", "out")
 """What networks call their prediction among other outputs: transformers, and torchvision's segmentation networks."""
@@ -41,10 +70,8 @@ def entries_of(outputs: Any) -> Mapping[Any, Any]:
 
 def class_count(outputs: Any, targets: Tensor) -> int:
     """Among how many classes a network chooses for each target; 0 where targets are not numbers of classes."""
-    guess = prediction(outputs)
-    if guess is None or guess.ndim != targets.ndim + 1 or targets.is_floating_point():
-        return 0
-    return guess.shape[1] if guess.shape[1] > 1 else 0
+    guess = _scores(outputs, targets)
+    return guess.shape[-1] if guess is not None and guess.shape[-1] > 1 else 0
 
 
 def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,12 +79,24 @@ def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     Targets that are no class do not count; nothing counts where targets are not numbers of two or more classes.
     """
-    guess, classes = prediction(outputs), class_count(outputs, targets)
+    guess, classes = _scores(outputs, targets), class_count(outputs, targets)
     if guess is None or not classes:
         none = torch.zeros((), dtype=torch.int64, device=targets.device)
         return none, none
     counted = (targets >= 0) & (targets < classes)
-    return ((guess.argmax(1) == targets) & counted).sum(), counted.sum()
+    return ((guess.argmax(-1) == targets) & counted).sum(), counted.sum()
+
+
+def _scores(outputs: Any, targets: Tensor) -> Tensor | None:
+    """A number for each class and target, (…, classes), or None where there is none.
+
+    Classes are in the second dimension, as torch's losses have them, or in the last one, as networks of tokens do.
+    """
+    guess = prediction(outputs)
+    if guess is None or guess.ndim < 2 or targets.is_floating_point():
+        return None
+    orders = (guess.movedim(axis, -1) for axis in (1, guess.ndim - 1))
+    return next((one for one in orders if one.shape[:-1] == targets.shape), None)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ class Cost:
         return Cost(self.forward + other.forward, self.backward + other.backward)
 
     def __sub__(self, other: Cost) -> Cost:
-        return Cost(self.forward - other.forward, self.backward - other.backward)
+        """The difference, without what rounding made of the shares that were added up."""
+        return Cost(round(self.forward - other.forward, 9), round(self.backward - other.backward, 9))
 
     def __rmul__(self, factor: float) -> Cost:
         return Cost(factor * self.forward, factor * self.backward)

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
+from bnsharp_cli.measurement.surface.accuracy import BatchOutputs, NetworkFigures
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
-from bnsharp_cli.measurement.surface.cost import FORWARD, GRADIENT, Cost, PassCounter
+from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD, GRADIENT, Cost, PassCounter
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream, resident
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan, ExecutionPlans
 from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
@@ -25,6 +25,7 @@ from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, BatchObserver
 from bnsharp_cli.measurement.surface.point_memory import Known
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
+from bnsharp_cli.measurement.surface.second_order import CurvatureProduct, summed_products
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
@@ -126,23 +127,14 @@ class LossSurface(SurfaceState):
         self.counter.cost += self.share * cost
         return cast("list[list[float]]", self.processes.in_order(own, self.count).tolist())
 
-    def loss_and_accuracy(self, point: Point) -> tuple[float, float | None]:
-        """L(point), and the fraction of correct classes where targets are class indices."""
-        losses, hits, labelled, _ = self._hits(point)
-        return math.fsum(losses) / self.count, sum(hits) / sum(labelled) if sum(labelled) else None
-
-    def accuracy_and_classes(self, point: Point) -> tuple[float | None, int]:
-        """The fraction of correct classes, and among how many the network chooses; None and 0 without class indices."""
-        _, hits, labelled, classes = self._hits(point)
-        return (sum(hits) / sum(labelled), round(max(classes))) if sum(labelled) else (None, 0)
-
-    def _hits(self, point: Point) -> list[list[float]]:
-        """What :meth:`Passes.loss_and_hits` finds of all batches, (4, batches)."""
+    def evaluated(self, point: Point) -> NetworkFigures:
+        """L at ``point`` batch by batch, and how many classes are right where targets are class indices."""
         passes = self._passes()
         parameters = passes.cast(point)
         own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(parameters, batch))], dim=1)
+        losses, hits, labelled, classes = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += self.share * FORWARD
-        return cast("list[list[float]]", self.processes.in_order(own.cpu(), self.count).tolist())
+        return NetworkFigures(tuple(losses), int(sum(hits)), int(sum(labelled)), int(max(classes)))
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64, which is the caller's to overwrite."""
@@ -197,6 +189,24 @@ class LossSurface(SurfaceState):
             group = points[first : first + size]
             stacked = self._stacked_gradients(group) if len(group) > 1 else None
             yield from stacked or map(self.value_and_gradient, group)
+
+    def curvature_products(self, point: Point, vectors: Sequence[Point]) -> list[CurvatureProduct]:
+        """The products of the Hessian of L at ``point`` with each of ``vectors``, summed over batches in float64.
+
+        They cost one forward, one backward pass for the gradient and another one for each vector.
+
+        Raises:
+            UnfitMeasureError: torch cannot differentiate the loss twice.
+        """
+        cost = GRADIENT + len(vectors) * BACKWARD
+        own, totals = summed_products(self._passes(), point, vectors, partial(self._over_batches, cost=cost))
+        self.counter.cost += self.share * cost
+        shared = self.processes.in_order(own, self.count).tolist()
+        summed = [self.processes.total(total) for total in totals]
+        return [
+            CurvatureProduct({name: one.div_(self.count) for name, one in product.items()}, tuple(each))
+            for product, each in zip(summed, shared, strict=True)
+        ]
 
     def outputs(self, point: Point, inputs: Tensor, observer: NormObserver | None = None) -> list[Tensor]:
         """The network's outputs as real numbers, differentiable in ``point``; such a pass is not counted.

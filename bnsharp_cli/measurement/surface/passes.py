@@ -91,9 +91,10 @@ class Passes:
         """Several points as one, (points, …)."""
         return {name: self._laid_out(torch.stack([point[name] for point in points])) for name in points[0]}
 
-    def loss(self, parameters: Point, batch: Batch) -> Tensor:
-        """The loss of a batch, differentiable where ``parameters`` are and gradients are on."""
-        return self._used(parameters, batch[0], lambda outputs, criterion: self._compared(outputs, batch[1], criterion))
+    def loss(self, parameters: Point, batch: Batch, *, fast: bool = True) -> Tensor:
+        """The loss of a batch, differentiable where ``parameters`` are and gradients are on; only once if ``fast``."""
+        inputs, targets = batch
+        return self._used(parameters, inputs, lambda found, own: self._compared(found, targets, own), fast=fast)
 
     def value(self, parameters: Point, batch: Batch) -> Tensor:
         """The loss of a batch, without gradient."""

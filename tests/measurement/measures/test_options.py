@@ -66,7 +66,7 @@ def test_defaults_are_the_papers() -> None:
 FLAT_KEYS = {
     "delta", "power", "search", "iterations", "restarts", "step_size", "search_nodes", "rtol", "partition", "precision",
     "uncertainty", "ball_samples", "by", "seed", "parameters", "layout", "sigma", "noise_draws", "sigma_draws",
-    "relative_to",
+    "relative_to", "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
 }  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
     assert options.rule == PrintedRule(2.0)
     assert {one.name for one in particular_fields()} == {
         "step_size", "ball_samples", "by", "sigma", "noise_draws", "sigma_draws", "relative_to",
+        "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import bnsharp_cli
 from bnsharp_cli.measurement.blocks.blocks import PARTITIONS
@@ -74,8 +75,7 @@ RESCALED: dict[Rescaling, tuple[Callable[[], nn.Module], Callable[[nn.Module], N
 def pair(rescaling: Rescaling) -> tuple[nn.Module, nn.Module]:
     """A network, and the same function in other weights."""
     make, rescale = RESCALED[rescaling]
-    torch.manual_seed(0)
-    network = make().double()
+    network = trained(make)
     other = copy.deepcopy(network)
     with torch.no_grad():
         rescale(other)
@@ -84,10 +84,25 @@ def pair(rescaling: Rescaling) -> tuple[nn.Module, nn.Module]:
 
 
 @cache
+def trained(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with an accuracy to lose, and a gradient that is not zero."""
+    torch.manual_seed(0)
+    network = make().double()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.3)
+    for _ in range(40):
+        for inputs, labels in batches():
+            optimizer.zero_grad()
+            functional.cross_entropy(network(inputs), labels).backward()
+            optimizer.step()
+    optimizer.zero_grad()
+    return network
+
+
+@cache
 def batches() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     drawn = torch.randn(3, 24, 5, generator=generator, dtype=torch.float64)
-    return [(inputs, torch.randint(3, (24,), generator=generator)) for inputs in drawn]
+    return [(inputs, inputs[:, :3].add(torch.randn(24, 3, generator=generator)).argmax(1)) for inputs in drawn]
 
 
 @cache

@@ -173,15 +173,34 @@ def test_accuracy_counts_classes() -> None:
     with torch.no_grad():
         module.weight.copy_(torch.eye(2))
     batch = (torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1, 1, 0]))
-    _, accuracy = LossSurface.of(module, [batch]).loss_and_accuracy({"weight": torch.eye(2).double()})
+    accuracy = LossSurface.of(module, [batch]).evaluated({"weight": torch.eye(2).double()}).accuracy
     assert accuracy == 0.75
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_accuracy_of_tokens_wherever_the_classes_are(last: bool) -> None:
+    module = nn.Sequential(nn.Linear(2, 3, bias=False), *([] if last else [nn.Unflatten(0, (-1, 5)), Transposed()]))
+    inputs, labels = torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(4, 5).long()
+    labels[0, 1] = -100
+    batch = (inputs if last else inputs.flatten(0, 1), labels)
+    surface = LossSurface.of(module, [batch], lambda scores, _: scores.square().mean())
+    right = (module[0](inputs).argmax(2) == 0)[labels == 0]
+    assert surface.loss_and_accuracy(surface.point())[1] == pytest.approx(float(right.double().mean()))
+
+
+class Transposed(nn.Module):
+    """Tokens and classes in torch's order."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores.transpose(1, 2)
 
 
 def test_regression_has_no_accuracy() -> None:
     module = nn.Linear(4, 1)
     inputs, _ = vectors()[0]
     surface = LossSurface.of(module, [(inputs, torch.zeros(len(inputs), 1))], functional.mse_loss)
-    loss, accuracy = surface.loss_and_accuracy(surface.point())
+    figures = surface.evaluated(surface.point())
+    loss, accuracy = figures.loss, figures.accuracy
     assert accuracy is None
     assert loss == pytest.approx(float(module(inputs).detach().square().mean()), rel=1e-5)
 
