@@ -37,13 +37,18 @@ class Case:
         level: its training loss.
         samples: how many are measured.
         batch: samples in a batch.
+        measures: those that are taken.
     """
 
     subject: str | None
     level: float
     samples: int = 256
     batch: int = 128
+    measures: tuple[str, ...] = ("all",)
 
+
+CHEAP = ("bn", "relative-flatness", "gradient-norm", "weight-norm", "loss", "margin")
+"""The measures of a network of which every pass is long."""
 
 CASES = {
     "LeNet-BN, digits (embedded sample)": Case(None, 2.2e-4),
@@ -52,7 +57,7 @@ CASES = {
     "LeNet-GN, digits": Case("lenet-gn digits", 0.03),
     "transformer with LN, digits": Case("transformer digits", 0.03),
     "LeNet-BN, CIFAR-10": Case("lenet-bn cifar", 0.03, 128, 64),
-    "resnet18, CIFAR-10": Case("resnet18 cifar", 0.1, 16, 16),
+    "resnet18, CIFAR-10": Case("resnet18 cifar", 0.1, 8, 8, CHEAP),
 }
 
 
@@ -71,7 +76,7 @@ def opened(case: Case, folder: Path, spec: str) -> tuple[nn.Module, Batches]:
 def measured(case: Case, folder: Path, spec: str) -> dict[str, Any]:
     """The table of a case, and the loss of the network."""
     network, batches = opened(case, folder, spec)
-    table = bnsharp_cli.compare_invariance(network, batches, measure="all", ball_samples=8, progress=True)
+    table = bnsharp_cli.compare_invariance(network, batches, measure=case.measures, ball_samples=8, progress=True)
     return table.to_dict()
 
 
