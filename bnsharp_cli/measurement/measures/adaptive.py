@@ -93,6 +93,7 @@ def _worst(surface: LossSurface, point: Point, losses: Sequence[float], options:
         uncertainty=Uncertainty(rounding=floor, sampling=batch_error(surface, weighted)),
         cost=NO_PASSES,
         search=Search("auto-pgd", len(starts), steps, tuple(values)),
+        by_batch=tuple(weighted),
     )
 
 
@@ -166,6 +167,7 @@ def _average(surface: LossSurface, point: Point, losses: Sequence[float], option
         status=Status.SAMPLED if abs(value) > floor else Status.BELOW_RESOLUTION,
         uncertainty=Uncertainty(rounding=floor, sampling=together(spread, batch_error(surface, by_batch))),
         cost=NO_PASSES,
+        by_batch=tuple(by_batch),
     )
 
 

@@ -75,15 +75,17 @@ def noise(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOp
             "by_sigma": records,
         },
         notes=notes,
+        by_batch=tuple(total / own.noise_draws - at for total, at in zip(changes[-1].by_batch, losses, strict=True)),
     )
 
 
 @dataclass
 class _Changes:
-    """The loss changes of all draws at one σ, and where the loss was largest."""
+    """The loss changes of all draws at one σ, the losses of the batches added up, and where the loss was largest."""
 
     sigma: float
     changes: list[float] = field(default_factory=list)
+    by_batch: list[float] = field(default_factory=list)
     highest: tuple[float, float, Point, Sequence[float]] | None = None
 
     def add(self, surface: LossSurface, point: Point, spheres: Spheres, coordinates: Point, loss: float) -> None:
@@ -103,6 +105,8 @@ class _Changes:
                 expected="noise under which the loss is finite",
                 found=self.sigma,
             )
+        means = [(ahead + behind) / 2 for ahead, behind in zip(*both, strict=True)]
+        self.by_batch = [sum(pair) for pair in zip(self.by_batch or [0.0] * len(means), means, strict=True)]
         self.changes.append(math.fsum((values[0] - loss, values[1] - loss)) / 2)
         side = values.index(max(values))
         if self.highest is None or values[side] > self.highest[0]:

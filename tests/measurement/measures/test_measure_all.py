@@ -89,3 +89,12 @@ def test_a_measure_without_radius_is_taken_once(
     runs = [MeasureOptions(delta=delta) for delta in (1e-3, 1e-2)]
     found = measure_all(surface, surface.point(), blocks, ["bn", "keskar"], runs)
     assert [len(profile) for profile in found.profiles.values()] == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["bn", "noise", "adaptive"])
+def test_what_batches_add_makes_the_value(opened: tuple[LossSurface, Blocks], name: str) -> None:
+    surface, blocks = opened
+    one = MEASURES[name](surface, surface.point(), blocks, MeasureOptions(precision="float64"))
+    assert len(one.by_batch) == surface.count
+    assert math.fsum(one.by_batch) / surface.count == pytest.approx(one.value, rel=1e-9)
+    assert len({*one.by_batch}) > 1
