@@ -9,6 +9,7 @@ from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.io.checkpoints.checkpoint import CHECKPOINT_FORMATS
 from bnsharp_cli.measurement.measures.options import DEFAULT_RULE
 from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.survival import Rescaling, rows_of
 from bnsharp_cli.option_records import OptionRecord, declared_fields
 from bnsharp_cli.training.registry import TRAINING_RULES
 
@@ -31,6 +32,9 @@ def registry_page() -> str:
 def _measures() -> Iterator[str]:
     yield "## Measures\n"
     yield _paragraph("`bnsharp measure --measure NAME`, or `name=` in Python. A cost counts passes over all samples.")
+    yield _paragraph("What leaves a measure unchanged was measured; none of it changes what a network computes:")
+    yield from (f"- {rescaling}: {rescaling.meaning}" for rescaling in Rescaling)
+    yield ""
     for entry in MEASURES.values():
         yield from _entry(
             entry.name,
@@ -38,12 +42,19 @@ def _measures() -> Iterator[str]:
             {
                 "definition": f"`{entry.formula}`",
                 "under rescaling": entry.invariance,
+                "unchanged by": _survived(entry.name),
                 **({"p": "finite"} if entry.finite_power_only else {}),
                 "cost": entry.cost,
                 "options": _options(entry.options),
                 "source": entry.source,
             },
         )
+
+
+def _survived(measure: str) -> str:
+    """The rescalings that leave a measure as it is, as `bnsharp measures` names them."""
+    rows = {name: ", ".join(own) or "none" for name, own in rows_of(measure).items()}
+    return rows.get(measure, "") if len(rows) < 2 else "; ".join(f"{name}: {own}" for name, own in rows.items())
 
 
 def _search_rules() -> Iterator[str]:

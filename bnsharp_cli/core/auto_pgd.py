@@ -47,7 +47,7 @@ class EuclideanBall:
         return scaled(slope, 1 / size if size else 0.0)
 
     def steepness(self, slope: Point) -> float:
-        """‖slope‖₂."""
+        """The Euclidean norm ‖slope‖₂."""
         return norm(slope)
 
     def project(self, vector: Vector) -> Vector:
@@ -72,7 +72,7 @@ class Cube:
         return {name: tensor.sign() for name, tensor in slope.items()}
 
     def steepness(self, slope: Point) -> float:
-        """‖slope‖₁."""
+        """The sum of moduli, ‖slope‖₁."""
         return math.fsum(float(tensor.abs().sum()) for tensor in slope.values())
 
     def project(self, vector: Vector) -> Vector:

@@ -75,7 +75,7 @@ class _OtherDraws:
     device: torch.device
 
     def fresh(self, number: int) -> LossSurface:
-        """As many samples by another seed."""
+        """The same number of samples by another seed."""
         data = self.network.data_options
         return self._opened(replace(data, seed=data.seed ^ number))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bnsharp_cli.measurement.audit import search
 from bnsharp_cli.measurement.measures import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Status
 from tests.cli.helpers import bnsharp, one_error
@@ -56,11 +57,13 @@ def test_stated_errors_that_are_too_small_exit_1(
 def test_a_status_that_is_not_true_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps at δ = 0.1 end far below the next supremum."""
     monkeypatch.setattr(bn_sharpness, "_status", lambda *_: Status.CONVERGED)
+    monkeypatch.setattr(search, "STARTS", 2)
+    monkeypatch.setattr(search, "ITERATIONS", 20)  # enough, and at this radius a hundred take a minute
     few = ("--samples", 32, "--batch-size", 16, "--delta", 0.1)
     finished = bnsharp("audit", SAMPLE, *few, "--json", "--quiet", folder=tmp_path, expect=1)
     document = json.loads(finished.stdout)
-    search = next(finding for finding in document["findings"] if finding["name"] == "search")
-    assert search["holds"] is False
+    found = next(finding for finding in document["findings"] if finding["name"] == "search")
+    assert found["holds"] is False
     assert document["verdict"]["holds"] is False
 
 

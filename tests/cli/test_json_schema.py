@@ -21,6 +21,7 @@ from tests.json_page import described
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 64, "--batch-size", 32, "--quiet", "--json")
 RADIAL = [word for name in ("bn", "delta-lp", "delta-linf", "keskar") for word in ("--measure", name)]
+CURVED = [word for name in ("adaptive", "hessian") for word in ("--measure", name)]
 RELATIVE = [word for name in ("noise", "critical-radius", "pac-bayes-sigma") for word in ("--measure", name)]
 RADII = ("--delta", 1e-3, "--delta", 1e-2, "--ball-samples", 2)
 FACTORY = """
@@ -40,6 +41,7 @@ CASES = {
         *("measure", SAMPLE, *RELATIVE, "--parameters", "conv*", "--noise-draws", 2, "--sigma-draws", 2),
         *("--samples", "all", "--quiet", "--json"),
     ),
+    "curvature": ("measure", SAMPLE, *CURVED, "--parameters", "conv*", "--iterations", 2, *FAST),
     "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
     "the list of measures": ("measures", "--json"),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),

@@ -227,7 +227,9 @@ def test_data_is_no_output_of_an_experiment(folder: Path) -> None:
     assert line == "bnsharp: Cannot write f1/figure-1.png: this command reads it."
 
 
-@pytest.mark.parametrize("command", [("measure",), ("check",), ("bound", "--kl", 1), ("rescale-test",)], ids=str)
+@pytest.mark.parametrize(
+    "command", [("measure",), ("check",), ("audit",), ("bound", "--kl", 1), ("rescale-test",)], ids=str
+)
 @pytest.mark.parametrize("recorded", ["npz:data.npz", "folder:images"])
 def test_data_that_a_checkpoint_records_is_not_written_over(
     tmp_path: Path, sample_path: Path, command: tuple[object, ...], recorded: str

@@ -62,7 +62,7 @@ def test_the_result_is_the_same_for_1_2_and_4_processes(tmp_path: Path, launch: 
     """Five batches: every count but one shares them unevenly. The losses are summed in batch order on every process."""
     names = (
         *("bn", "delta-linf", "relative-flatness", "gradient-norm", "loss", "margin", "entropy", "weight-norm"),
-        *("noise", "critical-radius", "pac-bayes-sigma"),
+        *("noise", "critical-radius", "pac-bayes-sigma", "adaptive", "hessian"),
     )
     asked = (*(word for name in names for word in ("--measure", name)), "--noise-draws", 2, "--sigma-draws", 2)
     arguments = ("measure", SAMPLE, *FAST, *asked, "--delta", 1e-2, "--json")

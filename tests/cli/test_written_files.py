@@ -57,6 +57,8 @@ def content(folder: Path) -> dict[Path, bytes]:
         (("measure", "net.pt", "--data", "folder:images", "--plot", "images/cat/1.png"), "images/cat/1.png"),
         (("check", "net.pt", "--output", "net.pt"), "net.pt"),
         (("check", "net.pt", *DATA, "--output", "figures.json"), "figures.json"),
+        (("audit", "net.pt", "--output", "net.pt"), "net.pt"),
+        (("audit", "net.pt", *DATA, "--output", "figures.json"), "figures.json"),
         (("inspect", "net.pt", "--output", "net.pt"), "net.pt"),
         (("bound", "net.pt", "--kl", "50", "--output", "net.pt"), "net.pt"),
         (("rescale-test", "net.pt", "--output", "net.pt"), "net.pt"),

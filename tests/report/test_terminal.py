@@ -7,8 +7,18 @@ from dataclasses import replace
 import pytest
 
 from bnsharp_cli.errors import named
+from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
+from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.report.terminal import console, meaning, print_checks, print_subject, print_verdict
+from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.report.terminal import (
+    console,
+    meaning,
+    print_checks,
+    print_measurements,
+    print_subject,
+    print_verdict,
+)
 
 
 def test_arguments_are_spelt_as_the_command_spells_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,3 +39,14 @@ def test_a_measure_that_is_new_is_explained_by_its_registration(monkeypatch: pyt
     assert all(meaning(name) for name in MEASURES)
     monkeypatch.setitem(MEASURES, "mine", replace(MEASURES["bn"], name="mine", summary="something new"))
     assert meaning("mine") == "something new"
+
+
+def test_noise_is_shown_at_every_size_with_the_larger_error(capsys: pytest.CaptureFixture[str]) -> None:
+    record = {"sigma": 0.1, "value": 0.0123, "sampling": 0.004, "rounding": 1e-9}
+    small = {"sigma": 0.03, "value": -2e-8, "sampling": 1e-9, "rounding": 3e-8}
+    noise = Measurement(
+        "noise", 0.0123, Status.SAMPLED, Uncertainty(), Cost(53), details={"by_sigma": [small, record], "sigma": 0.1}
+    )
+    print_measurements(console(), Measurements({"noise": (noise,)}))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "noise: -2e-08 ± 3e-08 at σ = 0.03, 0.0123 ± 0.004 at σ = 0.1" in shown

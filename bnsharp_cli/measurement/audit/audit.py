@@ -56,7 +56,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Check:
-    """One check.
+    """One check of the audit.
 
     Attributes:
         name: as in its finding.

@@ -47,7 +47,9 @@ class Finding:
             sentence: what was compared.
             doubt: how far the evidence itself may be off; where that decides, nothing is said.
         """
-        holds = True if found + doubt <= stated else False if found - doubt > stated else None
+        holds = None if found - doubt <= stated else False  # of a NaN too
+        if found + doubt <= stated:
+            holds = True
         if holds is None:
             sentence += f"; the evidence itself is only known to {doubt:.1e}"
         return cls(name, stated, found, holds, sentence)

@@ -27,7 +27,7 @@ _IMPROBABLE = 0.01
 
 
 class Draws(Protocol):
-    """Where other samples of the same data come from."""
+    """A source of other samples of the same data."""
 
     def fresh(self, number: int) -> LossSurface:
         """The same network on as many samples, drawn by another seed for every ``number`` from 1 on."""

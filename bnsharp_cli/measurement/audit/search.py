@@ -45,14 +45,15 @@ def audit_search(audited: AuditedValue) -> Finding:
     judge = _judge(audited)
     value = judge(audited.direction)
     best = max(value, judge(_best_of_many(audited)))
-    elsewhere = f"the best of {STARTS} starts of {ITERATIONS} steps is {best / value:.4g} of the value"
+    elsewhere = f"the best of {STARTS} starts of {ITERATIONS} steps reaches {best / value:.4g} times the value"
     if measured.status not in {Status.CONVERGED, Status.WITHIN_TOLERANCE}:
         return Finding("search", None, best - value, True, f"{measured.status} claims a lower bound; {elsewhere}")
     options = fine(audited.options) if measured.status is Status.CONVERGED else audited.options
     further = judge(_climbed_on(audited, options))
     stated = audited.options.rtol * measured.value + audited.quadrature + audited.rounding
     sentence = f"{measured.status}: {ITERATIONS} more steps of {options.search} from its end; {elsewhere}"
-    return Finding.compared("search", stated, max(0.0, further - measured.value), sentence)
+    gain = 0.0 if further <= measured.value else further - measured.value  # a NaN stays one
+    return Finding.compared("search", stated, gain, sentence)
 
 
 def fine(options: MeasureOptions) -> MeasureOptions:
@@ -89,7 +90,7 @@ def _best_of_many(audited: AuditedValue) -> Point:
 
 
 def _climbed_on(audited: AuditedValue, options: MeasureOptions) -> Point:
-    """Where a search by these options leads from the direction that was found, in float64."""
+    """The end of a search by these options from the direction that was found, in float64."""
     surface = audited.surface.in_precision(torch.float64)
     objective = objective_at(surface, audited.point, audited.blocks, options)
     (end,) = search(options.rule, objective, [_coordinates(objective, audited.direction)], ITERATIONS)

@@ -111,7 +111,7 @@ def _highest(at: Changes, grid: Sequence[float]) -> tuple[float, float]:
 
 
 def _places(at: Changes, grid: Sequence[float]) -> list[float]:
-    """Where |ΔL|^p may have a kink: θ, zeros of ΔL, and jumps of its slope, the largest first."""
+    """Places at which |ΔL|^p may have a kink: θ, zeros of ΔL, and jumps of its slope."""
     zeros = [
         float(brentq(at, a, b, xtol=1e-6))
         for (a, b, here, there) in zip(_GRID, _GRID[1:], grid, grid[1:], strict=False)

@@ -76,7 +76,7 @@ class HessianOptions(OptionRecord):
 CURVATURE_ENTRIES = (
     MeasureEntry(
         name="adaptive",
-        summary="loss increase where every weight moves by a share of itself, worst case or average",
+        summary="loss increase where every weight moves by a share of itself",
         formula="mean over batches of max (L(θ + ε) − L(θ)), ‖ε / |θ|‖ ≤ ρ in L∞ or L2",
         cost="about 25 forwards and 20 backwards; the average 1 forward for each of adaptive_samples",
         source="Kwon et al., ICML 2021; Andriushchenko et al., ICML 2023",
@@ -88,7 +88,7 @@ CURVATURE_ENTRIES = (
     ),
     MeasureEntry(
         name="hessian",
-        summary="largest eigenvalue of the Hessian between the blocks' radii; with traces and densities",
+        summary="largest eigenvalue of the Hessian between the blocks' radii",
         formula="λ_max(D H D), H = ∇²L(θ), D = diag(‖θ_i‖ for numbers of block i, 1 for θ_*)",
         cost="about 60 products with the Hessian: 46 forwards and 104 backwards",
         source="Yao et al., IEEE BigData 2020 (PyHessian); D H D after Definition 3.1",
@@ -96,6 +96,7 @@ CURVATURE_ENTRIES = (
         load=f"{MEASURES_HERE}.hessian:hessian_sharpness",
         options=HessianOptions,
         has_radius=False,
+        extra="hessian",
         most=lambda options: of_hessian(options, options.of(HessianOptions).hessian_probes),
     ),
 )

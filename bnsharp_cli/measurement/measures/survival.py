@@ -53,6 +53,8 @@ SURVIVES: Mapping[str, tuple[Rescaling, ...]] = {
     "noise": (Rescaling.T_A, *_OF_TENSORS),
     "critical-radius": (Rescaling.T_A, *_OF_TENSORS),
     "pac-bayes-sigma": (Rescaling.T_A, *_OF_TENSORS),
+    "adaptive": _EVERY,
+    "hessian": (Rescaling.T_A,),
     "relative-flatness": (Rescaling.T_A, *_OF_TENSORS),
     "gradient-norm": (),
     "weight-norm": (),

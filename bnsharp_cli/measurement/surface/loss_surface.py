@@ -25,11 +25,7 @@ from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, BatchObserver
 from bnsharp_cli.measurement.surface.point_memory import Known
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
-from bnsharp_cli.measurement.surface.second_order import (
-    CurvatureProduct,
-    attention_differentiable_twice,
-    products_of_batch,
-)
+from bnsharp_cli.measurement.surface.second_order import CurvatureProduct, summed_products
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
 from bnsharp_cli.measurement.surface.stacked_passes import stacked_gradients, stacked_losses
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
@@ -202,23 +198,11 @@ class LossSurface(SurfaceState):
         Raises:
             UnfitMeasureError: torch cannot differentiate the loss twice.
         """
-        passes, cost = self._passes(), GRADIENT + len(vectors) * BACKWARD
-        parameters, directions = passes.cast(point), [passes.cast(vector) for vector in vectors]
-        forms, totals = [], [GradientSum(parameters) for _ in vectors]
-
-        def of_batch(batch: Batch) -> tuple[Tensor, list[list[Tensor]]]:
-            return products_of_batch(passes, parameters, directions, batch)
-
-        with attention_differentiable_twice():
-            for own, products in self._over_batches(of_batch, cost):
-                forms.append(own)
-                for total, product in zip(totals, products, strict=True):
-                    total.add(product)
-                del products
+        cost = GRADIENT + len(vectors) * BACKWARD
+        own, totals = summed_products(self._passes(), point, vectors, partial(self._over_batches, cost=cost))
         self.counter.cost += self.share * cost
-        own = torch.stack(forms, dim=1) if forms else torch.zeros(len(vectors), 0, dtype=torch.float64)
         shared = self.processes.in_order(own, self.count).tolist()
-        summed = [self.processes.total(total.point()) for total in totals]
+        summed = [self.processes.total(total) for total in totals]
         return [
             CurvatureProduct({name: one.div_(self.count) for name, one in product.items()}, tuple(each))
             for product, each in zip(summed, shared, strict=True)

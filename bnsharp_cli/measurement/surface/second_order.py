@@ -17,6 +17,8 @@ from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, first_line, require_graph
 from bnsharp_cli.measurement.surface.passes import Passes
+from bnsharp_cli.measurement.surface.stacked_passes import OverBatches
+from bnsharp_cli.measurement.surface.sums import GradientSum
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,32 @@ class CurvatureProduct:
     forms: tuple[float, ...]
 
 
-def products_of_batch(
-    passes: Passes, parameters: Point, vectors: Sequence[Point], batch: Batch
-) -> tuple[Tensor, list[list[Tensor]]]:
-    """The products of the Hessian of a batch's loss with several vectors, for one forward pass and one gradient.
-
-    Args:
-        passes: of the network.
-        parameters: θ, prepared by ``passes``.
-        vectors: directions v, prepared likewise.
-        batch: the batch.
+def summed_products(
+    passes: Passes, point: Point, vectors: Sequence[Point], over_batches: OverBatches
+) -> tuple[Tensor, list[Vector]]:
+    """The products of the Hessian of each batch with several vectors, added up in float64.
 
     Returns:
-        ⟨v, H_b v⟩ for each vector, (vectors,) float64, and H_b v, in the order of ``parameters``.
+        ⟨v, H_b v⟩, (vectors, batches) float64 on the CPU, and Σ_b H_b v for each vector.
 
     Raises:
         UnfitMeasureError: torch cannot differentiate the loss twice.
     """
+    parameters, directions = passes.cast(point), [passes.cast(vector) for vector in vectors]
+    forms, totals = [torch.zeros(len(vectors), 0, dtype=torch.float64)], [GradientSum(parameters) for _ in vectors]
+    with attention_differentiable_twice():
+        for own, products in over_batches(lambda batch: _products_of_batch(passes, parameters, directions, batch)):
+            forms.append(own.reshape(-1, 1))
+            for total, product in zip(totals, products, strict=True):
+                total.add(product)
+            del products  # or they would live through the next batch
+    return torch.cat(forms, dim=1), [total.point() for total in totals]
+
+
+def _products_of_batch(
+    passes: Passes, parameters: Point, vectors: Sequence[Point], batch: Batch
+) -> tuple[Tensor, list[list[Tensor]]]:
+    """⟨v, H_b v⟩ for each vector, (vectors,) float64, and H_b v in the order of ``parameters``."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
     with torch.enable_grad():
         loss = passes.loss(leaves, batch, fast=False)
@@ -121,7 +132,7 @@ def _product(gradients: Sequence[Tensor], leaves: Point, vector: Point, *, keep:
 
 def _once_only(error: Exception) -> UnfitMeasureError:
     return UnfitMeasureError(
-        f"The loss cannot be differentiated twice: {first_line(error)}",
+        f"The loss cannot be differentiated twice: {first_line(error).rstrip('.')}.",
         "Measure something else, or write that part of the network with functions that torch differentiates twice.",
         argument="model",
         expected="a loss that torch can differentiate twice",

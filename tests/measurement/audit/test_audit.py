@@ -268,6 +268,7 @@ def test_without_norms_there_is_nothing_to_rescale() -> None:
 def test_evidence_that_is_too_coarse_decides_nothing() -> None:
     assert Finding.compared("x", 1.0, 0.8, "found", doubt=0.1).holds is True
     assert Finding.compared("x", 1.0, 1.2, "found", doubt=0.1).holds is False
+    assert Finding.compared("x", 1.0, math.nan, "found").holds is False
     for found in (0.95, 1.05):
         finding = Finding.compared("x", 1.0, found, "found", doubt=0.1)
         assert finding.holds is None

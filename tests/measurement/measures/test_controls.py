@@ -145,31 +145,15 @@ def test_gradient_norm_with_what_fresh_data_would_give() -> None:
     assert (one.uncertainty.sampling, one.details["fresh"]) == (None, None)
 
 
-def test_the_noise_of_unequal_batches_is_estimated_without_bias() -> None:
-    """Where the gradient of every sample is drawn anew, the mean of the estimates is the squared length of the mean."""
-    generator = torch.Generator().manual_seed(0)
-    centre = torch.tensor([0.6, 0.8], dtype=torch.float64)
-    estimates = []
-    for _ in range(300):
-        drawn = centre + 3 * torch.randn(24, 2, generator=generator, dtype=torch.float64)
-        data = [(part, torch.zeros(len(part))) for part in drawn.split([12, 8, 4])]
-        surface = LossSurface.of(Slope(), data, lambda z, _: z.mean(), dtype=torch.float64)
-        gradient, squares = surface.gradient_and_squares(surface.point())
-        whole = float(gradient["theta"].square().sum())
-        weights = surface.weights
-        estimates.append((9 * whole - sum(squares)) / (9 - sum(w**2 for w in weights)))
-    assert abs(np.mean(estimates) - 1) < 3 * np.std(estimates) / math.sqrt(300)
-
-
-class Slope(nn.Module):
-    """Inner products with a parameter: the gradient of a mean is the mean of the inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.ones(2, dtype=torch.float64))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs @ self.theta
+def test_fresh_data_by_batches_of_unequal_sizes() -> None:
+    """Of every pair of different batches, each counting by its size."""
+    inputs = batches(1, 24)[0][0]
+    data = [*zip(inputs.split([12, 8, 4]), torch.zeros(24).long().split([12, 8, 4]), strict=True)]  # one slope for all
+    weights, each = (1.5, 1.0, 0.5), gradients(data)
+    pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
+    products = sum(weights[i] * weights[j] * float(each[i] @ each[j]) for i, j in pairs)
+    wanted = math.sqrt(products / sum(weights[i] * weights[j] for i, j in pairs))
+    assert measured("gradient-norm", data).details["fresh"] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_weight_norm_is_that_of_the_varied_parameters() -> None:

