@@ -154,7 +154,7 @@ def test_names_of_the_library_exist(document: Document) -> None:
         ("[gone](gone.md)", test_links_lead_somewhere),
         ("[gone](#gone)\n\n# Here", test_links_lead_somewhere),
         ("```sh\nbnsharp measure model.pt --tolerance 1\n```", test_commands_take_the_options_that_they_are_given),
-        ("`bnsharp compare a.pt`", test_commands_take_the_options_that_they_are_given),
+        ("`bnsharp judge a.pt`", test_commands_take_the_options_that_they_are_given),
         ("`python -m benchmarks.gone`", test_commands_take_the_options_that_they_are_given),
         ("`python -m benchmarks.rounding --gone`", test_commands_take_the_options_that_they_are_given),
         ("with `--gone`", test_every_option_exists),

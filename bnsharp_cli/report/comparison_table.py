@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.table import Table
 
 from bnsharp_cli.errors import shown
-from bnsharp_cli.measurement.comparison.comparison import Comparison
+from bnsharp_cli.measurement.comparison.comparison import NetworkComparison
 from bnsharp_cli.report.terminal import SpellingConsole
 
 COLUMNS = ("measure", "delta", "first", "second", "ratio", "verdict")
@@ -21,7 +21,7 @@ _LATEX = {
     **{"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"},
     **{"×": r"$\times$", "…": r"\ldots{}", "~": r"$\sim$", "^": r"\^{}", "δ": r"$\delta$"},
 }
-_KEYS: dict[str, Callable[[Comparison], tuple[float, str]]] = {
+_KEYS: dict[str, Callable[[NetworkComparison], tuple[float, str]]] = {
     "measure": lambda one: (0.0, one.measure),
     "delta": lambda one: (one.delta or 0.0, one.measure),
     "first": lambda one: (one.values[0], one.measure),
@@ -31,17 +31,17 @@ _KEYS: dict[str, Callable[[Comparison], tuple[float, str]]] = {
 }
 
 
-def sorted_by(comparisons: Sequence[Comparison], column: str | None) -> list[Comparison]:
+def sorted_by(comparisons: Sequence[NetworkComparison], column: str | None) -> list[NetworkComparison]:
     """The comparisons in ascending order of a column, or as they are."""
     return sorted(comparisons, key=_KEYS[column]) if column else [*comparisons]
 
 
-def pairs_of(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+def pairs_of(comparisons: Sequence[NetworkComparison]) -> list[tuple[str, str]]:
     """The pairs of networks, in their order."""
     return [*dict.fromkeys(one.networks for one in comparisons)]
 
 
-def print_comparisons(out: SpellingConsole, comparisons: Sequence[Comparison]) -> None:
+def print_comparisons(out: SpellingConsole, comparisons: Sequence[NetworkComparison]) -> None:
     """Print a table for every pair of networks."""
     for pair in pairs_of(comparisons):
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -54,7 +54,7 @@ def print_comparisons(out: SpellingConsole, comparisons: Sequence[Comparison]) -
         out.print()
 
 
-def as_markdown(comparisons: Sequence[Comparison]) -> str:
+def as_markdown(comparisons: Sequence[NetworkComparison]) -> str:
     """A table of Markdown for every pair of networks."""
     tables = []
     for pair in pairs_of(comparisons):
@@ -63,7 +63,7 @@ def as_markdown(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(tables)
 
 
-def as_csv(comparisons: Sequence[Comparison]) -> str:
+def as_csv(comparisons: Sequence[NetworkComparison]) -> str:
     """One line for each comparison, numbers in full."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -77,7 +77,7 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
     return stream.getvalue()
 
 
-def as_latex(comparisons: Sequence[Comparison]) -> str:
+def as_latex(comparisons: Sequence[NetworkComparison]) -> str:
     """A ``tabular`` for every pair of networks, for a document in UTF-8."""
     tables = []
     for pair in pairs_of(comparisons):
@@ -87,7 +87,7 @@ def as_latex(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(tables)
 
 
-FORMATS: dict[str, Callable[[Sequence[Comparison]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[NetworkComparison]], str]] = {
     "markdown": as_markdown,
     "csv": as_csv,
     "latex": as_latex,
@@ -99,11 +99,11 @@ def _headings(pair: tuple[str, str]) -> Row:
     return ("measure", "δ", *pair, "verdict")
 
 
-def _rows(comparisons: Sequence[Comparison], pair: tuple[str, str]) -> Iterator[Row]:
+def _rows(comparisons: Sequence[NetworkComparison], pair: tuple[str, str]) -> Iterator[Row]:
     yield from (_cells(one) for one in comparisons if one.networks == pair)
 
 
-def _cells(one: Comparison) -> Row:
+def _cells(one: NetworkComparison) -> Row:
     delta = "" if one.delta is None else f"{one.delta:g}"
     return (shown(one.measure), delta, *(f"{value:.4g}" for value in one.values), one.sentence)
 

@@ -11,7 +11,7 @@ from typing import Any
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UnfitMeasureError, UsageError, counted, named, shown, spelt
 from bnsharp_cli.io.files.printable_text import shown_path
-from bnsharp_cli.measurement.comparison.comparison import Comparison, Subject, compared_networks, order_by_radius
+from bnsharp_cli.measurement.comparison.comparison import NetworkComparison, Subject, compared_networks, order_by_radius
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -60,7 +60,7 @@ class ComparedNetworks:
 
     names: tuple[str, ...]
     results: tuple[ResultDocument, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[NetworkComparison, ...]
     notes: tuple[str, ...]
     seconds: float
 
@@ -241,7 +241,7 @@ def _only(measured: Measurements, names: Sequence[str]) -> Measurements:
     return Measurements({name: measured.profiles[name] for name in names})
 
 
-def _on_losses(comparisons: Sequence[Comparison]) -> Iterator[str]:
+def _on_losses(comparisons: Sequence[NetworkComparison]) -> Iterator[str]:
     for one in comparisons:
         low, high = sorted(one.values)
         if one.measure == LOSS and low > 0 and high > _FAR * low:
@@ -251,7 +251,7 @@ def _on_losses(comparisons: Sequence[Comparison]) -> Iterator[str]:
             )
 
 
-def _on_orders(comparisons: Sequence[Comparison]) -> Iterator[str]:
+def _on_orders(comparisons: Sequence[NetworkComparison]) -> Iterator[str]:
     for measure, order in order_by_radius(comparisons).items():
         said = ", ".join(f"{name} at {delta:g}" for delta, name in order.items())
         yield f"{measure}: the order depends on {named('delta')}: {said}"

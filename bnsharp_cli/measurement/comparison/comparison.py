@@ -33,7 +33,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class NetworkComparison:
     """One measure of two networks.
 
     Attributes:
@@ -115,12 +115,12 @@ class Comparison:
         }
 
 
-def compared_networks(subjects: Sequence[Subject]) -> list[Comparison]:
+def compared_networks(subjects: Sequence[Subject]) -> list[NetworkComparison]:
     """Every measure that all networks have, at every radius: the first network beside each other one."""
     return [one for name in _common(subjects) for one in _of_measure(name, subjects)]
 
 
-def order_by_radius(comparisons: Sequence[Comparison]) -> dict[str, dict[float, str]]:
+def order_by_radius(comparisons: Sequence[NetworkComparison]) -> dict[str, dict[float, str]]:
     """The sharper network at each radius, for every measure and pair whose order changes with it."""
     orders: dict[tuple[str, tuple[str, str]], dict[float, str]] = {}
     for one in comparisons:
@@ -134,7 +134,7 @@ def _common(subjects: Sequence[Subject]) -> list[str]:
     return [name for name in first if all(name in profiles for profiles in others)]
 
 
-def _of_measure(name: str, subjects: Sequence[Subject]) -> Iterator[Comparison]:
+def _of_measure(name: str, subjects: Sequence[Subject]) -> Iterator[NetworkComparison]:
     first, *others = subjects
     for other in others:
         pairs = zip(first.measured.profile(name), other.measured.profile(name), strict=True)
@@ -142,11 +142,11 @@ def _of_measure(name: str, subjects: Sequence[Subject]) -> Iterator[Comparison]:
             yield _compared(name, (first, other), (own, their))
 
 
-def _compared(name: str, pair: tuple[Subject, Subject], measured: tuple[Measurement, Measurement]) -> Comparison:
+def _compared(name: str, pair: tuple[Subject, Subject], measured: tuple[Measurement, Measurement]) -> NetworkComparison:
     first, second = measured
     ratio = paired_ratio(first, second, pair[0].samples, pair[0].available)
     values, names = (first.value, second.value), (pair[0].name, pair[1].name)
-    return Comparison(name, _radius(first.details), names, values, ratio, _meaning(name))
+    return NetworkComparison(name, _radius(first.details), names, values, ratio, _meaning(name))
 
 
 def _radius(details: Mapping[str, Any]) -> float | None:
