@@ -209,7 +209,8 @@ def _subject(name: str, result: ResultDocument) -> Subject:
     value = sum(losses) / len(losses)
     loss = Measurement(LOSS, value, Status.COMPUTED, Uncertainty(), NO_PASSES, by_batch=losses)
     others = {name: profile for name, profile in result.measured.profiles.items() if name != LOSS}
-    return Subject(name, Measurements({LOSS: (loss,), **others}), data["samples"], data["available"])
+    measured, rtol = Measurements({LOSS: (loss,), **others}), result.document["options"]["rtol"]
+    return Subject(name, measured, data["samples"], data["available"], rtol)
 
 
 def _fit_to_compare(subjects: Sequence[Subject], results: Sequence[ResultDocument]) -> tuple[list[Subject], list[str]]:

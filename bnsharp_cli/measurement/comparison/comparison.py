@@ -24,12 +24,14 @@ class Subject:
         measured: of the network.
         samples: on how many.
         available: of how many; None where that is not known.
+        rtol: what a search within its tolerance leaves, relative to the value.
     """
 
     name: str
     measured: Measurements
     samples: int
     available: int | None
+    rtol: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class NetworkComparison:
     def _remedy(self) -> str:
         if self.ratio.ratio is None:
             return ": a value is not above its rounding, or not positive"
+        if self.ratio.climbing:
+            return ": a search was still climbing"
         if self.ratio.samples_needed is not None:
             return f": needs about {self.ratio.samples_needed:,} samples"
         if self.ratio.low is None:
@@ -144,7 +148,7 @@ def _of_measure(name: str, subjects: Sequence[Subject]) -> Iterator[NetworkCompa
 
 def _compared(name: str, pair: tuple[Subject, Subject], measured: tuple[Measurement, Measurement]) -> NetworkComparison:
     first, second = measured
-    ratio = paired_ratio(first, second, pair[0].samples, pair[0].available)
+    ratio = paired_ratio(first, second, pair[0].samples, pair[0].available, max(one.rtol for one in pair))
     values, names = (first.value, second.value), (pair[0].name, pair[1].name)
     return NetworkComparison(name, _radius(first.details), names, values, ratio, _meaning(name))
 

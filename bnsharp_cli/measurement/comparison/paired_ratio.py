@@ -40,6 +40,7 @@ class PairedRatio:
             values is not positive.
         low: the lower end of its interval; None where none can be given.
         high: the upper end.
+        climbing: whether a search was still climbing, so that a value is a lower bound alone.
         samples_needed: about how many samples would tell the two apart; None where they are told apart, or where no
             number is known.
     """
@@ -48,6 +49,7 @@ class PairedRatio:
     low: float | None = None
     high: float | None = None
     samples_needed: int | None = None
+    climbing: bool = False
 
     @property
     def larger(self) -> bool | None:
@@ -59,21 +61,30 @@ class PairedRatio:
         return None
 
 
-def paired_ratio(first: Measurement, second: Measurement, samples: int, available: int | None) -> PairedRatio:
+def paired_ratio(
+    first: Measurement, second: Measurement, samples: int, available: int | None, rtol: float = 1e-3
+) -> PairedRatio:
     """The ratio of two measurements by the same measure on the same batches.
+
+    A search that was still climbing leaves a lower bound at an unknown distance, so there is no interval then.
 
     Args:
         first: of one network.
         second: of the other.
         samples: in all batches.
         available: in the data that they were drawn from; None where that is not known.
+        rtol: what a search within its tolerance leaves, relative to the value.
     """
-    if min(first.value, second.value) <= 0 or Status.BELOW_RESOLUTION in {first.status, second.status}:
+    statuses = {first.status, second.status}
+    if min(first.value, second.value) <= 0 or Status.BELOW_RESOLUTION in statuses:
         return PairedRatio(None)
     measured = math.log(first.value / second.value)
     estimates = [_on_population(one) for one in (first, second)]
     estimated = math.log(estimates[0] / estimates[1]) if min(estimates) > 0 else measured
     computed = sum(map(_relative_error, (first, second)))
+    computed += rtol * [first.status, second.status].count(Status.WITHIN_TOLERANCE)
+    if Status.ITERATION_LIMIT in statuses:
+        return PairedRatio(math.exp(estimated), climbing=True)
     fraction = samples / available if available else 0.0
     if fraction >= 1:
         return _within(measured, measured, computed)

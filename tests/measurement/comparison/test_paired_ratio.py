@@ -85,3 +85,18 @@ def test_so_many_samples_as_are_said_to_be_needed_tell_two_networks_apart() -> N
     ]
     assert decided.count(True) >= len(decided) / 2
     assert False not in decided
+
+
+def test_a_search_that_was_still_climbing_decides_nothing() -> None:
+    climbing = replace(of([9 * one for one in HARD]), status=Status.ITERATION_LIMIT)
+    for available in (256, 4096):
+        found = paired_ratio(climbing, of(HARD), 256, available)
+        assert found.larger is None
+        assert found.climbing
+        assert found.ratio == pytest.approx(9)
+
+
+def test_what_a_search_within_its_tolerance_leaves_is_in_the_interval() -> None:
+    near = [replace(of([factor * one for one in HARD]), status=Status.WITHIN_TOLERANCE) for factor in (1.001, 1.0)]
+    assert paired_ratio(*near, 256, 256).larger is None
+    assert paired_ratio(*near, 256, 256, rtol=1e-5).larger is True
