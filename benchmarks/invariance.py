@@ -76,7 +76,7 @@ def opened(case: Case, folder: Path, spec: str) -> tuple[nn.Module, Batches]:
 def measured(case: Case, folder: Path, spec: str) -> dict[str, Any]:
     """The table of a case, and the loss of the network."""
     network, batches = opened(case, folder, spec)
-    table = bnsharp_cli.compare_invariance(network, batches, measure=case.measures, ball_samples=8, progress=True)
+    table = bnsharp_cli.invariance_table(network, batches, measure=case.measures, ball_samples=8, progress=True)
     return table.to_dict()
 
 

@@ -13,7 +13,7 @@ working directory, which may be a stranger's, come before those of the standard 
 TYPE_CHECKING = False  # type checkers take a name like this for True, as they take that of typing
 if TYPE_CHECKING:
     from bnsharp_cli.api import find_blocks, measure, rescale_test
-    from bnsharp_cli.api_invariance import compare_invariance
+    from bnsharp_cli.api_invariance import invariance_table
     from bnsharp_cli.errors import (
         BnsharpError,
         CheckpointRefusedError,
@@ -65,15 +65,15 @@ __all__ = [
     "UnfitMeasureError",
     "UsageError",
     "__version__",
-    "compare_invariance",
     "find_blocks",
+    "invariance_table",
     "measure",
     "rescale_test",
 ]
 
 _MODULES = {
     "api": ("find_blocks", "measure", "rescale_test"),
-    "api_invariance": ("compare_invariance",),
+    "api_invariance": ("invariance_table",),
     "errors": (
         "BnsharpError",
         "CheckpointRefusedError",

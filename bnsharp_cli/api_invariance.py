@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from bnsharp_cli.api import surface_settings
 from bnsharp_cli.listeners import ProgressLike, following
-from bnsharp_cli.measurement.invariance.compare_measures import Comparison
 from bnsharp_cli.measurement.invariance.foreign_tools import installed_tools
 from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
+from bnsharp_cli.measurement.invariance.measures_on_copies import MeasuresOnCopies
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.keywords import RescaleKeywords
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions
@@ -22,7 +22,7 @@ from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike
 from bnsharp_cli.measurement.surface.opened_surface import CriterionLike, DeviceLike, opened_surface
 
 
-def compare_invariance(  # noqa: PLR0913  one argument for each choice
+def invariance_table(  # noqa: PLR0913  one argument for each choice
     model: nn.Module,
     batches: BatchesLike,
     criterion: CriterionLike = functional.cross_entropy,
@@ -46,7 +46,7 @@ def compare_invariance(  # noqa: PLR0913  one argument for each choice
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     >>> batches = [(torch.randn(32, 4), torch.randint(3, (32,)))]
-    >>> table = compare_invariance(model, batches, measure="bn")
+    >>> table = invariance_table(model, batches, measure="bn")
     >>> [copy.name for copy in table.copies]
     ['layer 0.01', 'layer 100', 'neurons']
     >>> table["bn"].verdict.meaning, table["bn-element"].verdict.meaning
@@ -78,4 +78,4 @@ def compare_invariance(  # noqa: PLR0913  one argument for each choice
     settings = surface_settings(resolved, bn, output, device)
     with following(progress) as told, opened_surface(model, batches, criterion, settings, told) as surface:
         tools = installed_tools() if EVERY_MEASURE in names else {}
-        return Comparison(surface, surface.point(), resolved, wanted, tools).table(names)
+        return MeasuresOnCopies(surface, surface.point(), resolved, wanted, tools).table(names)

@@ -191,8 +191,7 @@ def test_the_package_shows_what_a_program_needs_and_nothing_else() -> None:
         "InvarianceTable", "MeasureOptions", "Measurement",
         "Measurements",
         "NotMeasurableError", "Sam", "SamOptions", "Search", "Sgds", "SgdsOptions", "Status", "Uncertainty",
-        "UnfitMeasureError", "UsageError", "__version__", "compare_invariance",
-        "find_blocks", "measure", "rescale_test",
+        "UnfitMeasureError", "UsageError", "__version__", "find_blocks", "invariance_table", "measure", "rescale_test",
     ]  # fmt: skip
     for name in bnsharp_cli.__all__:
         assert getattr(bnsharp_cli, name) is not None

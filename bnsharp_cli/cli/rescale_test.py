@@ -27,7 +27,7 @@ from bnsharp_cli.workflows.options import (
 from bnsharp_cli.workflows.output_files import OutputFile, copies_in
 
 if TYPE_CHECKING:
-    from bnsharp_cli.workflows.comparing import ComparedCheckpoint
+    from bnsharp_cli.workflows.measuring_copies import MeasuredCopies
     from bnsharp_cli.workflows.rescaling import RescaledCheckpoint
 
 EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embedded sample network)"
@@ -55,10 +55,10 @@ def rescale_test(
 
     writes = results.require_writable(output.output, files.plot, inputs, copies)
     with importing_libraries():
-        from bnsharp_cli.workflows.comparing import compare_checkpoint
+        from bnsharp_cli.workflows.measuring_copies import measure_on_copies
         from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 
-    work = compare_checkpoint if rescaling.measure else rescale_checkpoint
+    work = measure_on_copies if rescaling.measure else rescale_checkpoint
     with TerminalReporter(output.quiet, writes=writes) as reporter:
         found = work(
             checkpoint,
@@ -74,16 +74,16 @@ def rescale_test(
     raise typer.Exit(0 if found.passed else 1)
 
 
-def _print(found: ComparedCheckpoint | RescaledCheckpoint) -> None:
+def _print(found: MeasuredCopies | RescaledCheckpoint) -> None:
     with importing_libraries():
         from bnsharp_cli.report.invariance_table import print_table
         from bnsharp_cli.report.subject import subject_lines
         from bnsharp_cli.report.terminal import console, print_cost, print_invariance, print_subject
-        from bnsharp_cli.workflows.comparing import ComparedCheckpoint
+        from bnsharp_cli.workflows.measuring_copies import MeasuredCopies
 
     out = console(as_option)
     print_subject(out, subject_lines(found.document(as_option)))
-    if isinstance(found, ComparedCheckpoint):
+    if isinstance(found, MeasuredCopies):
         print_table(out, found.table)
     else:
         print_invariance(out, found.report)

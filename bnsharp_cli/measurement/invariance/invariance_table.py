@@ -27,9 +27,9 @@ class InvarianceTable:
         notes: what a reader should know of the network.
 
     >>> import torch
-    >>> from bnsharp_cli import compare_invariance
+    >>> from bnsharp_cli import invariance_table
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
-    >>> table = compare_invariance(model, [(torch.ones(2, 4), torch.arange(2))], measure="delta-linf")
+    >>> table = invariance_table(model, [(torch.ones(2, 4), torch.arange(2))], measure="delta-linf")
     >>> table["delta-linf"].verdict.meaning
     'anything you like'
     """

@@ -250,7 +250,7 @@ def test_what_only_looks_balanced_does_not_spoil_what_is() -> None:
 def test_a_copy_that_rescales_in_part_only_is_of_the_chosen_parameters() -> None:
     """A layer whose partner is a constant cannot be balanced."""
     network = network_of(lambda: mlp(nn.ReLU))
-    table = bnsharp_cli.compare_invariance(network, batches(), measure="bn", parameters=["1.*", "3.*"])
+    table = bnsharp_cli.invariance_table(network, batches(), measure="bn", parameters=["1.*", "3.*"])
     assert {name for one in table.copies for name in one.tensors} == {"1.weight", "1.bias", "3.weight"}
     with pytest.raises(NotMeasurableError, match="No rescaling was found"):
-        bnsharp_cli.compare_invariance(network, batches(), measure="bn", parameters=["1.*"])
+        bnsharp_cli.invariance_table(network, batches(), measure="bn", parameters=["1.*"])

@@ -111,7 +111,7 @@ def test_a_network_of_several_inputs_is_refused_in_a_row() -> None:
 
     torch.manual_seed(0)
     data = [((torch.randn(8, 4), torch.randn(8, 4)), torch.arange(8) % 3)]
-    table = bnsharp_cli.compare_invariance(Two(), data, measure="all", ball_samples=2)
+    table = bnsharp_cli.invariance_table(Two(), data, measure="all", ball_samples=2)
     others = [row for row in table.rows if row.tool]
     assert all("It takes networks of one tensor alone." in row.sentence for row in others)
     assert {row.tool.split()[0] for row in others} == {*installed_tools()}
@@ -145,7 +145,7 @@ def test_nngeom_and_weightwatcher_answer_and_are_moved() -> None:
     pytest.importorskip("nngeom")
     pytest.importorskip("weightwatcher")
     network = network_of(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 60), nn.ReLU(), nn.Linear(60, 4)))
-    table = bnsharp_cli.compare_invariance(network, batches(), measure="all", ball_samples=2)
+    table = bnsharp_cli.invariance_table(network, batches(), measure="all", ball_samples=2)
     assert table["nngeom-sharpness"].verdict is Invariance.ANYTHING
     assert table["ww-alpha"].verdict in {Invariance.MOVES, Invariance.ANYTHING}
     assert not table["ww-alpha"].followed["neuron"]

@@ -68,7 +68,7 @@ def test_a_sentence_names_the_copies_and_what_the_value_follows() -> None:
 
 def test_every_partition_is_measured_as_on_a_network_rescaled_by_hand() -> None:
     network = network_of(normed_mlp)
-    table = bnsharp_cli.compare_invariance(network, batches(), measure="bn", delta=0.01)
+    table = bnsharp_cli.invariance_table(network, batches(), measure="bn", delta=0.01)
     assert [row.name for row in table.rows] == ["bn", "bn-extended", "bn-filter", "bn-layer", "bn-element"]
     by_hand = copy.deepcopy(network)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_every_partition_is_measured_as_on_a_network_rescaled_by_hand() -> None:
 
 def test_each_partition_follows_what_it_must_and_nothing_else() -> None:
     """What MATH says of each, in float64: a partition follows the rescalings of whole blocks of its own."""
-    table = bnsharp_cli.compare_invariance(network_of(normed_mlp), batches(), measure="bn")
+    table = bnsharp_cli.invariance_table(network_of(normed_mlp), batches(), measure="bn")
     followed = {row.name: {kind for kind, same in row.followed.items() if same} for row in table.rows}
     assert followed == {
         "bn": {"T_a"},
@@ -98,7 +98,7 @@ def test_each_partition_follows_what_it_must_and_nothing_else() -> None:
 
 
 def test_the_classical_measures_of_one_function_are_anything() -> None:
-    table = bnsharp_cli.compare_invariance(
+    table = bnsharp_cli.invariance_table(
         network_of(lambda: mlp(nn.ReLU)), batches(), measure=["delta-lp", "delta-linf"], ball_samples=4
     )
     assert [row.verdict for row in table.rows] == [Invariance.ANYTHING] * 2
@@ -108,7 +108,7 @@ def test_the_classical_measures_of_one_function_are_anything() -> None:
 
 def test_what_does_not_exist_for_the_options_has_a_row_with_its_reason() -> None:
     network = network_of(normed_mlp)
-    table = bnsharp_cli.compare_invariance(
+    table = bnsharp_cli.invariance_table(
         network, batches(), measure=["delta-lp", "bn", "delta-linf"], power=math.inf, delta=1.5
     )
     reasons = {row.name: row.sentence for row in table.rows if row.verdict is Invariance.UNMEASURED}
@@ -118,7 +118,7 @@ def test_what_does_not_exist_for_the_options_has_a_row_with_its_reason() -> None
 
 
 def test_a_table_shows_itself_within_80_columns_and_as_html_frame_and_picture() -> None:
-    table = bnsharp_cli.compare_invariance(network_of(normed_mlp), batches(), measure="bn")
+    table = bnsharp_cli.invariance_table(network_of(normed_mlp), batches(), measure="bn")
     text = repr(table)
     assert max(map(len, text.splitlines())) <= 80
     assert "same function, same number" in text
@@ -138,7 +138,7 @@ def test_stored_epsilon_shows_what_a_plain_copy_would_be() -> None:
     torch.manual_seed(0)
     network = normed_mlp()
     exact, stored = (
-        bnsharp_cli.compare_invariance(network, batches(), measure="bn", epsilon=word) for word in ("exact", "stored")
+        bnsharp_cli.invariance_table(network, batches(), measure="bn", epsilon=word) for word in ("exact", "stored")
     )
     drifts = [{one.name: one.loss_drift for one in table.copies} for table in (exact, stored)]
     assert drifts[0]["a = 0.01"] < 1e-12
@@ -149,6 +149,6 @@ def test_the_network_is_left_as_it_is() -> None:
     network = network_of(normed_mlp)
     before = copy.deepcopy(network.state_dict())
     state = torch.random.get_rng_state()
-    bnsharp_cli.compare_invariance(network, batches(), measure="delta-lp")
+    bnsharp_cli.invariance_table(network, batches(), measure="delta-lp")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -11,9 +11,9 @@ from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.invariance.compare_measures import Comparison
 from bnsharp_cli.measurement.invariance.foreign_tools import installed_tools
 from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
+from bnsharp_cli.measurement.invariance.measures_on_copies import MeasuresOnCopies
 from bnsharp_cli.measurement.invariance.options import RESCALED_MEASURING, RescaleOptions
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE
@@ -29,7 +29,7 @@ from bnsharp_cli.workflows.reporter import SILENT, Reporter
 
 
 @dataclass(frozen=True)
-class ComparedCheckpoint:
+class MeasuredCopies:
     """What measures say of one checkpoint and of its copies.
 
     Attributes:
@@ -68,7 +68,7 @@ class ComparedCheckpoint:
         }
 
 
-def compare_checkpoint(
+def measure_on_copies(
     checkpoint: Path | None = None,
     source: CheckpointSource | None = None,
     data: Data | None = None,
@@ -78,7 +78,7 @@ def compare_checkpoint(
     files: RescaledFiles | None = None,
     computing: Computing | None = None,
     reporter: Reporter = SILENT,
-) -> ComparedCheckpoint:
+) -> MeasuredCopies:
     """Take measures of a checkpoint and of copies that compute the same.
 
     Args:
@@ -103,10 +103,10 @@ def compare_checkpoint(
         names = rescaling.measure or (EVERY_MEASURE,)
         with importing_libraries():
             tools = installed_tools() if EVERY_MEASURE in names else {}
-        table = Comparison(network.surface, network.point, options, rescaling, tools).table(names)
+        table = MeasuresOnCopies(network.surface, network.point, options, rescaling, tools).table(names)
         if torchrun.is_first():
             _write(files, network, table, rescaling.epsilon == "stored", reporter)
-    return ComparedCheckpoint(network, options, rescaling, table, time.monotonic() - began)
+    return MeasuredCopies(network, options, rescaling, table, time.monotonic() - began)
 
 
 def _write(

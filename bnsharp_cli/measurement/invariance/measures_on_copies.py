@@ -29,7 +29,7 @@ _PARTITIONED = "bn"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MeasuresOnCopies:
     """What is compared.
 
     Attributes:
