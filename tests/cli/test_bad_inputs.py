@@ -96,7 +96,7 @@ def test_a_network_factory_that_ends_the_process_exits_2(tmp_path: Path) -> None
         (("train", "--output", "net.pt", "--seed", 2**64), "--seed: expected a number of at most 62 bits"),
         (("measure", SAMPLE, "--device", "meta"), "--device: expected auto, cpu or cuda, found 'meta'"),
         (("measure", SAMPLE, "--device", "mps"), "--device: expected auto, cpu or cuda, found 'mps'"),
-        (("measure", SAMPLE, "--measure", "all", "-p", "inf"), "--measure delta-lp needs a finite --power"),
+        (("measure", SAMPLE, "--measure", "delta-lp", "-p", "inf"), "--measure delta-lp needs a finite --power"),
         (("check", SAMPLE, "--max", "delta-lp=1", "-p", "inf"), "--max delta-lp needs a finite --power"),
         (("train", "--output", "net.pt", "--arch", "vgg11-bn"), "vgg11-bn does not accept images of (1, 8, 8)"),
         (("train", "--output", "net.pt", "--arch-option", "in_channels=3"), "does not accept images of (1, 8, 8)"),

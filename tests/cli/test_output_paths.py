@@ -36,7 +36,8 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "train --track": ("train", "--epochs", "1", "--quiet", "--output", "run.pt", "--track"),
 }
 WORK = (
-    *(f"workflows.{name}.open_network" for name in ("measuring", "rescaling", "checking", "bounding")),
+    "workflows.measuring.open_inputs",
+    *(f"workflows.{name}.open_network" for name in ("rescaling", "checking", "bounding")),
     "workflows.inspection.opened_checkpoint",
     *(f"workflows.{name}.open_setup" for name in ("training", "experiment")),
 )

@@ -185,7 +185,7 @@ def test_accuracy_of_tokens_wherever_the_classes_are(last: bool) -> None:
     batch = (inputs if last else inputs.flatten(0, 1), labels)
     surface = LossSurface.of(module, [batch], lambda scores, _: scores.square().mean())
     right = (module[0](inputs).argmax(2) == 0)[labels == 0]
-    assert surface.loss_and_accuracy(surface.point())[1] == pytest.approx(float(right.double().mean()))
+    assert surface.evaluated(surface.point()).accuracy == pytest.approx(float(right.double().mean()))
 
 
 class Transposed(nn.Module):
