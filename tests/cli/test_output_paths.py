@@ -23,6 +23,8 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "measure --output": (("measure", "net.pt", *FAST, "--output"), ".json"),
     "measure --plot": (("measure", "net.pt", *FAST, "--plot"), ".png"),
     "several --output": (("measure", "net.pt", "net.pt", *FAST, "--output"), ".json"),
+    "compare --output": (("compare", "net.pt", "net.pt", *FAST, "--output"), ".json"),
+    "audit --output": (("audit", "net.pt", *FAST, "--output"), ".json"),
     "check --output": (("check", "net.pt", *FAST, "--output"), ".json"),
     "inspect --output": (("inspect", "net.pt", "--output"), ".json"),
     "bound --output": (("bound", "net.pt", "--kl", "50", *FAST, "--output"), ".json"),
@@ -32,12 +34,14 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 FOLDERS: dict[str, tuple[str, ...]] = {
     "rescale-test --save-copies": ("rescale-test", "net.pt", *FAST, "--save-copies"),
+    "measure --results": ("measure", "net.pt", *FAST, "--results"),
+    "compare --results": ("compare", "net.pt", "net.pt", *FAST, "--results"),
     "reproduce --output": ("reproduce", "figure-1", "--only", "SGD", "--quiet", "--output"),
     "train --track": ("train", "--epochs", "1", "--quiet", "--output", "run.pt", "--track"),
 }
 WORK = (
     "workflows.measuring.open_inputs",
-    *(f"workflows.{name}.open_network" for name in ("rescaling", "checking", "bounding")),
+    *(f"workflows.{name}.open_network" for name in ("rescaling", "checking", "bounding", "auditing")),
     "workflows.inspection.opened_checkpoint",
     *(f"workflows.{name}.open_setup" for name in ("training", "experiment")),
 )
