@@ -122,6 +122,22 @@ def _require_result(path: Path, document: Any, where: str) -> None:
     error = best_match(_validator().iter_errors(document))
     if error is not None:
         raise _refused(path, f"{where}{_in_words(error)}")
+    _require_consistent(path, document, where)
+
+
+def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> None:
+    """Refuse figures that cannot belong together.
+
+    Raises:
+        CheckpointRefusedError: naming them.
+    """
+    data, batches = document["data"], len(document["batch_losses"])
+    if not batches or (data["available"] is not None and data["samples"] > data["available"]):
+        raise _refused(path, f"{where}data: expected some batches and no more samples than there are")
+    for name, record in document["measures"].items():
+        for one in (record, *record.get("profile", ())):
+            if len(one["by_batch"]) not in {0, batches}:
+                raise _refused(path, f"{where}measures.{name}.by_batch: expected {batches} numbers or none")
 
 
 @cache

@@ -95,6 +95,9 @@ WRONG: dict[str, tuple[Callable[[Document], None], str]] = {
     "a missing entry": (without("measures", "bn", "cost"), "measures.bn lacks cost"),
     "a hash that is none": (changed("data", "sha256", value="../../etc"), "data.sha256: expected pattern"),
     "a status of its own": (changed("measures", "bn", "status", value="perfect"), "measures.bn.status: expected enum"),
+    "no batches": (changed("batch_losses", value=[]), "expected some batches"),
+    "more samples than there are": (changed("data", "available", value=1), "no more samples than there are"),
+    "batches of another number": (changed("measures", "keskar", "by_batch", value=[1.0]), "expected 4 numbers or none"),
     "a name with an escape": (changed("schema", value="\x1b[2Jb"), "found \\x1b[2Jb"),
 }
 

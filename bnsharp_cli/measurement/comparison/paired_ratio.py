@@ -30,6 +30,10 @@ _WIDENED = 1.7
 _WIDEST = math.log(100.0)
 """No interval is given whose ends differ by more than this factor."""
 
+_MOST_SAMPLES = 1e12
+_FARTHEST = 500.0
+"""No ratio is given beyond the exponential of this, which no float is made for."""
+
 
 @dataclass(frozen=True)
 class PairedRatio:
@@ -78,11 +82,13 @@ def paired_ratio(
     statuses = {first.status, second.status}
     if min(first.value, second.value) <= 0 or Status.BELOW_RESOLUTION in statuses:
         return PairedRatio(None)
-    measured = math.log(first.value / second.value)
+    measured = math.log(first.value) - math.log(second.value)
     estimates = [_on_population(one) for one in (first, second)]
-    estimated = math.log(estimates[0] / estimates[1]) if min(estimates) > 0 else measured
+    estimated = math.log(estimates[0]) - math.log(estimates[1]) if min(estimates) > 0 else measured
     computed = sum(map(_relative_error, (first, second)))
     computed += rtol * [first.status, second.status].count(Status.WITHIN_TOLERANCE)
+    if max(abs(measured), abs(estimated)) > _FARTHEST:
+        return PairedRatio(None)
     if Status.ITERATION_LIMIT in statuses:
         return PairedRatio(math.exp(estimated), climbing=True)
     fraction = samples / available if available else 0.0
@@ -118,24 +124,28 @@ def _on_population(measurement: Measurement) -> float:
 def _relative_error(measurement: Measurement) -> float:
     """What the computation of the value leaves open, relative to it; the choice of samples is not among it."""
     errors = measurement.uncertainty
-    drawn = errors.sampling if measurement.status is Status.SAMPLED else None
-    return math.fsum(error for error in (errors.quadrature, errors.rounding, drawn) if error) / measurement.value
+    drawn = errors.sampling if measurement.status in {Status.SAMPLED, Status.BRACKETED} else None
+    known = (errors.quadrature, errors.rounding, errors.bracket, drawn)
+    return sum(abs(error) for error in known if error) / measurement.value
 
 
 def _paired_spread(first: Sequence[float], second: Sequence[float]) -> float:
     """The standard deviation of what a batch adds to the logarithm of the ratio."""
-    means = [math.fsum(each) / len(each) for each in (first, second)]
+    means = [sum(each) / len(each) for each in (first, second)]  # math.fsum fails where this overflows
     if not all(means):
         return math.inf
-    return stdev(a / means[0] - b / means[1] for a, b in zip(first, second, strict=True))
+    parts = [a / means[0] - b / means[1] for a, b in zip(first, second, strict=True)]
+    return stdev(parts) if all(map(math.isfinite, parts)) else math.inf
 
 
 def _samples_needed(distance: float, spread: float, batch: float, available: int | None) -> int | None:
     """How many samples bring the error below the distance of the ratio from one, if the batches go on as they are."""
-    if distance <= 0 or not math.isfinite(spread):
+    if not distance > 0 or not math.isfinite(spread / distance):
         return None
     batches = (_WIDENED * float(students_t.ppf((1 + CONFIDENCE) / 2, 100)) * spread / distance) ** 2
     if available:
         batches /= 1 + batches * batch / available
+    if not batches * batch < _MOST_SAMPLES:
+        return available
     needed = math.ceil(batches * batch)
     return min(needed, available) if available else needed

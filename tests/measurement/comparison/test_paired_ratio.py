@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from bnsharp_cli.measurement.comparison.paired_ratio import paired_ratio
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
@@ -100,3 +102,40 @@ def test_what_a_search_within_its_tolerance_leaves_is_in_the_interval() -> None:
     near = [replace(of([factor * one for one in HARD]), status=Status.WITHIN_TOLERANCE) for factor in (1.001, 1.0)]
     assert paired_ratio(*near, 256, 256).larger is None
     assert paired_ratio(*near, 256, 256, rtol=1e-5).larger is True
+
+
+NUMBERS = some.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    some.lists(some.tuples(NUMBERS, NUMBERS), min_size=2, max_size=6),
+    some.tuples(NUMBERS, NUMBERS),
+    some.tuples(NUMBERS, NUMBERS),
+    some.sampled_from([*Status]),
+    some.sampled_from([(64, 4096), (64, 64), (64, None)]),
+)
+def test_whatever_numbers_a_stranger_writes_give_an_answer(
+    batches: list[tuple[float, float]],
+    values: tuple[float, float],
+    errors: tuple[float, float],
+    status: Status,
+    samples: tuple[int, int | None],
+) -> None:
+    made = [
+        Measurement(
+            "bn",
+            value,
+            status,
+            Uncertainty(rounding=error),
+            Cost(),
+            details={"population": {"value": value / 2}},
+            by_batch=tuple(each),
+        )
+        for value, error, each in zip(values, errors, zip(*batches, strict=True), strict=True)
+    ]
+    found = paired_ratio(*made, *samples)
+    if found.low is not None:
+        assert found.high is not None
+        assert found.ratio is not None
+        assert 0 < found.low <= found.high < math.inf
+    assert found.samples_needed is None or 0 < found.samples_needed < 1e13
