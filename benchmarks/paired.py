@@ -10,12 +10,10 @@ measured again.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -23,7 +21,7 @@ import torch
 from torch import nn
 
 from benchmarks.population import surface_of
-from benchmarks.trained_networks import SUBJECTS, Data, cifar, digits, trained
+from benchmarks.trained_networks import SUBJECTS, Data, arguments_of, cifar, digits, recorded, trained
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.comparison.paired_ratio import PairedRatio, paired_ratio
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
@@ -98,17 +96,9 @@ def _ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[PairedR
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--networks", type=Path, required=True, help="folder of the trained networks")
-    parser.add_argument("--record", type=Path, required=True, help="file of the draws, a line each")
-    parser.add_argument("--cifar", default="", help="CIFAR-10 images, as for bnsharp measure --data; none by default")
-    parser.add_argument("--only", default="", help="the kinds whose name holds this")
-    parser.add_argument("--draws", type=int, default=100)
-    arguments = parser.parse_args()
-    arguments.networks.mkdir(parents=True, exist_ok=True)
-    lines = arguments.record.read_text().splitlines() if arguments.record.exists() else []
+    arguments = arguments_of(__doc__)
     draws: Draws = {}
-    for one in map(json.loads, lines):
+    for one in recorded(arguments.record):
         draws[one["network"], one["samples"], one["seed"]] = one
     for name, subject in SUBJECTS.items():
         if arguments.only not in name or len(subject.levels) < 2 or (subject.data == "cifar" and not arguments.cifar):

@@ -12,17 +12,15 @@ the record holds are not measured again.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.trained_networks import SUBJECTS, Data, cifar, digits, trained
+from benchmarks.trained_networks import SUBJECTS, Data, arguments_of, cifar, digits, recorded, trained
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -122,16 +120,8 @@ def _mean_ends(ends: list[tuple[float, float]] | list[list[float]]) -> str:
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--networks", type=Path, required=True, help="folder of the trained networks")
-    parser.add_argument("--record", type=Path, required=True, help="file of the draws, a line each")
-    parser.add_argument("--cifar", default="", help="CIFAR-10 images, as for bnsharp measure --data; none by default")
-    parser.add_argument("--only", default="", help="the kinds whose name holds this")
-    parser.add_argument("--draws", type=int, default=100)
-    arguments = parser.parse_args()
-    arguments.networks.mkdir(parents=True, exist_ok=True)
-    lines = arguments.record.read_text().splitlines() if arguments.record.exists() else []
-    found = [Draw(**json.loads(line)) for line in lines]
+    arguments = arguments_of(__doc__)
+    found = [Draw(**one) for one in recorded(arguments.record)]
     for name, subject in SUBJECTS.items():
         if not subject.samples or arguments.only not in name or (subject.data == "cifar" and not arguments.cifar):
             continue

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
@@ -141,3 +144,21 @@ def _loss(network: nn.Module, data: Data) -> float:
         total = sum(float(functional.cross_entropy(network(x), y, reduction="sum")) for x, y in parts)
     network.train()
     return total / len(data[0])
+
+
+def arguments_of(about: str | None) -> argparse.Namespace:
+    """The command line of a program that measures draws: networks, record, images, kinds and how many draws."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--networks", type=Path, required=True, help="folder of the trained networks")
+    parser.add_argument("--record", type=Path, required=True, help="file of the draws, a line each")
+    parser.add_argument("--cifar", default="", help="CIFAR-10 images, as for bnsharp measure --data; none by default")
+    parser.add_argument("--only", default="", help="the kinds whose name holds this")
+    parser.add_argument("--draws", type=int, default=100)
+    arguments = parser.parse_args()
+    arguments.networks.mkdir(parents=True, exist_ok=True)
+    return arguments
+
+
+def recorded(record: Path) -> list[dict[str, Any]]:
+    """What earlier runs wrote, a line each."""
+    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bnsharp_cli.cli import results
@@ -46,10 +47,13 @@ def compare(
     writes = results.require_writable(output.output, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.workflows.comparing_networks import compare_networks
+        from bnsharp_cli.workflows.measuring import ResultDocument, answered
+
+    def answer(path: Path) -> ResultDocument:
+        return answered(path, source, data, selection, measuring, files, computing, reporter, as_option)
 
     with TerminalReporter(output.quiet, writes=writes) as reporter:
-        arguments = (checkpoint, source, data, selection, measuring, files, computing, reporter, as_option)
-        found = compare_networks(*arguments)
+        found = compare_networks(checkpoint, answer)
     results.deliver(results.CommandResult(found.document(as_option), lambda: _print(found, table)), output)
 
 

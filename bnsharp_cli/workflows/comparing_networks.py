@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,11 @@ from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.comparison.comparison import NetworkComparison, Subject, compared_networks, order_by_radius
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.measurements import Measurements
-from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
 from bnsharp_cli.report.stored_results import is_result, read_results, total_cost
-from bnsharp_cli.workflows.measured_files import MeasuredFiles
 from bnsharp_cli.workflows.measured_network import Spelling
-from bnsharp_cli.workflows.measuring import ResultDocument, answered
-from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
-from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.measuring import ResultDocument
 
 LOSS = "loss"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -96,41 +91,18 @@ class ComparedNetworks:
         }
 
 
-def compare_networks(  # noqa: PLR0913  one argument for each choice
-    paths: Sequence[Path],
-    source: CheckpointSource,
-    data: Data,
-    selection: Selection,
-    options: MeasureOptions,
-    files: MeasuredFiles,
-    computing: Computing,
-    reporter: Reporter = SILENT,
-    spelling: Spelling = str,
-) -> ComparedNetworks:
+def compare_networks(paths: Sequence[Path], answer: Callable[[Path], ResultDocument]) -> ComparedNetworks:
     """Measure checkpoints alike, take what was measured before as it is, and compare.
 
     Args:
         paths: checkpoints, ``sample:NAME``, or results that ``measure`` wrote.
-        source: which weights of the checkpoints are taken, and which network they belong to.
-        data: the loss.
-        selection: the measures and radii.
-        options: of the measures.
-        files: the folder of results.
-        computing: where to compute.
-        reporter: told what the user should know.
-        spelling: of the arguments that sentences name.
+        answer: measures a checkpoint, as :func:`~bnsharp_cli.workflows.measuring.answered` does.
 
     Raises:
         UsageError: fewer than two networks, or results that were not measured alike.
         BnsharpError: what cannot be opened or measured, with its remedy.
     """
-    began, results = time.monotonic(), []
-    for path in paths:
-        if _is_kept(path):
-            results += [ResultDocument(one.document, one.measured, path) for one in read_results(path)]
-        else:
-            arguments = (path, source, data, selection, options, files, computing, reporter, spelling)
-            results.append(answered(*arguments))
+    began, results = time.monotonic(), [one for path in paths for one in _results_of(path, answer)]
     _require_several(results)
     names = tuple(_name(number) for number in range(len(results)))
     for name, result in [*zip(names, results, strict=True)][1:]:
@@ -140,6 +112,13 @@ def compare_networks(  # noqa: PLR0913  one argument for each choice
     comparisons = compared_networks(subjects)
     notes += [*_on_losses(comparisons), *_on_orders(comparisons)]
     return ComparedNetworks(names, tuple(results), tuple(comparisons), tuple(notes), time.monotonic() - began)
+
+
+def _results_of(path: Path, answer: Callable[[Path], ResultDocument]) -> list[ResultDocument]:
+    """The results that a file holds, or the one of a checkpoint."""
+    if _is_kept(path):
+        return [ResultDocument(one.document, one.measured, path) for one in read_results(path)]
+    return [answer(path)]
 
 
 def _is_kept(path: Path) -> bool:
@@ -206,8 +185,7 @@ def _not_alike(argument: str, own: str, their: str, name: str, other: ResultDocu
 def _subject(name: str, result: ResultDocument) -> Subject:
     """A network with its loss as one more measure."""
     losses, data = tuple(result.document["batch_losses"]), result.document["data"]
-    value = sum(losses) / len(losses)
-    loss = Measurement(LOSS, value, Status.COMPUTED, Uncertainty(), NO_PASSES, by_batch=losses)
+    loss = Measurement(LOSS, result.document["loss"], Status.COMPUTED, Uncertainty(), NO_PASSES, by_batch=losses)
     others = {name: profile for name, profile in result.measured.profiles.items() if name != LOSS}
     measured, rtol = Measurements({LOSS: (loss,), **others}), result.document["options"]["rtol"]
     return Subject(name, measured, data["samples"], data["available"], rtol)

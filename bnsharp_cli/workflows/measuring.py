@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,10 @@ def measure_checkpoint(
     Raises:
         BnsharpError: what cannot be opened or measured, with its remedy.
     """
+    began = time.monotonic()
     with computing_on((computing or Computing()).device) as device:
         inputs = open_inputs(checkpoint, source or CheckpointSource(), data or Data(), runs[0], reporter)
-        return _measured(inputs, measures, runs, device, plot, reporter)
+        return _Work(inputs, measures, runs, device, began).measured(plot, reporter)
 
 
 @dataclass(frozen=True)
@@ -140,36 +142,46 @@ def answered(  # noqa: PLR0913  one argument for each choice
     Raises:
         BnsharpError: what cannot be opened, measured or written, with its remedy.
     """
-    runs, folder = selection.runs(options), None if files.results is None else ResultsFolder(files.results)
+    began, runs = time.monotonic(), selection.runs(options)
+    folder = None if files.results is None else ResultsFolder(files.results)
     with computing_on(computing.device) as device:
         inputs = open_inputs(checkpoint, source, data, options, reporter)
-        path = inputs.opened.checkpoint.path
+        work, path = _Work(inputs, selection.measure, runs, device, began), inputs.opened.checkpoint.path
         if folder is not None and files.plot is None:
-            known = folder.known(path, result_key(inputs, selection.measure, runs, device), reporter)
+            known = folder.known(path, work.key, reporter)
             if known is not None:
                 return ResultDocument(known.document, known.measured, known.path)
-        measured = _measured(inputs, selection.measure, runs, device, files.plot, reporter)
+        measured = work.measured(files.plot, reporter)
     document = measured.document(spelling)
     if folder is not None:
         folder.keep(path, document)
     return ResultDocument(document, measured.measured)
 
 
-def _measured(
-    inputs: OpenedInputs,
-    measures: Sequence[str],
-    runs: Sequence[MeasureOptions],
-    device: torch.device,
-    plot: Path | None,
-    reporter: Reporter,
-) -> MeasuredCheckpoint:
-    began, key = time.monotonic(), result_key(inputs, measures, runs, device)
-    network = evaluated_network(inputs, runs[0], device, reporter)
-    blocks = find_blocks(network.surface, network.point, runs[0].partition)
-    measured = measure_all(network.surface, network.point, blocks, measures, runs)
-    if plot is not None:
-        _plot(plot, network, blocks, measured, runs, reporter)
-    return MeasuredCheckpoint(network, blocks, runs[0], measured, key, time.monotonic() - began)
+@dataclass(frozen=True)
+class _Work:
+    """A network and its data, read and not computed yet, with what is to be measured and since when."""
+
+    inputs: OpenedInputs
+    measures: Sequence[str]
+    runs: Sequence[MeasureOptions]
+    device: torch.device
+    began: float
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the result."""
+        return result_key(self.inputs, self.measures, self.runs, self.device)
+
+    def measured(self, plot: Path | None, reporter: Reporter) -> MeasuredCheckpoint:
+        """Compute it; the time is that since ``began``."""
+        options = self.runs[0]
+        network = evaluated_network(self.inputs, options, self.device, reporter)
+        blocks = find_blocks(network.surface, network.point, options.partition)
+        measured = measure_all(network.surface, network.point, blocks, self.measures, self.runs)
+        if plot is not None:
+            _plot(plot, network, blocks, measured, self.runs, reporter)
+        return MeasuredCheckpoint(network, blocks, options, measured, self.key, time.monotonic() - self.began)
 
 
 def _plot(

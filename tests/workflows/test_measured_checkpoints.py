@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +18,11 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.report.json_document import render
 from bnsharp_cli.report.stored_results import on_every_sample
+from bnsharp_cli.workflows import measuring
 from bnsharp_cli.workflows.bounding import bound_checkpoint
 from bnsharp_cli.workflows.checking import check_checkpoint
 from bnsharp_cli.workflows.measuring import measure_checkpoint
+from bnsharp_cli.workflows.open_inputs import OpenedInputs, open_inputs
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, RescaledFiles
 from bnsharp_cli.workflows.rescaling import rescale_checkpoint
 from bnsharp_cli.workflows.thresholds import Thresholds
@@ -126,3 +130,12 @@ def test_nothing_of_the_program_around_is_changed() -> None:
         measure_checkpoint(None, CheckpointSource(), FEW)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.is_grad_enabled() == grad
+
+
+def test_the_time_of_a_measurement_begins_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*arguments: Any) -> OpenedInputs:
+        time.sleep(0.5)
+        return open_inputs(*arguments)
+
+    monkeypatch.setattr(measuring, "open_inputs", slowly)
+    assert measure_checkpoint(None, data=Data(samples=64, batch_size=64)).seconds >= 0.5

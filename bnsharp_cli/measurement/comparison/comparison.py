@@ -31,7 +31,7 @@ class Subject:
     measured: Measurements
     samples: int
     available: int | None
-    rtol: float = 1e-3
+    rtol: float
 
 
 @dataclass(frozen=True)
