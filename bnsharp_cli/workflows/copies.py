@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
-from bnsharp_cli.io.files.atomic_writing import require_writable_folder, unwritable_folder
-from bnsharp_cli.io.files.regular_files import reason_of
+from bnsharp_cli.io.files.atomic_writing import make_folder, require_writable_folder
 from bnsharp_cli.measurement.invariance.copies import RescaledCopy
 from bnsharp_cli.workflows.input_files import input_files, require_no_input
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
@@ -48,10 +47,7 @@ def save_copies(folder: Path, network: MeasuredNetwork, copies: Sequence[Rescale
         UsageError: a folder that cannot be made, or the network itself among the names of its copies.
     """
     require_writable_folder(folder, "save_copies")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable_folder(folder, reason_of(error), "save_copies") from error
+    make_folder(folder, "save_copies")
     paths = [copy_path(folder, copy.name, stored) for copy in copies]
     for path in paths:
         require_no_input(path, "save_copies", input_files([network.checkpoint.path]))

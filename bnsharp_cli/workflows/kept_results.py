@@ -13,9 +13,9 @@ import torch
 
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import CheckpointRefusedError
-from bnsharp_cli.io.files.atomic_writing import require_writable_folder, unwritable_folder, write_text_atomically
+from bnsharp_cli.io.files.atomic_writing import make_folder, require_writable_folder, write_text_atomically
 from bnsharp_cli.io.files.printable_text import shown_path
-from bnsharp_cli.io.files.regular_files import open_regular, reason_of
+from bnsharp_cli.io.files.regular_files import open_regular
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.report.json_document import render
 from bnsharp_cli.report.stored_results import StoredResult, read_results
@@ -110,10 +110,7 @@ class ResultsFolder:
         """
         path = self._path(checkpoint, document["key"])
         if torchrun.is_first():
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise unwritable_folder(self._folder, reason_of(error), _ARGUMENT) from error
+            make_folder(self._folder, _ARGUMENT)
             write_text_atomically(path, render(document), _ARGUMENT)
         return path
 

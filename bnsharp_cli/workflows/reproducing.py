@@ -9,8 +9,7 @@ from typing import Any
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.run_files import RunFiles
-from bnsharp_cli.io.files.atomic_writing import unwritable_folder
-from bnsharp_cli.io.files.regular_files import reason_of
+from bnsharp_cli.io.files.atomic_writing import make_folder
 from bnsharp_cli.report.reproduction import ReproducedResult, plot_curves
 from bnsharp_cli.training.paper_experiments import BUDGETS, PublishedResult, cells
 from bnsharp_cli.workflows.device import computing_on
@@ -97,10 +96,7 @@ def reproduce_experiment(
     """
     wanted = wanted_cells(experiment, options)
     picture = options.output / f"{experiment}.png"
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable_folder(options.output, reason_of(error), "output") from error
+    make_folder(options.output)
     with computing_on((computing or Computing()).device) as device:
         conditions = ExperimentConditions(
             options.output,

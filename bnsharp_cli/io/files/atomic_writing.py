@@ -66,7 +66,7 @@ def require_writable_folder(folder: Path, argument: str = _ARGUMENT) -> None:
     except (OSError, ValueError) as error:
         why = reason_of(error)
     if why:
-        raise unwritable_folder(folder, why, argument)
+        raise _unwritable_folder(folder, why, argument)
     require_writable(existing / "copy", argument)
 
 
@@ -78,7 +78,7 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def unwritable_folder(folder: Path, why: str, argument: str) -> UsageError:
+def _unwritable_folder(folder: Path, why: str, argument: str) -> UsageError:
     """The refusal of a folder that cannot be written to.
 
     Args:
@@ -93,6 +93,18 @@ def unwritable_folder(folder: Path, why: str, argument: str) -> UsageError:
         expected="a folder that can be written to",
         found=why,
     )
+
+
+def make_folder(folder: Path, argument: str = _ARGUMENT) -> None:
+    """Make a folder that files are written to, with those above it, unless it is there.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable_folder(folder, reason_of(error), argument) from error
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: str = _ARGUMENT) -> None:

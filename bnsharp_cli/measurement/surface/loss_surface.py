@@ -23,7 +23,7 @@ from bnsharp_cli.measurement.surface.in_place import InPlaceGuard
 from bnsharp_cli.measurement.surface.module_pool import ModulePool, private_pair
 from bnsharp_cli.measurement.surface.norms import NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.passes import BatchLoss, BatchObserver
-from bnsharp_cli.measurement.surface.point_memory import Known
+from bnsharp_cli.measurement.surface.point_memory import Known, PointMemory
 from bnsharp_cli.measurement.surface.processes import ALONE, Processes
 from bnsharp_cli.measurement.surface.second_order import CurvatureProduct, summed_products
 from bnsharp_cli.measurement.surface.settings import LayoutSetting
@@ -113,9 +113,12 @@ class LossSurface(SurfaceState):
             cost: the passes over these batches that it takes.
             compute: makes them, and counts them.
         """
-        if self.memory is None or point is not self.memory.point:
-            return compute()
-        return self.memory.recalled(what, self.share * cost, self.counter, compute)
+        memory = self._memory_of(point)
+        return compute() if memory is None else memory.recalled(what, self.share * cost, self.counter, compute)
+
+    def _memory_of(self, point: Point) -> PointMemory | None:
+        """What is known of ``point``, if that is the one that is remembered."""
+        return self.memory if self.memory is not None and point is self.memory.point else None
 
     def _batch_losses(self, points: Sequence[Point]) -> list[list[float]]:
         size = min(len(points), self.stack_size())
@@ -138,10 +141,10 @@ class LossSurface(SurfaceState):
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64, which is the caller's to overwrite."""
-        if self.memory is None or point is not self.memory.point:
-            return self.value_and_batch_gradients(point, None)
         compute = partial(self.value_and_batch_gradients, point, None)
         loss, gradient = self.recalled(point, "gradient", GRADIENT, compute)
+        if self._memory_of(point) is None:
+            return loss, gradient
         return loss, {name: tensor.clone() for name, tensor in gradient.items()}
 
     def value_and_batch_gradients(self, point: Point, observe: BatchObserver | None) -> tuple[float, Point]:
@@ -153,13 +156,13 @@ class LossSurface(SurfaceState):
         parameters = passes.cast(point)
         losses: list[Tensor] = []
         squares: list[Tensor] = []
-        total, remembered = GradientSum(parameters), self.memory is not None and point is self.memory.point
+        total, memory = GradientSum(parameters), self._memory_of(point)
         for own, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch), GRADIENT):
             if observe is not None:
                 number = self.processes.rank + len(losses) * self.processes.count
                 observe(number, float(own), dict(zip(parameters, gradients, strict=True)))
             losses.append(own)
-            squares.append(_square(gradients) if remembered else torch.zeros(()))
+            squares.append(torch.zeros(()) if memory is None else _square(gradients))
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += self.share * GRADIENT
@@ -167,17 +170,18 @@ class LossSurface(SurfaceState):
         shared, each = self.processes.in_order(figures, self.count).tolist()
         summed = self.processes.total(total.point())
         loss, gradient = math.fsum(shared) / self.count, {name: one.div_(self.count) for name, one in summed.items()}
-        if self.memory is not None and remembered:
+        if memory is not None:
             known = loss, {name: tensor.clone() for name, tensor in gradient.items()}
-            self.memory.answers |= {"gradient": known, "squares": each}
+            memory.answers |= {"gradient": known, "squares": each}
         return loss, gradient
 
     def gradient_and_squares(self, point: Point) -> tuple[Point, list[float]]:
         """∇L(point), and ‖g_b‖² of the gradient of each batch with the batch's weight."""
-        if self.memory is None or point is not self.memory.point:
+        memory = self._memory_of(point)
+        if memory is None:
             return self.remembering(point).gradient_and_squares(point)
         _, gradient = self.value_and_gradient(point)
-        return gradient, self.memory.answers["squares"]
+        return gradient, memory.answers["squares"]
 
     def values_and_gradients(self, points: Sequence[Point]) -> Iterator[tuple[float, Point]]:
         """L and ∇L at several points, one after the other or stacked like :meth:`values`.
