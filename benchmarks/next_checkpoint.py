@@ -3,7 +3,8 @@
     python -m benchmarks.next_checkpoint [resnet50 ...] [--rounds 3] [--threads 1]
 
 torchvision's networks with random weights, another seed for each checkpoint, on eight images of their size. For each
-network: passes over these images, and the medians of the seconds of interleaved rounds. The blocks must be the same.
+network: passes over these images, and the medians of the processor's seconds over interleaved rounds. The blocks must
+be the same.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def searched(name: str, seed: int, memory: SearchMemory | None) -> tuple[Blocks,
     network = models.get_model(name)
     batch = torch.randn(_IMAGES, 3, 224, 224), torch.randint(1000, (_IMAGES,))
     surface = LossSurface.of(network, [batch])
-    point, began = surface.point(), time.perf_counter()
+    point, began = surface.point(), time.process_time()
     blocks = find_blocks(surface, point, memory=memory)
-    return blocks, surface.counter.all, time.perf_counter() - began
+    return blocks, surface.counter.all, time.process_time() - began
 
 
 def row(name: str, rounds: int) -> str:

@@ -131,13 +131,13 @@ def _described(module: nn.Module) -> list[Hashable]:
     return described
 
 
-def _is_setting(value: Any) -> bool:
+def _is_setting(value: Any, depth: int = 3) -> bool:
     if isinstance(value, list | tuple):
-        return all(map(_is_setting, value))
+        return depth > 0 and all(_is_setting(entry, depth - 1) for entry in value)
     return isinstance(value, _SETTINGS)
 
 
 def _code_of(module: nn.Module) -> tuple[Hashable, ...]:
-    """Where the code of ``forward`` is, and what it is; nothing for code that is not Python's."""
-    code = getattr(type(module).forward, "__code__", None)
+    """The place and the content of the code of ``forward``; nothing for code that is not Python's."""
+    code = getattr(getattr(type(module), "forward", None), "__code__", None)
     return () if code is None else (code.co_filename, code.co_firstlineno, code.co_code.hex(), code.co_names)

@@ -209,6 +209,16 @@ def test_another_activation() -> None:
     assert [blocks.invariant for blocks in in_every_order([*networks], vectors())] == [6, 0, 6, 6]
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+def test_compiled_code_and_settings_that_hold_themselves() -> None:
+    networks: list[nn.Module] = [Activated(torch.jit.script(one)) for one in (nn.ReLU(), nn.GELU())]
+    assert [blocks.invariant for blocks in in_every_order(networks, vectors())] == [6, 0]
+    odd = Activated(nn.ReLU())
+    odd.itself = [1.0]
+    odd.itself.append(odd.itself)
+    in_every_order([odd, Activated(nn.GELU())], vectors())
+
+
 class Grown(nn.Module):
     """Rows that are normalised only where all weights together are long, as they are at a generic location."""
 
