@@ -15,8 +15,10 @@ pytestmark = ON_A_GPU
 
 SAMPLE = "sample:digits-small-batch"
 CUT_OFF = 1e-6
-"""Of Keskar's sharpness: its search stops after ten iterations, where its value still rises; two numbers of threads on a
-CPU differ by 2e-8 of it."""
+"""Of Keskar's sharpness: its search stops after ten iterations, where its value still rises.
+
+Two numbers of threads on a CPU differ by 2e-8 of it.
+"""
 FEW = ("--samples", 256, "--batch-size", 128, "--quiet")
 
 
