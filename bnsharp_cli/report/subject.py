@@ -58,9 +58,12 @@ def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[s
     out.print()
 
 
-def print_kept(out: SpellingConsole, path: Path) -> None:
-    """Print that nothing was computed, and where the result comes from."""
-    out.say(f"no pass: measured before, and kept in {shown_path(path)}")
+def print_kept(out: SpellingConsole, files: Sequence[Path]) -> None:
+    """Print for what nothing was computed, and where it comes from: the files of results, which may be none."""
+    if len(files) == 1:
+        out.say(f"no pass: measured before, and kept in {shown_path(files[0])}")
+    elif files:
+        out.say(f"no pass for {len(files)} seeds: measured before, and kept in {shown_path(files[0].parent)}")
 
 
 def _kind(blocks: Mapping[str, Any]) -> str:
