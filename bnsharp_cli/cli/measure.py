@@ -50,13 +50,13 @@ def measure(
     fails does not lose the others.
     """
     selection.runs(measuring)  # refuses what cannot be measured before anything is read
-    summary.require_column(selection)
+    summary.require_column(selection, on_test_data=data.test_data is not None)
     options = {seed: (replace(data, seed=seed), replace(measuring, seed=seed)) for seed in seeds.all_from(data.seed)}
     several = sharding.shard is not None or len(checkpoint) > 1
     if files.plot is not None:
         _require_one_picture(checkpoint, sharding, seeds)
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
-    inputs = input_files(checkpoint, source.arch, data.data, data.loss)
+    inputs = input_files(checkpoint, source.arch, data.data, data.test_data, data.loss)
     writes = results.require_writable(output.output, files.plot, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory

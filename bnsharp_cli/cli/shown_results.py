@@ -86,7 +86,7 @@ class ShownResults:
         kept = [one.kept for one in found.results if one.kept is not None]
         if len(kept) < len(found.results):
             print_cost(out, *found.made_now)
-        print_kept(out, kept)
+        print_kept(out, kept, len(self.seeds))
         if self.several:
             out.print()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.files.sample_folders import sample_title
 from bnsharp_cli.measurement.measures.measurement import Status
-from bnsharp_cli.measurement.measures.seed_spread import SeedSpread, mean_of
+from bnsharp_cli.measurement.measures.seed_spread import SeedSpread, deviation_of, mean_of
 from bnsharp_cli.measurement.measures.selection import column_name
 from bnsharp_cli.report.status_marks import STATUS_MARKS, meanings_of_marks
 from bnsharp_cli.report.table_text import latex_table, markdown_row
@@ -26,6 +26,14 @@ from bnsharp_cli.report.terminal import SpellingConsole
 _WIDEST_NAME = 32
 _GAP = 2
 _NOTHING = "–"
+_FIGURES: Mapping[str, tuple[str, str, str]] = {
+    "loss": ("", "loss", ""),
+    "accuracy": ("", "accuracy", ""),
+    "test-loss": ("test", "loss", "loss_error"),
+    "test-accuracy": ("test", "accuracy", "accuracy_error"),
+    "gap": ("test", "gap", "gap_error"),
+}
+"""Figures of a network: the part of a document that they are in, their entry there and that of their standard error."""
 
 Column = tuple[str, float | None]
 """A measure, and its radius if it has one."""
@@ -39,19 +47,21 @@ class SummaryCell:
         value: the number; the mean, where it was measured with several seeds.
         error: its largest error; with several seeds the standard deviation of one seed's value.
         status: how it came about; the worst one of several.
+        share: whether it is a share, which is shown in percent.
     """
 
     value: float
-    error: float | None
-    status: Status
+    error: float | None = None
+    status: Status = Status.COMPUTED
+    share: bool = False
 
     @property
     def texts(self) -> tuple[str, str]:
         """The value and its error, which a table aligns at the sign between."""
-        return (
-            f"{STATUS_MARKS.get(self.status, '')}{self.value:.4g}",
-            "" if self.error is None else f" ± {self.error:.1g}",
-        )
+        if self.share:
+            return f"{self.value:.2%}", "" if self.error is None else f" ± {self.error:.2%}"
+        mark = STATUS_MARKS.get(self.status, "")
+        return f"{mark}{self.value:.4g}", "" if self.error is None else f" ± {self.error:.1g}"
 
 
 @dataclass(frozen=True)
@@ -60,35 +70,36 @@ class SummaryRow:
 
     Attributes:
         path: of its checkpoint.
-        loss: L(θ), or its mean over the seeds.
-        accuracy: None where there are no classes.
-        cells: the values.
+        cells: the loss, the accuracy and the like as far as they are known, then the measures.
     """
 
     path: Path
-    loss: float
-    accuracy: float | None
     cells: Mapping[Column, SummaryCell]
 
     @classmethod
     def of(cls, documents: Sequence[Mapping[str, Any]], spreads: Sequence[SeedSpread]) -> SummaryRow:
         """A network by its documents, one for each seed, and what was measured over them."""
-        accuracies = [one["accuracy"] for one in documents]
-        return cls(
-            Path(documents[0]["checkpoint"]["path"]),
-            mean_of([one["loss"] for one in documents]),
-            None if None in accuracies else mean_of(accuracies),
-            {(spread.name, spread.delta): _cell(spread) for spread in spreads},
-        )
+        cells: dict[Column, SummaryCell] = {(name, None): cell for name, cell in _figures(documents)}
+        cells |= {(one.name, one.delta): _cell(one) for one in spreads}
+        return cls(Path(documents[0]["checkpoint"]["path"]), cells)
 
     def key(self, column: str) -> tuple[bool, float, str]:
         """The order by a column; what has no value there comes last."""
-        number = {"network": 0.0, "loss": self.loss, "accuracy": self.accuracy}.get(column, math.nan)
-        if column not in {"network", "loss", "accuracy"}:
-            meant = [each for each in self.cells if column in (each[0], column_name(*each, several=True))]
-            number = self.cells[meant[0]].value if meant else math.nan
-        missing = number is None or math.isnan(number)
-        return missing, 0.0 if number is None or missing else number, str(self.path)
+        meant = (cell for each, cell in self.cells.items() if column in (each[0], column_name(*each, several=True)))
+        cell = next(meant, None)
+        missing = column != "network" and (cell is None or math.isnan(cell.value))
+        return missing, 0.0 if cell is None or missing else cell.value, str(self.path)
+
+
+def _figures(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, SummaryCell]]:
+    """What is known of the network on its data and on test data."""
+    for name, (place, entry, of_error) in _FIGURES.items():
+        parts = [document if not place else document.get(place) for document in documents]
+        known = [part for part in parts if part is not None and part[entry] is not None]
+        if len(known) == len(parts):
+            values: list[float] = [part[entry] for part in known]
+            error = deviation_of(values) if len(values) > 1 else known[0].get(of_error)
+            yield name, SummaryCell(mean_of(values), error, share="accuracy" in name)
 
 
 def _cell(spread: SeedSpread) -> SummaryCell:
@@ -154,19 +165,13 @@ def _parts(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> list[list
 
 def _text_columns(rows: Sequence[SummaryRow]) -> list[tuple[str, list[str]]]:
     """Each column as text, values and errors aligned."""
-    found = [("loss", [f"{row.loss:.4g}" for row in rows])]
-    if any(row.accuracy is not None for row in rows):
-        found.append(("accuracy", [_percent(row.accuracy) for row in rows]))
+    found = []
     for column in _columns(rows):
         cells = [row.cells.get(column) for row in rows]
         texts = [(_NOTHING, "") if cell is None else cell.texts for cell in cells]
         room = max(len(error) for _, error in texts)
         found.append((column_name(*column, _several(rows)), [value + error.ljust(room) for value, error in texts]))
     return found
-
-
-def _percent(accuracy: float | None) -> str:
-    return _NOTHING if accuracy is None else f"{accuracy:.2%}"
 
 
 def _columns(rows: Sequence[SummaryRow]) -> list[Column]:
@@ -212,23 +217,18 @@ def summary_latex(rows: Sequence[SummaryRow]) -> str:
 
 def summary_csv(rows: Sequence[SummaryRow]) -> str:
     """One line for each network, numbers in full: of each measure its value, its error and its status."""
-    stream, columns, several = io.StringIO(), _columns(rows), _several(rows)
+    stream, several = io.StringIO(), _several(rows)
+    entries: dict[str, list[Any]] = {"network": [sample_title(row.path) or shown_path(row.path) for row in rows]}
+    for column in _columns(rows):
+        cells, name = [row.cells.get(column) for row in rows], column_name(*column, several)
+        entries[name] = [None if cell is None else cell.value for cell in cells]
+        errors = [None if cell is None else cell.error for cell in cells]
+        if any(error is not None for error in errors):
+            entries[f"{name}_error"] = errors
+        if name not in _FIGURES:
+            entries[f"{name}_status"] = [None if cell is None else cell.status.value for cell in cells]
     writer = csv.writer(stream, lineterminator="\n")
-    names = [column_name(*column, several) for column in columns]
-    writer.writerow(
-        ["network", "loss", "accuracy", *(f"{name}{of}" for name in names for of in ("", "_error", "_status"))]
-    )
-    for row in rows:
-        cells = [row.cells.get(column) for column in columns]
-        values = [("", "", "") if cell is None else (cell.value, cell.error, cell.status.value) for cell in cells]
-        writer.writerow(
-            [
-                sample_title(row.path) or shown_path(row.path),
-                row.loss,
-                row.accuracy,
-                *(entry for each in values for entry in each),
-            ]
-        )
+    writer.writerows([[*entries], *zip(*entries.values(), strict=True)])
     return stream.getvalue()
 
 

@@ -12,6 +12,7 @@ from bnsharp_cli.option_records import OptionRecord, option, same_option
 from bnsharp_cli.workflows.table_options import TableOptions
 
 _FIGURES = ("network", "loss", "accuracy")
+_TEST_FIGURES = ("test-loss", "test-accuracy", "gap")
 _MOST_SEEDS = 1000
 
 
@@ -27,19 +28,23 @@ class SummaryOptions(OptionRecord):
     table: Literal["terminal", "markdown", "csv", "latex"] = same_option(TableOptions, "table")
     sort: str | None = option(
         None,
-        "Column that the table of all networks is sorted by: network, loss, accuracy, or a measure, at one of several "
-        "radii as in bn@0.01.",
+        "Column that the table of all networks is sorted by: network, loss, accuracy, test-loss, test-accuracy, "
+        "gap, or a measure, at one of several radii as in bn@0.01.",
         metavar="COLUMN",
-        complete=lambda _: _FIGURES,
+        complete=lambda _: (*_FIGURES, *_TEST_FIGURES),
     )
 
-    def require_column(self, selection: Selection) -> None:
+    def require_column(self, selection: Selection, on_test_data: bool) -> None:
         """Refuse to sort by what the table will not have, before anything is measured.
+
+        Args:
+            selection: the measures and radii.
+            on_test_data: whether there are test data.
 
         Raises:
             UsageError: with the columns that it will have.
         """
-        columns = [*_FIGURES, *_measures(selection)]
+        columns = [*_FIGURES, *(_TEST_FIGURES if on_test_data else ()), *_measures(selection)]
         if self.sort is not None and self.sort not in columns:
             some = ", ".join(columns)
             raise UsageError.of("sort", f"one of {some}", self.sort, f"Name one of them, or add {named('measure')}.")
