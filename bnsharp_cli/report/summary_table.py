@@ -35,7 +35,7 @@ _FIGURES: Mapping[str, tuple[str, str, str]] = {
 }
 """Figures of a network: the part of a document that they are in, their entry there and that of their standard error."""
 
-Column = tuple[str, float | None]
+MeasuredColumn = tuple[str, float | None]
 """A measure, and its radius if it has one."""
 
 
@@ -66,7 +66,7 @@ class SummaryCell:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One network.
+    """One network of the table.
 
     Attributes:
         path: of its checkpoint.
@@ -74,12 +74,12 @@ class SummaryRow:
     """
 
     path: Path
-    cells: Mapping[Column, SummaryCell]
+    cells: Mapping[MeasuredColumn, SummaryCell]
 
     @classmethod
     def of(cls, documents: Sequence[Mapping[str, Any]], spreads: Sequence[SeedSpread]) -> SummaryRow:
         """A network by its documents, one for each seed, and what was measured over them."""
-        cells: dict[Column, SummaryCell] = {(name, None): cell for name, cell in _figures(documents)}
+        cells: dict[MeasuredColumn, SummaryCell] = {(name, None): cell for name, cell in _figures(documents)}
         cells |= {(one.name, one.delta): _cell(one) for one in spreads}
         return cls(Path(documents[0]["checkpoint"]["path"]), cells)
 
@@ -174,7 +174,7 @@ def _text_columns(rows: Sequence[SummaryRow]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _columns(rows: Sequence[SummaryRow]) -> list[Column]:
+def _columns(rows: Sequence[SummaryRow]) -> list[MeasuredColumn]:
     """The measures that any network has, in their order."""
     return [*dict.fromkeys(column for row in rows for column in row.cells)]
 

@@ -32,7 +32,7 @@ def latex_row(row: Sequence[str]) -> str:
 
 
 def latex_table(columns: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A ``tabular``.
+    """A ``tabular`` of LaTeX.
 
     Args:
         columns: how they are aligned, such as ``lrr``.

@@ -66,7 +66,7 @@ class SeedOptions(OptionRecord):
     )
 
     def all_from(self, seed: int) -> Sequence[int]:
-        """The seeds."""
+        """The seeds of all repetitions."""
         return range(seed, seed + self.seeds)
 
 
