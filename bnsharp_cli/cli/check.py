@@ -24,7 +24,7 @@ from bnsharp_cli.workflows.output_files import OutputFile
 from bnsharp_cli.workflows.thresholds import Thresholds
 
 if TYPE_CHECKING:
-    from bnsharp_cli.workflows.checking import CheckedCheckpoint
+    from bnsharp_cli.workflows.checked_checkpoint import CheckedCheckpoint
 
 EXAMPLE = "Example: bnsharp check model.pt --max loss=0.1 --min accuracy=90% --max bn=4.5"
 
@@ -48,21 +48,24 @@ def check(
     """
     thresholds.require_measurable(measuring.power, radii.delta)
     _require_one_to_update(checkpoint, baseline)
-    inputs = input_files(checkpoint, source.arch, data.data, data.loss)
+    inputs = input_files(checkpoint, source.arch, data.data, data.test_data, data.loss)
     writes = results.require_writable(
         output.output, inputs=[*inputs, *_read_only(baseline)], further=lambda: [*_written(baseline)]
     )
     with importing_libraries():
+        from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
         from bnsharp_cli.workflows.checking import Demands, check_checkpoint
 
-    demands = Demands(thresholds, baseline, gate, radii)
+    demands, memory = Demands(thresholds, baseline, gate, radii), SearchMemory()
     every: list[CheckedCheckpoint] = []
 
     def finding(path: Path) -> results.CommandResult:
         with TerminalReporter(output.quiet, writes=writes) as reporter:
-            checked = check_checkpoint(path, demands, source, data, measuring, computing=computing, reporter=reporter)
-        every.append(checked)
-        return results.CommandResult(checked.document(as_option), lambda: _print(checked, len(checkpoint) > 1))
+            found = check_checkpoint(
+                path, demands, source, data, measuring, computing=computing, reporter=reporter, memory=memory
+            )
+        every.append(found)
+        return results.CommandResult(found.document(as_option), lambda: _print(found, len(checkpoint) > 1))
 
     code = 0
     if len(checkpoint) > 1:

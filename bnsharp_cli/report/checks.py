@@ -23,15 +23,15 @@ class ShownCheck(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the check."""
+        """What the check is called."""
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended."""
+        """How the check ended."""
 
     @property
     def sentence(self) -> str:
-        """Why; arguments are marked."""
+        """Why it ended so; arguments are marked."""
 
 
 def print_checks(out: SpellingConsole, checks: Iterable[ShownCheck]) -> None:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from bnsharp_cli.errors import NotMeasurableError, counted, named
+from bnsharp_cli.errors import NotMeasurableError, UsageError, counted, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
 from bnsharp_cli.measurement.decision.outcome import Outcome
 from bnsharp_cli.measurement.invariance.self_test import self_test
 from bnsharp_cli.measurement.measures.measure_all import measured_by
@@ -18,16 +18,16 @@ from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.workflows.baselines import open_baseline, require_comparable, write_baseline
+from bnsharp_cli.workflows.checked_checkpoint import COMMAND, CheckedCheckpoint
 from bnsharp_cli.workflows.deadline import Deadline, OutOfTimeError
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.gate import Check, Gate
 from bnsharp_cli.workflows.gate_options import BaselineOptions, CheckedRadii, GateOptions
 from bnsharp_cli.workflows.kept_results import result_key
-from bnsharp_cli.workflows.limited_names import ACCURACY, SHARE
+from bnsharp_cli.workflows.limited_names import OF_CLASSES, ON_TEST_DATA, SHARE
 from bnsharp_cli.workflows.limited_quantities import JudgedResult
-from bnsharp_cli.workflows.measured_network import MeasuredNetwork, Spelling
+from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 from bnsharp_cli.workflows.open_inputs import open_inputs
 from bnsharp_cli.workflows.open_network import evaluated_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
@@ -39,71 +39,6 @@ from bnsharp_cli.workflows.weight_checks import (
     has_statistics,
     unsound_buffers,
 )
-
-_COMMAND = "check"
-
-
-@dataclass(frozen=True)
-class CheckedCheckpoint:
-    """What the checks of one checkpoint found.
-
-    Attributes:
-        network: the network on its data.
-        blocks: its scale-invariant rows.
-        options: the options of the measures, at the first radius.
-        checks: in their order.
-        measured: the measures that have a limit.
-        key: of the result; see :func:`~bnsharp_cli.workflows.kept_results.result_key`.
-        seconds: how long it took, in seconds.
-        fail_on: ``fail``, or ``inconclusive``.
-    """
-
-    network: MeasuredNetwork
-    blocks: Blocks
-    options: MeasureOptions
-    checks: tuple[Check, ...]
-    measured: Measurements
-    key: str
-    seconds: float
-    fail_on: str = "fail"
-
-    @property
-    def outcome(self) -> Outcome:
-        """That of all checks: a failure counts before what is inconclusive."""
-        every = {check.outcome for check in self.checks}
-        return next((one for one in (Outcome.FAIL, Outcome.INCONCLUSIVE) if one in every), Outcome.PASS)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the gate lets it through."""
-        return self.outcome is Outcome.PASS or (self.outcome is Outcome.INCONCLUSIVE and self.fail_on == "fail")
-
-    @property
-    def verdict(self) -> str:
-        """One line on all checks."""
-        by_outcome = {one: [check.name for check in self.checks if check.outcome is one] for one in Outcome}
-        failed, open_ones = by_outcome[Outcome.FAIL], by_outcome[Outcome.INCONCLUSIVE]
-        if failed or open_ones:
-            return "; ".join(
-                f"{word}: {', '.join(names)}"
-                for word, names in (("FAILED", failed), ("INCONCLUSIVE", open_ones))
-                if names
-            )
-        ran = len(by_outcome[Outcome.PASS])
-        return "PASSED: the only check" if ran == 1 else f"PASSED: all {ran} checks"
-
-    def document(self, spelling: Spelling = str) -> dict[str, Any]:
-        """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
-        return {
-            **self.network.document(_COMMAND, self.options.to_dict(), spelling),
-            "key": self.key,
-            "blocks": blocks_entry(self.blocks, self.network.point),
-            "measures": self.measured.to_dict(),
-            "skipped": {},
-            "checks": [check.to_dict(spelling) for check in self.checks],
-            "verdict": {"passed": self.passed, "outcome": self.outcome.value, "sentence": self.verdict},
-            "cost": self.network.cost(self.seconds),
-        }
 
 
 @dataclass(frozen=True)
@@ -132,6 +67,7 @@ def check_checkpoint(
     *,
     computing: Computing | None = None,
     reporter: Reporter = SILENT,
+    memory: SearchMemory | None = None,
 ) -> CheckedCheckpoint:
     """Check that a checkpoint loads, that its weights are sound, that limits hold and BN-Sharpness is invariant.
 
@@ -143,6 +79,7 @@ def check_checkpoint(
         options: the options of the measures.
         computing: where to compute.
         reporter: told what the user should know.
+        memory: of the blocks of earlier checkpoints; none changes a number.
 
     Raises:
         BnsharpError: what cannot be opened or measured, with its remedy.
@@ -150,19 +87,32 @@ def check_checkpoint(
     began, demands, data = time.monotonic(), demands or Demands(), data or Data()
     runs = _runs(options or MeasureOptions(), demands)
     demands.thresholds.require_measurable(runs[0].power, demands.radii.delta)
+    _require_test_data(demands.thresholds, data)
     baseline = open_baseline(demands.baseline, demands.thresholds)
     with computing_on((computing or Computing()).device) as device:
         inputs = open_inputs(checkpoint, source or CheckpointSource(), data, runs[0], reporter)
         names = list(dict.fromkeys(one.measure for one in demands.thresholds.names if one.measure is not None))
         key = result_key(inputs, names, runs, device)
         network = evaluated_network(inputs, runs[0], device, reporter)
-        trial = _Trial(network, demands, runs, names, Deadline(demands.gate.max_seconds, began))
+        trial = _Trial(network, demands, runs, names, Deadline(demands.gate.max_seconds, began), memory)
         blocks, measured, checks = trial.outcome(baseline)
     found = CheckedCheckpoint(
         network, blocks, runs[0], checks, measured, key, time.monotonic() - began, demands.gate.fail_on
     )
     _update(demands.baseline, found, reporter)
     return found
+
+
+def _require_test_data(thresholds: Thresholds, data: Data) -> None:
+    asked = [str(name) for name in thresholds.names if name.what in ON_TEST_DATA]
+    if asked and data.test_data is None:
+        raise UsageError(
+            f"{asked[0]} needs {named('test_data')}.",
+            f"Name data that was not trained on with {named('test_data')}.",
+            argument="test_data",
+            expected="test data",
+            found="none",
+        )
 
 
 def _runs(options: MeasureOptions, demands: Demands) -> list[MeasureOptions]:
@@ -181,11 +131,12 @@ class _Trial:
     runs: list[MeasureOptions]
     names: list[str]
     deadline: Deadline
+    memory: SearchMemory | None
 
     def outcome(self, baseline: JudgedResult | None) -> tuple[Blocks, Measurements, tuple[Check, ...]]:
         """Everything that is checked, in its order; a baseline that cannot be compared is found before measuring."""
         network, thresholds = self.network, self.demands.thresholds
-        document = network.document(_COMMAND, self.runs[0].to_dict(), str)
+        document = {**network.document(COMMAND, self.runs[0].to_dict(), str), "test": network.test_entry()}
         self._require_classes()
         gate = Gate(thresholds, self.demands.radii.delta, self.runs[0].rtol, baseline, self._unreached)
         if baseline is not None:
@@ -193,7 +144,7 @@ class _Trial:
             gate.require_baseline()
         dead = dead_rows(network.opened.module)
         result = JudgedResult(document, Measurements({}), None, sum(one.dead for one in dead), dead_rows_in_words(dead))
-        blocks = find_blocks(network.surface, network.point, self.runs[0].partition)
+        blocks = find_blocks(network.surface, network.point, self.runs[0].partition, memory=self.memory)
         measured = self._measured(blocks)
         limited = gate.checks(replace(result, measured=measured))
         return blocks, measured, (*self._of_weights(result), *limited, self._invariance(blocks))
@@ -203,7 +154,7 @@ class _Trial:
         return f"not known after {self.deadline.seconds or 0:g} seconds: raise {named('max_seconds')}"
 
     def _require_classes(self) -> None:
-        asked = any(name.what == ACCURACY for name in self.demands.thresholds.names)
+        asked = any(name.what in OF_CLASSES for name in self.demands.thresholds.names)
         if asked and self.network.accuracy is None:
             raise NotMeasurableError(
                 "The accuracy needs class labels.", "Leave its limit out for regression.", argument="limits"

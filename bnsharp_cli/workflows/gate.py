@@ -8,10 +8,10 @@ from typing import Any
 
 from bnsharp_cli.errors import spelt
 from bnsharp_cli.measurement.decision.change import Quantity, absolute_change, relative_change, unchanged
-from bnsharp_cli.measurement.decision.estimate import Estimate
+from bnsharp_cli.measurement.decision.estimate import IntervalEstimate
 from bnsharp_cli.measurement.decision.outcome import Limit, Outcome
 from bnsharp_cli.measurement.decision.sentences import percent, plain, sentence_of, signed, signed_percent
-from bnsharp_cli.workflows.limited_names import ACCURACY, DEAD_ROWS, SHARE, LimitedName
+from bnsharp_cli.workflows.limited_names import DEAD_ROWS, OF_CLASSES, SHARE, LimitedName
 from bnsharp_cli.workflows.limited_quantities import JudgedResult
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.thresholds import Change, Thresholds
@@ -111,7 +111,7 @@ class Gate:
         if quantity is None:
             return self._not_reached(title, kind, amount)
         limit, shown = Limit(amount, kind == MAX), percent if _is_share(name) else plain
-        words = sentence_of(quantity.estimate, limit, result.samples, name.measure or name.what, shown)
+        words = sentence_of(quantity.estimate, limit, result.samples_of(name), name.measure or name.what, shown)
         if name.what == DEAD_ROWS and result.where_dead:
             words += f" ({result.where_dead})"
         return _decided(title, kind, quantity.estimate, limit, words, quantity)
@@ -128,12 +128,13 @@ class Gate:
         old = self.baseline.required(name, delta, self.rtol)
         compute, shown = (absolute_change, signed) if change.absolute else (relative_change, signed_percent)
         same = result.weights == self.baseline.weights and new.measurement.value == old.measurement.value
-        estimate = unchanged(result.samples) if same else compute(new, old, result.samples, self.rtol)
+        samples = result.samples_of(name)
+        estimate = unchanged(samples) if same else compute(new, old, samples, self.rtol)
         limit = Limit(amount, upper=True) if kind == MAX_INCREASE else Limit(-amount, upper=False)
         number = percent if _is_share(name) else plain
         what = f"from {number(old.measurement.value)} to {number(new.measurement.value)}"
         what += ", by the same weights" if same else ""
-        words = sentence_of(estimate, limit, result.samples, name.measure or name.what, shown, what)
+        words = sentence_of(estimate, limit, samples, name.measure or name.what, shown, what)
         return _decided(title, kind, estimate, limit, words, new, old)
 
     def _title(self, name: LimitedName, delta: float | None) -> str:
@@ -145,13 +146,13 @@ class Gate:
 
 
 def _is_share(name: LimitedName) -> bool:
-    return name.what in {ACCURACY, SHARE}
+    return name.what in {*OF_CLASSES, SHARE}
 
 
 def _decided(
     title: str,
     kind: str,
-    estimate: Estimate,
+    estimate: IntervalEstimate,
     limit: Limit,
     words: str,
     new: Quantity,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bnsharp_cli.measurement.measures.selection import Selection
-from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.option_records import OptionRecord, never, option, same_option
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class BaselineOptions(OptionRecord):
 
     baseline: Path | None = option(None, "Earlier result of measure or check, as JSON.")
     update_baseline: bool = option(
-        False, "Write the result there if every check passed; begins a baseline where there is none."
+        False,
+        "Write the result there if every check passed; begins a baseline where there is none.",
+        harmless=never,
     )
 
 

@@ -11,8 +11,12 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.registry import MEASURES
 
 LOSS, ACCURACY, DEAD_ROWS, SHARE = "loss", "accuracy", "dead-rows", "share:"
+TEST_LOSS, TEST_ACCURACY, GAP, ACCURACY_GAP = "test-loss", "test-accuracy", "gap", "accuracy-gap"
+ON_TEST_DATA = (TEST_LOSS, TEST_ACCURACY, GAP, ACCURACY_GAP)
+OF_CLASSES = frozenset({ACCURACY, TEST_ACCURACY, ACCURACY_GAP})
+"""What exists only where there are class labels."""
 
-_OWN = (LOSS, ACCURACY, DEAD_ROWS)
+_OWN = (LOSS, ACCURACY, DEAD_ROWS, *ON_TEST_DATA)
 _EXAMPLE = "For example bn, loss, accuracy or share:conv1."
 
 
@@ -21,7 +25,7 @@ class LimitedName:
     """What a limit is put on.
 
     Attributes:
-        what: ``loss``, ``accuracy``, ``dead-rows``, ``share:`` or the name of a measure.
+        what: ``loss``, ``accuracy``, ``dead-rows``, ``share:``, one of ``ON_TEST_DATA`` or the name of a measure.
         layer: of a share; else empty.
         delta: the radius at which it is limited; None for every radius.
 
@@ -71,7 +75,7 @@ class LimitedName:
         return self.measure is not None and MEASURES[self.measure].has_radius
 
     def __str__(self) -> str:
-        """As it is written."""
+        """The text that is read as it."""
         return f"{self.what}{self.layer}" + ("" if self.delta is None else f"@{self.delta:g}")
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.io.files.printable_text import shown_path
-from bnsharp_cli.measurement.decision.change import Quantity
-from bnsharp_cli.measurement.decision.estimate import Estimate, SampleCount, estimate_of, share_estimate
+from bnsharp_cli.measurement.decision.change import Quantity, difference
+from bnsharp_cli.measurement.decision.estimate import IntervalEstimate, SampleCount, estimate_of, share_estimate
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.surface.cost import FORWARD, NO_PASSES
-from bnsharp_cli.workflows.limited_names import ACCURACY, DEAD_ROWS, LOSS, SHARE, LimitedName, layer_missing
+from bnsharp_cli.workflows.limited_names import (
+    ACCURACY,
+    ACCURACY_GAP,
+    DEAD_ROWS,
+    GAP,
+    LOSS,
+    ON_TEST_DATA,
+    SHARE,
+    TEST_ACCURACY,
+    TEST_LOSS,
+    LimitedName,
+    layer_missing,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,13 @@ class JudgedResult:
     def samples(self) -> SampleCount:
         """How many samples it is of."""
         return SampleCount(self.document["data"]["samples"], self.document["data"]["available"])
+
+    def samples_of(self, name: LimitedName) -> SampleCount:
+        """How many samples a number is of; test data is never all that there could be."""
+        test = self.document["test"]
+        if name.what not in ON_TEST_DATA or test is None:
+            return self.samples
+        return SampleCount(test["data"]["samples"], of_test_data=True)
 
     @property
     def weights(self) -> tuple[object, ...]:
@@ -77,14 +96,15 @@ class JudgedResult:
             NotMeasurableError: the accuracy of what is no classification.
             UsageError: the share of a layer that the network does not have.
         """
-        if name.what == ACCURACY:
-            return self._accuracy()
         if name.what == DEAD_ROWS:
             return None if self.dead is None else _exact(DEAD_ROWS, float(self.dead))
+        if name.what in ON_TEST_DATA:
+            test = self.document["test"]
+            return None if test is None else self._on_test_data(name.what, test, rtol)
+        if name.what == ACCURACY:
+            return _share_of_right(ACCURACY, self.document["accuracy"], self.samples)
         if name.what == LOSS:
-            losses = tuple(self.document["batch_losses"])
-            loss = Measurement(LOSS, self.document["loss"], Status.COMPUTED, Uncertainty(), FORWARD, by_batch=losses)
-            return Quantity(loss, estimate_of(loss, self.samples, rtol))
+            return _mean(LOSS, self.document["loss"], self.document["batch_losses"], self.samples, rtol)
         measured = self._measured(str(name.measure), delta)
         if measured is None:
             return None
@@ -92,18 +112,33 @@ class JudgedResult:
             return self._share(name.layer, measured)
         return Quantity(measured, estimate_of(measured, self.samples, rtol))
 
+    def _on_test_data(self, what: str, test: Mapping[str, Any], rtol: float) -> Quantity:
+        """The loss or accuracy on test data, or a gap between there and here.
+
+        Raises:
+            NotMeasurableError: the accuracy of what is no classification.
+        """
+        samples = SampleCount(test["data"]["samples"])
+        if what == TEST_LOSS:
+            sizes = test["group_sizes"]
+            parts = [
+                loss * size * len(sizes) / sum(sizes) for loss, size in zip(test["group_losses"], sizes, strict=True)
+            ]
+            return _mean(TEST_LOSS, test["loss"], parts, samples, rtol)
+        if what == TEST_ACCURACY:
+            return _share_of_right(TEST_ACCURACY, test["accuracy"], samples)
+        if what == GAP:
+            error = Uncertainty(sampling=test["gap_error"])
+            gap = Measurement(GAP, test["gap"], Status.COMPUTED, error, FORWARD)
+            return Quantity(gap, estimate_of(gap, samples, rtol))
+        own = _share_of_right(ACCURACY, self.document["accuracy"], self.samples)
+        other = _share_of_right(TEST_ACCURACY, test["accuracy"], samples)
+        gap = Measurement(ACCURACY_GAP, test["accuracy_gap"], Status.COMPUTED, Uncertainty(), FORWARD)
+        return Quantity(gap, difference(own.estimate, other.estimate))
+
     def _measured(self, measure: str, delta: float | None) -> Measurement | None:
         profile = self.measured.profiles.get(measure, ())
         return next((one for one in profile if delta is None or one.details.get("delta") == delta), None)
-
-    def _accuracy(self) -> Quantity:
-        accuracy = self.document["accuracy"]
-        if accuracy is None:
-            raise NotMeasurableError(
-                "The accuracy needs class labels.", "Leave its limit out for regression.", argument="limits"
-            )
-        measured = Measurement(ACCURACY, accuracy, Status.COMPUTED, Uncertainty(), FORWARD)
-        return Quantity(measured, share_estimate(accuracy, self.samples))
 
     def _share(self, layer: str, measured: Measurement) -> Quantity | None:
         """A layer's share of a value. How far it is from that of all samples is not known where they are not all taken.
@@ -125,4 +160,24 @@ class JudgedResult:
 def _exact(name: str, number: float) -> Quantity:
     """A number that no sample decides."""
     measured = Measurement(name, number, Status.COMPUTED, Uncertainty(), NO_PASSES)
-    return Quantity(measured, Estimate(number, number, number))
+    return Quantity(measured, IntervalEstimate(number, number, number))
+
+
+def _mean(name: str, value: float, parts: Sequence[float], samples: SampleCount, rtol: float) -> Quantity:
+    """A mean over batches, or groups of samples, with its numbers there."""
+    measured = Measurement(name, value, Status.COMPUTED, Uncertainty(), FORWARD, by_batch=tuple(parts))
+    return Quantity(measured, estimate_of(measured, samples, rtol))
+
+
+def _share_of_right(name: str, accuracy: float | None, samples: SampleCount) -> Quantity:
+    """The share of right answers.
+
+    Raises:
+        NotMeasurableError: there are no classes.
+    """
+    if accuracy is None:
+        raise NotMeasurableError(
+            "The accuracy needs class labels.", "Leave its limit out for regression.", argument="limits"
+        )
+    measured = Measurement(name, accuracy, Status.COMPUTED, Uncertainty(), FORWARD)
+    return Quantity(measured, share_estimate(accuracy, samples))

@@ -36,6 +36,10 @@ class Change:
     amount: float
     absolute: bool
 
+    def __str__(self) -> str:
+        """The text that is read as it."""
+        return f"{self.amount:g}{_ABSOLUTE}" if self.absolute else f"{100 * self.amount:g}%"
+
     @classmethod
     def read(cls, text: object, argument: str) -> Self:
         """A change from its text, or as it is.

@@ -148,7 +148,7 @@ def test_weights_and_buffers_that_are_unsound(tmp_path: Path, sample_path: Path)
 
 
 REFUSED = [
-    (("--max", "flatness=1"), "--max: expected one of loss, accuracy, dead-rows, bn,"),
+    (("--max", "flatness=1"), "--max: expected one of loss, accuracy, dead-rows, test-loss,"),
     (("--max", "bn=low"), "--max: expected a number, or a share such as 40%, found 'low'"),
     (("--max", "bn=nan"), "--max: expected a number"),
     (("--max", "bn"), "--max: expected NAME=VALUE, found 'bn'"),
@@ -193,3 +193,19 @@ def test_weights_that_are_not_finite_exit_3(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "net.pt")
     finished = bnsharp("check", "net.pt", "--arch", "lenet-bn", *FAST, folder=tmp_path, expect=3)
     assert "NaN or infinite" in one_error(finished)
+
+
+def test_the_gap_is_limited_with_the_error_of_both_samples(tmp_path: Path) -> None:
+    arguments = (SAMPLE, *QUICK, *EXACT, "--test-data", "digits", "--json")
+    limits = ("--max", "gap=9", "--max", "test-loss=9", "--min", "test-accuracy=50%", "--max", "accuracy-gap=40%")
+    document = json.loads(bnsharp("check", *arguments, *limits, folder=tmp_path).stdout)
+    found = {check["name"]: check for check in document["checks"] if check["kind"]}
+    test = document["test"]
+    assert [found[name]["value"] for name in ("gap", "test-loss", "test-accuracy", "accuracy-gap")] == (
+        pytest.approx([test["gap"], test["loss"], test["accuracy"], test["accuracy_gap"]])
+    )
+    assert {check["outcome"] for check in found.values()} == {"pass"}
+    assert found["gap"]["high"] - test["gap"] == pytest.approx(1.7 * 1.959964 * test["gap_error"], rel=1e-5)
+    assert found["accuracy-gap"]["low"] < test["accuracy_gap"] < found["accuracy-gap"]["high"]
+    refused = bnsharp("check", SAMPLE, *QUICK, "--max", "gap=1", folder=tmp_path, expect=2)
+    assert "gap needs --test-data" in one_error(refused)

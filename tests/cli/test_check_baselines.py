@@ -108,6 +108,17 @@ def test_options_of_a_limited_measure_must_be_alike(tmp_path: Path) -> None:
     assert "--sigma is [0.1] for this network" in one_error(refused)
 
 
+def test_other_test_data_is_refused_where_a_limit_is_on_it(tmp_path: Path) -> None:
+    limit = (*QUICK, "--baseline", "base.json", "--max-increase", "test-loss=50%", "--test-data", "digits")
+    bnsharp("check", SMALL, *limit, "--update-baseline", folder=tmp_path)
+    assert checks(SMALL, *limit, folder=tmp_path)["test-loss vs baseline"]["outcome"] == "pass"
+    document = json.loads((tmp_path / "base.json").read_text())
+    document["test"]["data"]["sha256"] = "0" * 64
+    (tmp_path / "base.json").write_text(json.dumps(document))
+    refused = one_error(bnsharp("check", SMALL, *limit, folder=tmp_path, expect=2))
+    assert "--test-data is digits (360 samples) for this network" in refused
+
+
 def test_another_architecture_is_held_only_against_what_does_not_depend_on_it(folder: Path) -> None:
     document = json.loads((folder / "base.json").read_text())
     document["checkpoint"]["parameters"] += 1

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, replace
 
 from bnsharp_cli.measurement.comparison.paired_ratio import paired_ratio
-from bnsharp_cli.measurement.decision.estimate import Estimate, SampleCount, reach_of_batches
+from bnsharp_cli.measurement.decision.estimate import IntervalEstimate, SampleCount, reach_of_batches
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 
 Ends = tuple[float | None, float | None]
@@ -30,7 +30,7 @@ class Quantity:
     """
 
     measurement: Measurement
-    estimate: Estimate
+    estimate: IntervalEstimate
 
     @property
     def climbing(self) -> bool:
@@ -38,7 +38,7 @@ class Quantity:
         return self.estimate.lower_bound is not None
 
 
-def relative_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: float) -> Estimate:
+def relative_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: float) -> IntervalEstimate:
     """The ratio of a number to that of the baseline, minus one.
 
     Args:
@@ -48,7 +48,7 @@ def relative_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: fl
         rtol: what a search within its tolerance leaves, relative to the value.
     """
     if min(new.measurement.value, old.measurement.value) <= 0:
-        return Estimate(math.nan, None, None, sampled=False, whole=samples.whole)
+        return IntervalEstimate(math.nan, None, None, sampled=False, whole=samples.whole)
     settled = [replace(one.measurement, status=_settled(one.measurement)) for one in (new, old)]
     found = paired_ratio(settled[0], settled[1], samples.measured, samples.available, rtol)
     paired = samples.whole or _have_batches(new, old)
@@ -58,7 +58,7 @@ def relative_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: fl
     return _change(value, _less_one(ends), new, old, samples, (errors[0], errors[1]), paired, logarithmic=True)
 
 
-def absolute_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: float) -> Estimate:
+def absolute_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: float) -> IntervalEstimate:
     """A number minus that of the baseline; arguments as for :func:`relative_change`."""
     difference = new.measurement.value - old.measurement.value
     error = computed = sum(one.estimate.computed for one in (new, old))
@@ -86,14 +86,14 @@ def _change(
     errors: tuple[float, float],
     paired: bool = False,
     logarithmic: bool = False,
-) -> Estimate:
+) -> IntervalEstimate:
     """The change, with the end open to which a search that was still climbing would move it.
 
     The errors are those of the computation and of random draws, which are part of the ends.
     """
     low, high = ends
     bound = next((one.estimate.lower_bound for one in (new, old) if one.climbing), None)
-    return Estimate(
+    return IntervalEstimate(
         value=value,
         low=None if old.climbing else low,
         high=None if new.climbing else high,
@@ -107,16 +107,26 @@ def _change(
     )
 
 
-def unchanged(samples: SampleCount) -> Estimate:
+def difference(own: IntervalEstimate, other: IntervalEstimate) -> IntervalEstimate:
+    """A number minus another one of other samples, both with known ends, or else with open ones."""
+    value, whole = own.value - other.value, own.whole and other.whole
+    ends = [one.low is not None and one.high is not None for one in (own, other)]
+    if not all(ends):
+        return IntervalEstimate(value, None, None, sampled=False, whole=whole)
+    low, high = _apart(*((one.low or 0.0, one.value, one.high or 0.0) for one in (own, other)))
+    return IntervalEstimate(value, low, high, whole=whole)
+
+
+def unchanged(samples: SampleCount) -> IntervalEstimate:
     """The change between two networks with the same weights, on any data."""
-    return Estimate(0.0, 0.0, 0.0, whole=samples.whole, paired=True)
+    return IntervalEstimate(0.0, 0.0, 0.0, whole=samples.whole, paired=True)
 
 
-def _computed(estimate: Estimate) -> float:
+def _computed(estimate: IntervalEstimate) -> float:
     return estimate.computed
 
 
-def _drawn(estimate: Estimate) -> float:
+def _drawn(estimate: IntervalEstimate) -> float:
     return estimate.drawn
 
 

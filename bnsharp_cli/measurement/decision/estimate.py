@@ -36,7 +36,7 @@ _GAUSS = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A number and what it may be.
 
     Attributes:
@@ -71,10 +71,12 @@ class SampleCount:
     Attributes:
         measured: that many.
         available: of how many; None where that is not known.
+        of_test_data: whether they are of test data, whose like is asked about on new data.
     """
 
     measured: int
     available: int | None = None
+    of_test_data: bool = False
 
     @property
     def fraction(self) -> float:
@@ -87,7 +89,7 @@ class SampleCount:
         return self.fraction == 1
 
 
-def estimate_of(measurement: Measurement, samples: SampleCount, rtol: float = 1e-3) -> Estimate:
+def estimate_of(measurement: Measurement, samples: SampleCount, rtol: float = 1e-3) -> IntervalEstimate:
     """What a measurement says of all the data.
 
     Args:
@@ -101,7 +103,7 @@ def estimate_of(measurement: Measurement, samples: SampleCount, rtol: float = 1e
     low, high = (None, None) if ends is None else ends
     gain = rtol * abs(value) if status is Status.WITHIN_TOLERANCE else 0.0
     bound = status if status in _LOWER_BOUNDS else None
-    return Estimate(
+    return IntervalEstimate(
         value=value,
         low=None if low is None else low - computed - drawn,
         high=None if high is None or bound is not None else high + computed + drawn + gain,
@@ -114,7 +116,7 @@ def estimate_of(measurement: Measurement, samples: SampleCount, rtol: float = 1e
     )
 
 
-def share_estimate(share: float, samples: SampleCount) -> Estimate:
+def share_estimate(share: float, samples: SampleCount) -> IntervalEstimate:
     """A share of all examples, such as the accuracy, by Wilson's interval with the correction for a finite population.
 
     >>> estimate = share_estimate(0.9, SampleCount(100))
@@ -122,11 +124,11 @@ def share_estimate(share: float, samples: SampleCount) -> Estimate:
     (0.8256, 0.9448)
     """
     if samples.whole:
-        return Estimate(share, share, share, whole=True)
+        return IntervalEstimate(share, share, share, whole=True)
     square = _GAUSS**2 * (1 - samples.fraction) / samples.measured
     middle = (share + square / 2) / (1 + square)
     reach = math.sqrt(square * share * (1 - share) + square**2 / 4) / (1 + square)
-    return Estimate(share, max(0.0, middle - reach), min(1.0, middle + reach))
+    return IntervalEstimate(share, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def computing_error(measurement: Measurement) -> float:

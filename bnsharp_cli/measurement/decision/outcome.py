@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bnsharp_cli.measurement.decision.estimate import Estimate
+from bnsharp_cli.measurement.decision.estimate import IntervalEstimate
 
 
 class Outcome(StrEnum):
@@ -37,13 +37,13 @@ class Limit:
         """Whether a number is allowed."""
         return number <= self.amount if self.upper else number >= self.amount
 
-    def outcome(self, estimate: Estimate) -> Outcome:
+    def outcome(self, estimate: IntervalEstimate) -> Outcome:
         """Whether all that the number may be is allowed, or none of it; else it is inconclusive.
 
-        >>> from bnsharp_cli.measurement.decision.estimate import Estimate
-        >>> Limit(4.5).outcome(Estimate(4.2, 4.0, 4.6)).value
+        >>> from bnsharp_cli.measurement.decision.estimate import IntervalEstimate
+        >>> Limit(4.5).outcome(IntervalEstimate(4.2, 4.0, 4.6)).value
         'inconclusive'
-        >>> Limit(4.5).outcome(Estimate(5.2, 4.6, None)).value
+        >>> Limit(4.5).outcome(IntervalEstimate(5.2, 4.6, None)).value
         'fail'
         """
         near, far = (estimate.low, estimate.high) if self.upper else (estimate.high, estimate.low)

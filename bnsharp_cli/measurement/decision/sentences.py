@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from bnsharp_cli.errors import named
-from bnsharp_cli.measurement.decision.estimate import Estimate, SampleCount
+from bnsharp_cli.measurement.decision.estimate import IntervalEstimate, SampleCount
 from bnsharp_cli.measurement.decision.outcome import Limit, Outcome
 from bnsharp_cli.measurement.measures.measurement import Status
 
@@ -33,7 +33,7 @@ def plain(number: float) -> str:
 
 
 def percent(number: float) -> str:
-    """A share.
+    """A number as a share.
 
     >>> percent(0.98765)
     '98.77%'
@@ -42,7 +42,7 @@ def percent(number: float) -> str:
 
 
 def signed(number: float) -> str:
-    """A difference.
+    """A number as a difference.
 
     >>> signed(0.3)
     '+0.3'
@@ -51,7 +51,7 @@ def signed(number: float) -> str:
 
 
 def signed_percent(number: float) -> str:
-    """A relative change.
+    """A number as a relative change.
 
     >>> signed_percent(-0.015)
     '-1.5%'
@@ -60,7 +60,7 @@ def signed_percent(number: float) -> str:
 
 
 def sentence_of(
-    estimate: Estimate, limit: Limit, samples: SampleCount, measure: str, shown: Shown = plain, what: str = ""
+    estimate: IntervalEstimate, limit: Limit, samples: SampleCount, measure: str, shown: Shown = plain, what: str = ""
 ) -> str:
     """One sentence on a decision; arguments in it are marked.
 
@@ -79,12 +79,15 @@ def sentence_of(
     return f"{said}: {remedy_of(estimate, limit, samples, measure)}"
 
 
-def remedy_of(estimate: Estimate, limit: Limit, samples: SampleCount, measure: str) -> str:
+def remedy_of(estimate: IntervalEstimate, limit: Limit, samples: SampleCount, measure: str) -> str:
     """What would decide; arguments are marked."""
     if math.isnan(estimate.value):
         return "one of the two is not positive, so there is no ratio: give an absolute limit, such as 0.1abs"
     if estimate.lower_bound is not None and limit.keeps(estimate.value):
         return _further_search(estimate.lower_bound, measure)
+    if samples.of_test_data:
+        needed = samples_needed(estimate, limit, samples)
+        return f"{'more' if needed is None else f'about {_rounded_up(needed):,}'} test samples would decide"
     if not estimate.sampled:
         return f"what other samples would change is not known: {named('samples')} all would decide"
     distance = abs(estimate.value - limit.amount)
@@ -98,7 +101,7 @@ def remedy_of(estimate: Estimate, limit: Limit, samples: SampleCount, measure: s
     return f"about {_rounded_up(needed):,} samples would decide"
 
 
-def samples_needed(estimate: Estimate, limit: Limit, samples: SampleCount) -> int | None:
+def samples_needed(estimate: IntervalEstimate, limit: Limit, samples: SampleCount) -> int | None:
     """How many samples bring the interval to one side of the limit, if they go on as these; None for all or more.
 
     The interval falls as √(1/n − 1/N) does for n of N samples.
@@ -120,7 +123,7 @@ def _rounded_up(number: int) -> int:
     return -(-number // unit) * unit
 
 
-def _on_its_scale(estimate: Estimate, low: float, high: float, aim: float) -> tuple[float, float, float]:
+def _on_its_scale(estimate: IntervalEstimate, low: float, high: float, aim: float) -> tuple[float, float, float]:
     """The ends and the limit as the interval was made: of a number, of its logarithm, or of that of a ratio."""
     if not estimate.logarithmic:
         return low, high, aim
@@ -130,7 +133,7 @@ def _on_its_scale(estimate: Estimate, low: float, high: float, aim: float) -> tu
     return math.log(low + one), math.log(high + one), math.log(aim + one)
 
 
-def _number(estimate: Estimate, samples: SampleCount, shown: Shown, what: str) -> str:
+def _number(estimate: IntervalEstimate, samples: SampleCount, shown: Shown, what: str) -> str:
     number = ("unknown" if math.isnan(estimate.value) else shown(estimate.value)) + (f" {what}" if what else "")
     shorter = _shorter if shown is plain else shown
     if estimate.low is not None and estimate.high is not None and shorter(estimate.low) == shorter(estimate.high):
@@ -138,16 +141,17 @@ def _number(estimate: Estimate, samples: SampleCount, shown: Shown, what: str) -
     ends = _ends(estimate, shorter)
     if estimate.whole:
         return f"{number} ({ends})"
+    here = "on the test data" if samples.of_test_data else "on these samples"
     where = "on fresh data" if samples.available is None else "on the whole split"
     unpaired = " (unpaired)" if estimate.paired is False and estimate.sampled else ""
-    return f"{number} on these samples, {ends} {where}{unpaired}"
+    return f"{number} {here}, {ends} {where}{unpaired}"
 
 
 def _shorter(number: float) -> str:
     return f"{number:.4g}"
 
 
-def _ends(estimate: Estimate, shown: Shown) -> str:
+def _ends(estimate: IntervalEstimate, shown: Shown) -> str:
     low, high = estimate.low, estimate.high
     if low is None:
         return "unknown" if high is None else f"{shown(high)} or less"
