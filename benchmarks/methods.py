@@ -26,6 +26,10 @@ EIGENVALUE_TOLERANCE = 1e-3
 """PyHessian's default, given to both."""
 
 
+FURTHER = ("noise", "critical-radius", "pac-bayes-sigma", "adaptive", "hessian", "relative-flatness", "gradient-norm")
+"""Of our measures, beside BN-Sharpness."""
+
+
 @dataclass
 class Passes:
     """Passes over all samples; a batch counts for its part."""
@@ -111,6 +115,7 @@ def pyhessian_trace(problem: Problem, seed: int) -> float:
 
 METHODS: dict[str, Callable[[Problem, int], float]] = {
     "BN-Sharpness (ours)": bn_sharpness,
+    **{f"{name} (ours)": partial(further, name=name) for name in FURTHER},
     "worst case, adaptive L∞": partial(worst_case, norm="linf", adaptive=True),
     "worst case, adaptive L2": partial(worst_case, norm="l2", adaptive=True),
     "worst case, plain L∞": partial(worst_case, norm="linf", adaptive=False),

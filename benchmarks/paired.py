@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from benchmarks.population import surface_of
-from benchmarks.trained_networks import SUBJECTS, Data, arguments_of, cifar, digits, recorded, trained
+from benchmarks.trained_networks import SUBJECTS, Data, arguments_of, data_of, recorded, trained
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.comparison.paired_ratio import PairedRatio, paired_ratio
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
@@ -103,7 +103,7 @@ def main() -> None:
     for name, subject in SUBJECTS.items():
         if arguments.only not in name or len(subject.levels) < 2 or (subject.data == "cifar" and not arguments.cifar):
             continue
-        data = digits() if subject.data == "digits" else cifar(arguments.cifar)
+        data = data_of(subject, arguments)
         for (label, network), samples in itertools.product([*trained(name, data, arguments.networks)], subject.samples):
             missing = [seed for seed in (WHOLE, *range(arguments.draws)) if (label, samples, seed) not in draws]
             for record in measured(label, network, data, samples, missing) if missing else ():

@@ -20,7 +20,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from benchmarks.trained_networks import SUBJECTS, Data, arguments_of, cifar, digits, recorded, trained
+from benchmarks.trained_networks import SUBJECTS, Data, arguments_of, data_of, recorded, trained
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -64,7 +64,7 @@ def surface_of(network: nn.Module, data: Data, indices: Tensor) -> LossSurface:
     parts = indices.split(BATCH)
     sizes = BatchSizes(tuple(map(len, parts)), len(data[0]))
     batches = [(data[0][part], data[1][part]) for part in parts]
-    return LossSurface.of(network, batches, batch_statistics=False, sizes=sizes)
+    return LossSurface.of(network, batches, batch_statistics=False, sizes=sizes, device=data[0].device)
 
 
 def draws(name: str, network: nn.Module, data: Data, samples: int, seeds: range) -> Iterator[Draw]:
@@ -125,7 +125,7 @@ def main() -> None:
     for name, subject in SUBJECTS.items():
         if not subject.samples or arguments.only not in name or (subject.data == "cifar" and not arguments.cifar):
             continue
-        data = digits() if subject.data == "digits" else cifar(arguments.cifar)
+        data = data_of(subject, arguments)
         for label, network in trained(name, data, arguments.networks):
             for samples in subject.samples:
                 done = [draw.seed for draw in found if (draw.network, draw.samples) == (label, samples)]

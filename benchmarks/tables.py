@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -57,9 +58,18 @@ def environment() -> Record:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     return {
         "machine": f"{os.cpu_count()} cores of {model[1] if model else platform.machine()}, {memory:.0f} GiB of memory",
-        "versions": {"Python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": {"Python": platform.python_version(), **_versions()},
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are installed here; a part of the tables can be run without the others."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def render(store: Store, sizes: Mapping[str, tuple[int, int]], rounds: int, budget: int, search_samples: int) -> str:
@@ -157,7 +167,7 @@ def _worse(rows: list[Row]) -> str:
     found = [f"{what}: {'; '.join(names)}" for what, names in better.items() if names]
     complete = len(rows) == len(METHODS) and all(row.seeds == SEEDS for row in rows)
     caution = "" if complete else "Incomplete, some runs are missing. "
-    return f"{caution}Better than ours here: {'. '.join(found) or 'none'}."
+    return f"{caution}Better than BN-Sharpness here: {'. '.join(found) or 'none'}."
 
 
 def _search_text(budget: int, samples: int) -> str:

@@ -91,6 +91,12 @@ SUBJECTS = {
 }
 
 
+def data_of(subject: Subject, arguments: argparse.Namespace) -> Data:
+    """The images and labels of a kind of network, on the device of the command line."""
+    images, labels = digits() if subject.data == "digits" else cifar(arguments.cifar)
+    return images.to(arguments.device), labels.to(arguments.device)
+
+
 def digits() -> Data:
     """1,408 digits."""
     found = load_digits()
@@ -107,7 +113,7 @@ def cifar(spec: str) -> Data:
 
 
 def trained(name: str, data: Data, folder: Path) -> Iterator[tuple[str, nn.Module]]:
-    """The networks of one kind at their levels, from the folder or trained now."""
+    """The networks of one kind at their levels, from the folder or trained now, where their data are."""
     subject = SUBJECTS[name]
     files = {level: folder / f"{name.replace(' ', '-')}-{level:g}.pt" for level in subject.levels}
     if not all(file.exists() for file in files.values()):
@@ -115,13 +121,13 @@ def trained(name: str, data: Data, folder: Path) -> Iterator[tuple[str, nn.Modul
     for level, file in files.items():
         if file.exists():
             network = subject.make()
-            network.load_state_dict(torch.load(file, weights_only=True))
-            yield f"{name} {level:g}", network.eval()
+            network.load_state_dict(torch.load(file, weights_only=True, map_location="cpu"))
+            yield f"{name} {level:g}", network.eval().to(data[0].device)
 
 
 def _train(subject: Subject, data: Data, files: dict[float, Path]) -> None:
     torch.manual_seed(0)
-    network, left = subject.make(), dict(files)
+    network, left = subject.make().to(data[0].device), dict(files)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, 20, 0.7)
     for _ in range(MOST_EPOCHS):
@@ -154,6 +160,7 @@ def arguments_of(about: str | None) -> argparse.Namespace:
     parser.add_argument("--cifar", default="", help="CIFAR-10 images, as for bnsharp measure --data; none by default")
     parser.add_argument("--only", default="", help="the kinds whose name holds this")
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--device", default="cpu", help="where the networks learn and are measured")
     arguments = parser.parse_args()
     arguments.networks.mkdir(parents=True, exist_ok=True)
     return arguments

@@ -21,6 +21,7 @@ import types
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 
 from bnsharp_cli.errors import UsageError, named
@@ -61,6 +62,8 @@ class Declared:
             values that are written otherwise than Python does, such as ``0.5,0.5``.
         repeatable: whether an option with ``read`` may be given several times.
         python_only: whether commands leave it at its default.
+        harmless: whether a value makes the command neither write, fetch nor run code; None where every value is.
+        located: a text that can name a file in a folder, as it is from here; from the folder and the text.
     """
 
     help: str
@@ -78,6 +81,13 @@ class Declared:
     read: Callable[[Any], Any] | None = None
     repeatable: bool = False
     python_only: bool = False
+    harmless: Callable[[Any], bool] | None = None
+    located: Callable[[Path, str], str] | None = None
+
+
+def never(_: object) -> bool:
+    """No value is harmless."""
+    return False
 
 
 def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - typer's and argparse's word for it

@@ -27,8 +27,8 @@ from bnsharp_cli.cli import (
     train,
 )
 from bnsharp_cli.cli.bash_words import whole_words
-from bnsharp_cli.cli.one_source import OneSourceCommand
-from bnsharp_cli.cli.signature import Command, with_options
+from bnsharp_cli.cli.configured import ConfiguredCommand, configured
+from bnsharp_cli.cli.signature import Command
 from bnsharp_cli.cli.streams import encode_all, forgiving_stderr, say
 from bnsharp_cli.errors import LostProcessError, UsageError, described, shown
 from bnsharp_cli.io.files.importing import stay_away_from_the_working_directory
@@ -75,7 +75,10 @@ app = typer.Typer(
 )
 for _command, _example in COMMANDS.items():
     _summary = (_command.__doc__ or "").partition("\n")[0]  # typer would cut a summary that it makes itself
-    app.command(cls=OneSourceCommand, epilog=_example, short_help=_summary)(results.kept_apart(with_options(_command)))
+    _name = _command.__name__.replace("_", "-")
+    app.command(_name, cls=ConfiguredCommand, epilog=_example, short_help=_summary)(
+        results.kept_apart(configured(_command, _name))
+    )
 
 _INTERRUPTED = 130
 

@@ -12,7 +12,7 @@ import keyword
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -25,6 +25,21 @@ _TYPES = {bool, int, float, str, Path}
 _WITHOUT_EXAMPLE = "See --help."
 
 
+Instead = Callable[[Mapping[str, Any]], Callable[[], None] | None]
+
+
+class CommandOption(NamedTuple):
+    """An option of a command.
+
+    Attributes:
+        field: its declaration.
+        default: what the command has for it; MISSING where it must be given.
+    """
+
+    field: OptionField
+    default: Any
+
+
 class Defaults(dict[str, Any]):
     """Defaults that a command has instead of the record's: ``Annotated[Data, Defaults(samples=1024)]``."""
 
@@ -33,17 +48,23 @@ class Fixed(dict[str, Any]):
     """Values that a command decides, so that it has no such options: ``Annotated[Output, Fixed(output=None)]``."""
 
 
-def with_options(command: Command) -> Command:
+def with_options(command: Command, *further: type[OptionRecord], instead: Instead | None = None) -> Command:
     """``command`` as typer registers it: with one parameter an option, in the order of the records.
 
     A record that declares an option with the flag of an earlier one, such as the seed, gets the same value.
+
+    Args:
+        command: a function of records.
+        further: records of options that it has beside its own, and does not get.
+        instead: from what the parser gave to what is done instead of the command; None where nothing is. What the
+            command requires may be missing then.
     """
     hints, own = get_type_hints(command, include_extras=True), inspect.signature(command).parameters
-    records = {name: record for name in own if (record := _record(hints[name])) is not None}
+    records = _records(command)
     ordinary = [_parameter(name, hints[name], own[name].default) for name in own if name not in records]
     flags = {parameter.name: parameter.name.upper() for parameter in ordinary}
     options: dict[str, inspect.Parameter] = {}
-    for record in records.values():
+    for record in (*records.values(), *(_CommandRecord(one, {}, {}) for one in further)):
         for one in record.options:
             flags.setdefault(one.name, f"--{one.flag}")
             options.setdefault(_key(one), record.parameter(one))
@@ -53,12 +74,33 @@ def with_options(command: Command) -> Command:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         speak(flags)
-        command(**{name: records[name].made(given) if name in records else given[name] for name in own})
+        done = None if instead is None else instead(given)
+        if done is None:
+            command(**{name: records[name].made(given) if name in records else given[name] for name in own})
+            return
+        for record in records.values():
+            record.require(given)
+        done()
 
     parameters = [*ordinary, *options.values()]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # a function has room for one
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def options_of(command: Command) -> dict[str, CommandOption]:
+    """The options of a command by the names of their parameters, as it declares them."""
+    options: dict[str, CommandOption] = {}
+    for record in _records(command).values():
+        for one in record.options:
+            options.setdefault(_key(one), CommandOption(one, record.default(one)))
+    return options
+
+
+def _records(command: Command) -> dict[str, _CommandRecord]:
+    hints = get_type_hints(command, include_extras=True)
+    own = inspect.signature(command).parameters
+    return {name: record for name in own if (record := _record(hints[name])) is not None}
 
 
 @dataclass(frozen=True)
@@ -80,19 +122,29 @@ class _CommandRecord:
         Raises:
             UsageError: an option that is missing, or out of its range.
         """
-        values = {one.name: _value(one, given[_key(one)], self._default(one)) for one in self.options}
+        values = {one.name: _value(one, given[_key(one)], self.default(one)) for one in self.options}
         return self.record.from_flat(**{**values, **self.fixed})
+
+    def require(self, given: Mapping[str, Any]) -> None:
+        """Refuse what was given as the record does, but not that something is missing.
+
+        Raises:
+            UsageError: an option that is out of its range.
+        """
+        if not any(given[_key(one)] is None and self.default(one) is MISSING for one in self.options):
+            self.made(given)
 
     def parameter(self, one: OptionField) -> inspect.Parameter:
         """What typer sees of an option."""
-        default = self._default(one)
+        default = self.default(one)
         if default in (MISSING, None, ()) or one.repeatable:
             default = None
         elif one.declared.read:
             default = str(default)
         return _parameter(_key(one), _annotation(one, default), default)
 
-    def _default(self, one: OptionField) -> Any:
+    def default(self, one: OptionField) -> Any:
+        """What the command has where it is not given."""
         return self.defaults.get(one.name, one.default)
 
 

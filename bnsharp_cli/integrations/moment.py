@@ -13,6 +13,7 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UnfitMeasureError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
+from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
 from bnsharp_cli.measurement.measures.measure_all import measured_by
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -69,6 +70,7 @@ class Measuring:
         selection: the measures and radii.
         options: of the measures.
         settings: of the loss surface.
+        memory: of the search for blocks, which is a shorter one from the second moment on.
     """
 
     batches: Sequence[Batch]
@@ -76,6 +78,7 @@ class Measuring:
     selection: Selection
     options: MeasureOptions
     settings: SurfaceSettings
+    memory: SearchMemory = field(default_factory=SearchMemory)
 
     def __call__(self, model: nn.Module) -> Moment:
         """Measure ``model``, which stays as it is; no failure but an interruption gets out."""
@@ -92,7 +95,7 @@ class Measuring:
     def _take(self, surface: LossSurface, moment: Moment) -> None:
         try:
             point = surface.point()
-            (blocks,) = find_partitions(surface, point, (self.options.partition,))
+            (blocks,) = find_partitions(surface, point, (self.options.partition,), memory=self.memory)
             surface = surface.remembering(point)
             loss = surface.value(point)
             moment.figures["loss"] = loss if math.isfinite(loss) else None

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bnsharp_cli.io.checkpoints.samples import sample_names
-from bnsharp_cli.io.data.forms import DATA_NAMES, LOSS_NAMES
+from bnsharp_cli.io.data.forms import DATA_KINDS, DATA_NAMES, LOSS_NAMES
 from bnsharp_cli.io.files.python_files import functions_in
 from bnsharp_cli.io.files.sample_folders import SAMPLE_PREFIX
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_NAMES, LIBRARIES
 from bnsharp_cli.io.networks.index_file import indexed_names
 
-_DATA_KINDS = ("folder:", "npz:")
+_DATA_KINDS = tuple(f"{kind}:" for kind in DATA_KINDS)
 _ARCHIVE, _CODE = ".npz", ".py"
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bnsharp_cli.errors import UsageError
+from bnsharp_cli.io.data.forms import DATA_KINDS
 from bnsharp_cli.io.files.printable_text import shown_path
 
 _READ_OF_A_CHECKPOINT = ("config.json", ".index.json", ".safetensors", ".bin", ".distcp", ".metadata")
 """How the names of files end that are read where a checkpoint is a folder."""
-_DATA_FILE, _DATA_FOLDER, _CODE = "npz", "folder", ".py"
+_CODE = ".py"
+_NAMED_BY_PATH = (*DATA_KINDS, "tensorboard")
 
 
 def input_files(checkpoints: Iterable[Path], *specs: str | None) -> list[Path]:
@@ -26,11 +28,24 @@ def input_files(checkpoints: Iterable[Path], *specs: str | None) -> list[Path]:
     named = [path for checkpoint in checkpoints for path in _of_checkpoint(checkpoint)]
     for spec in specs:
         kind, _, rest = (spec or "").partition(":")
-        if kind in (_DATA_FILE, _DATA_FOLDER):
+        if kind in DATA_KINDS:
             named.append(Path(rest))
         elif (code := (spec or "").rpartition(":")[0]).endswith(_CODE):
             named.append(Path(code))
     return named
+
+
+def located(folder: Path, spec: str) -> str:
+    """What names data, a network, a loss or a tracker, in which a path is meant from ``folder`` on, as it is from here.
+
+    >>> located(Path("ci"), "mine.py:net"), located(Path("ci"), "folder:images"), located(Path("ci"), "digits")
+    ('ci/mine.py:net', 'folder:ci/images', 'digits')
+    """
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in _NAMED_BY_PATH:
+        return f"{kind}:{folder / rest}"
+    code, _, name = spec.rpartition(":")
+    return f"{folder / code}:{name}" if code.endswith(_CODE) else spec
 
 
 def require_no_input(path: Path, argument: str, inputs: Sequence[Path]) -> None:

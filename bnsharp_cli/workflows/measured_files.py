@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnsharp_cli.option_records import OptionRecord, option, same_option
+from bnsharp_cli.option_records import OptionRecord, never, option, same_option
 from bnsharp_cli.workflows.options import Picture
 
 
@@ -19,4 +19,6 @@ class MeasuredFiles(OptionRecord):
     """
 
     plot: Path | None = same_option(Picture, "plot")
-    results: Path | None = option(None, "Keep each result in this folder; what is there is not measured again.")
+    results: Path | None = option(
+        None, "Keep each result in this folder; what is there is not measured again.", harmless=never
+    )

@@ -21,8 +21,8 @@ from bnsharp_cli.io.data.forms import DATA_FORMS, LOSS_FORMS
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, ProbedPartition
 from bnsharp_cli.measurement.measures.shared_options import seed_option
-from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
-from bnsharp_cli.workflows.completion import offered_data, offered_losses, offered_networks
+from bnsharp_cli.option_records import OptionRecord, bracketed, never, option, same_option
+from bnsharp_cli.workflows.named_inputs import DATA_NAMED, LOSS_NAMED, NETWORK_NAMED
 
 RESCALED_DATA: Mapping[str, Any] = MappingProxyType({"samples": 1024})
 """What the invariance test takes unless it is given, where that differs from the default."""
@@ -96,15 +96,14 @@ class CheckpointSource(OptionRecord):
         "Weights to take, if the file holds several: state_dict_ema, state_dict.student.",
         metavar="PATH",
     )
-    arch: str | None = option(
-        None, f"Network, if the file does not say: {ARCHITECTURE_FORMS}.", complete=offered_networks
-    )
+    arch: str | None = option(None, f"Network, if the file does not say: {ARCHITECTURE_FORMS}.", **NETWORK_NAMED)
     arch_option: Mapping[str, object] | None = option(
         None,
         "Keyword of the network's constructor; repeatable.",
         metavar="KEY=VALUE",
         read=read_pairs,
         repeatable=True,
+        harmless=never,
     )
 
 
@@ -132,7 +131,7 @@ class Data(OptionRecord):
         bn: whether batch norm uses the statistics of the batch or running ones.
     """
 
-    data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", complete=offered_data)
+    data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", **DATA_NAMED)
     split: Literal["train", "test"] = option("train", "Split of the data.")
     classes: Literal["folder", "alphabetical"] | None = option(
         None,
@@ -140,12 +139,12 @@ class Data(OptionRecord):
         shown_default="as many folders as classes; numbers in their order",
     )
     data_root: Path | None = option(None, "Folder of torchvision's data sets.")
-    download: bool = option(False, "Let torchvision download missing data.")
+    download: bool = option(False, "Let torchvision download missing data.", harmless=never)
     loss: str | None = option(
         None,
         f"Loss: {LOSS_FORMS}.",
         shown_default="the checkpoint's, or cross-entropy",
-        complete=offered_losses,
+        **LOSS_NAMED,
     )
     output_key: str | None = option(
         None, "Output that the loss takes, if the network gives several: logits, 0.", metavar="KEY"
@@ -221,7 +220,7 @@ class Output(OptionRecord):
     """
 
     json: bool = option(False, "Print one JSON document instead of the table.")
-    output: Path | None = option(None, "Write the JSON document to this file.")
+    output: Path | None = option(None, "Write the JSON document to this file.", harmless=never)
     quiet: bool = same_option(Messages, "quiet")
 
 
@@ -233,7 +232,7 @@ class Picture(OptionRecord):
         plot: its file.
     """
 
-    plot: Path | None = option(None, "Write a picture to this file (.png, .svg or .pdf).")
+    plot: Path | None = option(None, "Write a picture to this file (.png, .svg or .pdf).", harmless=never)
 
 
 @dataclass(frozen=True)
@@ -258,7 +257,7 @@ class RescaledFiles(OptionRecord):
         plot: file of a picture; None for none.
     """
 
-    save_copies: Path | None = option(None, "Write the copies to this folder.")
+    save_copies: Path | None = option(None, "Write the copies to this folder.", harmless=never)
     plot: Path | None = same_option(Picture, "plot")
 
 

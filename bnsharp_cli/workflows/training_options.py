@@ -10,9 +10,10 @@ from typing import Literal
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, LOSS_FORMS
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS
-from bnsharp_cli.option_records import OptionRecord, bracketed, option, same_option
+from bnsharp_cli.option_records import OptionRecord, bracketed, never, option, same_option
 from bnsharp_cli.training.paper_experiments import BUDGETS
-from bnsharp_cli.workflows.completion import offered_data, offered_losses, offered_networks
+from bnsharp_cli.workflows.input_files import located
+from bnsharp_cli.workflows.named_inputs import DATA_NAMED, LOSS_NAMED, NETWORK_NAMED
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 
 
@@ -33,16 +34,16 @@ class TrainingTask(OptionRecord):
         loss: the loss of a batch.
     """
 
-    arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", complete=offered_networks)
+    arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", **NETWORK_NAMED)
     arch_option: Mapping[str, object] | None = same_option(CheckpointSource, "arch_option")
-    data: str = option("digits", f"Data: {DATA_FORMS}.", complete=offered_data)
+    data: str = option("digits", f"Data: {DATA_FORMS}.", **DATA_NAMED)
     classes: Literal["folder", "alphabetical"] | None = same_option(Data, "classes")
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")
     image_size: int | None = same_option(Data, "image_size")
     resize: int | None = same_option(Data, "resize")
     crop: int | None = same_option(Data, "crop")
-    loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", complete=offered_losses)
+    loss: str = option(CROSS_ENTROPY, f"Loss: {LOSS_FORMS}.", **LOSS_NAMED)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class TrainingRunOptions(OptionRecord):
         "Where to write the checkpoint; other files of the run go beside it.",
         expected="a file",
         example=f"For example {named('output')} run.pt.",
+        harmless=never,
     )
     measure_every: int = option(
         0,
@@ -76,9 +78,15 @@ class TrainingRunOptions(OptionRecord):
         "Samples that it is measured on.",
         minimum=2,
     )
-    track: str | None = option(None, "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.", metavar="WHERE")
-    resume: bool = option(False, "Go on with the earlier run, if there is one; more epochs extend it.")
-    overwrite: bool = option(False, "Replace the files of an earlier run.")
+    track: str | None = option(
+        None,
+        "Send figures to tensorboard:DIR, mlflow:URI or wandb:PROJECT.",
+        metavar="WHERE",
+        harmless=never,
+        located=located,
+    )
+    resume: bool = option(False, "Go on with the earlier run, if there is one; more epochs extend it.", harmless=never)
+    overwrite: bool = option(False, "Replace the files of an earlier run.", harmless=never)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, and what does not fit together.
@@ -118,6 +126,7 @@ class ReproductionOptions(OptionRecord):
         "Folder of the networks, the results and the picture.",
         expected="a folder",
         example=f"For example {named('output')} figure-1.",
+        harmless=never,
     )
     budget: str = option(
         "smoke",
@@ -126,8 +135,10 @@ class ReproductionOptions(OptionRecord):
         complete=lambda _: BUDGETS,
     )
     seeds: int = option(1, "Runs of each cell.", minimum=1)
-    cifar10: str = option("cifar10", f"Where CIFAR-10 is, as in {named('data')} of train.", metavar="DATA")
-    cifar100: str = option("cifar100", "Where CIFAR-100 is.", metavar="DATA")
+    cifar10: str = option(
+        "cifar10", f"Where CIFAR-10 is, as in {named('data')} of train.", metavar="DATA", **DATA_NAMED
+    )
+    cifar100: str = option("cifar100", "Where CIFAR-100 is.", metavar="DATA", **DATA_NAMED)
     only: tuple[str, ...] = option((), "Run this cell alone, such as SGDS-0; repeatable.", metavar="CELL")
     measured_samples: int = option(
         2048,

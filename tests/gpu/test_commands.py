@@ -14,6 +14,11 @@ from tests.gpu.device import DEVICE, ON_A_GPU
 pytestmark = ON_A_GPU
 
 SAMPLE = "sample:digits-small-batch"
+CUT_OFF = 1e-6
+"""Of Keskar's sharpness: its search stops after ten iterations, where its value still rises.
+
+Two numbers of threads on a CPU differ by 2e-8 of it.
+"""
 FEW = ("--samples", 256, "--batch-size", 128, "--quiet")
 
 
@@ -30,7 +35,8 @@ def test_measure(tmp_path: Path, measure: str) -> None:
     assert found["accuracy"] == expected["accuracy"]
     assert found["measures"].keys() == expected["measures"].keys()
     for name, entry in found["measures"].items():
-        assert entry["value"] == pytest.approx(expected["measures"][name]["value"], rel=1e-7)
+        tolerance = CUT_OFF if name == "keskar" else 1e-7
+        assert entry["value"] == pytest.approx(expected["measures"][name]["value"], rel=tolerance)
 
 
 def test_check(tmp_path: Path) -> None:

@@ -141,6 +141,19 @@ def test_every_counts_calls_and_the_first_one_measures() -> None:
     assert [record["epoch"] for record in monitor.records] == [0, 3, 6]
 
 
+def test_the_search_for_blocks_is_shorter_from_the_second_time_on_and_finds_the_same() -> None:
+    monitor, model = SharpnessMonitor(batches(), every=1, delta=DELTA), network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    monitor(model)
+    for _ in range(2):
+        functional.cross_entropy(model(batches()[0][0]), batches()[0][1]).backward()
+        optimizer.step()
+        again, fresh = monitor(model), SharpnessMonitor(batches(), delta=DELTA)(model)
+        assert again["bn"] == fresh["bn"]
+        assert again["forwards"] < fresh["forwards"]
+        assert again["backwards"] < fresh["backwards"]
+
+
 def test_a_network_that_is_rebuilt_between_calls_has_the_blocks_of_the_new_one() -> None:
     monitor, model = SharpnessMonitor(batches(), every=1, delta=DELTA), network()
     values = [monitor(model)["bn"]]

@@ -5,6 +5,9 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "mnist", "fashionmnist", "svhn")
 
 _NAMED_DATA = f"{', '.join(DATA_NAMES)}, folder:DIR, npz:FILE, package.module:factory"
 
+DATA_KINDS = ("folder", "npz")
+"""What stands in front of the path of data that is read from files."""
+
 DATA_FORMS = f"{_NAMED_DATA} or file.py:factory"
 """How data is named, in one line of help."""
 
@@ -19,3 +22,18 @@ LOSS_FORMS = f"{', '.join(LOSS_NAMES)}, package.module:function or file.py:funct
 
 AS_THEY_ARE, ALPHABETICAL = CLASS_CHOICES = ("folder", "alphabetical")
 """What can be said of class folders: that class i is the i-th folder, however many; that numbers are texts."""
+
+
+def is_plain_data(spec: str) -> bool:
+    """Whether data are known by name or read from files, so that no code of the user's gives them.
+
+    >>> is_plain_data("npz:digits.npz"), is_plain_data("mine.py:data")
+    (True, False)
+    """
+    kind, colon, _ = spec.partition(":")
+    return spec in DATA_NAMES or (bool(colon) and kind in DATA_KINDS)
+
+
+def is_named_loss(spec: str) -> bool:
+    """Whether a loss is known by name."""
+    return spec in LOSS_NAMES

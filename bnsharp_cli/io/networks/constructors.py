@@ -18,7 +18,7 @@ from bnsharp_cli.errors import UsageError, named, shown
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import in_users_code, run_factory
-from bnsharp_cli.io.networks.forms import LIBRARIES
+from bnsharp_cli.io.networks.forms import LIBRARIES, is_built_by_name
 from bnsharp_cli.io.networks.suggestions import meant_networks, suggestion, unknown_network
 from bnsharp_cli.models import lenet_bn, vgg11_bn
 
@@ -51,10 +51,9 @@ _EXAMPLES = {"in_channels": COLOURS, "in_chans": COLOURS, **dict.fromkeys(_SIDES
 
 def family(spec: str) -> str:
     """``own``, ``torchvision``, ``timm``, or an empty string for a user's factory and anything else."""
-    kind, _, name = spec.partition(":")
     if spec in OWN:
         return "own"
-    return kind if kind in LIBRARIES and name.replace("_", "").replace(".", "").isalnum() else ""
+    return spec.partition(":")[0] if is_built_by_name(spec) else ""
 
 
 def installed(spec: str) -> bool:

@@ -13,3 +13,13 @@ ARCHITECTURE_FORMS = f"{_BUILT_BY_NAME}, package.module:factory or file.py:facto
 
 ALL_ARCHITECTURE_FORMS = f"{_BUILT_BY_NAME}, package.module:factory, path/to/file.py:factory"
 """The same, for the refusal of an unknown name."""
+
+
+def is_built_by_name(spec: str) -> bool:
+    """Whether a network is one of ours or of a library, so that no code of the user's builds it.
+
+    >>> is_built_by_name("timm:resnet18"), is_built_by_name("mine.py:net")
+    (True, False)
+    """
+    kind, _, name = spec.partition(":")
+    return spec in ARCHITECTURE_NAMES or (kind in LIBRARIES and name.replace("_", "").replace(".", "").isalnum())
