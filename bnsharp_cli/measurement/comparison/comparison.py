@@ -14,7 +14,7 @@ from bnsharp_cli.measurement.measures.registry import MEASURES
 
 UNDECIDED = "undecided"
 LOSS, TEST_LOSS = "loss", "test-loss"
-FIGURES = (LOSS, "accuracy", TEST_LOSS, "test-accuracy", "gap", "accuracy-gap")
+COMPARED_FIRST = (LOSS, "accuracy", TEST_LOSS, "test-accuracy", "gap", "accuracy-gap")
 """What is compared before the measures, in this order, where both networks have it."""
 
 SHARES = frozenset({"accuracy", "test-accuracy", "accuracy-gap"})
@@ -169,8 +169,8 @@ def compared_networks(subjects: Sequence[Subject]) -> list[NetworkComparison]:
     """
     known = _common([one.measured.profiles for one in subjects])
     means = _common([one.means for one in subjects])
-    names = [name for name in FIGURES if name in {*known, *means}]
-    names += [name for name in known if name not in FIGURES]
+    names = [name for name in COMPARED_FIRST if name in {*known, *means}]
+    names += [name for name in known if name not in COMPARED_FIRST]
     return [
         one for name in names for one in (_of_mean(name, subjects) if name in means else _of_measure(name, subjects))
     ]
@@ -220,7 +220,7 @@ def _radius(details: Mapping[str, Any]) -> float | None:
 
 def _meaning(name: str) -> bool | None:
     """Whether large is sharp, by the registry; BN-Sharpness by another partition has no entry of its own."""
-    if name in FIGURES:
+    if name in COMPARED_FIRST:
         return None
     entry = MEASURES.get(name) or MEASURES["bn"]
     return None if entry.is_control else not entry.large_is_flat
