@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnsharp_cli.cli import results
+from bnsharp_cli.cli.check_reports import CheckReports
 from bnsharp_cli.cli.checkpoints import CheckpointArgument
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed
@@ -14,8 +16,9 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
+from bnsharp_cli.workflows.check_output import CheckOutput
 from bnsharp_cli.workflows.input_files import input_files
-from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
+from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def check(
     thresholds: Thresholds,
     measuring: Annotated[MeasureOptions, Fixed(by=PartsOptions.by)],
     computing: Computing,
-    output: Output,
+    output: CheckOutput,
 ) -> None:
     """Check a checkpoint: it loads, its weights are finite, thresholds hold, BN-Sharpness is invariant.
 
@@ -39,16 +42,22 @@ def check(
     """
     thresholds.require_power(measuring.power)
     inputs = input_files([checkpoint], source.arch, data.data, data.loss)
-    writes = results.require_writable(output.output, inputs=inputs)
+    reports = CheckReports(output)
+    writes = results.require_writable(output.of_documents.output, inputs=inputs, further=lambda: reports.files)
     with importing_libraries():
         from bnsharp_cli.workflows.checking import check_checkpoint
 
-    with TerminalReporter(output.quiet, writes=writes) as reporter:
-        checked = check_checkpoint(
-            checkpoint, thresholds, source, data, measuring, computing=computing, reporter=reporter
-        )
-    results.deliver(results.CommandResult(checked.document(as_option), lambda: _print(checked)), output)
-    raise typer.Exit(0 if checked.passed else 1)
+    def finding(path: Path) -> results.CommandResult:
+        with reports.of(path), TerminalReporter(output.quiet, writes=writes) as reporter:
+            checked = check_checkpoint(
+                path, thresholds, source, data, measuring, computing=computing, reporter=reporter
+            )
+        reports.add(path, checked)
+        return results.CommandResult(checked.document(as_option), lambda: reports.text(lambda: _print(checked)))
+
+    with reports:
+        results.deliver(finding(checkpoint), output.of_documents)
+    raise typer.Exit(0 if reports.passed else 1)
 
 
 def _print(checked: CheckedCheckpoint) -> None:
