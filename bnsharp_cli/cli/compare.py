@@ -46,11 +46,14 @@ def compare(
     inputs = input_files(checkpoint, source.arch, data.data, data.loss)
     writes = results.require_writable(output.output, inputs=inputs)
     with importing_libraries():
+        from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
         from bnsharp_cli.workflows.comparing_networks import compare_networks
         from bnsharp_cli.workflows.measuring import ResultDocument, answered
 
+    memory = SearchMemory()
+
     def answer(path: Path) -> ResultDocument:
-        return answered(path, source, data, selection, measuring, files, computing, reporter, as_option)
+        return answered(path, source, data, selection, measuring, files, computing, reporter, as_option, memory)
 
     with TerminalReporter(output.quiet, writes=writes) as reporter:
         found = compare_networks(checkpoint, answer)

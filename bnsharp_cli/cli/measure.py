@@ -58,11 +58,14 @@ def measure(
     inputs = input_files(checkpoint, source.arch, data.data, data.loss)
     writes = results.require_writable(output.output, files.plot, inputs=inputs)
     with importing_libraries():
+        from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
         from bnsharp_cli.workflows.measuring import answered
+
+    memory = SearchMemory()
 
     def finding(path: Path) -> results.CommandResult:
         with TerminalReporter(output.quiet, writes=writes) as reporter:
-            answer = answered(path, source, data, selection, measuring, files, computing, reporter, as_option)
+            answer = answered(path, source, data, selection, measuring, files, computing, reporter, as_option, memory)
         every.append(answer)
         return results.CommandResult(answer.document, lambda: _print(answer, legend=not several))
 

@@ -16,6 +16,7 @@ from bnsharp_cli.errors import spelt
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
 from bnsharp_cli.measurement.measures.measure_all import measure_all
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -125,6 +126,7 @@ def answered(  # noqa: PLR0913  one argument for each choice
     computing: Computing,
     reporter: Reporter = SILENT,
     spelling: Spelling = str,
+    memory: SearchMemory | None = None,
 ) -> ResultDocument:
     """Measure a checkpoint, unless its result is kept in a folder.
 
@@ -138,6 +140,7 @@ def answered(  # noqa: PLR0913  one argument for each choice
         computing: where to compute.
         reporter: told what the user should know.
         spelling: of the arguments that sentences name.
+        memory: of the blocks of earlier checkpoints; none changes a number.
 
     Raises:
         BnsharpError: what cannot be opened, measured or written, with its remedy.
@@ -146,7 +149,8 @@ def answered(  # noqa: PLR0913  one argument for each choice
     folder = None if files.results is None else ResultsFolder(files.results)
     with computing_on(computing.device) as device:
         inputs = open_inputs(checkpoint, source, data, options, reporter)
-        work, path = _Work(inputs, selection.measure, runs, device, began), inputs.opened.checkpoint.path
+        work = _Work(inputs, selection.measure, runs, device, began, memory)
+        path = inputs.opened.checkpoint.path
         if folder is not None and files.plot is None:
             known = folder.known(path, work.key, reporter)
             if known is not None:
@@ -167,6 +171,7 @@ class _Work:
     runs: Sequence[MeasureOptions]
     device: torch.device
     began: float
+    memory: SearchMemory | None = None
 
     @cached_property
     def key(self) -> str:
@@ -177,7 +182,7 @@ class _Work:
         """Compute it; the time is that since ``began``."""
         options = self.runs[0]
         network = evaluated_network(self.inputs, options, self.device, reporter)
-        blocks = find_blocks(network.surface, network.point, options.partition)
+        blocks = find_blocks(network.surface, network.point, options.partition, memory=self.memory)
         measured = measure_all(network.surface, network.point, blocks, self.measures, self.runs)
         if plot is not None:
             _plot(plot, network, blocks, measured, self.runs, reporter)

@@ -12,6 +12,7 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import RowBlocks, Spheres
 from bnsharp_cli.measurement.blocks.probe import Probe
+from bnsharp_cli.measurement.blocks.search_memory import digest
 from bnsharp_cli.measurement.surface.cost import FORWARD
 
 FREE = -1
@@ -78,11 +79,16 @@ def confirm(assignment: BlockAssignment, probe: Probe, first: int = 0) -> set[in
         for name, labels in assignment.labels.items()
     }
     spheres = Spheres(rows, torch.ones(count + 1, dtype=torch.float64))
+    identity = digest(count, *(part for name, entry in rows.items() for part in (name, entry.axis, entry.block)))
 
     def unchanged(blocks: list[int]) -> bool:
         chosen = torch.zeros(count + 1, dtype=torch.float64)
         chosen[blocks] = exponents[blocks].double()
-        return all(probe.unchanged(partial(spheres.scale, factors=2.0 ** (sign * chosen))) for sign in (1, -1))
+        question = ("scaled", identity, digest(chosen))
+        return all(
+            probe.unchanged(partial(spheres.scale, factors=2.0 ** (sign * chosen)), (*question, sign))
+            for sign in (1, -1)
+        )
 
     if unchanged(list(range(first, count))):
         return set()

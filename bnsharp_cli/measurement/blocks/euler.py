@@ -6,7 +6,8 @@ It judges by what a network computes, whatever its code looks like.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -66,17 +67,19 @@ class EulerTest:
     """The test of a whole network.
 
     Attributes:
-        pairs: (point, gradient) for each location of a probe and each of a few cotangents.
+        probe: where it is made: at each location, for a few cotangents.
         scale: the largest ‖θ_i‖‖∂f/∂θ_i‖ of any row.
         other_samples: further products of tensors some of whose rows the probe's samples do not use, by name and axis;
             and those of such a tensor's rows united with the entries of its bias, by both names.
         known: the products at the probe's samples that were asked for, by name and axis.
+        gradients: for each cotangent, by the number of the location; where all is known, none is computed.
     """
 
-    pairs: Sequence[tuple[Point, Point]]
-    scale: float
+    probe: Probe
+    scale: float = 0.0
     other_samples: dict[RowSets, EulerProducts] = field(default_factory=dict)
     known: dict[tuple[str, int], EulerProducts] = field(default_factory=dict)
+    gradients: dict[int, list[Point]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, probe: Probe) -> EulerTest:
@@ -92,15 +95,10 @@ class EulerTest:
     @classmethod
     def of_few_samples(cls, probe: Probe) -> EulerTest:
         """The test at every location of ``probe``, on its samples alone."""
-        pairs = [
-            (location.point, gradient)
-            for location in probe.locations
-            for gradient in probe.gradients(location, _COTANGENTS)
-        ]
-        known = {(name, 0): euler_products(pairs, name, 0) for name in probe.locations[0].point}
-        largest = (products.magnitude() for products in known.values())
+        euler = cls(probe)
+        largest = (euler.at_probe(name).magnitude() for name in probe.locations[0].point)
         scale = max((float(sizes.max()) for sizes in largest if sizes.numel()), default=0.0)
-        return cls(pairs, scale, known=known)
+        return replace(euler, scale=scale)
 
     @property
     def resolution(self) -> float:
@@ -110,7 +108,8 @@ class EulerTest:
     def at_probe(self, name: str, axis: int = 0) -> EulerProducts:
         """The products of each slice of ``name`` along ``axis`` at the probe's samples alone; computed once."""
         if (name, axis) not in self.known:
-            self.known[name, axis] = euler_products(self.pairs, name, axis)
+            first, *others = (self._at_location(number, name, axis) for number in range(len(self.probe.locations)))
+            self.known[name, axis] = reduce(EulerProducts.beside, others, first)
         return self.known[name, axis]
 
     def rows(self, name: str, axis: int = 0) -> EulerProducts:
@@ -139,6 +138,17 @@ class EulerTest:
     def without_effect(self, sets: EulerProducts) -> Tensor:
         """The sets of rows that have no effect on any output, (sets,) of bool."""
         return ~(sets.magnitude() > self.resolution).any(dim=0)
+
+    def _at_location(self, number: int, name: str, axis: int) -> EulerProducts:
+        """The products at one location, which may be known from another search."""
+        location = self.probe.locations[number]
+
+        def compute() -> EulerProducts:
+            if number not in self.gradients:
+                self.gradients[number] = [*self.probe.gradients(location, _COTANGENTS)]
+            return euler_products([(location.point, gradient) for gradient in self.gradients[number]], name, axis)
+
+        return location.findings.answered(("Euler products", name, axis), compute)
 
     def _add_other_samples(self, probe: Probe) -> None:
         """Test rows without effect, such as those of words that the first samples do not have, on all samples."""

@@ -19,14 +19,21 @@ from bnsharp_cli.measurement.blocks.joint import add_joint_sets
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.blocks.reasons import described_blocks
 from bnsharp_cli.measurement.blocks.relative import relative_blocks
+from bnsharp_cli.measurement.blocks.search_memory import SearchMemory, digest
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
-_PASSES = Cost(forward=13, backward=4)
+_PASSES = Cost(forward=10, backward=4)
 """Of a few samples, where nothing is refuted: probe and gradients at two locations, then the confirmation."""
 
 
-def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", seed: int = 0) -> Blocks:
+def find_blocks(
+    surface: LossSurface,
+    point: Point,
+    partition: str = "paper",
+    seed: int = 0,
+    memory: SearchMemory | None = None,
+) -> Blocks:
     """Find and verify the scale-invariant blocks.
 
     f is scale-invariant in θ_i exactly if ⟨θ_i, ∂f/∂θ_i⟩ = 0 for every output f (Euler). That is tested in float64
@@ -42,36 +49,43 @@ def find_blocks(surface: LossSurface, point: Point, partition: str = "paper", se
             network, see :func:`~bnsharp_cli.measurement.blocks.relative.relative_blocks`. Only the first is in the
             paper.
         seed: the seed of cotangents and generic point.
+        memory: what was found of earlier networks, which spares those of the same architecture a part of the passes;
+            the blocks are the same with and without it.
 
     Raises:
         NotMeasurableError: the network cannot be differentiated, see ``recomputation``.
     """
-    (blocks,) = find_partitions(surface, point, (partition,), seed)
+    (blocks,) = find_partitions(surface, point, (partition,), seed, memory)
     return blocks
 
 
 def find_partitions(
-    surface: LossSurface, point: Point, partitions: Sequence[str] = PROBED_PARTITIONS, seed: int = 0
+    surface: LossSurface,
+    point: Point,
+    partitions: Sequence[str] = PROBED_PARTITIONS,
+    seed: int = 0,
+    memory: SearchMemory | None = None,
 ) -> tuple[Blocks, ...]:
     """Several partitions of one network from at most one probe; see :func:`find_blocks`.
 
     ``extended`` adds to the blocks that were found before it, so name it after ``paper``.
     """
     probed = [partition for partition in partitions if partition in PROBED_PARTITIONS]
-    found = dict(zip(probed, _probed(surface, point, probed, seed), strict=True)) if probed else {}
+    found = dict(zip(probed, _probed(surface, point, probed, seed, memory), strict=True)) if probed else {}
     for partition in partitions:
         if partition not in found:
             found[partition] = relative_blocks(surface.module, point, partition)
     return tuple(replace(found[partition], notes=surface.conduct.notes) for partition in partitions)
 
 
-def _probed(surface: LossSurface, point: Point, partitions: Sequence[str], seed: int) -> Iterator[Blocks]:
+def _probed(
+    surface: LossSurface, point: Point, partitions: Sequence[str], seed: int, memory: SearchMemory | None
+) -> Iterator[Blocks]:
     with surface.progress.stage("finding the scale-invariant blocks", _PASSES):
-        yield from _found(surface, point, partitions, seed)
+        yield from _found(point, partitions, Probe.of(surface, point, seed, memory))
 
 
-def _found(surface: LossSurface, point: Point, partitions: Sequence[str], seed: int) -> Iterator[Blocks]:
-    probe = Probe.of(surface, point, seed)
+def _found(point: Point, partitions: Sequence[str], probe: Probe) -> Iterator[Blocks]:
     euler = EulerTest.of(probe)
     assignment = BlockAssignment.free(point)
     for name, tensor in point.items():
@@ -109,7 +123,8 @@ def _assign_numbers(assignment: BlockAssignment, probe: Probe, euler: EulerTest,
         return
     without_effect = euler.without_effect(euler.rows(name)).cpu()
     flipped = partial(_scaled, name=name, factors=1 - 2 * without_effect.double())
-    if bool(without_effect.any()) and not probe.unchanged(flipped):
+    question = ("flipped", name, digest(without_effect))
+    if bool(without_effect.any()) and not probe.unchanged(flipped, question):
         for row in without_effect.nonzero():
             assignment.add({name: row})
 

@@ -7,7 +7,7 @@ each joint scale-invariance a block of its own removes that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from torch import Tensor
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
 from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest, euler_products
-from bnsharp_cli.measurement.blocks.probe import Probe
+from bnsharp_cli.measurement.blocks.probe import Probe, ProbeLocation
+from bnsharp_cli.measurement.blocks.search_memory import digest
 from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD
 
 _SPARE_COTANGENTS = 4
@@ -66,7 +67,7 @@ def _joint_sets(probe: Probe, euler: EulerTest, labels: Mapping[str, Tensor]) ->
     remaining = []
     for members in modules:
         channels = _channel_sets(euler, members, labels)
-        whole = _total(euler.pairs, members)
+        whole = _of_rows(euler.at_probe, members)
         if channels:
             found.extend(channels)
         elif bool(euler.invariant(whole)[0]):
@@ -88,7 +89,7 @@ def _free_modules(labels: Mapping[str, Tensor], point: Point) -> list[RowIndices
 
 def _channel_sets(euler: EulerTest, members: RowIndices, labels: Mapping[str, Tensor]) -> list[RowIndices]:
     """One set for each channel, if all tensors are free vectors of one length and every channel is invariant alone."""
-    point = euler.pairs[0][0]
+    point = euler.probe.locations[0].point
     vectors = all(point[name].ndim == 1 and len(labels[name]) == len(rows) for name, rows in members.items())
     if not vectors or len({len(rows) for rows in members.values()}) != 1:
         return []
@@ -99,10 +100,11 @@ def _channel_sets(euler: EulerTest, members: RowIndices, labels: Mapping[str, Te
     return [{name: torch.tensor([channel]) for name in members} for channel in range(count)]
 
 
-def _total(pairs: Sequence[tuple[Point, Point]], members: RowIndices) -> EulerProducts:
+def _of_rows(products: Callable[[str], EulerProducts], members: RowIndices) -> EulerProducts:
+    """The products of all members together, from those of each row of a tensor."""
     parts = []
     for name, rows in members.items():
-        entry = euler_products(pairs, name, 0)
+        entry = products(name)
         parts.append(EulerProducts(entry.products[:, rows], entry.sizes[:, :, rows]).grouped(1))
     return _sum(parts)
 
@@ -129,13 +131,17 @@ def null_vectors(probe: Probe, parts: Sequence[RowIndices]) -> list[list[int]]:
     if len(parts) < 2:
         return []
     location = probe.locations[-1]
+    rows = digest(*(part for members in parts for part in ("part", *members, *members.values())))
+    return location.findings.answered(("null vectors", rows), lambda: _null_vectors(probe, location, parts))
+
+
+def _null_vectors(probe: Probe, location: ProbeLocation, parts: Sequence[RowIndices]) -> list[list[int]]:
     names = [name for members in parts for name in members]
     count = len(parts) + _SPARE_COTANGENTS
     gradients = probe.gradients(location, count, seed=1, only=names)
     with probe.surface.progress.stage("joint sets of rows", FORWARD + count * BACKWARD):
         rows = [
-            torch.stack([_total([(location.point, gradient)], members).products[0, 0] for members in parts])
-            for gradient in gradients
+            torch.stack([_product(location.point, gradient, members) for members in parts]) for gradient in gradients
         ]
     products = torch.stack(rows)
     sizes = products.norm(dim=0)
@@ -152,6 +158,11 @@ def null_vectors(probe: Probe, parts: Sequence[RowIndices]) -> list[list[int]]:
             every[with_effect.cpu()] = signs.long().cpu()
             found.append(every.tolist())
     return found
+
+
+def _product(point: Point, gradient: Point, members: RowIndices) -> Tensor:
+    """⟨θ_m, ∂f/∂θ_m⟩ of the rows m of some tensors."""
+    return _of_rows(lambda name: euler_products([(point, gradient)], name, 0), members).products[0, 0]
 
 
 def _reduced_rows(matrix: Tensor) -> Tensor:

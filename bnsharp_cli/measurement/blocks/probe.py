@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from bnsharp_cli.core.point import Point, random_normal
 from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.errors import NotMeasurableError, UsageError
+from bnsharp_cli.measurement.blocks.search_memory import Findings, SearchMemory
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.cost import BACKWARD, FORWARD
 from bnsharp_cli.measurement.surface.foreign_errors import NO_GRADIENT, accepting
@@ -42,11 +42,13 @@ class ProbeLocation:
         point: the parameters.
         inputs: a few samples, a tensor or a tree of tensors.
         targets: theirs, for a loss that reads the network besides its outputs; None for any other loss.
+        findings: what was found out there so far.
     """
 
     point: Point
     inputs: Tensor
     targets: Tensor | None = None
+    findings: Findings = field(default_factory=Findings, compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,30 @@ class Probe:
     locations: tuple[ProbeLocation, ...]
 
     @classmethod
-    def of(cls, surface: LossSurface, point: Point, seed: int = 0) -> Probe:
-        """A probe of ``surface`` at ``point`` on the first inputs of its first batch, with batch statistics."""
+    def of(cls, surface: LossSurface, point: Point, seed: int = 0, memory: SearchMemory | None = None) -> Probe:
+        """A probe of ``surface`` at ``point`` on the first inputs of its first batch, with batch statistics.
+
+        Args:
+            surface: of the network.
+            point: the user's.
+            seed: of the generic location.
+            memory: what was found at generic locations before.
+        """
         treatment = NormTreatment(batch_statistics=True, epsilon=PROBE_EPSILON)
         bare = surface.in_precision(torch.float64).with_norms(treatment=treatment)
         lifted = {name: _lifted(tensor) for name, tensor in point.items()}
         users = _users_location(bare, lifted)
-        own = cls(bare, (users,))
         with _IntegerCasts() as casts:
-            _ = own.before
+            cls(bare, (users,)).before(users)
         generator = torch.Generator().manual_seed(seed)
         weights = _generic(users.point, generator)
         noise = [] if casts.seen or not users.inputs.is_floating_point() else [_noise(users.inputs, generator)]
         for inputs in (*noise, users.inputs):
             generic = ProbeLocation(weights, inputs, users.targets)
             if cls(bare, (generic,))._works():
-                return cls(bare, (users, generic))
-        return own
+                known = (memory or SearchMemory()).findings(bare, weights, (inputs, users.targets), generic.findings)
+                return cls(bare, (users, replace(generic, findings=known)))
+        return cls(bare, (users,))
 
     def samples(self, at_once: int) -> Iterator[ProbeLocation]:
         """All samples of the surface, a few at a time, at the last location's parameters, then at the first one's.
@@ -98,10 +107,11 @@ class Probe:
                     part = slice(first, first + size)
                     yield ProbeLocation(other.point, inputs[part], None if other.targets is None else labels[part])
 
-    @cached_property
-    def before(self) -> tuple[list[Tensor], ...]:
-        """The outputs at each location."""
-        return tuple(self.outputs(location.point, location) for location in self.locations)
+    def before(self, location: ProbeLocation) -> list[Tensor]:
+        """The outputs at a location; computed once."""
+        if not location.findings.outputs:
+            location.findings.outputs = self.outputs(location.point, location)
+        return location.findings.outputs
 
     def outputs(self, point: Point, location: ProbeLocation) -> list[Tensor]:
         """The outputs at ``point`` for a location's inputs, without gradient."""
@@ -148,13 +158,25 @@ class Probe:
             self.surface.progress.passed(BACKWARD)
             yield dict(zip(leaves, dense(gradients), strict=True))
 
-    def unchanged(self, transform: Callable[[Point], Point]) -> bool:
-        """Whether ``transform`` of the parameters changes no output at any location by more than rounding."""
-        for location, outputs in zip(self.locations, self.before, strict=True):
-            for before, after in zip(outputs, self.outputs(transform(location.point), location), strict=True):
-                if not bool((before - after).abs().max() <= _AGREEMENT * before.abs().max()):
-                    return False
-        return True
+    def unchanged(self, transform: Callable[[Point], Point], question: Hashable = None) -> bool:
+        """Whether ``transform`` of the parameters changes no output at any location by more than rounding.
+
+        Args:
+            transform: of a point.
+            question: all that decides ``transform``, so that what is known of a location is not computed again; None
+                where the answer is not kept.
+        """
+        return all(self._unchanged_at(location, transform, question) for location in self.locations)
+
+    def _unchanged_at(self, location: ProbeLocation, transform: Callable[[Point], Point], question: Hashable) -> bool:
+        def compute() -> bool:
+            before, after = self.before(location), self.outputs(transform(location.point), location)
+            return all(
+                bool((one - other).abs().max() <= _AGREEMENT * one.abs().max())
+                for one, other in zip(before, after, strict=True)
+            )
+
+        return compute() if question is None else location.findings.answered(question, compute)
 
     def moments(
         self, location: ProbeLocation, transform: Callable[[Point], Point] = lambda point: point
@@ -164,7 +186,8 @@ class Probe:
 
     def _works(self) -> bool:
         try:
-            return all(bool(torch.isfinite(output).all()) for outputs in self.before for output in outputs)
+            found = [self.before(location) for location in self.locations]
+            return all(bool(torch.isfinite(output).all()) for outputs in found for output in outputs)
         except NotMeasurableError:
             return False
 

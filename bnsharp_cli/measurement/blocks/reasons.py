@@ -11,6 +11,7 @@ from bnsharp_cli.measurement.blocks.assignment import BlockAssignment
 from bnsharp_cli.measurement.blocks.blocks import NO_EFFECT, Blocks, TensorBlocks
 from bnsharp_cli.measurement.blocks.euler import EulerTest
 from bnsharp_cli.measurement.blocks.probe import Probe
+from bnsharp_cli.measurement.blocks.search_memory import digest
 
 _SAME_FACTOR = 1e-9
 
@@ -74,7 +75,16 @@ def _norms_fed(probe: Probe, rows: Mapping[str, RowBlocks], count: int, joint: s
         per_block[rows[name].block] = factor
     per_block[[count, *joint]] = 1.0
     location = probe.locations[-1]
-    before, after = probe.moments(location), probe.moments(location, Spheres(rows, per_block).to_direction)
+    parts = (part for name, entry in rows.items() for part in (name, entry.axis, entry.block))
+    return location.findings.answered(
+        ("norms fed", digest(*parts, per_block)), lambda: _norms_that_grow(probe, Spheres(rows, per_block), factors)
+    )
+
+
+def _norms_that_grow(probe: Probe, grown: Spheres, factors: Mapping[str, float]) -> dict[str, str]:
+    """The norm whose input grows by the factor of a tensor, once all have grown."""
+    location = probe.locations[-1]
+    before, after = probe.moments(location), probe.moments(location, grown.to_direction)
     found: dict[str, str] = {}
     for own, scaled in zip(before, after, strict=True):
         ratio = (scaled.size / own.size).flatten()

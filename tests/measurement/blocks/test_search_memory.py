@@ -1,0 +1,280 @@
+"""Blocks with what earlier searches found: those that a search of its own finds, for fewer passes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
+from bnsharp_cli.measurement.blocks.search_memory import SearchMemory, digest
+from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.measurement.surface.examination import varied_over
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
+from bnsharp_cli.models import lenet_bn
+from tests.cases import images, vectors
+from tests.measurement.networks import MaximumNorm, NormedEmbedding, sentences
+
+Batches = tuple[tuple[Tensor, Tensor], ...]
+
+
+def searched(module: nn.Module, batches: Batches, memory: SearchMemory | None, partition: str) -> tuple[Blocks, Cost]:
+    surface = LossSurface.of(module, batches)
+    before = surface.counter.all
+    return find_blocks(surface, surface.point(), partition, memory=memory), surface.counter.all - before
+
+
+def same(one: Blocks, other: Blocks) -> bool:
+    plain = [(blocks.partition, blocks.relative, blocks.joint, blocks.tensors, blocks.notes) for blocks in (one, other)]
+    return plain[0] == plain[1] and all(
+        one.rows[name].axis == entry.axis and torch.equal(one.rows[name].block, entry.block)
+        for name, entry in other.rows.items()
+    )
+
+
+def in_every_order(networks: list[nn.Module], batches: Batches, partition: str = "paper") -> list[Blocks]:
+    """The blocks of each network by a search of its own, which no order of searches with a memory changes."""
+    alone = [searched(network, batches, None, partition)[0] for network in networks]
+    for order in itertools.permutations(range(len(networks))):
+        memory = SearchMemory()
+        for number in order:
+            assert same(searched(networks[number], batches, memory, partition)[0], alone[number]), order
+    return alone
+
+
+def lenet(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return lenet_bn(1, 10, 8)
+
+
+def tampered(change: Callable[[nn.Module], None]) -> nn.Module:
+    network = lenet(1)
+    with torch.no_grad():
+        change(network)
+    return network
+
+
+def without_readers(network: nn.Module) -> None:
+    """No output depends on half of the rows of a layer, which then looks invariant."""
+    network.linear2.weight[:, :60] = 0
+
+
+def dead(network: nn.Module) -> None:
+    network.norm1.bias[:3] = -100.0
+
+
+def behind_zeros(network: nn.Module) -> None:
+    network.norm2.weight[::2] = 0
+    network.norm2.bias[::2] = 0
+
+
+def zero_rows(network: nn.Module) -> None:
+    network.conv2.weight[:5] = 0
+
+
+def huge(network: nn.Module) -> None:
+    network.output.weight.mul_(1e15)
+
+
+PIXELS = images(samples=16, channels=1)
+TAMPERED = [without_readers, dead, behind_zeros, zero_rows, huge]
+
+
+@pytest.mark.parametrize("partition", ["paper", "extended"])
+@pytest.mark.parametrize("change", TAMPERED, ids=lambda change: change.__name__)
+def test_no_order_of_checkpoints_changes_blocks(change: Callable[[nn.Module], None], partition: str) -> None:
+    in_every_order([lenet(0), tampered(change), lenet(2)], PIXELS, partition)
+
+
+@pytest.mark.parametrize(("partition", "share"), [("paper", 0.55), ("extended", 0.55)])
+def test_the_second_checkpoint_costs_less(partition: str, share: float) -> None:
+    memory = SearchMemory()
+    first, second = (searched(lenet(seed), PIXELS, memory, partition)[1] for seed in (0, 1))
+    assert second.forward <= share * first.forward
+    assert second.backward <= share * first.backward
+    assert searched(lenet(1), PIXELS, None, partition)[1] == first
+
+
+def test_other_samples_need_no_full_search() -> None:
+    """The generic location of images has random ones."""
+    memory = SearchMemory()
+    (inputs, labels), *_ = PIXELS
+    first = searched(lenet(0), PIXELS, memory, "paper")[1]
+    second = searched(lenet(0), ((inputs + 1, labels),), memory, "paper")[1]
+    assert second.forward < first.forward
+
+
+def test_rows_that_the_weights_make_invariant() -> None:
+    """Rows longer than their limit are, shorter ones are not, and what scaling by 2 says depends on the limits."""
+    torch.manual_seed(0)
+    networks: list[nn.Module] = [MaximumNorm([limit] * 6) for limit in (1e-3, 1.0, 1.9, 1e3)]
+    found = in_every_order(networks, vectors())
+    assert len({blocks.invariant for blocks in found}) > 1
+
+
+class Mask(nn.Module):
+    """A layer that is normalised, or not, as a buffer says."""
+
+    def __init__(self, mask: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        self.register_buffer("mask", torch.tensor(mask))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.hidden(inputs)
+        return self.output(torch.tanh(self.mask * self.norm(hidden) + (1 - self.mask) * hidden))
+
+
+def test_a_buffer_that_decides() -> None:
+    assert [blocks.invariant for blocks in in_every_order([Mask(0.0), Mask(1.0)], vectors())] == [0, 6]
+
+
+class Configured(nn.Module):
+    """A layer that is normalised, or not, as an object says of which no description is made."""
+
+    def __init__(self, normalised: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        self.config = SimpleNamespace(normalised=normalised)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.hidden(inputs)
+        return self.output(torch.tanh(self.norm(hidden) if self.config.normalised else hidden))
+
+
+def test_what_only_the_outputs_show() -> None:
+    assert [blocks.invariant for blocks in in_every_order([Configured(False), Configured(True)], vectors())] == [0, 6]
+
+
+class Capped(nn.Module):
+    """A cap that only scaled rows reach: of two caps that no generic row reaches, one refutes a scaling by 2."""
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        self.register_buffer("cap", torch.tensor(cap))
+        with torch.no_grad():
+            self.hidden.weight.mul_(1e-3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.output(torch.tanh(self.norm(self.hidden(inputs).clamp(max=self.cap))))
+
+
+def test_a_buffer_that_only_the_scaling_meets() -> None:
+    found = in_every_order([Capped(1e9), Capped(5.0)], vectors())
+    assert found[0].invariant > found[1].invariant
+
+
+class Stopped(nn.Module):
+    """The same outputs with and without a gradient of the hidden layer, as a setting says."""
+
+    def __init__(self, stop: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        self.stop = stop
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.hidden(inputs)
+        return self.output(torch.relu(self.norm(hidden.detach() if self.stop else hidden)))
+
+
+def test_a_setting_that_no_output_shows() -> None:
+    assert [blocks.invariant for blocks in in_every_order([Stopped(True), Stopped(False)], vectors())] == [0, 6]
+
+
+class Activated(nn.Module):
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.activation, self.norm = nn.Linear(4, 6, bias=False), activation, nn.BatchNorm1d(6)
+        self.output = nn.Linear(6, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.output(self.norm(self.activation(self.hidden(inputs))))
+
+
+def test_another_activation() -> None:
+    networks = [Activated(one) for one in (nn.ReLU(), nn.GELU(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2))]
+    assert [blocks.invariant for blocks in in_every_order([*networks], vectors())] == [6, 0, 6, 6]
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+def test_compiled_code_and_settings_that_hold_themselves() -> None:
+    networks: list[nn.Module] = [Activated(torch.jit.script(one)) for one in (nn.ReLU(), nn.GELU())]
+    assert [blocks.invariant for blocks in in_every_order(networks, vectors())] == [6, 0]
+    odd = Activated(nn.ReLU())
+    odd.itself = [1.0]
+    odd.itself.append(odd.itself)
+    in_every_order([odd, Activated(nn.GELU())], vectors())
+
+
+class Grown(nn.Module):
+    """Rows that are normalised only where all weights together are long, as they are at a generic location."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.output = nn.Parameter(torch.randn(6, 4) * size), nn.Linear(6, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        weight = functional.normalize(self.weight, dim=1) if self.weight.norm() > 0.1 else self.weight
+        return self.output(torch.tanh(inputs @ weight.T))
+
+
+def test_code_that_reads_the_weights() -> None:
+    assert [blocks.invariant for blocks in in_every_order([Grown(1.0), Grown(1e-3)], vectors())] == [6, 0]
+
+
+def test_rows_of_later_samples() -> None:
+    networks: list[nn.Module] = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        networks.append(NormedEmbedding())
+    with torch.no_grad():
+        networks[1].words.weight[3:9] = 0
+    in_every_order(networks, sentences())
+
+
+def test_statistics_may_differ_and_what_is_not_varied_may_not() -> None:
+    memory, other = SearchMemory(), lenet(0)
+    other.norm1.running_mean.add_(1)
+    full = searched(lenet(0), PIXELS, memory, "paper")[1]
+    assert searched(other, PIXELS, memory, "paper")[1].forward < full.forward
+    chosen = []
+    for seed in (0, 1, 1):
+        network = lenet(seed)
+        surface = varied_over(LossSurface.of(network, PIXELS), choose_parameters(network, ("conv*",)))
+        before = surface.counter.all
+        found = find_blocks(surface, surface.point(), memory=memory)
+        chosen.append((surface.counter.all - before).forward)
+        assert same(found, find_blocks(surface, surface.point()))
+    assert chosen[0] == chosen[1] > chosen[2]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    memory = SearchMemory()
+    for width in range(2, 14):
+        network = nn.Sequential(nn.Linear(4, width, bias=False), nn.BatchNorm1d(width), nn.Linear(width, 3))
+        searched(network, vectors(), memory, "paper")
+    assert len(memory.found) == 8
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.ones(2, dtype=torch.bfloat16), torch.ones(()), torch.ones(2, dtype=torch.complex64), torch.ones(0)]
+)
+def test_a_digest_is_of_every_bit(tensor: Tensor) -> None:
+    assert digest(tensor) == digest(tensor.clone())
+    assert digest(tensor) != digest(tensor.unsqueeze(0))
+    if tensor.numel():
+        assert digest(tensor) != digest(-tensor)
