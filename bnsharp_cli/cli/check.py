@@ -41,7 +41,7 @@ def check(
     Exit 0 if every check passes, 1 if one fails.
     """
     thresholds.require_power(measuring.power)
-    inputs = input_files([checkpoint], source.arch, data.data, data.loss)
+    inputs = input_files([checkpoint], source.arch, data.data, data.test_data, data.loss)
     reports = CheckReports(output)
     writes = results.require_writable(output.of_documents.output, inputs=inputs, further=lambda: reports.files)
     with importing_libraries():

@@ -79,6 +79,7 @@ class ComparedNetworks:
                     "key": result.document["key"],
                     "loss": result.document["loss"],
                     "accuracy": result.document["accuracy"],
+                    "test": result.document["test"],
                     "measures": result.document["measures"],
                 }
                 for name, result in zip(self.names, self.results, strict=True)
