@@ -15,6 +15,7 @@ import torch
 
 from bnsharp_cli.cli.configured import options_by_command, options_of_command
 from bnsharp_cli.option_records import never
+from bnsharp_cli.workflows.completion import offered_data, offered_losses, offered_networks
 from tests.cli.helpers import bnsharp, one_error
 from tests.documents import ROOT
 
@@ -218,7 +219,14 @@ def test_a_named_file_must_be_there_and_have_options(tmp_path: Path) -> None:
 
 ASKING = {
     "check": ('arch = "mine.py:net"', 'arch = "os:system"', 'data = "mine.py:data"', 'loss = "mine.py:loss"'),
-    "measure": ('output = "a.json"', 'plot = "a.png"', 'results = "kept"', "download = true", "arch-option = {a = 1}"),
+    "measure": (
+        'output = "a.json"',
+        'plot = "a.png"',
+        'results = "kept"',
+        "download = true",
+        "arch-option = {a = 1}",
+        'test-data = "a.py:b"',
+    ),
     "rescale-test": ('save-copies = "copies"',),
     "train": ("resume = true", "overwrite = true", 'track = "wandb:x"', 'output = "a.pt"'),
     "reproduce": ('output = "a"', 'cifar10 = "mine.py:data"'),
@@ -246,6 +254,19 @@ def test_every_option_with_a_path_is_either_read_or_kept_from_files_that_nobody_
         for one in (option.field for option in options.values()):
             if one.item_type is Path:
                 assert (one.declared.harmless is never) == (one.name not in READ), one.name
+
+
+def test_every_option_that_can_name_code_is_kept_from_files_that_nobody_named() -> None:
+    naming = [
+        one
+        for options in options_by_command().values()
+        for one in (option.field for option in options.values())
+        if "file.py:" in one.declared.help or one.declared.complete in (offered_networks, offered_data, offered_losses)
+    ]
+    assert len(naming) > 20
+    for one in naming:
+        assert not one.declared.harmless("mine.py:function"), one.name
+        assert not one.declared.harmless("package.module:function"), one.name
 
 
 def test_the_file_itself_is_never_written_over(tmp_path: Path) -> None:
