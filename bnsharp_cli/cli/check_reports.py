@@ -19,6 +19,7 @@ from bnsharp_cli.io.files.regular_files import NotRegularFileError, reason_of
 from bnsharp_cli.report.check_formats import (
     ERROR,
     FORMATS_OF_CHECKS,
+    INCONCLUSIVE,
     CheckReport,
     ReportedCheck,
     as_github,
@@ -29,7 +30,7 @@ from bnsharp_cli.workflows.check_output import CheckOutput
 from bnsharp_cli.workflows.output_files import OutputFile
 
 if TYPE_CHECKING:
-    from bnsharp_cli.workflows.checking import CheckedCheckpoint
+    from bnsharp_cli.workflows.checked_checkpoint import CheckedCheckpoint
 
 _SUMMARY = "GITHUB_STEP_SUMMARY"
 _MOST = 1_000_000
@@ -38,7 +39,6 @@ _MOST = 1_000_000
 _CHECKED = "check"
 """The test that stands for a checkpoint that could not be checked."""
 
-_OUTCOMES = {True: "pass", False: "fail", None: "skip"}
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READABLE = 0o666
 
@@ -91,10 +91,11 @@ class CheckReports:
     def add(self, checkpoint: Path, checked: CheckedCheckpoint) -> None:
         """Keep what the checks of a checkpoint found."""
         checks = [
-            ReportedCheck(check.name, _OUTCOMES[check.passed], for_the_command(check.sentence))
-            for check in checked.checks
+            ReportedCheck(check.name, check.outcome.value, for_the_command(check.sentence)) for check in checked.checks
         ]
-        self._reports.append(CheckReport(str(checkpoint), checks, checked.verdict, checked.seconds))
+        self._reports.append(
+            CheckReport(str(checkpoint), checks, checked.verdict, checked.seconds, checked.fail_on == INCONCLUSIVE)
+        )
 
     @contextmanager
     def of(self, checkpoint: Path) -> Iterator[None]:
