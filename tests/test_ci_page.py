@@ -113,12 +113,22 @@ def test_the_hook_of_pre_commit(repository: Path) -> None:
 
 
 def test_the_baseline_of_the_page(repository: Path) -> None:
+    """The same checkpoint passes; one that is sharper fails on all samples, and is undecided on few."""
     begin, hold = PAGE.fences("sh")
-    assert run(begin, repository).returncode == 0
-    assert run(hold, repository).returncode == 0
-    shutil.copy(ROOT / "sample_checkpoints/digits-large-batch.pt", repository / "model.pt")
-    sharper = run(hold, repository)
-    assert sharper.returncode in {0, 1}, sharper.stderr
+    shutil.copy(ROOT / "sample_checkpoints/digits-large-batch.pt", repository / "sharper.pt")
+    for samples in ('"all"', "512"):
+        (repository / "bnsharp.toml").write_text(LIMITS.replace('"all"', samples))
+        (repository / "baseline.json").unlink(missing_ok=True)
+        assert run(begin, repository).returncode == 0
+        assert run(hold, repository).returncode == 0
+        sharper = run(hold.replace("model.pt", "sharper.pt"), repository)
+        few = samples == "512"
+        assert sharper.returncode == int(not few), sharper.stdout
+        assert sharper.stdout.splitlines()[-1] == f"{'INCONCLUSIVE' if few else 'FAILED'}: bn vs baseline"
+    strict = hold.replace("model.pt", "sharper.pt").rstrip() + " --fail-on inconclusive --format github"
+    finished = run(strict, repository)
+    assert finished.returncode == 1
+    assert "::error file=sharper.pt,title=bnsharp sharper.pt%3A bn vs baseline::" in finished.stdout
 
 
 def test_the_limits_of_the_page_are_options() -> None:

@@ -110,7 +110,7 @@ def _print(checked: CheckedCheckpoint, several: bool) -> None:
 
     out = console(as_option)
     if several:
-        out.say(checkpoint_title(checked.network.checkpoint.path))
+        out.say(f"checkpoint {checkpoint_title(checked.network.checkpoint.path)}")  # never first on a line
     print_checks(out, checked.checks)
     print_cost(out, checked.network.passes, checked.seconds)
     print_outcome(out, checked.verdict, checked.outcome)

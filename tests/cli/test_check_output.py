@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,15 @@ def test_a_summary_that_cannot_be_written_loses_no_verdict(
     assert not (tmp_path / "theirs").exists()
 
 
+def test_no_line_of_a_log_begins_with_the_name_of_a_file(tmp_path: Path, sample_path: Path) -> None:
+    """A log of GitHub's would take it for a command."""
+    name = "::error::owned.pt"
+    shutil.copy(sample_path, tmp_path / name)
+    finished = bnsharp("check", name, name, *FAST, folder=tmp_path)
+    assert name in finished.stdout
+    assert not any(line.strip().startswith("::") for line in (finished.stdout + finished.stderr).splitlines())
+
+
 @pytest.mark.parametrize("form", ["text", "markdown", "junit", "github"])
 def test_a_hostile_file_name_gives_no_command_and_no_markup(form: str, tmp_path: Path) -> None:
     name = "::error::owned\n::warning::too <img src=x>|`\x1b[31m.pt"
@@ -133,7 +143,7 @@ def test_a_hostile_file_name_gives_no_command_and_no_markup(form: str, tmp_path:
     assert not any(line.startswith(("::error::owned", "::warning::too")) for line in finished.stdout.splitlines())
     if form == "junit":
         assert next(suite.name for suite in JUnitXml.fromstring(finished.stdout.encode())).startswith(
-            "./::error::owned\\n"
+            "::error::owned\\n"
         )
     if form == "markdown":
         assert "<img" not in finished.stdout.replace("\\<img", "")
