@@ -140,6 +140,8 @@ def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> 
         raise _refused(path, f"{where}data: expected some batches and no more samples than there are")
     if len(document["batch_accuracies"]) not in {0, batches}:
         raise _refused(path, f"{where}batch_accuracies: expected {batches} numbers or none")
+    if data["samples"] - data["batch_size"] * (batches - 1) < 1:
+        raise _refused(path, f"{where}data: expected samples in each of {batches} batches")
     _require_groups(path, document["test"], where)
     for name, record in document["measures"].items():
         for one in (record, *record.get("profile", ())):

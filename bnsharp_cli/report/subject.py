@@ -86,9 +86,9 @@ def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[s
         f"{shown(options['loss'])} on {data['samples']:,} samples of {shown(data['spec'])} ({data['split']}), batches "
         f"of {data['batch_size']}, seed {data['seed']}, {options['bn']} statistics"
     )
-    accuracies = [(name, document["accuracy"]) for name, document in networks if document["accuracy"] is not None]
-    if accuracies:
-        out.say("accuracy " + ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in accuracies))
+    test = networks[0][1].get("test")
+    if test is not None and all(document["test"] for _, document in networks):
+        out.say(f"test: {test['data']['samples']:,} samples of {shown(test['data']['spec'])} ({test['data']['split']})")
     out.print()
 
 

@@ -28,6 +28,9 @@ _ALIKE: Mapping[str, tuple[str, ...]] = {
 }
 """What two results must have alike, by the argument that decides it: where it is in a document."""
 
+_CONTENTS: Mapping[str, tuple[str, ...]] = {"data": ("data",), "test_data": ("test", "data")}
+"""Data whose samples must be the same, by the argument that names them; test data only where both have some."""
+
 _WITHOUT_EFFECT = frozenset(one.name for one in declared_fields(PartsOptions))
 """Options of single measures that change no value."""
 
@@ -69,8 +72,13 @@ def require_alike(first: Side, other: Side, measures: Iterable[str]) -> None:
         own, their = (_entry(one.document, path) for one in (first, other))
         if own != their:
             raise not_alike(argument, shown(own)[:60], shown(their)[:60], first, other)
-    if first.document["data"]["sha256"] != other.document["data"]["sha256"]:
-        raise not_alike("data", "one content", "another one of the same name", first, other)
+    for argument, path in _CONTENTS.items():
+        data = [_entry(one.document, path) for one in (first, other)]
+        if None in data or data[0]["sha256"] == data[1]["sha256"]:
+            continue
+        own, their = (f"{shown(one['spec'])[:60]}, {one['samples']:,} samples" for one in data)
+        words = (own, their) if own != their else ("one content", "another one of the same name")
+        raise not_alike(argument, *words, first, other)
 
 
 def not_alike(argument: str, own: str, their: str, first: Side, other: Side) -> UsageError:

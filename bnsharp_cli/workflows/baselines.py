@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bnsharp_cli.errors import UsageError, named, shown
+from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.atomic_writing import write_text_atomically
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.report.json_document import render
 from bnsharp_cli.report.stored_results import read_results
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.alike import Side, not_alike, require_alike
+from bnsharp_cli.workflows.alike import Side, require_alike
 from bnsharp_cli.workflows.gate_options import BaselineOptions
-from bnsharp_cli.workflows.limited_names import ON_TEST_DATA, LimitedName
 from bnsharp_cli.workflows.limited_quantities import JudgedResult
 from bnsharp_cli.workflows.thresholds import Thresholds
 
@@ -69,7 +68,6 @@ def require_comparable(result: Mapping[str, Any], baseline: JudgedResult, thresh
     relative = {**(thresholds.max_increase or {}), **(thresholds.max_decrease or {})}
     measures = [name.measure for name in thresholds.names if str(name) in relative and name.measure is not None]
     require_alike(*_sides(result, baseline), measures)
-    _require_same_test_data(result, baseline, [name for name in thresholds.names if str(name) in relative])
     kinds = [
         (one["checkpoint"]["architecture"], one["checkpoint"]["parameters"]) for one in (result, baseline.document)
     ]
@@ -82,17 +80,6 @@ def require_comparable(result: Mapping[str, Any], baseline: JudgedResult, thresh
             expected=str(kinds[0][0]),
             found=str(kinds[1][0]),
         )
-
-
-def _require_same_test_data(result: Mapping[str, Any], baseline: JudgedResult, names: Sequence[LimitedName]) -> None:
-    tests = [one["test"] for one in (result, baseline.document)]
-    if None in tests or not any(name.what in ON_TEST_DATA for name in names):
-        return
-    own, their = ([one["data"][entry] for entry in ("spec", "split", "samples", "sha256")] for one in tests)
-    if own != their:
-        found = [f"{spec} ({samples:,} samples)" for spec, _, samples, _ in (own, their)]
-        sides = _sides(result, baseline)
-        raise not_alike("test_data", shown(found[0])[:60], shown(found[1])[:60], *sides)
 
 
 def _sides(result: Mapping[str, Any], baseline: JudgedResult) -> tuple[Side, Side]:

@@ -116,7 +116,7 @@ def test_other_test_data_is_refused_where_a_limit_is_on_it(tmp_path: Path) -> No
     document["test"]["data"]["sha256"] = "0" * 64
     (tmp_path / "base.json").write_text(json.dumps(document))
     refused = one_error(bnsharp("check", SMALL, *limit, folder=tmp_path, expect=2))
-    assert "--test-data is digits (360 samples) for this network" in refused
+    assert "--test-data is one content for this network" in refused
 
 
 def test_another_architecture_is_held_only_against_what_does_not_depend_on_it(folder: Path) -> None:
