@@ -57,12 +57,12 @@ class CheckOutput(OptionRecord):
 
     @property
     def form(self) -> str:
-        """Of what is printed."""
+        """The form of what is printed."""
         return "json" if self.json else self.format or "text"
 
     @property
     def form_of_file(self) -> str:
-        """Of what is written."""
+        """The form of the file."""
         return FORMS_OF_FILES.get(self.output.suffix.lower(), "json") if self.output is not None else "json"
 
     @property
