@@ -25,6 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LONGEST = 1000
+_JSON = "json"
 _SCHEMA, _HEAD = b'"schema": "bnsharp/', 64
 """What a document begins with."""
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
@@ -71,7 +72,8 @@ def kept_apart(command: Callable[P, R]) -> Callable[P, R]:
         every = named if isinstance(named, list) else [named]
         one = every[0] if len(every) == 1 and isinstance(every[0], Path) else None
         folder = kwargs.get("results")
-        _asked.set(_Asked(bool(kwargs.get("json")), one, results=folder if isinstance(folder, Path) else None))
+        as_json = bool(kwargs.get("json")) or kwargs.get("format") == _JSON
+        _asked.set(_Asked(as_json, one, results=folder if isinstance(folder, Path) else None))
         token = _stdout.set(sys.stdout)
         try:
             with redirect_stdout(sys.stderr):
@@ -222,7 +224,7 @@ def say_interrupted() -> None:
 
 def deliver_failure(failure: BnsharpError) -> None:
     """The document of a failure of the whole command, where one was asked for: on stdout, and in the file."""
-    asked = _asked.get(_Asked("--json" in sys.argv[1:]))  # a line that cannot be parsed asks by its word alone
+    asked = _asked.get(_Asked(_asks_for_json(sys.argv[1:])))  # a line that cannot be parsed asks by its word alone
     if not asked.json and asked.output is None:
         return
     with importing_libraries():
@@ -235,6 +237,11 @@ def deliver_failure(failure: BnsharpError) -> None:
     if asked.json and sys.stdout is not None:
         with suppress(BnsharpError), on_stdout():
             print_document(text)
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return "--json" in words or f"--format={_JSON}" in words or ("--format", _JSON) in pairs
 
 
 def _is_new_or_document(path: Path) -> bool:
@@ -265,6 +272,11 @@ def print_document(text: str) -> None:
 def print_text(text: str) -> None:
     """Lines of our own on stdout, without what a terminal's tables need."""
     sys.stdout.write(encodable(f"{text}\n", sys.stdout.encoding))
+
+
+def write_text(output: Path, text: str) -> None:
+    """Write a file, whole or not at all, in the process that writes."""
+    _write(output, text)
 
 
 def _write(output: Path | None, text: str) -> None:
