@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.trained_networks import SUBJECTS, cifar, digits
 from bnsharp_cli import SharpnessMonitor
 
-RUNS = {"lenet-bn digits": 128, "lenet-bn cifar": 128, "resnet18 cifar": 16}
-"""Batches of each network; those of resnet18 are small, since its default measurement takes a minute of this CPU."""
+RUNS = {"lenet-bn digits": 32, "lenet-bn cifar": 32, "resnet18 cifar": 4}
+"""Batches of each network. Those of resnet18 are small: eight larger ones take this CPU a minute."""
 
 CALLS = ("epoch", "step")
 
