@@ -151,6 +151,18 @@ class BnsharpError(Exception):
         """What the user can do; arguments by their names in Python."""
         return spelt(self.marked_remedy)
 
+    def renamed(self, argument: str, other: str) -> Self:
+        """The same refusal of another argument that is read in the same way, which its sentences name instead.
+
+        >>> UsageError.of("data", "a data set", "x", "Name one.").renamed("data", "test_data").reason
+        "test_data: expected a data set, found 'x'."
+        """
+        reason, remedy = (
+            text.replace(named(argument), named(other)) for text in (self.marked_reason, self.marked_remedy)
+        )
+        fields = {**self.fields, "argument": other if self.argument == argument else self.argument}
+        return type(self)(reason, remedy, subject=self.subject, **fields)
+
     @property
     def fields(self) -> dict[str, Any]:
         """What the error says beside its sentences, for another one that carries it on in words of its own."""

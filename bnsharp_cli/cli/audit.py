@@ -27,7 +27,7 @@ EXAMPLE = "Example: bnsharp audit model.pt --data folder:images --samples 512"
 def audit(
     checkpoint: CheckpointArgument,
     source: CheckpointSource,
-    data: Data,
+    data: Annotated[Data, Fixed(test_data=None)],
     measuring: Annotated[MeasureOptions, Fixed(particular_defaults())],
     computing: Computing,
     output: Output,

@@ -27,7 +27,7 @@ def bound(
     checkpoint: CheckpointArgument,
     bounding: BoundOptions,
     source: CheckpointSource,
-    data: Annotated[Data, Defaults(bn="running"), Fixed(loss=CROSS_ENTROPY)],
+    data: Annotated[Data, Defaults(bn="running"), Fixed(loss=CROSS_ENTROPY, test_data=None)],
     measuring: Annotated[MeasureOptions, Fixed(particular_defaults())],
     computing: Computing,
     output: Output,

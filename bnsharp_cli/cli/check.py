@@ -38,7 +38,7 @@ def check(
     Exit 0 if every check passes, 1 if one fails.
     """
     thresholds.require_power(measuring.power)
-    inputs = input_files([checkpoint], source.arch, data.data, data.loss)
+    inputs = input_files([checkpoint], source.arch, data.data, data.test_data, data.loss)
     writes = results.require_writable(output.output, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.workflows.checking import check_checkpoint

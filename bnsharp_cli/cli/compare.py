@@ -43,7 +43,7 @@ def compare(
     first is compared with every other.
     """
     selection.runs(measuring)  # refuses what cannot be measured before anything is read
-    inputs = input_files(checkpoint, source.arch, data.data, data.loss)
+    inputs = input_files(checkpoint, source.arch, data.data, data.test_data, data.loss)
     writes = results.require_writable(output.output, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory

@@ -55,7 +55,7 @@ def measure(
             found=f"{len(checkpoint)} checkpoints" if sharding.shard is None else f"a share {sharding.shard}",
         )
     chosen = checkpoint if sharding.shard is None else shard_of(checkpoint, sharding.shard)
-    inputs = input_files(checkpoint, source.arch, data.data, data.loss)
+    inputs = input_files(checkpoint, source.arch, data.data, data.test_data, data.loss)
     writes = results.require_writable(output.output, files.plot, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory

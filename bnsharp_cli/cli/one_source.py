@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 
 from bnsharp_cli.errors import UsageError, named
 
-_DATA = "data"
+_DATA = ("data", "test_data")
 
 
 class OneSourceCommand(TyperCommand):
@@ -22,14 +22,15 @@ class OneSourceCommand(TyperCommand):
         """
         rest = super().parse_args(ctx, [*args])
         _, _, order = self.make_parser(ctx).parse_args(args=[*args])
-        times = sum(one.name == _DATA for one in order)
-        if times > 1 and not ctx.resilient_parsing:
-            raise UsageError(
-                f"{named(_DATA)} is given {times} times, and data are read from one place.",
-                f"Measure one after the other, each with its own {named(_DATA)}; or make one folder, in whose class "
-                "folders are links to the images of all.",
-                argument=_DATA,
-                expected="one source",
-                found=f"{times}",
-            )
+        for data in _DATA:
+            times = sum(one.name == data for one in order)
+            if times > 1 and not ctx.resilient_parsing:
+                raise UsageError(
+                    f"{named(data)} is given {times} times, and data are read from one place.",
+                    f"Measure one after the other, each with its own {named(data)}; or make one folder, in whose class "
+                    "folders are links to the images of all.",
+                    argument=data,
+                    expected="one source",
+                    found=f"{times}",
+                )
         return rest

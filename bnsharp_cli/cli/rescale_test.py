@@ -35,7 +35,7 @@ EXAMPLE = "Example: bnsharp rescale-test --plot sharpness.png (measures the embe
 
 def rescale_test(
     source: CheckpointSource,
-    data: Annotated[Data, Defaults(RESCALED_DATA)],
+    data: Annotated[Data, Defaults(RESCALED_DATA), Fixed(test_data=None)],
     measuring: Annotated[MeasureOptions, Defaults(RESCALED_MEASURING), Fixed(partition="paper", by=PartsOptions.by)],
     rescaling: RescaleOptions,
     files: RescaledFiles,

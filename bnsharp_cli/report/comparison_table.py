@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.table import Table
 
 from bnsharp_cli.errors import shown
-from bnsharp_cli.measurement.comparison.comparison import NetworkComparison
+from bnsharp_cli.measurement.comparison.comparison import NetworkComparison, figure
 from bnsharp_cli.report.terminal import SpellingConsole
 
 COLUMNS = ("measure", "delta", "first", "second", "ratio", "verdict")
@@ -26,7 +26,7 @@ _KEYS: dict[str, Callable[[NetworkComparison], tuple[float, str]]] = {
     "delta": lambda one: (one.delta or 0.0, one.measure),
     "first": lambda one: (one.values[0], one.measure),
     "second": lambda one: (one.values[1], one.measure),
-    "ratio": lambda one: (math.inf if one.ratio.ratio is None else one.ratio.ratio, one.measure),
+    "ratio": lambda one: (math.inf if one.ratio is None else one.ratio, one.measure),
     "verdict": lambda one: (0.0, one.verdict),
 }
 
@@ -67,13 +67,11 @@ def as_csv(comparisons: Sequence[NetworkComparison]) -> str:
     """One line for each comparison, numbers in full."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = ("measure", "delta", "first", "second", "first_value", "second_value", "ratio", "low", "high", "verdict")
-    writer.writerow(names)
+    names = ("measure", "delta", "first", "second", "first_value", "second_value", "ratio", "difference", "low", "high")
+    writer.writerow([*names, "verdict"])
     for one in comparisons:
-        ratio = one.ratio
-        writer.writerow(
-            [one.measure, one.delta, *one.networks, *one.values, ratio.ratio, ratio.low, ratio.high, one.verdict]
-        )
+        numbers = (*one.values, one.ratio, one.difference, one.by.low, one.by.high)
+        writer.writerow([one.measure, one.delta, *one.networks, *numbers, one.verdict])
     return stream.getvalue()
 
 
@@ -105,7 +103,7 @@ def _rows(comparisons: Sequence[NetworkComparison], pair: tuple[str, str]) -> It
 
 def _cells(one: NetworkComparison) -> Row:
     delta = "" if one.delta is None else f"{one.delta:g}"
-    return (shown(one.measure), delta, *(f"{value:.4g}" for value in one.values), one.sentence)
+    return (shown(one.measure), delta, *(figure(one.measure, value, 4) for value in one.values), one.sentence)
 
 
 def _of_latex(row: Row) -> str:

@@ -134,10 +134,26 @@ def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> 
     data, batches = document["data"], len(document["batch_losses"])
     if not batches or (data["available"] is not None and data["samples"] > data["available"]):
         raise _refused(path, f"{where}data: expected some batches and no more samples than there are")
+    if len(document["batch_accuracies"]) not in {0, batches}:
+        raise _refused(path, f"{where}batch_accuracies: expected {batches} numbers or none")
+    if data["samples"] - data["batch_size"] * (batches - 1) < 1:
+        raise _refused(path, f"{where}data: expected samples in each of {batches} batches")
+    _require_groups(path, document["test"], where)
     for name, record in document["measures"].items():
         for one in (record, *record.get("profile", ())):
             if len(one["by_batch"]) not in {0, batches}:
                 raise _refused(path, f"{where}measures.{name}.by_batch: expected {batches} numbers or none")
+
+
+def _require_groups(path: Path, test: Mapping[str, Any] | None, where: str) -> None:
+    """Refuse groups of test samples that cannot belong together."""
+    if test is None:
+        return
+    groups = len(test["group_sizes"])
+    if len(test["group_losses"]) != groups or len(test["group_accuracies"]) not in {0, groups}:
+        raise _refused(path, f"{where}test: expected as many numbers as there are groups, {groups}")
+    if sum(test["group_sizes"]) != test["data"]["samples"]:
+        raise _refused(path, f"{where}test.group_sizes: expected the samples of all groups to be those of the data")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.report.terminal import SpellingConsole
 
 _DIGITS = 12
+_MOST_DIGITS = 7
 
 
 def subject_lines(document: Mapping[str, Any]) -> list[str]:
@@ -29,12 +31,44 @@ def subject_lines(document: Mapping[str, Any]) -> list[str]:
         f"{checkpoint['parameters']:,} parameters, sha256 {checkpoint['sha256'][:_DIGITS]}…",
         f"{shown(options['loss'])} {document['loss']:.6g}{accuracy} on {data['samples']:,} samples of "
         f"{shown(data['spec'])} ({data['split']}), batches of {data['batch_size']}, seed {data['seed']}",
+        *_on_test_data(document),
         *([document["warning"]] if document["warning"] else []),
         f"images: {Preprocessing.from_dict(data['preprocessing'])}",
         f"{options['bn']} statistics, {environment['dtype']} on {environment['device']}",
         f"{_kind(blocks)} (partition {blocks['partition']}), {blocks['free_parameters']:,} free parameters",
         *_choice(document["parameters"]),
     ]
+
+
+def _on_test_data(document: Mapping[str, Any]) -> list[str]:
+    """What the network does on the test data, and the gap, with standard errors; nothing where none was named."""
+    test = document.get("test")
+    if test is None:
+        return []
+    data, gap = test["data"], f"generalization gap {with_error(test['gap'], test['gap_error'])}"
+    accuracy = ""
+    if test["accuracy"] is not None:
+        accuracy = f", accuracy {with_error(test['accuracy'], test['accuracy_error'], share=True)}"
+        gap += f", of accuracy {with_error(test['accuracy_gap'], test['accuracy_gap_error'], share=True)}"
+    return [
+        f"test: {shown(document['options']['loss'])} {with_error(test['loss'], test['loss_error'])}{accuracy} on "
+        f"{data['samples']:,} samples of {shown(data['spec'])} ({data['split']})",
+        f"{gap} (± standard error)",
+    ]
+
+
+def with_error(value: float, error: float | None, share: bool = False) -> str:
+    """A figure with its standard error, if that is known.
+
+    >>> with_error(0.31234, 0.0212), with_error(0.98, None, share=True)
+    ('0.312 ± 0.021', '98.00%')
+    """
+    if share:
+        return f"{value:.2%}" + ("" if error is None else f" ± {error:.2%}")
+    if not error:
+        return f"{value:.4g}" + ("" if error is None else " ± 0")
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < _MOST_DIGITS else f"{value:.4g} ± {error:.2g}"
 
 
 def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
@@ -52,9 +86,9 @@ def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[s
         f"{shown(options['loss'])} on {data['samples']:,} samples of {shown(data['spec'])} ({data['split']}), batches "
         f"of {data['batch_size']}, seed {data['seed']}, {options['bn']} statistics"
     )
-    accuracies = [(name, document["accuracy"]) for name, document in networks if document["accuracy"] is not None]
-    if accuracies:
-        out.say("accuracy " + ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in accuracies))
+    test = networks[0][1].get("test")
+    if test is not None and all(document["test"] for _, document in networks):
+        out.say(f"test: {test['data']['samples']:,} samples of {shown(test['data']['spec'])} ({test['data']['split']})")
     out.print()
 
 

@@ -77,6 +77,7 @@ class CheckedCheckpoint:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         return {
             **self.network.document("check", self.options.to_dict(), spelling),
+            "test": self.network.test_entry(),
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": {name: measurement.to_dict() for name, measurement in self.measured.items()},
             "checks": [

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnsharp_cli import __version__
-from bnsharp_cli.errors import UnfitMeasureError, UsageError, counted, named, shown, spelt
+from bnsharp_cli.errors import UsageError, counted, named, shown, spelt
 from bnsharp_cli.io.files.printable_text import shown_path
-from bnsharp_cli.measurement.comparison.comparison import NetworkComparison, Subject, compared_networks, order_by_radius
-from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
+from bnsharp_cli.measurement.comparison.comparison import LOSS, NetworkComparison, compared_networks, order_by_radius
 from bnsharp_cli.measurement.measures.measurements import Measurements
-from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
 from bnsharp_cli.report.stored_results import is_result, read_results, total_cost
+from bnsharp_cli.workflows.compared_subjects import fit_to_compare, subject
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.measuring import ResultDocument
 
-LOSS = "loss"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FAR = 2.0
 """Losses that differ by a larger factor are told, since sharpness at small δ follows the loss."""
@@ -39,6 +37,9 @@ _ALIKE: Mapping[str, tuple[str, ...]] = {
     "parameters": ("options", "parameters"),
 }
 """What two results must have alike, by the argument that decides it: where it is in a document."""
+
+_CONTENTS: Mapping[str, tuple[str, ...]] = {"data": ("data",), "test_data": ("test", "data")}
+"""Data whose samples must be the same, by the argument that names them; test data only where both have some."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class ComparedNetworks:
                     "key": result.document["key"],
                     "loss": result.document["loss"],
                     "accuracy": result.document["accuracy"],
+                    "test": result.document["test"],
                     "measures": result.document["measures"],
                 }
                 for name, result in zip(self.names, self.results, strict=True)
@@ -107,10 +109,10 @@ def compare_networks(paths: Sequence[Path], answer: Callable[[Path], ResultDocum
     names = tuple(_name(number) for number in range(len(results)))
     for name, result in [*zip(names, results, strict=True)][1:]:
         _require_alike(results[0], result, name)
-    subjects = [_subject(name, result) for name, result in zip(names, results, strict=True)]
-    subjects, notes = _fit_to_compare(subjects, results)
+    subjects = [subject(name, result) for name, result in zip(names, results, strict=True)]
+    subjects, notes = fit_to_compare(subjects, results)
     comparisons = compared_networks(subjects)
-    notes += [*_on_losses(comparisons), *_on_orders(comparisons)]
+    notes += [*_on_test_data(names, results), *_on_losses(comparisons), *_on_orders(comparisons)]
     return ComparedNetworks(names, tuple(results), tuple(comparisons), tuple(notes), time.monotonic() - began)
 
 
@@ -153,8 +155,13 @@ def _require_alike(first: ResultDocument, other: ResultDocument, name: str) -> N
         own, their = (_entry(one.document, path) for one in (first, other))
         if own != their:
             raise _not_alike(argument, shown(own)[:60], shown(their)[:60], name, other)
-    if first.document["data"]["sha256"] != other.document["data"]["sha256"]:
-        raise _not_alike("data", "one content", "another one of the same name", name, other)
+    for argument, path in _CONTENTS.items():
+        data = [_entry(one.document, path) for one in (first, other)]
+        if None in data or data[0]["sha256"] == data[1]["sha256"]:
+            continue
+        own, their = (f"{shown(one['spec'])[:60]}, {one['samples']:,} samples" for one in data)
+        words = (own, their) if own != their else ("one content", "another one of the same name")
+        raise _not_alike(argument, *words, name, other)
     radii = [_radii(one.measured) for one in (first, other)]
     if radii[0] != radii[1]:
         raise _not_alike("delta", shown(radii[0])[:60], shown(radii[1])[:60], name, other)
@@ -182,42 +189,13 @@ def _not_alike(argument: str, own: str, their: str, name: str, other: ResultDocu
     )
 
 
-def _subject(name: str, result: ResultDocument) -> Subject:
-    """A network with its loss as one more measure."""
-    losses, data = tuple(result.document["batch_losses"]), result.document["data"]
-    loss = Measurement(LOSS, result.document["loss"], Status.COMPUTED, Uncertainty(), NO_PASSES, by_batch=losses)
-    others = {name: profile for name, profile in result.measured.profiles.items() if name != LOSS}
-    measured, rtol = Measurements({LOSS: (loss,), **others}), result.document["options"]["rtol"]
-    return Subject(name, measured, data["samples"], data["available"], rtol)
-
-
-def _fit_to_compare(subjects: Sequence[Subject], results: Sequence[ResultDocument]) -> tuple[list[Subject], list[str]]:
-    """The measures by which these networks may be compared: of different architectures only some.
-
-    Raises:
-        UnfitMeasureError: none of those that were measured is left.
-    """
-    kinds = {(one.document["checkpoint"]["architecture"], one.document["checkpoint"]["parameters"]) for one in results}
-    if len(kinds) == 1:
-        return [*subjects], []
-    every = [name for name in subjects[0].measured.profiles if name != LOSS]
-    left = [name for name in every if name in MEASURES and MEASURES[name].across_architectures]
-    why = "its value depends on how many blocks or weights there are"
-    if not left:
-        raise UnfitMeasureError(
-            f"The networks differ in architecture, and {', '.join(every)} cannot be compared then: {why}.",
-            f"Compare by {named('measure')} noise or pac-bayes-sigma.",
-            argument="measure",
-            expected="a measure of networks of any architecture",
-            found=every,
+def _on_test_data(names: Sequence[str], results: Sequence[ResultDocument]) -> Iterator[str]:
+    without = [name for name, one in zip(names, results, strict=True) if one.document["test"] is None]
+    if without and len(without) < len(results):
+        yield (
+            f"{', '.join(without)} {'has' if len(without) == 1 else 'have'} no test data, so neither test losses nor "
+            f"gaps are compared: measure every network with {named('test_data')}"
         )
-    kept = [replace(one, measured=_only(one.measured, (LOSS, *left))) for one in subjects]
-    dropped = [name for name in every if name not in left]
-    return kept, [f"the architectures differ, so {', '.join(dropped)} are not compared: {why}"] if dropped else []
-
-
-def _only(measured: Measurements, names: Sequence[str]) -> Measurements:
-    return Measurements({name: measured.profiles[name] for name in names})
 
 
 def _on_losses(comparisons: Sequence[NetworkComparison]) -> Iterator[str]:

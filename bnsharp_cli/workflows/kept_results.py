@@ -44,14 +44,16 @@ def result_key(
         device: where it is computed.
     """
     opened, options, data = inputs.opened, inputs.data_options, inputs.data
+    specs = (opened.identity.spec, data.spec, data.criterion.name, *([inputs.test.spec] if inputs.test else []))
     identity = {
         "versions": {"bnsharp": __version__, "torch": torch.__version__},
         "device": device.type,
         "weights": [opened.checkpoint.sha256, opened.checkpoint.key],
         "architecture": [opened.identity.spec, repr(sorted(opened.identity.options.items()))],
-        "code": {spec: _digest_of(spec) for spec in (opened.identity.spec, data.spec, data.criterion.name)},
+        "code": {spec: _digest_of(spec) for spec in specs},
         "data": [data.spec, options.split, data.batches.sha256, data.batches.samples, data.batches.batch_size],
         "available": data.batches.sizes.available,
+        "test": None if inputs.test is None else inputs.test.to_dict(options.seed),
         "loss": [data.criterion.name, options.output_key, options.bn],
         "seed": options.seed,
         "preprocessing": data.preprocessing.to_dict(),

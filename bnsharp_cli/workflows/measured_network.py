@@ -20,6 +20,7 @@ from bnsharp_cli.io.data.batches import DrawnBatches
 from bnsharp_cli.io.data.criteria import NamedCriterion
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
+from bnsharp_cli.measurement.measures.generalization import Generalization
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.real_pairs import as_real
@@ -50,6 +51,7 @@ class LossOnData:
 
     Attributes:
         spec: the data set, as it was named.
+        split: which of its splits.
         batches: all of them.
         preprocessing: what was done to the images.
         criterion: the loss of a batch.
@@ -57,10 +59,29 @@ class LossOnData:
     """
 
     spec: str
+    split: str
     batches: DrawnBatches
     preprocessing: Preprocessing
     criterion: NamedCriterion
     classes: tuple[str, ...]
+
+    def to_dict(self, seed: int) -> dict[str, Any]:
+        """The ``data`` entry of a document.
+
+        Args:
+            seed: of the draw.
+        """
+        return {
+            "spec": self.spec,
+            "split": self.split,
+            "samples": self.batches.samples,
+            "available": self.batches.sizes.available,
+            "batch_size": self.batches.batch_size,
+            "seed": seed,
+            "sha256": self.batches.sha256,
+            "preprocessing": self.preprocessing.to_dict(),
+            **({"classes": list(self.classes)} if self.classes else {}),
+        }
 
 
 @dataclass(frozen=True)
@@ -74,7 +95,10 @@ class MeasuredNetwork:
         surface: the loss as a function of the parameters.
         point: the parameters.
         batch_losses: the losses of the batches there, times their weights.
+        batch_accuracies: the accuracies of the batches, times their parts of the labels; empty where there are no
+            classes.
         accuracy: share of right answers, in [0, 1]; None where there are no classes.
+        test: the loss on test data, and what the network does there; None where none was named.
         warning: why this is hardly the loss that was trained; empty where nothing speaks for that.
     """
 
@@ -84,7 +108,9 @@ class MeasuredNetwork:
     surface: LossSurface
     point: Point
     batch_losses: tuple[float, ...]
+    batch_accuracies: tuple[float, ...]
     accuracy: float | None
+    test: tuple[LossOnData, Generalization] | None = None
     warning: str = ""
 
     @property
@@ -120,7 +146,7 @@ class MeasuredNetwork:
             "command": command,
             "version": __version__,
             "checkpoint": self._checkpoint_entry(spelling),
-            "data": self._data_entry(),
+            "data": self.data.to_dict(self.data_options.seed),
             "environment": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -133,11 +159,19 @@ class MeasuredNetwork:
             "loss": self.loss,
             "batch_losses": list(self.batch_losses),
             "accuracy": self.accuracy,
+            "batch_accuracies": list(self.batch_accuracies),
             "parameters": {} if self.surface.choice is None else self.surface.choice.to_dict(),
             "warning": self.warning or None,
             "notes": [*self.surface.conduct.notes, *([self.warning] if self.warning else [])],
             "options": {**options, **self._loss_options()},
         }
+
+    def test_entry(self) -> dict[str, Any] | None:
+        """The ``test`` entry of a document; None where no test data was named."""
+        if self.test is None:
+            return None
+        data, found = self.test
+        return {"data": data.to_dict(self.data_options.seed), **found.to_dict()}
 
     @property
     def passes(self) -> Cost:
@@ -163,20 +197,6 @@ class MeasuredNetwork:
             "architecture": self.architecture,
             "architecture_source": self.opened.identity.source,
             "parameters": self.parameters,
-        }
-
-    def _data_entry(self) -> dict[str, Any]:
-        batches = self.data.batches
-        return {
-            "spec": self.data.spec,
-            "split": self.data_options.split,
-            "samples": batches.samples,
-            "available": batches.sizes.available,
-            "batch_size": batches.batch_size,
-            "seed": self.data_options.seed,
-            "sha256": batches.sha256,
-            "preprocessing": self.data.preprocessing.to_dict(),
-            **({"classes": list(self.data.classes)} if self.data.classes else {}),
         }
 
 

@@ -61,6 +61,7 @@ class MeasuredCheckpoint:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
         return {
             **self.network.document("measure", self.options.to_dict(), spelling),
+            "test": self.network.test_entry(),
             "key": self.key,
             "blocks": blocks_entry(self.blocks, self.network.point),
             "measures": self.measured.to_dict(),

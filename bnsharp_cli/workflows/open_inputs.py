@@ -11,28 +11,20 @@ from typing import Any
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.checkpoints.samples import checkpoint_path
-from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import open_criterion
-from bnsharp_cli.io.data.library_preprocessing import choose_preprocessing, require_modest, with_librarys_resizing
-from bnsharp_cli.io.data.naming import naming
-from bnsharp_cli.io.data.open_data import open_data
-from bnsharp_cli.io.data.preprocessing import Preprocessing
-from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
+from bnsharp_cli.io.data.library_preprocessing import choose_preprocessing
 from bnsharp_cli.io.data.recorded_data import recorded_data
-from bnsharp_cli.io.data.splits import Split, UnequalSizesError
-from bnsharp_cli.io.data.value_range import require_such_numbers
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
-from bnsharp_cli.io.networks.network_identity import OPTION
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.adapters import adapt
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice, choose_parameters
+from bnsharp_cli.workflows.drawn_data import drawn_data, drawn_test_data, overridden
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData
 from bnsharp_cli.workflows.options import CheckpointSource, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
-from bnsharp_cli.workflows.whole_numbers import wants_whole_numbers
 
 
 @dataclass(frozen=True)
@@ -44,12 +36,14 @@ class OpenedInputs:
         choice: the parameters that are varied.
         data_options: the data as the user or the checkpoint describes it.
         data: the loss.
+        test: the same loss on test data; None where none was named.
     """
 
     opened: CheckpointNetwork
     choice: ParameterChoice
     data_options: Data
     data: LossOnData
+    test: LossOnData | None = None
 
 
 def open_inputs(
@@ -69,7 +63,8 @@ def open_inputs(
     """
     opened = _open_checkpoint(checkpoint_path(checkpoint), source, reporter)
     choice = choose_parameters(opened.module, options.parameters)
-    return OpenedInputs(opened, choice, data, _open_data(opened, data, reporter))
+    measured, test = _open_data(opened, data, reporter)
+    return OpenedInputs(opened, choice, data, measured, test)
 
 
 def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -> CheckpointNetwork:
@@ -84,64 +79,17 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
     return CheckpointNetwork(checkpoint, identity, module)
 
 
-def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> LossOnData:
-    """The batches as the network gets them, with their loss."""
+def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> tuple[LossOnData, LossOnData | None]:
+    """The batches as the network gets them, with their loss; and those of the test data, if there is any."""
     data, metadata = _known_data(data, opened.checkpoint, reporter), opened.checkpoint.metadata
-    spec = str(data.data)
-    override = PreprocessingOverride(data.image_size, data.mean, data.std, data.resize, data.crop)
-    preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, override)
+    preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, overridden(data))
     if origin:
         reporter.notice(origin)
     criterion = open_criterion(data.loss, _entries(metadata.get("training")).get("loss"))
     adapt(opened.module, criterion.tensor_only, data.output_key, "output_key")
-    with naming(spec):
-        split = open_data(spec, data.split, data.data_root, data.download, reporter.activity, classes=data.classes)
-        for notice in getattr(split, "notices", ()):
-            reporter.notice(notice)
-        if not override.sized and _is_stated_by_file(opened):
-            require_modest(preprocessing, split)
-        batches, preprocessing, notices = _drawn(split, opened, data, (preprocessing, override, origin), reporter)
-    for notice in (*notices, batches.notice):
-        if notice:
-            reporter.notice(notice)
-    return LossOnData(spec, batches, preprocessing, criterion, tuple(getattr(split, "classes", ())))
-
-
-def _drawn(
-    split: Split,
-    opened: CheckpointNetwork,
-    data: Data,
-    chosen: tuple[Preprocessing, PreprocessingOverride, str],
-    reporter: Reporter,
-) -> tuple[DrawnBatches, Preprocessing, tuple[str, ...]]:
-    """The batches, what was done to their images, and what the user must know of it.
-
-    Images of several sizes are resized as the network's library does where nobody has said otherwise.
-    """
-    preprocessing, override, origin = chosen
-
-    def draw(done: Preprocessing) -> DrawnBatches:
-        whole = len(split) > 0 and wants_whole_numbers(opened.module, split, done)
-        chosen = (split, data.samples, data.batch_size, data.seed, done)
-        return draw_batches(*chosen, whole_numbers=whole, progress=reporter.activity)
-
-    resized = ""
-    try:
-        batches = draw(preprocessing)
-    except UnequalSizesError:
-        if not override.sized:
-            preprocessing, resized = with_librarys_resizing(preprocessing, opened.identity, opened.module)
-        if not resized:
-            raise
-        batches = draw(preprocessing)
-    return batches, preprocessing, (resized, require_such_numbers(split, preprocessing, override, origin))
-
-
-def _is_stated_by_file(opened: CheckpointNetwork) -> bool:
-    """Whether what the images get follows from the file alone: it says so, or it says which network it is of."""
-    return (
-        not opened.checkpoint.metadata.keys().isdisjoint({"preprocessing", "args"}) or opened.identity.source != OPTION
-    )
+    measured = drawn_data(opened, data, criterion, (preprocessing, origin), reporter)
+    test = None if data.test_data is None else drawn_test_data(opened, data, measured, origin, reporter)
+    return measured, test
 
 
 def _known_data(given: Data, checkpoint: Checkpoint, reporter: Reporter) -> Data:

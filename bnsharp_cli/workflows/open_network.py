@@ -15,7 +15,9 @@ from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.files.printable_text import kind_and_line
 from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
+from bnsharp_cli.measurement.measures.generalization import Generalization, generalization
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.surface.accuracy import NetworkFigures
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.examination import examined, varied_over
 from bnsharp_cli.measurement.surface.finite_loss import not_finite
@@ -24,6 +26,7 @@ from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
 from bnsharp_cli.workflows.chance import suspicion
+from bnsharp_cli.workflows.drawn_data import of_test_data
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.open_inputs import OpenedInputs, open_inputs
 from bnsharp_cli.workflows.options import CheckpointSource, Data
@@ -86,7 +89,38 @@ def evaluated_network(
     warning = suspicion(known, classes, loss_on_data.batches.samples) if data.split == "train" else ""
     if warning:
         reporter.notice(warning)
-    return MeasuredNetwork(opened, data, loss_on_data, surface, point, figures.batch_losses, known, warning)
+    test = None if inputs.test is None else _on_test_data(surface, point, figures, inputs.test, data, reporter)
+    return MeasuredNetwork(
+        opened,
+        data,
+        loss_on_data,
+        surface,
+        point,
+        batch_losses=figures.batch_losses,
+        batch_accuracies=figures.batch_accuracies if criterion.of_classes else (),
+        accuracy=known,
+        test=test,
+        warning=warning,
+    )
+
+
+def _on_test_data(
+    surface: LossSurface, point: Point, figures: NetworkFigures, test: LossOnData, data: Data, reporter: Reporter
+) -> tuple[LossOnData, Generalization]:
+    """The network on the test data, once it is known to take it; the pass is not counted among those of the measures.
+
+    Raises:
+        BnsharpError: they do not fit, or the loss is not finite.
+    """
+    with of_test_data(), naming(test.spec):
+        elsewhere = surface.on(test.batches.batches, test.batches.sizes)
+        notice, _ = _require_fit(elsewhere, point, test, data.classes)
+        if notice:
+            reporter.notice(notice)
+        found = generalization(surface, point, figures, elsewhere, test.criterion.of_classes)
+        if not math.isfinite(found.loss):
+            raise not_finite(elsewhere, point, found.loss)
+    return test, found
 
 
 def _surface(

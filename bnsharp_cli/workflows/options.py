@@ -114,6 +114,7 @@ class Data(OptionRecord):
     Attributes:
         data: the data set; None for what the checkpoint says.
         split: which of its splits is used.
+        test_data: data that was not trained on, for the generalization gap; None for none.
         classes: ``folder`` takes class i to be the i-th folder, however many there are and whatever is in them;
             ``alphabetical`` orders folders with numbers as names as texts; None checks that the folders are classes.
         data_root: folder of torchvision's data sets; None for torchvision's own.
@@ -133,6 +134,9 @@ class Data(OptionRecord):
 
     data: str | None = option(None, f"Data, if the file does not say: {DATA_FORMS}.", **DATA_NAMED)
     split: Literal["train", "test"] = option("train", "Split of the data.")
+    test_data: str | None = option(
+        None, "Data whose test split shows the generalization gap; all of it if undivided.", **DATA_NAMED
+    )
     classes: Literal["folder", "alphabetical"] | None = option(
         None,
         "Of folder:DIR: class i is the i-th folder, however many there are; or order numbers as texts.",

@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,7 +41,7 @@ def test_a_network_and_itself_are_not_told_apart(tmp_path: Path) -> None:
     found = compared(tmp_path, SMALL, SMALL, *TWO, *FAST)
     for one in found.values():
         assert one["verdict"] == "undecided"
-        assert one["ratio"] == pytest.approx(1)
+        assert one["difference"] == 0 if one["ratio"] is None else one["ratio"] == pytest.approx(1)
 
 
 def test_copies_under_a_rescaling_are_not_told_apart(tmp_path: Path) -> None:
@@ -110,8 +111,43 @@ def test_another_architecture_is_compared_by_measures_that_allow_it(tmp_path: Pa
     own = ("--arch", "mine.py:net", "--data", "digits", "--mean", mean, "--std", std)
     (tmp_path / "two.json").write_text(bnsharp("measure", "linear.pt", *own, *data, folder=tmp_path).stdout)
     document = json.loads(bnsharp("compare", "one.json", "two.json", "--json", folder=tmp_path).stdout)
-    assert {one["measure"] for one in document["comparison"]} == {"loss", "noise"}
+    assert {one["measure"] for one in document["comparison"]} == {"loss", "accuracy", "noise"}
     assert any("the architectures differ, so bn are not compared" in note for note in document["notes"])
+
+
+def number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def test_losses_accuracies_and_gaps_come_first_where_both_have_test_data(tmp_path: Path) -> None:
+    arguments = (*TWO, *FAST, "--test-data", "digits")
+    document = json.loads(bnsharp("compare", SMALL, LARGE, *arguments, "--json", folder=tmp_path).stdout)
+    rows = {one["measure"]: one for one in document["comparison"]}
+    assert [*rows] == ["loss", "accuracy", "test-loss", "test-accuracy", "gap", "accuracy-gap", "bn"]
+    first, second = document["networks"]
+    for name, key in (("test-loss", "loss"), ("test-accuracy", "accuracy"), ("gap", "gap")):
+        assert rows[name]["values"] == pytest.approx([first["test"][key], second["test"][key]])
+    assert rows["test-loss"]["ratio"] == pytest.approx(first["test"]["loss"] / second["test"]["loss"])
+    assert rows["gap"]["difference"] == pytest.approx(first["test"]["gap"] - second["test"]["gap"])
+    assert rows["accuracy-gap"]["difference"] == pytest.approx(
+        rows["accuracy"]["difference"] - rows["test-accuracy"]["difference"]
+    )
+    assert {one["verdict"] for name, one in rows.items() if name != "bn"} <= {"larger", "smaller", "undecided"}
+    printed = bnsharp("compare", SMALL, LARGE, *arguments, folder=tmp_path).stdout
+    assert "test: 360 samples of digits (test)" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_a_result_without_test_data_is_told_and_other_test_data_is_refused(tmp_path: Path) -> None:
+    for name, more in (("none", ()), ("all", ("--test-data", "digits")), ("own", ("--test-data", "npz:a.npz"))):
+        np.savez(tmp_path / "a.npz", x=np.zeros((32, 1, 8, 8), np.float32), y=np.arange(32) % 10)
+        said = bnsharp("measure", SMALL, "--measure", "loss", *FAST, *more, "--json", folder=tmp_path).stdout
+        (tmp_path / f"{name}.json").write_text(said)
+    document = json.loads(bnsharp("compare", "none.json", "all.json", "--json", folder=tmp_path).stdout)
+    assert {one["measure"] for one in document["comparison"]} == {"loss", "accuracy"}
+    assert any("A has no test data" in note and "with --test-data" in note for note in document["notes"])
+    said = one_error(bnsharp("compare", "all.json", "own.json", folder=tmp_path, expect=2))
+    assert "--test-data is digits, 360 samples for A and npz:a.npz, 32 samples for B" in said
 
 
 def test_tables_for_other_programs(tmp_path: Path) -> None:
@@ -120,13 +156,15 @@ def test_tables_for_other_programs(tmp_path: Path) -> None:
     arguments = ("compare", "one.json", "two.json")
     document = json.loads(bnsharp(*arguments, "--json", folder=tmp_path).stdout)
     rows = [*csv.DictReader(io.StringIO(bnsharp(*arguments, "--table", "csv", folder=tmp_path).stdout))]
-    assert [(row["measure"], float(row["ratio"])) for row in rows] == [
-        (one["measure"], one["ratio"]) for one in document["comparison"]
+    numbers = ("ratio", "difference", "low", "high")
+    assert [(row["measure"], *(number(row[name]) for name in numbers)) for row in rows] == [
+        (one["measure"], *(one[name] for name in numbers)) for one in document["comparison"]
     ]
     by_ratio = [
         *csv.DictReader(io.StringIO(bnsharp(*arguments, "--table", "csv", "--sort", "ratio", folder=tmp_path).stdout))
     ]
-    assert [float(row["ratio"]) for row in by_ratio] == sorted(float(row["ratio"]) for row in rows)
+    ratios = [number(row["ratio"]) for row in rows]
+    assert [number(row["ratio"]) for row in by_ratio] == [*sorted(one for one in ratios if one is not None), None]
     markdown = bnsharp(*arguments, "--table", "markdown", folder=tmp_path).stdout.splitlines()
     assert markdown[0] == "| measure | δ | A | B | verdict |"
     assert all(line.count("|") == 6 for line in markdown)

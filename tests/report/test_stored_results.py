@@ -24,7 +24,7 @@ Document = dict[str, Any]
 @pytest.fixture(scope="module")
 def measured() -> MeasuredCheckpoint:
     runs = [MeasureOptions.from_flat(delta=delta, ball_samples=2) for delta in (1e-3, 0.1)]
-    data = Data(samples=128, batch_size=32)
+    data = Data(samples=128, batch_size=32, test_data="digits")
     return measure_checkpoint(embedded_checkpoint("digits-small-batch"), data=data, measures=("all",), runs=runs)
 
 
@@ -97,6 +97,11 @@ WRONG: dict[str, tuple[Callable[[Document], None], str]] = {
     "a status of its own": (changed("measures", "bn", "status", value="perfect"), "measures.bn.status: expected enum"),
     "no batches": (changed("batch_losses", value=[]), "expected some batches"),
     "more samples than there are": (changed("data", "available", value=1), "no more samples than there are"),
+    "accuracies of another number": (changed("batch_accuracies", value=[1.0]), "batch_accuracies: expected 4 numbers"),
+    "groups of another number": (changed("test", "group_losses", value=[1.0]), "as many numbers as there are groups"),
+    "no groups": (changed("test", "group_sizes", value=[]), "test.group_sizes: expected minItems"),
+    "groups of more samples": (changed("test", "data", "samples", value=9), "to be those of the data"),
+    "a gap that is text": (changed("test", "gap", value="0"), "test.gap: expected type"),
     "batches of another number": (changed("measures", "keskar", "by_batch", value=[1.0]), "expected 4 numbers or none"),
     "a name with an escape": (changed("schema", value="\x1b[2Jb"), "found \\x1b[2Jb"),
 }

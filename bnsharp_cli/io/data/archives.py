@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.npy_headers import ArrayHeader, UnsoundArchiveError
-from bnsharp_cli.io.data.npz_members import ArrayMember, array_members, numbers_of
+from bnsharp_cli.io.data.npz_members import ArrayMember, array_members, array_names, numbers_of
 from bnsharp_cli.io.data.splits import ArraySplit
 from bnsharp_cli.io.files.printable_text import escaped
 from bnsharp_cli.io.files.regular_files import FileIdentity, RegularFile, open_regular, reason_of
@@ -120,6 +120,16 @@ def open_archive(path: Path, split: str) -> ArraySplit:
         reason = f"Cannot read {', '.join(names)} from {escaped(path)}: {reason_of(error)}."
         raise NamedDataError(reason, _REMEDY) from error
     return ArraySplit(x, y, f"npz:{escaped(path)}")
+
+
+def is_undivided_archive(path: Path) -> bool:
+    """Whether an archive has examples, and none for testing."""
+    try:
+        with open_regular(path) as file:
+            names = array_names(file)
+    except (OSError, ValueError, UnsoundArchiveError):  # whoever opens it says what is wrong
+        return False
+    return "x" in names and not names & {"x_test", "y_test"}
 
 
 def _require_plausible(arrays: Sequence[ArrayMember]) -> None:

@@ -80,6 +80,14 @@ def find_class_folders(root: Path, split: str, classes: str | None) -> ClassFold
     return ClassFolders(folder, names, frozenset(found.names), tuple(notices), found.hidden)
 
 
+def is_undivided_folder(root: Path) -> bool:
+    """Whether a folder has class folders, and none of a split."""
+    try:
+        return bool(_folders(root).names) and not any(_folders(root / name).names for name in _NAMES_OF_SPLITS)
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return False
+
+
 def require_classes(found: ClassFolders, images: Iterable[ImagePaths]) -> None:
     """Refuse folders that are hardly classes: a single one, parts of a data set, or ones with class folders in them.
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bnsharp_cli.io.containers.unsound_content import UnsoundContentError
-from bnsharp_cli.io.containers.zip_directory import ENCRYPTED, BrokenZipError, Member, local_header, read_directory
+from bnsharp_cli.io.containers.zip_directory import (
+    ENCRYPTED,
+    BrokenZipError,
+    Directory,
+    Member,
+    local_header,
+    read_directory,
+)
 from bnsharp_cli.io.data.npy_headers import (
     LONGEST_START,
     ArrayHeader,
@@ -56,13 +63,26 @@ def array_members(file: RegularFile, names: tuple[str, ...]) -> list[ArrayMember
     Raises:
         UnsoundArchiveError: the file is no zip archive, has no such array, or says two things of one.
     """
+    directory = _directory(file)
+    return [_array(file, _named(directory.members, name), name, directory.begin) for name in names]
+
+
+def array_names(file: RegularFile) -> set[str]:
+    """The names of all arrays.
+
+    Raises:
+        UnsoundArchiveError: the file is no zip archive.
+    """
+    return {member.name.removesuffix(".npy") for member in _directory(file).members}
+
+
+def _directory(file: RegularFile) -> Directory:
     try:
-        directory = read_directory(file)
+        return read_directory(file)
     except BrokenZipError as error:
         raise UnsoundArchiveError(f"it is no zip archive of arrays: {error}") from error
     except UnsoundContentError as error:
         raise UnsoundArchiveError(f"it {error.finding}") from error
-    return [_array(file, _named(directory.members, name), name, directory.begin) for name in names]
 
 
 def numbers_of(file: RegularFile, array: ArrayMember) -> Iterator[bytes]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from bnsharp_cli.io.data.archives import open_archive
+from bnsharp_cli.io.data.archives import is_undivided_archive, open_archive
+from bnsharp_cli.io.data.class_folders import is_undivided_folder
 from bnsharp_cli.io.data.images import open_image_folder
 from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.sources import TORCHVISION, open_digits, open_factory, open_torchvision
 from bnsharp_cli.io.data.splits import Split
 from bnsharp_cli.io.data.unknown_data import require_known_form, unknown
+
+
+def split_for_testing(spec: str) -> Literal["train", "test"]:
+    """``test``; or ``train`` for a folder or an archive that is not divided, where that stands for all of it."""
+    kind, _, argument = spec.partition(":")
+    undivided = {"folder": is_undivided_folder, "npz": is_undivided_archive}
+    return "train" if argument and kind in undivided and undivided[kind](Path(argument)) else "test"
 
 
 def open_data(

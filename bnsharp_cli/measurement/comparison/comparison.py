@@ -1,17 +1,25 @@
-"""Several networks, measured alike: the ratio of each measure of the first to that of every other, and what it says."""
+"""Several networks, measured alike: each measure of the first beside that of every other, and what it says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from bnsharp_cli.measurement.comparison.paired_difference import MeanPart, PairedDifference, paired_difference
 from bnsharp_cli.measurement.comparison.paired_ratio import PairedRatio, paired_ratio
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import entry_of
 
 UNDECIDED = "undecided"
+LOSS, TEST_LOSS = "loss", "test-loss"
+COMPARED_FIRST = (LOSS, "accuracy", TEST_LOSS, "test-accuracy", "gap", "accuracy-gap")
+"""What is compared before the measures, in this order, where both networks have it."""
+
+SHARES = frozenset({"accuracy", "test-accuracy", "accuracy-gap"})
+"""Those of them that are shares, shown in percent."""
+
 _DIGITS = 3
 
 
@@ -25,6 +33,8 @@ class Subject:
         samples: on how many.
         available: of how many; None where that is not known.
         rtol: what a search within its tolerance leaves, relative to the value.
+        tested: on how many test samples; None where there are none.
+        means: what is compared by its difference, as it may be zero: accuracies and gaps.
     """
 
     name: str
@@ -32,6 +42,12 @@ class Subject:
     samples: int
     available: int | None
     rtol: float
+    tested: int | None = None
+    means: Mapping[str, Sequence[MeanPart]] = field(default_factory=dict)
+
+    def drawn(self, measure: str) -> tuple[int, int | None]:
+        """The samples that a measure is of, and those that they were drawn from; None for new ones without end."""
+        return (self.tested or 0, None) if measure == TEST_LOSS else (self.samples, self.available)
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class NetworkComparison:
         delta: δ; None for a measure without.
         networks: the names of both.
         values: of both.
-        ratio: of the first to the second, on more samples than were measured.
+        by: the ratio of the first to the second on more samples than were measured, or their difference.
         large_is_sharp: whether a larger value means a sharper minimum; None for a measure that says nothing of that.
     """
 
@@ -51,7 +67,7 @@ class NetworkComparison:
     delta: float | None
     networks: tuple[str, str]
     values: tuple[float, float]
-    ratio: PairedRatio
+    by: PairedRatio | PairedDifference
     large_is_sharp: bool | None = True
 
     @property
@@ -60,11 +76,11 @@ class NetworkComparison:
 
         Of a measure that says nothing of sharpness ``larger`` or ``smaller``.
         """
-        if self.ratio.larger is None:
+        if self.by.larger is None:
             return UNDECIDED
         if self.large_is_sharp is None:
-            return "larger" if self.ratio.larger else "smaller"
-        return "sharper" if self.ratio.larger == self.large_is_sharp else "flatter"
+            return "larger" if self.by.larger else "smaller"
+        return "sharper" if self.by.larger == self.large_is_sharp else "flatter"
 
     @property
     def sharper(self) -> str | None:
@@ -79,28 +95,45 @@ class NetworkComparison:
         if self.verdict == UNDECIDED:
             return f"~ cannot be told apart{self._remedy}"
         if self.verdict in {"larger", "smaller"}:
-            return f"{first if self.ratio.larger else second} is larger: {self._factor}"
-        return f"{self.sharper} is sharper: {self._factor}"
+            return f"{first if self.by.larger else second} is larger: {self._distance}"
+        return f"{self.sharper} is sharper: {self._distance}"
 
     @property
-    def _factor(self) -> str:
-        """The factor above one, and its interval."""
-        ends = (self.ratio.ratio, self.ratio.low, self.ratio.high)
-        assert None not in ends
-        middle, low, high = (end or 0.0 for end in ends)
-        if not self.ratio.larger:
-            middle, low, high = 1 / middle, 1 / high, 1 / low
-        return f"{middle:.{_DIGITS}g} × ({low:.{_DIGITS}g} … {high:.{_DIGITS}g})"
+    def ratio(self) -> float | None:
+        """The first value over the second; None where they are compared by their difference, or there is none."""
+        return self.by.ratio if isinstance(self.by, PairedRatio) else None
+
+    @property
+    def difference(self) -> float | None:
+        """The first value less the second; None where they are compared by their ratio."""
+        return self.by.difference if isinstance(self.by, PairedDifference) else None
+
+    @property
+    def _distance(self) -> str:
+        """The factor above one, or the difference above zero, and its interval."""
+        middle = self.ratio if self.difference is None else self.difference
+        assert middle is not None
+        assert self.by.low is not None
+        assert self.by.high is not None
+        ends = (middle, self.by.low, self.by.high)
+        if self.difference is None:
+            factors = ends if self.by.larger else (1 / middle, 1 / self.by.high, 1 / self.by.low)
+            value, low, high = (f"{one:.{_DIGITS}g}" for one in factors)
+            return f"{value} × ({low} … {high})"
+        distances = ends if self.by.larger else (-middle, -self.by.high, -self.by.low)
+        value, low, high = (figure(self.measure, one, _DIGITS) for one in distances)
+        return f"by {value} ({low} … {high})"
 
     @property
     def _remedy(self) -> str:
-        if self.ratio.ratio is None:
+        if self.by.samples_needed is not None:
+            kind = "test samples" if self.measure.startswith("test-") else "samples"
+            return f": needs about {self.by.samples_needed:,} {kind}"
+        if isinstance(self.by, PairedRatio) and self.by.ratio is None:
             return ": a value is not above its rounding, or not positive"
-        if self.ratio.climbing:
+        if isinstance(self.by, PairedRatio) and self.by.climbing:
             return ": a search was still climbing"
-        if self.ratio.samples_needed is not None:
-            return f": needs about {self.ratio.samples_needed:,} samples"
-        if self.ratio.low is None:
+        if self.by.low is None:
             return ": it is not known what more samples would change"
         return ""
 
@@ -111,17 +144,36 @@ class NetworkComparison:
             "delta": self.delta,
             "networks": list(self.networks),
             "values": list(self.values),
-            "ratio": self.ratio.ratio,
-            "low": self.ratio.low,
-            "high": self.ratio.high,
-            "samples_needed": self.ratio.samples_needed,
+            "ratio": self.ratio,
+            "difference": self.difference,
+            "low": self.by.low,
+            "high": self.by.high,
+            "samples_needed": self.by.samples_needed,
             "verdict": self.verdict,
         }
 
 
+def figure(measure: str, value: float, digits: int) -> str:
+    """A value as a reader sees it: shares in percent.
+
+    >>> figure("test-accuracy", 0.9944, 4), figure("bn", 0.0123456, 4)
+    ('99.44%', '0.01235')
+    """
+    return f"{100 * value:.{digits}g}%" if measure in SHARES else f"{value:.{digits}g}"
+
+
 def compared_networks(subjects: Sequence[Subject]) -> list[NetworkComparison]:
-    """Every measure that all networks have, at every radius: the first network beside each other one."""
-    return [one for name in _common(subjects) for one in _of_measure(name, subjects)]
+    """The first network beside each other one: losses, accuracies and gaps, then every measure at every radius.
+
+    Only what all networks have is compared.
+    """
+    known = _common([one.measured.profiles for one in subjects])
+    means = _common([one.means for one in subjects])
+    names = [name for name in COMPARED_FIRST if name in {*known, *means}]
+    names += [name for name in known if name not in COMPARED_FIRST]
+    return [
+        one for name in names for one in (_of_mean(name, subjects) if name in means else _of_measure(name, subjects))
+    ]
 
 
 def order_by_radius(comparisons: Sequence[NetworkComparison]) -> dict[str, dict[float, str]]:
@@ -133,9 +185,17 @@ def order_by_radius(comparisons: Sequence[NetworkComparison]) -> dict[str, dict[
     return {name: order for (name, _), order in orders.items() if len({*order.values()}) > 1}
 
 
-def _common(subjects: Sequence[Subject]) -> list[str]:
-    first, *others = (one.measured.profiles for one in subjects)
-    return [name for name in first if all(name in profiles for profiles in others)]
+def _common(each: Sequence[Mapping[str, Any]]) -> list[str]:
+    first, *others = each
+    return [name for name in first if all(name in other for other in others)]
+
+
+def _of_mean(name: str, subjects: Sequence[Subject]) -> Iterator[NetworkComparison]:
+    first, *others = subjects
+    for other in others:
+        parts = (first.means[name], other.means[name])
+        values = (sum(part.value for part in parts[0]), sum(part.value for part in parts[1]))
+        yield NetworkComparison(name, None, (first.name, other.name), values, paired_difference(*parts), None)
 
 
 def _of_measure(name: str, subjects: Sequence[Subject]) -> Iterator[NetworkComparison]:
@@ -148,9 +208,10 @@ def _of_measure(name: str, subjects: Sequence[Subject]) -> Iterator[NetworkCompa
 
 def _compared(name: str, pair: tuple[Subject, Subject], measured: tuple[Measurement, Measurement]) -> NetworkComparison:
     first, second = measured
-    ratio = paired_ratio(first, second, pair[0].samples, pair[0].available, max(one.rtol for one in pair))
+    ratio = paired_ratio(first, second, *pair[0].drawn(name), max(one.rtol for one in pair))
     values, names = (first.value, second.value), (pair[0].name, pair[1].name)
-    return NetworkComparison(name, _radius(first.details), names, values, ratio, entry_of(name).large_is_sharp)
+    large_is_sharp = None if name in COMPARED_FIRST else entry_of(name).large_is_sharp
+    return NetworkComparison(name, _radius(first.details), names, values, ratio, large_is_sharp)
 
 
 def _radius(details: Mapping[str, Any]) -> float | None:

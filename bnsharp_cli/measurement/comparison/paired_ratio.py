@@ -24,7 +24,7 @@ from scipy.stats import t as students_t
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.population import CONFIDENCE
 
-_WIDENED = 1.7
+WIDENED = 1.7
 """The error in units of Student's, as at the upper end of a single value's interval."""
 
 _WIDEST = math.log(100.0)
@@ -99,7 +99,7 @@ def paired_ratio(
     spread = _paired_spread(first.by_batch, second.by_batch)
     batches = len(first.by_batch)
     quantile = float(students_t.ppf((1 + CONFIDENCE) / 2, batches - 1))
-    error = _WIDENED * quantile * spread * math.sqrt((1 - fraction) / batches) + computed
+    error = WIDENED * quantile * spread * math.sqrt((1 - fraction) / batches) + computed
     found = _within(estimated, measured, error)
     if found.larger is not None:
         return found
@@ -142,7 +142,7 @@ def _samples_needed(distance: float, spread: float, batch: float, available: int
     """How many samples bring the error below the distance of the ratio from one, if the batches go on as they are."""
     if not distance > 0 or not math.isfinite(spread / distance):
         return None
-    batches = (_WIDENED * float(students_t.ppf((1 + CONFIDENCE) / 2, 100)) * spread / distance) ** 2
+    batches = (WIDENED * float(students_t.ppf((1 + CONFIDENCE) / 2, 100)) * spread / distance) ** 2
     if available:
         batches /= 1 + batches * batch / available
     if not batches * batch < _MOST_SAMPLES:

@@ -21,14 +21,14 @@ class NetworkFigures:
 
     Attributes:
         batch_losses: the loss of every batch, times the batch's weight.
-        right: how many targets are predicted.
+        right: how many targets of every batch are predicted.
         labelled: among how many that are classes.
         classes: among how many classes the network chooses; 0 where targets are not numbers of classes.
     """
 
     batch_losses: tuple[float, ...]
-    right: int
-    labelled: int
+    right: tuple[int, ...]
+    labelled: tuple[int, ...]
     classes: int
 
     @property
@@ -39,7 +39,17 @@ class NetworkFigures:
     @property
     def accuracy(self) -> float | None:
         """The share of right answers, in [0, 1]; None where there are no classes."""
-        return self.right / self.labelled if self.labelled else None
+        labelled = sum(self.labelled)
+        return sum(self.right) / labelled if labelled else None
+
+    @property
+    def batch_accuracies(self) -> tuple[float, ...]:
+        """The share of right answers in every batch, times the batch's part of the labels; their mean is the accuracy.
+
+        Empty where there are no classes.
+        """
+        labelled = sum(self.labelled)
+        return tuple(right * len(self.right) / labelled for right in self.right) if labelled else ()
 
 
 PREDICTIONS = ("logits", "out")
@@ -79,12 +89,21 @@ def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     Targets that are no class do not count; nothing counts where targets are not numbers of two or more classes.
     """
-    guess, classes = _scores(outputs, targets), class_count(outputs, targets)
-    if guess is None or not classes:
+    marks = right_and_counted(outputs, targets)
+    if marks is None:
         none = torch.zeros((), dtype=torch.int64, device=targets.device)
         return none, none
+    right, counted = marks
+    return right.sum(), counted.sum()
+
+
+def right_and_counted(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Marks of the targets that are predicted, and of those that are classes; None without classes."""
+    guess, classes = _scores(outputs, targets), class_count(outputs, targets)
+    if guess is None or not classes:
+        return None
     counted = (targets >= 0) & (targets < classes)
-    return ((guess.argmax(-1) == targets) & counted).sum(), counted.sum()
+    return (guess.argmax(-1) == targets) & counted, counted
 
 
 def _scores(outputs: Any, targets: Tensor) -> Tensor | None:

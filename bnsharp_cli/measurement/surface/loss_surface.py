@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -90,6 +90,13 @@ class LossSurface(SurfaceState):
         shared = (PassCounter(_inputs(placed, sizes)), pool, plans, settings, InPlaceGuard(), processes)
         return cls(private, criterion, placed, buffers, norms, dtype, *shared, sizes=sizes)
 
+    def on(self, batches: Sequence[Batch], sizes: BatchSizes) -> LossSurface:
+        """The same network and criterion on other batches, whose passes are counted apart from these."""
+        self.processes.require_work(len(batches))
+        placed = batches.on(self.device) if isinstance(batches, Stream) else resident(batches, self.device)
+        counter, guard = PassCounter(_inputs(placed, sizes)), InPlaceGuard()
+        return replace(self, batches=placed, sizes=sizes, counter=counter, guard=guard, share=1.0, first=0)
+
     def value(self, point: Point) -> float:
         """The loss L(θ) at ``point``."""
         return self.values([point])[0]
@@ -137,7 +144,7 @@ class LossSurface(SurfaceState):
         own = torch.stack([*self._over_batches(lambda batch: passes.loss_and_hits(parameters, batch))], dim=1)
         losses, hits, labelled, classes = self.processes.in_order(own.cpu(), self.count).tolist()
         self.counter.cost += self.share * FORWARD
-        return NetworkFigures(tuple(losses), int(sum(hits)), int(sum(labelled)), int(max(classes)))
+        return NetworkFigures(tuple(losses), tuple(map(int, hits)), tuple(map(int, labelled)), int(max(classes)))
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """L(point) and ∇L(point), the gradient summed over batches in float64, which is the caller's to overwrite."""
