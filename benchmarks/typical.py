@@ -39,7 +39,7 @@ MOST = {"resnet18 cifar": 512}
 SAMPLES = Path(__file__).parents[1] / "sample_checkpoints"
 
 
-def of_network(name: str, network: nn.Module, data: Data, samples: int) -> dict[str, Any]:
+def of_network(kind: str, name: str, network: nn.Module, data: Data, samples: int) -> dict[str, Any]:
     """What a network that was trained here has on samples of its data."""
     order = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(0))[:samples]
     parts = [part for part in order.split(BATCH) if len(part) == BATCH]
@@ -50,6 +50,7 @@ def of_network(name: str, network: nn.Module, data: Data, samples: int) -> dict[
     found = measure_all(surface, point, blocks, TAKEN.measure, TAKEN.runs(options)).to_dict()
     return {
         "network": name,
+        "kind": kind,
         "blocks": blocks.invariant,
         "samples": BATCH * len(parts),
         "available": len(data[0]),
@@ -86,16 +87,18 @@ def measured(arguments: argparse.Namespace, known: set[str]) -> Iterator[dict[st
             data = digits() if subject.data == "digits" else cifar(arguments.cifar)
             for network, module in trained(name, data, arguments.networks):
                 if network not in known:
-                    yield of_network(network, module, data, MOST.get(name, 1280))
-    paths = [] if arguments.only else [path for path in sorted(SAMPLES.glob("*.pt")) if "study" not in path.stem]
+                    yield of_network(name, network, module, data, MOST.get(name, 1280))
+    named = {f"sample:{path.stem}": path.stem for path in sorted(SAMPLES.glob("*.pt")) if "study" not in path.stem}
     checkpoints = [
-        (f"sample:{path.stem}", path.stem, "" if "digits" in path.stem else arguments.cifar) for path in paths
+        (spec, stem, "" if stem.startswith("digits") else arguments.cifar)
+        for spec, stem in named.items()
+        if arguments.only in spec
     ]
     if arguments.checkpoints is not None:
         others = sorted(path for path in arguments.checkpoints.iterdir() if path.is_file())
         checkpoints += [(str(path), path.stem, arguments.data) for path in others]
     for path, name, data in checkpoints:
-        possible = name not in known and (data or "digits" in name)
+        possible = name not in known and (data or path.startswith("sample:digits"))
         found = of_checkpoint(path, name, data, arguments.samples) if possible else None
         if found is not None:
             yield found
@@ -107,7 +110,7 @@ def table(records: list[Mapping[str, Any]]) -> Iterator[str]:
     others = " | ".join(f"`{name}`" for name in TAKEN.measure[1:])
     yield f"| network | samples | loss | accuracy | {radii} | {others} |"
     yield "| --- |" + " ---: |" * (3 + len(TAKEN.delta) + len(TAKEN.measure) - 1)
-    unlike = {(record["network"].rpartition(" ")[0] or record["network"], record["loss"]): record for record in records}
+    unlike = {(record.get("kind", record["network"]), record["loss"]): record for record in records}
     for (network, _), record in sorted(unlike.items(), key=lambda each: (each[0][0], -each[0][1])):
         measures = record["measures"]
         cells = [
@@ -137,7 +140,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, help="folder of further checkpoints")
     parser.add_argument("--data", default="", help="the data of those, as for bnsharp measure")
     parser.add_argument("--samples", type=int, default=1280, help="of each checkpoint")
-    parser.add_argument("--only", default="", help="the kinds of trained networks whose name holds this")
+    parser.add_argument("--only", default="", help="the trained networks and samples whose name holds this")
     arguments = parser.parse_args()
     arguments.networks.mkdir(parents=True, exist_ok=True)
     known = {one["network"] for one in recorded(arguments.record)}
