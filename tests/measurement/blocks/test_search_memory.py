@@ -119,6 +119,55 @@ def test_rows_that_the_weights_make_invariant() -> None:
     assert len({blocks.invariant for blocks in found}) > 1
 
 
+def limited(limits: list[float], lengths: list[float]) -> nn.Module:
+    """Rows of some lengths, which count as no longer than their limits."""
+    torch.manual_seed(0)
+    network = MaximumNorm(limits)
+    with torch.no_grad():
+        network.weight.mul_((torch.tensor(lengths) / network.weight.norm(dim=1))[:, None])
+    return network
+
+
+def test_other_rows_are_scaled_at_the_generic_location_too() -> None:
+    """Long rows are invariant by ½ and 2, but not those of the usual length, which a generic location has."""
+    networks = [limited([1.0] * 6, [length] * 6) for length in (0.1, 1e3)]
+    found = in_every_order(networks, vectors())
+    assert found[1].invariant < 6
+
+
+def test_as_many_other_rows_are_scaled_too() -> None:
+    limits = [0.01] * 3 + [1.0] * 3
+    networks = [limited(limits, [1.0] * 3 + [0.1] * 3), limited(limits, [0.005] * 3 + [4.0] * 3)]
+    found = in_every_order(networks, vectors())
+    assert found[0].invariant == 3
+    assert found[1].invariant < 3
+
+
+class Switched(nn.Module):
+    """A norm that is only there where the weight before it is long, beside two weights that only scale together."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.hidden = (nn.Linear(4, 6, bias=False) for _ in range(3))
+        self.norm, self.other, self.output = nn.BatchNorm1d(6), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        with torch.no_grad():
+            self.hidden.weight.mul_(size)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.hidden(inputs)
+        hidden = self.norm(hidden) if self.hidden.weight.norm() > 0.1 else hidden
+        stream = self.other(self.first(inputs) + self.second(inputs))
+        return self.output(torch.tanh(hidden + stream))
+
+
+@pytest.mark.parametrize("partition", ["paper", "extended"])
+def test_reasons_and_joint_sets_are_those_of_the_rows(partition: str) -> None:
+    found = in_every_order([Switched(1e-3), Switched(1.0)], vectors(), partition)
+    reasons = [{tensor.name: tensor.reason for tensor in blocks.tensors} for blocks in found]
+    assert [one["hidden.weight"] for one in reasons] == ["not scale-invariant", "normalised by norm"]
+
+
 class Mask(nn.Module):
     """A layer that is normalised, or not, as a buffer says."""
 
