@@ -39,11 +39,13 @@ class _Asked:
         json: whether a document is to be printed, and none has been yet.
         checkpoint: the one that was named; None where there is none, or several.
         output: the file that is to hold the document, once it was found fit, until something was written to it.
+        results: the folder in which it keeps each result; None for none.
     """
 
     json: bool
     checkpoint: Path | None = None
     output: Path | None = None
+    results: Path | None = None
 
 
 _asked: ContextVar[_Asked] = ContextVar("asked")
@@ -69,7 +71,9 @@ def kept_apart(command: Callable[P, R]) -> Callable[P, R]:
         named = kwargs.get("checkpoint")
         every = named if isinstance(named, list) else [named]
         one = every[0] if len(every) == 1 and isinstance(every[0], Path) else None
-        _asked.set(_Asked(bool(kwargs.get("json")) or kwargs.get("format") == _JSON, one))
+        folder = kwargs.get("results")
+        as_json = bool(kwargs.get("json")) or kwargs.get("format") == _JSON
+        _asked.set(_Asked(as_json, one, results=folder if isinstance(folder, Path) else None))
         token = _stdout.set(sys.stdout)
         try:
             with redirect_stdout(sys.stderr):
@@ -207,6 +211,15 @@ def say_failure(reason: str, remedy: str) -> None:
 
     say(f"bnsharp: {one_line(for_the_command(reason), _LONGEST)}")
     say(f"         {one_line(for_the_command(remedy), _LONGEST)}")
+
+
+def say_interrupted() -> None:
+    """Say on stderr that the user ended the command, and what is left of it."""
+    from bnsharp_cli.io.files.printable_text import shown_path
+
+    folder = _asked.get(_Asked(False)).results
+    kept = "" if folder is None else f" The same command goes on with the results in {shown_path(folder)}."
+    say_failure("Interrupted.", f"Nothing was half-written.{kept}")
 
 
 def deliver_failure(failure: BnsharpError) -> None:
