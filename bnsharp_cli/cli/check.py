@@ -69,7 +69,7 @@ def check(
 
     code = 0
     if len(checkpoint) > 1:
-        code = results.deliver_each(checkpoint, finding, output, lambda: None)
+        code = results.deliver_each(checkpoint, finding, output, lambda: _print_every(every))
     else:
         results.deliver(finding(checkpoint[0]), output)
     raise typer.Exit(max(code, *(0 if checked.passed else 1 for checked in every), 0))
@@ -93,6 +93,19 @@ def _read_only(baseline: BaselineOptions) -> list[Path]:
 def _written(baseline: BaselineOptions) -> Iterator[OutputFile]:
     if baseline.baseline is not None and baseline.update_baseline:
         yield "baseline", baseline.baseline
+
+
+def _print_every(every: list[CheckedCheckpoint]) -> None:
+    """One line for each checkpoint."""
+    with importing_libraries():
+        from bnsharp_cli.io.checkpoints.samples import checkpoint_title
+        from bnsharp_cli.report.checks import print_outcome
+        from bnsharp_cli.report.terminal import console
+
+    out = console(as_option)
+    for checked in every:
+        title = checkpoint_title(checked.network.checkpoint.path)
+        print_outcome(out, f"{title}: {checked.verdict}", checked.outcome)
 
 
 def _print(checked: CheckedCheckpoint, several: bool) -> None:

@@ -150,7 +150,7 @@ def reach_of_batches(by_batch: tuple[float, ...], fraction: float) -> float:
     """Half the interval of a mean over batches, of which a fraction of all was measured."""
     quantile = float(students_t.ppf((1 + CONFIDENCE) / 2, len(by_batch) - 1))
     try:
-        spread = stdev(by_batch)
+        spread = stdev(by_batch) if all(map(math.isfinite, by_batch)) else math.inf
     except OverflowError:  # numbers of a stranger's document
         return math.inf
     return _WIDENED * quantile * spread * math.sqrt((1 - fraction) / len(by_batch))

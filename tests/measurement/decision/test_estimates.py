@@ -35,6 +35,8 @@ def measured(value: float = 4.0, **more: Any) -> Measurement:
         (4.0, None, True, "inconclusive"),
         (None, 4.0, True, "pass"),
         (None, None, True, "inconclusive"),
+        (math.nan, math.nan, True, "inconclusive"),
+        (math.nan, math.nan, False, "inconclusive"),
         (5.0, 6.0, False, "pass"),
         (4.5, None, False, "pass"),
         (4.0, 5.0, False, "inconclusive"),
