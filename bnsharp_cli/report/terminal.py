@@ -90,7 +90,7 @@ def print_measurements(
         every_sample: whether they were made on the whole split, so that there are no more samples to speak of.
         legend: whether what they mean is said; else see :func:`print_legend`.
     """
-    heading, *subjects = _subjects(measurements)
+    heading, *subjects = joined_subjects([one.cells[:2] for one in measurements])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(heading, no_wrap=True)
     for name in ("value", "± error", "cost"):
@@ -109,9 +109,8 @@ def print_measurements(
         out.say(f"{name}: not measured. {reason}")
 
 
-def _subjects(measurements: Sequence[Measurement]) -> list[str]:
+def joined_subjects(rows: Sequence[Sequence[str]]) -> list[str]:
     """The heading, and the measure and the radius of each row; a name without a radius may take the room of both."""
-    rows = [one.cells[:2] for one in measurements]
     pairs = [("measure", "δ" if any(radius for _, radius in rows) else ""), *rows]
     width = max((len(name) for name, radius in pairs if radius), default=0)
     return [f"{name.ljust(width)}  {radius}".rstrip() for name, radius in pairs]

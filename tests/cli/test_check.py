@@ -87,7 +87,7 @@ def test_several_checkpoints_end_with_the_worst(tmp_path: Path) -> None:
     finished = bnsharp("check", *both, *QUICK, *EXACT, "--max", "loss=8e-4", "--json", folder=tmp_path, expect=1)
     assert [json.loads(line)["verdict"]["outcome"] for line in finished.stdout.splitlines()] == ["pass", "fail"]
     finished = bnsharp("check", SAMPLE, "none.pt", *QUICK, "--max", "loss=1e-9", folder=tmp_path, expect=3)
-    assert finished.stdout.splitlines()[-1] == f"{SAMPLE}: FAILED: loss"
+    assert finished.stdout.splitlines()[-1] == f"checkpoint {SAMPLE}: FAILED: loss"
 
 
 def test_what_there_is_no_time_for_is_inconclusive(tmp_path: Path) -> None:
