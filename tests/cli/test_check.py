@@ -205,7 +205,7 @@ def test_the_gap_is_limited_with_the_error_of_both_samples(tmp_path: Path) -> No
         pytest.approx([test["gap"], test["loss"], test["accuracy"], test["accuracy_gap"]])
     )
     assert {check["outcome"] for check in found.values()} == {"pass"}
-    assert found["gap"]["high"] - test["gap"] == pytest.approx(1.7 * 1.959964 * test["gap_error"], rel=1e-5)
+    assert found["gap"]["high"] - test["gap"] == pytest.approx(3 * 1.959964 * test["gap_error"], rel=1e-5)
     assert found["accuracy-gap"]["low"] < test["accuracy_gap"] < found["accuracy-gap"]["high"]
     refused = bnsharp("check", SAMPLE, *QUICK, "--max", "gap=1", folder=tmp_path, expect=2)
     assert "gap needs --test-data" in one_error(refused)
