@@ -15,7 +15,7 @@ from bnsharp_cli.io.files.encodable_text import encodable
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.measurements import Measurements
-from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.registry import MEASURES, entry_of
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.progress import duration
 
@@ -117,9 +117,13 @@ def joined_subjects(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def print_legend(out: SpellingConsole, measurements: Sequence[Measurement]) -> None:
-    """Print what the measures are and how they were found, once for all of some measurements."""
-    for name in dict.fromkeys(measurement.name for measurement in measurements):
+    """Print what the measures are, which way is sharper and how they were found, once for all of some measurements."""
+    names = [*dict.fromkeys(measurement.name for measurement in measurements)]
+    for name in names:
         out.say(f"{name}: {meaning(name)}")
+    for direction, large_is_sharp in (("larger is sharper", True), ("larger is flatter", False)):
+        if own := [name for name in names if entry_of(name).large_is_sharp is large_is_sharp]:
+            out.say(f"{direction}: {', '.join(own)}")
     for status in dict.fromkeys(measurement.status for measurement in measurements):
         out.say(f"{status.value}: {status.marked_meaning}")
 
