@@ -61,7 +61,7 @@ def check(
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
         from bnsharp_cli.workflows.checking import Demands, check_checkpoint
 
-    demands, memory = Demands(thresholds, baseline, gate, radii), SearchMemory()
+    demands, memory, several = Demands(thresholds, baseline, gate, radii), SearchMemory(), len(checkpoint) > 1
     every: list[CheckedCheckpoint] = []
 
     def finding(path: Path) -> results.CommandResult:
@@ -71,12 +71,10 @@ def check(
             )
         reports.add(path, found)
         every.append(found)
-        return results.CommandResult(
-            found.document(as_option), lambda: reports.text(lambda: _print(found, len(checkpoint) > 1))
-        )
+        return results.CommandResult(found.document(as_option), lambda: reports.text(lambda: _print(found, several)))
 
     with reports:
-        if len(checkpoint) > 1:
+        if several:
             code = results.deliver_each(
                 checkpoint, finding, documents, lambda: reports.text(lambda: _print_every(every))
             )
