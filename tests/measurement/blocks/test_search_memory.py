@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -20,6 +18,7 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.models import lenet_bn
 from tests.cases import images, vectors
+from tests.measurement.blocks.switched_networks import Activated, Capped, Configured, Grown, Mask, Stopped, Switched
 from tests.measurement.networks import MaximumNorm, NormedEmbedding, sentences
 
 Batches = tuple[tuple[Tensor, Tensor], ...]
@@ -143,24 +142,6 @@ def test_as_many_other_rows_are_scaled_too() -> None:
     assert found[1].invariant < 3
 
 
-class Switched(nn.Module):
-    """A norm that is only there where the weight before it is long, beside two weights that only scale together."""
-
-    def __init__(self, size: float) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.second, self.hidden = (nn.Linear(4, 6, bias=False) for _ in range(3))
-        self.norm, self.other, self.output = nn.BatchNorm1d(6), nn.BatchNorm1d(6), nn.Linear(6, 3)
-        with torch.no_grad():
-            self.hidden.weight.mul_(size)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.hidden(inputs)
-        hidden = self.norm(hidden) if self.hidden.weight.norm() > 0.1 else hidden
-        stream = self.other(self.first(inputs) + self.second(inputs))
-        return self.output(torch.tanh(hidden + stream))
-
-
 @pytest.mark.parametrize("partition", ["paper", "extended"])
 def test_reasons_and_joint_sets_are_those_of_the_rows(partition: str) -> None:
     found = in_every_order([Switched(1e-3), Switched(1.0)], vectors(), partition)
@@ -168,55 +149,12 @@ def test_reasons_and_joint_sets_are_those_of_the_rows(partition: str) -> None:
     assert [one["hidden.weight"] for one in reasons] == ["not scale-invariant", "normalised by norm"]
 
 
-class Mask(nn.Module):
-    """A layer that is normalised, or not, as a buffer says."""
-
-    def __init__(self, mask: float) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
-        self.register_buffer("mask", torch.tensor(mask))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.hidden(inputs)
-        return self.output(torch.tanh(self.mask * self.norm(hidden) + (1 - self.mask) * hidden))
-
-
 def test_a_buffer_that_decides() -> None:
     assert [blocks.invariant for blocks in in_every_order([Mask(0.0), Mask(1.0)], vectors())] == [0, 6]
 
 
-class Configured(nn.Module):
-    """A layer that is normalised, or not, as an object says of which no description is made."""
-
-    def __init__(self, normalised: bool) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
-        self.config = SimpleNamespace(normalised=normalised)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.hidden(inputs)
-        return self.output(torch.tanh(self.norm(hidden) if self.config.normalised else hidden))
-
-
 def test_what_only_the_outputs_show() -> None:
     assert [blocks.invariant for blocks in in_every_order([Configured(False), Configured(True)], vectors())] == [0, 6]
-
-
-class Capped(nn.Module):
-    """A cap that only scaled rows reach: of two caps that no generic row reaches, one refutes a scaling by 2."""
-
-    def __init__(self, cap: float) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
-        self.register_buffer("cap", torch.tensor(cap))
-        with torch.no_grad():
-            self.hidden.weight.mul_(1e-3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.output(torch.tanh(self.norm(self.hidden(inputs).clamp(max=self.cap))))
 
 
 def test_a_buffer_that_only_the_scaling_meets() -> None:
@@ -224,33 +162,8 @@ def test_a_buffer_that_only_the_scaling_meets() -> None:
     assert found[0].invariant > found[1].invariant
 
 
-class Stopped(nn.Module):
-    """The same outputs with and without a gradient of the hidden layer, as a setting says."""
-
-    def __init__(self, stop: bool) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.hidden, self.norm, self.output = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3)
-        self.stop = stop
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.hidden(inputs)
-        return self.output(torch.relu(self.norm(hidden.detach() if self.stop else hidden)))
-
-
 def test_a_setting_that_no_output_shows() -> None:
     assert [blocks.invariant for blocks in in_every_order([Stopped(True), Stopped(False)], vectors())] == [0, 6]
-
-
-class Activated(nn.Module):
-    def __init__(self, activation: nn.Module) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.hidden, self.activation, self.norm = nn.Linear(4, 6, bias=False), activation, nn.BatchNorm1d(6)
-        self.output = nn.Linear(6, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.output(self.norm(self.activation(self.hidden(inputs))))
 
 
 def test_another_activation() -> None:
@@ -266,19 +179,6 @@ def test_compiled_code_and_settings_that_hold_themselves() -> None:
     odd.itself = [1.0]
     odd.itself.append(odd.itself)
     in_every_order([odd, Activated(nn.GELU())], vectors())
-
-
-class Grown(nn.Module):
-    """Rows that are normalised only where all weights together are long, as they are at a generic location."""
-
-    def __init__(self, size: float) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.weight, self.output = nn.Parameter(torch.randn(6, 4) * size), nn.Linear(6, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        weight = functional.normalize(self.weight, dim=1) if self.weight.norm() > 0.1 else self.weight
-        return self.output(torch.tanh(inputs @ weight.T))
 
 
 def test_code_that_reads_the_weights() -> None:
