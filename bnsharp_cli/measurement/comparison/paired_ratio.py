@@ -83,7 +83,7 @@ def paired_ratio(
     if min(first.value, second.value) <= 0 or Status.BELOW_RESOLUTION in statuses:
         return PairedRatio(None)
     measured = math.log(first.value) - math.log(second.value)
-    estimates = [_on_population(one) for one in (first, second)]
+    estimates = [_on_population(one, available is None) for one in (first, second)]
     estimated = math.log(estimates[0]) - math.log(estimates[1]) if min(estimates) > 0 else measured
     computed = sum(map(_relative_error, (first, second)))
     computed += rtol * [first.status, second.status].count(Status.WITHIN_TOLERANCE)
@@ -115,10 +115,13 @@ def _within(estimated: float, measured: float, error: float) -> PairedRatio:
     return PairedRatio(math.exp(estimated), math.exp(low), math.exp(high))
 
 
-def _on_population(measurement: Measurement) -> float:
-    """The estimate for more samples, where there is one beside the value itself."""
+def _on_population(measurement: Measurement, fresh: bool) -> float:
+    """The estimate for more samples, where there is one beside the value itself; for new ones if ``fresh``."""
     population = measurement.details.get("population")
-    return float(population["value"]) if population else measurement.value
+    if population:
+        return float(population["value"])
+    known = measurement.details.get("fresh" if fresh else "split")
+    return measurement.value if known is None else float(known)
 
 
 def _relative_error(measurement: Measurement) -> float:
