@@ -14,10 +14,9 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import Selection
-from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_files import MeasuredFiles
-from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
+from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Picture
 from bnsharp_cli.workflows.table_options import TableOptions
 
 if TYPE_CHECKING:
@@ -31,23 +30,24 @@ def compare(
     source: CheckpointSource,
     data: Data,
     selection: Selection,
-    measuring: Annotated[MeasureOptions, Fixed(delta=MeasureOptions.delta, by=PartsOptions.by)],
+    measuring: Annotated[MeasureOptions, Fixed(delta=MeasureOptions.delta)],
     computing: Computing,
     files: Annotated[MeasuredFiles, Fixed(plot=None)],
+    picture: Picture,
     table: TableOptions,
     output: Output,
 ) -> None:
     """Compare networks on the same batches: which is sharper, by how much, and how sure that is.
 
     Each argument is a checkpoint, which is measured, or a result that measure wrote, which is not measured again. The
-    first is compared with every other.
+    first is compared with every other; --along shows them as stages of one training instead.
     """
     selection.runs(measuring)  # refuses what cannot be measured before anything is read
     inputs = input_files(checkpoint, source.arch, data.data, data.test_data, data.loss)
-    writes = results.require_writable(output.output, inputs=inputs)
+    writes = results.require_writable(output.output, picture.plot, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
-        from bnsharp_cli.workflows.comparing_networks import compare_networks
+        from bnsharp_cli.workflows.comparing_networks import compare_networks, draw_networks
         from bnsharp_cli.workflows.measuring import ResultDocument, answered
 
     memory = SearchMemory()
@@ -56,23 +56,34 @@ def compare(
         return answered(path, source, data, selection, measuring, files, computing, reporter, as_option, memory)
 
     with TerminalReporter(output.quiet, writes=writes) as reporter:
-        found = compare_networks(checkpoint, answer)
+        found = compare_networks(checkpoint, answer, table.along)
+        if picture.plot is not None:
+            draw_networks(picture.plot, found, table.along)
     results.deliver(results.CommandResult(found.document(as_option), lambda: _print(found, table)), output)
 
 
 def _print(found: ComparedNetworks, table: TableOptions) -> None:
     with importing_libraries():
+        from bnsharp_cli.report.along_table import STAGE_FORMATS, print_stages
         from bnsharp_cli.report.comparison_table import FORMATS, print_comparisons, sorted_by
-        from bnsharp_cli.report.subject import print_networks
+        from bnsharp_cli.report.parts_table import print_shares
+        from bnsharp_cli.report.subject import print_data, print_networks
         from bnsharp_cli.report.terminal import console, print_cost
 
     comparisons = sorted_by(found.comparisons, table.sort)
     if table.table in FORMATS:
-        sys.stdout.write(FORMATS[table.table](comparisons))
+        along = table.along
+        sys.stdout.write(STAGE_FORMATS[table.table](found.stages) if along else FORMATS[table.table](comparisons))
         return
     out = console(as_option)
-    print_networks(out, [*zip(found.names, (one.document for one in found.results), strict=True)])
-    print_comparisons(out, comparisons)
+    documents = [*zip(found.names, (one.document for one in found.results), strict=True)]
+    if table.along:
+        print_data(out, documents)
+        print_stages(out, found.stages)
+    else:
+        print_networks(out, documents)
+        print_comparisons(out, comparisons)
+    print_shares(out, [*zip(found.names, (one.measured for one in found.results), strict=True)])
     for note in found.notes:
         out.say(note)
     print_cost(out, found.cost, found.seconds)

@@ -56,11 +56,21 @@ def print_comparisons(out: SpellingConsole, comparisons: Sequence[NetworkCompari
 
 def as_markdown(comparisons: Sequence[NetworkComparison]) -> str:
     """A table of Markdown for every pair of networks."""
-    tables = []
-    for pair in pairs_of(comparisons):
-        rows = [_headings(pair), ("---",) * 2 + ("---:",) * 2 + ("---",), *_rows(comparisons, pair)]
-        tables.append("".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows))
-    return "\n".join(tables)
+    marks = ("---", "---", "---:", "---:", "---")
+    pairs = pairs_of(comparisons)
+    return "\n".join(markdown_table(_headings(pair), [*_rows(comparisons, pair)], marks) for pair in pairs)
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]], marks: Sequence[str]) -> str:
+    """A table of Markdown.
+
+    Args:
+        headings: of the columns.
+        rows: their cells.
+        marks: ``---`` or ``---:`` for each column.
+    """
+    every = (headings, marks, *rows)
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in every)
 
 
 def as_csv(comparisons: Sequence[NetworkComparison]) -> str:
@@ -77,12 +87,20 @@ def as_csv(comparisons: Sequence[NetworkComparison]) -> str:
 
 def as_latex(comparisons: Sequence[NetworkComparison]) -> str:
     """A ``tabular`` for every pair of networks, for a document in UTF-8."""
-    tables = []
-    for pair in pairs_of(comparisons):
-        lines = [r"\begin{tabular}{llrrl}", r"\hline", _of_latex(_headings(pair)), r"\hline"]
-        lines += [_of_latex(row) for row in _rows(comparisons, pair)]
-        tables.append("\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n")
-    return "\n".join(tables)
+    pairs = pairs_of(comparisons)
+    return "\n".join(latex_table(_headings(pair), [*_rows(comparisons, pair)], "llrrl") for pair in pairs)
+
+
+def latex_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+    """A ``tabular``.
+
+    Args:
+        headings: of the columns.
+        rows: their cells.
+        columns: ``l`` or ``r`` for each.
+    """
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", _of_latex(headings), r"\hline", *map(_of_latex, rows)]
+    return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
 
 FORMATS: dict[str, Callable[[Sequence[NetworkComparison]], str]] = {
@@ -106,6 +124,6 @@ def _cells(one: NetworkComparison) -> Row:
     return (shown(one.measure), delta, *(figure(one.measure, value, 4) for value in one.values), one.sentence)
 
 
-def _of_latex(row: Row) -> str:
+def _of_latex(row: Sequence[str]) -> str:
     cells = ("".join(_LATEX.get(character, character) for character in cell) for cell in row)
     return " & ".join(cells) + r" \\"

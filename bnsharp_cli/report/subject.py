@@ -81,6 +81,11 @@ def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[s
     for name, document in networks:
         first, *_ = subject_lines(document)
         out.say(f"{name}  {first}")
+    print_data(out, networks)
+
+
+def print_data(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Print what networks were measured on, all of them alike."""
     data, options = networks[0][1]["data"], networks[0][1]["options"]
     out.say(
         f"{shown(options['loss'])} on {data['samples']:,} samples of {shown(data['spec'])} ({data['split']}), batches "

@@ -10,11 +10,17 @@ from typing import Any
 
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, counted, named, shown, spelt
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.comparison.comparison import LOSS, NetworkComparison, compared_networks, order_by_radius
+from bnsharp_cli.measurement.comparison.value_interval import ValueInterval, value_intervals
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
+from bnsharp_cli.report.along_table import Stage
+from bnsharp_cli.report.comparison_plots import plot_networks, plot_stages
+from bnsharp_cli.report.numbered_names import natural_key
 from bnsharp_cli.report.stored_results import is_result, read_results, total_cost
+from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.compared_subjects import fit_to_compare, subject
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.measuring import ResultDocument
@@ -49,6 +55,7 @@ class ComparedNetworks:
     Attributes:
         names: short ones, in the order of the networks.
         results: of each network.
+        values: of each network with its interval, measure by measure.
         comparisons: of the first network with each other one, measure by measure; the loss first.
         notes: what a reader must know; arguments are marked.
         seconds: how long it took, in seconds.
@@ -56,6 +63,7 @@ class ComparedNetworks:
 
     names: tuple[str, ...]
     results: tuple[ResultDocument, ...]
+    values: tuple[tuple[ValueInterval, ...], ...]
     comparisons: tuple[NetworkComparison, ...]
     notes: tuple[str, ...]
     seconds: float
@@ -65,6 +73,11 @@ class ComparedNetworks:
         """The passes that were made now."""
         made = (total_cost(one.document)[0] for one in self.results if one.kept is None)
         return sum(made, NO_PASSES)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The values of each network."""
+        return [*zip(self.names, self.values, strict=True)]
 
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
@@ -82,8 +95,9 @@ class ComparedNetworks:
                     "accuracy": result.document["accuracy"],
                     "test": result.document["test"],
                     "measures": result.document["measures"],
+                    "values": [dict(vars(one)) for one in values],
                 }
-                for name, result in zip(self.names, self.results, strict=True)
+                for name, result, values in zip(self.names, self.results, self.values, strict=True)
             ],
             "data": first["data"],
             "options": first["options"],
@@ -93,12 +107,15 @@ class ComparedNetworks:
         }
 
 
-def compare_networks(paths: Sequence[Path], answer: Callable[[Path], ResultDocument]) -> ComparedNetworks:
+def compare_networks(
+    paths: Sequence[Path], answer: Callable[[Path], ResultDocument], along: bool = False
+) -> ComparedNetworks:
     """Measure checkpoints alike, take what was measured before as it is, and compare.
 
     Args:
         paths: checkpoints, ``sample:NAME``, or results that ``measure`` wrote.
         answer: measures a checkpoint, as :func:`~bnsharp_cli.workflows.measuring.answered` does.
+        along: whether they are stages of a training, in the order of the numbers in their names.
 
     Raises:
         UsageError: fewer than two networks, or results that were not measured alike.
@@ -106,14 +123,36 @@ def compare_networks(paths: Sequence[Path], answer: Callable[[Path], ResultDocum
     """
     began, results = time.monotonic(), [one for path in paths for one in _results_of(path, answer)]
     _require_several(results)
-    names = tuple(_name(number) for number in range(len(results)))
+    if along:
+        results.sort(key=lambda one: natural_key(one.document["checkpoint"]["path"]))
+    names = _titles(results) if along else tuple(_name(number) for number in range(len(results)))
     for name, result in [*zip(names, results, strict=True)][1:]:
-        _require_alike(results[0], result, name)
+        _require_alike(results[0], result, (names[0], name))
     subjects = [subject(name, result) for name, result in zip(names, results, strict=True)]
     subjects, notes = fit_to_compare(subjects, results)
     comparisons = compared_networks(subjects)
-    notes += [*_on_test_data(names, results), *_on_losses(comparisons), *_on_orders(comparisons)]
-    return ComparedNetworks(names, tuple(results), tuple(comparisons), tuple(notes), time.monotonic() - began)
+    losses = [] if along else [*_on_losses(comparisons)]  # which fall along any training
+    notes += [*_on_test_data(names, results), *losses, *_on_orders(comparisons)]
+    values, seconds = tuple(tuple(value_intervals(one)) for one in subjects), time.monotonic() - began
+    return ComparedNetworks(names, tuple(results), values, tuple(comparisons), tuple(notes), seconds)
+
+
+def draw_networks(path: Path, found: ComparedNetworks, along: bool = False) -> None:
+    """Draw networks side by side, or as stages of a training.
+
+    Args:
+        path: where to write the picture.
+        found: the networks.
+        along: whether they are stages.
+    """
+    if torchrun.is_first():
+        data = found.results[0].document["data"]
+        title = f"{data['samples']:,} samples of {data['spec']} ({data['split']})"
+        if along:
+            plot_stages(path, found.stages, title)
+        else:
+            names = [f"{name}  {title}" for name, title in zip(found.names, _titles(found.results), strict=True)]
+            plot_networks(path, [*zip(names, found.values, strict=True)], title)
 
 
 def _results_of(path: Path, answer: Callable[[Path], ResultDocument]) -> list[ResultDocument]:
@@ -128,6 +167,13 @@ def _is_kept(path: Path) -> bool:
         return is_result(path)
     except (OSError, ValueError):  # a folder, a name of a sample, or what opening it as a checkpoint will tell
         return False
+
+
+def _titles(results: Sequence[ResultDocument]) -> tuple[str, ...]:
+    """The names of the checkpoints, with their folders where two are the same."""
+    paths = [Path(one.document["checkpoint"]["path"]) for one in results]
+    titles = tuple(map(checkpoint_title, paths))
+    return titles if len({*titles}) == len(titles) else tuple(map(str, paths))
 
 
 def _name(number: int) -> str:
@@ -145,7 +191,7 @@ def _require_several(results: Sequence[ResultDocument]) -> None:
         )
 
 
-def _require_alike(first: ResultDocument, other: ResultDocument, name: str) -> None:
+def _require_alike(first: ResultDocument, other: ResultDocument, names: tuple[str, str]) -> None:
     """Refuse results that do not belong to the same batches and options.
 
     Raises:
@@ -154,17 +200,17 @@ def _require_alike(first: ResultDocument, other: ResultDocument, name: str) -> N
     for argument, path in _ALIKE.items():
         own, their = (_entry(one.document, path) for one in (first, other))
         if own != their:
-            raise _not_alike(argument, shown(own)[:60], shown(their)[:60], name, other)
+            raise _not_alike(argument, shown(own)[:60], shown(their)[:60], names, other)
     for argument, path in _CONTENTS.items():
         data = [_entry(one.document, path) for one in (first, other)]
         if None in data or data[0]["sha256"] == data[1]["sha256"]:
             continue
         own, their = (f"{shown(one['spec'])[:60]}, {one['samples']:,} samples" for one in data)
         words = (own, their) if own != their else ("one content", "another one of the same name")
-        raise _not_alike(argument, *words, name, other)
+        raise _not_alike(argument, *words, names, other)
     radii = [_radii(one.measured) for one in (first, other)]
     if radii[0] != radii[1]:
-        raise _not_alike("delta", shown(radii[0])[:60], shown(radii[1])[:60], name, other)
+        raise _not_alike("delta", shown(radii[0])[:60], shown(radii[1])[:60], names, other)
 
 
 def _entry(document: Mapping[str, Any], path: Sequence[str]) -> Any:
@@ -178,10 +224,12 @@ def _radii(measured: Measurements) -> list[float]:
     return sorted({one.details["delta"] for one in measured if "delta" in one.details})
 
 
-def _not_alike(argument: str, own: str, their: str, name: str, other: ResultDocument) -> UsageError:
+def _not_alike(argument: str, own: str, their: str, names: tuple[str, str], other: ResultDocument) -> UsageError:
+    first, name = map(shown, names)
     path = shown_path(Path(other.document["checkpoint"]["path"]) if other.kept is None else other.kept)
     return UsageError(
-        f"A and {name} ({path}) were not measured alike: {named(argument)} is {own} for A and {their} for {name}.",
+        f"{first} and {name} ({path}) were not measured alike: {named(argument)} is {own} for {first} and {their} for "
+        f"{name}.",
         f"Measure both with the same {named(argument)}.",
         argument=argument,
         expected=own,
