@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UnfitMeasureError,
         UsageError,
     )
+    from bnsharp_cli.integrations.monitor import SharpnessMonitor
     from bnsharp_cli.measurement.blocks.blocks import Blocks
     from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
     from bnsharp_cli.measurement.invariance.invariance_row import InvarianceRow
@@ -60,6 +61,7 @@ __all__ = [
     "Search",
     "Sgds",
     "SgdsOptions",
+    "SharpnessMonitor",
     "Status",
     "Uncertainty",
     "UnfitMeasureError",
@@ -83,6 +85,7 @@ _MODULES = {
         "UnfitMeasureError",
         "UsageError",
     ),
+    "integrations.monitor": ("SharpnessMonitor",),
     "measurement.blocks.blocks": ("Blocks",),
     "measurement.invariance.invariance_report": ("CopyReport", "InvarianceReport"),
     "measurement.invariance.invariance_row": ("InvarianceRow",),

@@ -56,7 +56,6 @@ def measure_keywords() -> str:
             "What ``rescale_test`` takes: the partition is the paper's.",
             delta + seed,
         ),
-        ("UnseededKeywords", "SharedKeywords", "What takes no seed of the measures.", delta + partition),
         ("MeasureKeywords", "SharedKeywords", "What ``measure`` takes beside radii.", partition + seed),
     ]
     about = "Keywords of the measures for type checkers: a mistyped name or choice is a type error.\n"

@@ -27,6 +27,7 @@ LEVELS = {
     "measurement.invariance": 6,
     "measurement.bound": 6,
     "measurement.comparison": 6,
+    "measurement.decision": 7,
     "measurement.audit": 7,
     "io.files": 7,
     "listeners": 8,
@@ -42,6 +43,8 @@ LEVELS = {
     "report": 13,
     "workflows": 14,
     "cli": 15,
+    "integrations.network_assertions": 15,
+    "integrations.pytest_plugin": 16,
     "__main__": 16,
 }
 """Imports run from a higher level to a lower one, or stay inside one package."""

@@ -21,14 +21,17 @@ SEEN_ELSEWHERE = "See :"
 """A method that another class documents."""
 
 FEWEST_WORDS = 3
+NEEDED = {"lightning": "lightning", "huggingface": "transformers"}
+"""Libraries without which a module cannot be imported."""
+
 EXAMPLES = [path for path in SOURCES if ">>> " in path.read_text()]
 EXPORTED = [name for name in bnsharp_cli.__all__ if not name.startswith("_") and not name.endswith("Error")]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: module_of(path))
 def test_examples_run(path: Path) -> None:
-    if path.stem == "lightning":
-        pytest.importorskip("lightning")
+    if path.stem in NEEDED:
+        pytest.importorskip(NEEDED[path.stem])
     name = "bnsharp_cli" if path.parent == ROOT and path.stem == "__init__" else f"bnsharp_cli.{module_of(path)}"
     failed, tried = doctest.testmod(import_module(name), raise_on_error=False)
     assert tried

@@ -32,6 +32,7 @@ from bnsharp_cli.training.options import TrainingOptions
 from tests.cli.helpers import bnsharp
 from tests.documents import ROOT, Document
 from tests.generated import measure_keywords
+from tests.test_docstrings import NEEDED
 
 PAGES = ("README.md", "docs/python.md", "docs/training.md")
 EXAMPLES = [
@@ -77,10 +78,14 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
-def test_an_example_runs(code: str, model: nn.Module, loader: DataLoader[Any]) -> None:
+def test_an_example_runs(
+    code: str, model: nn.Module, loader: DataLoader[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the model, the data and the names that its page takes for granted."""
-    if "lightning" in code:
-        pytest.importorskip("lightning")
+    monkeypatch.chdir(tmp_path)
+    for module, library in NEEDED.items():
+        if module in code:
+            pytest.importorskip(library)
     given = {
         "torch": torch,
         "model": model,

@@ -17,7 +17,6 @@ from bnsharp_cli.training.options import TrainingOptions
 
 PROGRAM = """
 import bnsharp_cli
-from bnsharp_cli.integrations.lightning import BNSharpnessCallback
 from torch import nn
 
 model = nn.Linear(1, 1)
@@ -32,7 +31,7 @@ bnsharp_cli.measure(model, [], measure="all")["keskar"].value
 bnsharp_cli.rescale_test(model, [], tolerance=1e-6, precision="auto", parameters="trainable")
 bnsharp_cli.rescale_test(model, [], tolerance=1e-6, precision="auto", seed=3)
 bnsharp_cli.find_blocks(model, [], parameters="trainable")
-BNSharpnessCallback([], delta=1e-2, partition="extended", seed=3)
+bnsharp_cli.SharpnessMonitor([], delta=[1e-2, 0.1], measures=["bn"], partition="extended", seed=3)
 bnsharp_cli.MeasureOptions(partition="extended")
 bnsharp_cli.Sgds(model, blocks, lr=0.1, momentum=0.9, clip_gradient=None)
 bnsharp_cli.Asam(model, lr=0.1, rho=0.5, weight_decay=1e-4)
@@ -53,7 +52,7 @@ bnsharp_cli.rescale_test(model, [], delta=[1e-3])
 bnsharp_cli.rescale_test(model, [], tolerence=1e-6)
 bnsharp_cli.rescale_test(model, [], partition="extended")
 bnsharp_cli.find_blocks(model, [], partition="papre")
-BNSharpnessCallback([], detla=1e-2)
+bnsharp_cli.SharpnessMonitor([], detla=1e-2)
 bnsharp_cli.MeasureOptions(uncertainty="none")
 bnsharp_cli.SgdsOptions(regulariser_batches="other")
 bnsharp_cli.Sgds(model, blocks, lr=0.1, momentun=0.9)

@@ -92,7 +92,7 @@ def as_latex(comparisons: Sequence[NetworkComparison]) -> str:
 
 
 def latex_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
-    """A ``tabular``.
+    """A ``tabular`` with its lines.
 
     Args:
         headings: of the columns.

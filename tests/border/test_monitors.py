@@ -1,10 +1,11 @@
-"""Monitors of a training run: what cannot work is said before an epoch is spent; later nothing of theirs ends a run."""
+"""Monitors of a training run: what cannot work is said before an epoch is spent, and nothing of theirs ends a run."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,10 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-import bnsharp_cli
-from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UsageError
-from bnsharp_cli.integrations import lightning as integration
-from bnsharp_cli.integrations.lightning import BNSharpnessCallback
+from bnsharp_cli import SharpnessMonitor
+from bnsharp_cli.integrations import moment
+from bnsharp_cli.integrations.lightning import SharpnessCallback
 from tests.cli.helpers import bnsharp
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore:.*num_workers", "ignore:.*LeafSpec")
@@ -72,7 +72,7 @@ def examples() -> TensorDataset:
     return TensorDataset(torch.randn(24, 6, generator=generator), torch.randint(3, (24,), generator=generator))
 
 
-def fit(module: Classifier, *callbacks: BNSharpnessCallback, logger: Any = False) -> pl.Trainer:
+def fit(module: Classifier, *callbacks: SharpnessCallback, logger: Any = False) -> pl.Trainer:
     trainer = pl.Trainer(
         max_epochs=EPOCHS,
         accelerator="cpu",
@@ -87,105 +87,87 @@ def fit(module: Classifier, *callbacks: BNSharpnessCallback, logger: Any = False
     return trainer
 
 
-def callback(criterion: Any = functional.cross_entropy, **options: Any) -> BNSharpnessCallback:
-    return BNSharpnessCallback(DataLoader(examples(), 8), criterion, **{"network": "model", **options})
+def callback(
+    criterion: Any = functional.cross_entropy, batches: Any = None, network: str = "model", **options: Any
+) -> SharpnessCallback:
+    source = DataLoader(examples(), 8) if batches is None else batches
+    return SharpnessCallback(SharpnessMonitor(source, criterion, **{"every": 1, **options}), network)
 
 
 def told(caught: pytest.WarningsRecorder) -> list[str]:
-    return [str(one.message) for one in caught if "bn_sharpness was not measured" in str(one.message)]
+    return [
+        str(one.message)
+        for one in caught
+        if "was not measured" in str(one.message) or "was not logged" in str(one.message)
+    ]
 
 
-def raising(count: int) -> Iterator[Any]:
-    yield from [examples()[:8]] * count
-    raise OSError("the disk is gone")
-
-
-BROKEN: dict[str, tuple[Callable[[], BNSharpnessCallback], str]] = {
+BROKEN: dict[str, tuple[Callable[[], SharpnessCallback], str]] = {
     "a loss for each example": (lambda: callback(nn.CrossEntropyLoss(reduction="none")), "criterion"),
-    "a loss without a graph": (lambda: callback(lambda o, t: functional.cross_entropy(o, t).detach()), "criterion"),
-    "a loss that raises": (lambda: callback(lambda o, t: {}["loss"]), "criterion"),
-    "another submodule": (lambda: callback(network="net"), "network"),
-    "a submodule of another input": (lambda: callback(network="model.4"), "model"),
-    "another key": (lambda: callback(output="logits"), "output"),
-    "infinite data": (
-        lambda: BNSharpnessCallback([(torch.full((8, 6), float("inf")), torch.zeros(8).long())], network="model"),
-        "batches",
+    "a loss without a graph": (
+        lambda: callback(lambda o, t: functional.cross_entropy(o, t).detach()),
+        "not differentiable",
     ),
-    "labels that are none": (
-        lambda: BNSharpnessCallback([(torch.zeros(8, 6), torch.full((8,), 7))], network="model"),
-        "criterion",
-    ),
-    "a loader that breaks": (lambda: BNSharpnessCallback(raising(1), network="model"), "batches"),
-    "no batches": (lambda: BNSharpnessCallback([]), "batches"),
+    "a loss that raises": (lambda: callback(lambda o, t: {}["loss"]), "KeyError: 'loss'"),
+    "another submodule": (lambda: callback(network="net"), "network: expected a submodule: model, found 'net'"),
+    "a submodule of another input": (lambda: callback(network="model.4"), "does not accept a batch of (8, 6)"),
+    "another key": (lambda: callback(output="logits"), "output: "),
+    "infinite data": (lambda: callback(batches=[(torch.full((8, 6), float("inf")), torch.zeros(8).long())]), "finite"),
+    "labels that are none": (lambda: callback(batches=[(torch.zeros(8, 6), torch.full((8,), 7))]), "targets"),
 }
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_what_cannot_work_is_an_error_before_an_epoch_is_spent(fault: str) -> None:
-    made, argument = BROKEN[fault]
-    module = Classifier()
-    with pytest.raises(BnsharpError) as refused:
+def test_what_cannot_work_is_told_once_before_an_epoch_is_spent(fault: str) -> None:
+    made, words = BROKEN[fault]
+    module, warned_at = Classifier(), []
+
+    class Steps(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warned_at.append((module.steps, record.getMessage()))
+
+    logging.captureWarnings(True)
+    handler = Steps()
+    logging.getLogger("py.warnings").addHandler(handler)
+    try:
+        warnings.simplefilter("always")
         fit(module, made())
-    assert refused.value.argument == argument
-    assert refused.value.remedy
-    assert module.steps == 0
+    finally:
+        logging.getLogger("py.warnings").removeHandler(handler)
+        logging.captureWarnings(False)
+    ((steps, message),) = [(steps, text) for steps, text in warned_at if "Training goes on" in text]
+    assert steps == 0
+    assert words in message
+    assert module.steps == EPOCHS * STEPS
 
 
-def failing_after_the_first(error: BaseException) -> Callable[..., Any]:
-    calls: list[int] = []
-
-    def measure(*args: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) > 2:  # before training, and after the first epoch
-            raise error
-        return bnsharp_cli.measure(*args, **options)
-
-    return measure
-
-
-FAILURES = [
-    torch.OutOfMemoryError("CUDA out of memory"),
-    MemoryError(),
-    KeyError("width"),
-    RuntimeError("broken"),
-    NotMeasurableError("It is flat.", "Wait."),
-    UsageError("It is gone.", "Look.", argument="model"),
-    RecursionError("too deep"),
-    StopIteration(),
-    AssertionError(),
-]
-
-
-@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [MemoryError(), KeyError("width"), AssertionError()], ids=lambda error: type(error).__name__
+)
 def test_nothing_that_fails_later_ends_the_run_and_one_warning_says_why(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    module, without = Classifier(), Classifier()
+    calls: list[int] = []
+
+    def failing_later(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 2:  # before training, and after the first epoch
+            raise error
+        return find_partitions(*args, **options)
+
+    find_partitions = moment.find_partitions
+    module, without, made = Classifier(), Classifier(), callback()
     fit(without)
-    monkeypatch.setattr(integration, "measure", failing_after_the_first(error))
+    monkeypatch.setattr(moment, "find_partitions", failing_later)
     warnings.simplefilter("always")
-    trainer = fit(module, callback())
+    trainer = fit(module, made)
     assert module.steps == EPOCHS * STEPS
-    (message,) = told(recwarn)
-    assert (str(error) or type(error).__name__).strip("'") in message
-    assert trainer.callback_metrics["bn_sharpness"] > 0
+    assert len(told(recwarn)) == 1
+    assert ["bn" in record for record in made.monitor.records] == [True, True, False, False, False]
+    assert trainer.callback_metrics["sharpness/bn"] > 0
     for mine, theirs in zip(module.state_dict().values(), without.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
     assert module.training
-
-
-def test_warnings_that_are_errors_end_no_run_either(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    module = Classifier()
-    monkeypatch.setattr(integration, "measure", failing_after_the_first(RuntimeError("broken")))
-    made = callback()
-    made._warn(RuntimeError("first"))  # under pytest's own filter, which makes errors of warnings
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "bn_sharpness")
-        fit(module, made)
-    assert module.steps == EPOCHS * STEPS
-    assert caplog.text.count("bn_sharpness was not measured") == 2
 
 
 def replace(module: Classifier) -> None:
@@ -216,7 +198,7 @@ def test_a_logger_that_is_gone_from_the_beginning_ends_no_run(recwarn: pytest.Wa
     assert module.steps == EPOCHS * STEPS
     (message,) = told(recwarn)
     assert "ConnectionError: no route to the server" in message
-    assert "bn_sharpness" in trainer.callback_metrics
+    assert "sharpness/bn" in trainer.callback_metrics
 
 
 def test_a_network_that_keeps_its_last_activation_ends_no_run(recwarn: pytest.WarningsRecorder) -> None:
@@ -227,17 +209,11 @@ def test_a_network_that_keeps_its_last_activation_ends_no_run(recwarn: pytest.Wa
     assert len(told(recwarn)) <= 1
 
 
-def test_a_second_fit_measures_the_same_batches_and_warns_anew(
-    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-) -> None:
-    made = BNSharpnessCallback(iter([examples()[:8], examples()[8:16]]), network="model")
-    warnings.simplefilter("always")
+def test_a_second_fit_measures_the_same_batches() -> None:
+    made = callback(batches=iter([examples()[:8], examples()[8:16]]))
     first, second = fit(Classifier(), made), fit(Classifier(), made)
-    assert first.callback_metrics["bn_sharpness"] == second.callback_metrics["bn_sharpness"]
-    for _ in range(2):
-        monkeypatch.setattr(integration, "measure", failing_after_the_first(RuntimeError("broken")))
-        fit(Classifier(), made)
-    assert len(told(recwarn)) == 2
+    assert first.callback_metrics["sharpness/bn"] == second.callback_metrics["sharpness/bn"]
+    assert len(made.monitor.records) == 2 * (EPOCHS + 1)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 import bnsharp_cli
 from bnsharp_cli.errors import BnsharpError
-from bnsharp_cli.integrations.lightning import BNSharpnessCallback
+from bnsharp_cli.integrations.monitor import SharpnessMonitor
 from tests.border.by_command import as_drawn, refusal, typed_value
 from tests.border.oracle import bn_of_blocks
 from tests.border.plain_rules import RULES, STEPS, Plain
@@ -46,15 +45,9 @@ def rescaled(row: Row) -> bool:
 
 
 def monitored(row: Row) -> float:
-    logged: dict[str, float] = {}
-    module: Any = SimpleNamespace(
-        get_submodule=lambda _: row.model, log_dict=lambda figures, **_: logged.update(figures)
-    )
-    callback = BNSharpnessCallback(row.batches, row.criterion, **dict(row.options))
-    trainer: Any = SimpleNamespace(current_epoch=0)
-    callback.on_fit_start(trainer, module)
-    callback.on_train_epoch_end(trainer, module)
-    return logged["bn_sharpness"]
+    record = SharpnessMonitor(row.batches, row.criterion, **dict(row.options))(row.model)
+    assert record["reasons"] == {}
+    return record["bn"]
 
 
 @functools.cache

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 import bnsharp_cli
+from bnsharp_cli import SharpnessMonitor
 from bnsharp_cli.errors import UsageError
-from bnsharp_cli.integrations.lightning import BNSharpnessCallback
+from bnsharp_cli.integrations.lightning import SharpnessCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore:.*num_workers", "ignore:.*LeafSpec")
 
@@ -58,7 +62,7 @@ class Run:
     def __init__(
         self,
         folder: Path,
-        callback: BNSharpnessCallback | None,
+        callback: SharpnessCallback | None,
         module: Classifier | None = None,
         validates: bool = True,
     ) -> None:
@@ -86,7 +90,7 @@ class Run:
     def epochs(self) -> list[int]:
         """Those after which a sharpness was logged."""
         with self.log.open() as stream:
-            return [int(row["epoch"]) for row in csv.DictReader(stream) if row["bn_sharpness"]]
+            return [int(row["epoch"]) for row in csv.DictReader(stream) if row["sharpness/bn"]]
 
     def tensors(self) -> Iterator[Tensor]:
         yield from self.module.state_dict().values()
@@ -116,56 +120,80 @@ SOURCES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_run_ends_with_the_same_bits_with_and_without(tmp_path: Path, source: str, validates: bool) -> None:
     without = Run(tmp_path / "without", None, validates=validates)
-    callback = BNSharpnessCallback(SOURCES[source](), delta=1e-2, restarts=1)
+    monitor = SharpnessMonitor(SOURCES[source](), every=1, delta=1e-2, restarts=1)
+    callback = SharpnessCallback(monitor)
     run = Run(tmp_path / "with", callback, validates=validates)
     assert len(run.module.gradients) == (0 if validates else 3 * 6)  # Lightning clears them before it validates
     assert all(torch.equal(*pair) for pair in zip(without.tensors(), run.tensors(), strict=True))
     assert run.module.modes == without.module.modes == [True] * 9
     assert run.logged.get("validation") == without.logged.get("validation")
-    assert "bn_sharpness" in run.logged
-    assert "bn_sharpness" not in without.logged
-
-
-def test_the_loaders_own_generator_is_put_back() -> None:
-    generator = torch.Generator().manual_seed(3)
-    callback = BNSharpnessCallback(shuffled(generator))
-    callback.on_fit_start(pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), Classifier())
-    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
+    assert len(monitor.records) == 4
+    assert "sharpness/bn" in run.logged
+    assert "sharpness/bn" not in without.logged
 
 
 def test_what_is_logged_is_what_measure_says(tmp_path: Path) -> None:
     batches = SOURCES["list"]()
-    run = Run(tmp_path, BNSharpnessCallback(batches, delta=1e-2))
-    expected = bnsharp_cli.measure(run.module.model, batches, delta=1e-2)
-    assert run.logged["bn_sharpness"] == pytest.approx(expected.value, rel=1e-6)
-    for kind in ("quadrature", "rounding", "sampling"):
-        assert run.logged[f"bn_sharpness_{kind}"] == pytest.approx(getattr(expected.uncertainty, kind), rel=1e-3)
-    assert run.epochs() == [0, 1, 2]
+    monitor = SharpnessMonitor(batches, every=1, measures=["bn", "loss"], delta=1e-2)
+    run = Run(tmp_path, SharpnessCallback(monitor))
+    expected = bnsharp_cli.measure(run.module.model, batches, measure=["bn", "loss"], delta=1e-2)
+    for name in ("bn", "loss"):
+        assert run.logged[f"sharpness/{name}"] == pytest.approx(expected[name].value, rel=1e-6)
+        assert run.logged[f"sharpness/{name}_error"] == pytest.approx(expected[name].largest_error[1], rel=1e-3)
+    assert run.epochs() == [0, 0, 1, 2]  # before training, and after each epoch
+    assert [record["epoch"] for record in monitor.records] == [0, 1, 2, 3]
+    assert [record["step"] for record in monitor.records] == [0, 3, 6, 9]
 
 
-def test_every_n_epochs_of_a_submodule_with_a_limit_and_a_criterion(tmp_path: Path) -> None:
-    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
-    callback = BNSharpnessCallback(
-        shuffled(), criterion, network="model", every_n_epochs=2, limit_batches=2, bn="running"
+def test_every_counts_epochs_of_a_submodule(tmp_path: Path) -> None:
+    monitor = SharpnessMonitor(shuffled(), nn.CrossEntropyLoss(label_smoothing=0.1), every=2, bn="running")
+    run = Run(tmp_path, SharpnessCallback(monitor, network="model"))
+    assert run.epochs() == [0, 1]
+    assert [record["epoch"] for record in monitor.records] == [0, 2]
+
+
+def test_what_is_no_monitor_and_no_name_is_refused() -> None:
+    with pytest.raises(UsageError, match="monitor: expected a SharpnessMonitor, found a list"):
+        SharpnessCallback([])
+    with pytest.raises(UsageError, match="network: expected the name of a submodule, found an int"):
+        SharpnessCallback(SharpnessMonitor(shuffled()), 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*(fork|semaphore|resource)")
+def test_all_processes_know_the_figures_of_the_first_one(tmp_path: Path) -> None:
+    """The others wait for it, and a decision that they take by a figure is the same everywhere."""
+    finished = subprocess.run(
+        [sys.executable, "-c", _TWO_PROCESSES, str(tmp_path)], capture_output=True, text=True, check=False, timeout=200
     )
-    run = Run(tmp_path, callback)
-    assert run.epochs() == [1]
-    assert len(callback._batches) == 2
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    figures = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert figures[0]["figures"] == figures[1]["figures"]
+    assert figures[0]["figures"]["sharpness/bn"] > 0
+    assert [figures[rank]["records"] for rank in (0, 1)] == [4, 0]
 
 
-def test_options_that_cannot_be_meant_are_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="at least 1"):
-        BNSharpnessCallback([], every_n_epochs=0)
-    with pytest.raises(UsageError, match="There is no option delt"):
-        BNSharpnessCallback([], delt=1)
-    with pytest.raises(UsageError, match="delta: expected"):
-        BNSharpnessCallback([], delta=-1)
-    module = Classifier()
-    with pytest.raises(UsageError, match="at least one"):
-        Run(tmp_path, BNSharpnessCallback([]), module)
-    with pytest.raises(UsageError, match=r"network: expected a submodule: .*, found 'nothing'"):
-        Run(tmp_path, BNSharpnessCallback([], network="nothing"), module)
-    assert module.modes == []
+_TWO_PROCESSES = """
+import json, sys
+from pathlib import Path
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+from bnsharp_cli import SharpnessMonitor
+from bnsharp_cli.integrations.lightning import SharpnessCallback
+from tests.integrations.test_lightning import Classifier, examples, shuffled
+
+class Written(pl.Callback):
+    def on_fit_end(self, trainer, module):
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        text = json.dumps({"figures": figures, "records": len(monitor.records)})
+        (Path(sys.argv[1]) / f"{trainer.global_rank}.json").write_text(text)
+
+if __name__ == "__main__":
+    monitor = SharpnessMonitor(shuffled(), every=1, delta=1e-2)
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    callbacks = [SharpnessCallback(monitor, network="model"), Written()]
+    trainer = pl.Trainer(max_epochs=3, accelerator="cpu", devices=2, strategy="ddp_fork", callbacks=callbacks, **off)
+    trainer.fit(Classifier(), DataLoader(examples(), 16, shuffle=True))
+"""
 
 
 def test_the_trainer_of_pytorch_lightning_calls_it_too() -> None:
@@ -185,32 +213,13 @@ def test_the_trainer_of_pytorch_lightning_calls_it_too() -> None:
     torch.manual_seed(0)
     examples = TensorDataset(torch.randn(32, 6), torch.randint(0, 3, (32,)))
     loader, network = DataLoader(examples, batch_size=8), Small()
+    monitor = SharpnessMonitor(loader, every=1)
     silent = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "barebones"), False
     )
     trainer = module.Trainer(
-        max_epochs=1, accelerator="cpu", callbacks=[BNSharpnessCallback(loader, network="model")], **silent
+        max_epochs=1, accelerator="cpu", callbacks=[SharpnessCallback(monitor, network="model")], **silent
     )
     trainer.fit(network, loader)
     expected = bnsharp_cli.measure(network.model, loader)
-    assert float(trainer.callback_metrics["bn_sharpness"]) == pytest.approx(expected.value, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("argument", "wrong"),
-    [
-        ("every_n_epochs", ("a", None, 1.5, 0)),
-        ("limit_batches", ("x", 0, 2.5)),
-        ("bn", ("x", None)),
-        ("network", (3, None)),
-        ("seed", ("a", None)),
-        ("criterion", (3, None)),
-        ("batches", (3, None, torch.zeros(3, 2))),
-        ("delta", ("a", -1)),
-    ],
-)
-def test_bad_arguments_are_refused_when_the_callback_is_made(argument: str, wrong: tuple[Any, ...]) -> None:
-    for value in wrong:
-        with pytest.raises(UsageError) as refused:
-            BNSharpnessCallback(**{"batches": [], argument: value})
-        assert refused.value.argument == argument
+    assert float(trainer.callback_metrics["sharpness/bn"]) == pytest.approx(expected.value, rel=1e-6)

@@ -43,13 +43,6 @@ class RescaleKeywords(SharedKeywords, total=False):
     seed: int
 
 
-class UnseededKeywords(SharedKeywords, total=False):
-    """What takes no seed of the measures."""
-
-    delta: float
-    partition: Literal["paper", "extended", "filter", "layer", "element"]
-
-
 class MeasureKeywords(SharedKeywords, total=False):
     """What ``measure`` takes beside radii."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import BnsharpError
 from bnsharp_cli.measurement.surface.foreign_errors import REFUSALS
-from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
+from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, numbers_in
 
 Answers = tuple[list[Tensor], list[Tensor]]
 """Outputs, and gradients by the parameters."""
@@ -91,6 +91,8 @@ def plain(tensor: Tensor) -> Tensor:
     Convolutions follow the layout of inputs as well as that of kernels, and take strides of dimensions of length one
     for a layout too: those of a contiguous tensor are not always torch's own.
     """
+    if isinstance(tensor, TensorTree):  # the inputs of a network that takes several
+        return cast(Tensor, tensor.mapped(plain))
     if tensor.ndim != IMAGES or tensor.device.type != "cpu":
         return tensor
     height, width = tensor.shape[2:]

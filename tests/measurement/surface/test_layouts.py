@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import bnsharp_cli
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.surface.layouts import ENOUGH_CHANNELS, Convolution, ConvolutionWatch, plain
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -168,6 +169,29 @@ def test_images_and_kernels_are_taken_to_the_plain_layout() -> None:
         assert plain(other).stride() == torch.empty(other.shape).stride()
     vector = torch.randn(4, 2).T
     assert plain(vector) is vector
+
+
+class _OfPictures(nn.Module):
+    """Takes its pictures by name or among others, as networks of Hugging Face do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.residual = Residual(32, 32)
+
+    def forward(self, pictures: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.residual(pictures if mask is None else pictures * mask)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("form", [lambda x: {"pictures": x}, lambda x: (x, torch.ones_like(x)), lambda x: [x]])
+def test_pictures_in_a_dictionary_or_among_others_give_the_loss_of_plain_code(form: Any, channels_last: bool) -> None:
+    network, ((inputs, labels),) = _OfPictures(), images(samples=8, size=8)
+    if channels_last:
+        inputs = inputs.to(memory_format=torch.channels_last)
+    result = bnsharp_cli.measure(network, [(form(inputs), labels)], measure=["loss", "bn"], precision="float64")
+    plainly = functional.cross_entropy(network.train().double()(inputs.double()), labels).item()
+    assert result["loss"].value == pytest.approx(plainly, rel=1e-9)
+    assert result["bn"].value > 0
 
 
 def test_an_unknown_layout_is_refused() -> None:
