@@ -11,7 +11,7 @@ from rich.table import Table
 from bnsharp_cli.errors import shown
 from bnsharp_cli.measurement.comparison.comparison import COMPARED_FIRST, figure
 from bnsharp_cli.measurement.comparison.value_interval import ValueInterval
-from bnsharp_cli.report.comparison_table import latex_table, markdown_table
+from bnsharp_cli.report.table_text import latex_table, markdown_row
 from bnsharp_cli.report.terminal import SpellingConsole
 
 Stage = tuple[str, Sequence[ValueInterval]]
@@ -50,13 +50,14 @@ def stages_as_csv(stages: Sequence[Stage]) -> str:
 def stages_as_markdown(stages: Sequence[Stage]) -> str:
     """A table of Markdown."""
     headings, rows = _cells(stages)
-    return markdown_table(headings, rows, ("---", *["---:"] * (len(headings) - 1)))
+    marks = ["---", *["---:"] * (len(headings) - 1)]
+    return "".join(map(markdown_row, (headings, marks, *rows)))
 
 
 def stages_as_latex(stages: Sequence[Stage]) -> str:
     """A ``tabular``, for a document in UTF-8."""
     headings, rows = _cells(stages)
-    return latex_table(headings, rows, "l" + "r" * (len(headings) - 1))
+    return latex_table("l" + "r" * (len(headings) - 1), headings, rows)
 
 
 STAGE_FORMATS = {"markdown": stages_as_markdown, "csv": stages_as_csv, "latex": stages_as_latex}
