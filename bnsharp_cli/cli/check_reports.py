@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _SUMMARY = "GITHUB_STEP_SUMMARY"
 _MOST = 1_000_000
-"""Bytes of a step's summary; GitHub shows none that has more than 2²⁰."""
+"""Bytes of a step's summary; GitHub shows none that has more than a mebibyte."""
 
 _CHECKED = "check"
 """The test that stands for a checkpoint that could not be checked."""

@@ -114,8 +114,8 @@ def compare_networks(
     subjects = [subject(name, result) for name, result in zip(names, results, strict=True)]
     subjects, notes = fit_to_compare(subjects, results)
     comparisons = compared_networks(subjects)
-    losses = [] if along else [*_on_losses(comparisons)]  # which fall along any training
-    notes += [*_on_test_data(names, results), *losses, *_on_orders(comparisons)]
+    told = [*_on_orders(comparisons)] if along else notes_on(comparisons)  # losses fall along any training
+    notes += [*_on_test_data(names, results), *told]
     values, seconds = tuple(tuple(value_intervals(one)) for one in subjects), time.monotonic() - began
     return ComparedNetworks(names, tuple(results), values, tuple(comparisons), tuple(notes), seconds)
 
@@ -140,12 +140,13 @@ def draw_networks(path: Path, found: ComparedNetworks, along: bool = False) -> N
 
 def _results_of(path: Path, answer: Callable[[Path], ResultDocument]) -> list[ResultDocument]:
     """The results that a file holds, or the one of a checkpoint."""
-    if _is_kept(path):
+    if is_kept(path):
         return [ResultDocument(one.document, one.measured, path) for one in read_results(path)]
     return [answer(path)]
 
 
-def _is_kept(path: Path) -> bool:
+def is_kept(path: Path) -> bool:
+    """Whether a path is that of a result, not of a checkpoint."""
     try:
         return is_result(path)
     except (OSError, ValueError):  # a folder, a name of a sample, or what opening it as a checkpoint will tell
@@ -204,6 +205,11 @@ def _on_test_data(names: Sequence[str], results: Sequence[ResultDocument]) -> It
             f"{', '.join(without)} {'has' if len(without) == 1 else 'have'} no test data, so neither test losses nor "
             f"gaps are compared: measure every network with {named('test_data')}"
         )
+
+
+def notes_on(comparisons: Sequence[NetworkComparison]) -> list[str]:
+    """What a reader must know of some comparisons; arguments are marked."""
+    return [*_on_losses(comparisons), *_on_orders(comparisons)]
 
 
 def _on_losses(comparisons: Sequence[NetworkComparison]) -> Iterator[str]:

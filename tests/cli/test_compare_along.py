@@ -130,6 +130,12 @@ def test_one_order_alone(folder: Path) -> None:
     assert "--along sorts rows by the numbers in names" in said
 
 
+@pytest.mark.parametrize("more", [("--along",), ("--plot", "a.svg"), ("--by", "layer")], ids=lambda more: more[0])
+def test_what_shows_single_measurements_has_one_seed(folder: Path, more: tuple[str, ...]) -> None:
+    said = one_error(bnsharp("compare", *FILES, *more, "--seeds", 2, folder=folder, expect=2))
+    assert f"{more[0]} shows measurements with one seed, and --seeds asks for 2" in said
+
+
 def test_results_that_do_not_belong_together_are_named_by_their_files(folder: Path) -> None:
     paths = sorted((folder / "kept").iterdir())
     other = next(path for path in paths if len(json.loads(path.read_text())["measures"]["bn"].get("profile", [])) == 2)
