@@ -61,7 +61,8 @@ def check(
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
         from bnsharp_cli.workflows.checking import Demands, check_checkpoint
 
-    demands, memory = Demands(thresholds, baseline, gate, radii), SearchMemory()
+    demands, memory, several = Demands(thresholds, baseline, gate, radii), SearchMemory(), len(checkpoint) > 1
+    every: list[CheckedCheckpoint] = []
 
     def finding(path: Path) -> results.CommandResult:
         with reports.of(path), TerminalReporter(output.quiet, writes=writes) as reporter:
@@ -69,13 +70,14 @@ def check(
                 path, demands, source, data, measuring, computing=computing, reporter=reporter, memory=memory
             )
         reports.add(path, found)
-        return results.CommandResult(
-            found.document(as_option), lambda: reports.text(lambda: _print(found, len(checkpoint) > 1))
-        )
+        every.append(found)
+        return results.CommandResult(found.document(as_option), lambda: reports.text(lambda: _print(found, several)))
 
     with reports:
-        if len(checkpoint) > 1:
-            code = results.deliver_each(checkpoint, finding, documents, lambda: None)
+        if several:
+            code = results.deliver_each(
+                checkpoint, finding, documents, lambda: reports.text(lambda: _print_every(every))
+            )
         else:
             code = 0
             results.deliver(finding(checkpoint[0]), documents)
@@ -100,6 +102,19 @@ def _read_only(baseline: BaselineOptions) -> list[Path]:
 def _written(baseline: BaselineOptions) -> Iterator[OutputFile]:
     if baseline.baseline is not None and baseline.update_baseline:
         yield "baseline", baseline.baseline
+
+
+def _print_every(every: list[CheckedCheckpoint]) -> None:
+    """One line for each checkpoint."""
+    with importing_libraries():
+        from bnsharp_cli.io.checkpoints.samples import checkpoint_title
+        from bnsharp_cli.report.checks import print_outcome
+        from bnsharp_cli.report.terminal import console
+
+    out = console(as_option)
+    for checked in every:
+        title = checkpoint_title(checked.network.checkpoint.path)
+        print_outcome(out, f"checkpoint {title}: {checked.verdict}", checked.outcome)  # never first on a line
 
 
 def _print(checked: CheckedCheckpoint, several: bool) -> None:

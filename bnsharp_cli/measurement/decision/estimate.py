@@ -5,10 +5,11 @@ and that of the choice of samples. For the last there is, in this order,
 
 - none, where all samples were measured, or the measure asks none;
 - the interval of the population that the measure itself states, if it states one;
-- with numbers a_b of the B batches whose mean is the value, :math:`\pm 1.7\, t\, \sqrt{1 - f}\; \mathrm{sd}_b(a_b) /
-  \sqrt{B}` for a fraction f of the data, t of Student and 95 %: relative to the value and in its logarithm where all
-  are positive. The factor is that of ``comparison/paired_ratio.py``: near interpolation few samples carry a value;
-- the standard error that the measure states, in the same way with Gauss's quantile;
+- with numbers a_b of B batches whose mean is the value, :math:`e = t\, \sqrt{1 - f}\, \mathrm{sd}_b(a_b) / \sqrt{B}`
+  for a fraction f of the data, t of Student and 95 %. The ends are 1.7 e away, as in ``comparison/paired_ratio.py``.
+  Where no number is negative, e is relative to the value and counts in its logarithm, 1.3 e down and 3 e up: near
+  interpolation few samples carry a loss, and draws without them do not know it (``benchmarks/limits.py``);
+- the standard error that the measure states, times Gauss's quantile, 1.7 times down and 3 times up;
 - else nothing is known, and both ends are open.
 """
 
@@ -25,6 +26,9 @@ from bnsharp_cli.measurement.measures.population import CONFIDENCE
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 
 _WIDENED = 1.7
+_DOWN, _UP = 1.3, 3.0
+"""How far the ends of what is never negative are from the value in its logarithm, in units of Student's error."""
+
 _LARGEST = 50.0
 """No end is farther from the value than by this power of e."""
 
@@ -128,7 +132,8 @@ def share_estimate(share: float, samples: SampleCount) -> IntervalEstimate:
     square = _GAUSS**2 * (1 - samples.fraction) / samples.measured
     middle = (share + square / 2) / (1 + square)
     reach = math.sqrt(square * share * (1 - share) + square**2 / 4) / (1 + square)
-    return IntervalEstimate(share, max(0.0, middle - reach), min(1.0, middle + reach))
+    low, high = (min(1.0, max(0.0, end)) for end in (middle - reach, middle + reach))
+    return IntervalEstimate(share, min(low, share), max(high, share))  # at 0 and 1 but for rounding the ends
 
 
 def computing_error(measurement: Measurement) -> float:
@@ -148,12 +153,17 @@ def drawing_error(measurement: Measurement) -> float:
 
 def reach_of_batches(by_batch: tuple[float, ...], fraction: float) -> float:
     """Half the interval of a mean over batches, of which a fraction of all was measured."""
+    return _WIDENED * _error_of_batches(by_batch, fraction)
+
+
+def _error_of_batches(by_batch: tuple[float, ...], fraction: float) -> float:
+    """The same by Student, not widened."""
     quantile = float(students_t.ppf((1 + CONFIDENCE) / 2, len(by_batch) - 1))
     try:
-        spread = stdev(by_batch)
+        spread = stdev(by_batch) if all(map(math.isfinite, by_batch)) else math.inf
     except OverflowError:  # numbers of a stranger's document
         return math.inf
-    return _WIDENED * quantile * spread * math.sqrt((1 - fraction) / len(by_batch))
+    return quantile * spread * math.sqrt((1 - fraction) / len(by_batch))
 
 
 def _over_samples(measurement: Measurement, samples: SampleCount) -> tuple[tuple[float, float] | None, bool]:
@@ -165,19 +175,23 @@ def _over_samples(measurement: Measurement, samples: SampleCount) -> tuple[tuple
     if population is not None and population["low"] is not None and population["high"] is not None:
         return (population["low"], population["high"]), True
     if len(measurement.by_batch) > 1:
-        reach = reach_of_batches(measurement.by_batch, samples.fraction)
+        own_error = _error_of_batches(measurement.by_batch, samples.fraction)
         positive = value > 0 and min(measurement.by_batch) >= 0
-        return _ends(value, reach, positive), positive
+        ends = _logarithmic_ends(value, own_error) if positive else _ends(value, _WIDENED * own_error)
+        return ends, positive
     if error is not None and measurement.status not in _DRAWN and "population" not in measurement.details:
-        reach = _WIDENED * _GAUSS * abs(error)
-        return _ends(value, reach, logarithmic=False), False
+        own_error = _GAUSS * abs(error)
+        return (value - _WIDENED * own_error, value + _UP * own_error), False
     return None, False
 
 
-def _ends(value: float, reach: float, logarithmic: bool) -> tuple[float, float] | None:
-    if not math.isfinite(reach):
+def _ends(value: float, reach: float) -> tuple[float, float] | None:
+    return (value - reach, value + reach) if math.isfinite(reach) else None
+
+
+def _logarithmic_ends(value: float, error: float) -> tuple[float, float] | None:
+    """The ends of what is never negative."""
+    if not math.isfinite(error):
         return None
-    if not logarithmic:
-        return value - reach, value + reach
-    factor = math.exp(min(_LARGEST, reach / value))
-    return value / factor, value * factor
+    down, up = (math.exp(min(_LARGEST, factor * error / value)) for factor in (_DOWN, _UP))
+    return value / down, value * up

@@ -37,6 +37,10 @@ class Limit:
         """Whether a number is allowed."""
         return number <= self.amount if self.upper else number >= self.amount
 
+    def breaks(self, number: float) -> bool:
+        """Whether a number is beyond what is allowed; NaN, of numbers too large to subtract, is neither."""
+        return number > self.amount if self.upper else number < self.amount
+
     def outcome(self, estimate: IntervalEstimate) -> Outcome:
         """Whether all that the number may be is allowed, or none of it; else it is inconclusive.
 
@@ -49,6 +53,6 @@ class Limit:
         near, far = (estimate.low, estimate.high) if self.upper else (estimate.high, estimate.low)
         if far is not None and self.keeps(far):
             return Outcome.PASS
-        if near is not None and not self.keeps(near):
+        if near is not None and self.breaks(near):
             return Outcome.FAIL
         return Outcome.INCONCLUSIVE

@@ -35,6 +35,8 @@ def measured(value: float = 4.0, **more: Any) -> Measurement:
         (4.0, None, True, "inconclusive"),
         (None, 4.0, True, "pass"),
         (None, None, True, "inconclusive"),
+        (math.nan, math.nan, True, "inconclusive"),
+        (math.nan, math.nan, False, "inconclusive"),
         (5.0, 6.0, False, "pass"),
         (4.5, None, False, "pass"),
         (4.0, 5.0, False, "inconclusive"),
@@ -86,9 +88,9 @@ def test_batches_give_the_interval_of_student() -> None:
     assert found.low == pytest.approx(mean - 1.7 * (mean - interval[0]))
     positive = tuple(value + 3 for value in values)
     found = estimate_of(measured(mean + 3, by_batch=positive), SOME)
-    reach = 1.7 * (interval[1] - mean) / (mean + 3)
-    assert found.high == pytest.approx((mean + 3) * math.exp(reach))
-    assert found.low == pytest.approx((mean + 3) * math.exp(-reach))
+    error = (interval[1] - mean) / (mean + 3)
+    assert found.high == pytest.approx((mean + 3) * math.exp(3 * error))
+    assert found.low == pytest.approx((mean + 3) * math.exp(-1.3 * error))
 
 
 def test_what_is_not_known_of_other_samples_leaves_both_ends_open() -> None:
@@ -118,6 +120,7 @@ def test_a_share_has_the_interval_of_wilson() -> None:
     half = share_estimate(0.5, SampleCount(100, 200))
     exact = stats.binomtest(100, 200).proportion_ci(0.95, method="wilson")
     assert (half.low, half.high) == pytest.approx((exact.low, exact.high))
+    assert (share_estimate(1.0, SampleCount(512, 1437)).high, share_estimate(0.0, SOME).low) == (1.0, 0.0)
     assert share_estimate(0.5, ALL) == IntervalEstimate(0.5, 0.5, 0.5, whole=True)
 
 
