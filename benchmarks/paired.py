@@ -1,9 +1,9 @@
 """How often does the interval of the ratio of two networks hold the ratio on the whole split, and how wide is it?
 
-    python -m benchmarks.paired --networks DIR --record draws.jsonl [--cifar folder:DIR] [--draws 100]
+    python -m benchmarks.paired --networks DIR --record draws.jsonl [--measure bn] [--cifar folder:DIR] [--draws 100]
 
-The networks are those of :mod:`benchmarks.population`. Each is measured by BN-Sharpness at δ = 1e-3 with running
-statistics on the same draws, and every pair of the same kind is compared as ``bnsharp compare`` does. Beside the paired
+The networks are those of :mod:`benchmarks.population`. Each is measured at δ = 1e-3 with running statistics on the same
+draws, and every pair of the same kind is compared as ``bnsharp compare`` does. Beside the paired
 interval stands the unpaired one, which takes the errors of the two as independent. Draws that the record holds are not
 measured again.
 """
@@ -24,9 +24,12 @@ from benchmarks.population import surface_of
 from benchmarks.trained_networks import SUBJECTS, Data, arguments_of, data_of, recorded, trained
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.comparison.paired_ratio import PairedRatio, paired_ratio
-from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
+
+MEASURE = "bn"
+"""What is measured unless another measure is named."""
 
 WHOLE = -1
 """Stands for the whole split among the seeds of draws."""
@@ -35,7 +38,9 @@ Draws = dict[tuple[str, int, int], Mapping[str, Any]]
 """What was measured, by network, samples and seed."""
 
 
-def measured(name: str, network: nn.Module, data: Data, samples: int, seeds: list[int]) -> Iterator[dict[str, Any]]:
+def measured(
+    measure: str, name: str, network: nn.Module, data: Data, samples: int, seeds: list[int]
+) -> Iterator[dict[str, Any]]:
     """One network on draws of its data, a record each."""
     surface = surface_of(network, data, torch.arange(len(data[0])))
     point, options = surface.point(), MeasureOptions()
@@ -43,8 +48,9 @@ def measured(name: str, network: nn.Module, data: Data, samples: int, seeds: lis
     for seed in seeds:
         order = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(max(seed, 0)))
         surface = surface_of(network, data, order if seed == WHOLE else order[:samples])
-        found = bn_sharpness(surface, point, blocks, options).to_dict()
-        yield {"network": name, "samples": samples, "seed": seed, "available": len(data[0]), "measured": found}
+        found = MEASURES[measure](surface.remembering(point), point, blocks, options).to_dict()
+        about = {"measure": measure, "network": name, "samples": samples, "seed": seed, "available": len(data[0])}
+        yield {**about, "measured": found}
 
 
 def table(draws: Draws) -> Iterator[str]:
@@ -84,9 +90,9 @@ def _value(record: Mapping[str, Any]) -> float:
 
 def _ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[PairedRatio, float]:
     """The paired interval, and the width of the logarithm's unpaired one."""
-    own, their = (Measurement.from_dict("bn", one["measured"]) for one in (first, second))
+    own, their = (Measurement.from_dict(MEASURE, one["measured"]) for one in (first, second))
     paired = paired_ratio(own, their, first["samples"], first["available"])
-    reference = Measurement.from_dict("bn", {**second["measured"], "by_batch": [1.0] * len(their.by_batch)})
+    reference = Measurement.from_dict(MEASURE, {**second["measured"], "by_batch": [1.0] * len(their.by_batch)})
     widths = []
     for one in (own, their):
         alone = paired_ratio(one, reference, first["samples"], first["available"])
@@ -96,17 +102,18 @@ def _ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[PairedR
 
 def main() -> None:
     """Parse the command line and run."""
-    arguments = arguments_of(__doc__)
-    draws: Draws = {}
+    arguments = arguments_of(__doc__, (MEASURE, *(name for name in MEASURES if name != MEASURE)))
+    measure, draws = arguments.measure, Draws()
     for one in recorded(arguments.record):
-        draws[one["network"], one["samples"], one["seed"]] = one
+        if one.get("measure", MEASURE) == measure:
+            draws[one["network"], one["samples"], one["seed"]] = one
     for name, subject in SUBJECTS.items():
         if arguments.only not in name or len(subject.levels) < 2 or (subject.data == "cifar" and not arguments.cifar):
             continue
         data = data_of(subject, arguments)
         for (label, network), samples in itertools.product([*trained(name, data, arguments.networks)], subject.samples):
             missing = [seed for seed in (WHOLE, *range(arguments.draws)) if (label, samples, seed) not in draws]
-            for record in measured(label, network, data, samples, missing) if missing else ():
+            for record in measured(measure, label, network, data, samples, missing) if missing else ():
                 with arguments.record.open("a") as stream:
                     stream.write(json.dumps(record) + "\n")
                 draws[label, samples, record["seed"]] = record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,9 +152,17 @@ def _loss(network: nn.Module, data: Data) -> float:
     return total / len(data[0])
 
 
-def arguments_of(about: str | None) -> argparse.Namespace:
-    """The command line of a program that measures draws: networks, record, images, kinds and how many draws."""
+def arguments_of(about: str | None, measures: Iterable[str] = ()) -> argparse.Namespace:
+    """The command line of a program that measures draws: networks, record, images, kinds and how many draws.
+
+    Args:
+        about: what it does.
+        measures: those that it can take; the first is taken unless another is named.
+    """
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    choices = [*measures]
+    if choices:
+        parser.add_argument("--measure", choices=choices, default=choices[0])
     parser.add_argument("--networks", type=Path, required=True, help="folder of the trained networks")
     parser.add_argument("--record", type=Path, required=True, help="file of the draws, a line each")
     parser.add_argument("--cifar", default="", help="CIFAR-10 images, as for bnsharp measure --data; none by default")

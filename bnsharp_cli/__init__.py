@@ -13,6 +13,7 @@ working directory, which may be a stranger's, come before those of the standard 
 TYPE_CHECKING = False  # type checkers take a name like this for True, as they take that of typing
 if TYPE_CHECKING:
     from bnsharp_cli.api import find_blocks, measure, rescale_test
+    from bnsharp_cli.api_generalization import generalization_gap
     from bnsharp_cli.api_invariance import invariance_table
     from bnsharp_cli.errors import (
         BnsharpError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
     from bnsharp_cli.measurement.invariance.invariance_row import InvarianceRow
     from bnsharp_cli.measurement.invariance.invariance_table import InvarianceTable
+    from bnsharp_cli.measurement.measures.generalization import Generalization
     from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
     from bnsharp_cli.measurement.measures.measurements import Measurements
     from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -48,6 +50,7 @@ __all__ = [
     "DataRefusedError",
     "EntropySgd",
     "EntropySgdOptions",
+    "Generalization",
     "InternalError",
     "InvarianceReport",
     "InvarianceRow",
@@ -68,6 +71,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "find_blocks",
+    "generalization_gap",
     "invariance_table",
     "measure",
     "rescale_test",
@@ -75,6 +79,7 @@ __all__ = [
 
 _MODULES = {
     "api": ("find_blocks", "measure", "rescale_test"),
+    "api_generalization": ("generalization_gap",),
     "api_invariance": ("invariance_table",),
     "errors": (
         "BnsharpError",
@@ -90,6 +95,7 @@ _MODULES = {
     "measurement.invariance.invariance_report": ("CopyReport", "InvarianceReport"),
     "measurement.invariance.invariance_row": ("InvarianceRow",),
     "measurement.invariance.invariance_table": ("InvarianceTable",),
+    "measurement.measures.generalization": ("Generalization",),
     "measurement.measures.measurement": ("Measurement", "Search", "Status", "Uncertainty"),
     "measurement.measures.measurements": ("Measurements",),
     "measurement.measures.options": ("MeasureOptions",),

@@ -27,7 +27,9 @@ Profile = Sequence[tuple[float, float, float]]
 _DARKEST = 3
 """From this power of ten on every ratio has the darkest shade."""
 
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""The marks of several things, in their order."""
+
 LINE_COLOURS = (OURS, BALL, MEAN, INK)
 """The colours of several things, in their order."""
 
@@ -107,7 +109,7 @@ def draw_profiles(profiles: Mapping[str, Profile], title: str) -> Figure:
     profiles = having
     for number, (name, profile) in enumerate(profiles.items()):
         deltas, values, errors = zip(*sorted(profile), strict=True)
-        colour, marker = LINE_COLOURS[number % len(LINE_COLOURS)], _MARKERS[number % len(_MARKERS)]
+        colour, marker = LINE_COLOURS[number % len(LINE_COLOURS)], MARKERS[number % len(MARKERS)]
         axes.errorbar(deltas, values, errors, label=name, color=colour, marker=marker, lw=1.4, capsize=2)
     positive = all(value > 0 for profile in profiles.values() for _, value, _ in profile)
     axes.set(xscale="log", yscale="log" if positive else "linear", xlabel="δ", ylabel="sharpness")

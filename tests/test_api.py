@@ -187,11 +187,13 @@ def test_a_measurement_prints_on_a_line_and_as_a_table() -> None:
 def test_the_package_shows_what_a_program_needs_and_nothing_else() -> None:
     assert dir(bnsharp_cli) == sorted(bnsharp_cli.__all__) == [
         "Asam", "Blocks", "BnsharpError", "CheckpointRefusedError", "CopyReport", "Cost", "DataRefusedError",
-        "EntropySgd", "EntropySgdOptions", "InternalError", "InvarianceReport", "InvarianceRow",
+        "EntropySgd", "EntropySgdOptions", "Generalization", "InternalError", "InvarianceReport", "InvarianceRow",
         "InvarianceTable", "MeasureOptions", "Measurement",
         "Measurements",
-        "NotMeasurableError", "Sam", "SamOptions", "Search", "Sgds", "SgdsOptions", "Status", "Uncertainty",
-        "UnfitMeasureError", "UsageError", "__version__", "find_blocks", "invariance_table", "measure", "rescale_test",
+        "NotMeasurableError", "Sam", "SamOptions", "Search", "Sgds", "SgdsOptions", "SharpnessMonitor",
+        "Status", "Uncertainty",
+        "UnfitMeasureError", "UsageError", "__version__", "find_blocks", "generalization_gap", "invariance_table",
+        "measure", "rescale_test",
     ]  # fmt: skip
     for name in bnsharp_cli.__all__:
         assert getattr(bnsharp_cli, name) is not None

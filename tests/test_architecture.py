@@ -38,6 +38,7 @@ LEVELS = {
     "io.data": 11,
     "training": 11,
     "api": 11,
+    "api_generalization": 12,
     "api_invariance": 12,
     "integrations": 12,
     "report": 13,

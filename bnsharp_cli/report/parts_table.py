@@ -47,6 +47,43 @@ def _print(out: SpellingConsole, measurement: Measurement, parts: Mapping[str, A
     out.say(_MEANINGS[parts["of"]].format(by=parts["by"]))
 
 
+def print_shares(out: SpellingConsole, networks: Sequence[tuple[str, Sequence[Measurement]]]) -> None:
+    """Print the share that each layer, or block, has in every network, the largest of the first network first.
+
+    Only values that are divided in all networks, in the same way, can stand beside each other.
+
+    Args:
+        out: where it is printed.
+        networks: names, and what was measured of each.
+    """
+    shares = [_shares(measurements) for _, measurements in networks]
+    for kind in [kind for kind in shares[0] if all(kind in own for own in shares)]:
+        measure, delta, by, of = kind
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(f"{measure}, δ = {delta:g}, shares by {by}", overflow="fold")
+        for name, _ in networks:
+            table.add_column(name, justify="right", no_wrap=True)
+        every = list(dict.fromkeys(part for own in shares for part in own[kind]))
+        for part in every[:_MOST_ROWS]:
+            table.add_row(part, *(f"{own[kind][part]:.1%}" if part in own[kind] else "–" for own in shares))
+        out.print(table)
+        if len(every) > _MOST_ROWS:
+            out.say(f"and {len(every) - _MOST_ROWS:,} more")
+        out.say(_MEANINGS[of].format(by=by))
+        out.print()
+
+
+def _shares(measurements: Sequence[Measurement]) -> dict[tuple[str, float, str, str], dict[str, float]]:
+    """The shares by layer or block, the largest first, for each measure, radius and way of dividing."""
+    divided = [(one, one.details["parts"]) for one in measurements if "parts" in one.details]
+    return {
+        (one.name, one.details["delta"], parts["by"], parts["of"]): {
+            each["name"]: each["share"] for each in parts["each"]
+        }
+        for one, parts in divided
+    }
+
+
 def plot_parts(path: Path, measurement: Measurement, title: str) -> None:
     """Draw the largest parts as bars, with those of the population beside them where they are known.
 

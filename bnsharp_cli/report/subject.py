@@ -82,6 +82,17 @@ def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[s
     for name, document in networks:
         first, *_ = subject_lines(document)
         out.say(f"{name}  {first}")
+    print_data(out, networks, seeds)
+
+
+def print_data(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[str, Any]]], seeds: int = 1) -> None:
+    """Print what networks were measured on, all of them alike.
+
+    Args:
+        out: where it is printed.
+        networks: short names and documents.
+        seeds: as :func:`print_networks` takes them.
+    """
     data, options = networks[0][1]["data"], networks[0][1]["options"]
     seed = f"seed {data['seed']}" if seeds == 1 else f"seeds {data['seed']} to {data['seed'] + seeds - 1}"
     out.say(

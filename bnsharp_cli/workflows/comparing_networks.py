@@ -10,10 +10,16 @@ from typing import Any
 
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, counted, named, shown, spelt
+from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.comparison.comparison import LOSS, NetworkComparison, compared_networks, order_by_radius
+from bnsharp_cli.measurement.comparison.value_interval import ValueInterval, value_intervals
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
+from bnsharp_cli.report.along_table import Stage
+from bnsharp_cli.report.comparison_plots import plot_networks, plot_stages
+from bnsharp_cli.report.numbered_names import natural_key
 from bnsharp_cli.report.stored_results import is_result, read_results, total_cost
+from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.alike import Side, not_alike, require_alike
 from bnsharp_cli.workflows.compared_subjects import fit_to_compare, subject
 from bnsharp_cli.workflows.measured_network import Spelling
@@ -31,6 +37,7 @@ class ComparedNetworks:
     Attributes:
         names: short ones, in the order of the networks.
         results: of each network.
+        values: of each network with its interval, measure by measure.
         comparisons: of the first network with each other one, measure by measure; the loss first.
         notes: what a reader must know; arguments are marked.
         seconds: how long it took, in seconds.
@@ -38,6 +45,7 @@ class ComparedNetworks:
 
     names: tuple[str, ...]
     results: tuple[ResultDocument, ...]
+    values: tuple[tuple[ValueInterval, ...], ...]
     comparisons: tuple[NetworkComparison, ...]
     notes: tuple[str, ...]
     seconds: float
@@ -47,6 +55,11 @@ class ComparedNetworks:
         """The passes that were made now."""
         made = (total_cost(one.document)[0] for one in self.results if one.kept is None)
         return sum(made, NO_PASSES)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The values of each network."""
+        return [*zip(self.names, self.values, strict=True)]
 
     def document(self, spelling: Spelling = str) -> dict[str, Any]:
         """Plain containers, in the JSON schema ``bnsharp/1``; sentences in it name arguments by ``spelling``."""
@@ -64,8 +77,9 @@ class ComparedNetworks:
                     "accuracy": result.document["accuracy"],
                     "test": result.document["test"],
                     "measures": result.document["measures"],
+                    "values": [dict(vars(one)) for one in values],
                 }
-                for name, result in zip(self.names, self.results, strict=True)
+                for name, result, values in zip(self.names, self.results, self.values, strict=True)
             ],
             "data": first["data"],
             "options": first["options"],
@@ -75,12 +89,15 @@ class ComparedNetworks:
         }
 
 
-def compare_networks(paths: Sequence[Path], answer: Callable[[Path], ResultDocument]) -> ComparedNetworks:
+def compare_networks(
+    paths: Sequence[Path], answer: Callable[[Path], ResultDocument], along: bool = False
+) -> ComparedNetworks:
     """Measure checkpoints alike, take what was measured before as it is, and compare.
 
     Args:
         paths: checkpoints, ``sample:NAME``, or results that ``measure`` wrote.
         answer: measures a checkpoint, as :func:`~bnsharp_cli.workflows.measuring.answered` does.
+        along: whether they are stages of a training, in the order of the numbers in their names.
 
     Raises:
         UsageError: fewer than two networks, or results that were not measured alike.
@@ -88,14 +105,37 @@ def compare_networks(paths: Sequence[Path], answer: Callable[[Path], ResultDocum
     """
     began, results = time.monotonic(), [one for path in paths for one in _results_of(path, answer)]
     _require_several(results)
-    names = tuple(_name(number) for number in range(len(results)))
+    if along:
+        results.sort(key=lambda one: natural_key(one.document["checkpoint"]["path"]))
+    names = _titles(results) if along else tuple(_name(number) for number in range(len(results)))
     for name, result in [*zip(names, results, strict=True)][1:]:
-        _require_alike(results[0], result, name)
+        called = (f"'{shown(names[0])}'", f"'{shown(name)}'") if along else (names[0], name)
+        _require_alike(results[0], result, called)
     subjects = [subject(name, result) for name, result in zip(names, results, strict=True)]
     subjects, notes = fit_to_compare(subjects, results)
     comparisons = compared_networks(subjects)
-    notes += [*_on_test_data(names, results), *notes_on(comparisons)]
-    return ComparedNetworks(names, tuple(results), tuple(comparisons), tuple(notes), time.monotonic() - began)
+    told = [*_on_orders(comparisons)] if along else notes_on(comparisons)  # losses fall along any training
+    notes += [*_on_test_data(names, results), *told]
+    values, seconds = tuple(tuple(value_intervals(one)) for one in subjects), time.monotonic() - began
+    return ComparedNetworks(names, tuple(results), values, tuple(comparisons), tuple(notes), seconds)
+
+
+def draw_networks(path: Path, found: ComparedNetworks, along: bool = False) -> None:
+    """Draw networks side by side, or as stages of a training.
+
+    Args:
+        path: where to write the picture.
+        found: the networks.
+        along: whether they are stages.
+    """
+    if torchrun.is_first():
+        data = found.results[0].document["data"]
+        title = f"{data['samples']:,} samples of {data['spec']} ({data['split']})"
+        if along:
+            plot_stages(path, found.stages, title)
+        else:
+            names = [f"{name}  {title}" for name, title in zip(found.names, _titles(found.results), strict=True)]
+            plot_networks(path, [*zip(names, found.values, strict=True)], title)
 
 
 def _results_of(path: Path, answer: Callable[[Path], ResultDocument]) -> list[ResultDocument]:
@@ -113,6 +153,13 @@ def is_kept(path: Path) -> bool:
         return False
 
 
+def _titles(results: Sequence[ResultDocument]) -> tuple[str, ...]:
+    """The names of the checkpoints, with their folders where two are the same."""
+    paths = [Path(one.document["checkpoint"]["path"]) for one in results]
+    titles = tuple(map(checkpoint_title, paths))
+    return titles if len({*titles}) == len(titles) else tuple(map(str, paths))
+
+
 def _name(number: int) -> str:
     return _LETTERS[number] if number < len(_LETTERS) else f"N{number + 1}"
 
@@ -128,13 +175,13 @@ def _require_several(results: Sequence[ResultDocument]) -> None:
         )
 
 
-def _require_alike(first: ResultDocument, other: ResultDocument, name: str) -> None:
+def _require_alike(first: ResultDocument, other: ResultDocument, names: tuple[str, str]) -> None:
     """Refuse results that do not belong to the same batches, options and radii.
 
     Raises:
         UsageError: naming the first argument that differs.
     """
-    sides = _side(first, _name(0)), _side(other, name)
+    sides = _side(first, names[0]), _side(other, names[1])
     require_alike(*sides, [one for one in first.measured.profiles if one in other.measured.profiles])
     own, their = _radii(first.measured), _radii(other.measured)
     if own != their:

@@ -76,7 +76,7 @@ class ComparedSeeds:
 
 
 def compare_with_seeds(
-    paths: Sequence[Path], seeds: Sequence[int], answer: Callable[[Path, int], ResultDocument]
+    paths: Sequence[Path], seeds: Sequence[int], answer: Callable[[Path, int], ResultDocument], along: bool = False
 ) -> ComparedSeeds:
     """Compare networks with each seed.
 
@@ -84,6 +84,7 @@ def compare_with_seeds(
         paths: checkpoints, ``sample:NAME``, or with one seed alone results that ``measure`` wrote.
         seeds: at least one.
         answer: measures a checkpoint with one seed.
+        along: as :func:`~bnsharp_cli.workflows.comparing_networks.compare_networks` takes it.
 
     Raises:
         UsageError: fewer than two networks, results that were not measured alike, or results with several seeds.
@@ -98,7 +99,7 @@ def compare_with_seeds(
             expected="checkpoints",
             found=kept[0],
         )
-    each = tuple(compare_networks(paths, _with_seed(answer, seed)) for seed in seeds)
+    each = tuple(compare_networks(paths, _with_seed(answer, seed), along) for seed in seeds)
     return ComparedSeeds(seeds, each)
 
 

@@ -24,6 +24,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "measure --plot": (("measure", "net.pt", *FAST, "--plot"), ".png"),
     "several --output": (("measure", "net.pt", "net.pt", *FAST, "--output"), ".json"),
     "compare --output": (("compare", "net.pt", "net.pt", *FAST, "--output"), ".json"),
+    "compare --plot": (("compare", "net.pt", "net.pt", *FAST, "--plot"), ".png"),
     "audit --output": (("audit", "net.pt", *FAST, "--output"), ".json"),
     "check --output": (("check", "net.pt", *FAST, "--output"), ".json"),
     "junit --output": (("check", "net.pt", *FAST, "--output"), ".xml"),

@@ -83,9 +83,9 @@ def paired_ratio(
     if min(first.value, second.value) <= 0 or Status.BELOW_RESOLUTION in statuses:
         return PairedRatio(None)
     measured = math.log(first.value) - math.log(second.value)
-    estimates = [_on_population(one) for one in (first, second)]
+    estimates = [_on_population(one, available is None) for one in (first, second)]
     estimated = math.log(estimates[0]) - math.log(estimates[1]) if min(estimates) > 0 else measured
-    computed = sum(map(_relative_error, (first, second)))
+    computed = sum(map(relative_error, (first, second)))
     computed += rtol * [first.status, second.status].count(Status.WITHIN_TOLERANCE)
     if max(abs(measured), abs(estimated)) > _FARTHEST:
         return PairedRatio(None)
@@ -114,18 +114,28 @@ def _within(estimated: float, measured: float, error: float) -> PairedRatio:
     return PairedRatio(math.exp(estimated), math.exp(low), math.exp(high))
 
 
-def _on_population(measurement: Measurement) -> float:
-    """The estimate for more samples, where there is one beside the value itself."""
+def _on_population(measurement: Measurement, fresh: bool) -> float:
+    """The estimate for more samples, where there is one beside the value itself; for new ones if ``fresh``."""
     population = measurement.details.get("population")
-    return float(population["value"]) if population else measurement.value
+    if population:
+        return float(population["value"])
+    known = measurement.details.get("fresh" if fresh else "split")
+    return measurement.value if known is None else float(known)
 
 
-def _relative_error(measurement: Measurement) -> float:
+def relative_error(measurement: Measurement) -> float:
     """What the computation of the value leaves open, relative to it; the choice of samples is not among it."""
     errors = measurement.uncertainty
     drawn = errors.sampling if measurement.status in {Status.SAMPLED, Status.BRACKETED} else None
     known = (errors.quadrature, errors.rounding, errors.bracket, drawn)
     return sum(abs(error) for error in known if error) / measurement.value
+
+
+def relative_spread(figures: Sequence[float]) -> float:
+    """The standard deviation of the numbers of the batches over their mean."""
+    mean = sum(figures) / len(figures)
+    parts = [figure / mean for figure in figures] if mean else []
+    return stdev(parts) if parts and all(map(math.isfinite, parts)) else math.inf
 
 
 def _paired_spread(first: Sequence[float], second: Sequence[float]) -> float:

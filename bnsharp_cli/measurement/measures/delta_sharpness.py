@@ -11,6 +11,7 @@ from bnsharp_cli.core.ball import BallMaximum, ascend_on_sphere, log_volume, max
 from bnsharp_cli.core.point import Point, add_scaled, norm, random_normal, scaled
 from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError, UsageError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.batch_parts import around, of_power_mean, of_relative_change
 from bnsharp_cli.measurement.measures.expected_passes import BALL_STEPS, BOX_STEPS
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -44,11 +45,15 @@ def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: Measur
             found=options.power,
         )
     before = surface.counter.cost
-    loss = surface.value(point)
+    (losses,) = surface.batch_losses([point])
+    loss = math.fsum(losses) / len(losses)
     scale = relative_scale(loss)
-    changes, highest = _changes_in_ball(surface, point, loss, options)
+    by_draw, highest = _changes_in_ball(surface, point, losses, options)
+    changes = [abs(math.fsum(each)) / len(each) for each in by_draw]
     root, error = _power_mean(changes, options.power)
-    floor = _floor(surface, highest, options)
+    parts = of_power_mean(by_draw, options.power)
+    (there,) = surface.batch_losses([highest])
+    floor = _floor(surface, highest, there, options)
     return Measurement(
         name="delta-lp",
         value=root / scale,
@@ -61,25 +66,28 @@ def delta_lp(surface: LossSurface, point: Point, blocks: Blocks, options: Measur
             "samples": len(changes),
             "log10_integral": _log10_integral(root, loss, sum(tensor.numel() for tensor in point.values()), options),
         },
+        by_batch=of_relative_change(parts, losses) if parts else (),
     )
 
 
 def _changes_in_ball(
-    surface: LossSurface, point: Point, loss: float, options: MeasureOptions
-) -> tuple[list[float], Point]:
-    """|ΔL| at random points of the ball, and the point where it is largest.
+    surface: LossSurface, point: Point, losses: Sequence[float], options: MeasureOptions
+) -> tuple[list[list[float]], Point]:
+    """ΔL of every batch at random points of the ball, and the point where |ΔL| is largest.
 
     Raises:
         NotMeasurableError: one of them is not finite.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    changes: list[float] = []
-    highest = point
+    changes: list[list[float]] = []
+    highest, largest = point, 0.0
     for _ in range(options.of(BallOptions).ball_samples):
         moved = add_scaled(point, random_in_ball(point, options.delta, generator), 1.0)
-        changes.append(abs(surface.value(moved) - loss))
-        highest = moved if changes[-1] == max(changes) else highest
-    _require_finite(changes, options.delta)
+        (there,) = surface.batch_losses([moved])
+        _require_finite(there, options.delta)
+        changes.append([after - before for after, before in zip(there, losses, strict=True)])
+        change = abs(math.fsum(changes[-1])) / len(there)
+        highest, largest = (moved, change) if change >= largest else (highest, largest)
     return changes, highest
 
 
@@ -124,7 +132,7 @@ def delta_linf(
     for displacement in candidates:
         best = best.seen(surface.value(add_scaled(point, displacement, 1.0)) - loss, displacement)
     _require_finite([best.value], options.delta)
-    floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
+    parts, floor = _parts_and_floor(surface, point, best.displacement, options)
     floor += turning_error(best.value, best.gap, surface.roundoff)
     return Measurement(
         name="delta-linf",
@@ -135,6 +143,7 @@ def delta_linf(
         search=Search("sphere", len(starts), iterations, tuple(maximum.value / scale for maximum in maxima)),
         details={"delta": options.delta},
         direction=scaled(best.displacement, 1 / options.delta),
+        by_batch=around(best.value / scale, parts),
     )
 
 
@@ -145,11 +154,12 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
     """
     del blocks
     before = surface.counter.cost
-    loss = surface.value(point)
+    (losses,) = surface.batch_losses([point])
+    loss = math.fsum(losses) / len(losses)
     scale = relative_scale(loss)
     best = maximise_in_box(surface.value_and_gradient, point, options.delta, BOX_STEPS)
     _require_finite([best.loss], options.delta)
-    floor = _floor(surface, add_scaled(point, best.displacement, 1.0), options)
+    parts, floor = _parts_and_floor(surface, point, best.displacement, options)
     floor += _BOX_TURNS * turning_error(best.loss - loss, best.gap, surface.roundoff)
     value = 100 * (best.loss - loss) / scale
     status = Status.CONVERGED if best.converged else Status.ITERATION_LIMIT
@@ -161,7 +171,18 @@ def keskar(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureO
         cost=surface.counter.cost - before,
         search=Search("l-bfgs-b", 1, BOX_STEPS, (value,)),
         details={"delta": options.delta, "unit": "percent"},
+        by_batch=around(value, [100 * part for part in parts]),
     )
+
+
+def _parts_and_floor(
+    surface: LossSurface, point: Point, displacement: Point, options: MeasureOptions
+) -> tuple[tuple[float, ...], float]:
+    """What each batch adds to the relative change of the loss by a displacement, and the change's rounding floor."""
+    moved = add_scaled(point, displacement, 1.0)
+    (losses,), (there,) = (surface.batch_losses([each]) for each in (point, moved))
+    parts = of_relative_change([after - before for after, before in zip(there, losses, strict=True)], losses)
+    return parts, _floor(surface, moved, there, options)
 
 
 def relative_scale(loss: float) -> float:
@@ -181,9 +202,8 @@ def relative_scale(loss: float) -> float:
     return 1 + loss
 
 
-def _floor(surface: LossSurface, highest: Point, options: MeasureOptions) -> float:
+def _floor(surface: LossSurface, highest: Point, losses: Sequence[float], options: MeasureOptions) -> float:
     """The error of a loss difference by rounding, taken where the loss and so its error is largest."""
-    (losses,) = surface.batch_losses([highest])
     error = loss_rounding(surface, highest, losses, options.seed)
     return difference_rounding(error, error)
 

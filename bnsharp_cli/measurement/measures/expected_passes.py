@@ -76,17 +76,17 @@ def of_delta_lp(points: int) -> Cost:
 def of_delta_linf(options: WhatTakesPasses) -> Cost:
     """The most that δ-L∞ takes."""
     steps = steps_of(options, BALL_STEPS)
-    return GRADIENT + (1 + options.restarts) * steps * GRADIENT + FORWARD + _ROUNDING
+    return GRADIENT + (1 + options.restarts) * steps * GRADIENT + 2 * FORWARD + _ROUNDING
 
 
 def of_keskar(_: WhatTakesPasses) -> Cost:
     """About the most that the measure of Keskar et al. takes: its solver mostly needs two gradients a step."""
-    return FORWARD + 2 * (BOX_STEPS + 1) * GRADIENT + FORWARD + _ROUNDING
+    return 2 * FORWARD + 2 * (BOX_STEPS + 1) * GRADIENT + FORWARD + _ROUNDING
 
 
 def of_gradient(_: WhatTakesPasses) -> Cost:
-    """What the gradient takes."""
-    return GRADIENT
+    """The most that the norm of the gradient takes, with the slopes of the batches."""
+    return 2 * GRADIENT
 
 
 def of_outputs(_: WhatTakesPasses) -> Cost:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
-from bnsharp_cli.core.point import Point, norm
+import torch
+from torch import Tensor
+
+from bnsharp_cli.core.point import Point, inner, norm
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.batch_parts import around
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -23,7 +27,9 @@ def gradient_norm(surface: LossSurface, point: Point, blocks: Blocks, options: M
     .. math:: U = \left(\|Σ_b g_b\|^2 - Σ_b \|g_b\|^2\right) / (B(B-1))
 
     is an unbiased estimate of ‖∇L‖² on fresh data, whose root, or 0, is ``fresh`` in the details; the distance to it is
-    the error by sampling. Changes under every rescaling. One forward and one backward.
+    the error by sampling. The whole split of M batches has (1 − 1/M) U + (1/M) mean ‖g_b‖², whose root is ``split``.
+    Changes under every rescaling. One forward and one backward; the same again for ⟨∇L, g_b⟩ of each batch, which
+    tells networks apart.
 
     Args:
         surface: L.
@@ -45,6 +51,8 @@ def gradient_norm(surface: LossSurface, point: Point, blocks: Blocks, options: M
         )
     rounding = _UNITS * surface.roundoff * math.hypot(value, noise)
     fresh = _on_fresh_data(value, squares, surface.weights)
+    known = surface.counter.cost
+    parts = _parts(surface, point, gradient, value)
     sampling = None if fresh is None or surface.holds_all_data else abs(value - fresh)
     return Measurement(
         name="gradient-norm",
@@ -52,8 +60,30 @@ def gradient_norm(surface: LossSurface, point: Point, blocks: Blocks, options: M
         status=Status.COMPUTED if value > rounding else Status.BELOW_RESOLUTION,
         uncertainty=Uncertainty(rounding=rounding, sampling=sampling),
         cost=surface.counter.cost - before,
-        details={"fresh": fresh},
+        uncertainty_cost=surface.counter.cost - known,
+        details={"fresh": fresh, "split": _on_the_split(surface, fresh, squares)},
+        by_batch=parts,
     )
+
+
+def _parts(surface: LossSurface, point: Point, gradient: Point, value: float) -> tuple[float, ...]:
+    """⟨∇L, g_b⟩ / ‖∇L‖ of each batch; nothing where a single batch or all data leave nothing to tell."""
+    if surface.count < 2 or surface.holds_all_data or not value:
+        return ()
+    slopes: list[Tensor] = []
+    surface.value_and_batch_gradients(point, lambda _, __, own: slopes.append(torch.tensor(inner(own, gradient))))
+    own = torch.stack(slopes).double() if slopes else torch.zeros(0, dtype=torch.float64)
+    return around(value, [slope / value for slope in surface.processes.in_order(own, surface.count).tolist()])
+
+
+def _on_the_split(surface: LossSurface, fresh: float | None, squares: list[float]) -> float | None:
+    """The root of the unbiased estimate on the data that the samples were drawn from; None where it is not known."""
+    sizes = surface.sizes
+    if fresh is None or sizes is None or sizes.available is None:
+        return None
+    part = sizes.examples / sizes.available / len(squares)
+    own = math.fsum(weight**2 for weight in surface.weights)
+    return math.sqrt((1 - part) * fresh**2 + part * math.fsum(squares) / own)
 
 
 def _on_fresh_data(value: float, squares: list[float], weights: tuple[float, ...]) -> float | None:

@@ -15,6 +15,7 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.batch_error import batch_error, together
+from bnsharp_cli.measurement.measures.batch_parts import around
 from bnsharp_cli.measurement.measures.curvature_entries import HessianOptions
 from bnsharp_cli.measurement.measures.expected_passes import LANCZOS_STEPS, PROBES_AT_ONCE, steps_of
 from bnsharp_cli.measurement.measures.hessian_operator import HessianOperator
@@ -78,6 +79,7 @@ def hessian_sharpness(surface: LossSurface, point: Point, blocks: Blocks, option
         search=Search("lanczos", 1, steps_of(options, LANCZOS_STEPS), (run.largest,)),
         details={**own.to_dict(), "unscaled": {"value": other.run.largest, **other.to_dict()}},
         notes=blocks.zero_notes(spheres),
+        by_batch=around(run.largest, forms),
     )
 
 

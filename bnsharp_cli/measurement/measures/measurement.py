@@ -119,7 +119,7 @@ class Measurement:
         search: how the supremum was searched, if there was one.
         details: further plain entries.
         notes: what a reader must know of how the network was computed.
-        by_batch: numbers of the single batches whose mean is the value, as far as it is a mean over batches; else
+        by_batch: numbers of the single batches whose mean is the value: of means over batches, and to first order; else
             empty. They tell two networks apart that were measured on the same batches.
         direction: the displacement direction that was found, for pictures; not part of the record.
         segment: (t, ΔL(t)) at the quadrature nodes along ``direction``; not part of the record.

@@ -30,12 +30,14 @@ class Reading:
         rounding: its error by the arithmetic.
         sampling: its standard error; None where it is not known.
         details: further plain entries.
+        by_batch: numbers of the batches whose mean is the value; empty where it is no such mean.
     """
 
     value: float
     rounding: float
     sampling: float | None
     details: Mapping[str, Any] = field(default_factory=dict)
+    by_batch: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, figure: Figure, others: Sequence[Figure], details: Mapping[str, Any] | None = None) -> Reading:
@@ -46,7 +48,7 @@ class Reading:
             others: where every parameter was moved by its last bit.
             details: further plain entries.
         """
-        return cls(figure.value, figure_rounding(figure, others), figure.error, details or {})
+        return cls(figure.value, figure_rounding(figure, others), figure.error, details or {}, figure.batches)
 
 
 def read_off(
@@ -88,6 +90,7 @@ def read_off(
         cost=surface.counter.cost - before,
         uncertainty_cost=surface.counter.cost - known,
         details=reading.details,
+        by_batch=reading.by_batch,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -12,10 +12,12 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UnfitMeasureError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.batch_parts import around
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.perturbation_entries import SIGMA_SEARCH, SigmaOptions
 from bnsharp_cli.measurement.measures.relative_radii import relative_spheres
+from bnsharp_cli.measurement.surface.accuracy import NetworkFigures
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 DROP = 0.1
@@ -34,7 +36,8 @@ def pac_bayes_sigma(surface: LossSurface, point: Point, blocks: Blocks, options:
     same for each σ (common random numbers), so the mean drop over them is a function of σ. It is tried at 1/4, 1/2, … 4
     until it exceeds 0.1, or at 1/8, 1/16, … until it does not, and then the interval is halved five times. The bracket
     is what that leaves; the sampling error is that of the draws, by leaving out one at a time (jackknife) and
-    interpolating between the σ that were tried. How far other samples would change the accuracy is not in it.
+    interpolating between the σ that were tried. How far other samples would change the accuracy is not in it; the
+    numbers of the batches tell it, by leaving out one batch at a time.
 
     Sources: Jiang et al. (ICLR 2020), flatness-based measures; Dziugaite et al. (NeurIPS 2020), whose code takes 10
     draws and at most 15 values of σ. There the noise is Gaussian, with a deviation of σ, or σ|θ_j| for each number.
@@ -55,8 +58,9 @@ def pac_bayes_sigma(surface: LossSurface, point: Point, blocks: Blocks, options:
     """
     before, own = surface.counter.cost, options.of(SigmaOptions)
     spheres, notes = relative_spheres(surface, point, blocks, own.relative_to)
-    accuracy = _accuracy_that_can_fall(surface, point)
-    drops = _Drops(surface, point, spheres, accuracy, own.sigma_draws, options.seed)
+    figures = surface.evaluated(point)
+    accuracy = _accuracy_that_can_fall(figures)
+    drops = _Drops(surface, point, spheres, figures.batch_accuracies, own.sigma_draws, options.seed)
     crossing = SIGMA_SEARCH.crossing(drops.excess)
     if crossing is None:
         raise UnfitMeasureError(
@@ -82,16 +86,16 @@ def pac_bayes_sigma(surface: LossSurface, point: Point, blocks: Blocks, options:
             "drop": DROP,
         },
         notes=notes,
+        by_batch=around(crossing.middle, drops.by_batch()),
     )
 
 
-def _accuracy_that_can_fall(surface: LossSurface, point: Point) -> float:
+def _accuracy_that_can_fall(figures: NetworkFigures) -> float:
     """The accuracy without noise.
 
     Raises:
         UnfitMeasureError: there is none, or it is too near that of a guess.
     """
-    figures = surface.evaluated(point)
     accuracy, classes = figures.accuracy, figures.classes
     if accuracy is None:
         raise UnfitMeasureError(
@@ -121,11 +125,17 @@ class _Drops:
     """
 
     def __init__(
-        self, surface: LossSurface, point: Point, spheres: Spheres, accuracy: float, draws: int, seed: int
+        self,
+        surface: LossSurface,
+        point: Point,
+        spheres: Spheres,
+        accuracies: Sequence[float],
+        draws: int,
+        seed: int,
     ) -> None:
         self._surface, self._point, self._spheres = surface, point, spheres
-        self._accuracy, self._draws, self._seed = accuracy, draws, seed
-        self._drops: dict[float, list[float]] = {}
+        self._accuracies, self._draws, self._seed = accuracies, draws, seed
+        self._drops: dict[float, list[tuple[float, ...]]] = {}
 
     def excess(self, sigma: float) -> float:
         """By how much the mean drop exceeds 0.1."""
@@ -134,20 +144,39 @@ class _Drops:
         for _ in range(self._draws):
             coordinates = self._spheres.random(self._point, generator)
             moved = self._spheres.on_segment(self._point, coordinates, sigma)
-            found = self._surface.evaluated(moved).accuracy
-            own.append(self._accuracy - (found or 0.0))
-        return _excess(own)
+            found = self._surface.evaluated(moved).batch_accuracies
+            own.append(tuple(before - after for before, after in zip(self._accuracies, found, strict=True)))
+        return _excess([_mean(drop) for drop in own])
 
     def sampling(self) -> float:
         """The standard error of σ by the choice of draws, by the jackknife."""
-        without = []
-        for left_out in range(self._draws):
-            kept = {sigma: _excess([*drops[:left_out], *drops[left_out + 1 :]]) for sigma, drops in self._drops.items()}
-            without.append(last_crossing({0.0: -DROP, **kept}))
-        mean = math.fsum(without) / len(without)
+        draws = {sigma: [_mean(drop) for drop in drops] for sigma, drops in self._drops.items()}
+        without = _without_each(draws)
+        mean = _mean(without)
         squares = math.fsum((one - mean) ** 2 for one in without)
         return math.sqrt((self._draws - 1) / self._draws * squares)
 
+    def by_batch(self) -> list[float]:
+        """What each batch says of σ, as the jackknife's pseudo-values: minus B − 1 times σ without it."""
+        batches = {sigma: [_mean(each) for each in zip(*drops, strict=True)] for sigma, drops in self._drops.items()}
+        if len(self._accuracies) < 2:
+            return [0.0]
+        return [-(len(self._accuracies) - 1) * one for one in _without_each(batches)]
+
+
+def _without_each(drops: Mapping[float, Sequence[float]]) -> list[float]:
+    """σ where each draw, or each batch, is left out in turn."""
+    count = len(next(iter(drops.values())))
+    kept = (
+        {sigma: _excess([*each[:left_out], *each[left_out + 1 :]]) for sigma, each in drops.items()}
+        for left_out in range(count)
+    )
+    return [last_crossing({0.0: -DROP, **one}) for one in kept]
+
 
 def _excess(drops: Sequence[float]) -> float:
-    return math.fsum(drops) / len(drops) - DROP - _ROUNDING
+    return _mean(drops) - DROP - _ROUNDING
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return math.fsum(numbers) / len(numbers)

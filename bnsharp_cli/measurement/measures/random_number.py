@@ -18,12 +18,13 @@ def random_number(surface: LossSurface, point: Point, blocks: Blocks, options: M
     It is invariant under everything, which shows that invariance alone is no merit. It takes no pass.
 
     Args:
-        surface: not used.
+        surface: whose batches all have the same number.
         point: not used.
         blocks: not used.
         options: the seed.
     """
-    del surface, point, blocks
+    del point, blocks
     generator = torch.Generator().manual_seed(options.seed)
     value = float(torch.rand((), generator=generator, dtype=torch.float64))
-    return Measurement("random", value, Status.COMPUTED, Uncertainty(), NO_PASSES, details={"seed": options.seed})
+    details, same = {"seed": options.seed}, (value,) * surface.count
+    return Measurement("random", value, Status.COMPUTED, Uncertainty(), NO_PASSES, details=details, by_batch=same)

@@ -72,7 +72,7 @@ SHARPNESS_ENTRIES = (
         name="delta-linf",
         summary="largest |loss change| in a Euclidean ball; any rescaling changes it",
         formula="max |L(θ′) − L(θ)| / (1 + L(θ)), θ′ in the ball of radius δ",
-        cost="8 forwards and 6 backwards",
+        cost="9 forwards and 6 backwards",
         source="Yi et al., IJCAI 2019, Definition 2.1 with p = ∞",
         invariance="changes under T_a",
         load=f"{MEASURES_HERE}.delta_sharpness:delta_linf",

@@ -18,12 +18,13 @@ def weight_norm(surface: LossSurface, point: Point, blocks: Blocks, options: Mea
     Changes under every rescaling. It takes no pass and sees no data.
 
     Args:
-        surface: not used.
+        surface: whose batches all have the same value.
         point: θ.
         blocks: not used.
         options: not used.
     """
-    del surface, blocks, options
+    del blocks, options
     value = norm(point)
     error = Uncertainty(rounding=torch.finfo(torch.float64).eps * value)
-    return Measurement("weight-norm", value, Status.COMPUTED, error, NO_PASSES)
+    same = (value,) * surface.count
+    return Measurement("weight-norm", value, Status.COMPUTED, error, NO_PASSES, by_batch=same)

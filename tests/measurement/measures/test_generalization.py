@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import bnsharp_cli
 from bnsharp_cli.measurement.measures.generalization import Generalization, generalization
 from bnsharp_cli.measurement.measures.sample_groups import MOST_GROUPS, sample_groups
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
@@ -153,3 +155,28 @@ def test_the_error_is_how_far_the_loss_of_other_samples_is() -> None:
         assert found.loss_error is not None
         apart.append((found.loss - float(every.mean())) / found.loss_error)
     assert 0.85 < float(torch.tensor(apart).std()) < 1.15
+
+
+@pytest.mark.parametrize("bn", ["batch", "running"])
+def test_the_python_interface_answers_the_same_and_leaves_the_model_alone(bn: Literal["batch", "running"]) -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    trained, test = drawn([16, 16], 5), drawn([40, 20])
+    found = bnsharp_cli.generalization_gap(module, trained, test, bn=bn)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert module.training
+    plain = module.double().train(bn == "batch")
+    losses = [
+        [functional.cross_entropy(plain(x.double()), y).item() * len(y) for x, y in batches]
+        for batches in (trained, test)
+    ]
+    assert found.loss == pytest.approx(sum(losses[1]) / 60, rel=1e-5)
+    assert found.gap == pytest.approx(sum(losses[1]) / 60 - sum(losses[0]) / 32, rel=1e-4)
+
+
+def test_bad_test_batches_are_named() -> None:
+    with pytest.raises(bnsharp_cli.UsageError) as refused:
+        bnsharp_cli.generalization_gap(network(), drawn([16]), [])
+    assert refused.value.argument == "test_batches"
+    assert refused.value.reason.startswith("test_batches: ")

@@ -37,7 +37,8 @@ def test_measures_share_passes_and_each_says_what_it_needs_alone(opened: tuple[L
         assert found[name] == one
     made = counter.all - counter.trials - before
     assert counter.cost - said == sum((one.cost for one in alone.values()), Cost())
-    assert made == counter.cost - said - Cost(1, 1)  # delta-linf takes the gradient at the network that bn computed
+    # delta-linf takes the gradient that bn computed, and the losses that delta-lp did
+    assert made == counter.cost - said - Cost(2, 1)
 
 
 def test_a_point_is_remembered_by_its_surface_alone(opened: tuple[LossSurface, Blocks]) -> None:
