@@ -9,13 +9,12 @@ from typing import Any
 from bnsharp_cli.errors import UnfitMeasureError, named
 from bnsharp_cli.measurement.comparison.comparison import LOSS, TEST_LOSS, Subject
 from bnsharp_cli.measurement.comparison.paired_difference import MeanPart
+from bnsharp_cli.measurement.comparison.paired_ratio import LOSSES
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 from bnsharp_cli.workflows.measuring import ResultDocument
-
-_LOSSES = (LOSS, TEST_LOSS)
 
 
 def subject(name: str, result: ResultDocument) -> Subject:
@@ -30,7 +29,7 @@ def subject(name: str, result: ResultDocument) -> Subject:
     losses = {LOSS: (_loss(LOSS, document["loss"], document["batch_losses"]),)}
     if test is not None:
         losses[TEST_LOSS] = (_loss(TEST_LOSS, test["loss"], test["group_losses"]),)
-    others = {name: profile for name, profile in result.measured.profiles.items() if name not in _LOSSES}
+    others = {name: profile for name, profile in result.measured.profiles.items() if name not in LOSSES}
     return Subject(
         name=name,
         measured=Measurements({**losses, **others}),
@@ -85,7 +84,7 @@ def fit_to_compare(subjects: Sequence[Subject], results: Sequence[ResultDocument
     kinds = {(one.document["checkpoint"]["architecture"], one.document["checkpoint"]["parameters"]) for one in results}
     if len(kinds) == 1:
         return [*subjects], []
-    every = [name for name in subjects[0].measured.profiles if name not in _LOSSES]
+    every = [name for name in subjects[0].measured.profiles if name not in LOSSES]
     left = [name for name in every if name in MEASURES and MEASURES[name].across_architectures]
     why = "its value depends on how many blocks or weights there are"
     if every and not left:
@@ -96,7 +95,7 @@ def fit_to_compare(subjects: Sequence[Subject], results: Sequence[ResultDocument
             expected="a measure of networks of any architecture",
             found=every,
         )
-    kept = [replace(one, measured=_only(one.measured, (*_LOSSES, *left))) for one in subjects]
+    kept = [replace(one, measured=_only(one.measured, (*LOSSES, *left))) for one in subjects]
     dropped = [name for name in every if name not in left]
     return kept, [f"the architectures differ, so {', '.join(dropped)} are not compared: {why}"] if dropped else []
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnsharp_cli.measurement.comparison.paired_difference import MeanPart, PairedDifference, paired_difference
-from bnsharp_cli.measurement.comparison.paired_ratio import PairedRatio, paired_ratio
+from bnsharp_cli.measurement.comparison.paired_ratio import LOSSES, PairedRatio, paired_ratio
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import entry_of
 
 UNDECIDED = "undecided"
-LOSS, TEST_LOSS = "loss", "test-loss"
+LOSS, TEST_LOSS = LOSSES
 COMPARED_FIRST = (LOSS, "accuracy", TEST_LOSS, "test-accuracy", "gap", "accuracy-gap")
 """What is compared before the measures, in this order, where both networks have it."""
 

@@ -27,6 +27,12 @@ from bnsharp_cli.measurement.measures.population import CONFIDENCE
 WIDENED = 1.7
 """The error in units of Student's, as at the upper end of a single value's interval."""
 
+_WIDENED_FOR_LOSSES = 3.0
+"""The same for losses, of which a few samples can carry nearly all; no estimate for the population corrects them."""
+
+LOSSES = ("loss", "test-loss")
+"""The names of losses among the rows of a comparison."""
+
 _WIDEST = math.log(100.0)
 """No interval is given whose ends differ by more than this factor."""
 
@@ -98,11 +104,12 @@ def paired_ratio(
         return PairedRatio(math.exp(estimated))
     spread = _paired_spread(first.by_batch, second.by_batch)
     batches = len(first.by_batch)
-    error = _quantile(batches) * spread * math.sqrt((1 - fraction) / batches) + computed
+    widened = _WIDENED_FOR_LOSSES if first.name in LOSSES else WIDENED
+    error = widened * _quantile(batches) * spread * math.sqrt((1 - fraction) / batches) + computed
     found = _within(estimated, measured, error)
     if found.larger is not None:
         return found
-    needed = _samples_needed(abs(estimated) - computed, spread, batches, samples / batches, available)
+    needed = _samples_needed(abs(estimated) - computed, widened * spread, batches, samples / batches, available)
     return PairedRatio(found.ratio, found.low, found.high, needed)
 
 
@@ -152,7 +159,7 @@ def _samples_needed(distance: float, spread: float, batches: int, batch: float, 
 
     Args:
         distance: of the logarithm of the ratio from 0, without the errors of the computation.
-        spread: the standard deviation of what a batch adds; it is taken to stay what it is.
+        spread: the standard deviation of what a batch adds, widened; it is taken to stay what it is.
         batches: that there are.
         batch: samples in each.
         available: in the data; None where that is not known.
@@ -176,5 +183,5 @@ def _samples_needed(distance: float, spread: float, batches: int, batch: float, 
 
 
 def _quantile(batches: int) -> float:
-    """The half width of an interval in standard errors of a mean over batches."""
-    return WIDENED * float(students_t.ppf((1 + CONFIDENCE) / 2, batches - 1))
+    """Student's quantile: half an interval in standard errors of a mean over batches."""
+    return float(students_t.ppf((1 + CONFIDENCE) / 2, batches - 1))
