@@ -83,7 +83,7 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
     places, losses = np.array(plane.places), np.array(plane.losses)
     known = np.isfinite(losses)
     places, losses = places[known], losses[known]
-    figure = NotebookFigure(figsize=(width, 0.82 * width), dpi=300, layout="constrained")
+    figure = NotebookFigure(figsize=(width, 0.76 * width), dpi=300, layout="constrained")
     axes = figure.add_subplot(aspect="equal")
     levels, norm = _levels(losses, _scale(losses, scale))
     triangles = Triangulation(places[:, 0], places[:, 1])

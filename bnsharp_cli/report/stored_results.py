@@ -22,6 +22,9 @@ from bnsharp_cli.measurement.surface.cost import Cost
 
 SCHEMA = Path(__file__).parent / "schema" / "bnsharp-1.json"
 NAME = "bnsharp/1"
+_COMMANDS = ("measure", "check")
+"""Commands whose documents are results of one network; others are reports."""
+
 _LARGEST = 2**26
 """Bytes of a file of results: hundreds of networks with thousands of tensors."""
 _LONGEST_NAMES = 3
@@ -63,7 +66,7 @@ def read_results(path: Path) -> list[StoredResult]:
     """The results of a file: one document, or one a line as ``measure`` prints several.
 
     Raises:
-        CheckpointRefusedError: a file that is too large, that is no document of ``measure``, or of another schema.
+        CheckpointRefusedError: a file that is too large, that is no such document, or of another schema.
     """
     text = _read(path)
     try:
@@ -108,7 +111,7 @@ def _read(path: Path) -> bytes:
 
 
 def _require_result(path: Path, document: Any, where: str) -> None:
-    """Refuse what is no document of ``measure`` as this version describes it.
+    """Refuse what is no document of ``measure`` or ``check`` as this version describes it.
 
     Raises:
         CheckpointRefusedError: naming the first entry that does not fit.
@@ -116,10 +119,11 @@ def _require_result(path: Path, document: Any, where: str) -> None:
     if not isinstance(document, dict) or document.get("schema") != NAME:
         found = shown(document.get("schema", "none")) if isinstance(document, dict) else "no document"
         raise _refused(path, f"{where}expected the schema {NAME}, found {found[:40]}")
-    if document.get("command") != "measure":
-        said = "a failure" if "error" in document else f"a result of {shown(document.get('command'))[:40]}"
-        raise _refused(path, f"{where}expected a result of measure, found {said}")
-    error = best_match(_validator().iter_errors(document))
+    command = document.get("command")
+    if command not in _COMMANDS:
+        said = "a failure" if "error" in document else f"a result of {shown(command)[:40]}"
+        raise _refused(path, f"{where}expected a result of {' or '.join(_COMMANDS)}, found {said}")
+    error = best_match(_validator(command).iter_errors(document))
     if error is not None:
         raise _refused(path, f"{where}{_in_words(error)}")
     _require_consistent(path, document, where)
@@ -157,10 +161,10 @@ def _require_groups(path: Path, test: Mapping[str, Any] | None, where: str) -> N
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    """The part of the schema that describes documents of ``measure``, ready to check one."""
+def _validator(command: str) -> Draft202012Validator:
+    """The part of the schema that describes documents of a command, ready to check one."""
     described = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return Draft202012Validator({"$ref": "#/$defs/measure", "$defs": described["$defs"]})
+    return Draft202012Validator({"$ref": f"#/$defs/{command}", "$defs": described["$defs"]})
 
 
 def _in_words(error: ValidationError) -> str:
@@ -183,7 +187,7 @@ def _refused(path: Path, reason: str) -> CheckpointRefusedError:
     return CheckpointRefusedError(
         f"{shown_path(path)}: {reason}.",
         "Write it again with `bnsharp measure`, or name the checkpoint.",
-        expected="a document that measure wrote",
+        expected="a document that measure or check wrote",
         found=reason,
         subject=path,
     )

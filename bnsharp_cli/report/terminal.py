@@ -254,23 +254,6 @@ def gamma_beta_sentence(copy: CopyReport, reference: CopyReport) -> str:
     )
 
 
-def print_checks(out: SpellingConsole, checks: Sequence[tuple[str, bool | None, str]]) -> None:
-    """Print a line for each check.
-
-    Args:
-        out: where it is printed.
-        checks: name, outcome and sentence of each; the outcome of a check that was skipped is None.
-    """
-    styles: Mapping[bool | None, tuple[str, str]] = {
-        True: ("PASS", "green"),
-        False: ("FAIL", "bold red"),
-        None: ("SKIP", "yellow"),
-    }
-    for name, outcome, sentence in checks:
-        word, style = styles[outcome]
-        out.print(Text.assemble((word, style), out.text(f"  {name:<11} {sentence}")))
-
-
 def print_verdict(out: SpellingConsole, verdict: str, passed: bool) -> None:
     """Print the last line of all, in the colour of its meaning."""
     out.print(out.text(verdict, "bold green" if passed else "bold red"))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnsharp_cli import __version__
 from bnsharp_cli.errors import UsageError, counted, named, shown, spelt
-from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.comparison.comparison import LOSS, NetworkComparison, compared_networks, order_by_radius
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
 from bnsharp_cli.report.stored_results import is_result, read_results, total_cost
+from bnsharp_cli.workflows.alike import Side, not_alike, require_alike
 from bnsharp_cli.workflows.compared_subjects import fit_to_compare, subject
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.measuring import ResultDocument
@@ -22,24 +22,6 @@ from bnsharp_cli.workflows.measuring import ResultDocument
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FAR = 2.0
 """Losses that differ by a larger factor are told, since sharpness at small δ follows the loss."""
-
-_ALIKE: Mapping[str, tuple[str, ...]] = {
-    "data": ("data", "spec"),
-    "split": ("data", "split"),
-    "samples": ("data", "samples"),
-    "batch_size": ("data", "batch_size"),
-    "seed": ("data", "seed"),
-    "loss": ("options", "loss"),
-    "output_key": ("options", "output_key"),
-    "bn": ("options", "bn"),
-    "power": ("options", "power"),
-    "partition": ("options", "partition"),
-    "parameters": ("options", "parameters"),
-}
-"""What two results must have alike, by the argument that decides it: where it is in a document."""
-
-_CONTENTS: Mapping[str, tuple[str, ...]] = {"data": ("data",), "test_data": ("test", "data")}
-"""Data whose samples must be the same, by the argument that names them; test data only where both have some."""
 
 
 @dataclass(frozen=True)
@@ -146,47 +128,26 @@ def _require_several(results: Sequence[ResultDocument]) -> None:
 
 
 def _require_alike(first: ResultDocument, other: ResultDocument, name: str) -> None:
-    """Refuse results that do not belong to the same batches and options.
+    """Refuse results that do not belong to the same batches, options and radii.
 
     Raises:
         UsageError: naming the first argument that differs.
     """
-    for argument, path in _ALIKE.items():
-        own, their = (_entry(one.document, path) for one in (first, other))
-        if own != their:
-            raise _not_alike(argument, shown(own)[:60], shown(their)[:60], name, other)
-    for argument, path in _CONTENTS.items():
-        data = [_entry(one.document, path) for one in (first, other)]
-        if None in data or data[0]["sha256"] == data[1]["sha256"]:
-            continue
-        own, their = (f"{shown(one['spec'])[:60]}, {one['samples']:,} samples" for one in data)
-        words = (own, their) if own != their else ("one content", "another one of the same name")
-        raise _not_alike(argument, *words, name, other)
-    radii = [_radii(one.measured) for one in (first, other)]
-    if radii[0] != radii[1]:
-        raise _not_alike("delta", shown(radii[0])[:60], shown(radii[1])[:60], name, other)
+    sides = _side(first, _name(0)), _side(other, name)
+    require_alike(*sides, [one for one in first.measured.profiles if one in other.measured.profiles])
+    own, their = _radii(first.measured), _radii(other.measured)
+    if own != their:
+        raise not_alike("delta", shown(own)[:60], shown(their)[:60], *sides)
 
 
-def _entry(document: Mapping[str, Any], path: Sequence[str]) -> Any:
-    inner: Any = document
-    for part in path:
-        inner = inner.get(part) if isinstance(inner, Mapping) else None
-    return inner
+def _side(result: ResultDocument, name: str) -> Side:
+    return Side(
+        name, result.document, Path(result.document["checkpoint"]["path"]) if result.kept is None else result.kept
+    )
 
 
 def _radii(measured: Measurements) -> list[float]:
     return sorted({one.details["delta"] for one in measured if "delta" in one.details})
-
-
-def _not_alike(argument: str, own: str, their: str, name: str, other: ResultDocument) -> UsageError:
-    path = shown_path(Path(other.document["checkpoint"]["path"]) if other.kept is None else other.kept)
-    return UsageError(
-        f"A and {name} ({path}) were not measured alike: {named(argument)} is {own} for A and {their} for {name}.",
-        f"Measure both with the same {named(argument)}.",
-        argument=argument,
-        expected=own,
-        found=their,
-    )
 
 
 def _on_test_data(names: Sequence[str], results: Sequence[ResultDocument]) -> Iterator[str]:

@@ -75,8 +75,12 @@ def test_what_is_shown_is_a_file_that_says_the_same(tmp_path: Path) -> None:
         "0.5,0.25",
         "--arch-option",
         "norm='1'",
-        "--max-loss",
-        "inf",
+        "--max",
+        "share:conv1=inf",
+        "--max-increase",
+        "noise=10%",
+        "--max-decrease",
+        "bn@0.01=0.3abs",
         "--key",
         'a"\\\x1b',
     )
@@ -133,13 +137,13 @@ UNUSABLE = {
     "[chek]": "chek: expected a table for a command, found 'chek'",
     "samples = 3": "samples: expected a table for a command",
     "check = 3": "check: expected a table, found a number",
-    "[check]\nmax_loss = 3": "check.max_loss: expected an option of check, found 'max_loss'",
+    "[check]\nfail_on = 3": "check.fail_on: expected an option of check, found 'fail_on'",
     "[check]\nconfig = 'a.toml'": "check.config: expected an option of check",
     "[measure]\nnothing = 3": "measure.nothing: expected an option of measure",  # of another command
-    "[check]\nmax-loss = '3'": "check.max-loss: expected a number, found a str",
-    "[check]\nmax-loss = nan": "check.max-loss: expected a number, found nan",
-    "[check]\nmax-loss = [3]": "check.max-loss: expected a number, found a list",
-    "[check]\nmin-accuracy = 95": "check.min-accuracy: expected a number in [0, 1], found 95",
+    "[check]\nmax-seconds = '3'": "check.max-seconds: expected a positive number, found a str",
+    "[check]\nmax-seconds = nan": "check.max-seconds: expected a positive number, found nan",
+    "[check]\nmax-seconds = [3]": "check.max-seconds: expected a positive number, found a list",
+    "[check]\nmin = {accuracy = 'high'}": "check.min: expected a number, or a share such as 40%, found 'high'",
     "[check]\nbatch-size = true": "check.batch-size: expected a whole number, found a bool",
     "[check]\nbatch-size = 0": "check.batch-size: expected at least 1, found 0",
     "[check]\nbatch-size = {a = 1}": "check.batch-size: expected a whole number, found a dict",
@@ -151,8 +155,8 @@ UNUSABLE = {
     "[check]\nmean = {r = 1}": "check.mean: expected a value, found a table",
     "[check]\nmean = []": "check.mean: expected something, found an empty array",
     "[check]\nsplit = 'validation'": "check.split: expected train or test, found 'validation'",
-    "[check]\nmax = {flatness = 1}": "check.max: expected one of bn,",
-    "[check]\nmax = {bn = [1]}": "check.max: expected numbers by the names of measures, found an array",
+    "[check]\nmax = {flatness = 1}": "check.max: expected one of loss,",
+    "[check]\nmax = {bn = [1]}": "check.max: expected values by the names of what is limited, found an array",
     "[check]\nmax = ['bn=1', 'bn=2']": "check.max: bn has two limits",
     "[check]\nsamples = ": "it is no TOML: ",
     "[check]\nseed = 1\nseed = 2": "it is no TOML: ",
@@ -189,7 +193,7 @@ def test_options_of_a_file_that_do_not_fit_the_command_line_name_the_file(tmp_pa
     [
         ("samples = 9", "unknown"),
         ("[chek]", "check"),
-        ("[check]\nmax-los = 1", "max-loss"),
+        ("[check]\nmax-second = 1", "max-seconds"),
         ("[check]\nSEED=1", "seed"),
     ],
 )
@@ -282,5 +286,5 @@ def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/cli.md").read_text(), re.DOTALL)
     configure(tmp_path, text)
     options = shown("check", folder=tmp_path)
-    assert options["max"] == ({"bn": 4.5, "noise": 2}, "bnsharp.toml")
+    assert options["max"] == ({"loss": 0.1, "bn": 4.5, "noise": 2}, "bnsharp.toml")
     assert shown("measure", folder=tmp_path)["delta"] == ([1e-3, 1e-2], "bnsharp.toml")

@@ -24,8 +24,11 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "measure --plot": (("measure", "net.pt", *FAST, "--plot"), ".png"),
     "several --output": (("measure", "net.pt", "net.pt", *FAST, "--output"), ".json"),
     "compare --output": (("compare", "net.pt", "net.pt", *FAST, "--output"), ".json"),
+    "figure --plot": (("figure", "profile", "net.pt", *FAST, "--plot"), ".svg"),
+    "figure --values": (("figure", "profile", "net.pt", *FAST, "--plot", "p.png", "--values"), ".csv"),
     "audit --output": (("audit", "net.pt", *FAST, "--output"), ".json"),
     "check --output": (("check", "net.pt", *FAST, "--output"), ".json"),
+    "check --update-baseline": (("check", "net.pt", *FAST, "--update-baseline", "--baseline"), ".json"),
     "inspect --output": (("inspect", "net.pt", "--output"), ".json"),
     "bound --output": (("bound", "net.pt", "--kl", "50", *FAST, "--output"), ".json"),
     "rescale-test --output": (("rescale-test", "net.pt", *FAST, "--output"), ".json"),
@@ -41,7 +44,8 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 }
 WORK = (
     "workflows.measuring.open_inputs",
-    *(f"workflows.{name}.open_network" for name in ("rescaling", "checking", "bounding", "auditing")),
+    "workflows.checking.open_inputs",
+    *(f"workflows.{name}.open_network" for name in ("rescaling", "bounding", "auditing")),
     "workflows.inspection.opened_checkpoint",
     *(f"workflows.{name}.open_setup" for name in ("training", "experiment")),
 )

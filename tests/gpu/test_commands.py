@@ -40,7 +40,7 @@ def test_measure(tmp_path: Path, measure: str) -> None:
 
 
 def test_check(tmp_path: Path) -> None:
-    arguments = ("--device", DEVICE, "--max-loss", 0.1, "--min-accuracy", 0.9, "--max", "bn=4.5")
+    arguments = ("--device", DEVICE, "--max", "loss=0.1", "--min", "accuracy=90%", "--max", "noise=4.5")
     assert bnsharp("check", SAMPLE, *FEW, *arguments, folder=tmp_path).stdout.splitlines()[-1].startswith("PASSED")
     failing = bnsharp("check", SAMPLE, *FEW, "--device", DEVICE, "--max", "bn=1e-6", folder=tmp_path, expect=1)
     assert failing.stdout.splitlines()[-1] == "FAILED: bn"

@@ -85,7 +85,7 @@ def without(*path: str) -> Callable[[Document], None]:
 
 WRONG: dict[str, tuple[Callable[[Document], None], str]] = {
     "another schema": (changed("schema", value="bnsharp/2"), "expected the schema bnsharp/1, found bnsharp/2"),
-    "another command": (changed("command", value="check"), "expected a result of measure, found a result of check"),
+    "another command": (changed("command", value="audit"), "of measure or check, found a result of audit"),
     "a failure": (lambda document: [document.pop("command"), document.update(error={})], "found a failure"),
     "a value that is text": (changed("measures", "bn", "value", value="1"), "measures.bn.value: expected type"),
     "a loss that is a list": (changed("loss", value=[1]), "loss: expected type number"),

@@ -7,18 +7,19 @@ from dataclasses import replace
 import pytest
 
 from bnsharp_cli.errors import named
+from bnsharp_cli.measurement.decision.outcome import Outcome
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.report.checks import print_checks, print_outcome
 from bnsharp_cli.report.terminal import (
     console,
     meaning,
-    print_checks,
     print_measurements,
     print_subject,
-    print_verdict,
 )
+from bnsharp_cli.workflows.gate import Check
 
 
 def test_arguments_are_spelt_as_the_command_spells_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,11 +29,15 @@ def test_arguments_are_spelt_as_the_command_spells_them(capsys: pytest.CaptureFi
 
 
 def test_checks_say_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    checks = [("loads", True, "yes"), ("invariance", None, f"skipped, see {named('max')}"), ("finite", False, "no")]
+    checks = [
+        Check("loads", Outcome.PASS, "yes"),
+        Check("invariance", Outcome.SKIP, f"skipped, see {named('max')}"),
+        Check("finite", Outcome.FAIL, "no"),
+    ]
     print_checks(console(str.upper), checks)
-    print_verdict(console(str.upper), "1 of 2 failed", passed=False)
+    print_outcome(console(str.upper), "1 of 2 failed", Outcome.FAIL)
     lines = ["PASS  loads       yes", "SKIP  invariance  skipped, see MAX", "FAIL  finite      no", "1 of 2 failed"]
-    assert capsys.readouterr().out.splitlines() == lines
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines
 
 
 def test_a_measure_that_is_new_is_explained_by_its_registration(monkeypatch: pytest.MonkeyPatch) -> None:

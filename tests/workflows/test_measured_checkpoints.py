@@ -20,7 +20,7 @@ from bnsharp_cli.report.json_document import render
 from bnsharp_cli.report.stored_results import on_every_sample
 from bnsharp_cli.workflows import measuring
 from bnsharp_cli.workflows.bounding import bound_checkpoint
-from bnsharp_cli.workflows.checking import check_checkpoint
+from bnsharp_cli.workflows.checking import Demands, check_checkpoint
 from bnsharp_cli.workflows.measuring import measure_checkpoint
 from bnsharp_cli.workflows.open_inputs import OpenedInputs, open_inputs
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, RescaledFiles
@@ -74,23 +74,29 @@ def measured_path() -> Path:
 
 
 def test_checks_and_their_verdict() -> None:
-    checked = check_checkpoint(None, Thresholds(max_loss=1e-9, min_accuracy=0.5, limits={"delta-linf": 1.0}), data=FEW)
-    assert [(check.name, check.passed) for check in checked.checks] == [
-        ("load", True),
-        ("loss", False),
-        ("accuracy", True),
-        ("delta-linf", True),
-        ("invariance", True),
+    thresholds = Thresholds(limits={"loss": 1e-9, "delta-linf": 1.0, "bn": 10.0}, least={"accuracy": 0.5})
+    checked = check_checkpoint(None, Demands(thresholds), data=FEW)
+    assert [(check.name, check.outcome.value) for check in checked.checks] == [
+        ("load", "pass"),
+        ("buffers", "pass"),
+        ("loss", "fail"),
+        ("delta-linf", "inconclusive"),
+        ("bn", "inconclusive"),
+        ("accuracy", "pass"),
+        ("invariance", "pass"),
     ]
     assert not checked.passed
-    assert checked.verdict == "FAILED: loss"
-    assert [check["outcome"] for check in checked.document()["checks"]] == ["pass", "fail", "pass", "pass", "pass"]
+    assert checked.verdict == "FAILED: loss; INCONCLUSIVE: delta-linf, bn"
+    outcomes = ["pass", "pass", "fail", "inconclusive", "inconclusive", "pass", "pass"]
+    assert [check["outcome"] for check in checked.document()["checks"]] == outcomes
 
 
 def test_a_limit_of_a_measure_without_that_power_is_refused_before_anything_is_opened() -> None:
     with pytest.raises(UsageError, match="limits delta-lp needs a finite power"):
         check_checkpoint(
-            Path("missing.pt"), Thresholds(limits={"delta-lp": 1.0}), options=MeasureOptions(power=float("inf"))
+            Path("missing.pt"),
+            Demands(Thresholds(limits={"delta-lp": 1.0})),
+            options=MeasureOptions(power=float("inf")),
         )
 
 

@@ -13,7 +13,14 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.workflows.completion import offered_checkpoints
 from bnsharp_cli.workflows.options import Data, read_deviation, read_mean, read_pairs, read_samples
-from bnsharp_cli.workflows.thresholds import Thresholds, read_limits
+from bnsharp_cli.workflows.thresholds import (
+    Change,
+    Thresholds,
+    read_decreases,
+    read_increases,
+    read_least,
+    read_limits,
+)
 from bnsharp_cli.workflows.training_options import TrainingRunOptions
 
 
@@ -39,7 +46,15 @@ def test_texts_of_the_command_line() -> None:
     assert read_samples("64") == 64
     assert read_mean("0.5,1") == (0.5, 1.0)
     assert dict(read_pairs(["classes=10", "kind=deep", "empty="])) == {"classes": 10, "kind": "deep", "empty": ""}
-    assert dict(read_limits(["bn=4", "keskar=1e3"])) == {"bn": 4.0, "keskar": 1000.0}
+    assert dict(read_limits(["bn=4", "keskar=1e3"])) == {"bn": "4", "keskar": "1e3"}
+    thresholds = Thresholds(
+        limits={"bn@1e-2": "4", "share:conv1": "40%"}, max_increase={"noise": "10%"}, max_decrease={"bn": "0.3abs"}
+    )
+    assert thresholds.limits == {"bn@0.01": 4.0, "share:conv1": 0.4}
+    assert (thresholds.max_increase, thresholds.max_decrease) == (
+        {"noise": Change(0.1, absolute=False)},
+        {"bn": Change(0.3, absolute=True)},
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,10 +64,11 @@ def test_texts_of_the_command_line() -> None:
         (read_mean, "a", "mean"),
         (read_deviation, "", "std"),
         (read_pairs, ["classes"], "arch_option"),
-        (read_limits, ["bn=nan"], "limits"),
-        (read_limits, ["flat=1"], "limits"),
-        (read_limits, ["critical-radius=1"], "limits"),
         (read_limits, ["bn=1", "bn=2"], "limits"),
+        (read_limits, ["bn"], "limits"),
+        (read_least, ["=1"], "least"),
+        (read_increases, ["bn"], "max_increase"),
+        (read_decreases, ["bn"], "max_decrease"),
     ],
 )
 def test_texts_in_another_form_are_refused(read: Any, text: Any, argument: str) -> None:
@@ -79,7 +95,12 @@ FLAT = {"bn": 1.0, "pac-bayes-sigma": 0.5}
 
 
 def test_thresholds_from_python_are_checked_too() -> None:
-    for wrong in ({"max_loss": float("nan")}, {"min_accuracy": 1.5}, {"limits": {"flat": 1.0}}, {"limits": FLAT}):
+    for wrong in (
+        *({"limits": {"loss": float("nan")}}, {"least": {"accuracy": "high"}}, {"limits": {"flat": 1.0}}),
+        *({"limits": FLAT}, {"limits": 4.5}, {"limits": {"bn": True}}, {"max_increase": {"bn": 0.1}}),
+        *({"max_decrease": {"loss": "-5%"}}, {"max_increase": FLAT}, {"limits": {"loss@0.1": 1}}),
+        *({"limits": {"share:": 0.4}}, {"limits": {"bn@0": 4}}, {"limits": {"bn@1e-2": 4, "bn@0.01": 5}}),
+    ):
         with pytest.raises(UsageError) as refused:
             Thresholds(**wrong)  # type: ignore[arg-type]  # one after the other
         assert refused.value.argument == next(iter(wrong))

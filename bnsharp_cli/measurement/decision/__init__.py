@@ -1,0 +1,1 @@
+"""Whether a number keeps a limit, given how far it is known."""
