@@ -44,6 +44,8 @@ LEVELS = {
     "report": 13,
     "workflows": 14,
     "cli": 15,
+    "integrations.network_assertions": 15,
+    "integrations.pytest_plugin": 16,
     "__main__": 16,
 }
 """Imports run from a higher level to a lower one, or stay inside one package."""

@@ -143,7 +143,7 @@ def _scale(losses: Any, scale: str) -> str:
 
 
 def _levels(losses: np.ndarray, scale: str) -> tuple[np.ndarray, Normalize]:
-    """Where contours are: at even distances on the scale, without the highest hundredth of the losses."""
+    """The levels of contours: at even distances on the scale, without the highest hundredth of the losses."""
     low, high = float(losses.min()), float(np.quantile(losses, 0.99))
     high = high if high > low else low + max(abs(low), 1.0) * 1e-9
     if scale == "log":

@@ -89,7 +89,7 @@ def draw_figure(  # noqa: PLR0913  one argument for each choice
     """Draw one kind of figure.
 
     Args:
-        kind: one of :data:`~bnsharp_cli.workflows.figure_options.FIGURES`.
+        kind: one of :data:`~bnsharp_cli.workflows.figure_options.FIGURE_KINDS`.
         checkpoints: files or ``sample:NAME``; a landscape shows one.
         source: which of their weights are taken, and which network they belong to.
         data: the loss.

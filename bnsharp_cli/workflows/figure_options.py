@@ -10,7 +10,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, never, option, same_option
 from bnsharp_cli.workflows.options import Output
 
-FIGURES = ("profile", "landscape")
+FIGURE_KINDS = ("profile", "landscape")
 """The kinds of figures."""
 
 FEWEST_EVALUATIONS = 81
@@ -28,12 +28,12 @@ def read_width(text: str) -> float:
     Raises:
         UsageError: neither.
     """
-    number, inches = text, 1.0
-    for unit, size in (("in", 1.0), ("cm", 1 / 2.54), ("mm", 1 / 25.4)):
+    number, unit_size = text, 1.0
+    for unit, size in (("in", 1.0), ("cm", 2.54), ("mm", 25.4)):
         if text.endswith(unit):
-            number, inches = text.removesuffix(unit), size
+            number, unit_size = text.removesuffix(unit), size
     try:
-        return float(number) * inches
+        return float(number) / unit_size
     except ValueError as error:
         raise UsageError.of("width", "a width such as 3.25in or 8cm", text, "For example 3.25in.") from error
 
@@ -121,6 +121,6 @@ def kind_of(text: str) -> str:
     Raises:
         UsageError: no such kind.
     """
-    if text not in FIGURES:
-        raise UsageError.of("kind", f"one of {', '.join(FIGURES)}", text, f"For example {FIGURES[0]}.")
+    if text not in FIGURE_KINDS:
+        raise UsageError.of("kind", f"one of {', '.join(FIGURE_KINDS)}", text, f"For example {FIGURE_KINDS[0]}.")
     return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bnsharp_cli.errors import spelt
@@ -126,6 +126,7 @@ class Gate:
         if new is None:
             return self._not_reached(title, kind, amount)
         old = self.baseline.required(name, delta, self.rtol)
+        new, old = replace(new, parts=result.parts(name)), replace(old, parts=self.baseline.parts(name))
         compute, shown = (absolute_change, signed) if change.absolute else (relative_change, signed_percent)
         same = result.weights == self.baseline.weights and new.measurement.value == old.measurement.value
         samples = result.samples_of(name)

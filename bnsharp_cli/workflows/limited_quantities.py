@@ -9,11 +9,13 @@ from typing import Any
 
 from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.measurement.comparison.paired_difference import MeanPart
 from bnsharp_cli.measurement.decision.change import Quantity, difference
 from bnsharp_cli.measurement.decision.estimate import IntervalEstimate, SampleCount, estimate_of, share_estimate
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.surface.cost import FORWARD, NO_PASSES
+from bnsharp_cli.workflows.compared_subjects import subject
 from bnsharp_cli.workflows.limited_names import (
     ACCURACY,
     ACCURACY_GAP,
@@ -27,6 +29,7 @@ from bnsharp_cli.workflows.limited_names import (
     LimitedName,
     layer_missing,
 )
+from bnsharp_cli.workflows.measuring import ResultDocument
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,10 @@ class JudgedResult:
         if name.what == SHARE:
             return self._share(name.layer, measured)
         return Quantity(measured, estimate_of(measured, self.samples, rtol))
+
+    def parts(self, name: LimitedName) -> tuple[MeanPart, ...]:
+        """The means over groups of samples that an accuracy or a gap is made of; none of anything else."""
+        return tuple(subject("", ResultDocument(self.document, self.measured)).means.get(name.what, ()))
 
     def _on_test_data(self, what: str, test: Mapping[str, Any], rtol: float) -> Quantity:
         """The loss or accuracy on test data, or a gap between there and here.

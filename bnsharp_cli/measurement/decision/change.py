@@ -1,9 +1,9 @@
 r"""How far a number is from that of a baseline, with the interval that this lies in on all the data.
 
 Two networks on the same batches share what is hard in them, so the change is held against each batch: for a ratio as
-``comparison/paired_ratio.py`` does, for a difference by the numbers a_b − b_b of the batches. Where a measure has no
-numbers of single batches the two intervals are put together as if they were independent, which is wider (Newcombe 1998;
-Zou and Donner 2008 for ratios): with ends l and u of a and of b
+``comparison/paired_ratio.py`` does, for a difference by the numbers a_b − b_b of the batches, for accuracies and gaps
+as ``comparison/paired_difference.py`` does. Where a measure has no numbers of single batches the two intervals are put
+together as if they were independent, which is wider (Newcombe 1998; Zou and Donner 2008 for ratios): with ends l and u
 
 .. math:: a - b - \sqrt{(a - l_a)^2 + (u_b - b)^2} \;…\; a - b + \sqrt{(u_a - a)^2 + (b - l_b)^2}
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from bnsharp_cli.measurement.comparison.paired_difference import MeanPart, paired_difference
 from bnsharp_cli.measurement.comparison.paired_ratio import paired_ratio
 from bnsharp_cli.measurement.decision.estimate import IntervalEstimate, SampleCount, reach_of_batches
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
@@ -27,10 +28,12 @@ class Quantity:
     Attributes:
         measurement: with its numbers of the batches.
         estimate: what it says of all the data.
+        parts: of what is a mean over groups of samples, or a sum of such means; else empty.
     """
 
     measurement: Measurement
     estimate: IntervalEstimate
+    parts: tuple[MeanPart, ...] = ()
 
     @property
     def climbing(self) -> bool:
@@ -47,6 +50,8 @@ def relative_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: fl
         samples: in these batches.
         rtol: what a search within its tolerance leaves, relative to the value.
     """
+    if new.parts and old.parts and old.measurement.value > 0:
+        return _share_of(absolute_change(new, old, samples, rtol), old)
     if min(new.measurement.value, old.measurement.value) <= 0:
         return IntervalEstimate(math.nan, None, None, sampled=False, whole=samples.whole)
     settled = [replace(one.measurement, status=_settled(one.measurement)) for one in (new, old)]
@@ -60,6 +65,8 @@ def relative_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: fl
 
 def absolute_change(new: Quantity, old: Quantity, samples: SampleCount, rtol: float) -> IntervalEstimate:
     """A number minus that of the baseline; arguments as for :func:`relative_change`."""
+    if new.parts and old.parts:
+        return _of_parts(new, old)
     difference = new.measurement.value - old.measurement.value
     error = computed = sum(one.estimate.computed for one in (new, old))
     drawn = sum(one.estimate.drawn for one in (new, old))
@@ -104,6 +111,33 @@ def _change(
         lower_bound=bound,
         logarithmic=logarithmic,
         paired=paired,
+    )
+
+
+def _of_parts(new: Quantity, old: Quantity) -> IntervalEstimate:
+    """The difference of two means over the same samples, or of two sums of such means."""
+    found = paired_difference(new.parts, old.parts)
+    whole = new.estimate.whole and old.estimate.whole
+    return IntervalEstimate(
+        value=new.measurement.value - old.measurement.value,
+        low=found.low,
+        high=found.high,
+        sampled=found.low is not None,
+        whole=whole,
+        paired=True,
+    )
+
+
+def _share_of(change: IntervalEstimate, old: Quantity) -> IntervalEstimate:
+    """A difference as a share of the baseline's number, of which that end is taken that makes the interval wider."""
+    divisors = [end for end in (old.estimate.low, old.estimate.high) if end is not None and end > 0]
+    if change.low is None or change.high is None or len(divisors) < 2:
+        return replace(change, value=change.value / old.measurement.value, low=None, high=None, sampled=False)
+    return replace(
+        change,
+        value=change.value / old.measurement.value,
+        low=min(change.low / one for one in divisors),
+        high=max(change.high / one for one in divisors),
     )
 
 

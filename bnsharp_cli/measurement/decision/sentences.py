@@ -47,7 +47,7 @@ def signed(number: float) -> str:
     >>> signed(0.3)
     '+0.3'
     """
-    return f"{number:+.4g}"
+    return f"{number + 0.0:+.4g}"  # and not -0
 
 
 def signed_percent(number: float) -> str:
@@ -56,7 +56,7 @@ def signed_percent(number: float) -> str:
     >>> signed_percent(-0.015)
     '-1.5%'
     """
-    return f"{100 * number:+.3g}%"
+    return f"{100 * number + 0.0:+.3g}%"  # and not -0
 
 
 def sentence_of(

@@ -49,7 +49,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction.
+    """One direction in normalised coordinates.
 
     Attributes:
         name: in words, for a legend.

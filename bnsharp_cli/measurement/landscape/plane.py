@@ -21,7 +21,7 @@ FIRST = 9
 _AT_ONCE = 16
 """Points that one round adds."""
 
-Place = tuple[float, float]
+PlaneSteps = tuple[float, float]
 """Steps along both directions, in units of the radii of the blocks."""
 
 
@@ -36,7 +36,7 @@ class Plane:
     """
 
     names: tuple[str, str]
-    places: tuple[Place, ...]
+    places: tuple[PlaneSteps, ...]
     losses: tuple[float, ...]
 
 
@@ -53,7 +53,7 @@ def plane_through(
         budget: evaluations, at least ``FIRST`` squared.
     """
 
-    def values(places: Sequence[Place]) -> list[float]:
+    def values(places: Sequence[PlaneSteps]) -> list[float]:
         return around.surface.values([displaced(around, (first, second), place) for place in places])
 
     places, losses = sampled(values, reach, budget)
@@ -61,8 +61,8 @@ def plane_through(
 
 
 def sampled(
-    values: Callable[[Sequence[Place]], list[float]], reach: float, budget: int = BUDGET
-) -> tuple[list[Place], list[float]]:
+    values: Callable[[Sequence[PlaneSteps]], list[float]], reach: float, budget: int = BUDGET
+) -> tuple[list[PlaneSteps], list[float]]:
     """A function on a square, more densely where straight lines between its values would show it wrongly.
 
     It begins with a grid. Each round divides the longest sides of those triangles between which the function bends

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bnsharp_cli.measurement.comparison.paired_difference import MeanPart, paired_difference
 from bnsharp_cli.measurement.comparison.paired_ratio import paired_ratio
 from bnsharp_cli.measurement.decision.change import Quantity, absolute_change, relative_change
 from bnsharp_cli.measurement.decision.estimate import SampleCount, estimate_of, share_estimate
@@ -75,6 +76,27 @@ def test_without_batches_the_two_intervals_are_put_together() -> None:
     relative = relative_change(own, their, SOME, RTOL)
     below = math.hypot(math.log(0.9 / l1), math.log(u2 / 0.95))
     assert relative.low == pytest.approx(0.9 / 0.95 * math.exp(-below) - 1)
+
+
+def test_accuracies_are_held_against_each_other_group_by_group() -> None:
+    figures = {0.9: (0.8, 1.0, 0.9, 0.9), 0.95: (0.9, 1.0, 1.0, 0.9), 0.0: (0.0,) * 4}
+
+    def share(value: float) -> Quantity:
+        part = MeanPart(figures[value], (128,) * 4, SOME.fraction, share=True)
+        return Quantity(quantity(value=value).measurement, share_estimate(value, SOME), (part,))
+
+    found, expected = (
+        absolute_change(share(0.9), share(0.95), SOME, RTOL),
+        paired_difference(*(share(value).parts for value in (0.9, 0.95))),
+    )
+    assert (found.low, found.high, found.paired) == (expected.low, expected.high, True)
+    assert expected.low is not None
+    relative, old = relative_change(share(0.9), share(0.95), SOME, RTOL), share(0.95).estimate
+    assert relative.value == pytest.approx(0.9 / 0.95 - 1)
+    assert relative.low == pytest.approx(expected.low / (old.low or 0))
+    worst = relative_change(share(0.0), share(0.95), SOME, RTOL)
+    assert worst.high is not None
+    assert worst.high < -0.8, "no right answer is a change like any other"
 
 
 @pytest.mark.parametrize("change", [relative_change, absolute_change])

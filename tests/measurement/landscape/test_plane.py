@@ -9,31 +9,31 @@ import numpy as np
 import pytest
 from scipy.interpolate import LinearNDInterpolator
 
-from bnsharp_cli.measurement.landscape.plane import FIRST, Place, sampled
+from bnsharp_cli.measurement.landscape.plane import FIRST, PlaneSteps, sampled
 
-Function = Callable[[Sequence[Place]], list[float]]
+Function = Callable[[Sequence[PlaneSteps]], list[float]]
 
 
-def ridge(places: Sequence[Place]) -> list[float]:
+def ridge(places: Sequence[PlaneSteps]) -> list[float]:
     """A kink along a slanted line; flat elsewhere."""
     return [abs(2 * s - t - 0.37) + 0.1 * s for s, t in places]
 
 
-def hill(places: Sequence[Place]) -> list[float]:
+def hill(places: Sequence[PlaneSteps]) -> list[float]:
     """A narrow hill on a slope."""
     return [1 + 0.3 * s + math.exp(-40 * ((s - 0.4) ** 2 + (t - 0.4) ** 2)) for s, t in places]
 
 
-def deep(places: Sequence[Place]) -> list[float]:
+def deep(places: Sequence[PlaneSteps]) -> list[float]:
     """A valley over three decades, which a picture shows by its logarithm."""
     return [1e-3 + 3 * (s + 0.5 * t) ** 2 for s, t in places]
 
 
-def logarithm(places: Sequence[Place]) -> list[float]:
+def logarithm(places: Sequence[PlaneSteps]) -> list[float]:
     return [math.log(value) for value in deep(places)]
 
 
-def furthest(function: Function, places: Sequence[Place]) -> float:
+def furthest(function: Function, places: Sequence[PlaneSteps]) -> float:
     """How far straight lines between its values are from the function, on average over many other places."""
     others = np.random.default_rng(0).uniform(-1, 1, (4000, 2))
     between = LinearNDInterpolator(np.array(places), np.array(function(places)))(others)
@@ -53,7 +53,7 @@ def test_places_that_are_added_help_more_than_a_finer_grid(function: Function, s
 def test_it_begins_with_a_grid_through_the_middle_and_keeps_within_its_budget() -> None:
     asked: list[int] = []
 
-    def counted(places: Sequence[Place]) -> list[float]:
+    def counted(places: Sequence[PlaneSteps]) -> list[float]:
         asked.append(len(places))
         return hill(places)
 
@@ -71,7 +71,7 @@ def test_a_flat_function_is_not_asked_again() -> None:
 
 
 def test_a_place_without_a_number_does_not_stop_it() -> None:
-    def broken(places: Sequence[Place]) -> list[float]:
+    def broken(places: Sequence[PlaneSteps]) -> list[float]:
         return [math.inf if s > 0.9 else s * s for s, _ in places]
 
     places, values = sampled(broken, 1.0, 120)
