@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnsharp_cli.cli import results
+from bnsharp_cli.cli.check_reports import CheckReports
 from bnsharp_cli.cli.checkpoints import CheckpointArguments
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed
@@ -17,9 +18,10 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
+from bnsharp_cli.workflows.check_output import CheckOutput
 from bnsharp_cli.workflows.gate_options import BaselineOptions, CheckedRadii, GateOptions
 from bnsharp_cli.workflows.input_files import input_files
-from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output
+from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.output_files import OutputFile
 from bnsharp_cli.workflows.thresholds import Thresholds
 
@@ -39,7 +41,7 @@ def check(
     gate: GateOptions,
     measuring: Annotated[MeasureOptions, Fixed(delta=MeasureOptions.delta, by=PartsOptions.by)],
     computing: Computing,
-    output: Output,
+    output: CheckOutput,
 ) -> None:
     """Check checkpoints: each loads, its weights are sound, limits hold, BN-Sharpness is invariant.
 
@@ -49,30 +51,35 @@ def check(
     thresholds.require_measurable(measuring.power, radii.delta)
     _require_one_to_update(checkpoint, baseline)
     inputs = input_files(checkpoint, source.arch, data.data, data.test_data, data.loss)
+    documents, reports = output.of_documents, CheckReports(output)
     writes = results.require_writable(
-        output.output, inputs=[*inputs, *_read_only(baseline)], further=lambda: [*_written(baseline)]
+        documents.output,
+        inputs=[*inputs, *_read_only(baseline)],
+        further=lambda: [*_written(baseline), *reports.files],
     )
     with importing_libraries():
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
         from bnsharp_cli.workflows.checking import Demands, check_checkpoint
 
     demands, memory = Demands(thresholds, baseline, gate, radii), SearchMemory()
-    every: list[CheckedCheckpoint] = []
 
     def finding(path: Path) -> results.CommandResult:
-        with TerminalReporter(output.quiet, writes=writes) as reporter:
+        with reports.of(path), TerminalReporter(output.quiet, writes=writes) as reporter:
             found = check_checkpoint(
                 path, demands, source, data, measuring, computing=computing, reporter=reporter, memory=memory
             )
-        every.append(found)
-        return results.CommandResult(found.document(as_option), lambda: _print(found, len(checkpoint) > 1))
+        reports.add(path, found)
+        return results.CommandResult(
+            found.document(as_option), lambda: reports.text(lambda: _print(found, len(checkpoint) > 1))
+        )
 
-    code = 0
-    if len(checkpoint) > 1:
-        code = results.deliver_each(checkpoint, finding, output, lambda: None)
-    else:
-        results.deliver(finding(checkpoint[0]), output)
-    raise typer.Exit(max(code, *(0 if checked.passed else 1 for checked in every), 0))
+    with reports:
+        if len(checkpoint) > 1:
+            code = results.deliver_each(checkpoint, finding, documents, lambda: None)
+        else:
+            code = 0
+            results.deliver(finding(checkpoint[0]), documents)
+    raise typer.Exit(code or int(not reports.passed))
 
 
 def _require_one_to_update(checkpoint: list[Path], baseline: BaselineOptions) -> None:
@@ -103,7 +110,7 @@ def _print(checked: CheckedCheckpoint, several: bool) -> None:
 
     out = console(as_option)
     if several:
-        out.say(checkpoint_title(checked.network.checkpoint.path))
+        out.say(f"checkpoint {checkpoint_title(checked.network.checkpoint.path)}")  # never first on a line
     print_checks(out, checked.checks)
     print_cost(out, checked.network.passes, checked.seconds)
     print_outcome(out, checked.verdict, checked.outcome)

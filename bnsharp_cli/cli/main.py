@@ -128,7 +128,7 @@ def _run(debug: bool) -> int:
         with torchrun.together():
             return _exit_code()
     except KeyboardInterrupt:
-        results.say_failure("Interrupted.", "Nothing was half-written.")
+        results.say_interrupted()
         sys.exit(_INTERRUPTED)
     except LostProcessError as error:
         results.deliver_failure(error)

@@ -25,6 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LONGEST = 1000
+_JSON = "json"
 _SCHEMA, _HEAD = b'"schema": "bnsharp/', 64
 """What a document begins with."""
 _stdout: ContextVar[TextIO] = ContextVar("stdout")
@@ -38,11 +39,13 @@ class _Asked:
         json: whether a document is to be printed, and none has been yet.
         checkpoint: the one that was named; None where there is none, or several.
         output: the file that is to hold the document, once it was found fit, until something was written to it.
+        results: the folder in which it keeps each result; None for none.
     """
 
     json: bool
     checkpoint: Path | None = None
     output: Path | None = None
+    results: Path | None = None
 
 
 _asked: ContextVar[_Asked] = ContextVar("asked")
@@ -68,7 +71,9 @@ def kept_apart(command: Callable[P, R]) -> Callable[P, R]:
         named = kwargs.get("checkpoint")
         every = named if isinstance(named, list) else [named]
         one = every[0] if len(every) == 1 and isinstance(every[0], Path) else None
-        _asked.set(_Asked(bool(kwargs.get("json")), one))
+        folder = kwargs.get("results")
+        as_json = bool(kwargs.get("json")) or kwargs.get("format") == _JSON
+        _asked.set(_Asked(as_json, one, results=folder if isinstance(folder, Path) else None))
         token = _stdout.set(sys.stdout)
         try:
             with redirect_stdout(sys.stderr):
@@ -208,9 +213,18 @@ def say_failure(reason: str, remedy: str) -> None:
     say(f"         {one_line(for_the_command(remedy), _LONGEST)}")
 
 
+def say_interrupted() -> None:
+    """Say on stderr that the user ended the command, and what is left of it."""
+    from bnsharp_cli.io.files.printable_text import shown_path
+
+    folder = _asked.get(_Asked(False)).results
+    kept = "" if folder is None else f" The same command goes on with the results in {shown_path(folder)}."
+    say_failure("Interrupted.", f"Nothing was half-written.{kept}")
+
+
 def deliver_failure(failure: BnsharpError) -> None:
     """The document of a failure of the whole command, where one was asked for: on stdout, and in the file."""
-    asked = _asked.get(_Asked("--json" in sys.argv[1:]))  # a line that cannot be parsed asks by its word alone
+    asked = _asked.get(_Asked(_asks_for_json(sys.argv[1:])))  # a line that cannot be parsed asks by its word alone
     if not asked.json and asked.output is None:
         return
     with importing_libraries():
@@ -223,6 +237,11 @@ def deliver_failure(failure: BnsharpError) -> None:
     if asked.json and sys.stdout is not None:
         with suppress(BnsharpError), on_stdout():
             print_document(text)
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return "--json" in words or f"--format={_JSON}" in words or ("--format", _JSON) in pairs
 
 
 def _is_new_or_document(path: Path) -> bool:
@@ -253,6 +272,11 @@ def print_document(text: str) -> None:
 def print_text(text: str) -> None:
     """Lines of our own on stdout, without what a terminal's tables need."""
     sys.stdout.write(encodable(f"{text}\n", sys.stdout.encoding))
+
+
+def write_text(output: Path, text: str) -> None:
+    """Write a file, whole or not at all, in the process that writes."""
+    _write(output, text)
 
 
 def _write(output: Path | None, text: str) -> None:

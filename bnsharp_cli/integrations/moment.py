@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from bnsharp_cli.core.point import Point
@@ -27,6 +29,9 @@ from bnsharp_cli.measurement.surface.opened_surface import CriterionLike, Surfac
 
 _SHARDED = ("torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed._composable")
 """Where the classes come from of networks whose passes need all processes at once."""
+
+_OF_DEEPSPEED = "ds_tensor"
+"""An attribute of the parameters that DeepSpeed shares out."""
 
 
 @dataclass
@@ -86,7 +91,9 @@ class Measuring:
         try:
             if isinstance(model, nn.Module):
                 _require_whole(model)
-            with opened_surface(model, self.batches, self.criterion, self.settings) as surface:
+            elsewhere = torch.get_default_device().type != "cpu"  # training scripts like to set another default device
+            usual = torch.device("cpu") if elsewhere else nullcontext()
+            with usual, opened_surface(model, self.batches, self.criterion, self.settings) as surface:
                 self._take(surface, moment)
         except Exception as error:  # measuring is not worth a training run, whatever fails
             moment.reasons[EVERY_MEASURE] = reason_and_remedy(error)
@@ -133,9 +140,11 @@ def _require_whole(model: nn.Module) -> None:
     Raises:
         NotMeasurableError: it is.
     """
-    parts: Mapping[str, object] = {**dict(model.named_modules()), **dict(model.named_parameters())}
-    for part in parts.values():
-        if any(f"{kind.__module__}.".startswith(f"{home}.") for kind in type(part).__mro__ for home in _SHARDED):
+    parts: list[object] = [*model.modules(), *model.parameters()]
+    for part in parts:
+        kinds = type(part).__mro__
+        by_torch = any(f"{kind.__module__}.".startswith(f"{home}.") for kind in kinds for home in _SHARDED)
+        if by_torch or hasattr(part, _OF_DEEPSPEED):
             raise NotMeasurableError(
                 "The network is shared out among several processes.",
                 "Save a whole checkpoint now and then, and run `bnsharp measure` on it.",

@@ -11,16 +11,13 @@ from rich.table import Table
 
 from bnsharp_cli.errors import shown
 from bnsharp_cli.measurement.comparison.comparison import NetworkComparison, figure
+from bnsharp_cli.report.table_text import latex_table, markdown_row
 from bnsharp_cli.report.terminal import SpellingConsole
 
 COLUMNS = ("measure", "delta", "first", "second", "ratio", "verdict")
 """What a table can be sorted by."""
 
 Row = tuple[str, ...]
-_LATEX = {
-    **{"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"},
-    **{"×": r"$\times$", "…": r"\ldots{}", "~": r"$\sim$", "^": r"\^{}", "δ": r"$\delta$"},
-}
 _KEYS: dict[str, Callable[[NetworkComparison], tuple[float, str]]] = {
     "measure": lambda one: (0.0, one.measure),
     "delta": lambda one: (one.delta or 0.0, one.measure),
@@ -59,7 +56,7 @@ def as_markdown(comparisons: Sequence[NetworkComparison]) -> str:
     tables = []
     for pair in pairs_of(comparisons):
         rows = [_headings(pair), ("---",) * 2 + ("---:",) * 2 + ("---",), *_rows(comparisons, pair)]
-        tables.append("".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows))
+        tables.append("".join(map(markdown_row, rows)))
     return "\n".join(tables)
 
 
@@ -77,11 +74,7 @@ def as_csv(comparisons: Sequence[NetworkComparison]) -> str:
 
 def as_latex(comparisons: Sequence[NetworkComparison]) -> str:
     """A ``tabular`` for every pair of networks, for a document in UTF-8."""
-    tables = []
-    for pair in pairs_of(comparisons):
-        lines = [r"\begin{tabular}{llrrl}", r"\hline", _of_latex(_headings(pair)), r"\hline"]
-        lines += [_of_latex(row) for row in _rows(comparisons, pair)]
-        tables.append("\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n")
+    tables = (latex_table("llrrl", _headings(pair), [*_rows(comparisons, pair)]) for pair in pairs_of(comparisons))
     return "\n".join(tables)
 
 
@@ -104,8 +97,3 @@ def _rows(comparisons: Sequence[NetworkComparison], pair: tuple[str, str]) -> It
 def _cells(one: NetworkComparison) -> Row:
     delta = "" if one.delta is None else f"{one.delta:g}"
     return (shown(one.measure), delta, *(figure(one.measure, value, 4) for value in one.values), one.sentence)
-
-
-def _of_latex(row: Row) -> str:
-    cells = ("".join(_LATEX.get(character, character) for character in cell) for cell in row)
-    return " & ".join(cells) + r" \\"

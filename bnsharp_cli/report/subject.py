@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnsharp_cli.errors import shown
+from bnsharp_cli.errors import counted, shown
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import shown_path
@@ -92,9 +92,18 @@ def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[s
     out.print()
 
 
-def print_kept(out: SpellingConsole, path: Path) -> None:
-    """Print that nothing was computed, and where the result comes from."""
-    out.say(f"no pass: measured before, and kept in {shown_path(path)}")
+def print_kept(out: SpellingConsole, files: Sequence[Path], seeds: int = 1) -> None:
+    """Print for what nothing was computed, and where it comes from.
+
+    Args:
+        out: where it is printed.
+        files: the results that were kept; none where all is new.
+        seeds: with how many the network was measured.
+    """
+    if files:
+        of = f" for {counted(len(files), 'seed')}" if seeds > 1 else ""
+        place = files[0].parent if seeds > 1 else files[0]
+        out.say(f"no pass{of}: measured before, and kept in {shown_path(place)}")
 
 
 def _kind(blocks: Mapping[str, Any]) -> str:

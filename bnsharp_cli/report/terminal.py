@@ -15,7 +15,7 @@ from bnsharp_cli.io.files.encodable_text import encodable
 from bnsharp_cli.measurement.invariance.invariance_report import CopyReport, InvarianceReport
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.measurements import Measurements
-from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.registry import MEASURES, entry_of
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.progress import duration
 
@@ -90,7 +90,7 @@ def print_measurements(
         every_sample: whether they were made on the whole split, so that there are no more samples to speak of.
         legend: whether what they mean is said; else see :func:`print_legend`.
     """
-    heading, *subjects = _subjects(measurements)
+    heading, *subjects = joined_subjects([one.cells[:2] for one in measurements])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(heading, no_wrap=True)
     for name in ("value", "± error", "cost"):
@@ -109,18 +109,21 @@ def print_measurements(
         out.say(f"{name}: not measured. {reason}")
 
 
-def _subjects(measurements: Sequence[Measurement]) -> list[str]:
+def joined_subjects(rows: Sequence[Sequence[str]]) -> list[str]:
     """The heading, and the measure and the radius of each row; a name without a radius may take the room of both."""
-    rows = [one.cells[:2] for one in measurements]
     pairs = [("measure", "δ" if any(radius for _, radius in rows) else ""), *rows]
     width = max((len(name) for name, radius in pairs if radius), default=0)
     return [f"{name.ljust(width)}  {radius}".rstrip() for name, radius in pairs]
 
 
 def print_legend(out: SpellingConsole, measurements: Sequence[Measurement]) -> None:
-    """Print what the measures are and how they were found, once for all of some measurements."""
-    for name in dict.fromkeys(measurement.name for measurement in measurements):
+    """Print what the measures are, which way is sharper and how they were found, once for all of some measurements."""
+    names = [*dict.fromkeys(measurement.name for measurement in measurements)]
+    for name in names:
         out.say(f"{name}: {meaning(name)}")
+    for direction, large_is_sharp in (("larger is sharper", True), ("larger is flatter", False)):
+        if own := [name for name in names if entry_of(name).large_is_sharp is large_is_sharp]:
+            out.say(f"{direction}: {', '.join(own)}")
     for status in dict.fromkeys(measurement.status for measurement in measurements):
         out.say(f"{status.value}: {status.marked_meaning}")
 

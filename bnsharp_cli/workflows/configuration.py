@@ -98,7 +98,7 @@ class Configuration:
     tables: Mapping[str, Mapping[str, Any]]
 
     def key(self, command: str, name: str) -> str:
-        """An option as the file writes it, such as ``check.max-loss``."""
+        """An option as the file writes it, such as ``check.batch-size``."""
         return f"{self.prefix}{command}.{name}"
 
 

@@ -44,6 +44,7 @@ CASES = {
     "curvature": ("measure", SAMPLE, *CURVED, "--parameters", "conv*", "--iterations", 2, *FAST),
     "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
     "test data": ("measure", SAMPLE, "--test-data", "digits", "--measure", "loss", *FAST),
+    "several seeds": ("measure", SAMPLE, "--seeds", 2, *FAST),
     "compare": ("compare", SAMPLE, "sample:digits-large-batch", "--test-data", "digits", *FAST),
     "the list of measures": ("measures", "--json"),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),

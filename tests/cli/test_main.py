@@ -32,7 +32,7 @@ def test_help_and_version_do_not_import_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("bnsharp measure --se", {"--seed", "--search", "--search-nodes"}),
+        ("bnsharp measure --se", {"--seeds", "--seed", "--search", "--search-nodes"}),
         ("bnsharp me", {"measure", "measures"}),
         ("bnsharp measure ", set()),  # the shell offers its files
         ("bnsharp measure --bn ", {"batch", "running"}),

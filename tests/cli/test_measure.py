@@ -244,7 +244,7 @@ def test_several_checkpoints_have_one_legend_and_a_blank_line_between_them(tmp_p
     two = ("sample:digits-small-batch", "sample:digits-large-batch")
     finished = bnsharp("measure", two[0], "cut.pt", "none.pt", two[1], *FAST, folder=tmp_path, expect=3)
     lines = finished.stdout.splitlines()
-    heads = [index for index, line in enumerate(lines) if line.startswith(two)]
+    heads = [index for index, line in enumerate(lines) if line.startswith(tuple(f"{name}: " for name in two))]
     assert [lines[index].partition(": ")[0] for index in heads] == [*two]
     assert heads[0] == 0
     assert lines[heads[1] - 1] == ""

@@ -28,6 +28,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "figure --values": (("figure", "profile", "net.pt", *FAST, "--plot", "p.png", "--values"), ".csv"),
     "audit --output": (("audit", "net.pt", *FAST, "--output"), ".json"),
     "check --output": (("check", "net.pt", *FAST, "--output"), ".json"),
+    "junit --output": (("check", "net.pt", *FAST, "--output"), ".xml"),
     "check --update-baseline": (("check", "net.pt", *FAST, "--update-baseline", "--baseline"), ".json"),
     "inspect --output": (("inspect", "net.pt", "--output"), ".json"),
     "bound --output": (("bound", "net.pt", "--kl", "50", *FAST, "--output"), ".json"),

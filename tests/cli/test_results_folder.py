@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import bnsharp_cli
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp, one_error
 
 FAST = ("--samples", 64, "--batch-size", 16, "--results", "kept")
+SLOW = ("--measure", "bn", "--measure", "noise")
 NETWORK = "from bnsharp_cli.models import lenet_bn\ndef net():\n    return lenet_bn(1, 10, 8)\n"
 NO_PASS = "no pass: measured before, and kept in"
 
@@ -116,3 +123,37 @@ def test_what_was_interrupted_goes_on_where_it_stopped(folder: Path) -> None:
     finished = bnsharp("measure", *samples, *FAST, folder=folder)
     assert finished.stdout.count(NO_PASS) == 1
     assert len([*(folder / "kept").iterdir()]) == 2
+
+
+def test_what_ctrl_c_ended_goes_on_and_says_so(folder: Path) -> None:
+    """The command is interrupted as soon as it has kept its first result of several."""
+    names = [f"run{number}.pt" for number in range(4)]
+    for number, name in enumerate(names):
+        torch.manual_seed(number)
+        torch.save(lenet_bn(1, 10, 8).state_dict(), folder / name)
+    arguments = ("measure", *names, "--arch", "mine.py:net", "--data", "npz:data.npz", *FAST, *SLOW)
+    code, stderr = interrupted(folder, arguments)
+    kept = len([*(folder / "kept").iterdir()])
+    assert code == 130
+    assert "Interrupted.\n" in stderr
+    assert "Nothing was half-written. The same command goes on with the results in kept.\n" in stderr
+    assert 1 <= kept < len(names)
+    again = bnsharp(*arguments, folder=folder).stdout
+    assert again.count(NO_PASS) == kept
+    assert len([*(folder / "kept").iterdir()]) == len(names)
+    fresh = bnsharp(*arguments, "--results", "fresh", folder=folder).stdout
+    assert again[again.index("\nnetwork") :] == fresh[fresh.index("\nnetwork") :]
+
+
+def interrupted(folder: Path, arguments: Sequence[object]) -> tuple[int, str]:
+    """The exit code and what was said on stderr."""
+    command = [sys.executable, "-P", "-m", "bnsharp_cli", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(bnsharp_cli.__file__).parents[1])}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not [*folder.glob("kept/*.json")]:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said

@@ -16,6 +16,7 @@ from bnsharp_cli.report.checks import print_checks, print_outcome
 from bnsharp_cli.report.terminal import (
     console,
     meaning,
+    print_legend,
     print_measurements,
     print_subject,
 )
@@ -44,6 +45,18 @@ def test_a_measure_that_is_new_is_explained_by_its_registration(monkeypatch: pyt
     assert all(meaning(name) for name in MEASURES)
     monkeypatch.setitem(MEASURES, "mine", replace(MEASURES["bn"], name="mine", summary="something new"))
     assert meaning("mine") == "something new"
+
+
+def test_the_words_say_which_way_is_sharper(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the registry has it; a partition goes by the entry of BN-Sharpness, a control has no way."""
+    names = ("bn", "bn-filter", "keskar", "critical-radius", "pac-bayes-sigma", "loss")
+    measured = [Measurement(name, 1.0, Status.COMPUTED, Uncertainty(), Cost(1)) for name in names]
+    print_legend(console(), measured)
+    lines = capsys.readouterr().out.splitlines()
+    assert "larger is sharper: bn, bn-filter, keskar" in lines
+    assert "larger is flatter: critical-radius, pac-bayes-sigma" in lines
+    print_legend(console(), measured[-1:])
+    assert "larger is" not in capsys.readouterr().out
 
 
 def test_noise_is_shown_at_every_size_with_the_larger_error(capsys: pytest.CaptureFixture[str]) -> None:

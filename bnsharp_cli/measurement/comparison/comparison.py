@@ -10,7 +10,7 @@ from bnsharp_cli.measurement.comparison.paired_difference import MeanPart, Paire
 from bnsharp_cli.measurement.comparison.paired_ratio import PairedRatio, paired_ratio
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
-from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.measurement.measures.registry import entry_of
 
 UNDECIDED = "undecided"
 LOSS, TEST_LOSS = "loss", "test-loss"
@@ -210,17 +210,10 @@ def _compared(name: str, pair: tuple[Subject, Subject], measured: tuple[Measurem
     first, second = measured
     ratio = paired_ratio(first, second, *pair[0].drawn(name), max(one.rtol for one in pair))
     values, names = (first.value, second.value), (pair[0].name, pair[1].name)
-    return NetworkComparison(name, _radius(first.details), names, values, ratio, _meaning(name))
+    large_is_sharp = None if name in COMPARED_FIRST else entry_of(name).large_is_sharp
+    return NetworkComparison(name, _radius(first.details), names, values, ratio, large_is_sharp)
 
 
 def _radius(details: Mapping[str, Any]) -> float | None:
     delta = details.get("delta")
     return None if delta is None else float(delta)
-
-
-def _meaning(name: str) -> bool | None:
-    """Whether large is sharp, by the registry; BN-Sharpness by another partition has no entry of its own."""
-    if name in COMPARED_FIRST:
-        return None
-    entry = MEASURES.get(name) or MEASURES["bn"]
-    return None if entry.is_control else not entry.large_is_flat

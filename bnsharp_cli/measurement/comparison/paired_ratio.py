@@ -98,12 +98,11 @@ def paired_ratio(
         return PairedRatio(math.exp(estimated))
     spread = _paired_spread(first.by_batch, second.by_batch)
     batches = len(first.by_batch)
-    quantile = float(students_t.ppf((1 + CONFIDENCE) / 2, batches - 1))
-    error = WIDENED * quantile * spread * math.sqrt((1 - fraction) / batches) + computed
+    error = _quantile(batches) * spread * math.sqrt((1 - fraction) / batches) + computed
     found = _within(estimated, measured, error)
     if found.larger is not None:
         return found
-    needed = _samples_needed(abs(estimated) - computed, spread, samples / batches, available)
+    needed = _samples_needed(abs(estimated) - computed, spread, batches, samples / batches, available)
     return PairedRatio(found.ratio, found.low, found.high, needed)
 
 
@@ -138,14 +137,34 @@ def _paired_spread(first: Sequence[float], second: Sequence[float]) -> float:
     return stdev(parts) if all(map(math.isfinite, parts)) else math.inf
 
 
-def _samples_needed(distance: float, spread: float, batch: float, available: int | None) -> int | None:
-    """How many samples bring the error below the distance of the ratio from one, if the batches go on as they are."""
+def _samples_needed(distance: float, spread: float, batches: int, batch: float, available: int | None) -> int | None:
+    """The fewest samples, in more batches than there are, whose error is below the distance of the ratio from one.
+
+    Args:
+        distance: of the logarithm of the ratio from 0, without the errors of the computation.
+        spread: the standard deviation of what a batch adds; it is taken to stay what it is.
+        batches: that there are.
+        batch: samples in each.
+        available: in the data; None where that is not known.
+    """
     if not distance > 0 or not math.isfinite(spread / distance):
         return None
-    batches = (WIDENED * float(students_t.ppf((1 + CONFIDENCE) / 2, 100)) * spread / distance) ** 2
-    if available:
-        batches /= 1 + batches * batch / available
-    if not batches * batch < _MOST_SAMPLES:
+    most = math.ceil((available or _MOST_SAMPLES) / batch)
+
+    def decides(count: int) -> bool:
+        left = max(0.0, 1 - count * batch / available) if available else 1.0
+        return _quantile(count) * spread * math.sqrt(left / count) < distance
+
+    if batches >= most or not decides(most):
         return available
-    needed = math.ceil(batches * batch)
+    few, many = batches, most
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if decides(middle) else (middle, many)
+    needed = math.ceil(many * batch)
     return min(needed, available) if available else needed
+
+
+def _quantile(batches: int) -> float:
+    """The half width of an interval in standard errors of a mean over batches."""
+    return WIDENED * float(students_t.ppf((1 + CONFIDENCE) / 2, batches - 1))

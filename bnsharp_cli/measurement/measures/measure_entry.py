@@ -72,6 +72,11 @@ class MeasureEntry:
         return replace(measured, details={**measured.details, **chosen}, notes=(*measured.notes, *surface.notes))
 
     @property
+    def large_is_sharp(self) -> bool | None:
+        """Whether a sharp network has a large value, or a flat one; None for a control."""
+        return None if self.is_control else not self.large_is_flat
+
+    @property
     def function(self) -> Callable[..., Measurement]:
         """The function that computes the measure."""
         module, _, function = self.load.partition(":")

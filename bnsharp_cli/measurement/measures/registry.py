@@ -20,6 +20,15 @@ MEASURES: dict[str, MeasureEntry] = {
 }
 
 
+def entry_of(name: str) -> MeasureEntry:
+    """The entry of what a result is called; BN-Sharpness by another partition has none of its own.
+
+    >>> entry_of("bn-filter").name
+    'bn'
+    """
+    return MEASURES.get(name) or MEASURES["bn"]
+
+
 def particular_defaults() -> dict[str, Any]:
     """The options that only single measures have, at their defaults: for a command that takes none of them."""
     records = (entry.options for entry in MEASURES.values() if entry.options is not None)

@@ -86,6 +86,20 @@ class Selection(OptionRecord):
         return tuple(replace(options, delta=radius) for radius in self.delta)
 
 
+def column_name(measure: str, delta: float | None, several: bool) -> str:
+    """What the column of a measure is called in a table of networks.
+
+    Args:
+        measure: its name.
+        delta: the radius, if it has one.
+        several: whether there are several radii.
+
+    >>> column_name("bn", 0.01, several=True), column_name("bn", 0.01, several=False)
+    ('bn@0.01', 'bn')
+    """
+    return f"{measure}@{delta:g}" if several and delta is not None else measure
+
+
 def measures_named(words: Sequence[str]) -> tuple[str, ...]:
     """The measures that some words name, each once.
 

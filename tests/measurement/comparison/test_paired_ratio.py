@@ -89,6 +89,16 @@ def test_so_many_samples_as_are_said_to_be_needed_tell_two_networks_apart() -> N
     assert False not in decided
 
 
+@given(some.lists(some.floats(0.1, 10), min_size=2, max_size=6), some.floats(1.01, 3))
+def test_more_samples_are_needed_than_there_are(numbers: list[float], times: float) -> None:
+    """Of two batches a ratio is hardly known, though few more would do: Student's factor falls from 12.7 to 4.3."""
+    other = [times * one + 0.3 * number for number, one in enumerate(numbers)]
+    for available in (None, 4096):
+        found = paired_ratio(of(numbers), of(other), 64 * len(numbers), available)
+        assert found.samples_needed is None or found.samples_needed > 64 * len(numbers)
+        assert available is None or found.samples_needed is None or found.samples_needed <= available
+
+
 def test_a_search_that_was_still_climbing_decides_nothing() -> None:
     climbing = replace(of([9 * one for one in HARD]), status=Status.ITERATION_LIMIT)
     for available in (256, 4096):
