@@ -39,7 +39,7 @@ class Moment:
     """What was measured of a network at one moment of its training.
 
     Attributes:
-        figures: the loss, None where it is not finite, and value, error and status of each measure.
+        figures: on how many samples; the loss, None where it is not finite; value, error and status of each measure.
         reasons: why a measure has no figures, by its name; what they all lack is under ``EVERY_MEASURE``.
         cost: passes over the batches.
         notes: what a reader must know of how the network was computed.
@@ -87,7 +87,7 @@ class Measuring:
 
     def __call__(self, model: nn.Module) -> Moment:
         """Measure ``model``, which stays as it is; no failure but an interruption gets out."""
-        moment = Moment()
+        moment = Moment({"samples": sum(len(targets) for _, targets in self.batches)})
         try:
             if isinstance(model, nn.Module):
                 _require_whole(model)

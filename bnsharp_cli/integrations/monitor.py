@@ -42,7 +42,7 @@ class MonitorOptions(OptionRecord):
     Attributes:
         every: calls from one measurement to the next; None to decide by the time.
         share: the most that measuring may take of the time of training, where the time decides.
-        limit_batches: how many batches are read; None for all.
+        limit_batches: how many batches are read; None for all of a list and the first eight of a loader.
         bn: whether batch norm uses the statistics of the batch or running ones.
         name: of the run in the tracker.
     """
@@ -54,7 +54,7 @@ class MonitorOptions(OptionRecord):
         expected="a share above 0, at most 1",
         accept=lambda share: 0 < share <= 1,
     )
-    limit_batches: int | None = option(8, "Batches that are read.", minimum=1)
+    limit_batches: int | None = option(None, "Batches that are read.", minimum=1, example="For example 8.")
     bn: BatchNormPolicy = option("batch", "Statistics that batch norm uses.")
     name: str = option("sharpness", "Name of the run.", expected="a name", accept=bool)
 
@@ -91,14 +91,14 @@ class SharpnessMonitor:
     In several processes the first one measures, and the others answer None.
 
     Args:
-        batches: a list of batches, or a loader, of which the first ``limit_batches`` are read at once.
+        batches: a list of batches, or a loader, which is read at once.
         criterion: as for :func:`bnsharp_cli.measure`.
         every: calls from one measurement to the next; the first one measures. None measures as ``share`` allows.
         measures: names of measures, or ``all`` for those that exist for the network and its loss.
         delta: the radius δ, or several.
         share: the most that measuring may take of the time of training if ``every`` is None, in (0, 1]. The first
             measurement is paid afterwards, so a run that is shorter than 50 measurements pays more.
-        limit_batches: how many batches are read, at least 1; None for all.
+        limit_batches: how many batches are read, at least 1; None for all of a list and the first eight of a loader.
         bn: ``batch`` or ``running``, as for :func:`bnsharp_cli.measure`.
         output: which of several outputs the loss takes, as for :func:`bnsharp_cli.measure`.
         file: to append each record to, as a line of JSON.
@@ -124,7 +124,7 @@ class SharpnessMonitor:
         measures: str | Sequence[str] = "bn",
         delta: float | Sequence[float] = MeasureOptions.delta,
         share: float = MonitorOptions.share,
-        limit_batches: int | None = 8,
+        limit_batches: int | None = None,
         bn: BatchNormPolicy = "batch",
         output: OutputKey | None = None,
         file: str | os.PathLike[str] | None = None,
@@ -157,11 +157,11 @@ class SharpnessMonitor:
             epoch: of the run, for the record.
 
         Returns:
-            The record, or None where nothing was due: ``call``, ``step`` and ``epoch``; ``loss`` on the batches; for
-            each measure, by its name, the value, NAME_error and NAME_status (at several radii NAME/δ, NAME_error/δ
-            and NAME_status/δ); ``reasons`` for what is missing; ``notes``; passes (``forwards``, ``backwards``),
-            ``seconds``, ``training_seconds`` since the measurement before, ``share`` of the former in the latter, and
-            ``overall_share`` in the whole run so far.
+            The record, or None where nothing was due: ``call``, ``step`` and ``epoch``; ``samples``, and ``loss`` on
+            them; for each measure, by its name, the value, NAME_error and NAME_status (at several radii NAME/δ,
+            NAME_error/δ and NAME_status/δ); ``reasons`` for what is missing; ``notes``; passes (``forwards``,
+            ``backwards``), ``seconds``, ``training_seconds`` since the measurement before, ``share`` of the former in
+            the latter, and ``overall_share`` in the whole run so far.
         """
         try:
             return self._called(model, {"step": _plain(step), "epoch": _plain(epoch)})

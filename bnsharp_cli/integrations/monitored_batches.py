@@ -16,13 +16,16 @@ from bnsharp_cli.measurement.surface.fixed_batches import fixed_batches
 from bnsharp_cli.measurement.surface.foreign_errors import told_of_memory
 from bnsharp_cli.measurement.surface.random_numbers import states_kept
 
+OF_A_LOADER = 8
+"""Batches that are read of a loader, which may have the whole split."""
+
 
 def monitored_batches(source: Iterable[Any], limit: int | None, seed: int) -> list[Batch]:
     """The first batches of a list or a loader; every random state is afterwards what it was.
 
     Args:
         source: a list of batches, or a loader.
-        limit: how many are read; None for all.
+        limit: how many are read; None for all of a list, and the first eight of anything else.
         seed: of torch while they are read, for loaders that shuffle.
 
     Raises:
@@ -32,7 +35,8 @@ def monitored_batches(source: Iterable[Any], limit: int | None, seed: int) -> li
         raise UsageError.of_type("batches", "a list or a loader", source, "Pass a list of (inputs, targets).")
     with _generators_kept(source), told_of_memory():
         torch.default_generator.manual_seed(seed)  # not CUDA's: a seed that waits for CUDA to start would be replaced
-        return fixed_batches(islice(source, limit))
+        several = isinstance(source, list | tuple)
+        return fixed_batches(islice(source, limit if limit or several else OF_A_LOADER))
 
 
 @contextmanager

@@ -71,20 +71,22 @@ def with_error(value: float, error: float | None, share: bool = False) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < _MOST_DIGITS else f"{value:.4g} ± {error:.2g}"
 
 
-def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+def print_networks(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[str, Any]]], seeds: int = 1) -> None:
     """Print which network each short name stands for, and what all of them were measured on.
 
     Args:
         out: where it is printed.
         networks: short names and documents.
+        seeds: with how many they were measured, the first being that of the documents.
     """
     for name, document in networks:
         first, *_ = subject_lines(document)
         out.say(f"{name}  {first}")
     data, options = networks[0][1]["data"], networks[0][1]["options"]
+    seed = f"seed {data['seed']}" if seeds == 1 else f"seeds {data['seed']} to {data['seed'] + seeds - 1}"
     out.say(
         f"{shown(options['loss'])} on {data['samples']:,} samples of {shown(data['spec'])} ({data['split']}), batches "
-        f"of {data['batch_size']}, seed {data['seed']}, {options['bn']} statistics"
+        f"of {data['batch_size']}, {seed}, {options['bn']} statistics"
     )
     test = networks[0][1].get("test")
     if test is not None and all(document["test"] for _, document in networks):

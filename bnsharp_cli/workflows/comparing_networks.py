@@ -94,18 +94,19 @@ def compare_networks(paths: Sequence[Path], answer: Callable[[Path], ResultDocum
     subjects = [subject(name, result) for name, result in zip(names, results, strict=True)]
     subjects, notes = fit_to_compare(subjects, results)
     comparisons = compared_networks(subjects)
-    notes += [*_on_test_data(names, results), *_on_losses(comparisons), *_on_orders(comparisons)]
+    notes += [*_on_test_data(names, results), *notes_on(comparisons)]
     return ComparedNetworks(names, tuple(results), tuple(comparisons), tuple(notes), time.monotonic() - began)
 
 
 def _results_of(path: Path, answer: Callable[[Path], ResultDocument]) -> list[ResultDocument]:
     """The results that a file holds, or the one of a checkpoint."""
-    if _is_kept(path):
+    if is_kept(path):
         return [ResultDocument(one.document, one.measured, path) for one in read_results(path)]
     return [answer(path)]
 
 
-def _is_kept(path: Path) -> bool:
+def is_kept(path: Path) -> bool:
+    """Whether a path is that of a result, not of a checkpoint."""
     try:
         return is_result(path)
     except (OSError, ValueError):  # a folder, a name of a sample, or what opening it as a checkpoint will tell
@@ -157,6 +158,11 @@ def _on_test_data(names: Sequence[str], results: Sequence[ResultDocument]) -> It
             f"{', '.join(without)} {'has' if len(without) == 1 else 'have'} no test data, so neither test losses nor "
             f"gaps are compared: measure every network with {named('test_data')}"
         )
+
+
+def notes_on(comparisons: Sequence[NetworkComparison]) -> list[str]:
+    """What a reader must know of some comparisons; arguments are marked."""
+    return [*_on_losses(comparisons), *_on_orders(comparisons)]
 
 
 def _on_losses(comparisons: Sequence[NetworkComparison]) -> Iterator[str]:

@@ -45,6 +45,7 @@ CASES = {
     "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
     "test data": ("measure", SAMPLE, "--test-data", "digits", "--measure", "loss", *FAST),
     "several seeds": ("measure", SAMPLE, "--seeds", 2, *FAST),
+    "compare with several seeds": ("compare", SAMPLE, "sample:digits-large-batch", "--seeds", 2, *FAST),
     "compare": ("compare", SAMPLE, "sample:digits-large-batch", "--test-data", "digits", *FAST),
     "the list of measures": ("measures", "--json"),
     "parts by layer": ("measure", SAMPLE, "--by", "layer", "--delta", 1e-3, "--delta", 0.3, *FAST),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bnsharp_cli.report.seeds_table import print_spreads
 from bnsharp_cli.report.terminal import console
 from tests.cli.helpers import bnsharp, one_error
 
-SAMPLE = "sample:digits-small-batch"
+SAMPLE, OTHER = "sample:digits-small-batch", "sample:digits-large-batch"
 FAST = ("--samples", 128, "--batch-size", 64, "--quiet")
 MEASURES = ("--measure", "bn", "--measure", "noise", "--measure", "weight-norm", "--delta", "1e-3,1e-2")
 
@@ -109,3 +110,38 @@ def test_a_measure_that_some_seeds_do_not_have_is_told(capsys: pytest.CaptureFix
     assert "margin: has no value for 1 of 2 seeds" in shown
     assert "noise: has" not in shown
     assert "accuracy" not in shown
+
+
+def test_compare_with_several_seeds_is_one_comparison_for_each(tmp_path: Path) -> None:
+    arguments = ("compare", SAMPLE, OTHER, *FAST, "--measure", "noise", "--results", "kept", "--json")
+    together = json.loads(bnsharp(*arguments, "--seed", 3, "--seeds", 2, folder=tmp_path).stdout)
+    alone = [json.loads(bnsharp(*arguments, "--seed", seed, folder=tmp_path).stdout) for seed in (3, 4)]
+    assert [one["cost"]["forward"] for one in alone] == [0, 0]
+    assert [one["comparison"] for one in together["seeds"]] == [one["comparison"] for one in alone]
+    assert together["comparison"] == alone[0]["comparison"]
+    noise = next(one for one in together["over_seeds"] if one["measure"] == "noise")
+    each = [one for own in alone for one in own["comparison"] if one["measure"] == "noise"]
+    ratios = [one["ratio"] for one in each]
+    assert noise["ratio"] == pytest.approx(statistics.geometric_mean(ratios))
+    assert (noise["lowest"], noise["highest"]) == (min(ratios), max(ratios))
+    assert noise["verdicts"] == dict(Counter(one["verdict"] for one in each))
+    shown = bnsharp(*arguments[:-1], "--seed", 3, "--seeds", 2, folder=tmp_path).stdout
+    assert "seeds 3 to 4" in shown
+    assert noise["sentence"][:20] in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    csv_rows = bnsharp(*arguments[:-1], "--seed", 3, "--seeds", 2, "--table", "csv", folder=tmp_path).stdout
+    assert f",{noise['ratio']}," in csv_rows
+
+
+def test_a_result_has_one_seed(tmp_path: Path) -> None:
+    bnsharp("measure", SAMPLE, *FAST, "--output", "a.json", folder=tmp_path)
+    finished = bnsharp("compare", "a.json", SAMPLE, *FAST, "--seeds", 2, folder=tmp_path, expect=2)
+    assert "a.json is a result of one" in one_error(finished)
+    assert "--results" in finished.stderr
+
+
+def test_a_document_of_several_seeds_is_compared_by_its_first(tmp_path: Path) -> None:
+    bnsharp("measure", SAMPLE, *FAST, "--seeds", 2, "--output", "several.json", folder=tmp_path)
+    bnsharp("measure", SAMPLE, *FAST, "--output", "one.json", folder=tmp_path)
+    compared = json.loads(bnsharp("compare", "several.json", "one.json", "--json", folder=tmp_path).stdout)
+    assert compared["networks"][0]["measures"] == compared["networks"][1]["measures"]

@@ -89,3 +89,25 @@ def test_no_file_takes_long(tmp_path: Path) -> None:
     began = time.process_time()
     bnsharp("inspect", SAMPLE, folder=tmp_path, expect=2)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "text", ['["\\u001b[31m"]', '[check]\n"\\u001b]0;x\\u0007\\n" = 1', '[check]\nsplit = "\\u001b[31m"']
+)
+def test_what_it_says_does_nothing_to_a_terminal(text: str, tmp_path: Path) -> None:
+    configure(tmp_path, text)
+    printed = bnsharp("check", SAMPLE, folder=tmp_path, expect=2).stderr
+    assert all(line.isprintable() for line in printed.splitlines())
+    (tmp_path / "bnsharp.toml").rename(tmp_path / "\x1b[31m.toml")
+    named = bnsharp("check", SAMPLE, "--config", "\x1b[31m.toml", folder=tmp_path, expect=2).stderr
+    assert all(line.isprintable() for line in named.splitlines())
+
+
+@pytest.mark.parametrize("name", ["bnsharp.toml", "pyproject.toml"])
+def test_a_name_of_half_a_megabyte_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    prefix = "tool.bnsharp." if name == "pyproject.toml" else ""
+    configure(tmp_path, f"[{prefix}check]\n{'a' * 500_000} = 1\n", name)
+    began = time.process_time()
+    printed = bnsharp("inspect", SAMPLE, folder=tmp_path, expect=2).stderr
+    assert time.process_time() - began < 5
+    assert len(printed) < 3000

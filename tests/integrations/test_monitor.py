@@ -122,8 +122,16 @@ def test_a_record_is_what_measure_says_and_plain() -> None:
     assert (record["call"], record["step"], record["epoch"]) == (0, 7, 1.5)
     assert record["forwards"] > sum(one.cost.forward for one in expected.profile("bn"))
     assert 0 < record["seconds"] < 60
+    assert record["samples"] == 96
     assert json.loads(json.dumps(record)) == record
     assert monitor.records == [record]
+
+
+def test_a_list_is_read_to_its_end_and_a_loader_for_eight_batches() -> None:
+    single = [examples()[number : number + 4] for number in range(0, 48, 4)]
+    loader = DataLoader(examples(), 4)
+    for source, limit, samples in ((single, None, 48), (loader, None, 32), (loader, 10, 40), (single, 2, 8)):
+        assert SharpnessMonitor(source, measures="loss", limit_batches=limit)(network())["samples"] == samples
 
 
 def without_dropout(model: nn.Sequential) -> nn.Sequential:
