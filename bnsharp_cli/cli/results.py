@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 
@@ -240,8 +241,7 @@ def deliver_failure(failure: BnsharpError) -> None:
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    return "--json" in words or f"--format={_JSON}" in words or ("--format", _JSON) in pairs
+    return "--json" in words or f"--format={_JSON}" in words or ("--format", _JSON) in pairwise(words)
 
 
 def _is_new_or_document(path: Path) -> bool:
