@@ -14,7 +14,13 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
-from bnsharp_cli.workflows.figure_options import FIGURE_KINDS, FigureFiles, FigureOptions, kind_of, require_values_format
+from bnsharp_cli.workflows.figure_options import (
+    FIGURE_KINDS,
+    FigureFiles,
+    FigureOptions,
+    kind_of,
+    require_values_format,
+)
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.output_files import OutputFile
@@ -25,7 +31,8 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: bnsharp figure landscape model.pt --plot landscape.svg --width 3.25in --values landscape.csv"
 
 KindArgument = Annotated[
-    str, typer.Argument(help=f"{' or '.join(FIGURE_KINDS)}.", show_default=False, autocompletion=lambda: [*FIGURE_KINDS])
+    str,
+    typer.Argument(help=f"{' or '.join(FIGURE_KINDS)}.", show_default=False, autocompletion=lambda: [*FIGURE_KINDS]),
 ]
 
 
