@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "measure",
     "compare",
+    "figure",
     "rescale-test",
     "check",
     "audit",

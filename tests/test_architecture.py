@@ -27,6 +27,7 @@ LEVELS = {
     "measurement.invariance": 6,
     "measurement.bound": 6,
     "measurement.comparison": 6,
+    "measurement.landscape": 6,
     "measurement.decision": 7,
     "measurement.audit": 7,
     "io.files": 7,

@@ -18,6 +18,7 @@ from bnsharp_cli.cli import (
     bound,
     check,
     compare,
+    figure,
     inspect,
     measure,
     measures,
@@ -37,6 +38,7 @@ from bnsharp_cli.workflows import torchrun
 COMMANDS: dict[Command, str] = {
     measure.measure: measure.EXAMPLE,
     compare.compare: compare.EXAMPLE,
+    figure.figure: figure.EXAMPLE,
     rescale_test.rescale_test: rescale_test.EXAMPLE,
     check.check: check.EXAMPLE,
     audit.audit: audit.EXAMPLE,

@@ -25,6 +25,8 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "several --output": (("measure", "net.pt", "net.pt", *FAST, "--output"), ".json"),
     "compare --output": (("compare", "net.pt", "net.pt", *FAST, "--output"), ".json"),
     "compare --plot": (("compare", "net.pt", "net.pt", *FAST, "--plot"), ".png"),
+    "figure --plot": (("figure", "profile", "net.pt", *FAST, "--plot"), ".svg"),
+    "figure --values": (("figure", "profile", "net.pt", *FAST, "--plot", "p.png", "--values"), ".csv"),
     "audit --output": (("audit", "net.pt", *FAST, "--output"), ".json"),
     "check --output": (("check", "net.pt", *FAST, "--output"), ".json"),
     "junit --output": (("check", "net.pt", *FAST, "--output"), ".xml"),
@@ -45,11 +47,15 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 WORK = (
     "workflows.measuring.open_inputs",
     "workflows.checking.open_inputs",
-    *(f"workflows.{name}.open_network" for name in ("rescaling", "bounding", "auditing")),
+    *(f"workflows.{name}.open_network" for name in ("drawing", "rescaling", "bounding", "auditing")),
     "workflows.inspection.opened_checkpoint",
     *(f"workflows.{name}.open_setup" for name in ("training", "experiment")),
 )
 """What each command does first of all, once it has looked at its arguments."""
+
+
+BY_ENDING = {name for name in FILES if name.endswith(("--plot", "--values"))}
+"""Files whose ending says what they hold, so that a name without one is refused for that."""
 
 
 class WorkBegan(Exception):
@@ -131,7 +137,7 @@ def test_what_stands_there_is_neither_followed_nor_replaced(
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [(name, path) for name in FILES for path in NO_PATHS if "/dev" not in path or "--plot" not in name],
+    [(name, path) for name in FILES for path in NO_PATHS if "/dev" not in path or name not in BY_ENDING],
 )
 def test_where_no_file_can_be_is_refused(folder: Path, name: str, path: str) -> None:
     arguments, ending = FILES[name]

@@ -40,6 +40,7 @@ __attribute__((constructor)) static void run(void) {{ FILE *ran = fopen("{RAN}",
 COMMANDS = {
     "measure": (("measure", SAMPLE, *FAST, "--plot", "x.png", "--output", "x.json"), {"x.png", "x.json"}),
     "inspect": (("inspect", "net.pt"), {"net.pt"}),
+    "figure": (("figure", "profile", SAMPLE, *FAST, "--plot", "x.svg", "--values", "x.csv"), {"x.svg", "x.csv"}),
     "check": (("check", SAMPLE, *FAST), set[str]()),
     "train": (
         ("train", "--epochs", "1", "--quiet", "--output", "x.pt"),

@@ -1,0 +1,78 @@
+"""``bnsharp figure``: the loss around a network, from the batches and the options of the number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnsharp_cli.cli import results
+from bnsharp_cli.cli.checkpoints import CheckpointArguments
+from bnsharp_cli.cli.reporter import TerminalReporter
+from bnsharp_cli.cli.signature import Fixed
+from bnsharp_cli.cli.spelling import as_option
+from bnsharp_cli.io.files.importing import importing_libraries
+from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
+from bnsharp_cli.workflows.figure_options import (
+    FIGURE_KINDS,
+    FigureFiles,
+    FigureOptions,
+    kind_of,
+    require_values_format,
+)
+from bnsharp_cli.workflows.input_files import input_files
+from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
+from bnsharp_cli.workflows.output_files import OutputFile
+
+if TYPE_CHECKING:
+    from bnsharp_cli.workflows.drawing import Drawn
+
+EXAMPLE = "Example: bnsharp figure landscape model.pt --plot landscape.svg --width 3.25in --values landscape.csv"
+
+KindArgument = Annotated[
+    str,
+    typer.Argument(help=f"{' or '.join(FIGURE_KINDS)}.", show_default=False, autocompletion=lambda: [*FIGURE_KINDS]),
+]
+
+
+def figure(
+    kind: KindArgument,
+    checkpoint: CheckpointArguments,
+    source: CheckpointSource,
+    data: Annotated[Data, Fixed(test_data=None)],
+    measuring: Annotated[MeasureOptions, Fixed(by=PartsOptions.by)],
+    showing: FigureOptions,
+    files: FigureFiles,
+    computing: Computing,
+) -> None:
+    """Draw the loss around a network: along its sharpest direction, or in a plane.
+
+    The caption, with samples, δ, seeds and errors, is printed. A rescaling that changes nothing changes no figure.
+    """
+    kind_of(kind)
+    require_values_format(files.values)
+    inputs = input_files(checkpoint, source.arch, data.data, data.loss)
+    writes = results.require_writable(None, files.plot, inputs, lambda: _beside(files))
+    with importing_libraries():
+        from bnsharp_cli.workflows.drawing import draw_figure
+
+    with TerminalReporter(files.quiet, writes=writes) as reporter:
+        drawn = draw_figure(
+            kind, checkpoint, source, data, measuring, showing, files, computing=computing, reporter=reporter
+        )
+    with results.on_stdout():
+        _print(drawn)
+
+
+def _beside(files: FigureFiles) -> list[OutputFile]:
+    return [] if files.values is None else [("values", files.values)]
+
+
+def _print(drawn: Drawn) -> None:
+    with importing_libraries():
+        from bnsharp_cli.report.terminal import console, print_cost
+
+    out = console(as_option)
+    out.say(drawn.caption)
+    print_cost(out, drawn.cost, drawn.seconds)

@@ -1,0 +1,57 @@
+"""The numbers of a figure in a file beside it, a row for each point."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from bnsharp_cli.io.files.atomic_writing import write_atomically, write_text_atomically
+
+
+def write_values(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as .csv, .json or .npz, by the ending of the path.
+
+    Args:
+        path: where to; None for nowhere.
+        rows: with the same entries each: texts, numbers, or None.
+    """
+    if path is None:
+        return
+    kind = path.suffix.lower()
+    if kind == ".npz":
+        write_atomically(path, lambda stream: _write_arrays(stream, rows), "values")
+    else:
+        write_text_atomically(path, _as_csv(rows) if kind == ".csv" else _as_json(rows), "values")
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, [*rows[0]], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return stream.getvalue()
+
+
+def _as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A list of rows; what is not finite is null, since JSON has no word for it."""
+    plain = [{name: _finite(entry) for name, entry in row.items()} for row in rows]
+    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+
+
+def _finite(entry: Any) -> Any:
+    return None if isinstance(entry, float) and not math.isfinite(entry) else entry
+
+
+def _write_arrays(stream: BinaryIO, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A column each; texts as numpy's texts, None as NaN."""
+    columns: dict[str, Any] = {
+        name: np.array([math.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]
+    }
+    np.savez(stream, **columns)

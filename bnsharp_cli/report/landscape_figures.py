@@ -1,0 +1,151 @@
+"""Pictures of the loss around networks: along lines, and in a plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
+
+from bnsharp_cli.errors import shown
+from bnsharp_cli.figures import INK, LINE_COLOURS, NotebookFigure
+from bnsharp_cli.measurement.landscape.lines import Line
+from bnsharp_cli.measurement.landscape.plane import Plane
+from bnsharp_cli.report.plots import save
+
+_RANDOM, _STYLES = "random", {"sharpest": "-", "gradient": "--", "random": ":"}
+_DECADE, _LEVELS = 10.0, 14
+_SMALL = 4.5
+"""Inches below which words are smaller."""
+
+
+@dataclass(frozen=True)
+class LinesOfNetwork:
+    """The lines through one network.
+
+    Attributes:
+        name: of its file.
+        delta: δ of the sharpest direction.
+        lines: in the order of the legend; random ones are drawn as a band.
+    """
+
+    name: str
+    delta: float
+    lines: tuple[Line, ...]
+
+
+def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, scale: str) -> None:
+    """Draw L along the lines of one or several networks, and the accuracies below where there are any.
+
+    One network has a colour for each kind of direction, of several each has a colour; the kinds differ by their lines.
+
+    Args:
+        path: where to write the picture.
+        networks: at least one.
+        width: in inches.
+        scale: ``auto``, ``linear`` or ``log``.
+    """
+    right = any(line.accuracies for one in networks for line in one.lines)
+    figure, panels = _panels(width, 2 if right else 1)
+    losses = [loss for one in networks for line in one.lines for loss in line.losses]
+    for number, one in enumerate(networks):
+        for panel, what in zip(panels, ("losses", "accuracies"), strict=False):
+            _draw_network(panel, one, number if len(networks) > 1 else None, what)
+    panels[0].set(yscale=_scale(losses, scale), ylabel="loss L(θ + t v)")
+    if right:
+        panels[1].set(ylabel="accuracy", ylim=(0, 1))
+    panels[-1].set_xlabel("step t, in radii of the blocks")
+    for panel in panels:
+        for delta in {one.delta for one in networks}:
+            for side in (-delta, delta):
+                panel.axvline(side, color=INK, lw=0.5, ls=(0, (1, 3)))
+    panels[0].legend(frameon=False, fontsize=_words(width))
+    save(figure, path)
+
+
+def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) -> None:
+    """Draw the contours of L in a plane, θ as a cross.
+
+    Args:
+        path: where to write the picture.
+        name: of the network's file.
+        plane: where L is known.
+        width: in inches.
+        scale: ``auto``, ``linear`` or ``log``.
+    """
+    places, losses = np.array(plane.places), np.array(plane.losses)
+    known = np.isfinite(losses)
+    places, losses = places[known], losses[known]
+    figure = NotebookFigure(figsize=(width, 0.76 * width), dpi=300, layout="constrained")
+    axes = figure.add_subplot(aspect="equal")
+    levels, norm = _levels(losses, _scale(losses, scale))
+    triangles = Triangulation(places[:, 0], places[:, 1])
+    filled = axes.tricontourf(triangles, losses, levels=levels, norm=norm, cmap="cividis", extend="both")
+    axes.tricontour(triangles, losses, levels=levels, colors=INK, linewidths=0.35)
+    axes.plot(*places.T, ".", color="white", ms=0.8, alpha=0.6)
+    axes.plot([0], [0], "x", color="white", ms=7, mew=2)
+    words = _words(width)
+    axes.set_title(shown(name), loc="left", color=INK, parse_math=False, fontsize=words + 1)
+    axes.set_xlabel(f"step along v: {plane.names[0]}", fontsize=words)
+    axes.set_ylabel(f"step along w: {plane.names[1]}", fontsize=words)
+    axes.tick_params(labelsize=words)
+    bar = figure.colorbar(filled, ax=axes, shrink=0.85, format="%.3g")
+    bar.set_label("loss L(θ + s v + t w)", fontsize=words)
+    bar.ax.tick_params(labelsize=words)
+    save(figure, path)
+
+
+def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what: str) -> None:
+    """The lines of one network; of several networks the number of this one, which decides its colour."""
+    kinds = [*dict.fromkeys(line.name for line in network.lines)]
+    for place, kind in enumerate(kinds):
+        own = [line for line in network.lines if line.name == kind]
+        heights = np.array([getattr(line, what) for line in own])
+        if not heights.size:
+            continue
+        colour = LINE_COLOURS[(place if number is None else number) % len(LINE_COLOURS)]
+        several = f" ({len(own)})" if len(own) > 1 else ""
+        label = f"{kind}{several}" if number is None else f"{shown(network.name)}: {kind}{several}"
+        axes.plot(own[0].steps, heights.mean(0), color=colour, ls=_STYLES.get(kind, "-."), lw=1.6, label=label)
+        if len(own) > 1:
+            axes.fill_between(own[0].steps, heights.min(0), heights.max(0), color=colour, alpha=0.2, lw=0)
+
+
+def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
+    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count) * width), dpi=300, layout="constrained")
+    panels = [*figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, lw=0.6)
+        axes.tick_params(labelsize=_words(width))
+        axes.xaxis.label.set_size(_words(width))
+        axes.yaxis.label.set_size(_words(width))
+    return figure, panels
+
+
+def _words(width: float) -> float:
+    return 7.0 if width < _SMALL else 9.0
+
+
+def _scale(losses: Any, scale: str) -> str:
+    """Linear or log, as it was asked for or as the losses want it; log needs positive ones."""
+    known = [float(loss) for loss in losses if math.isfinite(loss)]
+    positive = bool(known) and min(known) > 0
+    wide = positive and max(known) > _DECADE * min(known)
+    return "log" if positive and (scale == "log" or (scale == "auto" and wide)) else "linear"
+
+
+def _levels(losses: np.ndarray, scale: str) -> tuple[np.ndarray, Normalize]:
+    """The levels of contours: at even distances on the scale, without the highest hundredth of the losses."""
+    low, high = float(losses.min()), float(np.quantile(losses, 0.99))
+    high = high if high > low else low + max(abs(low), 1.0) * 1e-9
+    if scale == "log":
+        return np.geomspace(low, high, _LEVELS), LogNorm(low, high)
+    return np.linspace(low, high, _LEVELS), Normalize(low, high)

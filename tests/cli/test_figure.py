@@ -1,0 +1,72 @@
+"""``bnsharp figure``: pictures, the numbers beside them, and a caption that says what they are."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.helpers import bnsharp, one_error
+
+SAMPLE = "sample:digits-small-batch"
+FAST = ("--samples", "64", "--batch-size", "32", "--quiet")
+
+
+def test_a_profile_of_two_networks(tmp_path: Path) -> None:
+    arguments = ("figure", "profile", SAMPLE, "sample:digits-large-batch", *FAST, "--random", 2, "--accuracy")
+    said = bnsharp(*arguments, "--plot", "p.png", "--values", "p.csv", "--width", "3.25in", folder=tmp_path).stdout
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.width == pytest.approx(3.25 * 300, abs=1)
+    with (tmp_path / "p.csv").open(newline="") as stream:
+        rows = [*csv.DictReader(stream)]
+    lines = {(row["network"], row["direction"]) for row in rows}
+    assert lines == {(name, kind) for name in arguments[2:4] for kind in ("sharpest", "gradient", "random")}
+    assert len(rows) == 2 * 4 * 31
+    middles = {row["loss"] for row in rows if row["network"] == SAMPLE and float(row["step"]) == 0}
+    found = json.loads(bnsharp("measure", SAMPLE, *FAST, "--json", folder=tmp_path).stdout)
+    assert len(middles) == 1
+    assert float(middles.pop()) == pytest.approx(found["loss"], rel=1e-6)
+    sentence = " ".join(said.split())
+    assert "on 64 samples of digits (train), batches of 32, seed 0, batch statistics" in sentence
+    assert f"bn = {found['measures']['bn']['value']:.4g} ±" in sentence
+    assert "2 random directions (seeds from 0 on" in sentence
+
+
+def test_a_landscape_keeps_to_its_evaluations(tmp_path: Path) -> None:
+    arguments = ("figure", "landscape", SAMPLE, *FAST, "--evaluations", 90, "--plot", "l.svg", "--values")
+    said = bnsharp(*arguments, "l.npz", folder=tmp_path).stdout
+    assert "90 evaluations at the white dots" in " ".join(said.split())
+    assert (tmp_path / "l.svg").read_text().startswith("<?xml")
+    with np.load(tmp_path / "l.npz", allow_pickle=False) as numbers:
+        places = np.stack([numbers["s"], numbers["t"]], axis=1)
+        assert numbers["loss"].shape == (90,)
+    assert len(np.unique(places, axis=0)) == 90
+    assert np.abs(places).max() == 0.5
+    bnsharp(*arguments, "l.json", folder=tmp_path)
+    rows = json.loads((tmp_path / "l.json").read_text())
+    assert [row["loss"] for row in rows] == pytest.approx(
+        [*np.load(tmp_path / "l.npz", allow_pickle=False)["loss"]], rel=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("pie", SAMPLE, "--plot", "p.png"), "KIND: expected one of profile, landscape, found 'pie'"),
+        (("landscape", SAMPLE, SAMPLE, "--plot", "p.png"), "A landscape shows one network"),
+        (("profile", SAMPLE, "--plot", "p.gif"), "--plot: expected a file ending in .png, .svg or .pdf"),
+        (("profile", SAMPLE, "--plot", "p.png", "--values", "p.txt"), "--values: expected a file ending in .csv"),
+        (("profile", SAMPLE, "--plot", "p.png", "--width", "wide"), "--width: expected a width such as 3.25in or 8cm"),
+        (("profile", SAMPLE, "--plot", "p.png", "--width", "0.5in"), "--width: expected more than 1 inch"),
+        (("profile", SAMPLE, "--plot", "p.png", "--reach", "0"), "--reach: expected a number above 0"),
+        (("landscape", SAMPLE, "--plot", "p.png", "--evaluations", "80"), "--evaluations: expected at least 81"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_any_work(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    finished = bnsharp("figure", *arguments, *FAST, folder=tmp_path, expect=2)
+    assert said in " ".join(one_error(finished).split())
+    assert not [*tmp_path.iterdir()]
