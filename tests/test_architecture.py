@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import bnsharp_cli
-
-ROOT = Path(bnsharp_cli.__file__).parent
+ROOT = Path(__file__).parents[1] / "bnsharp_cli"
 SOURCES = sorted(ROOT.rglob("*.py"))
 PROGRAMS = sorted(path for folder in ("benchmarks", "tools") for path in (ROOT.parent / folder).rglob("*.py"))
 LEVELS = {

@@ -64,7 +64,7 @@ bnsharp_cli.Asam(model, lr=0.1, weight_deacy=0.5)
 
 SETTINGS = f"""
 [mypy]
-mypy_path = {Path(bnsharp_cli.__file__).parents[1]}
+mypy_path = {Path(__file__).parents[1]}
 [mypy-torch.*,lightning.*,numpy.*,scipy.*]
 follow_imports = skip
 ignore_missing_imports = True

@@ -46,6 +46,8 @@ class ShownResults:
         if self.summary.table != "terminal":
             self._write_table()
             return
+        if not self.found:  # each failure was told
+            return
         with importing_libraries():
             from bnsharp_cli.report.summary_table import print_summary
             from bnsharp_cli.report.terminal import console, print_legend

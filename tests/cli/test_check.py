@@ -45,9 +45,9 @@ def test_one_limit_that_fails_is_exit_1_and_named_last(tmp_path: Path) -> None:
 
 
 def test_what_is_inconclusive_passes_unless_that_is_to_fail(tmp_path: Path) -> None:
-    limit = ("--max", "delta-linf=1")
+    limit = ("--min", "critical-radius=1e-4")
     finished = bnsharp("check", SAMPLE, *QUICK, *limit, folder=tmp_path)
-    assert finished.stdout.splitlines()[-1] == "INCONCLUSIVE: delta-linf"
+    assert finished.stdout.splitlines()[-1] == "INCONCLUSIVE: critical-radius"
     assert "--samples all would decide" in " ".join(finished.stdout.split())
     finished = bnsharp(
         "check", SAMPLE, *QUICK, *limit, "--fail-on", "inconclusive", "--json", folder=tmp_path, expect=1
@@ -57,7 +57,7 @@ def test_what_is_inconclusive_passes_unless_that_is_to_fail(tmp_path: Path) -> N
 
 
 def test_what_a_sentence_advises_decides(tmp_path: Path) -> None:
-    finished = bnsharp("check", SAMPLE, *QUICK, "--samples", "all", "--max", "delta-linf=1", folder=tmp_path)
+    finished = bnsharp("check", SAMPLE, *QUICK, "--samples", "all", "--min", "critical-radius=1e-4", folder=tmp_path)
     assert finished.stdout.splitlines()[-1] == "PASSED: all 3 checks"
 
 

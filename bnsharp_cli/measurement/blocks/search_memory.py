@@ -93,11 +93,24 @@ def digest(*parts: Any) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             running.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            running.update(_bytes_of(part))
+            for stored in _stored(part):
+                running.update(_bytes_of(stored))
         else:
             running.update(repr(part).encode("utf-8", "surrogatepass"))
         running.update(b"\0")
     return running.hexdigest()
+
+
+def _stored(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The tensors with strides that hold a sparse one; of any other the tensor itself, dense."""
+    if tensor.layout is torch.sparse_coo:
+        whole = tensor.detach().coalesce()
+        return whole.indices(), whole.values()
+    if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor if tensor.layout is torch.strided else tensor.to_dense(),)
 
 
 def _bytes_of(tensor: Tensor) -> bytes:

@@ -34,7 +34,7 @@ def of_relative_change(changes: Sequence[float], losses: Sequence[float]) -> tup
     """
     change, loss = (math.fsum(each) / len(each) for each in (changes, losses))
     scale = 1 + loss
-    return tuple(own / scale - change * (at - loss) / scale**2 for own, at in zip(changes, losses, strict=True))
+    return tuple(own / scale - change / scale * ((at - loss) / scale) for own, at in zip(changes, losses, strict=True))
 
 
 def of_power_mean(changes: Sequence[Sequence[float]], power: float) -> tuple[float, ...]:

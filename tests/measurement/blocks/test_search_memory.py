@@ -227,3 +227,13 @@ def test_a_digest_is_of_every_bit(tensor: Tensor) -> None:
     assert digest(tensor) != digest(tensor.unsqueeze(0))
     if tensor.numel():
         assert digest(tensor) != digest(-tensor)
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_a_sparse_tensor_counts_with_every_bit_and_place(layout: torch.layout) -> None:
+    dense = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+    other, moved = dense.clone(), dense.flip(0)
+    other[0, 1] += 1e-6
+    digests = [digest(one.to_sparse(layout=layout)) for one in (dense, dense.clone(), other, moved)]
+    assert digests[0] == digests[1]
+    assert len({*digests}) == 3
