@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from matplotlib.tri import Triangulation
 
 from bnsharp_cli.errors import shown
 from bnsharp_cli.figures import INK, LINE_COLOURS, NotebookFigure
+from bnsharp_cli.measurement.landscape.between import Between
 from bnsharp_cli.measurement.landscape.lines import Line
 from bnsharp_cli.measurement.landscape.plane import Plane
 from bnsharp_cli.report.plots import save
@@ -99,6 +100,28 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
     bar = figure.colorbar(filled, ax=axes, shrink=0.85, format="%.3g")
     bar.set_label("loss L(θ + s v + t w)", fontsize=words)
     bar.ax.tick_params(labelsize=words)
+    save(figure, path)
+
+
+def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between], width: float, scale: str) -> None:
+    """Draw L between two networks, the straight line that a barrier is counted from as a thin one.
+
+    Args:
+        path: where to write the picture.
+        names: of the two files.
+        lines: by their labels; at least one.
+        width: in inches.
+        scale: ``auto``, ``linear`` or ``log``.
+    """
+    figure, (axes,) = _panels(width, 1)
+    for (label, line), colour, style in zip(lines.items(), LINE_COLOURS, ("-", "--", ":", "-."), strict=False):
+        axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5, label=label)
+        straight = [(1 - step) * line.losses[0] + step * line.losses[-1] for step in line.steps]
+        axes.plot(line.steps, straight, color=INK, lw=0.5)
+    losses = [loss for line in lines.values() for loss in line.losses]
+    axes.set(yscale=_scale(losses, scale), ylabel="loss", xlabel="way from the first network to the second")
+    axes.set_xticks([0, 0.5, 1], [f"0\n{shown(names[0])}", "0.5", f"1\n{shown(names[1])}"], parse_math=False)
+    axes.legend(frameon=False, fontsize=_words(width))
     save(figure, path)
 
 

@@ -12,8 +12,11 @@ import torch
 
 from bnsharp_cli.errors import UsageError, counted, shown
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
+from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
+from bnsharp_cli.measurement.landscape.between import STEPS as BETWEEN_STEPS
+from bnsharp_cli.measurement.landscape.between import Between, matched, straight_line
 from bnsharp_cli.measurement.landscape.directions import (
     SPANS,
     Direction,
@@ -28,7 +31,7 @@ from bnsharp_cli.measurement.landscape.plane import Plane, plane_through
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.report.figure_values import write_values
-from bnsharp_cli.report.landscape_figures import LinesOfNetwork, draw_lines, draw_plane
+from bnsharp_cli.report.landscape_figures import LinesOfNetwork, draw_between, draw_lines, draw_plane
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
@@ -104,6 +107,8 @@ def draw_figure(  # noqa: PLR0913  one argument for each choice
     """
     began, memory = time.monotonic(), SearchMemory()
     draw = KINDS[kind]
+    if kind == "between":
+        _require_way(data, measuring)
     with computing_on((computing or Computing()).device) as device:
         subjects = (
             _subject(path, source, data, measuring, memory, device, reporter) for path in _few(kind, checkpoints)
@@ -116,8 +121,16 @@ def _few(kind: str, checkpoints: Sequence[Path]) -> Sequence[Path]:
     """The checkpoints, if the figure can show so many.
 
     Raises:
-        UsageError: a landscape of several.
+        UsageError: a landscape of several, or what lies between one or three.
     """
+    if kind == "between" and len(checkpoints) != 2:
+        raise UsageError(
+            "There is a line between two networks.",
+            "Name two checkpoints.",
+            argument="checkpoint",
+            expected="two checkpoints",
+            found=counted(len(checkpoints), "checkpoint"),
+        )
     if kind == "landscape" and len(checkpoints) > 1:
         raise UsageError(
             "A landscape shows one network.",
@@ -127,6 +140,19 @@ def _few(kind: str, checkpoints: Sequence[Path]) -> Sequence[Path]:
             found=f"{len(checkpoints)} checkpoints",
         )
     return checkpoints
+
+
+def _require_way(data: Data, measuring: MeasureOptions) -> None:
+    """Refuse options with which there is nothing between two networks.
+
+    Raises:
+        UsageError: running statistics, which belong to neither on the way, or radii of rows that are not invariant.
+    """
+    if data.bn != "batch":
+        raise UsageError.of("bn", "batch for what lies between networks", data.bn, "Leave it out.")
+    if measuring.partition not in PROBED_PARTITIONS:
+        remedy = "Rows are matched by what a rescaling leaves as it is: leave it out."
+        raise UsageError.of("partition", f"one of {', '.join(PROBED_PARTITIONS)}", measuring.partition, remedy)
 
 
 def _subject(
@@ -215,6 +241,37 @@ def _landscape(subjects: Sequence[_Subject], options: FigureOptions, files: Figu
     return " ".join(caption.split()), _cost(subjects)
 
 
+def _between(subjects: Sequence[_Subject], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
+    """L on the straight line between two networks, rows matched up to T_a, and as they are."""
+    first, second = subjects
+    surface, ends = first.around.surface, [subject.around.point for subject in subjects]
+    alike = matched(ends[1], ends[0], first.around.blocks)
+    with surface.progress.stage("between", Cost(forward=2 * BETWEEN_STEPS)):
+        lines = {
+            "rows as long as the first network's": straight_line(surface, ends[0], alike),
+            "rows as they are": straight_line(surface, ends[0], ends[1]),
+        }
+    draw_between(files.plot, [subject.name for subject in subjects], lines, files.width, options.scale)
+    write_values(files.values, [row for label, line in lines.items() for row in _way(label, line)])
+    own, plain = (f"{line.barrier:.4g} ± {_error_of(line)}" for line in lines.values())
+    caption = (
+        f"Loss on the straight line from {shown(first.name)} to {shown(second.name)}. Barrier: {own}, with the "
+        f"scale-invariant rows of the second as long as those of the first; {plain} with rows as they are, which "
+        f"belongs to the parametrisation. ± is the standard error by the choice of samples. {first.described} "
+        f"{counted(BETWEEN_STEPS, 'step')} a line."
+    )
+    return caption, _cost(subjects)
+
+
+def _error_of(line: Between) -> str:
+    return "unknown, of one batch" if line.error is None else f"{line.error:.2g}"
+
+
+def _way(label: str, line: Between) -> Iterator[Mapping[str, Any]]:
+    for step, loss in zip(line.steps, line.losses, strict=True):
+        yield {"line": label, "step": step, "loss": loss}
+
+
 def _places(name: str, plane: Plane) -> Iterator[Mapping[str, Any]]:
     for (s, t), loss in zip(plane.places, plane.losses, strict=True):
         yield {"network": name, "s": s, "t": t, "loss": loss}
@@ -230,5 +287,6 @@ def _cost(subjects: Sequence[_Subject]) -> Cost:
 KINDS: Mapping[str, Callable[[Sequence[_Subject], FigureOptions, FigureFiles], tuple[str, Cost]]] = {
     "profile": _profile,
     "landscape": _landscape,
+    "between": _between,
 }
 """What draws each kind: it writes the files, and answers with the caption and the cost."""

@@ -10,7 +10,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, never, option, same_option
 from bnsharp_cli.workflows.options import Output
 
-FIGURE_KINDS = ("profile", "landscape")
+FIGURE_KINDS = ("profile", "landscape", "between")
 """The kinds of figures."""
 
 FEWEST_EVALUATIONS = 81

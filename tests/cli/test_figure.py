@@ -53,11 +53,42 @@ def test_a_landscape_keeps_to_its_evaluations(tmp_path: Path) -> None:
     )
 
 
+def test_what_lies_between_two_networks(tmp_path: Path) -> None:
+    arguments = (
+        "figure",
+        "between",
+        SAMPLE,
+        "sample:digits-large-batch",
+        *FAST,
+        "--plot",
+        "b.pdf",
+        "--values",
+        "b.csv",
+    )
+    said = " ".join(bnsharp(*arguments, folder=tmp_path).stdout.split())
+    assert (tmp_path / "b.pdf").read_bytes().startswith(b"%PDF")
+    with (tmp_path / "b.csv").open(newline="") as stream:
+        rows = [*csv.DictReader(stream)]
+    lines = {row["line"]: [float(one["loss"]) for one in rows if one["line"] == row["line"]] for row in rows}
+    assert [len(losses) for losses in lines.values()] == [21, 21]
+    for place, name in ((0, SAMPLE), (-1, "sample:digits-large-batch")):
+        loss = json.loads(bnsharp("measure", name, *FAST, "--json", folder=tmp_path).stdout)["loss"]
+        for losses in lines.values():  # an end is the network itself, or a copy up to ε
+            assert losses[place] == pytest.approx(loss, rel=0.05)
+    own = next(iter(lines.values()))
+    straight = [own[0] + number / 20 * (own[-1] - own[0]) for number in range(21)]
+    barrier = max(loss - line for loss, line in zip(own, straight, strict=True))
+    assert f"Barrier: {barrier:.4g} ±" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("pie", SAMPLE, "--plot", "p.png"), "KIND: expected one of profile, landscape, found 'pie'"),
+        (("pie", SAMPLE, "--plot", "p.png"), "KIND: expected one of profile, landscape, between, found 'pie'"),
         (("landscape", SAMPLE, SAMPLE, "--plot", "p.png"), "A landscape shows one network"),
+        (("between", SAMPLE, "--plot", "p.png"), "There is a line between two networks"),
+        (("between", SAMPLE, SAMPLE, "--bn", "running", "--plot", "p.png"), "--bn: expected batch for what lies"),
+        (("between", SAMPLE, SAMPLE, "--partition", "filter", "--plot", "p.png"), "--partition: expected one of paper"),
         (("profile", SAMPLE, "--plot", "p.gif"), "--plot: expected a file ending in .png, .svg or .pdf"),
         (("profile", SAMPLE, "--plot", "p.png", "--values", "p.txt"), "--values: expected a file ending in .csv"),
         (("profile", SAMPLE, "--plot", "p.png", "--width", "wide"), "--width: expected a width such as 3.25in or 8cm"),

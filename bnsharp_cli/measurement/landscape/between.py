@@ -1,0 +1,111 @@
+r"""The loss between two networks: along the straight line, with a barrier and its error.
+
+The line :math:`θ(t) = (1 - t) a + t b` belongs to the parametrisation: a copy T_a of b, which computes the same, lies
+on another one. So b is first rescaled, row by row, to the lengths of a's scale-invariant rows, after which every copy
+of either network gives the same line. The barrier is that of Frankle et al. (2020),
+
+.. math:: \max_t \left[ L(θ(t)) - (1 - t) L(a) - t L(b) \right]
+
+which is 0 where the loss nowhere rises above the straight line between its ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import stdev
+
+import torch
+
+from bnsharp_cli.core.point import LazyPoint, Point
+from bnsharp_cli.core.spheres import Spheres
+from bnsharp_cli.errors import UsageError
+from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+
+STEPS = 21
+"""Points of a line, its ends among them."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """The loss between two networks.
+
+    Attributes:
+        steps: t from 0, the first network, to 1, the second.
+        losses: L(θ(t)).
+        barrier: how far the loss rises above the straight line between its ends, at least 0.
+        error: standard error of the barrier by the choice of samples; None for a single batch.
+    """
+
+    steps: tuple[float, ...]
+    losses: tuple[float, ...]
+    barrier: float
+    error: float | None
+
+
+def straight_line(surface: LossSurface, first: Point, second: Point, count: int = STEPS) -> Between:
+    """L along the straight line: one forward pass for each step.
+
+    Args:
+        surface: L, with batch statistics, since running ones belong to neither network on the way.
+        first: a.
+        second: b; see :func:`matched`.
+        count: of the steps.
+
+    Raises:
+        UsageError: the two have other parameters.
+    """
+    _require_alike(first, second)
+    steps = [number / (count - 1) for number in range(count)]
+    by_batch = surface.batch_losses([_between(first, second, step) for step in steps])
+    losses = [math.fsum(own) / len(own) for own in by_batch]
+    rises = [loss - (1 - t) * losses[0] - t * losses[-1] for t, loss in zip(steps, losses, strict=True)]
+    top = max(range(count), key=lambda number: rises[number])
+    error = _error(by_batch[top], by_batch[0], by_batch[-1], steps[top])
+    return Between(tuple(steps), tuple(losses), max(0.0, rises[top]), error)
+
+
+def matched(second: Point, first: Point, blocks: Blocks) -> Point:
+    """The second network with its scale-invariant rows as long as those of the first, a copy T_a of itself.
+
+    Args:
+        second: b.
+        first: a.
+        blocks: the scale-invariant rows, of both.
+
+    Raises:
+        UsageError: the two have other parameters.
+    """
+    _require_alike(first, second)
+    own, other = (blocks.spheres(point).radii for point in (second, first))
+    usable = (own > 0) & (other > 0)
+    factors = torch.where(usable, other / own.clamp_min(torch.finfo(own.dtype).tiny), 1.0)
+    factors[blocks.relative :] = 1.0
+    return Spheres(blocks.spheres(second).rows, own).scale(second, factors)
+
+
+def _between(first: Point, second: Point, step: float) -> Point:
+    return LazyPoint(first, lambda name: torch.lerp(first[name], second[name], step))
+
+
+def _error(top: Sequence[float], first: Sequence[float], second: Sequence[float], step: float) -> float | None:
+    """The standard error of the mean over batches of how far each rises."""
+    if len(top) < 2:
+        return None
+    rises = [loss - (1 - step) * a - step * b for loss, a, b in zip(top, first, second, strict=True)]
+    return stdev(rises) / math.sqrt(len(rises))
+
+
+def _require_alike(first: Point, second: Point) -> None:
+    shapes = [{name: tuple(tensor.shape) for name, tensor in point.items()} for point in (first, second)]
+    if shapes[0] != shapes[1]:
+        differing = sorted({*shapes[0].items()} ^ {*shapes[1].items()})[0][0]
+        raise UsageError(
+            f"The networks differ in {differing!r}, so nothing lies between them.",
+            "Name two networks of one architecture.",
+            argument="checkpoint",
+            expected="networks with the same parameters",
+            found=differing,
+        )
