@@ -229,6 +229,7 @@ def test_a_digest_is_of_every_bit(tensor: Tensor) -> None:
         assert digest(tensor) != digest(-tensor)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
 def test_a_sparse_tensor_counts_with_every_bit_and_place(layout: torch.layout) -> None:
     dense = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
