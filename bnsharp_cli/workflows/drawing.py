@@ -15,8 +15,7 @@ from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
-from bnsharp_cli.measurement.landscape.between import STEPS as BETWEEN_STEPS
-from bnsharp_cli.measurement.landscape.between import Between, matched, straight_line
+from bnsharp_cli.measurement.landscape.between import BETWEEN_STEPS, Between, matched, straight_line
 from bnsharp_cli.measurement.landscape.directions import (
     SPANS,
     Direction,

@@ -24,7 +24,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
-STEPS = 21
+BETWEEN_STEPS = 21
 """Points of a line, its ends among them."""
 
 
@@ -45,7 +45,7 @@ class Between:
     error: float | None
 
 
-def straight_line(surface: LossSurface, first: Point, second: Point, count: int = STEPS) -> Between:
+def straight_line(surface: LossSurface, first: Point, second: Point, count: int = BETWEEN_STEPS) -> Between:
     """L along the straight line: one forward pass for each step.
 
     Args:
