@@ -15,7 +15,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from bnsharp_cli.errors import CheckpointRefusedError, shown
 from bnsharp_cli.io.containers.bounded_json import bounded_json
 from bnsharp_cli.io.files.printable_text import shown_path
-from bnsharp_cli.io.files.regular_files import open_regular, reason_of
+from bnsharp_cli.io.files.regular_files import open_regular, read_whole
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.surface.cost import Cost
@@ -101,13 +101,7 @@ def _of_lines(path: Path, lines: list[bytes]) -> Iterator[Any]:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with open_regular(path) as file:
-            if file.size > _LARGEST:
-                raise _refused(path, f"has {file.size:,} bytes, at most {_LARGEST:,} are a file of results")
-            return file.read(0, file.size)
-    except (OSError, ValueError) as error:
-        raise _refused(path, f"cannot be read: {reason_of(error)}") from error
+    return read_whole(path, _LARGEST, "a file of results", lambda why: _refused(path, why))
 
 
 def _require_result(path: Path, document: Any, where: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.files.regular_files import open_regular, reason_of
+from bnsharp_cli.io.files.regular_files import read_whole
 from bnsharp_cli.option_records import OptionRecord, option
 
 OWN_FILE, PROJECT_FILE = "bnsharp.toml", "pyproject.toml"
@@ -159,13 +159,7 @@ def _tables(path: Path, of_project: bool, is_named: bool) -> Mapping[str, Any] |
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with open_regular(path) as file:
-            if file.size > _LARGEST:
-                raise _refused(path, f"it has {file.size:,} bytes, at most {_LARGEST:,} are a file of options")
-            return file.read(0, file.size)
-    except (OSError, ValueError) as error:
-        raise _refused(path, f"it cannot be read: {reason_of(error)}") from error
+    return read_whole(path, _LARGEST, "a file of options", lambda why: _refused(path, f"it {why}"))
 
 
 def _parsed(path: Path, text: bytes) -> Mapping[str, Any]:

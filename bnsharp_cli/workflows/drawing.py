@@ -165,7 +165,7 @@ def _subject(
 ) -> _Subject:
     network = open_network(path, source, data, measuring, device, reporter)
     blocks = find_blocks(network.surface, network.point, measuring.partition, memory=memory)
-    return _Subject(network, Surroundings(network.surface, network.point, blocks, measuring, measuring.seed))
+    return _Subject(network, Surroundings(network.surface, network.point, blocks, measuring))
 
 
 def _profile(subjects: Sequence[_Subject], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
@@ -184,7 +184,9 @@ def _profile(subjects: Sequence[_Subject], options: FigureOptions, files: Figure
         sentences.append(_of_the_sharpest(directions[0]))
     draw_lines(files.plot, drawn, files.width, options.scale)
     write_values(files.values, rows)
-    seeds = f"{options.random} random directions (seeds from {subjects[0].around.seed} on; the band is their range)"
+    seeds = (
+        f"{options.random} random directions (seeds from {subjects[0].around.options.seed} on; the band is their range)"
+    )
     caption = " ".join(
         [
             "Loss along the sharpest direction, along the gradient",
@@ -209,9 +211,9 @@ def _of_the_sharpest(direction: Direction) -> str:
     found = direction.measured
     if found is None:
         return ""
-    errors = [error for error in vars(found.uncertainty).values() if error is not None]
+    _, error = found.largest_error or ("", 0.0)
     return (
-        f"The sharpest direction is that of {found.name} = {found.value:.4g} ± {max(errors, default=0.0):.2g} at "
+        f"The sharpest direction is that of {found.name} = {found.value:.4g} ± {error:.2g} at "
         f"δ = {found.details['delta']:g} ({found.status.value})."
     )
 
@@ -232,8 +234,9 @@ def _landscape(subjects: Sequence[_Subject], options: FigureOptions, files: Figu
         plane = plane_through(around, first, second, options.reach, options.evaluations)
     draw_plane(files.plot, subject.name, plane, files.width, options.scale)
     write_values(files.values, [*_places(subject.name, plane)])
+    seed = around.options.seed + 1
     caption = (
-        f"Loss in the plane of v ({first.name}) and w ({second.name}, seed {around.seed + 1}) through θ (cross). "
+        f"Loss in the plane of v ({first.name}) and w ({second.name}, seed {seed}) through θ (cross). "
         f"{subject.described} {_of_the_sharpest(first)} {counted(len(plane.places), 'evaluation')} at the white dots, "
         "straight lines between them."
     )

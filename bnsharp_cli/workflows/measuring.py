@@ -17,6 +17,7 @@ from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
+from bnsharp_cli.measurement.landscape.lines import even_steps
 from bnsharp_cli.measurement.measures.measure_all import measure_all
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -224,6 +225,6 @@ def _plot(
 def _curve(network: MeasuredNetwork, direction: Point | None, delta: float) -> list[tuple[float, float]]:
     """The change of the loss on a segment from −δ to δ."""
     assert direction is not None
-    steps = [delta * (2 * index / (_CURVE_POINTS - 1) - 1) for index in range(_CURVE_POINTS)]
+    steps = even_steps(delta, _CURVE_POINTS)
     values = network.surface.values([add_scaled(network.point, direction, step) for step in steps])
     return [(step, value - network.loss) for step, value in zip(steps, values, strict=True)]

@@ -18,7 +18,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -160,6 +160,27 @@ def open_regular_inside(folder: Path, name: str, descriptor: int) -> RegularFile
     _require_regular(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
     opened = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
     return _regular(folder / name, opened)
+
+
+def read_whole(path: Path, most: int, what: str, refused: Callable[[str], Exception]) -> bytes:
+    """The content of a file that a user named and that has to be small.
+
+    Args:
+        path: of the file, links followed.
+        most: bytes that it may have.
+        what: the kind of file, for the reason.
+        refused: the error from a reason, which begins with a verb.
+
+    Raises:
+        Exception: what ``refused`` made: there is no such file, it may not be read, or it is larger.
+    """
+    try:
+        with open_regular(path) as file:
+            if file.size > most:
+                raise refused(f"has {file.size:,} bytes, at most {most:,} are {what}")
+            return file.read(0, file.size)
+    except (OSError, ValueError) as error:
+        raise refused(f"cannot be read: {reason_of(error)}") from error
 
 
 def read_beside(path: Path, most: int) -> bytes:

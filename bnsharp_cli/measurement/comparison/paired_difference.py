@@ -3,9 +3,9 @@ r"""The difference of a mean of two networks on more samples than were measured,
 Accuracies and generalization gaps may be zero, so they are compared by their difference. With figures a_g and b_g of
 groups of samples whose means are the values, the difference has the standard error of the mean of a_g − b_g. A gap is a
 difference of means over test samples and over measured ones, whose errors are independent; Welch's formula gives the
-degrees of freedom of their sum. Errors of losses are widened as those of ratios are, since a few hard samples carry a
-loss. To that of a share a sample is added on which only one network is right, and one for the other (Bonett and Price
-2012), so networks that differ on no sample are not sure to be equal.
+degrees of freedom of their sum. Errors of losses are widened, since a few hard samples carry a loss, but less than
+those of ratios of losses. To that of a share a sample is added on which only one network is right, and one for the
+other (Bonett and Price 2012), so networks that differ on no sample are not sure to be equal.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from scipy.stats import t as students_t
 
 from bnsharp_cli.measurement.comparison.paired_ratio import WIDENED
+from bnsharp_cli.measurement.comparison.samples_needed import samples_until
 from bnsharp_cli.measurement.measures.population import CONFIDENCE
 from bnsharp_cli.measurement.measures.sample_groups import error_of_mean
 
@@ -95,7 +96,9 @@ def paired_difference(first: Sequence[MeanPart], second: Sequence[MeanPart]) -> 
     found = PairedDifference(difference, difference - reach, difference + reach)
     if found.larger is not None or not difference or len(first) > 1:
         return found
-    return PairedDifference(difference, found.low, found.high, _samples_needed(first[0], reach / abs(difference)))
+    samples, fraction = sum(first[0].sizes), first[0].fraction
+    needed = samples_until(abs(difference) / reach, samples, samples / fraction if fraction else None)
+    return PairedDifference(difference, found.low, found.high, needed)
 
 
 def _paired_error(own: MeanPart, their: MeanPart) -> float | None:
@@ -116,13 +119,3 @@ def _reach(variances: Sequence[tuple[float, int]]) -> float:
         return 0.0
     freedom = 1 / sum((variance / total) ** 2 / each for variance, each in variances)
     return float(students_t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
-
-
-def _samples_needed(part: MeanPart, times: float) -> int | None:
-    """How many samples bring the reach, now so many times the difference, below it, if samples go on as they are."""
-    samples = sum(part.sizes)
-    needed = samples * times * times / (1 - part.fraction)
-    if part.fraction:
-        available = samples / part.fraction
-        needed = needed / (1 + needed / available)
-    return math.ceil(needed) if needed < 1e12 else None

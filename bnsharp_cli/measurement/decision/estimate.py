@@ -21,11 +21,11 @@ from statistics import NormalDist, stdev
 
 from scipy.stats import t as students_t
 
+from bnsharp_cli.measurement.comparison.paired_ratio import WIDENED
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.measurement.measures.population import CONFIDENCE
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 
-_WIDENED = 1.7
 _DOWN, _UP = 1.3, 3.0
 """How far the ends of what is never negative are from the value in its logarithm, in units of Student's error."""
 
@@ -153,7 +153,7 @@ def drawing_error(measurement: Measurement) -> float:
 
 def reach_of_batches(by_batch: tuple[float, ...], fraction: float) -> float:
     """Half the interval of a mean over batches, of which a fraction of all was measured."""
-    return _WIDENED * _error_of_batches(by_batch, fraction)
+    return WIDENED * _error_of_batches(by_batch, fraction)
 
 
 def _error_of_batches(by_batch: tuple[float, ...], fraction: float) -> float:
@@ -177,11 +177,11 @@ def _over_samples(measurement: Measurement, samples: SampleCount) -> tuple[tuple
     if len(measurement.by_batch) > 1:
         own_error = _error_of_batches(measurement.by_batch, samples.fraction)
         positive = value > 0 and min(measurement.by_batch) >= 0
-        ends = _logarithmic_ends(value, own_error) if positive else _ends(value, _WIDENED * own_error)
+        ends = _logarithmic_ends(value, own_error) if positive else _ends(value, WIDENED * own_error)
         return ends, positive
     if error is not None and measurement.status not in _DRAWN and "population" not in measurement.details:
         own_error = _GAUSS * abs(error)
-        return (value - _WIDENED * own_error, value + _UP * own_error), False
+        return (value - WIDENED * own_error, value + _UP * own_error), False
     return None, False
 
 

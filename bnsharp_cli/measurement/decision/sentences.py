@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from bnsharp_cli.errors import named
+from bnsharp_cli.measurement.comparison.samples_needed import samples_until
 from bnsharp_cli.measurement.decision.estimate import IntervalEstimate, SampleCount
 from bnsharp_cli.measurement.decision.outcome import Limit, Outcome
 from bnsharp_cli.measurement.measures.measurement import Status
@@ -102,19 +103,13 @@ def remedy_of(estimate: IntervalEstimate, limit: Limit, samples: SampleCount, me
 
 
 def samples_needed(estimate: IntervalEstimate, limit: Limit, samples: SampleCount) -> int | None:
-    """How many samples bring the interval to one side of the limit, if they go on as these; None for all or more.
-
-    The interval falls as √(1/n − 1/N) does for n of N samples.
-    """
+    """How many samples bring the interval to one side of the limit, if they go on as these; None for all or more."""
     low, high = estimate.low, estimate.high
     if low is None or high is None:
         return None
     low, high, aim = _on_its_scale(estimate, low, high, limit.amount)
     distance, reach = abs((low + high) / 2 - aim), (high - low) / 2
-    every = 1 / samples.available if samples.available else 0.0
-    wanted = (distance / reach) ** 2 * (1 / samples.measured - every) + every if reach > 0 else 0.0
-    needed = 1 / wanted if wanted > 0 else math.inf
-    return math.ceil(needed) if needed < 1e12 else None
+    return samples_until(distance / reach, samples.measured, samples.available) if reach > 0 else None
 
 
 def _rounded_up(number: int) -> int:

@@ -12,16 +12,15 @@ which is 0 where the loss nowhere rises above the straight line between its ends
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import stdev
 
 import torch
 
 from bnsharp_cli.core.point import LazyPoint, Point
-from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.measures.sample_groups import error_of_mean
+from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 BETWEEN_STEPS = 21
@@ -63,7 +62,9 @@ def straight_line(surface: LossSurface, first: Point, second: Point, count: int 
     losses = [math.fsum(own) / len(own) for own in by_batch]
     rises = [loss - (1 - t) * losses[0] - t * losses[-1] for t, loss in zip(steps, losses, strict=True)]
     top = max(range(count), key=lambda number: rises[number])
-    error = _error(by_batch[top], by_batch[0], by_batch[-1], steps[top])
+    ends = zip(by_batch[top], by_batch[0], by_batch[-1], strict=True)
+    of_batches = [loss - (1 - steps[top]) * a - steps[top] * b for loss, a, b in ends]
+    error = error_of_mean(of_batches, (surface.sizes or BatchSizes.of(surface.batches)).each)
     return Between(tuple(steps), tuple(losses), max(0.0, rises[top]), error)
 
 
@@ -79,23 +80,16 @@ def matched(second: Point, first: Point, blocks: Blocks) -> Point:
         UsageError: the two have other parameters.
     """
     _require_alike(first, second)
-    own, other = (blocks.spheres(point).radii for point in (second, first))
+    spheres, other = blocks.spheres(second), blocks.spheres(first).radii
+    own = spheres.radii
     usable = (own > 0) & (other > 0)
     factors = torch.where(usable, other / own.clamp_min(torch.finfo(own.dtype).tiny), 1.0)
     factors[blocks.relative :] = 1.0
-    return Spheres(blocks.spheres(second).rows, own).scale(second, factors)
+    return spheres.scale(second, factors)
 
 
 def _between(first: Point, second: Point, step: float) -> Point:
     return LazyPoint(first, lambda name: torch.lerp(first[name], second[name], step))
-
-
-def _error(top: Sequence[float], first: Sequence[float], second: Sequence[float], step: float) -> float | None:
-    """The standard error of the mean over batches of how far each rises."""
-    if len(top) < 2:
-        return None
-    rises = [loss - (1 - step) * a - step * b for loss, a, b in zip(top, first, second, strict=True)]
-    return stdev(rises) / math.sqrt(len(rises))
 
 
 def _require_alike(first: Point, second: Point) -> None:

@@ -31,15 +31,14 @@ class Surroundings:
         surface: L.
         point: θ.
         blocks: which numbers share a radius.
-        options: δ and the search for the sharpest direction.
-        seed: of random directions; the first has this seed, the next the one after it.
+        options: δ, the search for the sharpest direction, and the seed of random ones: the first has this one, the
+            next the one after it.
     """
 
     surface: LossSurface
     point: Point
     blocks: Blocks
     options: MeasureOptions
-    seed: int = 0
 
     @cached_property
     def spheres(self) -> Spheres:
@@ -86,7 +85,7 @@ def random_direction(around: Surroundings, number: int = 0) -> Direction:
         around: the network.
         number: which of several.
     """
-    generator = torch.Generator().manual_seed(around.seed + number)
+    generator = torch.Generator().manual_seed(around.options.seed + number)
     return Direction("random", around.spheres.random(around.point, generator))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from bnsharp_cli.measurement.landscape.directions import Direction, Surroundings
-from bnsharp_cli.measurement.landscape.lines import displaced
+from bnsharp_cli.measurement.landscape.lines import displaced, even_steps
 
 BUDGET = 200
 """Evaluations that a picture costs unless more are asked for."""
@@ -76,7 +76,7 @@ def sampled(
     Returns:
         The places, and the values there.
     """
-    along = [reach * (2 * number / (FIRST - 1) - 1) for number in range(FIRST)]
+    along = even_steps(reach, FIRST)
     places = [(s, t) for t in along for s in along]
     found = values(places)
     while len(places) < budget:

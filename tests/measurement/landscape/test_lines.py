@@ -49,8 +49,8 @@ def network() -> tuple[LossSurface, Surroundings]:
 
 
 def _around(surface: LossSurface, point: dict[str, torch.Tensor]) -> Surroundings:
-    options = MeasureOptions(precision="float64", delta=0.01)
-    return Surroundings(surface, point, find_blocks(surface, point), options, seed=3)
+    options = MeasureOptions(precision="float64", delta=0.01, seed=3)
+    return Surroundings(surface, point, find_blocks(surface, point), options)
 
 
 def test_the_loss_along_the_gradient_is_the_closed_form() -> None:
