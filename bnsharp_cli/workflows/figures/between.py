@@ -13,8 +13,8 @@ from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.report.figure_values import write_values
 from bnsharp_cli.report.landscape_figures import draw_between
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
+from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork, cost_of
 from bnsharp_cli.workflows.figures.kind import FigureKind
-from bnsharp_cli.workflows.figures.subject import Subject, cost_of
 from bnsharp_cli.workflows.options import Data
 
 
@@ -31,7 +31,7 @@ def _require_way(data: Data, measuring: MeasureOptions) -> None:
         raise UsageError.of("partition", f"one of {', '.join(PROBED_PARTITIONS)}", measuring.partition, remedy)
 
 
-def _draw_between(subjects: Sequence[Subject], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
+def _draw_between(subjects: Sequence[DrawnNetwork], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
     """L on the straight line between two networks, rows matched up to T_a, and as they are."""
     first, second = subjects
     surface, ends = first.around.surface, [subject.around.point for subject in subjects]

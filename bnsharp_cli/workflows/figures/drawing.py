@@ -17,10 +17,10 @@ from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
 from bnsharp_cli.workflows.figures.between import BETWEEN_FIGURE
+from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork
 from bnsharp_cli.workflows.figures.kind import FigureKind
 from bnsharp_cli.workflows.figures.landscape import LANDSCAPE_FIGURE
 from bnsharp_cli.workflows.figures.profile import PROFILE_FIGURE
-from bnsharp_cli.workflows.figures.subject import Subject
 from bnsharp_cli.workflows.open_network import open_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
@@ -87,10 +87,10 @@ def _subject(
     memory: SearchMemory,
     device: torch.device,
     reporter: Reporter,
-) -> Subject:
+) -> DrawnNetwork:
     network = open_network(path, source, data, measuring, device, reporter)
     blocks = find_blocks(network.surface, network.point, measuring.partition, memory=memory)
-    return Subject(network, Surroundings(network.surface, network.point, blocks, measuring))
+    return DrawnNetwork(network, Surroundings(network.surface, network.point, blocks, measuring))
 
 
 KINDS: Mapping[str, FigureKind] = {"profile": PROFILE_FIGURE, "landscape": LANDSCAPE_FIGURE, "between": BETWEEN_FIGURE}

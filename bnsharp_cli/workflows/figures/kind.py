@@ -10,7 +10,7 @@ from bnsharp_cli.errors import UsageError, counted
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
-from bnsharp_cli.workflows.figures.subject import Subject
+from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork
 from bnsharp_cli.workflows.options import Data
 
 
@@ -30,7 +30,7 @@ class FigureKind:
         require: refuses options with which there is no such figure, by a :class:`~bnsharp_cli.errors.UsageError`.
     """
 
-    draw: Callable[[Sequence[Subject], FigureOptions, FigureFiles], tuple[str, Cost]]
+    draw: Callable[[Sequence[DrawnNetwork], FigureOptions, FigureFiles], tuple[str, Cost]]
     networks: int | None = None
     refusal: str = ""
     remedy: str = ""

@@ -12,11 +12,11 @@ from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.report.figure_values import write_values
 from bnsharp_cli.report.landscape_figures import draw_plane
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
+from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork, about_the_sharpest, cost_of
 from bnsharp_cli.workflows.figures.kind import FigureKind
-from bnsharp_cli.workflows.figures.subject import Subject, about_the_sharpest, cost_of
 
 
-def _draw_landscape(subjects: Sequence[Subject], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
+def _draw_landscape(subjects: Sequence[DrawnNetwork], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
     """L in a plane through one network."""
     (subject,) = subjects
     around, first_of = subject.around, SPANS[options.span]

@@ -12,11 +12,11 @@ from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.report.figure_values import write_values
 from bnsharp_cli.report.landscape_figures import LinesOfNetwork, draw_lines
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
+from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork, about_the_sharpest, cost_of
 from bnsharp_cli.workflows.figures.kind import FigureKind
-from bnsharp_cli.workflows.figures.subject import Subject, about_the_sharpest, cost_of
 
 
-def _draw_profile(subjects: Sequence[Subject], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
+def _draw_profile(subjects: Sequence[DrawnNetwork], options: FigureOptions, files: FigureFiles) -> tuple[str, Cost]:
     """L along the sharpest direction, the gradient and random ones, of every network."""
     steps, drawn, rows, sentences = even_steps(options.reach), [], [], []
     for subject in subjects:
@@ -47,7 +47,7 @@ def _draw_profile(subjects: Sequence[Subject], options: FigureOptions, files: Fi
 
 
 def _counted_lines(
-    subject: Subject, directions: Sequence[Direction], steps: Sequence[float], options: FigureOptions
+    subject: DrawnNetwork, directions: Sequence[Direction], steps: Sequence[float], options: FigureOptions
 ) -> Iterator[Line]:
     right = options.accuracy and subject.network.accuracy is not None
     for direction in directions:

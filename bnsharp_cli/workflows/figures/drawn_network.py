@@ -13,7 +13,7 @@ from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 
 
 @dataclass(frozen=True)
-class Subject:
+class DrawnNetwork:
     """One network of a figure."""
 
     network: MeasuredNetwork
@@ -47,7 +47,7 @@ def about_the_sharpest(direction: Direction) -> str:
     )
 
 
-def cost_of(subjects: Sequence[Subject]) -> Cost:
+def cost_of(subjects: Sequence[DrawnNetwork]) -> Cost:
     """The passes of all networks together."""
     total = Cost()
     for subject in subjects:
