@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from bnsharp_cli.core.point import Point, Vector, add_scaled, inner, norm, random_normal, scaled
+from bnsharp_cli.core.point import Point, Vector, add_scaled, inner, norm, numbers, random_normal, scaled
 
 _MOMENTUM, _SUCCESSES = 0.75, 0.75
 """As published."""
@@ -73,7 +73,7 @@ class Cube:
 
     def steepness(self, slope: Point) -> float:
         """The sum of moduli, ‖slope‖₁."""
-        return math.fsum(float(tensor.abs().sum()) for tensor in slope.values())
+        return math.fsum(numbers(tensor.abs().sum() for tensor in slope.values()))
 
     def project(self, vector: Vector) -> Vector:
         """See :meth:`CoordinateBall.project`."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 from scipy.special import gammaln
 
-from bnsharp_cli.core.point import Point, add_scaled, inner, norm, random_normal, scaled
+from bnsharp_cli.core.point import Point, add_scaled, inner_by_tensor, inner_products, norm, random_normal, scaled
 
 _SETTLED = 1e-3
 
@@ -30,7 +30,8 @@ def random_in_ball(like: Point, radius: float, generator: torch.Generator) -> Po
     direction = random_normal(like, generator)
     dimension = sum(tensor.numel() for tensor in like.values())
     uniform = float(torch.rand((), generator=generator, dtype=torch.float64))
-    return scaled(direction, radius * uniform ** (1 / dimension) / norm(direction))
+    factor = radius * uniform ** (1 / dimension) / inner_by_tensor(direction, direction).sum().sqrt()
+    return {name: tensor.mul_(factor) for name, tensor in direction.items()}
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,17 @@ def ascend_on_sphere(
     answer never falls from one iteration to the next.
     """
     best = BallMaximum(0.0, scaled(start, 0.0))
-    direction = start
+    direction, length = start, norm(start)
     history: list[float] = []
     latest = 0.0
     for _ in range(iterations):
-        displacement = scaled(direction, radius / norm(direction))
+        displacement = scaled(direction, radius / length)
         value, gradient = evaluate(add_scaled(theta, displacement, 1.0))
         direction = scaled(gradient, math.copysign(1.0, value - loss))
-        steepness = norm(gradient)
-        steep, steepest = 0 < steepness < math.inf, radius * steepness
-        gap = 1 - inner(direction, displacement) / steepest if steep and steepest else 0.0
+        rise, square = inner_products((direction, displacement), (gradient, gradient))
+        length = math.sqrt(square)
+        steep, steepest = 0 < length < math.inf, radius * length
+        gap = 1 - rise / steepest if steep and steepest else 0.0
         best = best.seen(value - loss, displacement, gap)
         history.append(best.value)
         latest = abs(value - loss)

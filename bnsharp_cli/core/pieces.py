@@ -36,18 +36,19 @@ class Pieces:
     def of(cls, spheres: Spheres) -> Pieces:
         """The pieces of the blocks of spheres."""
         rows: dict[str, BlocksOfTensor] = {}
+        numbered = _on_the_cpu(spheres.rows)
         blocks: list[Tensor] = []
         begin = 0
         for name, entry in spheres.rows.items():
             if isinstance(entry, NumberBlocks):
-                own = torch.arange(entry.first, entry.first + entry.shape.numel(), device=spheres.radii.device)
+                own = torch.arange(entry.first, entry.first + entry.shape.numel())
                 rows[name] = NumberBlocks(begin, entry.shape)
             else:
-                own, which = torch.unique(entry.block, return_inverse=True)
-                rows[name] = RowBlocks(entry.axis, which + begin)
+                own, which = torch.unique(numbered[name], return_inverse=True)
+                rows[name] = RowBlocks(entry.axis, (which + begin).to(entry.block.device))
             blocks.append(own)
             begin += len(own)
-        return cls(rows, torch.cat(blocks), tuple(map(len, blocks)))
+        return cls(rows, torch.cat(blocks).to(spheres.radii.device), tuple(map(len, blocks)))
 
     def inner(self, first: Point, second: Point) -> Tensor:
         """⟨first, second⟩ piece by piece, (pieces,)."""
@@ -61,3 +62,11 @@ class Pieces:
     def by_tensor(self, values: Tensor) -> dict[str, Tensor]:
         """The (pieces,) values of the pieces in each tensor."""
         return dict(zip(self.rows, torch.split(values, list(self.lengths)), strict=True))
+
+
+def _on_the_cpu(rows: Mapping[str, BlocksOfTensor]) -> dict[str, Tensor]:
+    """The blocks of rows by the names of their tensors, fetched at once."""
+    found = {name: entry.block for name, entry in rows.items() if isinstance(entry, RowBlocks)}
+    fetched = torch.cat([*found.values()]).cpu() if found else torch.zeros(0)
+    parts = torch.split(fetched, [len(block) for block in found.values()])
+    return dict(zip(found, parts, strict=True))

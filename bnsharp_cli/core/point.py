@@ -6,7 +6,7 @@ Importing this module does not import torch, so that search rules can be listed 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,7 +49,40 @@ def add_scaled(point: Point, direction: Point, step: float) -> Vector:
 
 def inner(first: Point, second: Point) -> float:
     """The Euclidean inner product ⟨first, second⟩, in float64."""
-    return math.fsum(float((first[name] * second[name]).sum()) for name in first)
+    return inner_products((first, second))[0]
+
+
+def inner_products(*pairs: tuple[Point, Point]) -> list[float]:
+    """The inner product of each pair, fetched at once."""
+    import torch
+
+    each = torch.stack([inner_by_tensor(first, second) for first, second in pairs])
+    return [math.fsum(parts) for parts in each.tolist()]
+
+
+def inner_by_tensor(first: Point, second: Point) -> Tensor:
+    """What each tensor adds to ⟨first, second⟩, (tensors,) float64, where the points are."""
+    import torch
+
+    return torch.stack([(first[name] * second[name]).sum().double() for name in first])
+
+
+def numbers(scalars: Iterable[Tensor]) -> list[float]:
+    """Tensors of one number each as Python's numbers, fetched at once: a device is waited for a single time.
+
+    >>> import torch
+    >>> numbers([torch.tensor(1), torch.tensor(0.5)])
+    [1.0, 0.5]
+    """
+    import torch
+
+    held = [scalar.detach().double().reshape(()) for scalar in scalars]
+    return torch.stack(held).tolist() if held else []
+
+
+def root_mean_squares(point: Point) -> list[float]:
+    """The root mean square of each tensor's entries."""
+    return numbers(tensor.square().mean().sqrt() for tensor in point.values())
 
 
 def norm(vector: Point) -> float:

@@ -12,7 +12,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.point import Point, numbers
 from bnsharp_cli.measurement.blocks.probe import Probe
 
 INVARIANT = 1e-10
@@ -57,6 +57,10 @@ class EulerProducts:
         """The products of sets that unite each row of one tensor with the same row of another."""
         return EulerProducts(self.products + other.products, self.sizes + other.sizes)
 
+    def cpu(self) -> EulerProducts:
+        """The same on the CPU."""
+        return EulerProducts(self.products.cpu(), self.sizes.cpu())
+
     def magnitude(self) -> Tensor:
         """The products of norms ‖θ_i‖‖∂f/∂θ_i‖, (cotangents, rows)."""
         return self.sizes.prod(dim=0).sqrt()
@@ -97,7 +101,7 @@ class EulerTest:
         """The test at every location of ``probe``, on its samples alone."""
         euler = cls(probe)
         largest = (euler.at_probe(name).magnitude() for name in probe.locations[0].point)
-        scale = max((float(sizes.max()) for sizes in largest if sizes.numel()), default=0.0)
+        scale = max(numbers(sizes.max() for sizes in largest if sizes.numel()), default=0.0)
         return replace(euler, scale=scale)
 
     @property

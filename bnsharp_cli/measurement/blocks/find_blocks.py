@@ -143,17 +143,17 @@ class _RowGroup(NamedTuple):
 
 def _invariant_groups(euler: EulerTest, name: str, axis: int, bias: str) -> list[_RowGroup]:
     """The smallest invariant groups of equally many rows along ``axis``, no two of which overlap."""
-    rows = euler.rows(name, axis)
+    rows = euler.rows(name, axis).cpu()
     count = rows.products.shape[-1]
     candidates: list[tuple[EulerProducts, bool]] = [(rows, False)]
     if bias and axis == 0:
-        candidates.append((euler.rows_with_bias(name, bias), True))
+        candidates.append((euler.rows_with_bias(name, bias).cpu(), True))
     taken = torch.zeros(count, dtype=torch.bool)
     found = []
     for groups in (divisor for divisor in range(count, 0, -1) if count % divisor == 0):
         size = count // groups
         for candidate, with_bias in candidates:
-            passing = euler.invariant(candidate.grouped(groups)).cpu()
+            passing = euler.invariant(candidate.grouped(groups))
             for first in (passing.nonzero().flatten() * size).tolist():
                 if not bool(taken[first : first + size].any()):
                     taken[first : first + size] = True

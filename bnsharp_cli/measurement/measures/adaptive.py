@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from bnsharp_cli.core.auto_pgd import BALLS, Cube, PgdMaximum, auto_pgd
-from bnsharp_cli.core.point import LazyPoint, Point, Vector, random_normal, scaled
+from bnsharp_cli.core.point import LazyPoint, Point, Vector, numbers, random_normal, scaled
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.batch_error import batch_error, together
@@ -54,7 +54,7 @@ def adaptive_sharpness(surface: LossSurface, point: Point, blocks: Blocks, optio
     del blocks
     own = options.of(AdaptiveOptions)
     total = sum(tensor.numel() for tensor in point.values())
-    zero = sum(int((tensor == 0).sum()) for tensor in point.values())
+    zero = int(sum(numbers((tensor == 0).sum() for tensor in point.values())))
     if zero == total:
         raise nothing_moves()
     before = surface.counter.cost

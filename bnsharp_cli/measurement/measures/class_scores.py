@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bnsharp_cli.core.point import numbers
 from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 
@@ -133,7 +134,7 @@ def class_scores(outputs: BatchOutputs, cross_entropy: CrossEntropy) -> ClassSco
         losses = cross_entropy.of_rows(scores, targets)
         factors, own = cross_entropy.factors(targets, scores.shape[1])
         divisor = own.sum() if cross_entropy.reduction == "mean" else torch.ones_like(own.sum())
-        if cross_entropy.says(float(losses.sum() / divisor), float(outputs.loss), float(scores.abs().max())):
+        if cross_entropy.says(*numbers([losses.sum() / divisor, outputs.loss, scores.abs().max()])):
             probable = targets.is_floating_point()
             counted = torch.ones_like(own, dtype=torch.bool) if probable else targets != cross_entropy.ignore_index
             labels = None if probable else torch.where(counted, targets, -1)

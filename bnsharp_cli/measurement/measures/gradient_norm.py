@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import Point, inner, norm
+from bnsharp_cli.core.point import Point, inner_by_tensor, norm
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.batch_parts import around
@@ -71,8 +71,10 @@ def _parts(surface: LossSurface, point: Point, gradient: Point, value: float) ->
     if surface.count < 2 or surface.holds_all_data or not value:
         return ()
     slopes: list[Tensor] = []
-    surface.value_and_batch_gradients(point, lambda _, __, own: slopes.append(torch.tensor(inner(own, gradient))))
-    own = torch.stack(slopes).double() if slopes else torch.zeros(0, dtype=torch.float64)
+    surface.value_and_batch_gradients(point, lambda _, own: slopes.append(inner_by_tensor(own, gradient)))
+    own = torch.tensor(
+        [math.fsum(each) for each in torch.stack(slopes).tolist()] if slopes else [], dtype=torch.float64
+    )
     return around(value, [slope / value for slope in surface.processes.in_order(own, surface.count).tolist()])
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from bnsharp_cli.core.ascent import Evaluation, Question
-from bnsharp_cli.core.point import Point, on_segment
+from bnsharp_cli.core.point import Point, numbers, on_segment
 from bnsharp_cli.core.quadrature import gradient_nodes
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError, named
@@ -175,7 +175,7 @@ def objective_at(
     loss, gradient = surface.value_and_batch_gradients(point, observe)
     if not math.isfinite(loss):
         raise not_finite(surface, point, loss)
-    finite = all(bool(torch.isfinite(tensor).all()) for tensor in gradient.values())
+    finite = all(numbers(torch.isfinite(tensor).all() for tensor in gradient.values()))
     if not finite:
         raise NotMeasurableError(
             "The gradient of the loss is not finite at the network itself.",

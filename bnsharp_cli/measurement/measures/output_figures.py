@@ -175,12 +175,13 @@ def _of_batch(
     """The figures of a batch with their squares, reasons and counts, (_ROWS,); and the margins of its rows."""
     rows = class_scores(outputs, cross_entropy)
     examples = len(outputs.targets)
-    pairs = [(float(outputs.loss), math.nan), *[(math.nan, math.nan)] * 3]
-    no_head, margins, labels = NoHead.NONE, torch.zeros(0, dtype=torch.float64), -1
+    loss, unknown = outputs.loss.detach().double(), outputs.loss.new_full((), math.nan, dtype=torch.float64)
+    pairs = [(loss, unknown), *[(unknown, unknown)] * 3]
+    no_head, margins, labels = NoHead.NONE, torch.zeros(0, dtype=torch.float64), unknown.new_full((), -1)
     if rows is not None and rows.losses is not None and rows.factors is not None:
         share = rows.counted.double() / rows.counted.sum()
         entropies = torch.special.entr(rows.scores.softmax(1)).sum(1)
-        pairs[0] = float(outputs.loss), _mean_and_squares(rows.losses, examples)[1]
+        pairs[0] = loss, _mean_and_squares(rows.losses, examples)[1]
         pairs[1] = _mean_and_squares(share * entropies, examples)
         head = find_head(outputs.linear, rows.scores, varied)
         if isinstance(head, NoHead):
@@ -189,21 +190,22 @@ def _of_batch(
             both = flatness_of_rows(head.features, head.weight, rows.scores)
             pairs[2:] = [_mean_and_squares(rows.factors * each, examples) for each in both]
     if rows is not None and rows.labels is not None and rows.scores.shape[1] > 1:
-        labels = int(rows.counted.sum())
+        labels = rows.counted.sum().double()
         margins = _margins(rows, rows.labels).cpu() if keeps else margins
-    figures = [number for pair in pairs for number in pair]
-    return torch.tensor([*figures, float(no_head), labels, examples], dtype=torch.float64), margins
+    figures = torch.stack([number for pair in pairs for number in pair] + [labels]).tolist()
+    return torch.tensor([*figures[:-1], float(no_head), figures[-1], examples], dtype=torch.float64), margins
 
 
-def _mean_and_squares(parts: Tensor, examples: int) -> tuple[float, float]:
+def _mean_and_squares(parts: Tensor, examples: int) -> tuple[Tensor, Tensor]:
     """A batch's figure from what its rows add to it; and Σ_i x_i² over examples, the figure being their mean.
 
     NaN where the rows are not as many for each example.
     """
+    parts = parts.double()
     if len(parts) % examples:
-        return float(parts.sum()), math.nan
+        return parts.sum(), parts.new_full((), math.nan)
     by_example = parts.reshape(examples, -1).sum(1) * examples
-    return float(parts.sum()), float(by_example.square().sum())
+    return parts.sum(), by_example.square().sum()
 
 
 def _margins(rows: ClassScores, labels: Tensor) -> Tensor:

@@ -103,20 +103,20 @@ class BlockSquares:
     def __init__(self, spheres: Spheres) -> None:
         self._radii, self._pieces = spheres.radii, Pieces.of(spheres)
         self._total = torch.zeros(len(self._pieces.block), dtype=torch.float64, device=spheres.radii.device)
-        self._largest = 0.0
+        self._largest = self._total.new_zeros(())
 
-    def observe(self, _: int, __: float, gradient: Point) -> None:
+    def observe(self, _: int, gradient: Point) -> None:
         """Take the gradient of a batch, times the batch's weight."""
         squares = self._pieces.inner(gradient, gradient).to(self._total)
         self._total += squares
         by_block = self._pieces.by_block(squares, len(self._radii))
-        self._largest = max(self._largest, float((self._radii.square() * by_block).sum()))
+        self._largest = self._largest.maximum((self._radii.square() * by_block).sum())
 
     def noise(self, surface: LossSurface, gradient: Point) -> GradientNoise:
         """What the batches of all processes tell, with ∇L."""
         sizes = surface.sizes or BatchSizes.of(surface.batches)
         total = surface.processes.total({"squares": self._total})["squares"]
-        largest = surface.processes.in_order(torch.tensor([self._largest]), surface.processes.count).max()
+        largest = surface.processes.in_order(self._largest.reshape(1).cpu(), surface.processes.count).max()
         return GradientNoise(
             radii=self._radii,
             pieces=self._pieces,

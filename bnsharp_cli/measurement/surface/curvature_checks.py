@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import Point, Vector, add_scaled, random_normal
+from bnsharp_cli.core.point import Point, Vector, add_scaled, numbers, random_normal, root_mean_squares
 from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -72,7 +72,8 @@ def _parts(surface: LossSurface) -> Iterator[Batch]:
 
 def _agrees(surface: LossSurface, batch: Batch, seed: int) -> bool:
     """Whether product and difference are the same along one direction, at some step."""
-    sizes = {name: float(tensor.square().mean().sqrt()) or 1.0 for name, tensor in surface.point().items()}
+    point = surface.point()
+    sizes = {name: size or 1.0 for name, size in zip(point, root_mean_squares(point), strict=True)}
     aside, direction = (_drawn(surface, sizes, 2 * seed + part) for part in range(2))
     start = add_scaled(surface.point(), aside, _BESIDE)
     gradient, (product,) = _derivatives(surface, start, batch, [direction])
@@ -101,7 +102,8 @@ def _derivatives(
 
 def _size(parts: list[Tensor], sizes: dict[str, float]) -> float:
     """The norm of a gradient in units of the parameters' sizes."""
-    return math.hypot(*(float(part.norm()) * size for part, size in zip(parts, sizes.values(), strict=True)))
+    lengths = numbers(part.norm() for part in parts)
+    return math.hypot(*(length * size for length, size in zip(lengths, sizes.values(), strict=True)))
 
 
 def _drawn(surface: LossSurface, sizes: dict[str, float], seed: int) -> Vector:

@@ -167,13 +167,13 @@ class LossSurface(SurfaceState):
         for own, gradients in self._over_batches(lambda batch: passes.gradient(parameters, batch), GRADIENT):
             if observe is not None:
                 number = self.processes.rank + len(losses) * self.processes.count
-                observe(number, float(own), dict(zip(parameters, gradients, strict=True)))
+                observe(number, dict(zip(parameters, gradients, strict=True)))
             losses.append(own)
-            squares.append(torch.zeros(()) if memory is None else _square(gradients))
+            squares.append(own.new_zeros(()) if memory is None else _square(gradients))
             total.add(gradients)
             del gradients  # or they would live through the next batch (and through enumerate, which keeps its last)
         self.counter.cost += self.share * GRADIENT
-        figures = torch.stack([as_vector(losses), as_vector(squares)])
+        figures = as_vector([*losses, *squares]).reshape(2, -1)
         shared, each = self.processes.in_order(figures, self.count).tolist()
         summed = self.processes.total(total.point())
         loss, gradient = math.fsum(shared) / self.count, {name: one.div_(self.count) for name, one in summed.items()}

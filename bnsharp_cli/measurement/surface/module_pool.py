@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from bnsharp_cli.measurement.surface.followed_copy import copied_together
 from bnsharp_cli.measurement.surface.habits import Habits
+from bnsharp_cli.measurement.surface.stacking import FittingStacks
 
 Answer = TypeVar("Answer")
 
@@ -107,10 +108,11 @@ class ModulePool:
 
     Attributes:
         habits: what the code of the copies was seen to do.
+        fitting: how many points at once fitted into memory.
     """
 
     def __init__(self, module: nn.Module, criterion: Any = None) -> None:
-        self.criterion, self.habits = criterion, Habits()
+        self.criterion, self.habits, self.fitting = criterion, Habits(), FittingStacks()
         self._module = module
         self._idle: deque[PooledCopy] = deque()
         self._shared = {id(t): t for t in (*module.parameters(), *module.buffers(), *_attributes(module))}

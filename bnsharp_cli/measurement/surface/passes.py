@@ -26,7 +26,6 @@ from bnsharp_cli.measurement.surface.linear_calls import LinearWatch
 from bnsharp_cli.measurement.surface.module_pool import ModulePool
 from bnsharp_cli.measurement.surface.norms import NormInterception, NormObserver, NormTreatment
 from bnsharp_cli.measurement.surface.real_pairs import as_complex, widened
-from bnsharp_cli.measurement.surface.stacking import smaller_on_out_of_memory
 from bnsharp_cli.measurement.surface.tensor_trees import (
     counts,
     floating_tensors,
@@ -47,8 +46,8 @@ BatchLoss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (float64) and targets of one batch to their mean loss, a scalar."""
 
 
-BatchObserver = Callable[[int, float, Point], None]
-"""Told of a batch's number, loss and gradient, in the network's precision."""
+BatchObserver = Callable[[int, Point], None]
+"""Told of a batch's number and gradient, in the network's precision."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +160,16 @@ class Passes:
     def stacked_losses(self, stack: Point, batch: Batch, chunk: int) -> Tensor:
         """(points,): the batch's loss at every point, ``chunk`` of them by one ``vmap``, fewer when memory runs out."""
         with torch.no_grad():
-            return smaller_on_out_of_memory(
-                lambda size: vmap(partial(self._traced, batch), chunk_size=size)(stack), chunk
+            return self.pool.fitting.evaluate(
+                "losses", stack, chunk, lambda size: vmap(partial(self._traced, batch), chunk_size=size)(stack)
             )
 
     def stacked_gradients(self, stack: Point, batch: Batch, chunk: int) -> tuple[Tensor, list[Tensor]]:
         """The same with the gradients, (points, …) each, in the order of ``stack``."""
         differentiated = grad_and_value(partial(self._traced, batch))
         with accepting("The network cannot be differentiated at several points at once", NO_GRADIENT):
-            gradients, losses = smaller_on_out_of_memory(
-                lambda size: vmap(differentiated, chunk_size=size)(stack), chunk
+            gradients, losses = self.pool.fitting.evaluate(
+                "gradients", stack, chunk, lambda size: vmap(differentiated, chunk_size=size)(stack)
             )
         return losses, [gradients[name] for name in stack]
 

@@ -46,20 +46,29 @@ def summed_products(
         UnfitMeasureError: torch cannot differentiate the loss twice.
     """
     parameters, directions = passes.cast(point), [passes.cast(vector) for vector in vectors]
-    forms, totals = [torch.zeros(len(vectors), 0, dtype=torch.float64)], [GradientSum(parameters) for _ in vectors]
+    forms: list[Tensor] = []
+    totals = [GradientSum(parameters) for _ in vectors]
     with attention_differentiable_twice():
         for own, products in over_batches(lambda batch: _products_of_batch(passes, parameters, directions, batch)):
-            forms.append(own.reshape(-1, 1))
+            forms.append(own)
             for total, product in zip(totals, products, strict=True):
                 total.add(product)
             del products  # or they would live through the next batch
-    return torch.cat(forms, dim=1), [total.point() for total in totals]
+    return _summed(forms, len(vectors)), [total.point() for total in totals]
+
+
+def _summed(forms: Sequence[Tensor], vectors: int) -> Tensor:
+    """(vectors, batches) on the CPU, from (vectors, parameters) of each batch, fetched at once."""
+    if not forms:
+        return torch.zeros(vectors, 0, dtype=torch.float64)
+    each = torch.stack([*forms]).tolist()
+    return torch.tensor([[math.fsum(parts) for parts in own] for own in each], dtype=torch.float64).T
 
 
 def _products_of_batch(
     passes: Passes, parameters: Point, vectors: Sequence[Point], batch: Batch
 ) -> tuple[Tensor, list[list[Tensor]]]:
-    """⟨v, H_b v⟩ for each vector, (vectors,) float64, and H_b v in the order of ``parameters``."""
+    """⟨v, H_b v⟩ for each vector, (vectors, parameters) float64, and H_b v in the order of ``parameters``."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
     with torch.enable_grad():
         loss = passes.loss(leaves, batch, fast=False)
@@ -67,10 +76,10 @@ def _products_of_batch(
             require_graph(loss)
         _, found = gradient_and_products(loss, leaves, vectors)
     forms = [
-        math.fsum(float(part.double().mul(vector[name]).sum()) for name, part in zip(leaves, product, strict=True))
+        torch.stack([part.double().mul(vector[name]).sum() for name, part in zip(leaves, product, strict=True)])
         for vector, product in zip(vectors, found, strict=True)
     ]
-    return torch.tensor(forms, dtype=torch.float64), found
+    return torch.stack(forms), found
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import LazyPoint, Point, Vector, random_normal
+from bnsharp_cli.core.point import LazyPoint, Point, Vector, numbers, random_normal, root_mean_squares
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.data_stream import Batch
@@ -83,7 +83,8 @@ def _false_slope(line: _Line) -> tuple[float, float] | None:
 
 def _jump(line: _Line) -> tuple[float, float] | None:
     """The slope of zero of parameters that have one everywhere along the line, although the loss changes along it."""
-    flat = [name for name, slope in line.gradient.items() if not bool(slope.any())]
+    sloping = numbers(slope.any() for slope in line.gradient.values())
+    flat = [name for name, any_slope in zip(line.gradient, sloping, strict=True) if not any_slope]
     if not flat:
         return None
     change = line.value(_STRIDE, flat) - line.start
@@ -128,7 +129,7 @@ class _Line:
     @cached_property
     def slope(self) -> float:
         """⟨∇L, direction⟩, by autograd."""
-        return sum(float((slope * self._direction[name]).sum()) for name, slope in self.gradient.items())
+        return sum(numbers((slope * self._direction[name]).sum() for name, slope in self.gradient.items()))
 
     @cached_property
     def usual(self) -> float:
@@ -137,7 +138,8 @@ class _Line:
         Raises:
             NotMeasurableError: a number too large for float64.
         """
-        parts = [float(slope.norm()) * self._sizes[name] for name, slope in self.gradient.items()]
+        lengths = numbers(slope.norm() for slope in self.gradient.values())
+        parts = [length * self._sizes[name] for name, length in zip(self.gradient, lengths, strict=True)]
         return _finite(torch.tensor(math.hypot(*parts), dtype=torch.float64))
 
     @property
@@ -216,7 +218,7 @@ class _Line:
     def _sizes(self) -> dict[str, float]:
         """The root mean square of each parameter, 1 for zeros."""
         point = self.surface.point()
-        return {name: float(point[name].square().mean().sqrt()) or 1.0 for name in point}
+        return {name: size or 1.0 for name, size in zip(point, root_mean_squares(point), strict=True)}
 
     @cached_property
     def _start(self) -> Vector:

@@ -1,0 +1,1 @@
+"""Everything that computes, on a device that is simulated."""

@@ -1,0 +1,49 @@
+"""Every measure on the simulated device: the CPU's bits, and few waits for the device."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+import bnsharp_cli
+from bnsharp_cli.measurement.measures.measurement import Measurement
+from bnsharp_cli.measurement.measures.registry import MEASURES
+from tests.simulated.device import NAME, Simulation
+from tests.simulated.networks import batches, network
+
+BESIDE_PASSES = 25
+"""Waits of a measure beside those for passes, however many tensors the network has."""
+
+
+def measured(module: nn.Module, name: str, device: str, partition: str = "paper") -> Measurement:
+    return bnsharp_cli.measure(
+        module, batches(), name=name, device=device, precision="float32", delta=1e-2, partition=partition
+    )
+
+
+@pytest.fixture(scope="module")
+def small() -> nn.Sequential:
+    return network(1)
+
+
+@pytest.mark.parametrize(("name", "partition"), [*((name, "paper") for name in MEASURES), ("bn", "extended")])
+def test_every_measure_has_the_bits_of_the_cpu(
+    small: nn.Sequential, simulation: Simulation, name: str, partition: str
+) -> None:
+    expected = measured(small, name, "cpu", partition)
+    found = measured(small, name, NAME, partition)
+    assert (found.value, found.status, found.cost) == (expected.value, expected.status, expected.cost)
+    assert found.uncertainty == expected.uncertainty
+    assert any("convolution" in operation for operation in simulation.operations)
+    assert next(small.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["bn", "delta-linf"])
+@pytest.mark.parametrize("convolutions", [1, 4])
+def test_waits_follow_the_passes_and_not_the_tensors(simulation: Simulation, name: str, convolutions: int) -> None:
+    waits, module = {}, network(convolutions)
+    for each in ("random", name):  # what opens the network and finds its blocks, and that with the measure
+        simulation.waits.clear()
+        cost = measured(module, each, NAME).cost
+        waits[each] = simulation.waits.total()
+    assert waits[name] - waits["random"] <= cost.forward + cost.backward + BESIDE_PASSES

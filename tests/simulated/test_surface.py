@@ -1,0 +1,90 @@
+"""The loss surface on the simulated device: one wait for each evaluation, and stacks that fit its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bnsharp_cli.core.point import Point, scaled
+from bnsharp_cli.measurement.surface import stacking
+from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
+from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce, free_memory
+from tests.simulated.device import NAME, Simulation, simulated
+from tests.simulated.networks import batches, network
+
+Evaluation = Callable[[LossSurface, Point], object]
+
+EVALUATIONS: dict[str, Evaluation] = {
+    "value": lambda surface, point: surface.value(point),
+    "gradient": lambda surface, point: surface.value_and_gradient(point),
+    "gradient and squares": lambda surface, point: surface.gradient_and_squares(point),
+    "batch gradients": lambda surface, point: surface.value_and_batch_gradients(point, lambda *_: None),
+    "products": lambda surface, point: surface.curvature_products(point, [point, point]),
+    "accuracy": lambda surface, point: surface.evaluated(point),
+}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("convolutions", [1, 4])
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_an_evaluation_waits_once(simulation: Simulation, name: str, convolutions: int, count: int) -> None:
+    surface = LossSurface.of(network(convolutions), batches(count), device=NAME)
+    point = {name: tensor.clone() for name, tensor in surface.point().items()}
+    surface.value(point)  # chooses how batches are computed
+    simulation.waits.clear()
+    EVALUATIONS[name](surface, point)
+    assert simulation.waits.total() == 1, dict(simulation.waits)
+
+
+def points(surface: LossSurface, count: int) -> list[Point]:
+    return [scaled(surface.point(), 1 + 1e-3 * number) for number in range(count)]
+
+
+def test_several_points_at_once_wait_once(simulation: Simulation) -> None:
+    surface = LossSurface.of(network(1), batches(), device=NAME, points_at_once=PointsAtOnce(8))
+    together = points(surface, 8)
+    surface.value(together[0])
+    simulation.waits.clear()
+    found = surface.values(together)
+    assert simulation.waits.total() == 1
+    assert found == pytest.approx([surface.value(point) for point in together], rel=1e-6)
+
+
+def test_memory_that_ends_is_met_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def watched(function, chunk_size: int):
+        sizes.append(chunk_size)
+        return torch.func.vmap(function, chunk_size=chunk_size)
+
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.passes.vmap", watched)
+    with simulated() as simulation:
+        surface = LossSurface.of(network(1), batches(), device=NAME, points_at_once=PointsAtOnce(32))
+        expected = [surface.value(point) for point in points(surface, 32)]
+        together = points(surface, 32)
+        surface.plan()
+        before = simulation.peak = simulation.live
+        surface.values(together)
+        simulation.memory = before + (simulation.peak - before) * 3 // 5
+        surface.pool.fitting.sizes.clear()
+        sizes.clear()
+        assert surface.values(together) == pytest.approx(expected, rel=1e-6)
+        fitting = sizes[-1]
+        assert sizes[:2] == [32, 16]
+        assert fitting < 32
+        sizes.clear()
+        assert surface.values(together) == pytest.approx(expected, rel=1e-6)
+        assert {*sizes} == {fitting}
+
+
+@pytest.mark.parametrize(("held", "points"), [(1, 32), (2500, 32), (2501, 16), (5001, 8), (79_999, 1), (10**9, 1)])
+def test_as_many_points_are_stacked_as_fit(held: int, points: int) -> None:
+    with simulated(memory=100_000):
+        assert PointsAtOnce().most(ExecutionPlan(held=held, tried=True), torch.device(NAME), torch.float32) == points
+        taken = torch.zeros(50_000, dtype=torch.uint8, device=NAME)
+        assert free_memory(taken.device) == 50_000
+        halved = PointsAtOnce().most(ExecutionPlan(held=held, tried=True), torch.device(NAME), torch.float32)
+        assert halved == max(1, points // 2) or points == stacking.CUDA_STACK
