@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp
-from tests.cli.launch import Launcher, launcher
+from tests.cli.launch import Launcher
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 320, "--batch-size", 64)
@@ -42,12 +41,6 @@ def net():
     network.forward = forward
     return network
 """
-
-
-@pytest.fixture(scope="module")
-def launch() -> Iterator[Launcher]:
-    with launcher() as started:
-        yield started
 
 
 def failing_network(folder: Path, rank: int, failure: str, call: int = 14) -> tuple[object, ...]:
