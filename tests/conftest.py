@@ -21,8 +21,9 @@ from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
 from tests.cases import trained
-from tests.kept_parser import keep_parser
+from tests.kept import keep_digits, keep_parser
 
+keep_digits()
 keep_parser()
 
 for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):

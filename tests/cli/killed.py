@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bnsharp_cli
-from tests.kept_parser import make_parser
+from tests.kept import make_parser
 from tests.serving import Server, serve, served_by
 
 TOUCHING = {"open", "os.rename", "os.chmod", "os.remove", "os.truncate", "tempfile.mkstemp"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bnsharp_cli
-from tests.kept_parser import make_parser
+from tests.kept import make_parser
 from tests.serving import Server, serve, served_by
 
 

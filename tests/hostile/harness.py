@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.kept_parser import make_parser
+from tests.kept import make_parser
 from tests.serving import Server, serve, served_by
 
 TIME_LIMIT = 120

@@ -12,7 +12,9 @@ from torch import nn
 
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
-from bnsharp_cli.io.data.batches import DrawnBatches
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
+from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
@@ -33,6 +35,13 @@ def report_of(module: nn.Module, batches: DrawnBatches, dtype: torch.dtype, **op
     resolved = MeasureOptions.from_flat(**{"ball_samples": 4, "precision": precision, **options})
     stored = bool(resolved.search == "gradient")
     return measure_copies(surface, point, blocks, extended, resolved, stored_epsilon=stored)
+
+
+@pytest.fixture(scope="module")
+def digit_batches(sample_path: Path) -> DrawnBatches:
+    """Few: T_a is exact on any samples."""
+    preprocessing = Preprocessing.from_dict(load_checkpoint(sample_path).metadata["preprocessing"])
+    return draw_batches(open_data("digits"), 128, 64, 0, preprocessing)
 
 
 @pytest.fixture(scope="module")
