@@ -9,7 +9,7 @@ import pytest
 
 from tests.everywhere import ROOT, everywhere, tree_of
 
-TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def marks(tree: ast.AST) -> list[ast.Attribute]:
