@@ -26,7 +26,7 @@ from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.output_files import OutputFile
 
 if TYPE_CHECKING:
-    from bnsharp_cli.workflows.drawing import Drawn
+    from bnsharp_cli.workflows.figures.drawing import Drawn
 
 EXAMPLE = "Example: bnsharp figure landscape model.pt --plot landscape.svg --width 3.25in --values landscape.csv"
 
@@ -55,7 +55,7 @@ def figure(
     inputs = input_files(checkpoint, source.arch, data.data, data.loss)
     writes = results.require_writable(None, files.plot, inputs, lambda: _beside(files))
     with importing_libraries():
-        from bnsharp_cli.workflows.drawing import draw_figure
+        from bnsharp_cli.workflows.figures.drawing import draw_figure
 
     with TerminalReporter(files.quiet, writes=writes) as reporter:
         drawn = draw_figure(
