@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -19,10 +20,14 @@ from bnsharp_cli.figures import NotebookFigure
 from bnsharp_cli.measurement.landscape.between import Between
 from bnsharp_cli.measurement.landscape.lines import Line
 from bnsharp_cli.measurement.landscape.plane import Plane
+from bnsharp_cli.report.figure_layout import legend_above, short_name
 from bnsharp_cli.report.figure_style import colours_of_heights, ink, line_colour, size_of_words
 from bnsharp_cli.report.plots import save
 
 _RANDOM, _STYLES = "random", {"sharpest": "-", "gradient": "--", "random": ":"}
+_ROOMY = 5.0
+"""Inches from which on a legend has two columns."""
+
 _DECADE, _LEVELS = 10.0, 14
 
 
@@ -55,9 +60,13 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
     right = any(line.accuracies for one in networks for line in one.lines)
     figure, panels = _panels(width, 2 if right else 1)
     losses = [loss for one in networks for line in one.lines for loss in line.losses]
+    entries: list[tuple[Artist, str]] = []
     for number, one in enumerate(networks):
-        for panel, what in zip(panels, ("losses", "accuracies"), strict=False):
+        own, *_ = (
             _draw_network(panel, one, number if len(networks) > 1 else None, what)
+            for panel, what in zip(panels, ("losses", "accuracies"), strict=False)
+        )
+        entries += own
     panels[0].set(yscale=_scale(losses, scale), ylabel="loss L(θ + t v)")
     if right:
         panels[1].set(ylabel="accuracy", ylim=(0, 1))
@@ -66,7 +75,7 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
         for delta in {one.delta for one in networks}:
             for side in (-delta, delta):
                 panel.axvline(side, color=ink(), lw=0.5, ls=(0, (1, 3)))
-    panels[0].legend(frameon=False, fontsize=_words(width))
+    legend_above(figure, entries, width, columns=1 if width < _ROOMY else 2)
     save(figure, path)
 
 
@@ -127,9 +136,10 @@ def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between],
     save(figure, path)
 
 
-def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what: str) -> None:
-    """The lines of one network; of several networks the number of this one, which decides its colour."""
+def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what: str) -> list[tuple[Artist, str]]:
+    """The lines of one network, for a legend too; of several networks the number of this one decides its colour."""
     kinds = [*dict.fromkeys(line.name for line in network.lines)]
+    entries: list[tuple[Artist, str]] = []
     for place, kind in enumerate(kinds):
         own = [line for line in network.lines if line.name == kind]
         heights = np.array([getattr(line, what) for line in own])
@@ -137,10 +147,12 @@ def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what:
             continue
         colour = line_colour(place if number is None else number)
         several = f" ({len(own)})" if len(own) > 1 else ""
-        label = f"{kind}{several}" if number is None else f"{shown(network.name)}: {kind}{several}"
-        axes.plot(own[0].steps, heights.mean(0), color=colour, ls=_STYLES.get(kind, "-."), lw=1.6, label=label)
+        label = f"{kind}{several}" if number is None else f"{short_name(network.name)}: {kind}{several}"
+        (line,) = axes.plot(own[0].steps, heights.mean(0), color=colour, ls=_STYLES.get(kind, "-."), lw=1.6)
+        entries.append((line, label))
         if len(own) > 1:
             axes.fill_between(own[0].steps, heights.min(0), heights.max(0), color=colour, alpha=0.2, lw=0)
+    return entries
 
 
 def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:

@@ -145,7 +145,8 @@ def _check(path: Path, number: int, checked: Any, name: str, value: str) -> None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old names; the value counts
             checked[name] = value
-        _require_bearable(checked[name])
+        if _is_look(name):
+            _require_bearable(checked[name])
     except KeyError as error:
         raise _refused(path, f"names no setting of matplotlib in line {number}: '{shown(name)[:60]}'") from error
     except Exception as error:  # matplotlib's checks raise whatever they stumble over
