@@ -35,7 +35,7 @@ class LanczosRun:
 
     @property
     def residual(self) -> float:
-        """That of the largest Ritz value."""
+        """The residual of the largest Ritz value."""
         return float(self.residuals[-1])
 
     @property

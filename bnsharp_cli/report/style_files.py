@@ -87,7 +87,7 @@ def _is_look(name: str) -> bool:
 
 
 def _looks(settings: Mapping[Any, Any]) -> dict[str, Any]:
-    """Those of settings that decide how things look."""
+    """The settings that decide how things look, of some."""
     return {name: value for name, value in settings.items() if _is_look(name)}
 
 

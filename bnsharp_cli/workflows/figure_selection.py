@@ -36,7 +36,7 @@ class KindSelection:
     particular: tuple[tuple[str, Any], ...] = ()
 
 
-ALONE = KindSelection()
+AROUND_A_NETWORK = KindSelection()
 """Of the kinds that are drawn around a network, and do not show what was measured."""
 
 SELECTIONS: Mapping[str, KindSelection] = {
@@ -86,7 +86,7 @@ class FigureSelection(OptionRecord):
         Raises:
             UsageError: measures or several radii for a kind that has its own, or a measure without a radius over δ.
         """
-        own = SELECTIONS.get(kind, ALONE)
+        own = SELECTIONS.get(kind, AROUND_A_NETWORK)
         if self.measure and not own.measures_chosen:
             remedy = f"The figure {kind} shows {own.measures[0]}: leave it out."
             raise UsageError.of("measure", f"nothing for the figure {kind}", ", ".join(self.measure), remedy)
@@ -102,7 +102,7 @@ class FigureSelection(OptionRecord):
 
 def particular_of(kind: str) -> Mapping[str, Any]:
     """The options of single measures that a kind of figure takes, whatever is given."""
-    return dict(SELECTIONS.get(kind, ALONE).particular)
+    return dict(SELECTIONS.get(kind, AROUND_A_NETWORK).particular)
 
 
 def require_shown(kind: str, test_data: str | None) -> None:
@@ -111,6 +111,6 @@ def require_shown(kind: str, test_data: str | None) -> None:
     Raises:
         UsageError: any other than a training.
     """
-    if test_data is not None and not SELECTIONS.get(kind, ALONE).test_data:
+    if test_data is not None and not SELECTIONS.get(kind, AROUND_A_NETWORK).test_data:
         remedy = "The figure training shows it: leave it out."
         raise UsageError.of("test_data", f"nothing for the figure {kind}", test_data, remedy)

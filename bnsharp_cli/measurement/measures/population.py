@@ -187,19 +187,14 @@ class GradientNoise:
         return PopulationValue(value * interval.share, low, high, samples)
 
     def ends(self, value: float, expected: float, slopes: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-        """The interval of a part of a value on the population of :attr:`Population.headline`; None where there is none.
+        """The interval of a part of a value, ``expected`` on the population of :attr:`Population.headline`.
 
-        Args:
-            value: the part on the samples.
-            expected: the estimate for the population.
-            slopes: of the loss of each batch along the part of v, times the batch's weight.
+        The slopes are those of each batch's loss along the part of v, times its weight. None where none can be given.
         """
-        fraction, spread = (
-            self.examples / self.available if self.available else 0.0,
-            _relative_spread(slopes, self.weights),
-        )
-        interval = _Interval(expected / value, spread, len(slopes), fraction) if value > 0 and expected > 0 else None
-        return (None, None) if interval is None else interval.of(value)
+        if not value > 0 or not expected > 0:
+            return None, None
+        spread, fraction = _relative_spread(slopes, self.weights), self.examples / (self.available or math.inf)
+        return _Interval(expected / value, spread, len(slopes), fraction).of(value)
 
     def unbiased(self, fraction: float) -> float:
         """Σ_i r_i √max(U_i, 0), U_i the unbiased estimate of ‖∇_iL‖² on the population."""

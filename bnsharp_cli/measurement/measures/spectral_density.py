@@ -46,7 +46,7 @@ class SpectralDensity:
     runs: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers."""
+        """The figures in plain containers, for JSON."""
         return dict(vars(self))
 
 

@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement, Status
 from bnsharp_cli.report.profile_figures import NetworkProfile, ProfilePoint, draw_profiles_of_networks
 from bnsharp_cli.report.terminal import is_linear
 from bnsharp_cli.workflows.figure_options import FigureOptions
-from bnsharp_cli.workflows.figures.measured import MeasuredKind, MeasuredNetworks, Row
+from bnsharp_cli.workflows.figures.measured import FigureRow, MeasuredKind, MeasuredNetworks
 
 _Found = tuple[str, Measurement, ValueInterval]
 """A network, one value of it, and the interval of that."""
@@ -50,11 +50,11 @@ def _computed(measured: Measurement) -> float:
     return sum(abs(error) for error in (errors.quadrature, errors.rounding, errors.bracket) if error)
 
 
-def _rows(found: MeasuredNetworks) -> list[Row]:
+def _rows(found: MeasuredNetworks) -> list[FigureRow]:
     return [_row(*each) for each in _each(found)]
 
 
-def _row(name: str, measured: Measurement, interval: ValueInterval) -> Row:
+def _row(name: str, measured: Measurement, interval: ValueInterval) -> FigureRow:
     linear = is_linear(measured)
     return {
         "network": name,

@@ -1,4 +1,4 @@
-"""Where sharpness sits, by layer."""
+"""Draws where sharpness sits, by layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.report.layer_figures import LayerBar, bars_of, draw_layers
 from bnsharp_cli.report.parts_table import axis_of_parts
 from bnsharp_cli.workflows.figure_options import FigureOptions
-from bnsharp_cli.workflows.figures.measured import MeasuredKind, MeasuredNetworks, Row
+from bnsharp_cli.workflows.figures.measured import FigureRow, MeasuredKind, MeasuredNetworks
 
 _MOST = 60
 """Rows of a picture: as many as a page holds."""
@@ -60,7 +60,7 @@ def _largest(bars: Mapping[str, Sequence[LayerBar]]) -> dict[str, list[LayerBar]
     }
 
 
-def _rows(found: MeasuredNetworks) -> list[Row]:
+def _rows(found: MeasuredNetworks) -> list[FigureRow]:
     return [
         {
             "network": name,

@@ -19,7 +19,7 @@ from bnsharp_cli.workflows.comparing_networks import compared_results, results_o
 from bnsharp_cli.workflows.figure_options import FigureOptions
 from bnsharp_cli.workflows.measuring import ResultDocument
 
-Row = Mapping[str, Any]
+FigureRow = Mapping[str, Any]
 """One row of the numbers of a picture: texts, numbers, or None."""
 
 
@@ -113,7 +113,7 @@ class MeasuredKind:
     """
 
     picture: Callable[[Path, MeasuredNetworks, FigureOptions, float], None]
-    rows: Callable[[MeasuredNetworks], Sequence[Row]]
+    rows: Callable[[MeasuredNetworks], Sequence[FigureRow]]
     caption: Callable[[MeasuredNetworks], str]
     networks: tuple[int, int | None] = (1, None)
     refusal: str = ""

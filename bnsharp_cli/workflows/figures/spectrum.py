@@ -9,7 +9,7 @@ from bnsharp_cli.errors import counted, shown
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.report.spectrum_figures import Spectrum, draw_spectra
 from bnsharp_cli.workflows.figure_options import FigureOptions
-from bnsharp_cli.workflows.figures.measured import MeasuredKind, MeasuredNetworks, Row
+from bnsharp_cli.workflows.figures.measured import FigureRow, MeasuredKind, MeasuredNetworks
 
 _SURE = 0.1
 """A Ritz value is marked where its residual is at most this share of it."""
@@ -43,16 +43,16 @@ def _spectrum(name: str, measured: Measurement) -> Spectrum:
     )
 
 
-def _rows(found: MeasuredNetworks) -> list[Row]:
+def _rows(found: MeasuredNetworks) -> list[FigureRow]:
     return [row for name, one in zip(found.names, _measured(found), strict=True) for row in _of(name, one)]
 
 
-def _of(name: str, measured: Measurement) -> list[Row]:
+def _of(name: str, measured: Measurement) -> list[FigureRow]:
     """The density, a row for each place, and the largest eigenvalues, whose error is their residual."""
     density: dict[str, Any] = measured.details["density"]
     errors = density.get("error") or [None] * len(density["density"])
     places = zip(density["eigenvalues"], density["density"], errors, strict=True)
-    rows: list[Row] = [
+    rows: list[FigureRow] = [
         {"network": name, "what": "density", "eigenvalue": place, "density": height, "error": error}
         for place, height, error in places
     ]

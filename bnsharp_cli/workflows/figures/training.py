@@ -8,14 +8,14 @@ from bnsharp_cli.errors import counted, shown
 from bnsharp_cli.report.along_table import common_values, label_of
 from bnsharp_cli.report.comparison_plots import plot_stages
 from bnsharp_cli.workflows.figure_options import FigureOptions
-from bnsharp_cli.workflows.figures.measured import MeasuredKind, MeasuredNetworks, Row
+from bnsharp_cli.workflows.figures.measured import FigureRow, MeasuredKind, MeasuredNetworks
 
 
 def _picture(path: Path, found: MeasuredNetworks, options: FigureOptions, width: float) -> None:
     plot_stages(path, found.stages, found.data, width, options.scale)
 
 
-def _rows(found: MeasuredNetworks) -> list[Row]:
+def _rows(found: MeasuredNetworks) -> list[FigureRow]:
     return [
         {
             "network": name,
