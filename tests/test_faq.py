@@ -57,6 +57,7 @@ def test_the_same_call_gives_the_same_bits_and_another_seed_does_not(model: nn.M
     assert first == again != other
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # by what curvlinops imports
 def test_the_unscaled_eigenvalue_is_that_of_curvlinops(model: nn.Module, given: dict[str, Any]) -> None:
     """One batch, running statistics, the mean over samples."""
     curvlinops = pytest.importorskip("curvlinops")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,7 @@ def test_there_are_notebooks() -> None:
 def test_a_notebook_prints_what_it_shows(path: Path, tmp_path: Path) -> None:
     shown = texts(nbformat.read(path, as_version=4))
     assert any(shown), "python -m tests.pages executes it"
-    assert [without_digits(text) for text in shown] == [
-        without_digits(text) for text in texts(executed(path, tmp_path))
-    ]
+    assert [_comparable(text) for text in shown] == [_comparable(text) for text in texts(executed(path, tmp_path))]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -32,3 +31,8 @@ def test_a_notebook_is_small_and_names_no_machine(path: Path) -> None:
     assert "/home/" not in text
     assert "/tmp/" not in text
     assert '"execution_count": null' not in text
+
+
+def _comparable(text: str) -> str:
+    """Without digits, and without how a search ended, which the last digits may decide."""
+    return re.sub(r"status [a-z-]+", "status", without_digits(text))

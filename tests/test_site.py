@@ -127,7 +127,7 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
 
 
 def test_every_page_of_the_navigation_exists(configuration: Any) -> None:
-    names = [name for pages in configuration.PAGES.values() for name in pages]
+    names = [name for pages in configuration.PAGES.values() for name in pages.values()]
     there = [name for name in names for ending in ("md", "ipynb") if (ROOT / "docs" / f"{name}.{ending}").exists()]
     assert there == names
 

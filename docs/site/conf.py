@@ -11,35 +11,47 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
-    "": ["start", "faq", "glossary"],
-    "What you can do": [
-        "compare",
-        "ci",
-        "check",
-        "pytest",
-        "monitor",
-        "paper",
-        "figures",
-        "python",
-        "training",
-        "processes",
-        "own-measure",
-        "notebooks/compare",
-        "notebooks/monitor",
-    ],
-    "What it means": ["meaning", "measures", "invariance", "bound", "audit", "RESULTS"],
-    "Look up": ["cli", "json", "checkpoints", "data"],
-    "How far to trust it": [
-        "../benchmarks/ACCURACY",
-        "../benchmarks/README",
-        "../benchmarks/RESULTS",
-        "../benchmarks/RESULTS-cuda",
-        "../benchmarks/WALL_TIME",
-        "../SECURITY",
-    ],
-    "Take part": ["contributing", "../ARCHITECTURE", "decisions/README", "../CHANGELOG"],
+    "": {"Start": "start", "Questions": "faq", "Glossary": "glossary"},
+    "What you can do": {
+        "Compare two runs": "compare",
+        "In CI": "ci",
+        "Limits and baselines": "check",
+        "In your tests": "pytest",
+        "During training": "monitor",
+        "In a paper": "paper",
+        "Figures": "figures",
+        "From Python": "python",
+        "Train": "training",
+        "Several machines": "processes",
+        "Add your own measure": "own-measure",
+        "Notebook: two minima": "notebooks/compare",
+        "Notebook: a run": "notebooks/monitor",
+    },
+    "What it means": {
+        "What the number means": "meaning",
+        "The measures": "measures",
+        "Invariance": "invariance",
+        "A bound on new data": "bound",
+        "Audit": "audit",
+        "A study": "RESULTS",
+    },
+    "Look up": {"Commands": "cli", "JSON documents": "json", "Checkpoints": "checkpoints", "Data and loss": "data"},
+    "How far to trust it": {
+        "Accuracy": "../benchmarks/ACCURACY",
+        "Benchmarks": "../benchmarks/README",
+        "Against other programs": "../benchmarks/RESULTS",
+        "On a GPU": "../benchmarks/RESULTS-cuda",
+        "Time": "../benchmarks/WALL_TIME",
+        "Security": "../SECURITY",
+    },
+    "Take part": {
+        "Contributing": "contributing",
+        "Architecture": "../ARCHITECTURE",
+        "Decisions": "decisions/README",
+        "Changelog": "../CHANGELOG",
+    },
 }
-"""The navigation: pages below docs/, by the heading over them."""
+"""The navigation: what it calls the pages, below docs/, by the heading over them."""
 
 FOR_OTHERS = "What you can do"
 """The heading for pages that none names."""
@@ -75,8 +87,9 @@ nb_execution_mode = "off"  # a test executes the notebooks, and compares what th
 def _add_navigation(_: Any, page: str, source: list[str]) -> None:
     """Put the navigation below the pages that have one, which on GitHub show none."""
     if page == root_doc:
-        for caption, names in PAGES.items():
-            source[0] += _toctree(caption, names + (_others() if caption == FOR_OTHERS else []))
+        for caption, named in PAGES.items():
+            pages = [f"{title} <{name}>" for title, name in named.items()]
+            source[0] += _toctree(caption, pages + (_others() if caption == FOR_OTHERS else []))
     elif page in BELOW:
         own = sorted((ROOT / "docs" / BELOW[page]).glob("*.md"))
         source[0] += _toctree("", [f"/docs/{BELOW[page]}/{path.stem}" for path in own if path.stem != "README"])
@@ -84,7 +97,7 @@ def _add_navigation(_: Any, page: str, source: list[str]) -> None:
 
 def _others() -> list[str]:
     """Pages of docs/ that no heading names."""
-    named = {root_doc.removeprefix("docs/"), *(name for names in PAGES.values() for name in names)}
+    named = {root_doc.removeprefix("docs/"), *(name for pages in PAGES.values() for name in pages.values())}
     return sorted({path.stem for path in (ROOT / "docs").glob("*.md")} - named)
 
 
