@@ -58,9 +58,10 @@ def template(folder: Path) -> Path:
         shutil.copy(samples / "digits-large-batch.pt", folder / f"{name}.pt")
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), folder / "resnet18.pt")
-    (folder / "runs").mkdir()
-    for name in ("first", "second"):
-        shutil.copy(samples / "digits-small-batch.pt", folder / "runs" / f"{name}.pt")
+    for run, names in {"runs": ("first", "second"), "run": ("epoch1", "epoch2")}.items():
+        (folder / run).mkdir()
+        for name in names:
+            shutil.copy(samples / "digits-small-batch.pt", folder / run / f"{name}.pt")
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / OPTIONS).write_text("\n".join(_table(command) for command in COMMANDS))
     pixels, labels = load_digits(return_X_y=True)

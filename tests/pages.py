@@ -125,9 +125,8 @@ class Reader:
 
 
 def pages() -> list[Document]:
-    """Every document that is a page of the site, and the README, that has something to run."""
-    own = [one for one in documents() if one.name.startswith(("docs/", "README", "SECURITY", "CONTRIBUTING"))]
-    return [one for one in own if blocks(one)]
+    """Every document that has something to run, but for the package's own, which are doctests."""
+    return [one for one in documents() if blocks(one) and not one.name.startswith("bnsharp_cli/")]
 
 
 def blocks(page: Document) -> list[Block]:
@@ -150,7 +149,7 @@ def outputs(page: Document, reader: Reader) -> dict[str, str]:
         printed = reader.run(block)
         if block.language == "console":
             (command,) = (line for line in block.code.splitlines() if line.startswith("$ "))
-            found[block.code] = f"{command}\n{printed}"
+            found[block.code] = "\n".join(line.rstrip() for line in [command, *printed.splitlines()]) + "\n"
     return found
 
 
