@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.documents import ROOT
+from tests.documents import COMMANDS, ROOT, options_of
 from tests.pages import OPTIONS
 
 IMAGES = 80
@@ -30,7 +30,6 @@ FEWER = {
     "figure": {"evaluations": 82},
     "rescale-test": {"noise-draws": 2, "sigma-draws": 2, "hessian-probes": 2, "ball-samples": 2},
 }
-COMMANDS = ("measure", "compare", "figure", "rescale-test", "check", "audit", "bound")
 CONFTEST = """
 import pytest
 from tests.page_files import given_names
@@ -52,9 +51,9 @@ def template(folder: Path) -> Path:
     """A folder with every file that some page names."""
     folder.mkdir(parents=True)
     samples = ROOT / "sample_checkpoints"
-    for name in ("model", "small-batch", "run.epoch1", "run.epoch2"):
+    for name in ("model", "small-batch", "run.epoch1", "run.epoch2", "run-10", "run-20", "run"):
         shutil.copy(samples / "digits-small-batch.pt", folder / f"{name}.pt")
-    for name in ("large-batch", "run.epoch10"):
+    for name in ("large-batch", "run.epoch10", "run-30"):
         shutil.copy(samples / "digits-large-batch.pt", folder / f"{name}.pt")
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), folder / "resnet18.pt")
@@ -63,7 +62,9 @@ def template(folder: Path) -> Path:
         for name in names:
             shutil.copy(samples / "digits-small-batch.pt", folder / run / f"{name}.pt")
     (folder / "conftest.py").write_text(CONFTEST)
-    (folder / OPTIONS).write_text("\n".join(_table(command) for command in COMMANDS))
+    (folder / OPTIONS).write_text(
+        "\n".join(_table(command) for command in COMMANDS if options_of(command) >= {"--samples", "--batch-size"})
+    )
     pixels, labels = load_digits(return_X_y=True)
     for number, (image, label) in enumerate(zip(pixels[: 2 * IMAGES], labels, strict=False)):
         place = folder / "images" / ("train" if number < IMAGES else "test") / str(label)

@@ -35,6 +35,10 @@ _STAND_IN = {"torchvision:resnet18": "resnet18.pt"}
 """The file that a command reads for ``model.pt`` where it names another network than that file holds."""
 
 
+_RESULTS = {"measured.json": "measure", "checked.json": "check", "rescaled.json": "rescale-test"}
+"""Results that pages read, and the commands that write them."""
+
+
 @dataclass(frozen=True)
 class Block:
     """One fenced block of a page.
@@ -107,6 +111,9 @@ class Reader:
 
     def _command(self, words: list[str], code: int) -> str:
         if words[0] == "bnsharp":
+            for name in {*words} & {*_RESULTS}:
+                if not (self.folder / name).exists():
+                    bnsharp(_RESULTS[name], "model.pt", "--output", name, folder=self.folder)
             stand_ins = [file for name, file in _STAND_IN.items() if name in words]
             words = [stand_ins[0] if stand_ins and word == "model.pt" else word for word in words]
             return bnsharp(*words[1:], folder=self.folder, expect=code).stdout

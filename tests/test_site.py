@@ -158,3 +158,11 @@ def test_the_pictures_are_small_and_load_nothing() -> None:
     for path in pictures:
         if path.suffix == ".svg":
             assert not re.search(r"<script|<image|href=\"(?!#)", path.read_text().partition("<defs>")[2])
+
+
+def test_no_formula_is_taken_for_emphasis(site: Path) -> None:
+    """Between two underscores or stars Markdown sets words in italics; formulas belong into code."""
+    pages = {page.name: re.findall(r"<em>(.*?)</em>", page.read_text(), re.DOTALL) for page in site.rglob("*.html")}
+    assert {
+        name: found for name, words in pages.items() if (found := [one for one in words if re.search("[‖∇]|_$", one)])
+    } == {}
