@@ -51,10 +51,11 @@ def template(folder: Path) -> Path:
     """A folder with every file that some page names."""
     folder.mkdir(parents=True)
     samples = ROOT / "sample_checkpoints"
-    for name in ("model", "small-batch", "run.epoch1", "run.epoch2", "run-10", "run-20", "run"):
+    for name in ("model", "small-batch", "run.epoch1", "run.epoch2", "run-10", "run"):
         shutil.copy(samples / "digits-small-batch.pt", folder / f"{name}.pt")
     for name in ("large-batch", "run.epoch10", "run-30"):
         shutil.copy(samples / "digits-large-batch.pt", folder / f"{name}.pt")
+    shutil.copy(samples / "digits-small-batch-decay.pt", folder / "run-20.pt")
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), folder / "resnet18.pt")
     for run, names in {"runs": ("first", "second"), "run": ("epoch1", "epoch2")}.items():
