@@ -59,7 +59,7 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
     for number, one in enumerate(networks):
         for panel, what in zip(panels, ("losses", "accuracies"), strict=False):
             _draw_network(panel, one, number if len(networks) > 1 else None, what)
-    panels[0].set(yscale=_scale(losses, scale), ylabel="loss L(θ + t v)")
+    panels[0].set(yscale=scale_of(losses, scale), ylabel="loss L(θ + t v)")
     if right:
         panels[1].set(ylabel="accuracy", ylim=(0, 1))
     panels[-1].set_xlabel("step t, in radii of the blocks")
@@ -67,7 +67,7 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
         for delta in {one.delta for one in networks}:
             for side in (-delta, delta):
                 panel.axvline(side, color=INK, lw=0.5, ls=(0, (1, 3)))
-    panels[0].legend(frameon=False, fontsize=_words(width))
+    panels[0].legend(frameon=False, fontsize=size_of_words(width))
     save(figure, path)
 
 
@@ -85,14 +85,17 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
     known = np.isfinite(losses)
     places, losses = places[known], losses[known]
     figure = NotebookFigure(figsize=(width, 0.76 * width), dpi=300, layout="constrained")
-    axes = figure.add_subplot(aspect="equal")
-    levels, norm = _levels(losses, _scale(losses, scale))
+    axes = figure.add_subplot(aspect="auto" if plane.checkpoints else "equal")
+    levels, norm = _levels(losses, scale_of(losses, scale))
     triangles = Triangulation(places[:, 0], places[:, 1])
     filled = axes.tricontourf(triangles, losses, levels=levels, norm=norm, cmap="cividis", extend="both")
     axes.tricontour(triangles, losses, levels=levels, colors=INK, linewidths=0.35)
     axes.plot(*places.T, ".", color="white", ms=0.8, alpha=0.6)
+    if plane.checkpoints:
+        way = np.array(plane.checkpoints).T
+        axes.plot(*way, "o-", color="white", mec=INK, mew=0.7, lw=1.2, ms=4.5)
     axes.plot([0], [0], "x", color="white", ms=7, mew=2)
-    words = _words(width)
+    words = size_of_words(width)
     axes.set_title(shown(name), loc="left", color=INK, parse_math=False, fontsize=words + 1)
     axes.set_xlabel(f"step along v: {plane.names[0]}", fontsize=words)
     axes.set_ylabel(f"step along w: {plane.names[1]}", fontsize=words)
@@ -113,15 +116,16 @@ def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between],
         width: in inches.
         scale: ``auto``, ``linear`` or ``log``.
     """
-    figure, (axes,) = _panels(width, 1)
+    figure, (axes,) = _panels(width, 1, 0.12)
     for (label, line), colour, style in zip(lines.items(), LINE_COLOURS, ("-", "--", ":", "-."), strict=False):
         axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5, label=label)
         straight = [(1 - step) * line.losses[0] + step * line.losses[-1] for step in line.steps]
         axes.plot(line.steps, straight, color=INK, lw=0.5)
     losses = [loss for line in lines.values() for loss in line.losses]
-    axes.set(yscale=_scale(losses, scale), ylabel="loss", xlabel="way from the first network to the second")
-    axes.set_xticks([0, 0.5, 1], [f"0\n{shown(names[0])}", "0.5", f"1\n{shown(names[1])}"], parse_math=False)
-    axes.legend(frameon=False, fontsize=_words(width))
+    axes.set(yscale=scale_of(losses, scale), ylabel="loss")
+    axes.set_xlabel(f"way from 0: {shown(names[0])}\nto 1: {shown(names[1])}", parse_math=False)
+    words = size_of_words(width)
+    figure.legend(loc="outside upper left", ncols=1 if width < _SMALL else 2, frameon=False, fontsize=words)
     save(figure, path)
 
 
@@ -141,23 +145,24 @@ def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what:
             axes.fill_between(own[0].steps, heights.min(0), heights.max(0), color=colour, alpha=0.2, lw=0)
 
 
-def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
-    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count) * width), dpi=300, layout="constrained")
+def _panels(width: float, count: int, legend: float = 0.0) -> tuple[Figure, list[Axes]]:
+    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count + legend) * width), dpi=300, layout="constrained")
     panels = [*figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, lw=0.6)
-        axes.tick_params(labelsize=_words(width))
-        axes.xaxis.label.set_size(_words(width))
-        axes.yaxis.label.set_size(_words(width))
+        axes.tick_params(labelsize=size_of_words(width))
+        axes.xaxis.label.set_size(size_of_words(width))
+        axes.yaxis.label.set_size(size_of_words(width))
     return figure, panels
 
 
-def _words(width: float) -> float:
+def size_of_words(width: float) -> float:
+    """The size of words in points, for a figure of so many inches."""
     return 7.0 if width < _SMALL else 9.0
 
 
-def _scale(losses: Any, scale: str) -> str:
+def scale_of(losses: Any, scale: str) -> str:
     """Linear or log, as it was asked for or as the losses want it; log needs positive ones."""
     known = [float(loss) for loss in losses if math.isfinite(loss)]
     positive = bool(known) and min(known) > 0
