@@ -1,4 +1,4 @@
-r"""Which channels of a network may be permuted together, found by what the network computes.
+r"""Groups of channels that a network lets permute together, found by what it computes.
 
 A hidden channel has writers, the slices of parameters that make it, and readers, the slices that take it in. If all
 its readers are 0, nothing depends on its writers: their gradient is 0. So a few channels of every layer are switched

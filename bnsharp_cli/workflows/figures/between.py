@@ -108,7 +108,7 @@ class _Ways:
         return valley_from(around.surface, ends, around.blocks, line, self._options.bend, around.options.seed)
 
     def about_channels(self) -> str:
-        """Which channels were permuted; nothing where none was to be."""
+        """The channels that were permuted, and what stayed; nothing where none was to be."""
         found = self._groups
         if found is None:
             return ""
