@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
 from bnsharp_cli.errors import shown
-from bnsharp_cli.figures import INK, LINE_COLOURS, NotebookFigure
+from bnsharp_cli.figures import NotebookFigure
 from bnsharp_cli.measurement.landscape.between import Between
 from bnsharp_cli.measurement.landscape.lines import Line
 from bnsharp_cli.measurement.landscape.plane import Plane
+from bnsharp_cli.report.figure_layout import legend_above, short_name
+from bnsharp_cli.report.figure_style import colours_of_heights, ink, line_colour, size_of_words
 from bnsharp_cli.report.plots import save
 
 _RANDOM, _STYLES = "random", {"sharpest": "-", "gradient": "--", "random": ":"}
+_ROOMY = 5.0
+"""Inches from which on a legend has two columns."""
+
 _DECADE, _LEVELS = 10.0, 14
-_SMALL = 4.5
-"""Inches below which words are smaller."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,13 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
     right = any(line.accuracies for one in networks for line in one.lines)
     figure, panels = _panels(width, 2 if right else 1)
     losses = [loss for one in networks for line in one.lines for loss in line.losses]
+    entries: list[tuple[Artist, str]] = []
     for number, one in enumerate(networks):
-        for panel, what in zip(panels, ("losses", "accuracies"), strict=False):
+        own, *_ = (
             _draw_network(panel, one, number if len(networks) > 1 else None, what)
+            for panel, what in zip(panels, ("losses", "accuracies"), strict=False)
+        )
+        entries += own
     panels[0].set(yscale=scale_of(losses, scale), ylabel="loss L(θ + t v)")
     if right:
         panels[1].set(ylabel="accuracy", ylim=(0, 1))
@@ -66,8 +74,10 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
     for panel in panels:
         for delta in {one.delta for one in networks}:
             for side in (-delta, delta):
-                panel.axvline(side, color=INK, lw=0.5, ls=(0, (1, 3)))
-    panels[0].legend(frameon=False, fontsize=size_of_words(width))
+                panel.axvline(side, color=ink(), lw=0.5, ls=(0, (1, 3)))
+    columns = 1 if width < _ROOMY else 2
+    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(entries) / columns))
+    legend_above(figure, entries, width, columns)
     save(figure, path)
 
 
@@ -88,15 +98,17 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
     axes = figure.add_subplot(aspect="auto" if plane.checkpoints else "equal")
     levels, norm = _levels(losses, scale_of(losses, scale))
     triangles = Triangulation(places[:, 0], places[:, 1])
-    filled = axes.tricontourf(triangles, losses, levels=levels, norm=norm, cmap="cividis", extend="both")
-    axes.tricontour(triangles, losses, levels=levels, colors=INK, linewidths=0.35)
+    filled = axes.tricontourf(
+        triangles, losses, levels=levels, norm=norm, cmap=colours_of_heights("cividis"), extend="both"
+    )
+    axes.tricontour(triangles, losses, levels=levels, colors=ink(), linewidths=0.35)
     axes.plot(*places.T, ".", color="white", ms=0.8, alpha=0.6)
     if plane.checkpoints:
         way = np.array(plane.checkpoints).T
-        axes.plot(*way, "o-", color="white", mec=INK, mew=0.7, lw=1.2, ms=4.5)
+        axes.plot(*way, "o-", color="white", mec=ink(), mew=0.7, lw=1.2, ms=4.5)
     axes.plot([0], [0], "x", color="white", ms=7, mew=2)
     words = size_of_words(width)
-    axes.set_title(shown(name), loc="left", color=INK, parse_math=False, fontsize=words + 1)
+    axes.set_title(shown(name), loc="left", color=ink(), parse_math=False, fontsize=words + 1)
     axes.set_xlabel(f"step along v: {plane.names[0]}", fontsize=words)
     axes.set_ylabel(f"step along w: {plane.names[1]}", fontsize=words)
     axes.tick_params(labelsize=words)
@@ -116,37 +128,44 @@ def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between],
         width: in inches.
         scale: ``auto``, ``linear`` or ``log``.
     """
-    figure, (axes,) = _panels(width, 1, 0.12)
-    for (label, line), colour, style in zip(lines.items(), LINE_COLOURS, ("-", "--", ":", "-."), strict=False):
-        axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5, label=label)
+    figure, (axes,) = _panels(width, 1)
+    entries: list[tuple[Artist, str]] = []
+    for number, ((label, line), style) in enumerate(zip(lines.items(), ("-", "--", ":", "-."), strict=False)):
+        colour = line_colour(number)
+        (drawn,) = axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5)
+        entries.append((drawn, label))
         straight = [(1 - step) * line.losses[0] + step * line.losses[-1] for step in line.steps]
-        axes.plot(line.steps, straight, color=INK, lw=0.5)
+        axes.plot(line.steps, straight, color=ink(), lw=0.5)
     losses = [loss for line in lines.values() for loss in line.losses]
     axes.set(yscale=scale_of(losses, scale), ylabel="loss")
     axes.set_xlabel(f"way from 0: {shown(names[0])}\nto 1: {shown(names[1])}", parse_math=False)
-    words = size_of_words(width)
-    figure.legend(loc="outside upper left", ncols=1 if width < _SMALL else 2, frameon=False, fontsize=words)
+    columns = 1 if width < _ROOMY else 2
+    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(entries) / columns))
+    legend_above(figure, entries, width, columns)
     save(figure, path)
 
 
-def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what: str) -> None:
-    """The lines of one network; of several networks the number of this one, which decides its colour."""
+def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what: str) -> list[tuple[Artist, str]]:
+    """The lines of one network, for a legend too; of several networks the number of this one decides its colour."""
     kinds = [*dict.fromkeys(line.name for line in network.lines)]
+    entries: list[tuple[Artist, str]] = []
     for place, kind in enumerate(kinds):
         own = [line for line in network.lines if line.name == kind]
         heights = np.array([getattr(line, what) for line in own])
         if not heights.size:
             continue
-        colour = LINE_COLOURS[(place if number is None else number) % len(LINE_COLOURS)]
+        colour = line_colour(place if number is None else number)
         several = f" ({len(own)})" if len(own) > 1 else ""
-        label = f"{kind}{several}" if number is None else f"{shown(network.name)}: {kind}{several}"
-        axes.plot(own[0].steps, heights.mean(0), color=colour, ls=_STYLES.get(kind, "-."), lw=1.6, label=label)
+        label = f"{kind}{several}" if number is None else f"{short_name(network.name)}: {kind}{several}"
+        (line,) = axes.plot(own[0].steps, heights.mean(0), color=colour, ls=_STYLES.get(kind, "-."), lw=1.6)
+        entries.append((line, label))
         if len(own) > 1:
             axes.fill_between(own[0].steps, heights.min(0), heights.max(0), color=colour, alpha=0.2, lw=0)
+    return entries
 
 
-def _panels(width: float, count: int, legend: float = 0.0) -> tuple[Figure, list[Axes]]:
-    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count + legend) * width), dpi=300, layout="constrained")
+def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
+    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count) * width), dpi=300, layout="constrained")
     panels = [*figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -155,11 +174,6 @@ def _panels(width: float, count: int, legend: float = 0.0) -> tuple[Figure, list
         axes.xaxis.label.set_size(size_of_words(width))
         axes.yaxis.label.set_size(size_of_words(width))
     return figure, panels
-
-
-def size_of_words(width: float) -> float:
-    """The size of words in points, for a figure of so many inches."""
-    return 7.0 if width < _SMALL else 9.0
 
 
 def scale_of(losses: Any, scale: str) -> str:

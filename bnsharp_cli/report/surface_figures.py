@@ -10,9 +10,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 
 from bnsharp_cli.errors import shown
-from bnsharp_cli.figures import INK, NotebookFigure
+from bnsharp_cli.figures import NotebookFigure
 from bnsharp_cli.measurement.landscape.plane import Plane
-from bnsharp_cli.report.landscape_figures import scale_of, size_of_words
+from bnsharp_cli.report.figure_style import colours_of_heights, ink, size_of_words
+from bnsharp_cli.report.landscape_figures import scale_of
 from bnsharp_cli.report.plots import save
 
 _ELEVATION, _AZIMUTH = 32, -58
@@ -38,12 +39,14 @@ def draw_surface(path: Path, name: str, plane: Plane, width: float, scale: str) 
     figure = NotebookFigure(figsize=(width, 0.86 * width), dpi=300)
     axes: Any = figure.add_axes((0.02, 0.02, 0.9, 0.86), projection="3d", elev=_ELEVATION, azim=_AZIMUTH)
     triangles = Triangulation(places[:, 0], places[:, 1])
-    axes.plot_trisurf(triangles, heights, cmap="cividis", linewidth=0.15, edgecolor=INK, alpha=0.92)
+    axes.plot_trisurf(
+        triangles, heights, cmap=colours_of_heights("cividis"), linewidth=0.15, edgecolor=ink(), alpha=0.92
+    )
     _mark(axes, plane, LinearTriInterpolator(triangles, heights))
     words = size_of_words(width)
     names = f"v: {plane.names[0]}\nw: {plane.names[1]}\nheight: loss L(θ + s v + t w)"
-    figure.text(0.03, 0.97, shown(name), va="top", color=INK, parse_math=False, fontsize=words + 1)
-    figure.text(0.03, 0.92, names, va="top", color=INK, parse_math=False, fontsize=words - 1)
+    figure.text(0.03, 0.97, shown(name), va="top", color=ink(), parse_math=False, fontsize=words + 1)
+    figure.text(0.03, 0.92, names, va="top", color=ink(), parse_math=False, fontsize=words - 1)
     narrow = width < _NARROW
     axes.set_xlabel("step along v", fontsize=words, labelpad=-4 if narrow else 2)
     axes.set_ylabel("step along w", fontsize=words, labelpad=-4 if narrow else 2)
@@ -59,7 +62,7 @@ def draw_surface(path: Path, name: str, plane: Plane, width: float, scale: str) 
 def _mark(axes: Any, plane: Plane, height: LinearTriInterpolator) -> None:
     """θ, or the checkpoints of a training on their way to it, on the surface and in front of it."""
     places = np.array(plane.checkpoints or [(0.0, 0.0)])
-    style = {"color": "white", "mec": INK, "mew": 0.7, "lw": 1.2, "ms": 4.5, "zorder": 10}
+    style = {"color": "white", "mec": ink(), "mew": 0.7, "lw": 1.2, "ms": 4.5, "zorder": 10}
     axes.plot(*places.T, height(*places.T), "o-", **style)
 
 

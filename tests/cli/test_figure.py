@@ -156,7 +156,10 @@ def test_names_of_strangers_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("pie", SAMPLE, "--plot", "p.png"), "KIND: expected one of profile, landscape, between, found 'pie'"),
+        (
+            ("pie", SAMPLE, "--plot", "p.png"),
+            "KIND: expected one of profile, landscape, between, delta, layers, spectrum, training, found 'pie'",
+        ),
         (("landscape", SAMPLE, SAMPLE, "--plot", "p.png"), "A landscape shows one network"),
         (("landscape", SAMPLE, SAMPLE, "--span", "path", "--plot", "p.png"), "path needs at least 3 checkpoints"),
         (("between", SAMPLE, SAMPLE, "--bend", "-1", "--plot", "p.png"), "--bend: expected at least 0"),
