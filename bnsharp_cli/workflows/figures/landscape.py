@@ -87,8 +87,8 @@ def _plane_of_path(networks: Sequence[DrawnNetwork], options: FigureOptions) -> 
     first, second = (f"{share:.1%}".replace("%", " %") for share in path.shares)
     said = (
         f"Loss in the plane of the two principal directions of {counted(len(networks), 'checkpoint')} (dots, in their "
-        f"order) around the last ({_MARKS[options.view]}), rows matched in length; the directions hold {first} and {second} of the "
-        "squared displacements."
+        f"order) around the last ({_MARKS[options.view]}), rows matched in length; the directions "
+        f"hold {first} and {second} of the squared displacements."
     )
     return replace(plane, checkpoints=path.places), said
 
