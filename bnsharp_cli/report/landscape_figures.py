@@ -128,17 +128,20 @@ def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between],
         width: in inches.
         scale: ``auto``, ``linear`` or ``log``.
     """
-    figure, (axes,) = _panels(width, 1, 0.12)
+    figure, (axes,) = _panels(width, 1)
+    entries: list[tuple[Artist, str]] = []
     for number, ((label, line), style) in enumerate(zip(lines.items(), ("-", "--", ":", "-."), strict=False)):
         colour = line_colour(number)
-        axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5, label=label)
+        (drawn,) = axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5)
+        entries.append((drawn, label))
         straight = [(1 - step) * line.losses[0] + step * line.losses[-1] for step in line.steps]
         axes.plot(line.steps, straight, color=ink(), lw=0.5)
     losses = [loss for line in lines.values() for loss in line.losses]
     axes.set(yscale=scale_of(losses, scale), ylabel="loss")
     axes.set_xlabel(f"way from 0: {shown(names[0])}\nto 1: {shown(names[1])}", parse_math=False)
-    words = size_of_words(width)
-    figure.legend(loc="outside upper left", ncols=1 if width < _ROOMY else 2, frameon=False, fontsize=words)
+    columns = 1 if width < _ROOMY else 2
+    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(entries) / columns))
+    legend_above(figure, entries, width, columns)
     save(figure, path)
 
 
@@ -161,8 +164,8 @@ def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what:
     return entries
 
 
-def _panels(width: float, count: int, legend: float = 0.0) -> tuple[Figure, list[Axes]]:
-    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count + legend) * width), dpi=300, layout="constrained")
+def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
+    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count) * width), dpi=300, layout="constrained")
     panels = [*figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)

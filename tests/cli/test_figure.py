@@ -120,7 +120,8 @@ def test_the_plane_of_a_training_path_as_contours_and_as_a_surface(tmp_path: Pat
         shown = [point[axis] for point in document["points"]]
         assert min(shown) < min(along)
         assert max(along) < max(shown)
-    bnsharp(*arguments, "--plot", "l.png", "--view", "surface", "--width", "3.25in", folder=tmp_path)
+    drawn = ("--plot", "l.png", "--view", "surface", "--width", "3.25in")
+    assert "around the last (dot)" in " ".join(bnsharp(*arguments, *drawn, folder=tmp_path).stdout.split())
     with Image.open(tmp_path / "l.png") as picture:
         assert picture.width == pytest.approx(3.25 * 300, abs=1)
     assert json.loads((tmp_path / "l.json").read_text())["points"] == document["points"]

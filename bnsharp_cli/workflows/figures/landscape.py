@@ -20,6 +20,7 @@ from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork, about_figu
 from bnsharp_cli.workflows.figures.kind import FigureKind
 
 _PATH = "path"
+_MARKS = {"contour": "cross", "surface": "dot"}
 
 
 def _require_checkpoints(checkpoints: Sequence[Path], options: FigureOptions) -> None:
@@ -71,7 +72,9 @@ def _plane(networks: Sequence[DrawnNetwork], options: FigureOptions) -> tuple[Pl
     second = orthogonal_to(around, first, 1)
     plane = plane_through(around, first, second, Window.square(options.reach), options.evaluations)
     seed = around.options.seed + 1
-    said = f"Loss in the plane of v ({first.name}) and w ({second.name}, seed {seed}) through θ (cross)."
+    said = (
+        f"Loss in the plane of v ({first.name}) and w ({second.name}, seed {seed}) through θ ({_MARKS[options.view]})."
+    )
     return plane, " ".join(filter(None, [said, about_the_sharpest(first)]))
 
 
@@ -84,8 +87,8 @@ def _plane_of_path(networks: Sequence[DrawnNetwork], options: FigureOptions) -> 
     first, second = (f"{share:.1%}".replace("%", " %") for share in path.shares)
     said = (
         f"Loss in the plane of the two principal directions of {counted(len(networks), 'checkpoint')} (dots, in their "
-        f"order) around the last (cross), rows matched in length; the directions hold {first} and {second} of the "
-        "squared displacements."
+        f"order) around the last ({_MARKS[options.view]}), rows matched in length; the directions "
+        f"hold {first} and {second} of the squared displacements."
     )
     return replace(plane, checkpoints=path.places), said
 
