@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,26 @@ def compare_networks(
         UsageError: fewer than two networks, or results that were not measured alike.
         BnsharpError: what cannot be opened or measured, with its remedy.
     """
-    began, results = time.monotonic(), [one for path in paths for one in _results_of(path, answer)]
+    began = time.monotonic()
+    found = compare_results([one for path in paths for one in _results_of(path, answer)], along)
+    return replace(found, seconds=time.monotonic() - began)
+
+
+def compare_results(results: Sequence[ResultDocument], along: bool = False) -> ComparedNetworks:
+    """Compare what was measured; see :func:`compare_networks`.
+
+    Args:
+        results: of each network.
+        along: whether they are stages of a training, in the order of the numbers in their names.
+
+    Raises:
+        UsageError: fewer than two networks, or results that were not measured alike.
+        UnfitMeasureError: networks of different architectures, and no measure by which they may be compared.
+    """
+    began = time.monotonic()
     _require_several(results)
     if along:
-        results.sort(key=lambda one: natural_key(one.document["checkpoint"]["path"]))
+        results = sorted(results, key=lambda one: natural_key(one.document["checkpoint"]["path"]))
     names = _titles(results) if along else tuple(_name(number) for number in range(len(results)))
     for name, result in [*zip(names, results, strict=True)][1:]:
         called = (f"'{shown(names[0])}'", f"'{shown(name)}'") if along else (names[0], name)
