@@ -106,12 +106,12 @@ class _Work:
     def take(self, one: ReportedFile, alone: bool) -> None:
         """Add a document, or measure a checkpoint; what fails does not lose the others."""
         if one.document is not None:
-            self._documents.append(_with_intervals(one.document, one.path.name))
+            self._documents.append(reported_document(one.document, one.path.name))
             return
         try:
             measured = self._answer(one.path)
             document = json.loads(render(measured.document))  # as it would be read from a file
-            self._documents.append(_with_intervals(document))
+            self._documents.append(reported_document(document))
             if measured.kept is None:
                 self.cost = self.cost + total_cost(document)[0]
             for drawn in self._draw(one.path, document):
@@ -158,7 +158,13 @@ def _checkpoint(document: Mapping[str, Any]) -> tuple[str, str | None]:
     return document["checkpoint"]["sha256"], document["checkpoint"]["key"]
 
 
-def _with_intervals(document: Mapping[str, Any], file: str = "") -> ReportedDocument:
+def reported_document(document: Mapping[str, Any], file: str = "") -> ReportedDocument:
+    """A document with the 95 % intervals of its values, as a comparison would take them.
+
+    Args:
+        document: as it is read from a file.
+        file: its name.
+    """
     intervals: list[ValueInterval] = []
     if "batch_losses" in document:
         whole = {**document, "test": document.get("test")}

@@ -27,6 +27,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "compare --plot": (("compare", "net.pt", "net.pt", *FAST, "--plot"), ".png"),
     "figure --plot": (("figure", "profile", "net.pt", *FAST, "--plot"), ".svg"),
     "figure --values": (("figure", "profile", "net.pt", *FAST, "--plot", "p.png", "--values"), ".csv"),
+    "report --output": (("report", "net.pt", *FAST, "--output"), ".html"),
     "audit --output": (("audit", "net.pt", *FAST, "--output"), ".json"),
     "check --output": (("check", "net.pt", *FAST, "--output"), ".json"),
     "junit --output": (("check", "net.pt", *FAST, "--output"), ".xml"),
@@ -54,7 +55,7 @@ WORK = (
 """What each command does first of all, once it has looked at its arguments."""
 
 
-BY_ENDING = {name for name in FILES if name.endswith(("--plot", "--values"))}
+BY_ENDING = {name for name in FILES if name.endswith(("--plot", "--values"))} | {"report --output"}
 """Files whose ending says what they hold, so that a name without one is refused for that."""
 
 
