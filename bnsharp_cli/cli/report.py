@@ -64,7 +64,8 @@ def report(
         if not wants_figures(showing.figures, document):
             return []
         drawn.append(path)
-        first = replace(measuring, delta=selection.delta[0])
+        whole = {name: value for name, value in measuring.particular.items() if name != "by"}
+        first = replace(measuring, delta=selection.delta[0], particular=whole)
         return draw_around(path, source, replace(data, test_data=None), first, computing, reporter, len(drawn))
 
     with TerminalReporter(showing.quiet, writes=writes) as reporter:

@@ -15,6 +15,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from bnsharp_cli.errors import CheckpointRefusedError, shown
 from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.files.regular_files import open_regular, read_whole
 from bnsharp_cli.measurement.measures.measurement import Measurement
@@ -152,6 +153,10 @@ def _require_result(path: Path, document: Any, where: str, commands: Sequence[st
         raise _refused(path, f"{where}{_in_words(error)}")
     if "batch_losses" in document:
         _require_consistent(path, document, where)
+    if "data" in document:
+        _require_preprocessing(path, document["data"], where)
+    if "comparison" in document:
+        _require_pairs(path, document, where)
 
 
 def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> None:
@@ -172,6 +177,23 @@ def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> 
         for one in (record, *record.get("profile", ())):
             if len(one["by_batch"]) not in {0, batches}:
                 raise _refused(path, f"{where}measures.{name}.by_batch: expected {batches} numbers or none")
+
+
+def _require_preprocessing(path: Path, data: Mapping[str, Any], where: str) -> None:
+    """Refuse preprocessing that no image could get."""
+    try:
+        Preprocessing.from_dict(data["preprocessing"])
+    except CheckpointRefusedError as error:
+        raise _refused(path, f"{where}data.preprocessing: expected sizes, means and deviations of images") from error
+
+
+def _require_pairs(path: Path, document: Mapping[str, Any], where: str) -> None:
+    """Refuse comparisons of other networks than the document's, or of more than two."""
+    names = {one["name"] for one in document["networks"]}
+    every = [document["comparison"], document.get("over_seeds", [])]
+    for row in (row for rows in every for row in rows):
+        if len(row["networks"]) != 2 or len(row["values"]) != 2 or not names.issuperset(row["networks"]):
+            raise _refused(path, f"{where}comparison: expected two of the networks, with two values")
 
 
 def _require_groups(path: Path, test: Mapping[str, Any] | None, where: str) -> None:

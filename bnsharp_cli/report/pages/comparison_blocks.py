@@ -41,7 +41,7 @@ def _of_document(one: ReportedDocument, number: int) -> Iterator[PageBlock]:
     rows, titles = compared_rows(one.document), titles_of_networks(one.document)
     yield PageList([f"{name} is {title}" for name, title in titles.items()])
     pairs = list(dict.fromkeys(tuple(row["networks"]) for row in rows))
-    for place, (first, second, *_) in enumerate(pairs[:_MOST_PAIRS], 1):
+    for place, (first, second) in enumerate(pairs[:_MOST_PAIRS], 1):
         if len(pairs) > 1:
             yield PageHeading(f"{first} beside {second}")
         of_pair = [row for row in rows if [*row["networks"]] == [first, second]]

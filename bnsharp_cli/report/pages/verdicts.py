@@ -139,7 +139,7 @@ def _label(found: Measurement) -> str:
 def _of_comparison(document: JsonRecord) -> Iterator[PageVerdict]:
     rows, titles = compared_rows(document), titles_of_networks(document)
     pairs = list(dict.fromkeys(tuple(row["networks"]) for row in rows))
-    for first, second, *_ in pairs[:_MOST_PAIRS]:
+    for first, second in pairs[:_MOST_PAIRS]:
         own = [row for row in rows if [*row["networks"]] == [first, second]]
         names = [row["measure"] for row in own if row["delta"] is not None or row["measure"] == "noise"]
         names = [row["measure"] for row in own if row["measure"].startswith("bn")] or names
