@@ -20,7 +20,13 @@ from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.io.networks.network_identity import build_architecture
+from bnsharp_cli.measurement.invariance import rescale_test
+from bnsharp_cli.measurement.invariance.options import DECADES, RANDOM_COPIES
 from tests.cases import trained
+from tests.kept import keep_digits, keep_parser
+
+keep_digits()
+keep_parser()
 
 for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
     os.environ.pop(variable, None)
@@ -53,3 +59,11 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="session")
 def tiny() -> nn.Sequential:
     return trained(nn.ReLU())
+
+
+@pytest.fixture
+def few_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rescale test with the strongest uniform scalings, and one random copy, for tests of something else."""
+    ends = {decade: DECADES[decade] for decade in (min(DECADES), max(DECADES))}
+    monkeypatch.setattr(rescale_test, "DECADES", ends)
+    monkeypatch.setattr(rescale_test, "RANDOM_COPIES", RANDOM_COPIES[:1])

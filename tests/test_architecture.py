@@ -6,9 +6,12 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.everywhere import everywhere, tree_of
 
 ROOT = Path(__file__).parents[1] / "bnsharp_cli"
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -85,11 +88,18 @@ def package_of(module: str) -> str:
     return next((name for name in within if name in LEVELS), parts[0])
 
 
+@cache
+def modules() -> set[str]:
+    """All of ours."""
+    return {module_of(source) for source in SOURCES}
+
+
+@cache
 def dependencies(path: Path) -> set[str]:
     """The modules of ours that a file imports, those inside functions and for type checkers too."""
-    known = {module_of(source) for source in SOURCES}
+    known = modules()
     found = set()
-    for name in imported(ast.parse(path.read_text())):
+    for name in imported(tree_of(path)):
         first, _, rest = name.partition(".")
         if first == "bnsharp_cli":
             found.add(rest if rest in known else rest.rpartition(".")[0])
@@ -115,7 +125,20 @@ def test_there_is_something_to_check() -> None:
     assert {module_of(path).partition(".")[0] for path in SOURCES} == {*outer, "__init__"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_breaks_a_rule_is_named() -> None:
+    broken, whole, other = SOURCES[:3]
+
+    @everywhere([broken, whole, other])
+    def rule(path: Path) -> None:
+        assert path == whole, f"not {whole.name}"
+
+    with pytest.raises(pytest.fail.Exception) as caught:
+        rule()
+    names = [f"{path.relative_to(ROOT.parent)}: not {whole.name}" for path in (broken, other)]
+    assert str(caught.value).splitlines() == names
+
+
+@everywhere(SOURCES)
 def test_imports_run_downward(path: Path) -> None:
     own = package_of(module_of(path))
     if path.name == "__init__.py":
@@ -135,11 +158,11 @@ def test_no_import_runs_in_a_circle() -> None:
             del waiting[module]
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *PROGRAMS], ids=lambda path: str(path.relative_to(ROOT.parent)))
+@everywhere([*SOURCES, *PROGRAMS])
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= LONGEST_FILE
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
             body = [
                 part for part in node.body if not isinstance(part, ast.Expr) or not isinstance(part.value, ast.Constant)
@@ -148,7 +171,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT.parent / "tests").rglob("*.py")), ids=lambda path: path.name)
+@everywhere(sorted((ROOT.parent / "tests").rglob("*.py")))
 def test_files_of_tests_are_short(path: Path) -> None:
     assert path.read_text().count("\n") <= LONGEST_FILE
 
@@ -156,7 +179,7 @@ def test_files_of_tests_are_short(path: Path) -> None:
 def defined(path: Path) -> set[str]:
     """The public classes and constants of a module."""
     names = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.ClassDef):
             names.add(node.name)
         for target in node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]:
@@ -170,18 +193,18 @@ def test_no_public_class_or_constant_has_the_name_of_another() -> None:
     assert {name for name, times in count.items() if times > 1} == ONE_FOR_EACH
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@everywhere(SOURCES)
 def test_nothing_prints_outside_cli_report_and_listeners(path: Path) -> None:
     if package_of(module_of(path)) in {"cli", "report", "listeners"}:
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in {"print", "typer.echo", "sys.stdout.write", "sys.stderr.write"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@everywhere(SOURCES)
 def test_every_random_number_is_seeded(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
@@ -200,10 +223,10 @@ def test_the_command_starts_without_heavy_libraries() -> None:
     assert finished.stdout.split() == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@everywhere(SOURCES)
 def test_libraries_are_imported_away_from_the_working_directory(path: Path) -> None:
     """Where an import waits inside a function, it may be the first one of its library."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     away = {
         node
         for block in ast.walk(tree)
@@ -222,17 +245,17 @@ def test_libraries_are_imported_away_from_the_working_directory(path: Path) -> N
     assert [f"line {node.lineno}" for node in waiting if node not in away] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@everywhere(SOURCES)
 def test_only_the_command_line_knows_its_parser(path: Path) -> None:
     if package_of(module_of(path)) != "cli":
-        assert not any(name.partition(".")[0] == "typer" for name in imported(ast.parse(path.read_text())))
+        assert not any(name.partition(".")[0] == "typer" for name in imported(tree_of(path)))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@everywhere(SOURCES)
 def test_a_usage_error_says_which_argument_it_is_about(path: Path) -> None:
     silent = [
         node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).endswith("UsageError")
         and not {keyword.arg for keyword in node.keywords} & {"argument", None}  # None stands for **fields
@@ -240,10 +263,10 @@ def test_a_usage_error_says_which_argument_it_is_about(path: Path) -> None:
     assert len(silent) == ABOUT_NO_ARGUMENT.get(module_of(path), 0), f"lines {silent}"
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if "io" in path.parts], ids=lambda path: module_of(path))
+@everywhere([path for path in SOURCES if "io" in path.parts])
 def test_a_refusal_that_begins_with_its_file_says_so(path: Path) -> None:
     """So that whoever puts the file in front of a reason does not name it twice."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if not isinstance(node, ast.Call) or ast.unparse(node.func) != "CheckpointRefusedError" or not node.args:
             continue
         begins = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else None

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import bnsharp_cli
+from tests.everywhere import everywhere, tree_of
 from tests.test_architecture import ROOT, SOURCES, module_of
 
 STUB = re.compile(r"(Of|That|Those|Which|Where|As)\b")
@@ -44,10 +45,10 @@ def test_everything_that_a_program_imports_has_an_example(name: str) -> None:
     assert documented
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))
+@everywhere(SOURCES)
 def test_docstrings_begin_with_a_phrase_that_stands_by_itself(path: Path) -> None:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         text = ast.get_docstring(node) if isinstance(node, documented) else None
         first = text.splitlines()[0] if text else ""
         if first and not first.startswith(SEEN_ELSEWHERE):

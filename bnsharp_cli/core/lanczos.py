@@ -24,13 +24,19 @@ class LanczosRun:
             row are weights: the distribution of the Ritz values by them is that of the eigenvalues, as the start sees
             it.
         vector: (n,) the unit vector whose Rayleigh quotient is the largest Ritz value.
-        residual: ‖A x − λ x‖ for that vector x and value λ; an eigenvalue lies no farther than that from λ.
+        residuals: (steps,) ‖A x − λ x‖ for the unit vector x of every Ritz value λ; an eigenvalue lies no farther than
+            that from λ.
     """
 
     values: Tensor
     coefficients: Tensor
     vector: Tensor
-    residual: float
+    residuals: Tensor
+
+    @property
+    def residual(self) -> float:
+        """The residual of the largest Ritz value."""
+        return float(self.residuals[-1])
 
     @property
     def largest(self) -> float:
@@ -67,14 +73,15 @@ def lanczos(
             following = following - _combined(basis[: step + 1], basis[: step + 1].to(following) @ following)
         beside.append(float(following.norm()))
         values, coefficients = torch.linalg.eigh(_tridiagonal(diagonal, beside[:-1]))
-        residual = beside[-1] * abs(float(coefficients[-1, -1]))
+        residuals = beside[-1] * coefficients[-1].abs()
+        residual = float(residuals[-1])
         ended = beside[-1] <= torch.finfo(keep).eps * float(values.abs().max())
         settled = step + 1 >= LEAST_STEPS and residual <= tolerance * abs(float(values[-1]))
         if ended or settled or not math.isfinite(residual):
             break
         following = following / beside[-1]
     vector = _combined(basis[: len(diagonal)], coefficients[:, -1])
-    return LanczosRun(values, coefficients, vector / vector.norm(), residual)
+    return LanczosRun(values, coefficients, vector / vector.norm(), residuals)
 
 
 def _tridiagonal(diagonal: list[float], beside: list[float]) -> Tensor:

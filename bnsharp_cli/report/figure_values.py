@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from bnsharp_cli.errors import shown
 from bnsharp_cli.io.files.atomic_writing import write_atomically, write_text_atomically
 
 
@@ -35,23 +36,28 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     stream = io.StringIO()
     table = csv.DictWriter(stream, [*rows[0]], lineterminator="\n")
     table.writeheader()
-    table.writerows(rows)
+    table.writerows({name: _plain(entry) for name, entry in row.items()} for row in rows)
     return stream.getvalue()
 
 
 def _as_json(rows: Sequence[Mapping[str, Any]]) -> str:
     """A list of rows; what is not finite is null, since JSON has no word for it."""
     plain = [{name: _finite(entry) for name, entry in row.items()} for row in rows]
-    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(plain, indent=1) + "\n"  # in ASCII, which holds names that are no Unicode, too
 
 
 def _finite(entry: Any) -> Any:
     return None if isinstance(entry, float) and not math.isfinite(entry) else entry
 
 
+def _plain(entry: Any) -> Any:
+    """An entry that every encoding has: texts fit to print."""
+    return shown(entry) if isinstance(entry, str) else entry
+
+
 def _write_arrays(stream: BinaryIO, rows: Sequence[Mapping[str, Any]]) -> None:
     """A column each; texts as numpy's texts, None as NaN."""
     columns: dict[str, Any] = {
-        name: np.array([math.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]
+        name: np.array([math.nan if row[name] is None else _plain(row[name]) for row in rows]) for name in rows[0]
     }
     np.savez(stream, **columns)

@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
 from bnsharp_cli.errors import shown
-from bnsharp_cli.figures import INK, LINE_COLOURS, NotebookFigure
+from bnsharp_cli.figures import NotebookFigure
 from bnsharp_cli.measurement.landscape.between import Between
 from bnsharp_cli.measurement.landscape.lines import Line
 from bnsharp_cli.measurement.landscape.plane import Plane
+from bnsharp_cli.report.figure_layout import legend_above, short_name
+from bnsharp_cli.report.figure_style import colours_of_heights, ink, line_colour, size_of_words
 from bnsharp_cli.report.plots import save
 
 _RANDOM, _STYLES = "random", {"sharpest": "-", "gradient": "--", "random": ":"}
+_ROOMY = 5.0
+"""Inches from which on a legend has two columns."""
+
 _DECADE, _LEVELS = 10.0, 14
-_SMALL = 4.5
-"""Inches below which words are smaller."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,13 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
     right = any(line.accuracies for one in networks for line in one.lines)
     figure, panels = _panels(width, 2 if right else 1)
     losses = [loss for one in networks for line in one.lines for loss in line.losses]
+    entries: list[tuple[Artist, str]] = []
     for number, one in enumerate(networks):
-        for panel, what in zip(panels, ("losses", "accuracies"), strict=False):
+        own, *_ = (
             _draw_network(panel, one, number if len(networks) > 1 else None, what)
+            for panel, what in zip(panels, ("losses", "accuracies"), strict=False)
+        )
+        entries += own
     panels[0].set(yscale=_scale(losses, scale), ylabel="loss L(θ + t v)")
     if right:
         panels[1].set(ylabel="accuracy", ylim=(0, 1))
@@ -66,8 +74,8 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
     for panel in panels:
         for delta in {one.delta for one in networks}:
             for side in (-delta, delta):
-                panel.axvline(side, color=INK, lw=0.5, ls=(0, (1, 3)))
-    panels[0].legend(frameon=False, fontsize=_words(width))
+                panel.axvline(side, color=ink(), lw=0.5, ls=(0, (1, 3)))
+    legend_above(figure, entries, width, columns=1 if width < _ROOMY else 2)
     save(figure, path)
 
 
@@ -88,12 +96,14 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
     axes = figure.add_subplot(aspect="equal")
     levels, norm = _levels(losses, _scale(losses, scale))
     triangles = Triangulation(places[:, 0], places[:, 1])
-    filled = axes.tricontourf(triangles, losses, levels=levels, norm=norm, cmap="cividis", extend="both")
-    axes.tricontour(triangles, losses, levels=levels, colors=INK, linewidths=0.35)
+    filled = axes.tricontourf(
+        triangles, losses, levels=levels, norm=norm, cmap=colours_of_heights("cividis"), extend="both"
+    )
+    axes.tricontour(triangles, losses, levels=levels, colors=ink(), linewidths=0.35)
     axes.plot(*places.T, ".", color="white", ms=0.8, alpha=0.6)
     axes.plot([0], [0], "x", color="white", ms=7, mew=2)
     words = _words(width)
-    axes.set_title(shown(name), loc="left", color=INK, parse_math=False, fontsize=words + 1)
+    axes.set_title(shown(name), loc="left", color=ink(), parse_math=False, fontsize=words + 1)
     axes.set_xlabel(f"step along v: {plane.names[0]}", fontsize=words)
     axes.set_ylabel(f"step along w: {plane.names[1]}", fontsize=words)
     axes.tick_params(labelsize=words)
@@ -114,10 +124,11 @@ def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between],
         scale: ``auto``, ``linear`` or ``log``.
     """
     figure, (axes,) = _panels(width, 1)
-    for (label, line), colour, style in zip(lines.items(), LINE_COLOURS, ("-", "--", ":", "-."), strict=False):
+    for number, ((label, line), style) in enumerate(zip(lines.items(), ("-", "--", ":", "-."), strict=False)):
+        colour = line_colour(number)
         axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5, label=label)
         straight = [(1 - step) * line.losses[0] + step * line.losses[-1] for step in line.steps]
-        axes.plot(line.steps, straight, color=INK, lw=0.5)
+        axes.plot(line.steps, straight, color=ink(), lw=0.5)
     losses = [loss for line in lines.values() for loss in line.losses]
     axes.set(yscale=_scale(losses, scale), ylabel="loss", xlabel="way from the first network to the second")
     axes.set_xticks([0, 0.5, 1], [f"0\n{shown(names[0])}", "0.5", f"1\n{shown(names[1])}"], parse_math=False)
@@ -125,20 +136,23 @@ def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between],
     save(figure, path)
 
 
-def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what: str) -> None:
-    """The lines of one network; of several networks the number of this one, which decides its colour."""
+def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what: str) -> list[tuple[Artist, str]]:
+    """The lines of one network, for a legend too; of several networks the number of this one decides its colour."""
     kinds = [*dict.fromkeys(line.name for line in network.lines)]
+    entries: list[tuple[Artist, str]] = []
     for place, kind in enumerate(kinds):
         own = [line for line in network.lines if line.name == kind]
         heights = np.array([getattr(line, what) for line in own])
         if not heights.size:
             continue
-        colour = LINE_COLOURS[(place if number is None else number) % len(LINE_COLOURS)]
+        colour = line_colour(place if number is None else number)
         several = f" ({len(own)})" if len(own) > 1 else ""
-        label = f"{kind}{several}" if number is None else f"{shown(network.name)}: {kind}{several}"
-        axes.plot(own[0].steps, heights.mean(0), color=colour, ls=_STYLES.get(kind, "-."), lw=1.6, label=label)
+        label = f"{kind}{several}" if number is None else f"{short_name(network.name)}: {kind}{several}"
+        (line,) = axes.plot(own[0].steps, heights.mean(0), color=colour, ls=_STYLES.get(kind, "-."), lw=1.6)
+        entries.append((line, label))
         if len(own) > 1:
             axes.fill_between(own[0].steps, heights.min(0), heights.max(0), color=colour, alpha=0.2, lw=0)
+    return entries
 
 
 def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
@@ -154,7 +168,7 @@ def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _words(width: float) -> float:
-    return 7.0 if width < _SMALL else 9.0
+    return size_of_words(width)
 
 
 def _scale(losses: Any, scale: str) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from bnsharp_cli.figures import LINE_COLOURS, new_axes
 from bnsharp_cli.measurement.measures.measurement import Measurement
-from bnsharp_cli.report.plots import save
+from bnsharp_cli.report.layer_figures import bars_of, draw_layers
 from bnsharp_cli.report.terminal import SpellingConsole
 
 _MOST_ROWS, _MOST_BARS = 20, 30
@@ -85,27 +84,20 @@ def _shares(measurements: Sequence[Measurement]) -> dict[tuple[str, float, str, 
 
 
 def plot_parts(path: Path, measurement: Measurement, title: str) -> None:
-    """Draw the largest parts as bars, with those of the population beside them where they are known.
+    """Draw the largest parts as bars, with those of the population and their intervals where they are known.
 
     Args:
         path: where to write the picture.
         measurement: one with parts.
         title: above the picture.
     """
-    parts = measurement.details["parts"]
-    each = parts["each"][:_MOST_BARS]
-    figure, axes = new_axes(title)
-    figure.set_size_inches(7, 1.2 + 0.26 * len(each))
-    places = range(len(each))
-    axes.barh([*places], [part["value"] for part in each], height=0.7, color=LINE_COLOURS[0], label="on the samples")
+    bars = bars_of(measurement.details["parts"]["each"][:_MOST_BARS])
+    draw_layers(path, {title: bars}, axis_of_parts(measurement), 7.0)
+
+
+def axis_of_parts(measurement: Measurement) -> tuple[str, str]:
+    """What the axis of a picture of parts shows, and of what a diamond is."""
     known = measurement.details.get("population")
-    if known:
-        label = "on the whole split" if known["of"] == "split" else "on fresh data"
-        axes.plot(
-            [part["population"] or 0.0 for part in each], [*places], "D", color=LINE_COLOURS[1], ms=4, label=label
-        )
-        axes.legend(frameon=False, loc="lower right")
-    axes.set_yticks([*places], [part["name"] for part in each])
-    axes.invert_yaxis()
-    axes.set_xlabel(f"part of {measurement.name} {measurement.value:.4g} at δ = {measurement.details['delta']:g}")
-    save(figure, path)
+    of = "" if not known else "the whole split" if known["of"] == "split" else "fresh data"
+    of_what = f"{measurement.name} {measurement.value:.4g} at δ = {measurement.details['delta']:g}"
+    return f"part of {of_what}", f"on {of} (line: 95 % interval)"

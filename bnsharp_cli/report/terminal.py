@@ -153,12 +153,20 @@ def meaning(measure: str) -> str:
     return _OTHER_PARTITIONS.get(measure) or MEASURES[measure].summary
 
 
+def is_linear(measurement: Measurement) -> bool | None:
+    """Whether a value is that of the limit δ → 0; None where nothing can be said of that."""
+    ratio = measurement.details.get("limit_ratio")
+    if ratio is None or measurement.status is Status.BELOW_RESOLUTION:
+        return None
+    return bool(abs(ratio - 1) <= _LINEAR)
+
+
 def regime(measurement: Measurement) -> str:
     """One line on whether the value comes from the slope or from curvature."""
-    ratio, delta = measurement.details["limit_ratio"], measurement.details["delta"]
-    if ratio is None or measurement.status is Status.BELOW_RESOLUTION:
+    ratio, delta, linear = measurement.details["limit_ratio"], measurement.details["delta"], is_linear(measurement)
+    if linear is None:
         return f"δ = {delta:g}: nothing can be said of the regime"
-    if abs(ratio - 1) <= _LINEAR:
+    if linear:
         return f"δ = {delta:g}: linear regime (limit/value {ratio:.4f}): the value is the block-scaled gradient norm"
     return f"δ = {delta:g}: curvature speaks (limit/value {ratio:.3g})"
 

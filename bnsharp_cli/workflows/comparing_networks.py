@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,27 +103,25 @@ def compare_networks(
         UsageError: fewer than two networks, or results that were not measured alike.
         BnsharpError: what cannot be opened or measured, with its remedy.
     """
-    began = time.monotonic()
-    found = compare_results([one for path in paths for one in _results_of(path, answer)], along)
-    return replace(found, seconds=time.monotonic() - began)
+    began, results = time.monotonic(), results_of(paths, answer)
+    return compared_results(results, along, began)
 
 
-def compare_results(results: Sequence[ResultDocument], along: bool = False) -> ComparedNetworks:
-    """Compare what was measured; see :func:`compare_networks`.
+def compared_results(results: Sequence[ResultDocument], along: bool, began: float) -> ComparedNetworks:
+    """Compare networks that were measured.
 
     Args:
         results: of each network.
         along: whether they are stages of a training, in the order of the numbers in their names.
+        began: since when, by ``time.monotonic``.
 
     Raises:
         UsageError: fewer than two networks, or results that were not measured alike.
-        UnfitMeasureError: networks of different architectures, and no measure by which they may be compared.
     """
-    began = time.monotonic()
     _require_several(results)
     if along:
         results = sorted(results, key=lambda one: natural_key(one.document["checkpoint"]["path"]))
-    names = _titles(results) if along else tuple(_name(number) for number in range(len(results)))
+    names = titles_of(results) if along else tuple(_name(number) for number in range(len(results)))
     for name, result in [*zip(names, results, strict=True)][1:]:
         called = (f"'{shown(names[0])}'", f"'{shown(name)}'") if along else (names[0], name)
         _require_alike(results[0], result, called)
@@ -150,12 +148,21 @@ def draw_networks(path: Path, found: ComparedNetworks, along: bool = False) -> N
         if along:
             plot_stages(path, found.stages, title)
         else:
-            names = [f"{name}  {title}" for name, title in zip(found.names, _titles(found.results), strict=True)]
+            names = [f"{name}  {title}" for name, title in zip(found.names, titles_of(found.results), strict=True)]
             plot_networks(path, [*zip(names, found.values, strict=True)], title)
 
 
+def results_of(paths: Sequence[Path], answer: Callable[[Path], ResultDocument]) -> list[ResultDocument]:
+    """The results that files hold, and those of checkpoints.
+
+    Args:
+        paths: checkpoints, ``sample:NAME``, or results that ``measure`` wrote.
+        answer: measures a checkpoint.
+    """
+    return [one for path in paths for one in _results_of(path, answer)]
+
+
 def _results_of(path: Path, answer: Callable[[Path], ResultDocument]) -> list[ResultDocument]:
-    """The results that a file holds, or the one of a checkpoint."""
     if is_kept(path):
         return [ResultDocument(one.document, one.measured, path) for one in read_results(path)]
     return [answer(path)]
@@ -169,7 +176,7 @@ def is_kept(path: Path) -> bool:
         return False
 
 
-def _titles(results: Sequence[ResultDocument]) -> tuple[str, ...]:
+def titles_of(results: Sequence[ResultDocument]) -> tuple[str, ...]:
     """The names of the checkpoints, with their folders where two are the same."""
     paths = [Path(one.document["checkpoint"]["path"]) for one in results]
     titles = tuple(map(checkpoint_title, paths))

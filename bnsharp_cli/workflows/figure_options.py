@@ -10,7 +10,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, never, option, same_option
 from bnsharp_cli.workflows.options import Output
 
-FIGURE_KINDS = ("profile", "landscape", "between")
+FIGURE_KINDS = ("profile", "landscape", "between", "delta", "layers", "spectrum", "training")
 """The kinds of figures."""
 
 FEWEST_EVALUATIONS = 81
@@ -79,6 +79,7 @@ class FigureFiles(OptionRecord):
         plot: the picture.
         values: the numbers in it; None for no file.
         width: in inches.
+        style: a style of matplotlib, or a file of one; None for our own.
         quiet: neither notices nor progress.
     """
 
@@ -102,7 +103,17 @@ class FigureFiles(OptionRecord):
         accept=lambda width: 1 < width <= _WIDEST,
         example="For example 3.25in.",
     )
+    style: str | None = option(
+        None,
+        "Look of the picture: a style of matplotlib by its name, or a file of one (.mplstyle).",
+        metavar="NAME|FILE",
+    )
     quiet: bool = same_option(Output, "quiet")
+
+    @property
+    def read(self) -> list[Path]:
+        """The files that are read for it."""
+        return [Path(self.style)] if self.style is not None and self.style.endswith(".mplstyle") else []
 
 
 def require_values_format(path: Path | None) -> None:

@@ -19,7 +19,7 @@ from bnsharp_cli.report.pages.rendering import render_page
 from bnsharp_cli.report.pages.reported import ReportedDocument
 from bnsharp_cli.report.stored_results import measurements_of, total_cost
 from bnsharp_cli.workflows.compared_subjects import subject
-from bnsharp_cli.workflows.comparing_networks import compare_results
+from bnsharp_cli.workflows.comparing_networks import compared_results
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.measuring import ResultDocument
 from bnsharp_cli.workflows.reported_files import ReportedFile, reported_files
@@ -134,7 +134,7 @@ class _Work:
             return
         results = [ResultDocument(one, measurements_of(one["measures"], one["skipped"])) for one in own.values()]
         try:
-            compared = compare_results(results).document(self._spelling)
+            compared = compared_results(results, along=False, began=time.monotonic()).document(self._spelling)
         except BnsharpError as error:
             self._unsaid.append(f"The networks are not compared: {spelt(error.marked_reason, self._spelling)}")
             return

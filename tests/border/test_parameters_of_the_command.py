@@ -124,11 +124,11 @@ def test_copies_keep_the_constants(folder: Path) -> None:
     given = ("--arch", "nets.py:network", *COMMON, "--quiet", "--json")
     chosen = ("--parameters", "3.weight")
     bnsharp("rescale-test", "net.pt", *given, *chosen, "--save-copies", "copies", folder=folder)
-    original, scaled = (torch.load(folder / name) for name in ("net.pt", "copies/a-0.1.pt"))
+    original, scaled = (torch.load(folder / name) for name in ("net.pt", "copies/a-0.001.pt"))
     for name, tensor in scaled["state_dict"].items():
-        factor = 0.1 if name == "3.weight" else 1.0
+        factor = 1e-3 if name == "3.weight" else 1.0
         if "running" not in name and "num" not in name:
-            assert torch.allclose(tensor.double(), original[name].double() * factor, rtol=1e-6)
+            assert torch.allclose(tensor.double(), original[name].double() * factor, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("layout", ["auto", "plain"])

@@ -10,6 +10,8 @@ from pathlib import Path
 from unittest import mock
 
 from bnsharp_cli.cli.main import main
+from bnsharp_cli.io.containers import read_container
+from bnsharp_cli.io.containers.limited_process import described_here
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,17 @@ class Finished:
 
 
 def bnsharp(*arguments: object, folder: Path, expect: int | tuple[int, ...] = 0) -> Finished:
-    """Run the command in ``folder`` on a terminal of 80 columns and check its exit code, one of ``expect``."""
+    """Run the command in ``folder`` on a terminal of 80 columns and check its exit code, one of ``expect``.
+
+    Checkpoints are read here, without a process for each of thousands; ``tests/hostile`` reads them as a user does.
+    """
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         contextlib.chdir(folder),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         mock.patch("sys.argv", ["bnsharp", *map(str, arguments)]),
+        mock.patch.object(read_container, "described", described_here),
         mock.patch.dict(os.environ, COLUMNS="80"),
     ):
         try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bnsharp_cli
+from tests.kept import make_parser
 from tests.serving import Server, serve, served_by
 
 TOUCHING = {"open", "os.rename", "os.chmod", "os.remove", "os.truncate", "tempfile.mkstemp"}
@@ -76,6 +77,7 @@ def _serve() -> None:
     for path in Path(bnsharp_cli.__file__).parent.glob("*/**/*.py"):
         if path.stem != "lightning":
             importlib.import_module(_module(path))
+    make_parser()
     serve(lambda plan: _run(**plan))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bnsharp_cli
+from tests.kept import make_parser
 from tests.serving import Server, serve, served_by
 
 
@@ -54,6 +55,7 @@ def _serve() -> None:
         importlib.import_module(module)
     for path in Path(bnsharp_cli.__file__).parent.glob("*/**/*.py"):
         importlib.import_module(_module(path))
+    make_parser()
     serve(lambda plan: _run(**plan))
 
 

@@ -18,6 +18,13 @@ FAST = ("--samples", 64, "--batch-size", 16)
 NAMES = ["loss", "integral", "rounding", "order", "threads", "search", "population", "invariance"]
 
 
+@pytest.fixture(autouse=True)
+def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit of a search by many starts is tested where the network is small."""
+    monkeypatch.setattr(search, "STARTS", 2)
+    monkeypatch.setattr(search, "ITERATIONS", 20)
+
+
 def test_the_embedded_sample_holds_and_the_cost_is_said_first(tmp_path: Path) -> None:
     finished = bnsharp("audit", SAMPLE, *FAST, "--output", "audit.json", folder=tmp_path)
     assert "audit: up to " in finished.stderr
@@ -57,8 +64,6 @@ def test_stated_errors_that_are_too_small_exit_1(
 def test_a_status_that_is_not_true_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps at δ = 0.1 end far below the next supremum."""
     monkeypatch.setattr(bn_sharpness, "_status", lambda *_: Status.CONVERGED)
-    monkeypatch.setattr(search, "STARTS", 2)
-    monkeypatch.setattr(search, "ITERATIONS", 20)  # enough, and at this radius a hundred take a minute
     few = ("--samples", 32, "--batch-size", 16, "--delta", 0.1)
     finished = bnsharp("audit", SAMPLE, *few, "--json", "--quiet", folder=tmp_path, expect=1)
     document = json.loads(finished.stdout)

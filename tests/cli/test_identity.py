@@ -51,7 +51,7 @@ def test_the_users_numbers_replace_those_of_the_file(tmp_path: Path) -> None:
     assert loss("--image-size", 8) == loss("--image-size", 0) == loss()
 
 
-def test_copies_of_a_guess_name_their_network(unnamed: Path) -> None:
+def test_copies_of_a_guess_name_their_network(unnamed: Path, few_copies: None) -> None:
     bnsharp("rescale-test", "net.pt", *SMALL, *DIGITS, "--save-copies", "copies", "--quiet", folder=unnamed)
     copies = sorted((unnamed / "copies").iterdir())
     assert copies

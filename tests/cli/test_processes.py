@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp
-from tests.cli.launch import Launcher, launcher
+from tests.cli.launch import Launcher
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 320, "--batch-size", 64)
@@ -42,12 +41,6 @@ def net():
     network.forward = forward
     return network
 """
-
-
-@pytest.fixture(scope="module")
-def launch() -> Iterator[Launcher]:
-    with launcher() as started:
-        yield started
 
 
 def failing_network(folder: Path, rank: int, failure: str, call: int = 14) -> tuple[object, ...]:
@@ -85,6 +78,10 @@ def test_the_result_is_the_same_for_1_2_and_4_processes(tmp_path: Path, launch: 
         assert abs(document["loss"] - alone["loss"]) <= 4 * EPSILON * alone["loss"]
 
 
+@pytest.mark.slow(
+    reason="starts torchrun once more, with the name of the module instead of a file",
+    quick="tests/cli/test_processes.py::test_torchrun_starts_a_file_and_no_thread_of_the_group_is_left_at_its_end",
+)
 def test_torchrun_starts_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "bnsharp_cli"]
     arguments = ["check", SAMPLE, *map(str, FAST), "--max", "loss=1", "--json"]
@@ -109,12 +106,13 @@ main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
-def test_no_thread_of_the_group_is_left_when_the_interpreter_ends(tmp_path: Path) -> None:
+def test_torchrun_starts_a_file_and_no_thread_of_the_group_is_left_at_its_end(tmp_path: Path) -> None:
     """One that is left may drop a tensor when the interpreter is gone, which aborts the process."""
     (tmp_path / "watched.py").write_text(WATCHED)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "watched.py"]
-    arguments = ["measure", SAMPLE, *map(str, FAST)]
-    subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, check=True)
+    arguments = ["measure", SAMPLE, *map(str, FAST), "--json"]
+    finished = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(finished.stdout)["environment"]["world_size"] == 2
     for rank in "01":
         left = (tmp_path / f"threads{rank}").read_text()
         assert left

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import torch
 
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from tests.cli.helpers import bnsharp
-from tests.cli.launch import Launcher, launcher
+from tests.cli.launch import Launcher
 
 NETWORK = """
 import os, signal
@@ -38,12 +36,6 @@ def normalised():
     return Net(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.2), nn.Linear(20, 10))
 """
 TRAIN = ("train", "--batch-size", 150, "--epochs", 4, "--learning-rate", 0.1, "--output", "run.pt")
-
-
-@pytest.fixture(scope="module")
-def launch() -> Iterator[Launcher]:
-    with launcher() as started:
-        yield started
 
 
 def fresh(folder: Path) -> Path:

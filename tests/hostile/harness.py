@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.kept import make_parser
 from tests.serving import Server, serve, served_by
 
 TIME_LIMIT = 120
@@ -75,6 +76,7 @@ def _serve() -> None:
         import transformers.models.vit.modeling_vit  # noqa: F401  # nor for these
 
     torch.set_num_threads(1)
+    make_parser()
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         for command in (["measure"], ["check"], ["bound", "--kl", "1"], ["rescale-test"], ["inspect"]):
             _command([*command, "missing.pt"])

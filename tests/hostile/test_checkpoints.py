@@ -6,7 +6,6 @@ import importlib
 import json
 import pickle
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from tests.hostile import code_cases, content_cases, file_cases, pickle_cases
 from tests.hostile.cases import CASES
 from tests.hostile.forge import MARKER, Evil, saved, weights
-from tests.hostile.harness import Finished, Harness, harness
+from tests.hostile.harness import Finished, Harness
 
 MOST_MEMORY = 200 * 2**20
 MOST_SECONDS = 5
@@ -26,12 +25,6 @@ FAST = ("--samples", 64, "--batch-size", 64, "--quiet")
 OTHER_COMMANDS = (("check",), ("bound", "--kl", 1), ("rescale-test",))
 REFUSING_COMMANDS = (*OTHER_COMMANDS, ("audit",))  # of a sound network it takes long
 MODULES = (code_cases, content_cases, file_cases, pickle_cases)
-
-
-@pytest.fixture(scope="module")
-def command() -> Iterator[Harness]:
-    with harness() as running:
-        yield running
 
 
 def measure(command: Harness, path: Path, folder: Path, **how: Any) -> Finished:

@@ -6,7 +6,6 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +17,13 @@ from bnsharp_cli.io.checkpoints.checkpoint import save_checkpoint
 from bnsharp_cli.io.networks.factories import import_factory
 from tests.hostile import archive_cases, data_cases, folder_cases, image_cases
 from tests.hostile.executed import MARKER, Evil
-from tests.hostile.harness import Finished, Harness, harness
+from tests.hostile.harness import Finished, Harness
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", "all", "--batch-size", 4, "--quiet")
 AS_THEY_ARE = ("--classes", "folder")
 MOST_MEMORY = 200 * 2**20
 MOST_SECONDS = 5
-
-
-@pytest.fixture(scope="module")
-def command() -> Iterator[Harness]:
-    with harness() as running:
-        yield running
 
 
 def refused(finished: Finished, folder: Path) -> str:

@@ -6,7 +6,6 @@ import json
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,12 @@ from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone
 from bnsharp_cli.io.networks.load_weights import load_weights
 from tests.hostile import network_cases
 from tests.hostile.forge import MARKER
-from tests.hostile.harness import Harness, harness
+from tests.hostile.harness import Harness
 from tests.hostile.model_cases import CASES
 from tests.hostile.test_checkpoints import FAST, one_line
 
 transformers = pytest.importorskip("transformers", reason="transformers builds these networks")
 constants = pytest.importorskip("huggingface_hub.constants")
-
-
-@pytest.fixture(scope="module")
-def command() -> Iterator[Harness]:
-    with harness() as running:
-        yield running
 
 
 def test_there_are_cases_of_both_tables() -> None:

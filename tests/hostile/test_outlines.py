@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from torch.serialization import skip_data
 from bnsharp_cli.io.checkpoints.checkpoint import opened_checkpoint
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.loaded_network import fitting_network
-from tests.hostile.harness import Harness, harness
+from tests.hostile.harness import Harness
 from tests.io.checkpoints.test_weights import net
 
 SIDE = 28_672
@@ -24,12 +24,6 @@ SIDE = 28_672
 MOST_MEMORY = 150 * 2**20
 MOST_SECONDS = 2
 LENET = ("--arch", "lenet-bn", "--arch-option", "image_size=8", "--arch-option", "in_channels=1")
-
-
-@pytest.fixture(scope="module")
-def command() -> Iterator[Harness]:
-    with harness() as running:
-        yield running
 
 
 def sparse_safetensors(path: Path, shapes: Mapping[str, tuple[int, int]]) -> None:

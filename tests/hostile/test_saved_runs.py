@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from tests.hostile.cases import CASES
 from tests.hostile.forge import MARKER
-from tests.hostile.harness import Finished, Harness, harness
+from tests.hostile.harness import Finished, Harness
 from tests.hostile.test_checkpoints import one_line
 
 NETWORK = ("--arch", "lenet-bn", "--arch-option", "image_size=8", "--arch-option", "in_channels=1")
@@ -22,12 +22,6 @@ TRAIN = ("train", *NETWORK, "--data", "digits", "--batch-size", 512, "--epochs",
 EXPERIMENT = ("reproduce", "figure-1", "--only", "SGD", "--quiet", "--output", "f1")
 STATE, FIGURES, RESULTS = "run.state", "run.metrics.jsonl", "f1/results.jsonl"
 LARGE = 5 * 2**30
-
-
-@pytest.fixture(scope="module")
-def command() -> Iterator[Harness]:
-    with harness() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

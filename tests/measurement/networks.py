@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
@@ -130,3 +133,20 @@ def one_dull_colour(value: float = 0.3) -> tuple[tuple[Tensor, Tensor], ...]:
     pixels = pixels.clone()
     pixels[:, 0] = value
     return ((pixels, labels),)
+
+
+def residual(classes: int = 4) -> nn.Module:
+    """Three blocks as those of torchvision's ResNet-18, the second with a projection, in two layers of few channels."""
+    projection = nn.Sequential(nn.Conv2d(6, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 6, 3, padding=1, bias=False),
+            bn1=nn.BatchNorm2d(6),
+            relu=nn.ReLU(),
+            layer1=nn.Sequential(BasicBlock(6, 6)),
+            layer2=nn.Sequential(BasicBlock(6, 8, 2, projection), BasicBlock(8, 8)),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            fc=nn.Linear(8, classes),
+        )
+    )

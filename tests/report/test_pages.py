@@ -21,7 +21,7 @@ from bnsharp_cli.report.pages.command_lines import command_line
 from bnsharp_cli.report.pages.inline_svg import inline
 from bnsharp_cli.report.pages.page import PageTable, ReportPage
 from bnsharp_cli.report.pages.rendering import render_page
-from bnsharp_cli.report.pages.reported import titles_of
+from bnsharp_cli.report.pages.reported import file_titles
 from bnsharp_cli.report.pages.verdicts import verdicts_of
 from bnsharp_cli.report.stored_results import read_documents
 from bnsharp_cli.workflows.reporting import LARGEST_PAGE, reported_document
@@ -251,7 +251,7 @@ def test_a_name_cannot_leave_its_word_of_the_command() -> None:
 
 
 def test_files_of_one_name_are_told_apart() -> None:
-    assert titles_of([Path("a/n.pt"), Path("b/n.pt")]) == ["a/n.pt", "b/n.pt"]
+    assert file_titles([Path("a/n.pt"), Path("b/n.pt")]) == ["a/n.pt", "b/n.pt"]
 
 
 @pytest.mark.parametrize("largest", [1e300, 5e-324, -1e300])

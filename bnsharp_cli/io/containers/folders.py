@@ -58,6 +58,16 @@ def folder_files(folder: Path) -> Iterator[list[RegularFile]]:
         yield files
 
 
+def checkpoints_of(path: Path) -> list[Path]:
+    """What looks like a checkpoint in a folder of several; the path itself where it is none.
+
+    Args:
+        path: of anything; a folder that is one checkpoint is no folder of several.
+    """
+    entries = {entry.name for entry in _listed(path, _MOST_LISTED)}
+    return [path] if not entries or not _MARKS.isdisjoint(entries) else checkpoints_in(path) or [path]
+
+
 def checkpoints_in(folder: Path) -> list[Path]:
     """What looks like a checkpoint by its name, in a folder and a few levels below it: files, and folders that are one.
 

@@ -2,7 +2,9 @@ r"""The parts of a value: what each layer, or each block, adds to it.
 
 In the linear regime S = c Σ_i r_i ‖∇_iL‖ is a sum over blocks, and within a block over its numbers, since
 ‖∇_iL‖ = Σ_j ‖∇_ijL‖² / ‖∇_iL‖. So every layer's part is known from the gradient and takes no pass; the parts of all add
-up to the value. Pairs of batches tell each part on more samples, as they tell the value (``population.py``).
+up to the value. Pairs of batches tell each part on more samples, as they tell the value (``population.py``). Where the
+samples are not all there are, the slopes of the batches along each layer's part of v, which take one more gradient,
+give it an interval as the whole value's slopes give that of the value.
 
 Elsewhere a value is no sum. There a layer's part is the change of the loss where only that layer is displaced, by δv,
 over δ. It takes a forward pass each; what layers do together is in none of them.
@@ -11,7 +13,7 @@ over δ. It takes a forward pass each; what layers do together is in none of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,12 +44,16 @@ class Part:
         value: its part of the value; or the change of the loss where it alone is displaced, over δ.
         share: of all parts, in [0, 1].
         population: its part of the population's value; None where that is not known.
+        low: the lower end of the 95 % interval of that; None where there is none.
+        high: the upper end.
     """
 
     name: str
     value: float
     share: float
     population: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def require_few_parts(blocks: Blocks, options: MeasureOptions) -> None:
@@ -87,6 +93,8 @@ def divided(
         by, of, parts = "layer", CHANGE, _parts_of_change(objective, direction)
     else:
         of, parts = SLOPE, _parts_of_slope(value, errors.population.headline.value, noise, blocks, by)
+        if by == "layer" and not errors.population.whole:
+            parts = _with_intervals(parts, objective, direction, noise)
     every = sorted(parts, key=lambda part: -part.value)
     return {"parts": {"by": by, "of": of, "each": [dict(vars(part)) for part in every]}}
 
@@ -99,6 +107,37 @@ def _parts_of_slope(value: float, population: float, noise: GradientNoise, block
     for name, part in own.items():
         share = part / whole if whole else 0.0
         yield Part(name, share * value, share, population * unbiased[name] / every if every else None)
+
+
+def _with_intervals(
+    parts: Iterator[Part], objective: SegmentObjective, direction: Point, noise: GradientNoise
+) -> Iterator[Part]:
+    """Parts by layer with the intervals that the batches' slopes along the layers give."""
+    slopes = _slopes_by_layer(objective, direction, noise)
+    for part in parts:
+        expected = 0.0 if part.population is None else part.population
+        low, high = noise.ends(part.value, expected, slopes[part.name])
+        yield replace(part, low=low, high=high)
+
+
+def _slopes_by_layer(objective: SegmentObjective, direction: Point, noise: GradientNoise) -> dict[str, list[float]]:
+    """⟨∇L_b, v_j⟩ of every batch b, for the part v_j of v in each layer, times the batch's weight."""
+    places: dict[str, int] = {}
+    for name in direction:
+        places.setdefault(_layer_of(name), len(places))
+    own: list[Tensor] = []
+
+    def observe(_: int, __: float, gradient: Point) -> None:
+        sums = torch.zeros(len(places), dtype=torch.float64)
+        for name, piece in noise.pieces.by_tensor(noise.pieces.inner(gradient, direction)).items():
+            sums[places[_layer_of(name)]] += piece.sum().cpu()
+        own.append(sums)
+
+    surface = objective.surface
+    surface.value_and_batch_gradients(objective.theta, observe)
+    stacked = torch.stack(own, dim=1) if own else torch.zeros(len(places), 0, dtype=torch.float64)
+    each = surface.processes.in_order(stacked, surface.count)
+    return {layer: each[place].tolist() for layer, place in places.items()}
 
 
 def _parts_of_change(objective: SegmentObjective, direction: Point) -> Iterator[Part]:

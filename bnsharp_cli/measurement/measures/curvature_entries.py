@@ -63,6 +63,7 @@ class HessianOptions(OptionRecord):
 
     Attributes:
         hessian_probes: random vectors of each trace.
+        hessian_starts: random vectors of the density of D H D, a Lanczos run from each.
     """
 
     hessian_probes: int = option(
@@ -71,6 +72,7 @@ class HessianOptions(OptionRecord):
         minimum=2,
         maximum=1_000_000,
     )
+    hessian_starts: int = option(1, "Random vectors of hessian's density, each 20 products.", minimum=1, maximum=10_000)
 
 
 CURVATURE_ENTRIES = (
@@ -97,6 +99,6 @@ CURVATURE_ENTRIES = (
         options=HessianOptions,
         has_radius=False,
         extra="hessian",
-        most=lambda options: of_hessian(options, options.of(HessianOptions).hessian_probes),
+        most=lambda options: of_hessian(options, options.of(HessianOptions)),
     ),
 )

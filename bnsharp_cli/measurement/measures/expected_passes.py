@@ -119,9 +119,22 @@ def of_adaptive(options: WhatTakesPasses, own: WhatAdaptiveTakes) -> Cost:
     return 2 * FORWARD + (1 + options.restarts) * ascent + _ROUNDING
 
 
-def of_hessian(options: WhatTakesPasses, probes: int) -> Cost:
-    """The most that the curvature takes: two eigenvalues, two traces, and products that tell the errors."""
+class WhatCurvatureTakes(Protocol):
+    """The part of the options of the curvature that decides how many passes it takes."""
+
+    @property
+    def hessian_probes(self) -> int:
+        """The random vectors of a trace."""
+
+    @property
+    def hessian_starts(self) -> int:
+        """The Lanczos runs of the density."""
+
+
+def of_hessian(options: WhatTakesPasses, own: WhatCurvatureTakes) -> Cost:
+    """The most that the curvature takes: two eigenvalues, two traces, densities, and products that tell the errors."""
     product = GRADIENT + BACKWARD
-    groups = -(-probes // PROBES_AT_ONCE)
-    traces = groups * GRADIENT + probes * BACKWARD
-    return 2 * (steps_of(options, LANCZOS_STEPS) * product + traces) + 5 * product
+    groups = -(-own.hessian_probes // PROBES_AT_ONCE)
+    traces = groups * GRADIENT + own.hessian_probes * BACKWARD
+    runs = 1 + own.hessian_starts
+    return runs * steps_of(options, LANCZOS_STEPS) * product + 2 * traces + 5 * product

@@ -22,6 +22,7 @@ from bnsharp_cli.measurement.measures.hessian_operator import HessianOperator
 from bnsharp_cli.measurement.measures.measurement import Measurement, Search, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.rounding import form_rounding
+from bnsharp_cli.measurement.measures.spectral_density import SpectralDensity, spectral_density
 from bnsharp_cli.measurement.surface.curvature_checks import require_curvature
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -31,7 +32,8 @@ _ROUNDING_FACTOR, _VALUE_UNITS = 5.0, 12.0
 _EXACT = 1e-6
 """A residual below this share of the eigenvalue is that of an eigenvector, as far as anyone asks."""
 
-_DENSITY_POINTS = 101
+_TOLD = 5
+"""Of the largest eigenvalues, as many are told."""
 
 
 def hessian_sharpness(surface: LossSurface, point: Point, blocks: Blocks, options: MeasureOptions) -> Measurement:
@@ -47,8 +49,9 @@ def hessian_sharpness(surface: LossSurface, point: Point, blocks: Blocks, option
     Papyan (2020), both by curvlinops.
 
     Cost: a product takes 1 forward and 2 backwards. Each of the two eigenvalues takes at most 20 (``iterations``), each
-    trace ``hessian_probes``, of which four share a forward and a gradient. One more tells what other samples
-    would change, and at most four more what rounding does.
+    trace ``hessian_probes``, of which four share a forward and a gradient. Each of ``hessian_starts`` but the first
+    takes 20 more, for the density of D H D: it is the mean over all of them, with a standard error. One more product
+    tells what other samples would change, and at most four more what rounding does.
 
     Errors: ``bracket`` is the residual; ``rounding`` the change of ⟨x, D H D x⟩ where every last bit of θ is moved;
     ``sampling`` the standard error of ⟨x, D H_b D x⟩ over batches b, which to first order is that of the eigenvalue.
@@ -62,7 +65,11 @@ def hessian_sharpness(surface: LossSurface, point: Point, blocks: Blocks, option
     before = surface.counter.cost
     spheres = blocks.spheres(point)
     scaled = HessianOperator(surface, point, spheres)
-    own, other = (_spectrum(each, options, library) for each in (scaled, HessianOperator(surface, point)))
+    starts = options.of(HessianOptions).hessian_starts
+    own, other = (
+        _spectrum(each, options, library, runs)
+        for each, runs in ((scaled, starts), (HessianOperator(surface, point), 1))
+    )
     measured = surface.counter.cost
     run, direction = own.run, scaled.direction(own.run.vector)
     _ = scaled @ run.vector
@@ -91,39 +98,44 @@ class _Spectrum:
         run: the Lanczos run.
         trace: an estimate.
         trace_error: its standard error, by random vectors and by batches; None where there is none.
-        density: λ and the density there; None where all eigenvalues are one.
+        density: None where all eigenvalues are one.
         products: how many vectors were multiplied.
     """
 
     run: LanczosRun
     trace: float
     trace_error: float | None
-    density: tuple[list[float], list[float]] | None
+    density: SpectralDensity | None
     products: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, without the largest eigenvalue."""
-        density = self.density and dict(zip(("eigenvalues", "density"), self.density, strict=True))
+        pairs = [*zip(self.run.values.tolist(), self.run.residuals.tolist(), strict=True)]
         return {
+            "largest": [{"value": value, "residual": residual} for value, residual in pairs[: -_TOLD - 1 : -1]],
             "residual": self.run.residual,
             "smallest": float(self.run.values[0]),
             "trace": self.trace,
             "trace_error": self.trace_error,
             "products": self.products,
-            "density": density,
+            "density": self.density and self.density.to_dict(),
         }
 
 
-def _spectrum(operator: HessianOperator, options: MeasureOptions, library: Any) -> _Spectrum:
-    """Largest eigenvalue, trace and density of one matrix.
+def _spectrum(operator: HessianOperator, options: MeasureOptions, library: Any, starts: int) -> _Spectrum:
+    """Largest eigenvalue, trace and density of one matrix; the density from as many runs as there are starts.
 
     Raises:
         NotMeasurableError: a product is not finite.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    start = torch.randn(operator.shape[0], generator=generator, dtype=torch.float64)
-    keep = operator.surface.dtype
-    run = lanczos(operator.__matmul__, start, steps_of(options, LANCZOS_STEPS), options.rtol, keep)
+    keep, steps = operator.surface.dtype, steps_of(options, LANCZOS_STEPS)
+
+    def run_to(tolerance: float) -> LanczosRun:
+        start = torch.randn(operator.shape[0], generator=generator, dtype=torch.float64)
+        return lanczos(operator.__matmul__, start, steps, tolerance, keep)
+
+    run = run_to(options.rtol)
     if not math.isfinite(run.residual) or not math.isfinite(run.largest):
         raise NotMeasurableError(
             "The second derivatives of the loss are not finite.",
@@ -131,8 +143,9 @@ def _spectrum(operator: HessianOperator, options: MeasureOptions, library: Any) 
             expected="finite second derivatives",
             found=run.largest,
         )
+    density = spectral_density([run, *(run_to(0.0) for _ in range(starts - 1))])
     trace, error = _trace(operator, options, library)
-    return _Spectrum(run, trace, error, _density(run), operator.products)
+    return _Spectrum(run, trace, error, density, operator.products)
 
 
 def _trace(operator: HessianOperator, options: MeasureOptions, library: Any) -> tuple[float, float | None]:
@@ -161,16 +174,6 @@ def _spread(forms: list[tuple[float, ...]]) -> float:
     each = [math.fsum(form) / len(form) for form in forms]
     mean = math.fsum(each) / len(each)
     return math.sqrt(math.fsum((one - mean) ** 2 for one in each) / (len(each) * (len(each) - 1)))
-
-
-def _density(run: LanczosRun) -> tuple[list[float], list[float]] | None:
-    """Eigenvalues and their density there, smoothed by curvlinops; it integrates to 1."""
-    ends = float(run.values[0]), run.largest
-    if ends[0] == ends[1]:
-        return None
-    smoothed = import_module("curvlinops.papyan2020traces.spectrum").lanczos_approximate_spectrum_from_iter
-    grid, density = smoothed((run.values, run.coefficients), ends, num_points=_DENSITY_POINTS, kappa=3.0, margin=0.05)
-    return grid.tolist(), density.tolist()
 
 
 def _status(run: LanczosRun, rounding: float, tolerance: float) -> Status:

@@ -34,6 +34,7 @@ class SharedKeywords(TypedDict, total=False):
     adaptive_rho: float | None
     adaptive_samples: int
     hessian_probes: int
+    hessian_starts: int
 
 
 class RescaleKeywords(SharedKeywords, total=False):

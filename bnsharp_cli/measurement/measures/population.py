@@ -183,10 +183,18 @@ class GradientNoise:
         needed = interval.batches_needed()
         samples = None if needed is None else math.ceil(needed * self.examples / len(self.weights))
         samples = min(samples, self.available) if samples and fraction and self.available else samples
-        low, high = (value * end for end in interval.ends())
-        if not low or high > _WIDEST * low:
-            return PopulationValue(value * interval.share, None, None, samples)
+        low, high = interval.of(value)
         return PopulationValue(value * interval.share, low, high, samples)
+
+    def ends(self, value: float, expected: float, slopes: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+        """The interval of a part of a value, ``expected`` on the population of :attr:`Population.headline`.
+
+        The slopes are those of each batch's loss along the part of v, times its weight. None where none can be given.
+        """
+        if not value > 0 or not expected > 0:
+            return None, None
+        spread, fraction = _relative_spread(slopes, self.weights), self.examples / (self.available or math.inf)
+        return _Interval(expected / value, spread, len(slopes), fraction).of(value)
 
     def unbiased(self, fraction: float) -> float:
         """Σ_i r_i √max(U_i, 0), U_i the unbiased estimate of ‖∇_iL‖² on the population."""
@@ -239,6 +247,11 @@ class _Interval:
         quantile = float(students_t.ppf((1 + CONFIDENCE) / 2, self.batches - 1))
         error = min(_LARGEST, quantile * self.spread * math.sqrt(max(0.0, 1 - self.fraction) / self.batches))
         return self.share * math.exp(-error), max(1.0, self.share) * math.exp(_UPWARDS * error)
+
+    def of(self, value: float) -> tuple[float, float] | tuple[None, None]:
+        """Both ends for a value; None where they are too far apart."""
+        low, high = (value * end for end in self.ends())
+        return (low, high) if low > 0 and high <= _WIDEST * low else (None, None)
 
     def batches_needed(self) -> int | None:
         """The least number of batches with both ends near the estimate, if the batches go on as they are."""

@@ -69,17 +69,17 @@ class ReportedNetwork:
 def networks_of(documents: Sequence[ReportedDocument]) -> list[ReportedNetwork]:
     """The networks of all documents, in their order."""
     records = [(each, *one) for each in documents for one in _records(each)]
-    names = titles_of([Path(record["checkpoint"]["path"]) for _, record, _ in records])
+    names = file_titles([Path(record["checkpoint"]["path"]) for _, record, _ in records])
     return [
         ReportedNetwork(name, record, intervals, each.document)
         for name, (each, record, intervals) in zip(names, records, strict=True)
     ]
 
 
-def titles_of(paths: Sequence[Path]) -> list[str]:
+def file_titles(paths: Sequence[Path]) -> list[str]:
     """What files are called: by their names, with their folders where files of several folders have one name.
 
-    >>> titles_of([Path("a/net.pt"), Path("b/net.pt"), Path("other.pt"), Path("other.pt")])
+    >>> file_titles([Path("a/net.pt"), Path("b/net.pt"), Path("other.pt"), Path("other.pt")])
     ['a/net.pt', 'b/net.pt', 'other.pt', 'other.pt']
     """
     titles = [*map(checkpoint_title, paths)]
@@ -124,5 +124,5 @@ def _records(each: ReportedDocument) -> Iterator[tuple[JsonRecord, Sequence[Valu
 def titles_of_networks(document: JsonRecord) -> dict[str, str]:
     """What the short names of a comparison stand for."""
     networks = document["networks"]
-    titles = titles_of([Path(one["checkpoint"]["path"]) for one in networks])
+    titles = file_titles([Path(one["checkpoint"]["path"]) for one in networks])
     return {one["name"]: title for one, title in zip(networks, titles, strict=True)}

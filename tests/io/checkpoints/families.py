@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import fx, nn
 from torch.nn import functional
@@ -49,6 +50,16 @@ FAMILIES: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "swin": (16, partial(models.SwinTransformer, [2, 2], 8, [1, 1], [2, 2], [2, 2], num_classes=CLASSES)),
 }
 """Image size and constructor of each family; images so large that no 3 × 3 kernel sees a single pixel."""
+
+MANY_LAYERS = pytest.mark.slow(
+    reason="networks of many layers, whose kinds the other families have too",
+    quick="tests/io/checkpoints/test_round_trips.py::test_families_of_torchvision",
+)
+EACH_FAMILY = [
+    pytest.param(name, marks=MANY_LAYERS if name in {"resnext", "mobilenet_v2", "mnasnet", "googlenet"} else ())
+    for name in FAMILIES
+]
+"""The parameters of a test."""
 
 BY_NAME = {
     "mobilenet_v2": ["width_mult=0.25", f"num_classes={CLASSES}"],

@@ -23,7 +23,7 @@ from bnsharp_cli.io.data.open_data import open_data
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp
-from tests.io.checkpoints.families import BY_NAME, CLASSES, FAMILIES, build, images, normalised_rows
+from tests.io.checkpoints.families import BY_NAME, CLASSES, EACH_FAMILY, FAMILIES, build, images, normalised_rows
 
 DIGITS = ("--arch", "lenet-bn", "--data", "digits", "--samples", 64, "--batch-size", 32)
 
@@ -146,7 +146,7 @@ def invariant_weights(document: dict[str, Any]) -> dict[str, int]:
     return {tensor["name"]: tensor["invariant"] for tensor in tensors if tensor["rows"] and tensor["invariant"]}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_families_of_torchvision(tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
     module = build(family)

@@ -40,19 +40,25 @@ def test_lenet_every_hidden_row_is_a_block_and_the_norm_is_named() -> None:
     assert reasons["output.weight"] == "not scale-invariant"
 
 
+LARGE = pytest.mark.slow(
+    reason="the same of networks with many layers",
+    quick="tests/measurement/blocks/test_find_blocks.py::test_every_convolution_row_and_nothing_else",
+)
+
+
 @pytest.mark.parametrize(
-    ("build", "size", "rows"),
+    ("build", "samples", "size", "rows"),
     [
-        (vgg11_bn, 32, 2752),
-        (torchvision.models.resnet18, 64, 4800),
-        (torchvision.models.densenet121, 64, 10240),
-        (torchvision.models.mobilenet_v2, 64, 17056),
+        (vgg11_bn, 4, 32, 2752),
+        (torchvision.models.resnet18, 6, 32, 4800),
+        pytest.param(torchvision.models.densenet121, 6, 32, 10240, marks=LARGE),
+        pytest.param(torchvision.models.mobilenet_v2, 4, 64, 17056, marks=LARGE),
     ],
     ids=["vgg11-bn", "resnet18", "densenet121", "mobilenet_v2"],
 )
-def test_every_convolution_row_and_nothing_else(build: object, size: int, rows: int) -> None:
+def test_every_convolution_row_and_nothing_else(build: object, samples: int, size: int, rows: int) -> None:
     module = seeded(build)
-    blocks = blocks_of(module, images(size=size))
+    blocks = blocks_of(module, images(samples, size))
     convolutions = {name: len(p) for name, p in module.named_parameters() if p.ndim == 4}
     assert sum(convolutions.values()) == rows
     assert invariant_rows(blocks) == convolutions

@@ -19,6 +19,7 @@ from bnsharp_cli.measurement.invariance.balanced import balanced_sets
 from bnsharp_cli.measurement.invariance.function_copies import CopyMaker, FunctionCopies
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.models import lenet_bn
+from tests.measurement.networks import residual
 
 _TINY = 1e-24
 """The ε of norms: as it is usually, no plain network has copies T_a."""
@@ -138,16 +139,28 @@ NETWORKS = {
     "convolutions": (convolutions, 8, {"layer", "neuron"}),
     "BN MLP": (normed_mlp, 8, {"T_a", "norm", "head", "neuron"}),
     "LeNet-BN": (lambda: lenet_bn(3, 4, 8), 8, {"T_a", "norm", "head", "neuron"}),
-    "resnet18": (
-        lambda: torchvision.models.resnet18(num_classes=4),
-        32,
-        {"T_a", "norm", "head", "neuron"},
-    ),
+    "residual": (residual, 8, {"T_a", "norm", "head", "neuron"}),
 }
 
 
+LARGE = pytest.mark.slow(
+    reason="copies of 11 million weights; the small network is of the same blocks of torchvision's",
+    quick="tests/measurement/invariance/test_balanced.py::test_every_copy_is_the_same_function_at_another_point",
+)
+
+
+def resnet18() -> nn.Module:
+    return torchvision.models.resnet18(num_classes=4)
+
+
 @pytest.mark.parametrize("statistics", [True, False], ids=["batch", "running"])
-@pytest.mark.parametrize(("build", "size", "kinds"), NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(
+    ("build", "size", "kinds"),
+    [
+        *(pytest.param(*network, id=name) for name, network in NETWORKS.items()),
+        pytest.param(resnet18, 32, {"T_a", "norm", "head", "neuron"}, id="resnet18", marks=LARGE),
+    ],
+)
 def test_every_copy_is_the_same_function_at_another_point(
     build: Callable[[], nn.Module], size: int, kinds: set[str], statistics: bool
 ) -> None:
@@ -198,10 +211,15 @@ def test_gamma_and_beta_grow_whichever_of_the_pair_comes_first() -> None:
     assert torch.allclose(point["mix.in_proj_weight"], before["mix.in_proj_weight"] / 100)
 
 
-def test_the_classifier_of_a_residual_network_is_balanced_by_all_that_writes_into_its_stream() -> None:
-    made = copies_of(network_of(NETWORKS["resnet18"][0]), 32)
+@pytest.mark.parametrize(
+    ("build", "size", "last"), [(residual, 8, "layer2"), pytest.param(resnet18, 32, "layer4", marks=LARGE)]
+)
+def test_the_classifier_of_a_residual_network_is_balanced_by_all_that_writes_into_its_stream(
+    build: Callable[[], nn.Module], size: int, last: str
+) -> None:
+    made = copies_of(network_of(build), size)
     (tensors,) = {one.tensors for one in made.copies if one.kind == "head"}
-    writers = ("layer4.0.bn2", "layer4.0.downsample.1", "layer4.1.bn2")
+    writers = (f"{last}.0.bn2", f"{last}.0.downsample.1", f"{last}.1.bn2")
     assert {*tensors} == {f"{name}.{kind}" for name in writers for kind in ("weight", "bias")} | {"fc.weight"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torchvision
@@ -23,6 +25,7 @@ from tests.measurement.networks import (
     OwnNorm,
     grouped,
     one_dull_colour,
+    residual,
     sentences,
     sequences,
 )
@@ -38,31 +41,51 @@ def trained_statistics(module: nn.Module, batches: object) -> nn.Module:
     return module
 
 
-def networks() -> dict[str, tuple[nn.Module, object]]:
-    torch.manual_seed(0)
-    group = nn.Sequential(nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
-    layer = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 3))
-    return {
-        "bias before the norm": (mlp_bn(bias=True), vectors()),
-        "shared": (SharedWeights(), images()),
-        "group norm": (group, images()),
-        "layer norm": (layer, vectors()),
-        "resnet18": (torchvision.models.resnet18(num_classes=4), images(size=32)),
-        "norms of heads": (HeadNorms(), sequences()),
-        "norm of an embedding": (NormedEmbedding(), sentences()),
-        "one norm twice": (OneNormTwice(bias=False), images()),
-        "one norm twice, once after a bias": (OneNormTwice(bias=True), images()),
-        "densenet": (
-            torchvision.models.DenseNet(8, (2, 2), 16, num_classes=4),
-            images(size=32),
-        ),
-    }
+def grouped_channels() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
 
 
-@pytest.mark.parametrize("name", networks())
+def normed_layer() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def densenet() -> nn.Module:
+    return torchvision.models.DenseNet(8, (2, 2), 16, num_classes=4)
+
+
+NETWORKS = {
+    "bias before the norm": lambda: (mlp_bn(bias=True), vectors()),
+    "shared": lambda: (SharedWeights(), images()),
+    "group norm": lambda: (grouped_channels(), images()),
+    "layer norm": lambda: (normed_layer(), vectors()),
+    "residual": lambda: (residual(), images()),
+    "norms of heads": lambda: (HeadNorms(), sequences()),
+    "norm of an embedding": lambda: (NormedEmbedding(), sentences()),
+    "one norm twice": lambda: (OneNormTwice(bias=False), images()),
+    "one norm twice, once after a bias": lambda: (OneNormTwice(bias=True), images()),
+    "densenet": lambda: (densenet(), images(size=32)),
+}
+LARGE = pytest.mark.slow(
+    reason="copies of 11 million weights; the small network is of the same blocks of torchvision's",
+    quick="tests/measurement/invariance/test_copies.py::test_copies_have_the_same_loss",
+)
+
+
+def resnet18() -> tuple[nn.Module, object]:
+    return torchvision.models.resnet18(num_classes=4), images(size=32)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(pytest.param(network, id=name) for name, network in NETWORKS.items()),
+        pytest.param(resnet18, id="resnet18", marks=LARGE),
+    ],
+)
 @pytest.mark.parametrize("statistics", [True, False], ids=["batch", "running"])
-def test_copies_have_the_same_loss(name: str, statistics: bool) -> None:
-    module, batches = networks()[name]
+def test_copies_have_the_same_loss(network: Callable[[], tuple[nn.Module, object]], statistics: bool) -> None:
+    torch.manual_seed(0)
+    module, batches = network()
     trained_statistics(module, batches)
     surface = LossSurface.of(module, batches, batch_statistics=statistics, dtype=torch.float64)
     point = surface.point()

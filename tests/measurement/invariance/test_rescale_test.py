@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from bnsharp_cli.errors import NotMeasurableError
-from bnsharp_cli.io.data.batches import DrawnBatches
+from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
+from bnsharp_cli.io.data.open_data import open_data
+from bnsharp_cli.io.data.preprocessing import Preprocessing
+from bnsharp_cli.io.networks.load_weights import load_weights
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks, find_partitions
 from bnsharp_cli.measurement.invariance.invariance_report import InvarianceReport
 from bnsharp_cli.measurement.invariance.rescale_test import measure_copies
 from bnsharp_cli.measurement.invariance.self_test import self_test
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.models import lenet_bn
 from tests.cases import images, mlp_bn, vectors
 from tests.measurement.networks import HeadNorms, NormedEmbedding, OneNormTwice, OwnNorm, sentences, sequences
 
@@ -31,10 +37,23 @@ def report_of(module: nn.Module, batches: DrawnBatches, dtype: torch.dtype, **op
     return measure_copies(surface, point, blocks, extended, resolved, stored_epsilon=stored)
 
 
-def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
-    sample_network: nn.Module, digit_batches: DrawnBatches
-) -> None:
-    report = report_of(sample_network, digit_batches, torch.float64)
+@pytest.fixture(scope="module")
+def digit_batches(sample_path: Path) -> DrawnBatches:
+    """Few: T_a is exact on any samples."""
+    preprocessing = Preprocessing.from_dict(load_checkpoint(sample_path).metadata["preprocessing"])
+    return draw_batches(open_data("digits"), 128, 64, 0, preprocessing)
+
+
+@pytest.fixture(scope="module")
+def report(sample_path: Path, digit_batches: DrawnBatches) -> InvarianceReport:
+    """The copies of the embedded sample in float64."""
+    checkpoint = load_checkpoint(sample_path)
+    network = lenet_bn(**checkpoint.metadata["architecture_options"])
+    load_weights(network, checkpoint)
+    return report_of(network, digit_batches, torch.float64)
+
+
+def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(report: InvarianceReport) -> None:
     assert report.invariant
     assert len(report.copies) == 11
     assert max(abs(copy.deviation) for copy in report.copies) <= 1e-9
@@ -48,10 +67,8 @@ def test_float64_is_invariant_to_nine_digits_and_the_classical_measures_are_not(
     assert "is invariant" in report.verdict
 
 
-def test_gamma_and_beta_move_the_published_measure_but_not_the_extended_one(
-    sample_network: nn.Module, digit_batches: DrawnBatches
-) -> None:
-    copy = report_of(sample_network, digit_batches, torch.float64).gamma_beta
+def test_gamma_and_beta_move_the_published_measure_but_not_the_extended_one(report: InvarianceReport) -> None:
+    copy = report.gamma_beta
     assert copy.loss_drift < 1e-15
     assert abs(copy.deviation) > 0.5
     extended = copy.measures["bn-extended"].value / copy.measures["bn-extended-original"].value

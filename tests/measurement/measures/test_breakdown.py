@@ -110,6 +110,26 @@ def test_parts_on_more_samples_are_those_of_pairs_of_batches() -> None:
     assert every == pytest.approx(measurement.details["population"]["value"], rel=1e-9)
 
 
+def test_a_layer_has_the_interval_that_the_slopes_of_the_batches_along_it_give() -> None:
+    """Student's of the slopes Σ_i r_i⟨g_bi, g_i⟩/‖g_i‖ of the layer's rows, as a factor; 1.7 times as far upwards."""
+    given = {"delta": 1e-4, "precision": "float64"}
+    measurement = bnsharp_cli.measure(Scaled(), batches(16), **given, by="layer")
+    each = gradients(Scaled(), batches(16))
+    quantile = 2.131449546  # of t with 15 degrees of freedom at 0.975, from tables
+    for layer in ("first", "second"):
+        name, part = f"{layer}.weight", parts(measurement)[layer]
+        mean = torch.stack([one[name] for one in each]).mean(0).flatten(1)
+        radii = dict(Scaled().double().named_parameters())[name].detach().flatten(1).norm(dim=1)
+        steepest = radii[:, None] * mean / mean.norm(dim=1, keepdim=True)
+        slopes = torch.stack([(one[name].flatten(1) * steepest).sum() for one in each])
+        error = quantile * float(slopes.std() / slopes.mean()) / 4
+        expected = part["population"]
+        assert part["low"] == pytest.approx(expected * math.exp(-error), rel=1e-3)
+        assert part["high"] == pytest.approx(max(part["value"], expected) * math.exp(1.7 * error), rel=1e-3)
+    whole = bnsharp_cli.measure(Scaled(), batches(16), **given)
+    assert measurement.cost.forward == pytest.approx(whole.cost.forward + 1)
+
+
 def test_parts_by_block_are_called_by_tensor_and_row() -> None:
     measurement, each = measured("block"), gradients(Scaled(), batches())
     mean = {name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]}

@@ -67,6 +67,7 @@ FLAT_KEYS = {
     "delta", "power", "search", "iterations", "restarts", "step_size", "search_nodes", "rtol", "partition", "precision",
     "uncertainty", "ball_samples", "by", "seed", "parameters", "layout", "sigma", "noise_draws", "sigma_draws",
     "relative_to", "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
+    "hessian_starts",
 }  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def test_options_of_single_rules_and_measures_belong_to_their_records() -> None:
     assert {one.name for one in particular_fields()} == {
         "step_size", "ball_samples", "by", "sigma", "noise_draws", "sigma_draws", "relative_to",
         "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
+    "hessian_starts",
     }  # fmt: skip
 
 
