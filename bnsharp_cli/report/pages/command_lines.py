@@ -135,14 +135,20 @@ def _of_checks(document: JsonRecord) -> Iterator[str]:
 def lines_of(words: Sequence[str], longest: int = 96) -> list[str]:
     r"""A command on lines of bounded length, which a shell joins.
 
-    >>> lines_of(["bnsharp", "measure", "net.pt"], longest=17)
-    ['bnsharp measure \\', '    net.pt']
+    >>> lines_of(["bnsharp", "measure", "net.pt", "--delta", "0.1"], longest=28)
+    ['bnsharp measure net.pt \\', '    --delta 0.1']
     """
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + len(word) + 3 > longest:
-            lines[-1] += " \\"
-            lines.append(f"    {word}")
+    parts: list[str] = []
+    for word in words:
+        if parts and parts[-1].startswith("-") and not word.startswith("-"):
+            parts[-1] += f" {word}"  # an option stands beside its value
         else:
-            lines[-1] += f" {word}"
+            parts.append(word)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) + 3 > longest:
+            lines[-1] += " \\"
+            lines.append(f"    {part}")
+        else:
+            lines[-1] += f" {part}"
     return lines

@@ -24,6 +24,7 @@ from bnsharp_cli.report.pages.wording import NO_NUMBER, interval_cell, number_ce
 MOST_ROWS = 120
 _MOST_LAYERS, _MOST_NETWORKS, _MOST_CURVES = 40, 6, 4
 _LINEAR = 0.01
+_OF_BN = " A level line means a gradient, a rise in proportion to δ curvature."
 _COLUMNS = (
     PageColumn("δ", numeric=True),
     PageColumn("value", numeric=True),
@@ -105,12 +106,12 @@ def _over_radii(networks: Sequence[ReportedNetwork]) -> Iterator[PageFigure]:
     for number, (name, curves) in enumerate(drawn[:_MOST_CURVES], 1):
         title = f"{name} against δ"
         said = "; ".join(f"{one.label}: {_points(one)}" for one in curves)
+        said_of_bn = _OF_BN if name.startswith("bn") else ""
         yield PageFigure(
             inline(draw_curves(curves, "δ", name), f"radii-{number}", title, said),
             title,
             said,
-            f"{title}. Bars are 95 % intervals where they are known, and else the errors of the computation. A rise in "
-            "proportion to δ means curvature, a level line a gradient.",
+            f"{title}. Bars are 95 % intervals where known, and else errors of the computation.{said_of_bn}",
         )
 
 
