@@ -70,11 +70,25 @@ def copies() -> Document:
     return printed("rescale-test")
 
 
+def audited() -> Document:
+    """A network of which one stated error holds, one does not, and nothing can be said of a third."""
+    document = copy.deepcopy(copies())
+    for entry in ("copies", "gamma_beta"):
+        del document[entry]
+    numbers = [("integral", 1e-6, 2e-9, True), ("rounding", 1e-9, 3e-9, False), ("population", None, None, None)]
+    findings = [
+        {"name": name, "stated": stated, "found": found, "holds": holds, "sentence": f"the {name} was compared"}
+        for name, stated, found, holds in numbers
+    ]
+    verdict = {"holds": False, "sentence": "1 statement does not hold: rounding"}
+    return {**document, "command": "audit", "findings": findings, "verdict": verdict}
+
+
 def every_document() -> list[Document]:
     """One of each command."""
     bound = printed("bound", "sample:digits-small-batch", "--kl", "50")
     failure: Document = json.loads(render(FAILURE))
-    return [measured(), compared(), checked(), rescaled(), copies(), bound, failure]
+    return [measured(), compared(), checked(), rescaled(), copies(), audited(), bound, failure]
 
 
 FAILURE: Document = {

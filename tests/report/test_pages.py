@@ -30,6 +30,7 @@ from tests.report.reported import (
     FAILURE,
     HOSTILE,
     Document,
+    audited,
     checked,
     compared,
     copies,
@@ -210,6 +211,31 @@ def test_copies_that_compute_the_same_have_a_row_for_each_measure() -> None:
     assert ratios["weight-norm"]["a = 100"] == f"× {ratio:.3g}"
     assert verdict(document).endswith("1 of 2 measures give one number for one function, 1 do not.")
     assert verdict(copies()).endswith(copies()["verdict"]["sentence"])
+
+
+def test_an_audit_says_what_does_not_hold() -> None:
+    assert verdict(audited()) == "failed: sample:digits-small-batch: 1 statement does not hold: rounding"
+    rows = table(page(audited()), "Stated errors")
+    assert [(row["statement"], row["verdict"], row["stated"]) for row in rows] == [
+        ("integral", "holds", "1e-06"),
+        ("rounding", "does not hold", "1e-09"),
+        ("population", "cannot be said", "–"),
+    ]
+
+
+def test_a_bound_is_said_with_what_it_assumes() -> None:
+    document = printed("bound", "sample:digits-small-batch", "--kl", "50")
+    assert document["bound"]["vacuous"]
+    assert "has no bound worth a number" in verdict(document)
+    document["bound"].update(vacuous=False, tighter_value=0.25, error=0.125)
+    assert "of at most 0.375 with probability 0.95, if its KL of 50 is right." in verdict(document)
+    assert table(page(document), "Theorem 3.3")[-1]["value"] == "0.25"
+
+
+def test_every_document_of_these_tests_is_one_that_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "every.jsonl"
+    path.write_text("\n".join(map(json.dumps, every_document())))
+    assert read_documents(path) == every_document()
 
 
 COMMANDS: dict[str, Callable[[], Document]] = {
