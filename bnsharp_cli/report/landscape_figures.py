@@ -75,7 +75,9 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
         for delta in {one.delta for one in networks}:
             for side in (-delta, delta):
                 panel.axvline(side, color=ink(), lw=0.5, ls=(0, (1, 3)))
-    legend_above(figure, entries, width, columns=1 if width < _ROOMY else 2)
+    columns = 1 if width < _ROOMY else 2
+    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(entries) / columns))
+    legend_above(figure, entries, width, columns)
     save(figure, path)
 
 

@@ -84,7 +84,10 @@ def test_what_lies_between_two_networks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("pie", SAMPLE, "--plot", "p.png"), "KIND: expected one of profile, landscape, between, found 'pie'"),
+        (
+            ("pie", SAMPLE, "--plot", "p.png"),
+            "KIND: expected one of profile, landscape, between, delta, layers, spectrum, training, found 'pie'",
+        ),
         (("landscape", SAMPLE, SAMPLE, "--plot", "p.png"), "A landscape shows one network"),
         (("between", SAMPLE, "--plot", "p.png"), "There is a line between two networks"),
         (("between", SAMPLE, SAMPLE, "--bn", "running", "--plot", "p.png"), "--bn: expected batch for what lies"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,12 @@ class MeasuredNetworks:
         data = self.results[0].document["data"]
         return bool(data["samples"] == data["available"])
 
-    @property
-    def about_bars(self) -> str:
-        """What the bars at values are, for a caption."""
+    def about_bars(self, drawn: Iterable[ValueInterval]) -> str:
+        """What the bars at the values that are drawn are, for a caption."""
         computed = "the errors of the computation"
         if self.whole:
             return f"Bars: {computed}; the samples are the whole split."
-        known = any(one.low is not None for values in self.values for one in values)
+        known = any(one.low is not None for one in drawn)
         of = "the whole split" if self.results[0].document["data"]["available"] else "more samples"
         return f"Bars: 95 % intervals for {of} where one is known, else {computed}." if known else f"Bars: {computed}."
 
