@@ -73,7 +73,7 @@ def report_on(
         spelling: of the arguments that sentences name.
 
     Raises:
-        UsageError: more results than a page shows.
+        UsageError: more results than a page shows, or texts that make it too large.
         CheckpointRefusedError: a result that is none.
         BnsharpError: the only checkpoint cannot be opened or measured.
     """
@@ -141,16 +141,32 @@ class _Work:
         self._documents.append(ReportedDocument(json.loads(render(compared))))
 
     def page(self) -> tuple[str, Sequence[PageVerdict]]:
-        """The page with as many figures as fit."""
+        """The page with as many figures as fit.
+
+        Raises:
+            UsageError: it is too large without any.
+        """
         count = len(self._figures)
         while True:
             left_out = len(self._figures) - count
             said = [*self._unsaid, *([f"{left_out} more figures would make this page too large."] if left_out else [])]
             page = page_of(self._documents, self._figures[:count], self._spelling, said)
             html = render_page(page)
-            if not count or len(html.encode()) <= LARGEST_PAGE:
+            if len(html.encode()) <= LARGEST_PAGE:
                 return html, page.verdicts
+            if not count:
+                raise _too_large(len(html.encode()))
             count -= 1
+
+
+def _too_large(size: int) -> UsageError:
+    return UsageError(
+        f"The page would have {size / 1e6:.1f} MB, and at most {LARGEST_PAGE / 1e6:g} MB are written.",
+        "Name fewer results.",
+        argument="checkpoint",
+        expected="results that fit on a page",
+        found=f"{size:,} bytes",
+    )
 
 
 def _checkpoint(document: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -150,6 +150,16 @@ def test_too_many_results_are_refused(tmp_path: Path) -> None:
     assert line == "bnsharp: A report shows at most 60 results and checkpoints, and there are 61."
 
 
+def test_texts_that_make_a_page_too_large_are_refused(tmp_path: Path) -> None:
+    document = checked()
+    document["checks"] = [{**document["checks"][0], "name": "x" * 5000, "sentence": "<" * 5000}] * 120
+    lines = [json.dumps(document | {"key": f"{number:064x}"}) for number in range(4)]
+    (tmp_path / "kept.json").write_text("\n".join(lines))
+    line = one_error(bnsharp("report", "kept.json", "--output", "page.html", folder=tmp_path, expect=2))
+    assert line.startswith("bnsharp: The page would have ")
+    assert line.endswith(" MB, and at most 1 MB are written.")
+
+
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     line = one_error(bnsharp("report", "net.pt", "--output", "net.pt", folder=tmp_path, expect=2))
     assert line == "bnsharp: --output: expected a file ending in .html, found 'net.pt'."
