@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +15,6 @@ from matplotlib.figure import Figure
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.report.pages.assembly import page_of
-from bnsharp_cli.report.pages.command_lines import command_line
 from bnsharp_cli.report.pages.inline_svg import inline
 from bnsharp_cli.report.pages.page import PageTable, ReportPage
 from bnsharp_cli.report.pages.rendering import render_page
@@ -25,7 +22,6 @@ from bnsharp_cli.report.pages.reported import file_titles
 from bnsharp_cli.report.pages.verdicts import verdicts_of
 from bnsharp_cli.report.stored_results import read_documents
 from bnsharp_cli.workflows.reporting import LARGEST_PAGE, reported_document
-from tests.cli.helpers import bnsharp
 from tests.report.reported import (
     FAILURE,
     HOSTILE,
@@ -236,44 +232,6 @@ def test_every_document_of_these_tests_is_one_that_is_read(tmp_path: Path) -> No
     path = tmp_path / "every.jsonl"
     path.write_text("\n".join(map(json.dumps, every_document())))
     assert read_documents(path) == every_document()
-
-
-COMMANDS: dict[str, Callable[[], Document]] = {
-    "measure": lambda: printed("measure", "sample:digits-small-batch", "--delta", "1e-3,1e-2", "--measure", "noise"),
-    "options": lambda: printed(
-        *("measure", "sample:digits-small-batch", "--sigma", "0.1,0.3", "--measure", "noise", "--measure", "bn"),
-        *("--restarts", "1", "-p", "inf", "--partition", "filter", "--parameters", "conv*", "--seed", "3"),
-        *("--bn", "running", "--split", "test", "--by", "layer", "--iterations", "3"),
-    ),
-    "compare": compared,
-    "check": checked,
-    "rescale-test": rescaled,
-    "bound": lambda: printed("bound", "sample:digits-small-batch", "--kl", "50", "--confidence", "0.9"),
-}
-"""Documents of each command, whose own command line is read off the document and run again."""
-
-OF_THE_RUN = {"cost", "key"}
-
-
-@pytest.mark.parametrize("case", COMMANDS)
-def test_the_printed_command_gives_the_same_document(case: str, tmp_path: Path) -> None:
-    document = COMMANDS[case]()
-    words = shlex.split(" ".join(command_line(document)))
-    assert words[0] == "bnsharp"
-    again = json.loads(bnsharp(*words[1:], "--json", "--quiet", folder=tmp_path, expect=(0, 1)).stdout)
-    assert without_time(again) == without_time(document)
-
-
-def without_time(document: Any) -> Any:
-    """A document without what belongs to the single run."""
-    if isinstance(document, dict):
-        return {key: without_time(value) for key, value in document.items() if key not in {"seconds", "key"}}
-    return [without_time(one) for one in document] if isinstance(document, list) else document
-
-
-def test_a_name_cannot_leave_its_word_of_the_command() -> None:
-    words = command_line(with_name(measured(), "a'; rm -rf ~ #$(id)"))
-    assert shlex.split(" ".join(words))[2] == "folder/a'; rm -rf ~ #$(id)"
 
 
 def test_files_of_one_name_are_told_apart() -> None:
