@@ -187,9 +187,10 @@ def test_names_of_files_may_be_anything_and_the_width_is_kept(tmp_path: Path, ki
     require_printable(said.stdout, said.stderr)
     with Image.open(tmp_path / "f.png") as picture:
         assert picture.width == pytest.approx(3.25 * 300, abs=1)
-    assert {
-        os.fsencode(row["network"]) for row in json.loads((tmp_path / "f.json").read_text(errors="surrogateescape"))
-    }
+    document = json.loads((tmp_path / "f.json").read_text(errors="surrogateescape"))
+    assert [os.fsdecode(network["checkpoint"]["path"]) for network in document["networks"]] == names
+    assert {row["network"] for row in document["rows"]} <= {*names}
+    assert document["caption"] in " ".join(said.stdout.split()) or kind != "delta"
 
 
 @pytest.mark.parametrize(
