@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.comparison.value_interval import ValueInterval, val
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
 from bnsharp_cli.report.along_table import Stage
-from bnsharp_cli.report.stored_results import total_cost
+from bnsharp_cli.report.stored_results import NAME, total_cost
 from bnsharp_cli.workflows.compared_subjects import subject
 from bnsharp_cli.workflows.comparing_networks import compared_results, results_of, titles_of
 from bnsharp_cli.workflows.figure_options import FigureOptions
@@ -62,6 +62,24 @@ class MeasuredNetworks:
                 remedy = "Name the checkpoint itself, which is measured for the figure."
                 raise UsageError.of("checkpoint", f"results with {what}", name, remedy)
         return [one for one in found if one is not None]
+
+    def about(self, kind: str, caption: str) -> dict[str, Any]:
+        """What a document of numbers says of their figure, so that it can be drawn again.
+
+        Args:
+            kind: of the figure.
+            caption: of the figure.
+        """
+        documents = [result.document for result in self.results]
+        shared = ("version", "checkpoint", "data", "options", "environment")
+        return {
+            "schema": NAME,
+            "command": "figure",
+            "kind": kind,
+            "caption": caption,
+            "networks": [{name: document[name] for name in shared} for document in documents],
+            "cost": vars(self.cost),
+        }
 
     @property
     def data(self) -> str:
