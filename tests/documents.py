@@ -19,6 +19,7 @@ COMMANDS = (
     "figure",
     "rescale-test",
     "check",
+    "report",
     "audit",
     "inspect",
     "measures",

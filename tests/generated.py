@@ -1,7 +1,8 @@
 """What is written from the program's own declarations: ``python -m tests.generated`` writes all of it anew.
 
-These are the help of the commands in docs/cli.md, the pages docs/measures.md and docs/json.md, and the keywords
-that type checkers see, since a checker cannot read option records.
+These are the help of the commands in docs/cli.md and man/bnsharp.1, the pages docs/measures.md and docs/json.md, the
+records in the pages of the measures, and the keywords that type checkers see, since a checker cannot read option
+records.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.option_records import OptionField, declared_fields
 from bnsharp_cli.training.options import TrainingOptions
 from tests.documents import ROOT, help_of
 from tests.json_page import json_page
+from tests.manual import MANUAL, manual
+from tests.measure_pages import FOLDER, measure_page
 from tests.registry_page import registry_page
 
 COMMAND = "python -m tests.generated"
@@ -80,6 +85,8 @@ GENERATED: dict[Path, Callable[[], str]] = {
     ROOT / "docs" / "measures.md": registry_page,
     ROOT / "docs" / "json.md": json_page,
     HELP: help_page,
+    MANUAL: manual,
+    **{FOLDER / f"{name}.md": partial(measure_page, name) for name in MEASURES},
 }
 """Every generated file, and what makes its text."""
 

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.io.checkpoints.checkpoint import CHECKPOINT_FORMATS
 from bnsharp_cli.measurement.measures.options import DEFAULT_RULE
-from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.measures.survival import Rescaling, rows_of
-from bnsharp_cli.option_records import OptionRecord, declared_fields
 from bnsharp_cli.training.registry import TRAINING_RULES
+from tests.measure_pages import measure_table, options_of_record, rescalings
 
 WIDTH = 100
 HEAD = """\
@@ -19,9 +17,9 @@ HEAD = """\
 
 Measures, search rules, training rules and checkpoint formats, as the program's own lists describe them.
 `python -m tests.generated` writes this page anew. [meaning.md](meaning.md) explains the symbols and what the numbers
-mean, [contributing.md](contributing.md) how to add an entry.
+mean, [own-measure.md](own-measure.md) and
+[contributing.md](contributing.md) how to add an entry.
 """
-NO_OPTIONS = "none of its own"
 
 
 def registry_page() -> str:
@@ -31,30 +29,21 @@ def registry_page() -> str:
 
 def _measures() -> Iterator[str]:
     yield "## Measures\n"
-    yield _paragraph("`bnsharp measure --measure NAME`, or `name=` in Python. A cost counts passes over all samples.")
-    yield _paragraph("What leaves a measure unchanged was measured; none of it changes what a network computes:")
-    yield from (f"- {rescaling}: {rescaling.meaning}" for rescaling in Rescaling)
+    yield _paragraph(
+        "`bnsharp measure --measure NAME`, or `name=` in Python. The page of a measure has its definition, a "
+        "picture, its cost, its source, and when it misleads."
+    )
+    yield from measure_table()
     yield ""
-    for entry in MEASURES.values():
-        yield from _entry(
-            entry.name,
-            entry.summary,
-            {
-                "definition": f"`{entry.formula}`",
-                "under rescaling": entry.invariance,
-                "unchanged by": _survived(entry.name),
-                **({"p": "finite"} if entry.finite_power_only else {}),
-                "cost": entry.cost,
-                "options": _options(entry.options),
-                "source": entry.source,
-            },
-        )
-
-
-def _survived(measure: str) -> str:
-    """The rescalings that leave a measure as it is, as `bnsharp measures` names them."""
-    rows = {name: ", ".join(own) or "none" for name, own in rows_of(measure).items()}
-    return rows.get(measure, "") if len(rows) < 2 else "; ".join(f"{name}: {own}" for name, own in rows.items())
+    yield _paragraph(
+        "`--measure all` computes all measures that exist for a network and its loss, and says why others do not. "
+        "`relative-flatness`, `loss`, `margin` and `entropy` share their passes, one for the values and one to four "
+        "that show how they round. Their sampling error is the standard error over the samples, where each can be "
+        "told apart, and not given for `--samples all`."
+    )
+    yield _paragraph("What leaves a measure unchanged was measured; none of it changes what a network computes:")
+    yield from rescalings()
+    yield ""
 
 
 def _search_rules() -> Iterator[str]:
@@ -67,7 +56,7 @@ def _search_rules() -> Iterator[str]:
         facts = {
             "steps": steps + with_restarts,
             **({"p": f"finite, because of {rule.finite_power_by}"} if rule.finite_power_by else {}),
-            "options": _options(rule),
+            "options": options_of_record(rule),
         }
         yield from _entry(rule.name, rule.summary + default, facts)
 
@@ -76,7 +65,7 @@ def _training_rules() -> Iterator[str]:
     yield "## Training rules\n"
     yield _paragraph("`bnsharp train --rule NAME`. A cost is that of one step; see [training.md](training.md).")
     for entry in TRAINING_RULES.values():
-        facts = {"cost": entry.cost, "options": _options(entry.options), "source": entry.source}
+        facts = {"cost": entry.cost, "options": options_of_record(entry.options), "source": entry.source}
         yield from _entry(entry.name, entry.summary, facts)
 
 
@@ -95,11 +84,6 @@ def _entry(name: str, summary: str, facts: dict[str, str]) -> Iterator[str]:
     for fact, words in facts.items():
         yield textwrap.fill(f"- {fact}: {words}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     yield ""
-
-
-def _options(record: type[OptionRecord] | None) -> str:
-    flags = [f"`--{one.flag}`" for one in declared_fields(record) if not one.declared.python_only] if record else []
-    return ", ".join(flags) or NO_OPTIONS
 
 
 def _paragraph(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import bnsharp_cli
 from tests.cli.helpers import bnsharp
-from tests.documents import COMMANDS, ROOT, help_of
+from tests.documents import COMMANDS, ROOT, Document, help_of
 from tests.generated import COMMAND, GENERATED, HELP, SECTION
 
 README = ROOT / "README.md"
@@ -53,9 +53,11 @@ def test_the_readme_and_the_architecture_are_short() -> None:
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 90
 
 
-def test_the_readme_leads_to_every_page() -> None:
+def test_the_readme_and_the_first_page_lead_to_every_page() -> None:
+    """tests/test_site.py looks into the navigation of the site."""
     pages = {f"docs/{page.name}" for page in HELP.parent.glob("*.md")} | {"ARCHITECTURE.md", "SECURITY.md"}
-    assert {page for page in pages if f"({page}" not in README.read_text()} == set()
+    home = "".join(f"(docs/{link})" for link in Document(HELP.parent / "index.md").links)
+    assert {page for page in pages if f"({page}" not in README.read_text() + home} == {"docs/report.md"} & pages
 
 
 @pytest.mark.parametrize("command", ["measure", "compare"])

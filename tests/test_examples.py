@@ -1,4 +1,4 @@
-"""The Python examples of the documents run, those of docs/contributing.md as the files and entries that they are."""
+"""The examples of docs/contributing.md and docs/own-measure.md are the files and entries that they say they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 import torch
@@ -23,7 +24,6 @@ from bnsharp_cli.cli.signature import with_options
 from bnsharp_cli.core import search_rules
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints import checkpoint as checkpoints
-from bnsharp_cli.measurement.measures import measure_entry
 from bnsharp_cli.measurement.measures import registry as measures
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.option_records import OptionRecord, option
@@ -32,14 +32,7 @@ from bnsharp_cli.training.options import TrainingOptions
 from tests.cli.helpers import bnsharp
 from tests.documents import ROOT, Document
 from tests.generated import measure_keywords
-from tests.test_docstrings import NEEDED
 
-PAGES = ("README.md", "docs/python.md", "docs/training.md")
-EXAMPLES = [
-    pytest.param(code, id=f"{page}-{number}")
-    for page in PAGES
-    for number, code in enumerate(Document(ROOT / page).fences("python"), 1)
-]
 LONGEST = 30
 """Lines that a measure needs."""
 FEW_SAMPLES = ("sample:digits-small-batch", "--samples", 256)
@@ -73,39 +66,16 @@ def loader() -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.randn(16, 3, 8, 8, generator=generator), torch.arange(16) % 4), batch_size=8)
 
 
-def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 4
-
-
-@pytest.mark.parametrize("code", EXAMPLES)
-def test_an_example_runs(
-    code: str, model: nn.Module, loader: DataLoader[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the model, the data and the names that its page takes for granted."""
-    monkeypatch.chdir(tmp_path)
-    for module, library in NEEDED.items():
-        if module in code:
-            pytest.importorskip(library)
-    given = {
-        "torch": torch,
-        "model": model,
-        "loader": loader,
-        "batches": list(loader),
-        "criterion": nn.CrossEntropyLoss(),
-        "device": "cpu",
-        "epochs": 1,
-        "Trainer": SimpleNamespace,
-    }
-    exec(compile(code, "example", "exec"), given)
-
-
 def test_the_measure_of_the_example_is_one_file_and_one_entry(
     monkeypatch: pytest.MonkeyPatch, model: nn.Module, loader: DataLoader[Any], tmp_path: Path
 ) -> None:
-    code = written("measure in")
+    page = Document(ROOT / "docs" / "own-measure.md")
+    code, entering, _ = page.fences("python")
     assert len(code.splitlines()) <= LONGEST
-    as_module(monkeypatch, "bnsharp_cli.measurement.measures.mean_change", code)
-    entry = eval(written("measure entry"), vars(measure_entry))
+    as_module(monkeypatch, "mean_change", code)
+    with mock.patch.dict(measures.MEASURES):
+        exec(compile(entering, page.name, "exec"), {})
+        entry = measures.MEASURES["mean-change"]
     monkeypatch.setitem(measures.MEASURES, entry.name, entry)
 
     def measured() -> Any:

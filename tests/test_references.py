@@ -26,8 +26,8 @@ from tests.documents import (
 DOCUMENTS = documents()
 PLACEHOLDERS = {"file.py", "path/to/file.py", "bnsharp_cli/cli/NAME.py"}
 """Files of the reader's, in examples."""
-FOREIGN_OPTIONS = {"--nproc-per-node", "--check"}
-"""torchrun's and ruff's."""
+FOREIGN_OPTIONS = {"--nproc-per-node", "--check", "--from"}
+"""torchrun's, ruff's and uvx's."""
 NEVER = {"--trust-pickle"}
 """An option that SECURITY.md names to say that it does not exist."""
 PACKAGES = {path.name for path in (ROOT / "bnsharp_cli").iterdir() if path.is_dir()}
@@ -67,7 +67,7 @@ def test_commands_take_the_options_that_they_are_given(document: Document) -> No
             assert words[1] in COMMANDS, command
             assert options <= options_of(words[1]), command
         program = re.match(r"python (?:-m )?([\w./]+)", command)
-        if program and not program[1].endswith("."):
+        if program and not program[1].endswith(".") and f"<!-- file: {program[1]} -->" not in document.text:
             module = program[1].removesuffix(".py").replace("/", ".")
             ours = module.split(".")[0] in {"benchmarks", "bnsharp_cli", "tests", "tools"}
             assert module_file(module) if ours else find_spec(module), command
@@ -91,7 +91,8 @@ def test_every_option_exists(document: Document) -> None:
 def test_files_that_are_named_exist(document: Document) -> None:
     for code in document.inline:
         for name in re.findall(r"(?<![\w/.<{*-])[\w./-]+\.(?:py|md|sh)\b", code):
-            assert name in PLACEHOLDERS or _exists(name, document.path.parent), name
+            made = f"<!-- file: {name} -->" in document.text
+            assert made or name in PLACEHOLDERS or _exists(name, document.path.parent), name
         if re.fullmatch(r"[\w-]+(/[\w-]+)+/?|[\w-]+/", code) and code.split("/")[0] in {*PACKAGES, *_folders()}:
             assert _exists(code, document.path.parent), code
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,14 +13,16 @@ import numpy as np
 
 from bnsharp_cli.errors import shown
 from bnsharp_cli.io.files.atomic_writing import write_atomically, write_text_atomically
+from bnsharp_cli.report.json_document import render
 
 
-def write_values(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_values(path: Path | None, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None) -> None:
     """Write rows as .csv, .json or .npz, by the ending of the path.
 
     Args:
         path: where to; None for nowhere.
         rows: with the same entries each: texts, numbers, or None.
+        about: what a .json says beside its ``rows``: caption, options, cost.
     """
     if path is None:
         return
@@ -29,7 +30,8 @@ def write_values(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
     if kind == ".npz":
         write_atomically(path, lambda stream: _write_arrays(stream, rows), "values")
     else:
-        write_text_atomically(path, _as_csv(rows) if kind == ".csv" else _as_json(rows), "values")
+        text = _as_csv(rows) if kind == ".csv" else render({**(about or {}), "rows": rows})
+        write_text_atomically(path, text, "values")
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -38,16 +40,6 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     table.writeheader()
     table.writerows({name: _plain(entry) for name, entry in row.items()} for row in rows)
     return stream.getvalue()
-
-
-def _as_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A list of rows; what is not finite is null, since JSON has no word for it."""
-    plain = [{name: _finite(entry) for name, entry in row.items()} for row in rows]
-    return json.dumps(plain, indent=1) + "\n"  # in ASCII, which holds names that are no Unicode, too
-
-
-def _finite(entry: Any) -> Any:
-    return None if isinstance(entry, float) and not math.isfinite(entry) else entry
 
 
 def _plain(entry: Any) -> Any:

@@ -67,7 +67,7 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
             for panel, what in zip(panels, ("losses", "accuracies"), strict=False)
         )
         entries += own
-    panels[0].set(yscale=_scale(losses, scale), ylabel="loss L(θ + t v)")
+    panels[0].set(yscale=scale_of(losses, scale), ylabel="loss L(θ + t v)")
     if right:
         panels[1].set(ylabel="accuracy", ylim=(0, 1))
     panels[-1].set_xlabel("step t, in radii of the blocks")
@@ -75,7 +75,9 @@ def draw_lines(path: Path, networks: Sequence[LinesOfNetwork], width: float, sca
         for delta in {one.delta for one in networks}:
             for side in (-delta, delta):
                 panel.axvline(side, color=ink(), lw=0.5, ls=(0, (1, 3)))
-    legend_above(figure, entries, width, columns=1 if width < _ROOMY else 2)
+    columns = 1 if width < _ROOMY else 2
+    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(entries) / columns))
+    legend_above(figure, entries, width, columns)
     save(figure, path)
 
 
@@ -93,16 +95,19 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
     known = np.isfinite(losses)
     places, losses = places[known], losses[known]
     figure = NotebookFigure(figsize=(width, 0.76 * width), dpi=300, layout="constrained")
-    axes = figure.add_subplot(aspect="equal")
-    levels, norm = _levels(losses, _scale(losses, scale))
+    axes = figure.add_subplot(aspect="auto" if plane.checkpoints else "equal")
+    levels, norm = _levels(losses, scale_of(losses, scale))
     triangles = Triangulation(places[:, 0], places[:, 1])
     filled = axes.tricontourf(
         triangles, losses, levels=levels, norm=norm, cmap=colours_of_heights("cividis"), extend="both"
     )
     axes.tricontour(triangles, losses, levels=levels, colors=ink(), linewidths=0.35)
     axes.plot(*places.T, ".", color="white", ms=0.8, alpha=0.6)
+    if plane.checkpoints:
+        way = np.array(plane.checkpoints).T
+        axes.plot(*way, "o-", color="white", mec=ink(), mew=0.7, lw=1.2, ms=4.5)
     axes.plot([0], [0], "x", color="white", ms=7, mew=2)
-    words = _words(width)
+    words = size_of_words(width)
     axes.set_title(shown(name), loc="left", color=ink(), parse_math=False, fontsize=words + 1)
     axes.set_xlabel(f"step along v: {plane.names[0]}", fontsize=words)
     axes.set_ylabel(f"step along w: {plane.names[1]}", fontsize=words)
@@ -124,15 +129,19 @@ def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between],
         scale: ``auto``, ``linear`` or ``log``.
     """
     figure, (axes,) = _panels(width, 1)
+    entries: list[tuple[Artist, str]] = []
     for number, ((label, line), style) in enumerate(zip(lines.items(), ("-", "--", ":", "-."), strict=False)):
         colour = line_colour(number)
-        axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5, label=label)
+        (drawn,) = axes.plot(line.steps, line.losses, color=colour, ls=style, lw=1.6, marker="o", ms=2.5)
+        entries.append((drawn, label))
         straight = [(1 - step) * line.losses[0] + step * line.losses[-1] for step in line.steps]
         axes.plot(line.steps, straight, color=ink(), lw=0.5)
     losses = [loss for line in lines.values() for loss in line.losses]
-    axes.set(yscale=_scale(losses, scale), ylabel="loss", xlabel="way from the first network to the second")
-    axes.set_xticks([0, 0.5, 1], [f"0\n{shown(names[0])}", "0.5", f"1\n{shown(names[1])}"], parse_math=False)
-    axes.legend(frameon=False, fontsize=_words(width))
+    axes.set(yscale=scale_of(losses, scale), ylabel="loss")
+    axes.set_xlabel(f"way from 0: {shown(names[0])}\nto 1: {shown(names[1])}", parse_math=False)
+    columns = 1 if width < _ROOMY else 2
+    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(entries) / columns))
+    legend_above(figure, entries, width, columns)
     save(figure, path)
 
 
@@ -161,17 +170,13 @@ def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, lw=0.6)
-        axes.tick_params(labelsize=_words(width))
-        axes.xaxis.label.set_size(_words(width))
-        axes.yaxis.label.set_size(_words(width))
+        axes.tick_params(labelsize=size_of_words(width))
+        axes.xaxis.label.set_size(size_of_words(width))
+        axes.yaxis.label.set_size(size_of_words(width))
     return figure, panels
 
 
-def _words(width: float) -> float:
-    return size_of_words(width)
-
-
-def _scale(losses: Any, scale: str) -> str:
+def scale_of(losses: Any, scale: str) -> str:
     """Linear or log, as it was asked for or as the losses want it; log needs positive ones."""
     known = [float(loss) for loss in losses if math.isfinite(loss)]
     positive = bool(known) and min(known) > 0

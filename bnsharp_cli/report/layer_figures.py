@@ -65,7 +65,7 @@ def draw_layers(
     axes.grid(visible=False, axis="y")
     if scale == "log" and all(bar.value > 0 for bars in networks.values() for bar in bars):
         axes.set_xscale("log")
-    axes.set_xlabel(words[0], parse_math=False)
+    axes.set_xlabel(words[0], loc="right", parse_math=False)
     several = [(_patch(number), short_name(name, width)) for number, name in enumerate(networks) if len(networks) > 1]
     legend_above(figure, [*several, *_diamond(axes, words[1], known)], width)
     save(figure, path)

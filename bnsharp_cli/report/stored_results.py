@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from bnsharp_cli.errors import CheckpointRefusedError, shown
 from bnsharp_cli.io.containers.bounded_json import bounded_json
+from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.files.regular_files import open_regular, read_whole
 from bnsharp_cli.measurement.measures.measurement import Measurement
@@ -22,8 +24,14 @@ from bnsharp_cli.measurement.surface.cost import Cost
 
 SCHEMA = Path(__file__).parent / "schema" / "bnsharp-1.json"
 NAME = "bnsharp/1"
-_COMMANDS = ("measure", "check")
-"""Commands whose documents are results of one network; others are reports."""
+_OF_ONE_NETWORK = ("measure", "check")
+"""Commands whose documents are results of one network, with all that a comparison needs."""
+
+REPORTED = (*_OF_ONE_NETWORK, "compare", "rescale-test", "audit", "bound")
+"""Commands whose documents say something of a minimum."""
+
+FAILURE = "failure"
+"""What stands in a file of several results for a checkpoint that could not be measured."""
 
 _LARGEST = 2**26
 """Bytes of a file of results: hundreds of networks with thousands of tensors."""
@@ -47,8 +55,7 @@ class StoredResult:
     @property
     def measured(self) -> Measurements:
         """What was measured, every measure at every radius."""
-        skipped = dict(self.document["skipped"])
-        return Measurements({name: _profile(name, one) for name, one in self.document["measures"].items()}, skipped)
+        return measurements_of(self.document["measures"], self.document["skipped"])
 
 
 def is_result(path: Path) -> bool:
@@ -68,6 +75,19 @@ def read_results(path: Path) -> list[StoredResult]:
     Raises:
         CheckpointRefusedError: a file that is too large, that is no such document, or of another schema.
     """
+    return [StoredResult(path, document) for document in read_documents(path, _OF_ONE_NETWORK)]
+
+
+def read_documents(path: Path, commands: Sequence[str] = (*REPORTED, FAILURE)) -> list[Mapping[str, Any]]:
+    """The documents of a file, each as the schema describes it: one, or one a line.
+
+    Args:
+        path: of the file.
+        commands: whose documents are taken, with :data:`FAILURE` what stands for one that failed.
+
+    Raises:
+        CheckpointRefusedError: a file that is too large, that is no such document, or of another schema.
+    """
     text = _read(path)
     try:
         documents = [bounded_json(text)]
@@ -77,8 +97,18 @@ def read_results(path: Path) -> list[StoredResult]:
             raise _refused(path, f"holds no JSON document: {shown(error)}") from error
         documents = [*_of_lines(path, lines)]
     for number, document in enumerate(documents, 1):
-        _require_result(path, document, f"document {number}: " if len(documents) > 1 else "")
-    return [StoredResult(path, document) for document in documents]
+        _require_result(path, document, f"document {number}: " if len(documents) > 1 else "", commands)
+    return documents
+
+
+def measurements_of(records: Mapping[str, Any], skipped: Mapping[str, str] | None = None) -> Measurements:
+    """What the ``measures`` of a document say, every measure at every radius.
+
+    Args:
+        records: by the names of the measures.
+        skipped: why a measure was left out, by its name.
+    """
+    return Measurements({name: _profile(name, one) for name, one in records.items()}, dict(skipped or {}))
 
 
 def on_every_sample(document: Mapping[str, Any]) -> bool:
@@ -104,8 +134,8 @@ def _read(path: Path) -> bytes:
     return read_whole(path, _LARGEST, "a file of results", lambda why: _refused(path, why))
 
 
-def _require_result(path: Path, document: Any, where: str) -> None:
-    """Refuse what is no document of ``measure`` or ``check`` as this version describes it.
+def _require_result(path: Path, document: Any, where: str, commands: Sequence[str]) -> None:
+    """Refuse what is no document of one of these commands as this version describes it.
 
     Raises:
         CheckpointRefusedError: naming the first entry that does not fit.
@@ -113,14 +143,20 @@ def _require_result(path: Path, document: Any, where: str) -> None:
     if not isinstance(document, dict) or document.get("schema") != NAME:
         found = shown(document.get("schema", "none")) if isinstance(document, dict) else "no document"
         raise _refused(path, f"{where}expected the schema {NAME}, found {found[:40]}")
-    command = document.get("command")
-    if command not in _COMMANDS:
-        said = "a failure" if "error" in document else f"a result of {shown(command)[:40]}"
-        raise _refused(path, f"{where}expected a result of {' or '.join(_COMMANDS)}, found {said}")
+    command = FAILURE if "command" not in document and "error" in document else document.get("command")
+    if command not in commands:
+        said = "a failure" if command == FAILURE else f"a result of {shown(command)[:40]}"
+        wanted = [one for one in commands if one != FAILURE]
+        raise _refused(path, f"{where}expected a result of {' or '.join(wanted)}, found {said}")
     error = best_match(_validator(command).iter_errors(document))
     if error is not None:
         raise _refused(path, f"{where}{_in_words(error)}")
-    _require_consistent(path, document, where)
+    if "batch_losses" in document:
+        _require_consistent(path, document, where)
+    if "data" in document:
+        _require_preprocessing(path, document["data"], where)
+    if "comparison" in document:
+        _require_pairs(path, document, where)
 
 
 def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> None:
@@ -136,11 +172,28 @@ def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> 
         raise _refused(path, f"{where}batch_accuracies: expected {batches} numbers or none")
     if data["samples"] - data["batch_size"] * (batches - 1) < 1:
         raise _refused(path, f"{where}data: expected samples in each of {batches} batches")
-    _require_groups(path, document["test"], where)
-    for name, record in document["measures"].items():
+    _require_groups(path, document.get("test"), where)
+    for name, record in document.get("measures", {}).items():
         for one in (record, *record.get("profile", ())):
             if len(one["by_batch"]) not in {0, batches}:
                 raise _refused(path, f"{where}measures.{name}.by_batch: expected {batches} numbers or none")
+
+
+def _require_preprocessing(path: Path, data: Mapping[str, Any], where: str) -> None:
+    """Refuse preprocessing that no image could get."""
+    try:
+        Preprocessing.from_dict(data["preprocessing"])
+    except CheckpointRefusedError as error:
+        raise _refused(path, f"{where}data.preprocessing: expected sizes, means and deviations of images") from error
+
+
+def _require_pairs(path: Path, document: Mapping[str, Any], where: str) -> None:
+    """Refuse comparisons of other networks than the document's, or of more than two."""
+    names = {one["name"] for one in document["networks"]}
+    every = [document["comparison"], document.get("over_seeds", [])]
+    for row in (row for rows in every for row in rows):
+        if len(row["networks"]) != 2 or len(row["values"]) != 2 or not names.issuperset(row["networks"]):
+            raise _refused(path, f"{where}comparison: expected two of the networks, with two values")
 
 
 def _require_groups(path: Path, test: Mapping[str, Any] | None, where: str) -> None:
@@ -173,8 +226,12 @@ def _in_words(error: ValidationError) -> str:
 
 
 def _profile(name: str, record: Mapping[str, Any]) -> tuple[Measurement, ...]:
-    """The measurements of one measure, one a radius."""
-    return tuple(Measurement.from_dict(name, one) for one in record.get("profile", [record]))
+    """The measurements of one measure, one a radius; what is null was no number."""
+    every = record.get("profile", [record])
+    numbers = (math.nan if one["value"] is None else one["value"] for one in every)
+    return tuple(
+        Measurement.from_dict(name, {**one, "value": number}) for one, number in zip(every, numbers, strict=True)
+    )
 
 
 def _refused(path: Path, reason: str) -> CheckpointRefusedError:

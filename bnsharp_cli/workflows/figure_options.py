@@ -46,21 +46,28 @@ class FigureOptions(OptionRecord):
         reach: the largest step, in units of the radii of the blocks; those of relative blocks are the lengths of their
             weights.
         random: random directions of a profile.
-        span: what a landscape is spanned by, beside a random direction orthogonal to it.
+        span: what a landscape is spanned by, beside a random direction orthogonal to it; ``path`` stands for the two
+            principal directions of several checkpoints of a training, with the last one in the place of θ.
+        view: whether a landscape is drawn by its contours or as a surface over the plane.
         evaluations: of a landscape, each a forward pass.
         accuracy: whether a profile shows the accuracy too.
         scale: of the loss.
+        match: what of the second network is made like the first before a line is drawn between them: the lengths of
+            scale-invariant rows, or the order of channels, too.
+        bend: training steps of the curve between two networks; 0 for none.
     """
 
     reach: float = option(
         0.5,
-        "Largest step, as a part of the weights of a block.",
+        "Largest step, as a part of the weights of a block; of a path, its checkpoints decide.",
         expected="a number above 0 and at most 10",
         accept=lambda reach: 0 < reach <= 10,
     )
     random: int = option(5, "Random directions of a profile.", minimum=0, maximum=1000)
-    span: Literal["sharpest", "gradient", "random"] = option(
-        "sharpest", "First direction of a landscape; the second is random and orthogonal."
+    span: Literal["sharpest", "gradient", "random", "path"] = option(
+        "sharpest",
+        "First direction of a landscape, the second is random and orthogonal; path: the principal directions of "
+        "several checkpoints around the last.",
     )
     evaluations: int = option(
         200, "Forward passes that a landscape may cost.", minimum=FEWEST_EVALUATIONS, maximum=100_000
@@ -68,6 +75,13 @@ class FigureOptions(OptionRecord):
     accuracy: bool = option(False, "A profile shows the accuracy too.")
     scale: Literal["auto", "linear", "log"] = option(
         "auto", "Scale of the loss: auto is log where it spans more than a factor of ten."
+    )
+    view: Literal["contour", "surface"] = option("contour", "How a landscape is drawn.")
+    match: Literal["rows", "permutations"] = option(
+        "rows", "Matched before a line between networks is drawn: lengths of rows, or channels, too."
+    )
+    bend: int = option(
+        50, "Training steps of the curve between networks, a gradient on a batch each.", minimum=0, maximum=100_000
     )
 
 

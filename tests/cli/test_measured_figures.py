@@ -58,10 +58,10 @@ def test_values_over_delta_are_those_of_measure(tmp_path: Path) -> None:
     assert {row["regime"] for row in rows} == {"linear", "beyond"}
     for word in (
         "256 samples of digits (train), batches of 64, seed 0, batch statistics",
-        "95 % intervals",
         "0.1 a sea",
     ):
         assert word in caption
+    assert ("95 % intervals" in caption) == any(row["low"] for row in rows)
 
 
 def test_kept_results_are_drawn_without_a_pass_and_with_the_same_numbers(tmp_path: Path) -> None:
@@ -187,9 +187,10 @@ def test_names_of_files_may_be_anything_and_the_width_is_kept(tmp_path: Path, ki
     require_printable(said.stdout, said.stderr)
     with Image.open(tmp_path / "f.png") as picture:
         assert picture.width == pytest.approx(3.25 * 300, abs=1)
-    assert {
-        os.fsencode(row["network"]) for row in json.loads((tmp_path / "f.json").read_text(errors="surrogateescape"))
-    }
+    document = json.loads((tmp_path / "f.json").read_text(errors="surrogateescape"))
+    assert [os.fsdecode(network["checkpoint"]["path"]) for network in document["networks"]] == names
+    assert {row["network"] for row in document["rows"]} <= {*names}
+    assert "".join(document["caption"].split())[:60] in "".join(said.stdout.split())
 
 
 @pytest.mark.parametrize(

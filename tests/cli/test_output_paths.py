@@ -27,6 +27,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "compare --plot": (("compare", "net.pt", "net.pt", *FAST, "--plot"), ".png"),
     "figure --plot": (("figure", "profile", "net.pt", *FAST, "--plot"), ".svg"),
     "figure --values": (("figure", "profile", "net.pt", *FAST, "--plot", "p.png", "--values"), ".csv"),
+    "report --output": (("report", "net.pt", *FAST, "--output"), ".html"),
     "audit --output": (("audit", "net.pt", *FAST, "--output"), ".json"),
     "check --output": (("check", "net.pt", *FAST, "--output"), ".json"),
     "junit --output": (("check", "net.pt", *FAST, "--output"), ".xml"),
@@ -47,14 +48,14 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 WORK = (
     "workflows.measuring.open_inputs",
     "workflows.checking.open_inputs",
-    *(f"workflows.{name}.open_network" for name in ("drawing", "rescaling", "bounding", "auditing")),
+    *(f"workflows.{name}.open_network" for name in ("figures.drawing", "rescaling", "bounding", "auditing")),
     "workflows.inspection.opened_checkpoint",
     *(f"workflows.{name}.open_setup" for name in ("training", "experiment")),
 )
 """What each command does first of all, once it has looked at its arguments."""
 
 
-BY_ENDING = {name for name in FILES if name.endswith(("--plot", "--values"))}
+BY_ENDING = {name for name in FILES if name.endswith(("--plot", "--values"))} | {"report --output"}
 """Files whose ending says what they hold, so that a name without one is refused for that."""
 
 

@@ -12,6 +12,7 @@ which is 0 where the loss nowhere rises above the straight line between its ends
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,10 +59,21 @@ def straight_line(surface: LossSurface, first: Point, second: Point, count: int 
     """
     _require_alike(first, second)
     steps = [number / (count - 1) for number in range(count)]
-    by_batch = surface.batch_losses([_between(first, second, step) for step in steps])
+    return along(surface, steps, [_between(first, second, step) for step in steps])
+
+
+def along(surface: LossSurface, steps: Sequence[float], points: Sequence[Point]) -> Between:
+    """L along any way, and the barrier on it: one forward pass for each point.
+
+    Args:
+        surface: L.
+        steps: t of each point, from 0 to 1.
+        points: of the way, from one network to the other.
+    """
+    by_batch = surface.batch_losses(points)
     losses = [math.fsum(own) / len(own) for own in by_batch]
     rises = [loss - (1 - t) * losses[0] - t * losses[-1] for t, loss in zip(steps, losses, strict=True)]
-    top = max(range(count), key=lambda number: rises[number])
+    top = max(range(len(steps)), key=lambda number: rises[number])
     ends = zip(by_batch[top], by_batch[0], by_batch[-1], strict=True)
     of_batches = [loss - (1 - steps[top]) * a - steps[top] * b for loss, a, b in ends]
     error = error_of_mean(of_batches, (surface.sizes or BatchSizes.of(surface.batches)).each)

@@ -21,8 +21,45 @@ FIRST = 9
 _AT_ONCE = 16
 """Points that one round adds."""
 
+_MARGIN = 0.25
+"""What is shown to each side of the checkpoints of a training, in their extent."""
+
 PlaneSteps = tuple[float, float]
 """Steps along both directions, in units of the radii of the blocks."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a plane that is shown.
+
+    Attributes:
+        centre: (s, t) of its middle.
+        half: half of its sides.
+    """
+
+    centre: PlaneSteps
+    half: PlaneSteps
+
+    @classmethod
+    def square(cls, reach: float) -> Window:
+        """Around θ, |s| and |t| up to ``reach``."""
+        return cls((0.0, 0.0), (reach, reach))
+
+    @classmethod
+    def holding(cls, places: Sequence[PlaneSteps]) -> Window:
+        """Around some places, a quarter of their extent to each side of them.
+
+        >>> Window.holding([(0.0, 0.0), (4.0, 1.0)])
+        Window(centre=(2.0, 0.5), half=(3.0, 0.75))
+        """
+        sides = [(min(along), max(along)) for along in zip(*places, strict=True)]
+        s, t = ((low + high) / 2 for low, high in sides)
+        width, height = ((high - low) / 2 for low, high in sides)
+        return cls((s, t), ((1 + 2 * _MARGIN) * width, (1 + 2 * _MARGIN) * height))
+
+    def place(self, unit: PlaneSteps) -> PlaneSteps:
+        """The place of a point of the square from −1 to 1."""
+        return self.centre[0] + self.half[0] * unit[0], self.centre[1] + self.half[1] * unit[1]
 
 
 @dataclass(frozen=True)
@@ -33,31 +70,33 @@ class Plane:
         names: of the two directions.
         places: (s, t) of each evaluation; the first ones are a grid.
         losses: L(θ + s v + t w) there.
+        checkpoints: (s, t) of the checkpoints of a training, in their order; empty where none are shown.
     """
 
     names: tuple[str, str]
     places: tuple[PlaneSteps, ...]
     losses: tuple[float, ...]
+    checkpoints: tuple[PlaneSteps, ...] = ()
 
 
 def plane_through(
-    around: Surroundings, first: Direction, second: Direction, reach: float, budget: int = BUDGET
+    around: Surroundings, first: Direction, second: Direction, window: Window, budget: int = BUDGET
 ) -> Plane:
-    """L in the plane of two directions, |s| and |t| up to ``reach``.
+    """L in the plane of two directions.
 
     Args:
         around: the network.
         first: v.
         second: w.
-        reach: the largest step.
+        window: the part that is shown.
         budget: evaluations, at least ``FIRST`` squared.
     """
 
-    def values(places: Sequence[PlaneSteps]) -> list[float]:
-        return around.surface.values([displaced(around, (first, second), place) for place in places])
+    def values(units: Sequence[PlaneSteps]) -> list[float]:
+        return around.surface.values([displaced(around, (first, second), window.place(unit)) for unit in units])
 
-    places, losses = sampled(values, reach, budget)
-    return Plane((first.name, second.name), tuple(places), tuple(losses))
+    units, losses = sampled(values, 1.0, budget)
+    return Plane((first.name, second.name), tuple(map(window.place, units)), tuple(losses))
 
 
 def sampled(

@@ -72,7 +72,7 @@ def _row(name: str, measured: Measurement, interval: ValueInterval) -> FigureRow
 
 def _caption(found: MeasuredNetworks) -> str:
     names = ", ".join(shown(name) for name in found.names)
-    sentences = [f"Values against δ of {names}: {found.described}", found.about_bars]
+    sentences = [f"Values against δ of {names}: {found.described}", found.about_bars(one for *_, one in _each(found))]
     each = [(measured, is_linear(measured)) for _, measured, _ in _each(found)]
     if any(linear is not None for _, linear in each):
         sentences.append(

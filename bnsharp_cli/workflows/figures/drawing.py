@@ -57,7 +57,7 @@ def draw_figure(  # noqa: PLR0913  one argument for each choice
 
     Args:
         kind: one of :data:`~bnsharp_cli.workflows.figure_options.FIGURE_KINDS`.
-        checkpoints: files or ``sample:NAME``; a landscape shows one.
+        checkpoints: files or ``sample:NAME``; a landscape shows one, or the last of several.
         source: which of their weights are taken, and which network they belong to.
         data: the loss.
         measuring: δ, partition and the search for the sharpest direction.
@@ -72,6 +72,7 @@ def draw_figure(  # noqa: PLR0913  one argument for each choice
     began, memory = time.monotonic(), SearchMemory()
     figure = KINDS[kind]
     figure.require_number(checkpoints)
+    figure.require_options(checkpoints, options)
     figure.require(data, measuring)
     with computing_on((computing or Computing()).device) as device:
         subjects = [_subject(path, source, data, measuring, memory, device, reporter) for path in checkpoints]

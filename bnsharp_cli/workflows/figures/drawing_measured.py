@@ -43,10 +43,11 @@ def draw_measured(
     figure.require_number(len(paths))
     found = measured_networks(paths, answer, figure.along)
     figure.require_number(len(found.results))
+    caption = figure.caption(found)
     if torchrun.is_first():
         figure.picture(files.plot, found, options, files.width)
-        write_values(files.values, figure.rows(found))
-    return Drawn(figure.caption(found), found.cost, found.seconds)
+        write_values(files.values, figure.rows(found), found.about(kind, caption))
+    return Drawn(caption, found.cost, found.seconds)
 
 
 MEASURED_KINDS: Mapping[str, MeasuredKind] = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bnsharp_cli.errors import shown
 from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.measurement.landscape.directions import Direction, Surroundings
 from bnsharp_cli.measurement.surface.cost import Cost
+from bnsharp_cli.workflows.figure_options import FigureOptions
 from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 
 
@@ -53,3 +55,29 @@ def cost_of(subjects: Sequence[DrawnNetwork]) -> Cost:
     for subject in subjects:
         total = total + subject.around.surface.counter.cost
     return total
+
+
+def about_figure(
+    kind: str, networks: Sequence[DrawnNetwork], options: FigureOptions, caption: str, **more: Any
+) -> dict[str, Any]:
+    """What a document of numbers says of their figure, so that it can be drawn again.
+
+    Args:
+        kind: of the figure.
+        networks: in it.
+        options: of the figure.
+        caption: of the figure.
+        more: entries of this kind.
+    """
+    network = networks[0].network
+    settings = {**networks[0].around.options.to_dict(), **vars(options)}
+    described = network.document("figure", settings, str)
+    entries = ("schema", "command", "version", "data", "environment", "options")
+    return {
+        **{name: described[name] for name in entries},
+        "kind": kind,
+        "caption": caption,
+        "networks": [one.network.document("figure", {}, str)["checkpoint"] for one in networks],
+        "cost": vars(cost_of(networks)),
+        **more,
+    }

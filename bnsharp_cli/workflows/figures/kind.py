@@ -14,6 +14,10 @@ from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork
 from bnsharp_cli.workflows.options import Data
 
 
+def _any_options(checkpoints: Sequence[Path], options: FigureOptions) -> None:
+    """No number of checkpoints is refused."""
+
+
 def _anything(data: Data, measuring: MeasureOptions) -> None:
     """No option is refused."""
 
@@ -28,6 +32,7 @@ class FigureKind:
         refusal: the sentence for another number of them.
         remedy: what to do then.
         require: refuses options with which there is no such figure, by a :class:`~bnsharp_cli.errors.UsageError`.
+        require_options: refuses numbers of networks that do not fit the options, in the same way.
     """
 
     draw: Callable[[Sequence[DrawnNetwork], FigureOptions, FigureFiles], tuple[str, Cost]]
@@ -35,6 +40,7 @@ class FigureKind:
     refusal: str = ""
     remedy: str = ""
     require: Callable[[Data, MeasureOptions], None] = _anything
+    require_options: Callable[[Sequence[Path], FigureOptions], None] = _any_options
 
     def require_number(self, checkpoints: Sequence[Path]) -> None:
         """Refuse another number of networks than the figure shows.

@@ -40,7 +40,7 @@ def _words(found: MeasuredNetworks, divided: Sequence[Measurement]) -> tuple[str
     one = divided[0]
     where = f"at δ = {one.details['delta']:g}"
     if any(_parts(each)["of"] != _SLOPE for each in divided):
-        return f"loss change / δ of the layer alone, {where}", diamond
+        return f"|ΔL| / δ of the layer alone, {where}", diamond
     return (axis if len(found.names) == 1 else f"part of {one.name} {where}"), diamond
 
 

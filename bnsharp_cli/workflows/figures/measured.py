@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.comparison.value_interval import ValueInterval, val
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
 from bnsharp_cli.report.along_table import Stage
-from bnsharp_cli.report.stored_results import total_cost
+from bnsharp_cli.report.stored_results import NAME, total_cost
 from bnsharp_cli.workflows.compared_subjects import subject
 from bnsharp_cli.workflows.comparing_networks import compared_results, results_of, titles_of
 from bnsharp_cli.workflows.figure_options import FigureOptions
@@ -63,6 +63,24 @@ class MeasuredNetworks:
                 raise UsageError.of("checkpoint", f"results with {what}", name, remedy)
         return [one for one in found if one is not None]
 
+    def about(self, kind: str, caption: str) -> dict[str, Any]:
+        """What a document of numbers says of their figure, so that it can be drawn again.
+
+        Args:
+            kind: of the figure.
+            caption: of the figure.
+        """
+        documents = [result.document for result in self.results]
+        shared = ("version", "checkpoint", "data", "options", "environment")
+        return {
+            "schema": NAME,
+            "command": "figure",
+            "kind": kind,
+            "caption": caption,
+            "networks": [{name: document[name] for name in shared} for document in documents],
+            "cost": vars(self.cost),
+        }
+
     @property
     def data(self) -> str:
         """What all were measured on, for a title."""
@@ -87,13 +105,12 @@ class MeasuredNetworks:
         data = self.results[0].document["data"]
         return bool(data["samples"] == data["available"])
 
-    @property
-    def about_bars(self) -> str:
-        """What the bars at values are, for a caption."""
+    def about_bars(self, drawn: Iterable[ValueInterval]) -> str:
+        """What the bars at the values that are drawn are, for a caption."""
         computed = "the errors of the computation"
         if self.whole:
             return f"Bars: {computed}; the samples are the whole split."
-        known = any(one.low is not None for values in self.values for one in values)
+        known = any(one.low is not None for one in drawn)
         of = "the whole split" if self.results[0].document["data"]["available"] else "more samples"
         return f"Bars: 95 % intervals for {of} where one is known, else {computed}." if known else f"Bars: {computed}."
 

@@ -12,7 +12,7 @@ from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.report.figure_values import write_values
 from bnsharp_cli.report.landscape_figures import LinesOfNetwork, draw_lines
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
-from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork, about_the_sharpest, cost_of
+from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork, about_figure, about_the_sharpest, cost_of
 from bnsharp_cli.workflows.figures.kind import FigureKind
 
 
@@ -31,7 +31,6 @@ def _draw_profile(subjects: Sequence[DrawnNetwork], options: FigureOptions, file
         sentences.append(subject.described)
         sentences.append(about_the_sharpest(directions[0]))
     draw_lines(files.plot, drawn, files.width, options.scale)
-    write_values(files.values, rows)
     seeds = (
         f"{options.random} random directions (seeds from {subjects[0].around.options.seed} on; the band is their range)"
     )
@@ -43,6 +42,7 @@ def _draw_profile(subjects: Sequence[DrawnNetwork], options: FigureOptions, file
             f"Dotted: ±δ. {counted(len(steps), 'step')} a line.",
         ]
     )
+    write_values(files.values, rows, about_figure("profile", subjects, options, caption))
     return caption, cost_of(subjects)
 
 

@@ -32,8 +32,9 @@ def _rows(found: MeasuredNetworks) -> list[FigureRow]:
 
 def _caption(found: MeasuredNetworks) -> str:
     what = ", ".join(label_of(*kind) for kind in common_values(found.stages))
+    bars = found.about_bars(one for values in found.values for one in values)
     ends = f"{shown(found.names[0])} to {shown(found.names[-1])}"
-    return f"{what} along {counted(len(found.names), 'checkpoint')}, {ends}: {found.described} {found.about_bars}"
+    return f"{what} along {counted(len(found.names), 'checkpoint')}, {ends}: {found.described} {bars}"
 
 
 TRAINING_FIGURE = MeasuredKind(

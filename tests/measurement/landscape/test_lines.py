@@ -21,7 +21,7 @@ from bnsharp_cli.measurement.landscape.directions import (
     sharpest,
 )
 from bnsharp_cli.measurement.landscape.lines import even_steps, line_along
-from bnsharp_cli.measurement.landscape.plane import FIRST, plane_through
+from bnsharp_cli.measurement.landscape.plane import FIRST, Window, plane_through
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from tests.cases import Quadratic, blocks_by_hand, mlp_bn, vectors
@@ -108,7 +108,7 @@ def test_a_rescaled_copy_has_the_same_picture(span: str) -> None:
     planes = []
     for one in (around, copy):
         first = SPANS[span](one)
-        planes.append(plane_through(one, first, orthogonal_to(one, first, 1), 0.5, FIRST**2))
+        planes.append(plane_through(one, first, orthogonal_to(one, first, 1), Window.square(0.5), FIRST**2))
     assert planes[0].losses == pytest.approx(planes[1].losses, rel=1e-8)
     assert max(planes[0].losses) > 1.1 * min(planes[0].losses)
 
