@@ -6,7 +6,7 @@ Importing this module does not import torch, so that search rules can be listed 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +57,15 @@ def inner_products(*pairs: tuple[Point, Point]) -> list[float]:
     import torch
 
     each = torch.stack([inner_by_tensor(first, second) for first, second in pairs])
-    return [math.fsum(parts) for parts in each.tolist()]
+    return [_exact_sum(parts) for parts in each.tolist()]
+
+
+def _exact_sum(parts: Sequence[float]) -> float:
+    """Their sum without rounding errors; infinite or NaN where parts or the sum are."""
+    try:
+        return math.fsum(parts)
+    except (OverflowError, ValueError):  # of numbers that are too large together, and of inf − inf
+        return sum(parts)
 
 
 def inner_by_tensor(first: Point, second: Point) -> Tensor:

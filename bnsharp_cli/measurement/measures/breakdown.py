@@ -127,7 +127,7 @@ def _slopes_by_layer(objective: SegmentObjective, direction: Point, noise: Gradi
         places.setdefault(_layer_of(name), len(places))
     own: list[Tensor] = []
 
-    def observe(_: int, __: float, gradient: Point) -> None:
+    def observe(_: int, gradient: Point) -> None:
         sums = torch.zeros(len(places), dtype=torch.float64)
         for name, piece in noise.pieces.by_tensor(noise.pieces.inner(gradient, direction)).items():
             sums[places[_layer_of(name)]] += piece.sum().cpu()
