@@ -20,6 +20,7 @@ PAGES = {
         "During training": "monitor",
         "In a paper": "paper",
         "Figures": "figures",
+        "Reports": "report",
         "From Python": "python",
         "Train": "training",
         "Several machines": "processes",
