@@ -24,7 +24,7 @@ from bnsharp_cli.measurement.invariance import rescale_test
 from bnsharp_cli.measurement.invariance.options import DECADES, RANDOM_COPIES
 from tests.cases import trained
 from tests.kept import keep_digits, keep_parser
-from tests.simulated.device import register
+from tests.simulated.backend import register
 
 keep_digits()
 keep_parser()

@@ -9,7 +9,8 @@ import torch
 
 from bnsharp_cli.measurement.surface import opened_surface, stacking
 from bnsharp_cli.workflows import device as of_commands
-from tests.simulated.device import NAME, Simulation, simulated
+from tests.simulated.backend import NAME
+from tests.simulated.device import Simulation, simulated
 
 
 @pytest.fixture

@@ -8,20 +8,17 @@ the device is counted. Numbers are the CPU's, bit for bit.
 
 from __future__ import annotations
 
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.utils.backend_registration as registration
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-NAME = "simulated"
-"""The device's type, as in ``torch.device("simulated")``."""
+from tests.simulated.backend import GENERATORS, NAME, OF_TORCH, Generators, active, register, running
 
 PLENTY = 64 * 2**30
 """Bytes of a device that never runs out."""
@@ -49,24 +46,6 @@ _SIZE_DEPENDS_ON_NUMBERS = {
     aten.bincount.default,
 }
 """Operations whose answer the host has to wait for."""
-
-
-_OF_TORCH = torch.Generator
-_known: weakref.WeakValueDictionary[int, Generator] = weakref.WeakValueDictionary()
-"""The generators of the device, by what torch hands an operation instead of the object."""
-
-
-class Generator(_OF_TORCH):
-    """A generator of the device; it draws what one of the CPU with the same seed draws."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        _known[self._cdata] = self
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        """The device of the tensors that it may fill."""
-        return torch.device(NAME, 0)
 
 
 class Simulated(Tensor):
@@ -172,8 +151,8 @@ class Simulation(TorchDispatchMode):
 
     def _refuse(self, function: Any, flat: Sequence[Any], *, ours: bool, here: bool) -> None:
         """Raise what CUDA raises."""
-        generators = [one for one in flat if isinstance(one, _OF_TORCH)]
-        if any((one._cdata in _known) != here for one in generators):
+        generators = [one for one in flat if isinstance(one, OF_TORCH)]
+        if any((one._cdata in GENERATORS) != here for one in generators):
             raise RuntimeError(f"{function}: expected a generator of the tensor's own device")
         foreign = [one for one in flat if isinstance(one, Tensor) and not isinstance(one, Simulated)]
         if ours and function not in _MAY_MIX and any(one.dim() > 0 for one in foreign):
@@ -234,98 +213,18 @@ def _bare(one: Any) -> Any:
     return one.numbers if isinstance(one, Simulated) else one
 
 
-_active: list[Simulation] = []
-
-
-def active() -> Simulation:
-    """The simulation that is running; of several the innermost."""
-    if not _active:
-        raise RuntimeError("A tensor of the simulated device outlived its simulation.")
-    return _active[-1]
-
-
-class _Module:
-    """What torch asks of the module of a device."""
-
-    def is_available(self) -> bool:
-        return bool(_active)
-
-    def is_initialized(self) -> bool:
-        return True
-
-    def device_count(self) -> int:
-        return 1
-
-    def current_device(self) -> int:
-        return 0
-
-    def _is_in_bad_fork(self) -> bool:
-        return False
-
-    def manual_seed_all(self, seed: int) -> None:
-        """Nothing is drawn without a generator."""
-
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.bfloat16, torch.float16]
-
-    def mem_get_info(self, device: Any = None) -> tuple[int, int]:
-        return active().memory - active().live, active().memory
-
-    def memory_reserved(self, device: Any = None) -> int:
-        return active().live
-
-    def memory_allocated(self, device: Any = None) -> int:
-        return active().live
-
-    def empty_cache(self) -> None:
-        """Nothing is kept."""
-
-    def synchronize(self, device: Any = None) -> None:
-        active().waited("synchronize")
-
-
-class _OfBothDevices(type):
-    """What ``torch.Generator`` is while the device is there: it makes and knows the generators of both."""
-
-    def __call__(cls, device: Any = "cpu") -> torch.Generator:
-        return Generator() if torch.device(device).type == NAME else _OF_TORCH(device)
-
-    def __instancecheck__(cls, one: object) -> bool:
-        return isinstance(one, _OF_TORCH)
-
-
-class _Generators(metaclass=_OfBothDevices):
-    """Stands for ``torch.Generator``."""
-
-
-class _Hook(registration._DummyPrivateUse1Hook):
-    """The same for the hooks of the device."""
-
-    def is_available(self) -> bool:
-        return bool(_active)
-
-
-def register() -> None:
-    """Make torch know the device, which is not available before :func:`simulated` makes it so.
-
-    It is done before the first backward pass of a process, which starts a thread for each device.
-    """
-    if torch._C._get_privateuse1_backend_name() != NAME:
-        registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module(), hook=_Hook())
-
-
 @contextmanager
 def simulated(memory: int = PLENTY) -> Iterator[Simulation]:
     """Have the device, with so many bytes, for as long as the block lasts."""
     register()
     swap = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)  # a parameter's data cannot change its kind
-    torch.Generator = _Generators  # type: ignore[misc, assignment]
+    torch.Generator = Generators  # type: ignore[misc, assignment]
     with Simulation(memory) as simulation:
-        _active.append(simulation)
+        running.append(simulation)
         try:
             yield simulation
         finally:
-            _active.pop()
-            torch.Generator = _OF_TORCH  # type: ignore[misc]
+            running.pop()
+            torch.Generator = OF_TORCH  # type: ignore[misc]
             torch.__future__.set_swap_module_params_on_conversion(swap)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.cli.helpers import bnsharp
-from tests.simulated.device import NAME, Simulation
+from tests.simulated.backend import NAME
+from tests.simulated.device import Simulation
 
 SAMPLE = "sample:digits-small-batch"
 FEW = ("--samples", 32, "--batch-size", 16, "--quiet")
@@ -46,7 +47,8 @@ def test_documents_are_those_of_the_cpu(tmp_path: Path, simulation: Simulation, 
 def test_train_measure_and_resume(tmp_path: Path, simulation: Simulation) -> None:
     shared = ("--data", "npz:few.npz", "--batch-size", 16, "--quiet", "--device", NAME)
     images = np.random.default_rng(0).random((32, 1, 8, 8), dtype=np.float32)
-    np.savez(tmp_path / "few.npz", x=images, y=np.arange(32) % 10)
+    labels = np.arange(32) % 10
+    np.savez(tmp_path / "few.npz", x=images, y=labels, x_test=images, y_test=labels)
     bnsharp("train", *shared, "--epochs", 1, "--output", "run.pt", folder=tmp_path)
     bnsharp("train", *shared, "--epochs", 2, "--output", "run.pt", "--resume", folder=tmp_path)
     found = bnsharp(

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.simulated.device import NAME, Simulation, simulated
+from tests.simulated.backend import NAME
+from tests.simulated.device import Simulation, simulated
 
 Operation = Callable[[Tensor, Tensor], object]
 

@@ -8,7 +8,8 @@ from torch import nn
 import bnsharp_cli
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from tests.simulated.device import NAME, Simulation
+from tests.simulated.backend import NAME
+from tests.simulated.device import Simulation
 from tests.simulated.networks import batches, network
 
 BESIDE_PASSES = 25

@@ -12,7 +12,8 @@ from bnsharp_cli.measurement.surface import stacking
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce, free_memory
-from tests.simulated.device import NAME, Simulation, simulated
+from tests.simulated.backend import NAME
+from tests.simulated.device import Simulation, simulated
 from tests.simulated.networks import batches, network
 
 Evaluation = Callable[[LossSurface, Point], object]

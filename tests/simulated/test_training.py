@@ -15,7 +15,8 @@ from bnsharp_cli.training.loop import Training
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.training.registry import TRAINING_RULES
 from tests.cases import images
-from tests.simulated.device import NAME, Simulation
+from tests.simulated.backend import NAME
+from tests.simulated.device import Simulation
 
 
 def training(rule: str, device: str) -> Training:
