@@ -75,7 +75,7 @@ def figure(
     memory, style = SearchMemory(), style_settings(files.style)
 
     def answer(path: Path) -> ResultDocument:
-        own = (path, source, data, chosen, runs[0], MeasuredFiles(), computing)
+        own = (path, source, data, chosen, runs[0], MeasuredFiles(results=files.results), computing)
         return answered(*own, reporter, as_option, memory)
 
     with TerminalReporter(files.quiet, writes=writes) as reporter, drawn_with(style.settings):

@@ -8,6 +8,7 @@ from typing import Literal
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.option_records import OptionRecord, never, option, same_option
+from bnsharp_cli.workflows.measured_files import MeasuredFiles
 from bnsharp_cli.workflows.options import Output
 
 FIGURE_KINDS = ("profile", "landscape", "between", "delta", "layers", "spectrum", "training")
@@ -94,6 +95,7 @@ class FigureFiles(OptionRecord):
         values: the numbers in it; None for no file.
         width: in inches.
         style: a style of matplotlib, or a file of one; None for our own.
+        results: folder in which what is computed is kept, and found again; None for none.
         quiet: neither notices nor progress.
     """
 
@@ -122,6 +124,7 @@ class FigureFiles(OptionRecord):
         "Look of the picture: a style of matplotlib by its name, or a file of one (.mplstyle).",
         metavar="NAME|FILE",
     )
+    results: Path | None = same_option(MeasuredFiles, "results")
     quiet: bool = same_option(Output, "quiet")
 
     @property

@@ -20,6 +20,7 @@ import torch
 from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.landscape.kept_evaluations import KeptEvaluations
 from bnsharp_cli.measurement.measures.sample_groups import error_of_mean
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -45,7 +46,14 @@ class Between:
     error: float | None
 
 
-def straight_line(surface: LossSurface, first: Point, second: Point, count: int = BETWEEN_STEPS) -> Between:
+def straight_line(
+    surface: LossSurface,
+    first: Point,
+    second: Point,
+    count: int = BETWEEN_STEPS,
+    kept: KeptEvaluations | None = None,
+    label: str = "line",
+) -> Between:
     """L along the straight line: one forward pass for each step.
 
     Args:
@@ -53,13 +61,19 @@ def straight_line(surface: LossSurface, first: Point, second: Point, count: int 
         first: a.
         second: b; see :func:`matched`.
         count: of the steps.
+        kept: losses that are known from an earlier picture.
+        label: of the line among them.
 
     Raises:
         UsageError: the two have other parameters.
     """
     _require_alike(first, second)
     steps = [number / (count - 1) for number in range(count)]
-    return along(surface, steps, [_between(first, second, step) for step in steps])
+
+    def computed(steps: Sequence[float]) -> list[list[float]]:
+        return surface.batch_losses([_between(first, second, step) for step in steps])
+
+    return _with_barrier(surface, steps, (kept or KeptEvaluations()).of(label, steps, computed, surface.count))
 
 
 def along(surface: LossSurface, steps: Sequence[float], points: Sequence[Point]) -> Between:
@@ -70,7 +84,10 @@ def along(surface: LossSurface, steps: Sequence[float], points: Sequence[Point])
         steps: t of each point, from 0 to 1.
         points: of the way, from one network to the other.
     """
-    by_batch = surface.batch_losses(points)
+    return _with_barrier(surface, steps, surface.batch_losses(points))
+
+
+def _with_barrier(surface: LossSurface, steps: Sequence[float], by_batch: Sequence[Sequence[float]]) -> Between:
     losses = [math.fsum(own) / len(own) for own in by_batch]
     rises = [loss - (1 - t) * losses[0] - t * losses[-1] for t, loss in zip(steps, losses, strict=True)]
     top = max(range(len(steps)), key=lambda number: rises[number])

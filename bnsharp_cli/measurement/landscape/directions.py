@@ -9,7 +9,7 @@ biases and norms take part.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -17,6 +17,7 @@ import torch
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.measurement.blocks.blocks import Blocks
+from bnsharp_cli.measurement.landscape.kept_evaluations import KeptEvaluations
 from bnsharp_cli.measurement.measures.bn_sharpness import bn_sharpness
 from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.options import MeasureOptions
@@ -33,12 +34,14 @@ class Surroundings:
         blocks: which numbers share a radius.
         options: δ, the search for the sharpest direction, and the seed of random ones: the first has this one, the
             next the one after it.
+        kept: losses that are known from an earlier, interrupted picture.
     """
 
     surface: LossSurface
     point: Point
     blocks: Blocks
     options: MeasureOptions
+    kept: KeptEvaluations = field(default_factory=KeptEvaluations)
 
     @cached_property
     def spheres(self) -> Spheres:
@@ -54,11 +57,13 @@ class Direction:
         name: in words, for a legend.
         coordinates: u, of length 1 in every block.
         measured: BN-Sharpness, whose search found it; None for any other.
+        number: which of several with this name.
     """
 
     name: str
     coordinates: Point
     measured: Measurement | None = None
+    number: int = 0
 
 
 def sharpest(around: Surroundings) -> Direction:
@@ -86,7 +91,7 @@ def random_direction(around: Surroundings, number: int = 0) -> Direction:
         number: which of several.
     """
     generator = torch.Generator().manual_seed(around.options.seed + number)
-    return Direction("random", around.spheres.random(around.point, generator))
+    return Direction("random", around.spheres.random(around.point, generator), number=number)
 
 
 def orthogonal_to(around: Surroundings, first: Direction, number: int = 0) -> Direction:

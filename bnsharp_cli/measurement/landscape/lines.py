@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,12 +48,17 @@ def line_along(around: Surroundings, direction: Direction, steps: Sequence[float
         steps: t.
         right: whether right answers are counted too, in the same passes.
     """
-    points = [displaced(around, (direction,), (step,)) for step in steps]
-    if not right:
-        return Line(direction.name, tuple(steps), tuple(around.surface.values(points)))
-    found = [around.surface.evaluated(point) for point in points]
-    accuracies = [figures.accuracy for figures in found if figures.accuracy is not None]
-    return Line(direction.name, tuple(steps), tuple(figures.loss for figures in found), tuple(accuracies))
+
+    def computed(steps: Sequence[float]) -> list[tuple[float, ...]]:
+        points = [displaced(around, (direction,), (step,)) for step in steps]
+        if not right:
+            return [(loss,) for loss in around.surface.values(points)]
+        found = [around.surface.evaluated(point) for point in points]
+        return [(one.loss, math.nan if one.accuracy is None else one.accuracy) for one in found]
+
+    label = f"{direction.name} {direction.number} {'accuracy' if right else 'loss'}"
+    losses, *accuracies = zip(*around.kept.of(label, steps, computed, 1 + right), strict=True)
+    return Line(direction.name, tuple(steps), losses, *accuracies)
 
 
 def displaced(around: Surroundings, directions: Sequence[Direction], steps: Sequence[float]) -> Point:

@@ -93,7 +93,11 @@ def plane_through(
     """
 
     def values(units: Sequence[PlaneSteps]) -> list[float]:
-        return around.surface.values([displaced(around, (first, second), window.place(unit)) for unit in units])
+        return [loss for (loss,) in around.kept.of("plane", units, computed)]
+
+    def computed(units: Sequence[PlaneSteps]) -> list[tuple[float]]:
+        points = [displaced(around, (first, second), window.place(unit)) for unit in units]
+        return [(loss,) for loss in around.surface.values(points)]
 
     units, losses = sampled(values, 1.0, budget)
     return Plane((first.name, second.name), tuple(map(window.place, units)), tuple(losses))

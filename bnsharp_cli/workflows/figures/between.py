@@ -99,7 +99,8 @@ class _Ways:
         """The straight lines by their labels, the one that is most matched first."""
         ends = {_CHANNELS: self._second} if self._groups is not None else {}
         ends |= {_ROWS: matched(self._plain, self._first, self._around.blocks), _PLAIN: self._plain}
-        return {label: straight_line(self._around.surface, self._first, end) for label, end in ends.items()}
+        surface, kept = self._around.surface, self._around.kept
+        return {label: straight_line(surface, self._first, end, kept=kept, label=label) for label, end in ends.items()}
 
     def valley(self, lines: Mapping[str, Between]) -> Valley:
         """The curve that begins as the first of the lines."""

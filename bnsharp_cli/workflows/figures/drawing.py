@@ -18,10 +18,13 @@ from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
 from bnsharp_cli.workflows.figures.between import BETWEEN_FIGURE
 from bnsharp_cli.workflows.figures.drawn_network import DrawnNetwork
+from bnsharp_cli.workflows.figures.kept_losses import with_kept
 from bnsharp_cli.workflows.figures.kind import FigureKind
 from bnsharp_cli.workflows.figures.landscape import LANDSCAPE_FIGURE
 from bnsharp_cli.workflows.figures.profile import PROFILE_FIGURE
-from bnsharp_cli.workflows.open_network import open_network
+from bnsharp_cli.workflows.kept_results import result_key
+from bnsharp_cli.workflows.open_inputs import open_inputs
+from bnsharp_cli.workflows.open_network import evaluated_network
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 
@@ -76,6 +79,8 @@ def draw_figure(  # noqa: PLR0913  one argument for each choice
     figure.require(data, measuring)
     with computing_on((computing or Computing()).device) as device:
         subjects = [_subject(path, source, data, measuring, memory, device, reporter) for path in checkpoints]
+        if files.results is not None:
+            subjects = with_kept(files.results, kind, subjects, options, reporter)
         caption, cost = figure.draw(subjects, options, files)
     return Drawn(caption, cost, time.monotonic() - began)
 
@@ -89,9 +94,11 @@ def _subject(
     device: torch.device,
     reporter: Reporter,
 ) -> DrawnNetwork:
-    network = open_network(path, source, data, measuring, device, reporter)
+    inputs = open_inputs(path, source, data, measuring, reporter)
+    network = evaluated_network(inputs, measuring, device, reporter)
     blocks = find_blocks(network.surface, network.point, measuring.partition, memory=memory)
-    return DrawnNetwork(network, Surroundings(network.surface, network.point, blocks, measuring))
+    key = result_key(inputs, [], [measuring], device)
+    return DrawnNetwork(network, Surroundings(network.surface, network.point, blocks, measuring), key)
 
 
 KINDS: Mapping[str, FigureKind] = {"profile": PROFILE_FIGURE, "landscape": LANDSCAPE_FIGURE, "between": BETWEEN_FIGURE}

@@ -16,10 +16,17 @@ from bnsharp_cli.workflows.measured_network import MeasuredNetwork
 
 @dataclass(frozen=True)
 class DrawnNetwork:
-    """One network of a figure."""
+    """One network of a figure.
+
+    Attributes:
+        network: on its batches.
+        around: what its pictures are drawn from.
+        key: of all that decides its numbers; see :func:`~bnsharp_cli.workflows.kept_results.result_key`.
+    """
 
     network: MeasuredNetwork
     around: Surroundings
+    key: str
 
     @property
     def name(self) -> str:
