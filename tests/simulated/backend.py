@@ -34,7 +34,7 @@ class _Module:
         return True
 
     def device_count(self) -> int:
-        return 1
+        return int(bool(running))
 
     def current_device(self) -> int:
         return 0
@@ -44,6 +44,12 @@ class _Module:
 
     def manual_seed_all(self, seed: int) -> None:
         """Nothing is drawn without a generator."""
+
+    def get_rng_state(self, device: Any = None) -> torch.Tensor:
+        return torch.zeros(1, dtype=torch.uint8)
+
+    def set_rng_state(self, state: torch.Tensor, device: Any = None) -> None:
+        """There is no state."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]

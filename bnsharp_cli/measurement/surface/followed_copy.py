@@ -10,6 +10,7 @@ import contextlib
 import copy
 import dis
 import functools
+import logging
 import sysconfig
 from collections import deque
 from collections.abc import Mapping
@@ -213,8 +214,8 @@ def _references(value: Any) -> list[Any]:
         return [part for item in value.items() for part in item] if isinstance(value, dict) else []
     if isinstance(value, _CONTAINERS):
         return [*value]
-    if isinstance(value, Tensor | torch.jit.ScriptModule):
-        return []
+    if isinstance(value, Tensor | torch.jit.ScriptModule | logging.Logger | logging.Handler):
+        return []  # what is logged changes no loss, and a logger leads to the whole program
     return [*getattr(value, "__dict__", {}).values(), *_methods(type(value)).values()]
 
 
@@ -261,7 +262,7 @@ def _globals_of(function: FunctionType) -> dict[str, Any]:
     return {name: function.__globals__[name] for name in names if name in function.__globals__}
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=2**16)
 def _names(code: CodeType, operation: str) -> tuple[str, ...]:
     """The names that an operation of the code, or of functions inside it, is about."""
     own = [each.argval for each in dis.get_instructions(code) if each.opname == operation]
