@@ -89,6 +89,10 @@ def test_the_workflow_of_github(limits: str, repository: Path) -> None:
 
 
 @pytest.mark.parametrize("limits", [FEW, TIGHT], ids=["keeps", "fails"])
+@pytest.mark.slow(
+    reason="runs the same command as the workflow of GitHub",
+    quick="tests/test_ci_page.py::test_the_workflow_of_github",
+)
 def test_the_job_of_gitlab(limits: str, repository: Path) -> None:
     (repository / "bnsharp.toml").write_text(limits)
     job = workflow("sharpness")["sharpness"]
@@ -101,6 +105,10 @@ def test_the_job_of_gitlab(limits: str, repository: Path) -> None:
     assert read.tests >= 5
 
 
+@pytest.mark.slow(
+    reason="installs pre-commit's hook and commits twice",
+    quick="tests/test_ci_page.py::test_the_workflow_of_github",
+)
 def test_the_hook_of_pre_commit(repository: Path) -> None:
     (hook,) = workflow("repos")["repos"][0]["hooks"]
     (own,) = yaml.safe_load(HOOK.read_text())
@@ -116,6 +124,10 @@ def test_the_hook_of_pre_commit(repository: Path) -> None:
     assert run(shlex.join(words), repository).returncode == 1
 
 
+@pytest.mark.slow(
+    reason="runs a job of the page three times, each in a process of its own",
+    quick="tests/test_ci_page.py::test_the_workflow_of_github",
+)
 def test_the_baseline_of_the_page(repository: Path) -> None:
     """The same checkpoint passes; one that is sharper fails on all samples, and is undecided on few."""
     (repository / "bnsharp.toml").write_text(LIMITS)

@@ -15,6 +15,12 @@ from tests.pages import Reader, blocks, outputs, pages, without_digits
 
 PAGES = pages()
 
+LONG = pytest.mark.slow(
+    reason="pages with many or long commands; those that a reader meets first are always run",
+    quick="tests/test_pages.py::test_a_page_runs_and_prints_what_it_shows",
+)
+_LONG_PAGES = {f"docs/{name}.md" for name in ("paper", "figures", "python", "audit", "report", "checkpoints", "data")}
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,7 +40,11 @@ def test_there_are_pages_to_run() -> None:
     assert len(run) > 40
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=LONG) if page.name in _LONG_PAGES else page for page in PAGES],
+    ids=lambda page: page.name,
+)
 def test_a_page_runs_and_prints_what_it_shows(page: Document, reader: Reader) -> None:
     """Up to digits, which belong to the machine."""
     with mock.patch.dict(MEASURES), mock.patch.dict("sys.modules"):

@@ -94,6 +94,10 @@ def test_nothing_is_started_when_the_time_is_over(plan: cuda.Plan) -> None:
     assert plan.output.exists()
 
 
+@pytest.mark.slow(
+    reason="runs tests in a process of their own",
+    quick="tests/benchmarks/test_cuda.py::test_a_step_that_hangs_or_fails_loses_only_itself",
+)
 def test_the_command_runs_the_tests_and_a_step(tmp_path: Path) -> None:
     """As it is started on a machine with a GPU, from anywhere."""
     page = tmp_path / "page.md"

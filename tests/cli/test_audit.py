@@ -61,6 +61,10 @@ def test_stated_errors_that_are_too_small_exit_1(
     assert "DOES NOT HOLD" in next(line for line in finished.stdout.splitlines() if line.startswith("rounding "))
 
 
+@pytest.mark.slow(
+    reason="audits a network a third time",
+    quick="tests/cli/test_audit.py::test_stated_errors_that_are_too_small_exit_1",
+)
 def test_a_status_that_is_not_true_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps at δ = 0.1 end far below the next supremum."""
     monkeypatch.setattr(bn_sharpness, "_status", lambda *_: Status.CONVERGED)

@@ -61,6 +61,10 @@ def test_an_unknown_measure_is_refused(tmp_path: Path) -> None:
     assert "--measure: expected one of bn, " in one_error(finished)
 
 
+@pytest.mark.slow(
+    reason="takes every measure on every copy",
+    quick="tests/cli/test_compared_measures.py::test_the_embedded_sample_has_a_row_for_every_measure",
+)
 def test_the_command_asks_the_tools_that_are_installed(tmp_path: Path) -> None:
     """A file of the same name in the working directory is not one of them."""
     for name in PACKAGES:

@@ -132,6 +132,10 @@ print(json.dumps(codes))
 """A process for each, which ends as Python ends; the libraries are imported once for all."""
 
 
+@pytest.mark.slow(
+    reason="runs eight commands",
+    quick="tests/cli/test_hostile_names.py::test_the_exit_code_stands_where_stderr_is_full_from_the_beginning",
+)
 def test_the_exit_code_stands_where_stderr_is_full(tmp_path: Path) -> None:
     command = [sys.executable, "-c", IN_TURN, json.dumps([*FULL])]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)

@@ -119,6 +119,10 @@ def test_torchrun_starts_a_file_and_no_thread_of_the_group_is_left_at_its_end(tm
         assert "gloo" not in left
 
 
+@pytest.mark.slow(
+    reason="starts processes once more",
+    quick="tests/cli/test_processes.py::test_the_result_is_the_same_for_1_2_and_4_processes",
+)
 def test_the_test_of_invariance_writes_its_copies_once(tmp_path: Path, launch: Launcher) -> None:
     arguments = ("rescale-test", SAMPLE, "--samples", 64, "--batch-size", 32, "--save-copies", "copies")
     first, second = launch(2, *arguments, folder=tmp_path)

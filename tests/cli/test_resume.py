@@ -110,6 +110,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path, run
         assert outcome(folder) == expected
 
 
+@pytest.mark.slow(
+    reason="starts a training for each change of a file",
+    quick="tests/cli/test_resume.py::test_killed_at_random_moments_it_ends_with_the_same_bits",
+)
 def test_killed_before_anything_that_it_does_to_a_file(tmp_path: Path, run: Victims) -> None:
     """Every opening, renaming and removing of a start and of the two epochs after it, each time from where it was."""
     long = (*RUN, "--epochs", 3 * EPOCHS)

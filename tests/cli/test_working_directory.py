@@ -103,7 +103,15 @@ def run(
     )
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+FURTHER = pytest.mark.slow(
+    reason="a process for each command, which imports torch",
+    quick="tests/cli/test_working_directory.py::test_nothing_is_opened_that_was_not_named",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in {"measure", "timm"} else pytest.param(name, marks=FURTHER) for name in COMMANDS]
+)
 def test_nothing_is_opened_that_was_not_named(tmp_path: Path, sample_path: Path, name: str) -> None:
     arguments, expected = COMMANDS[name]
     folder = hostile(tmp_path / "here", sample_path)
@@ -129,6 +137,10 @@ def test_the_library_would_run_if_the_loader_found_it(tmp_path: Path, sample_pat
     assert finished.returncode == 0, finished.stderr
 
 
+@pytest.mark.slow(
+    reason="starts two processes",
+    quick="tests/cli/test_working_directory.py::test_nothing_is_opened_that_was_not_named",
+)
 def test_matplotlib_is_not_told_there_how_to_draw(tmp_path: Path) -> None:
     arguments = ("measure", SAMPLE, *FAST, "--plot", "x.svg")
     for name, content in (("a", ""), ("b", "text.color: red\nsvg.fonttype: none\n")):
@@ -141,6 +153,10 @@ def test_matplotlib_is_not_told_there_how_to_draw(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("-m", "bnsharp_cli"), ("-P", "-m", "bnsharp_cli")], ids=["-m", "-P -m"])
+@pytest.mark.slow(
+    reason="starts two processes",
+    quick="tests/cli/test_working_directory.py::test_nothing_is_opened_that_was_not_named",
+)
 def test_no_module_is_imported_from_there(tmp_path: Path, sample_path: Path, options: tuple[str, ...]) -> None:
     folder = hostile(tmp_path / "here", sample_path)
     if "-P" in options:

@@ -144,6 +144,10 @@ def test_what_is_logged_is_what_measure_says(tmp_path: Path) -> None:
     assert [record["step"] for record in monitor.records] == [0, 3, 6, 9]
 
 
+@pytest.mark.slow(
+    reason="trains under Lightning once more",
+    quick="tests/integrations/test_lightning.py::test_what_is_logged_is_what_measure_says",
+)
 def test_every_counts_epochs_of_a_submodule(tmp_path: Path) -> None:
     monitor = SharpnessMonitor(shuffled(), nn.CrossEntropyLoss(label_smoothing=0.1), every=2, bn="running")
     run = Run(tmp_path, SharpnessCallback(monitor, network="model"))
@@ -195,6 +199,10 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow(
+    reason="imports the same trainer by its other name",
+    quick="tests/integrations/test_lightning.py::test_what_is_logged_is_what_measure_says",
+)
 def test_the_trainer_of_pytorch_lightning_calls_it_too() -> None:
     module = pytest.importorskip("pytorch_lightning", reason="comes with lightning")
 

@@ -67,7 +67,8 @@ class _Module:
         """Nothing is kept."""
 
     def synchronize(self, device: Any = None) -> None:
-        active().waited("synchronize")
+        if running:
+            active().waited("synchronize")
 
 
 OF_TORCH = torch.Generator

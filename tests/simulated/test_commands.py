@@ -29,15 +29,21 @@ def plain(document: dict) -> dict:
     return {**kept, "cost": {**document["cost"], "seconds": 0}, "options": options}
 
 
+LONG = pytest.mark.slow(
+    reason="many operations, each of which runs through Python",
+    quick="tests/simulated/test_commands.py::test_documents_are_those_of_the_cpu",
+)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("measure", SAMPLE, "--by", "layer", "--precision", "float32"),
         ("bound", SAMPLE, "--kl", 1.0, "--precision", "float32"),
-        ("check", SAMPLE, "--min", "accuracy=50%", "--precision", "float32"),
-        ("compare", SAMPLE, "sample:digits-large-batch", "--precision", "float32"),
+        pytest.param(("check", SAMPLE, "--min", "accuracy=50%", "--precision", "float32"), marks=LONG),
+        pytest.param(("compare", SAMPLE, "sample:digits-large-batch", "--precision", "float32"), marks=LONG),
     ],
-    ids=lambda arguments: " ".join(arguments[:1]),
+    ids=lambda arguments: str(arguments[0]),
 )
 def test_documents_are_those_of_the_cpu(tmp_path: Path, simulation: Simulation, arguments: tuple[object, ...]) -> None:
     expected, found = documents(tmp_path, *arguments)

@@ -27,7 +27,20 @@ def small() -> nn.Sequential:
     return network(1)
 
 
-@pytest.mark.parametrize(("name", "partition"), [*((name, "paper") for name in MEASURES), ("bn", "extended")])
+LONG = pytest.mark.slow(
+    reason="many operations, each of which runs through Python",
+    quick="tests/simulated/test_measures.py::test_every_measure_has_the_bits_of_the_cpu",
+)
+LONG_ONES = {"hessian", "pac-bayes-sigma", "noise"}
+
+
+@pytest.mark.parametrize(
+    ("name", "partition"),
+    [
+        *(pytest.param(name, "paper", marks=LONG) if name in LONG_ONES else (name, "paper") for name in MEASURES),
+        ("bn", "extended"),
+    ],
+)
 def test_every_measure_has_the_bits_of_the_cpu(
     small: nn.Sequential, simulation: Simulation, name: str, partition: str
 ) -> None:
@@ -39,7 +52,7 @@ def test_every_measure_has_the_bits_of_the_cpu(
     assert next(small.parameters()).device.type == "cpu"
 
 
-@pytest.mark.parametrize("name", ["bn", "delta-linf"])
+@pytest.mark.parametrize("name", ["bn", pytest.param("delta-linf", marks=LONG)])
 @pytest.mark.parametrize("convolutions", [1, 4])
 def test_waits_follow_the_passes_and_not_the_tensors(simulation: Simulation, name: str, convolutions: int) -> None:
     waits, module = {}, network(convolutions)

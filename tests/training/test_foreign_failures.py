@@ -118,6 +118,10 @@ def test_a_network_of_signals_can_be_trained(tmp_path: Path) -> None:
     assert (tmp_path / "run.pt").exists()
 
 
+@pytest.mark.slow(
+    reason="begins a training for each kind of example",
+    quick="tests/training/test_foreign_failures.py::test_a_network_that_fails_is_told_with_its_own_reason",
+)
 def test_examples_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
     assert "users.py:numbers: Each example is a single number." in train(tmp_path, "numbers", expect=3)
     assert "The length of users.py:endless cannot be told: OSError: no end." in train(tmp_path, "endless", expect=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-Place = TypeVar("Place")
+AnyPlace = TypeVar("AnyPlace")
 
 _AT_ONCE = 32
 """Places after whose evaluation what is known is kept."""
@@ -40,8 +40,8 @@ class KeptEvaluations:
     def of(
         self,
         label: str,
-        places: Sequence[Place],
-        compute: Callable[[Sequence[Place]], Sequence[Sequence[float]]],
+        places: Sequence[AnyPlace],
+        compute: Callable[[Sequence[AnyPlace]], Sequence[Sequence[float]]],
         numbers: int = 1,
     ) -> list[Sequence[float]]:
         """The numbers of places, computed where they are not known.

@@ -195,7 +195,8 @@ def test_a_network_that_vmap_cannot_follow_falls_back_to_the_loop() -> None:
     assert surface.counter.cost == Cost(forward=6)
 
 
-def test_the_usual_rule_is_one_of_device_precision_and_size() -> None:
+def test_the_usual_rule_is_one_of_device_precision_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnsharp_cli.measurement.surface.stacking.free_memory", lambda _: 80e9)
     auto = PointsAtOnce()
     small, large = (ExecutionPlan(held=CPU_STACK_BYTES + more, tried=True) for more in (0, 1))
     assert auto.most(small, CPU, torch.float32) == 1
@@ -218,7 +219,7 @@ def test_out_of_memory_is_tried_again_with_half_as_many() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return "done"
 
-    assert smaller_on_out_of_memory(evaluate, 13) == "done"
+    assert smaller_on_out_of_memory(evaluate, 13, CPU) == ("done", 3)
     assert sizes == [13, 6, 3]
 
 
@@ -227,7 +228,7 @@ def test_out_of_memory_at_one_point_is_one_clear_error() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(NotMeasurableError, match="out of memory on a single batch"):
-        smaller_on_out_of_memory(evaluate, 4)
+        smaller_on_out_of_memory(evaluate, 4, CPU)
 
 
 def test_a_network_out_of_memory_gets_smaller_stacks_not_a_wrong_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
