@@ -17,7 +17,17 @@ def test_there_are_notebooks() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["compare", "monitor"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LONG = pytest.mark.slow(
+    reason="runs a second notebook in a kernel of its own",
+    quick="tests/test_notebooks.py::test_a_notebook_prints_what_it_shows",
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=LONG) if path.stem == "monitor" else path for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_a_notebook_prints_what_it_shows(path: Path, tmp_path: Path) -> None:
     shown = texts(nbformat.read(path, as_version=4))
     assert any(shown), "python -m tests.pages executes it"

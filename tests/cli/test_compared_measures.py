@@ -16,6 +16,10 @@ from tests.cli.helpers import bnsharp, one_error
 FAST = ("--samples", 128, "--batch-size", 64, "--ball-samples", 4)
 
 
+@pytest.mark.slow(
+    reason="takes every measure on every copy",
+    quick="tests/cli/test_rescale_test.py::test_the_embedded_sample_passes_and_shows_the_whole_argument",
+)
 def test_the_embedded_sample_has_a_row_for_every_measure(tmp_path: Path) -> None:
     arguments = ("--measure", "all", "--plot", "picture.svg", "--output", "result.json", "--save-copies", "copies")
     finished = bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path)
@@ -63,7 +67,7 @@ def test_an_unknown_measure_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow(
     reason="takes every measure on every copy",
-    quick="tests/cli/test_compared_measures.py::test_the_embedded_sample_has_a_row_for_every_measure",
+    quick="tests/cli/test_rescale_test.py::test_the_embedded_sample_passes_and_shows_the_whole_argument",
 )
 def test_the_command_asks_the_tools_that_are_installed(tmp_path: Path) -> None:
     """A file of the same name in the working directory is not one of them."""

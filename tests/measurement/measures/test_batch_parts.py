@@ -49,7 +49,16 @@ def of(module: nn.Module, batches: Batches) -> LossSurface:
 OPTIONS = MeasureOptions.from_flat(ball_samples=8, noise_draws=4, delta=1e-3, hessian_probes=2, iterations=60)
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+LONG = pytest.mark.slow(
+    reason="measures the network anew without each batch, by many passes",
+    quick="tests/measurement/measures/test_batch_parts.py::test_they_follow_what_leaving_a_batch_out_changes",
+)
+
+
+LONG_ONES = {"pac-bayes-sigma", "hessian", "delta-linf"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONG) if name in LONG_ONES else name for name in SMOOTH])
 def test_they_follow_what_leaving_a_batch_out_changes(name: str, drawn: tuple[nn.Module, Batches]) -> None:
     module, batches = drawn
     surface = of(module, batches)

@@ -69,7 +69,13 @@ class TinyNetwork:
         return total ** (1 / self.power)
 
 
-@pytest.mark.parametrize("delta", [1e-3, 0.1])
+LONG = pytest.mark.slow(
+    reason="a hundred thousand directions once more",
+    quick="tests/measurement/measures/test_bn_supremum.py::test_a_hundred_thousand_random_directions_never_do_better",
+)
+
+
+@pytest.mark.parametrize("delta", [1e-3, pytest.param(0.1, marks=LONG)])
 def test_a_hundred_thousand_random_directions_never_do_better(tiny: nn.Sequential, delta: float) -> None:
     surface = LossSurface.of(tiny, vectors(), dtype=torch.float64)
     point = surface.point()
