@@ -48,7 +48,8 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 WORK = (
     "workflows.measuring.open_inputs",
     "workflows.checking.open_inputs",
-    *(f"workflows.{name}.open_network" for name in ("figures.drawing", "rescaling", "bounding", "auditing")),
+    "workflows.figures.drawing.open_inputs",
+    *(f"workflows.{name}.open_network" for name in ("rescaling", "bounding", "auditing")),
     "workflows.inspection.opened_checkpoint",
     *(f"workflows.{name}.open_setup" for name in ("training", "experiment")),
 )
