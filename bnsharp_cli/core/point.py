@@ -88,9 +88,10 @@ def numbers(scalars: Iterable[Tensor]) -> list[float]:
     return torch.stack(held).tolist() if held else []
 
 
-def root_mean_squares(point: Point) -> list[float]:
-    """The root mean square of each tensor's entries."""
-    return numbers(tensor.square().mean().sqrt() for tensor in point.values())
+def usual_sizes(point: Point) -> dict[str, float]:
+    """The root mean square of each tensor's entries, 1 where all are zero."""
+    sizes = numbers(tensor.square().mean().sqrt() for tensor in point.values())
+    return {name: size or 1.0 for name, size in zip(point, sizes, strict=True)}
 
 
 def norm(vector: Point) -> float:

@@ -20,7 +20,7 @@ from bnsharp_cli.figures import NotebookFigure
 from bnsharp_cli.measurement.landscape.between import Between
 from bnsharp_cli.measurement.landscape.lines import Line
 from bnsharp_cli.measurement.landscape.plane import Plane
-from bnsharp_cli.report.figure_layout import legend_above, short_name
+from bnsharp_cli.report.figure_layout import column_of_panels, legend_above, short_name
 from bnsharp_cli.report.figure_style import colours_of_heights, ink, line_colour, size_of_words
 from bnsharp_cli.report.plots import save
 
@@ -91,9 +91,7 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
         width: in inches.
         scale: ``auto``, ``linear`` or ``log``.
     """
-    places, losses = np.array(plane.places), np.array(plane.losses)
-    known = np.isfinite(losses)
-    places, losses = places[known], losses[known]
+    places, losses = known_places(plane)
     figure = NotebookFigure(figsize=(width, 0.76 * width), dpi=300, layout="constrained")
     axes = figure.add_subplot(aspect="auto" if plane.checkpoints else "equal")
     levels, norm = _levels(losses, scale_of(losses, scale))
@@ -116,6 +114,13 @@ def draw_plane(path: Path, name: str, plane: Plane, width: float, scale: str) ->
     bar.set_label("loss L(θ + s v + t w)", fontsize=words)
     bar.ax.tick_params(labelsize=words)
     save(figure, path)
+
+
+def known_places(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
+    """The places of a plane where the loss is finite, (known, 2), and the losses there, (known,)."""
+    places, losses = np.array(plane.places), np.array(plane.losses)
+    known = np.isfinite(losses)
+    return places[known], losses[known]
 
 
 def draw_between(path: Path, names: Sequence[str], lines: Mapping[str, Between], width: float, scale: str) -> None:
@@ -165,15 +170,8 @@ def _draw_network(axes: Axes, network: LinesOfNetwork, number: int | None, what:
 
 
 def _panels(width: float, count: int) -> tuple[Figure, list[Axes]]:
-    figure = NotebookFigure(figsize=(width, (0.4 + 0.28 * count) * width), dpi=300, layout="constrained")
-    panels = [*figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]]
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25, lw=0.6)
-        axes.tick_params(labelsize=size_of_words(width))
-        axes.xaxis.label.set_size(size_of_words(width))
-        axes.yaxis.label.set_size(size_of_words(width))
-    return figure, panels
+    """So many panels of one height over one axis."""
+    return column_of_panels(width, [(0.4 + 0.28 * count) * width / count] * count, sharex=True)
 
 
 def scale_of(losses: Any, scale: str) -> str:

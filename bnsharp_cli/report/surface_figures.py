@@ -13,7 +13,7 @@ from bnsharp_cli.errors import shown
 from bnsharp_cli.figures import NotebookFigure
 from bnsharp_cli.measurement.landscape.plane import Plane
 from bnsharp_cli.report.figure_style import colours_of_heights, ink, size_of_words
-from bnsharp_cli.report.landscape_figures import scale_of
+from bnsharp_cli.report.landscape_figures import known_places, scale_of
 from bnsharp_cli.report.plots import save
 
 _ELEVATION, _AZIMUTH = 32, -58
@@ -33,7 +33,7 @@ def draw_surface(path: Path, name: str, plane: Plane, width: float, scale: str) 
         width: in inches.
         scale: ``auto``, ``linear`` or ``log``.
     """
-    places, losses = _known(plane)
+    places, losses = known_places(plane)
     logarithmic = scale_of(losses, scale) == "log"
     heights = np.log10(losses) if logarithmic else losses
     figure = NotebookFigure(figsize=(width, 0.86 * width), dpi=300)
@@ -80,9 +80,3 @@ def surface_entries(plane: Plane) -> dict[str, Any]:
         "triangles": [[known[corner] for corner in corners] for corners in triangles.tolist()],
         "checkpoints": [[*place] for place in plane.checkpoints],
     }
-
-
-def _known(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
-    places, losses = np.array(plane.places), np.array(plane.losses)
-    known = np.isfinite(losses)
-    return places[known], losses[known]

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import Point, Vector, add_scaled, numbers, random_normal, root_mean_squares
+from bnsharp_cli.core.point import Point, Vector, add_scaled, numbers, random_normal, usual_sizes
 from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -72,8 +72,7 @@ def _parts(surface: LossSurface) -> Iterator[Batch]:
 
 def _agrees(surface: LossSurface, batch: Batch, seed: int) -> bool:
     """Whether product and difference are the same along one direction, at some step."""
-    point = surface.point()
-    sizes = {name: size or 1.0 for name, size in zip(point, root_mean_squares(point), strict=True)}
+    sizes = usual_sizes(surface.point())
     aside, direction = (_drawn(surface, sizes, 2 * seed + part) for part in range(2))
     start = add_scaled(surface.point(), aside, _BESIDE)
     gradient, (product,) = _derivatives(surface, start, batch, [direction])

@@ -20,7 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from bnsharp_cli.core.point import LazyPoint, Point, Vector, numbers, random_normal, root_mean_squares
+from bnsharp_cli.core.point import LazyPoint, Point, Vector, numbers, random_normal, usual_sizes
 from bnsharp_cli.errors import BnsharpError, NotMeasurableError
 from bnsharp_cli.measurement.surface.code_switches import dense
 from bnsharp_cli.measurement.surface.data_stream import Batch
@@ -217,8 +217,7 @@ class _Line:
     @cached_property
     def _sizes(self) -> dict[str, float]:
         """The root mean square of each parameter, 1 for zeros."""
-        point = self.surface.point()
-        return {name: size or 1.0 for name, size in zip(point, root_mean_squares(point), strict=True)}
+        return usual_sizes(self.surface.point())
 
     @cached_property
     def _start(self) -> Vector:

@@ -75,8 +75,8 @@ def free_memory(device: torch.device) -> float:
 
 def _fitting(held: int, device: torch.device) -> int:
     """The largest power of two of points that hold so much each and fit together, at most ``CUDA_STACK``."""
-    size = CUDA_STACK
-    while size > 1 and size * held > _SHARE * free_memory(device):
+    size, usable = CUDA_STACK, _SHARE * free_memory(device)
+    while size > 1 and size * held > usable:
         size //= 2
     return size
 
@@ -90,6 +90,14 @@ class FittingStacks:
 
     def __init__(self) -> None:
         self.sizes: dict[tuple[str, torch.dtype], int] = {}
+        self._most: dict[tuple[PointsAtOnce, ExecutionPlan, torch.dtype], int] = {}
+
+    def most(self, setting: PointsAtOnce, plan: ExecutionPlan, device: torch.device, dtype: torch.dtype) -> int:
+        """What the setting allows by the memory that was free when it was first asked; so one run stacks alike."""
+        key = setting, plan, dtype
+        if key not in self._most:
+            self._most[key] = setting.most(plan, device, dtype)
+        return self._most[key]
 
     def evaluate(
         self, what: str, stack: Mapping[str, Tensor], size: int, evaluate: Callable[[int], Evaluated]

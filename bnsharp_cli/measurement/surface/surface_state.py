@@ -177,7 +177,7 @@ class SurfaceState:
     def stack_size(self) -> int:
         """The most points that are evaluated at once; 1 for a loop over points."""
         alone = self.conduct.draws or self.pool.habits.differentiates
-        return 1 if alone else self.points_at_once.most(self.plan(), self.device, self.dtype)
+        return 1 if alone else self.pool.fitting.most(self.points_at_once, self.plan(), self.device, self.dtype)
 
     @property
     def loss_reads_network(self) -> bool:

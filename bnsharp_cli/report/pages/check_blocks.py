@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bnsharp_cli.report.pages.page import PageBlock, PageCell, PageColumn, PageTable, Tone
 from bnsharp_cli.report.pages.reported import JsonRecord, ReportedNetwork, is_several
@@ -34,15 +34,10 @@ _FINDING_COLUMNS = (
 
 def check_blocks(networks: Sequence[ReportedNetwork]) -> list[PageBlock]:
     """A table for every network that was checked or audited."""
-    return [*_checks(networks), *_findings(networks)]
-
-
-def _checks(networks: Sequence[ReportedNetwork]) -> Iterator[PageTable]:
-    for one in networks:
-        if "checks" in one.record:
-            of = f" of {one.name}" if is_several(networks) else ""
-            rows = [_cells_of_check(check) for check in one.record["checks"]]
-            yield PageTable.cut(f"Checks{of}", _CHECK_COLUMNS, rows, MOST_ROWS)
+    return [
+        *_tables(networks, "checks", "Checks{}", _CHECK_COLUMNS, _cells_of_check),
+        *_tables(networks, "findings", "Stated errors{}, held against evidence", _FINDING_COLUMNS, _cells_of_finding),
+    ]
 
 
 def _cells_of_check(check: JsonRecord) -> list[PageCell]:
@@ -64,15 +59,22 @@ def _cells_of_check(check: JsonRecord) -> list[PageCell]:
     ]
 
 
-def _findings(networks: Sequence[ReportedNetwork]) -> Iterator[PageTable]:
-    for one in networks:
-        if "findings" in one.record:
-            of = f" of {one.name}" if is_several(networks) else ""
-            rows = [_cells_of_finding(finding) for finding in one.record["findings"]]
-            yield PageTable.cut(f"Stated errors{of}, held against evidence", _FINDING_COLUMNS, rows, MOST_ROWS)
-
-
 def _cells_of_finding(finding: JsonRecord) -> list[PageCell]:
     word, tone = _HOLDS[finding["holds"]]
     numbers = (number_cell(finding[key], 2) for key in ("stated", "found"))
     return [PageCell(finding["name"]), PageCell(word, tone=tone), *numbers, PageCell(finding["sentence"])]
+
+
+def _tables(
+    networks: Sequence[ReportedNetwork],
+    entry: str,
+    title: str,
+    columns: Sequence[PageColumn],
+    cells: Callable[[JsonRecord], list[PageCell]],
+) -> Iterator[PageTable]:
+    """A table for each network whose record has this entry; in the title {} stands for the network."""
+    for one in networks:
+        if entry in one.record:
+            of = f" of {one.name}" if is_several(networks) else ""
+            rows = [cells(record) for record in one.record[entry]]
+            yield PageTable.cut(title.replace("{}", of), columns, rows, MOST_ROWS)
