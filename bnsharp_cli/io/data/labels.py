@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, named
-from bnsharp_cli.measurement.surface.finite_loss import IGNORED
+from bnsharp_cli.measurement.surface.token_loss import IGNORED
 
 _REMEDY = (
     f"Use the data the network was trained on, y one class number for each image (or pixel), or name another "

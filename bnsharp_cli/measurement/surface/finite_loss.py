@@ -12,9 +12,7 @@ from bnsharp_cli.errors import BnsharpError, DataRefusedError, NotMeasurableErro
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, tensors_in
-
-IGNORED = -100
-"""The label that torch's cross entropy leaves out."""
+from bnsharp_cli.measurement.surface.token_loss import IGNORED
 
 
 def require_finite_loss(surface: LossSurface, point: Point) -> None:
