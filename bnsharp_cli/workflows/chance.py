@@ -21,6 +21,21 @@ def near_chance(accuracy: float, classes: int, samples: int) -> bool:
     return accuracy < chance + _SHARE * (1 - chance) + _DEVIATIONS * deviation and accuracy < 1
 
 
+def suspicious_loss(loss: float, tokens: int) -> str:
+    """What to tell the user of a loss of tokens on training data; nothing where it is below that of chance.
+
+    >>> suspicious_loss(4.0, 256), suspicious_loss(6.0, 256)[:38]
+    ('', 'WARNING: loss 6 on training data is not')
+    """
+    if tokens < 2 or loss < math.log(tokens):
+        return ""
+    return (
+        f"WARNING: loss {loss:.4g} on training data is not below that of chance (ln {tokens:,} = "
+        f"{math.log(tokens):.4g}), so this is hardly the loss that was trained. Likeliest: the tokenizer or the weights "
+        "belong to another network"
+    )
+
+
 def suspicion(accuracy: float | None, classes: int, samples: int) -> str:
     """What to tell the user of an accuracy on training data; nothing where it is well above chance."""
     if accuracy is None or not near_chance(accuracy, classes, samples):

@@ -56,7 +56,7 @@ def _means(document: Mapping[str, Any]) -> dict[str, tuple[MeanPart, ...]]:
         found["accuracy"] = (MeanPart(accuracies, sizes, fraction, share=True),)
     if test is None:
         return found
-    groups, tested = tuple(test["group_sizes"]), tuple(test["group_accuracies"])
+    groups, tested = tuple(test.get("group_tokens") or test["group_sizes"]), tuple(test["group_accuracies"])
     if tested:
         found["test-accuracy"] = (MeanPart(tested, groups, share=True),)
     losses = MeanPart(tuple(document["batch_losses"]), sizes, fraction, sign=-1)
@@ -67,7 +67,9 @@ def _means(document: Mapping[str, Any]) -> dict[str, tuple[MeanPart, ...]]:
 
 
 def _batch_sizes(data: Mapping[str, Any], batches: int) -> tuple[int, ...]:
-    """The samples in each batch; the last one of a whole split may be of another size."""
+    """The samples in each batch, or its tokens; the last one of a whole split may be of another size."""
+    if (data.get("text") or {}).get("tokens"):
+        return tuple(data["text"]["tokens"])
     return (*[data["batch_size"]] * (batches - 1), data["samples"] - data["batch_size"] * (batches - 1))
 
 

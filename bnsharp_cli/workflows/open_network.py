@@ -25,7 +25,7 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
-from bnsharp_cli.workflows.chance import suspicion
+from bnsharp_cli.workflows.chance import suspicion, suspicious_loss
 from bnsharp_cli.workflows.drawn_data import of_test_data
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.open_inputs import OpenedInputs, open_inputs
@@ -86,7 +86,10 @@ def evaluated_network(
             raise not_finite(surface, point, figures.loss)
     _announce_guess(opened.identity, figures.accuracy, reporter)
     known = figures.accuracy if criterion.of_classes else None
-    warning = suspicion(known, classes, loss_on_data.batches.samples) if data.split == "train" else ""
+    warning = ""
+    if data.split == "train":
+        of_tokens, samples = criterion.of_tokens, loss_on_data.batches.samples
+        warning = suspicious_loss(figures.loss, classes) if of_tokens else suspicion(known, classes, samples)
     if warning:
         reporter.notice(warning)
     test = None if inputs.test is None else _on_test_data(surface, point, figures, inputs.test, data, reporter)
@@ -210,7 +213,7 @@ def _require_fit(surface: LossSurface, point: Point, data: LossOnData, choice: s
         ) from error
     if not outputs:
         return "", 0
-    answers = outputs[0].shape[1] if outputs[0].ndim > 1 else 0
+    answers = data.criterion.answers(outputs[0])
     notice = _require_every_class(data.classes, answers, choice) if data.criterion.of_classes else ""
     data.criterion.require_targets(outputs[0], labels, data.batches.labels)
     return notice, answers
