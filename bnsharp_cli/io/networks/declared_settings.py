@@ -1,7 +1,7 @@
 """The settings of an untrusted configuration that a network is built from: declared by its class, and within bounds.
 
 Types come from the annotations of the configuration class. Where a type alone bounds nothing, :mod:`setting_ranges`
-does, by the name of a setting: ``is_in_range`` for numbers and ``WORDS`` for text. A text that is in no table is refused.
+does, by the name of a setting: ``is_in_range`` for numbers, ``WORDS`` for text. A text that is in no table is refused.
 """
 
 from __future__ import annotations
