@@ -87,7 +87,9 @@ def _windows(path: Path, texts: Sequence[LabelledText], network: TextNetwork, co
     if paired is not None:
         raise NamedDataError(f"{paired.name} has a text_pair, which a language model does not take.", "Join the texts.")
     tokens = _tokens(network, texts)
-    begins, lengths, place = [], [], 0
+    begins: list[int] = []
+    lengths: list[int] = []
+    place = 0
     for count in tokens.counts:
         starts = range(place, place + count - 1, context)
         begins += starts
