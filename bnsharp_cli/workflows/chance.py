@@ -31,7 +31,7 @@ def near_chance(accuracy: float, classes: int, samples: int) -> bool:
 def suspicious_loss(loss: float, tokens: int) -> str:
     """What to tell the user of a loss of tokens on training data; nothing where it is below that of chance.
 
-    >>> suspicious_loss(4.0, 256), suspicious_loss(6.0, 256)[:38]
+    >>> suspicious_loss(4.0, 256), suspicious_loss(6.0, 256)[:39]
     ('', 'WARNING: loss 6 on training data is not')
     """
     if tokens < 2 or loss < math.log(tokens):

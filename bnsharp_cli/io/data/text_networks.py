@@ -73,7 +73,7 @@ class TextNetwork:
 
     @property
     def tokenizer_sha256(self) -> str:
-        """Its digest."""
+        """The digest of the tokenizer."""
         return hashlib.sha256(self.tokenizer).hexdigest()
 
     @property

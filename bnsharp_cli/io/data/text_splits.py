@@ -58,7 +58,7 @@ class TextSplit:
         return self.batch(self.begins[indices], self.lengths[indices])
 
     def name_of(self, index: int) -> str:
-        """Which example of the file it is."""
+        """The number of the example in the file, from 1 on."""
         return f"{self.unit} {index + 1} of {self.name}"
 
 
