@@ -32,6 +32,7 @@ from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.sums import GradientSum, as_vector
 from bnsharp_cli.measurement.surface.surface_state import OfBatch, SurfaceState
 from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
+from bnsharp_cli.measurement.surface.written_norms import follow_written_norms
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class LossSurface(SurfaceState):
             UsageError: fewer batches than processes, or an unknown layout.
         """
         private, criterion = private_pair(module, criterion, device)
+        follow_written_norms(private)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
