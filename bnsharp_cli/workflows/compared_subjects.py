@@ -14,6 +14,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Un
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
+from bnsharp_cli.workflows.alike import architecture_of
 from bnsharp_cli.workflows.measuring import ResultDocument
 
 
@@ -83,7 +84,7 @@ def fit_to_compare(subjects: Sequence[Subject], results: Sequence[ResultDocument
     Raises:
         UnfitMeasureError: none of those that were measured is left.
     """
-    kinds = {(one.document["checkpoint"]["architecture"], one.document["checkpoint"]["parameters"]) for one in results}
+    kinds = {architecture_of(one.document) for one in results}
     if len(kinds) == 1:
         return [*subjects], []
     every = [name for name in subjects[0].measured.profiles if name not in LOSSES]

@@ -8,7 +8,7 @@ from pathlib import Path
 from bnsharp_cli.errors import UsageError, counted, named
 from bnsharp_cli.io.data.batches import DrawnBatches, draw_batches
 from bnsharp_cli.io.data.criteria import NamedCriterion, open_criterion
-from bnsharp_cli.io.data.forms import is_text
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, is_text
 from bnsharp_cli.io.data.naming import naming
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.text_networks import USUAL_CONTEXT, TextNetwork
@@ -38,6 +38,8 @@ def drawn_text(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> tup
     metadata = opened.checkpoint.metadata.get("training")
     stated = metadata.get("loss") if isinstance(metadata, dict) else None
     criterion = open_criterion(data.loss, stated, network.usual_loss() if data.loss is None else "")
+    if criterion.name == CROSS_ENTROPY:
+        network.require_classes()
     adapt(opened.module, criterion.tensor_only, data.output_key, "output_key")
     measured = _drawn(network, data, criterion, reporter)
     if data.test_data is None:
@@ -130,7 +132,7 @@ def _batches(split: TextSplit, data: Data, criterion: NamedCriterion, reporter: 
         size,
         data.seed,
         whole_numbers=True,
-        by_tokens=criterion.of_tokens,
         progress=reporter.activity,
     )
-    return batches, f"all {counted(len(split), split.unit)} of the text are taken" if few else ""
+    batches = batches.by_tokens() if criterion.of_tokens else batches
+    return batches, f"the file has {counted(len(split), split.unit)}, all of which are taken" if few else ""

@@ -87,9 +87,8 @@ def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> tup
     if is_text(data.data):
         return drawn_text(opened, data, reporter)
     if data.context is not None:
-        raise UsageError.of(
-            "context", "nothing, as the data are no text", data.context, f"Leave {named('context')} out."
-        )
+        remedy = f"Leave {named('context')} out."
+        raise UsageError.of("context", "nothing, as the data are no text", data.context, remedy)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, overridden(data))
     if origin:
         reporter.notice(origin)

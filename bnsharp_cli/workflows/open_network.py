@@ -86,10 +86,7 @@ def evaluated_network(
             raise not_finite(surface, point, figures.loss)
     _announce_guess(opened.identity, figures.accuracy, reporter)
     known = figures.accuracy if criterion.of_classes else None
-    warning = ""
-    if data.split == "train":
-        of_tokens, samples = criterion.of_tokens, loss_on_data.batches.samples
-        warning = suspicious_loss(figures.loss, classes) if of_tokens else suspicion(known, classes, samples)
+    warning = _warning(figures.loss, known, classes, loss_on_data) if data.split == "train" else ""
     if warning:
         reporter.notice(warning)
     test = None if inputs.test is None else _on_test_data(surface, point, figures, inputs.test, data, reporter)
@@ -105,6 +102,13 @@ def evaluated_network(
         test=test,
         warning=warning,
     )
+
+
+def _warning(loss: float, accuracy: float | None, classes: int, data: LossOnData) -> str:
+    """Why this is hardly the loss that was trained; empty where nothing speaks for that."""
+    if data.criterion.of_tokens:
+        return suspicious_loss(loss, classes)
+    return suspicion(accuracy, classes, data.batches.samples, of_text=data.text is not None)
 
 
 def _on_test_data(

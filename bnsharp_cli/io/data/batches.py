@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ class DrawnBatches:
         sha256: of the inputs and targets as the network sees them.
         labels: the smallest and the largest label, or None where targets are not class indices.
         notice: what the user must know of how they were drawn, or an empty string.
-        sizes: samples in each batch and in the split, and tokens where the loss is a mean over those.
+        sizes: samples in each batch and in the split.
+        counted: how many targets of each batch count, as those at padding do not.
     """
 
     batches: Sequence[Batch]
@@ -43,6 +44,11 @@ class DrawnBatches:
     labels: tuple[int, int] | None
     notice: str
     sizes: BatchSizes
+    counted: tuple[int, ...]
+
+    def by_tokens(self) -> DrawnBatches:
+        """The same batches, for a loss that is a mean over tokens."""
+        return replace(self, sizes=replace(self.sizes, tokens=self.counted))
 
     @property
     def samples(self) -> int:
@@ -58,7 +64,6 @@ def draw_batches(
     preprocessing: Preprocessing | None = None,
     *,
     whole_numbers: bool = False,
-    by_tokens: bool = False,
     resident: int = RESIDENT,
     progress: ReadingProgress = silent,
 ) -> DrawnBatches:
@@ -75,7 +80,6 @@ def draw_batches(
         seed: of the permutation.
         preprocessing: what is done to every image.
         whole_numbers: whether inputs that are stored as whole numbers stay so, as tokens must; else they become floats.
-        by_tokens: whether batches count by their tokens.
         resident: bytes of batches that may stay in memory; beyond, they stream.
         progress: told which batch is being read.
 
@@ -87,10 +91,10 @@ def draw_batches(
     _require_a_batch(len(split), len(indices), 2 if samples is None else batch_size)
     parts = _cut(indices, batch_size, keep_rest=samples is None)
     stream = Stream(_Reader(split, parts, preprocessing or Preprocessing(), whole_numbers), len(parts))
-    batches, sha256, labels, tokens = _read_once(stream, resident, split, parts, progress)
+    batches, sha256, labels, counted = _read_once(stream, resident, split, parts, progress)
     sizes = tuple(map(len, parts))
     notice = _notice(samples, len(split), len(indices) - sum(sizes), sizes[-1] if sizes[-1] != batch_size else 0)
-    return DrawnBatches(batches, batch_size, sha256, labels, notice, BatchSizes(sizes, len(split), tokens * by_tokens))
+    return DrawnBatches(batches, batch_size, sha256, labels, notice, BatchSizes(sizes, len(split)), counted)
 
 
 def _cut(indices: Tensor, batch_size: int, keep_rest: bool) -> tuple[Tensor, ...]:
@@ -146,13 +150,12 @@ def _notice(samples: int | None, available: int, dropped: int, rest: int) -> str
 def _read_once(
     stream: Stream, resident: int, split: Split, parts: Sequence[Tensor], progress: ReadingProgress
 ) -> tuple[Sequence[Batch], str, tuple[int, int] | None, tuple[int, ...]]:
-    """The checked batches, kept if they fit, with their digest, the range of their labels, and how many count in each."""
+    """The checked batches, kept if they fit, with their digest, the range of their labels, and how many count."""
     digest, kept, ranges, counts = hashlib.sha256(), [], [], []
     progress(f"reading batch 1 of {len(stream)}")
     first = stream[0]
-    fits = sum(tensor.nbytes for part in first for tensor in tensors_of(part)) * sum(map(len, parts)) <= resident * len(
-        parts[0]
-    )
+    one = sum(tensor.nbytes for part in first for tensor in tensors_of(part))
+    fits = one * sum(map(len, parts)) <= resident * len(parts[0])
     for index, (inputs, labels) in enumerate(stream):
         progress(f"reading batch {index + 1} of {len(stream)}")
         if isinstance(split, ImageFolder):  # data sets of users and sequences may vary from batch to batch

@@ -18,9 +18,7 @@ LARGEST = 16 * 2**20
 """Bytes of a file, which its tokenizer turns into hundreds of times as many for a while."""
 
 _PLAIN, _LINES = ".txt", ".jsonl"
-_A_LINE = (
-    'Write one object a line, such as {"text": "a sentence", "label": 1}; "text_pair" and "label" may be left out.'
-)
+_A_LINE = 'Write one object a line, such as {"text": "a sentence", "label": 1}; "text_pair" and "label" may be missing.'
 _SHOWN = 40
 
 
@@ -104,7 +102,7 @@ def _text(path: Path, entries: Mapping[str, Any], key: str, where: str) -> str:
 def _label(path: Path, entries: Mapping[str, Any], where: str) -> int | str | None:
     label = entries.get("label")
     if label is None or type(label) in {int, str}:
-        return label  # type: ignore[no-any-return]  # it was looked at
+        return label
     raise _refused(path, f"has the label {shown(label)[:_SHOWN]}, expected the number or the name of a class", where)
 
 

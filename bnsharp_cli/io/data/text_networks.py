@@ -17,7 +17,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.model_directory import read_member
 from bnsharp_cli.io.containers.bounded_json import bounded_json
 from bnsharp_cli.io.data.forms import CROSS_ENTROPY, TOKEN_CROSS_ENTROPY
-from bnsharp_cli.io.files.printable_text import shown_path
+from bnsharp_cli.io.files.printable_text import one_line, shown_path
 
 TOKENIZER, _TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 LARGEST_TOKENIZER, _LARGEST_SETTINGS = 64 * 2**20, 8 * 2**20
@@ -25,20 +25,10 @@ USUAL_CONTEXT = 128
 """Tokens that are seen at once, where the network takes so many and nobody says otherwise."""
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-_BEHIND_PADDING = frozenset(
-    [
-        "camembert",
-        "data2vec-text",
-        "ibert",
-        "lilt",
-        "longformer",
-        "mpnet",
-        "roberta",
-        "roberta-prelayernorm",
-        "xlm-roberta",
-        "xlm-roberta-xl",
-    ]
-)
+_NAMES = """
+camembert data2vec-text ibert lilt longformer mpnet roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl
+"""
+_BEHIND_PADDING = frozenset(_NAMES.split())
 """Networks whose positions are numbered from behind that of padding, so that as many fewer are there."""
 
 _CLASSIFIERS, _LANGUAGE_MODELS = ("ForSequenceClassification",), ("ForCausalLM", "LMHeadModel")
@@ -69,7 +59,7 @@ class TextNetwork:
             raise UsageError(
                 f"{named('data')} text:FILE needs the tokenizer of the network: {shown_path(self.directory)} has no "
                 f"{TOKENIZER}.",
-                "Name the directory that model.save_pretrained and tokenizer.save_pretrained wrote, with a fast tokenizer.",
+                "Name a directory that model.save_pretrained and the save_pretrained of a fast tokenizer wrote.",
                 argument="data",
                 expected=f"a directory with {TOKENIZER}",
                 found=str(self.directory),
@@ -83,8 +73,29 @@ class TextNetwork:
 
     @property
     def tokenizer_sha256(self) -> str:
-        """Its digest."""
+        """The digest of the tokenizer."""
         return hashlib.sha256(self.tokenizer).hexdigest()
+
+    @property
+    def _architecture(self) -> str:
+        """What transformers calls it; empty where it does not say."""
+        stated = self.config.get("architectures")
+        return one_line(stated[0]) if isinstance(stated, list) and stated else ""
+
+    def require_classes(self) -> None:
+        """Refuse a language model where the loss is one of classes.
+
+        Raises:
+            UsageError: it is one.
+        """
+        if self._architecture.endswith(_LANGUAGE_MODELS):
+            raise UsageError(
+                f"{self._architecture} is a language model, and the loss is that of a class for each text.",
+                f"Measure it with {named('loss')} {TOKEN_CROSS_ENTROPY}; there is no bound for that.",
+                argument="loss",
+                expected=TOKEN_CROSS_ENTROPY,
+                found=CROSS_ENTROPY,
+            )
 
     def usual_loss(self) -> str:
         """The loss of such a network: of classes, or of tokens where it is a language model or does not say.
@@ -92,8 +103,7 @@ class TextNetwork:
         Raises:
             UsageError: it is neither.
         """
-        stated = self.config.get("architectures")
-        name = str(stated[0]) if isinstance(stated, list) and stated else ""
+        name = self._architecture
         if name.endswith(_CLASSIFIERS):
             return CROSS_ENTROPY
         if not name or name.endswith(_LANGUAGE_MODELS):
@@ -157,9 +167,6 @@ class TextNetwork:
             return {}
         try:
             entries = bounded_json(read_member(self.directory, _TOKENIZER_SETTINGS, _LARGEST_SETTINGS))
-        except (
-            ValueError,
-            RecursionError,
-        ):  # many write numbers there that are no lengths, and nothing is needed of it
+        except (ValueError, RecursionError):  # many write numbers there that are no lengths
             return {}
         return entries if isinstance(entries, dict) else {}

@@ -58,7 +58,7 @@ class TextSplit:
         return self.batch(self.begins[indices], self.lengths[indices])
 
     def name_of(self, index: int) -> str:
-        """Which example of the file it is."""
+        """The number of the example in the file, from 1 on."""
         return f"{self.unit} {index + 1} of {self.name}"
 
 
@@ -87,7 +87,9 @@ def _windows(path: Path, texts: Sequence[LabelledText], network: TextNetwork, co
     if paired is not None:
         raise NamedDataError(f"{paired.name} has a text_pair, which a language model does not take.", "Join the texts.")
     tokens = _tokens(network, texts)
-    begins, lengths, place = [], [], 0
+    begins: list[int] = []
+    lengths: list[int] = []
+    place = 0
     for count in tokens.counts:
         starts = range(place, place + count - 1, context)
         begins += starts

@@ -1,8 +1,8 @@
 """What runs in the limited process that cuts texts into tokens: it limits itself, reads a tokenizer, and answers.
 
-It is started by ``tokenizing.py`` as an interpreter of its own that loads nothing but this package, the standard library
-and ``tokenizers``, whose Rust code reads what a stranger wrote. Whatever that does with time and memory, or by a panic,
-ends here.
+It is started by ``tokenizing.py`` as an interpreter of its own that loads nothing but this package, the standard
+library and ``tokenizers``, whose Rust code reads what a stranger wrote. Whatever that does with time and memory, or by
+a panic, ends here.
 """
 
 from __future__ import annotations

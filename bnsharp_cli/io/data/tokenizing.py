@@ -94,9 +94,10 @@ def tokenized(
         CheckpointRefusedError: no tokenizer, or one that takes more time or memory than any.
     """
     size = sum(map(len, texts))
+    seconds = round(_SECONDS + _SECONDS_FOR_TEXT * size + _SECONDS_FOR_TOKENIZER * len(tokenizer))
     request = {
         "packages": _packages(),
-        "seconds": round(_SECONDS + _SECONDS_FOR_TEXT * size + _SECONDS_FOR_TOKENIZER * len(tokenizer)),
+        "seconds": seconds,
         "memory": _MEMORY + _MEMORY_FOR_TEXT * size + _MEMORY_FOR_TOKENIZER * len(tokenizer),
         "texts": [one.first if one.second is None else [one.first, one.second] for one in texts],
         "longest": longest,
@@ -104,7 +105,7 @@ def tokenized(
     }
     most = 5 * (_MOST_FOR_TEXT * size + _MOST_FOR_EACH * len(texts)) + 4 * len(texts) + 8 * _HEAD
     try:
-        kind, content = _answer(json.dumps(request).encode() + b"\n" + tokenizer, most, request["seconds"])
+        kind, content = _answer(json.dumps(request).encode() + b"\n" + tokenizer, most, seconds)
     except NoLimitsError as error:
         why = "this system starts no process with limits, in which a tokenizer is read"
         raise _refusal(path, why, "Use Linux or macOS, and Python's own interpreter.") from error
