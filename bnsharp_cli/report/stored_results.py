@@ -24,10 +24,10 @@ from bnsharp_cli.measurement.surface.cost import Cost
 
 SCHEMA = Path(__file__).parent / "schema" / "bnsharp-1.json"
 NAME = "bnsharp/1"
-_OF_ONE_NETWORK = ("measure", "check")
+OF_ONE_NETWORK = ("measure", "check")
 """Commands whose documents are results of one network, with all that a comparison needs."""
 
-REPORTED = (*_OF_ONE_NETWORK, "compare", "rescale-test", "audit", "bound")
+REPORTED = (*OF_ONE_NETWORK, "compare", "rescale-test", "audit", "bound")
 """Commands whose documents say something of a minimum."""
 
 FAILURE = "failure"
@@ -75,7 +75,7 @@ def read_results(path: Path) -> list[StoredResult]:
     Raises:
         CheckpointRefusedError: a file that is too large, that is no such document, or of another schema.
     """
-    return [StoredResult(path, document) for document in read_documents(path, _OF_ONE_NETWORK)]
+    return [StoredResult(path, document) for document in read_documents(path, OF_ONE_NETWORK)]
 
 
 def read_documents(path: Path, commands: Sequence[str] = (*REPORTED, FAILURE)) -> list[Mapping[str, Any]]:

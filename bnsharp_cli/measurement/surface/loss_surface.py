@@ -33,6 +33,7 @@ from bnsharp_cli.measurement.surface.sums import GradientSum, as_vector
 from bnsharp_cli.measurement.surface.surface_state import OfBatch, SurfaceState
 from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
 from bnsharp_cli.measurement.surface.token_loss import averages_over_tokens
+from bnsharp_cli.measurement.surface.written_norms import follow_written_norms
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class LossSurface(SurfaceState):
         """
         by_tokens = averages_over_tokens(criterion)
         private, criterion = private_pair(module, criterion, device)
+        follow_written_norms(private)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
