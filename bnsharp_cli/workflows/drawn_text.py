@@ -40,6 +40,8 @@ def drawn_text(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> tup
     criterion = open_criterion(data.loss, stated, network.usual_loss() if data.loss is None else "")
     if criterion.name == CROSS_ENTROPY:
         network.require_classes()
+        if data.batch_size > 1:
+            network.require_padding()
     adapt(opened.module, criterion.tensor_only, data.output_key, "output_key")
     measured = _drawn(network, data, criterion, reporter)
     if data.test_data is None:
