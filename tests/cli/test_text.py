@@ -32,12 +32,7 @@ BOOK, LINES, LABELLED = "text:book.txt", "text:lines.jsonl", "text:labelled.json
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model, another one, a classifier, and files of text."""
     folder = tmp_path_factory.mktemp("texts")
-    for name, settings in {
-        "lm": {},
-        "other": {"seed": 1},
-        "classifier": {"classifies": True},
-        "unfilled": UNFILLED,
-    }.items():
+    for name, settings in NETWORKS.items():
         write_network(folder / name, **settings)
     (folder / "book.txt").write_text("\n".join(sentences(60)))
     (folder / "test.txt").write_text("\n".join(sentences(40, 1)))
