@@ -172,6 +172,8 @@ def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> 
         raise _refused(path, f"{where}batch_accuracies: expected {batches} numbers or none")
     if data["samples"] - data["batch_size"] * (batches - 1) < 1:
         raise _refused(path, f"{where}data: expected samples in each of {batches} batches")
+    if len((data.get("text") or {}).get("tokens", ())) not in {0, batches}:
+        raise _refused(path, f"{where}data.text.tokens: expected {batches} numbers or none")
     _require_groups(path, document.get("test"), where)
     for name, record in document.get("measures", {}).items():
         for one in (record, *record.get("profile", ())):
@@ -201,8 +203,11 @@ def _require_groups(path: Path, test: Mapping[str, Any] | None, where: str) -> N
     if test is None:
         return
     groups = len(test["group_sizes"])
-    if len(test["group_losses"]) != groups or len(test["group_accuracies"]) not in {0, groups}:
+    further = {len(test["group_accuracies"]), len(test.get("group_tokens", ()))}
+    if len(test["group_losses"]) != groups or not further <= {0, groups}:
         raise _refused(path, f"{where}test: expected as many numbers as there are groups, {groups}")
+    if "group_tokens" in test and not sum(test["group_tokens"]):
+        raise _refused(path, f"{where}test.group_tokens: expected tokens in some group")
     if sum(test["group_sizes"]) != test["data"]["samples"]:
         raise _refused(path, f"{where}test.group_sizes: expected the samples of all groups to be those of the data")
 

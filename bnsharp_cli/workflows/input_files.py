@@ -9,7 +9,7 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.forms import DATA_KINDS
 from bnsharp_cli.io.files.printable_text import shown_path
 
-_READ_OF_A_CHECKPOINT = ("config.json", ".index.json", ".safetensors", ".bin", ".distcp", ".metadata")
+_READ_OF_A_CHECKPOINT = ("config.json", "tokenizer.json", ".index.json", ".safetensors", ".bin", ".distcp", ".metadata")
 """How the names of files end that are read where a checkpoint is a folder."""
 _CODE = ".py"
 RESULT_ENDINGS = (".json", ".jsonl")
