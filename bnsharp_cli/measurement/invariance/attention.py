@@ -90,16 +90,15 @@ class _Search:
             yield keys, [other for other in others if other != keys]
             length = self._length(keys)
             if length % 2 == 0:
-                yield _cut(keys, 0, length // 2), [_cut(keys, length // 2, length)]
+                yield _cut(keys, 0, length // 2, length), [_cut(keys, length // 2, length, length)]
 
     def _cuts(self, part: Members) -> Iterator[tuple[Members, Members, Members]]:
-        """A tensor as queries, keys and values behind each other."""
+        """A tensor as queries, keys and values behind each other: all of them, or those of each head by themselves."""
         length = self._length(part)
         for share in _QUERIES_FOR_A_KEY:
-            if length % (share + 2) == 0:
-                own = length // (share + 2)
-                ends = (0, share * own, (share + 1) * own, length)
-                queries, keys, values = (_cut(part, start, stop) for start, stop in pairwise(ends))
+            for own in (own for own in range(length // (share + 2), 0, -1) if length % (own * (share + 2)) == 0):
+                ends = (0, share * own, (share + 1) * own, (share + 2) * own)
+                queries, keys, values = (_cut(part, start, stop, ends[-1]) for start, stop in pairwise(ends))
                 yield queries, keys, values
 
     def _queries_and_keys(self, queries: Members, keys: Members) -> BalancedSet | None:
@@ -148,15 +147,15 @@ class _Search:
 
     def _products(self, part: Members, count: int) -> Products:
         if (part, count) not in self.known:
-            self.known[part, count] = Products.of_members(part, self.euler, count)
+            self.known[part, count] = Products.of_members(part, self.euler, self.point, count)
         return self.known[part, count]
 
     def _length(self, part: Members) -> int:
-        return part[0].length(self.point)
+        return len(part[0].numbers(self.point))
 
 
-def _cut(part: Members, start: int, stop: int) -> Members:
-    return tuple(replace(slices, start=start, stop=stop) for slices in part)
+def _cut(part: Members, start: int, stop: int, period: int) -> Members:
+    return tuple(replace(slices, start=start, stop=stop, period=period) for slices in part)
 
 
 def _names(part: Members) -> set[str]:

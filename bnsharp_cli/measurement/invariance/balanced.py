@@ -148,7 +148,7 @@ class _Search:
         return own.matches(self._products(other, own.products.shape[1]), resolution)
 
     def _products(self, part: Members, count: int | None = None) -> Products:
-        return Products.of_members(part, self.euler, count)
+        return Products.of_members(part, self.euler, self.point, count)
 
     def _all_rows(self, part: Members) -> RowIndices:
         return {slices.name: torch.arange(len(self.point[slices.name])) for slices in part}

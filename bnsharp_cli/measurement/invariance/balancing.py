@@ -25,28 +25,37 @@ class Slices:
     Attributes:
         name: of the tensor.
         axis: the dimension that is cut.
-        start: the first slice.
-        stop: the slice behind the last one; None for all that follow.
+        start: the first slice of each period.
+        stop: the slice behind the last one of each period; None for all that follow.
+        period: how many slices a period has, such as those of one head; None where all are one.
     """
 
     name: str
     axis: int = 0
     start: int = 0
     stop: int | None = None
+    period: int | None = None
 
     @property
     def whole(self) -> bool:
         """Whether no slice is left out."""
         return self.start == 0 and self.stop is None
 
-    def length(self, point: Point) -> int:
-        """How many slices there are."""
-        return len(range(point[self.name].shape[self.axis])[self.start : self.stop])
+    def numbers(self, point: Point) -> Tensor:
+        """The number of each slice, (slices,) int64.
 
-    def products(self, euler: EulerTest) -> EulerProducts:
+        >>> Slices("qkv.weight", 0, 2, 4, period=6).numbers({"qkv.weight": torch.zeros(12, 5)}).tolist()
+        [2, 3, 8, 9]
+        """
+        every = torch.arange(point[self.name].shape[self.axis])
+        return every.reshape(-1, self.period or len(every))[:, self.start : self.stop].flatten()
+
+    def products(self, euler: EulerTest, point: Point) -> EulerProducts:
         """Their Euler products."""
         every = euler.at_probe(self.name, self.axis)
-        own = slice(self.start, self.stop)
+        if self.whole:
+            return every
+        own = self.numbers(point).to(every.products.device)
         return EulerProducts(every.products[..., own], every.sizes[..., own])
 
 
@@ -107,7 +116,8 @@ class Balancing:
                 for slices in part:
                     own = torch.arange(offset, offset + one.count)
                     cut = _rows(rows[slices.name], slices, point, 2 * count)
-                    cut.block[slices.start : slices.stop] = own.repeat_interleave(slices.length(point) // one.count)
+                    numbers = slices.numbers(point)
+                    cut.block[numbers] = own.repeat_interleave(len(numbers) // one.count)
                     rows[slices.name] = cut
             first += one.count
         return cls(tuple(sets), Blocks("balanced", rows, 2 * count, {}, ()))
@@ -140,9 +150,9 @@ class Products:
     magnitude: Tensor
 
     @classmethod
-    def of_members(cls, members: Members, euler: EulerTest, count: int | None = None) -> Products:
+    def of_members(cls, members: Members, euler: EulerTest, point: Point, count: int | None = None) -> Products:
         """The products of some slices united, in ``count`` equal runs; None for each by itself."""
-        entries = [slices.products(euler) for slices in members]
+        entries = [slices.products(euler, point) for slices in members]
         grouped = [entry if count is None else entry.grouped(count) for entry in entries]
         return cls.of(sum(grouped[1:], grouped[0]))
 

@@ -43,6 +43,21 @@ class Rotated(nn.Module):
         return self.output(self.o(mixed.transpose(1, 2).flatten(2)).tanh().mean(1))
 
 
+class Alternating(nn.Module):
+    """One tensor that makes the queries, keys and values of the first head, then those of the second, and so on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.output = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 4)
+        self.mix, self.o = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, images: Tensor) -> Tensor:
+        words = self.norm(images.flatten(1).reshape(len(images), -1, WIDTH)[:, :6])
+        q, k, v = self.mix(words).unflatten(-1, (HEADS, 3, SIZE)).permute(3, 0, 2, 1, 4)
+        mixed = ((q @ k.mT).softmax(-1) @ v).transpose(1, 2).flatten(2)
+        return self.output(self.o(mixed).tanh().mean(1))
+
+
 def _heads(rows: Tensor) -> Tensor:
     return rows.unflatten(-1, (-1, SIZE)).transpose(1, 2)
 
@@ -87,6 +102,8 @@ def of_transformers(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
 LLAMA = {**SMALL, "num_key_value_heads": 2, "max_position_embeddings": 16}
+NEOX = {**SMALL, "max_position_embeddings": 16, "rotary_pct": 1.0}
+NEOX_LAYER = "gpt_neox.layers.0.attention"
 GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 4, "n_positions": 16}
 BERT_LAYER, LLAMA_LAYER = "bert.encoder.layer.0.attention", "model.layers.0.self_attn"
 Found = set[tuple[str, str, int]]
@@ -103,6 +120,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Found]] = {
         of_timm(qk_norm=True),
         {(f"blocks.{n}.attn.qkv.weight", f"blocks.{n}.attn.proj.weight", 16) for n in (0, 1)},
     ),
+    "alternating": (Alternating, {("mix.weight", "mix.weight", 16), ("mix.weight", "o.weight", 16)}),
     "rotated, with grouped queries": (Rotated, {("q.weight", "k.weight", 2), ("v.weight", "o.weight", 2)}),
 }
 WITHOUT: dict[str, Callable[[], nn.Module]] = {"ReLU MLP": lambda: mlp(nn.ReLU), "gated": Gated}
@@ -126,6 +144,13 @@ OF_WORDS: dict[str, tuple[Callable[[], nn.Module], Found]] = {
         {
             (f"{LLAMA_LAYER}.qkv_proj.weight", f"{LLAMA_LAYER}.qkv_proj.weight", 2),
             (f"{LLAMA_LAYER}.qkv_proj.weight", f"{LLAMA_LAYER}.o_proj.weight", 2),
+        },
+    ),
+    "GPT-NeoX": (
+        of_transformers("GPTNeoX", **NEOX),
+        {
+            (f"{NEOX_LAYER}.query_key_value.weight", f"{NEOX_LAYER}.query_key_value.weight", 4),
+            (f"{NEOX_LAYER}.query_key_value.weight", f"{NEOX_LAYER}.dense.weight", 16),
         },
     ),
     "GPT-2": (
@@ -208,6 +233,18 @@ def test_heads_that_share_a_key_share_a_factor_and_their_keys_have_its_inverse()
     columns = ratio["o.weight"].reshape(WIDTH, KEY_HEADS, -1)
     values = ratio["v.weight"].reshape(KEY_HEADS, -1)[:, :1]
     assert torch.allclose(columns, (1 / values).expand_as(columns), rtol=1e-12)
+
+
+def test_heads_that_alternate_in_one_tensor_are_rescaled_each_by_its_own_factor() -> None:
+    network = network_of(Alternating)
+    point = next(
+        one for one in copies_of(surface_of(network, inputs_of("alternating"))).copies if one.name == "attention"
+    )
+    ratio = point.rescaled.point["mix.weight"] / network.state_dict()["mix.weight"]
+    queries, keys, values = ratio.reshape(HEADS, 3, SIZE, WIDTH).unbind(1)
+    assert torch.allclose(keys, 1 / queries, rtol=1e-12)
+    assert torch.allclose(queries, queries[..., :1].expand_as(queries), rtol=1e-12)
+    assert len({round(float(factor), 9) for factor in values[..., 0].flatten()}) == WIDTH
 
 
 @pytest.mark.parametrize(("grown", "shrunk"), [(0, 2), (1, 2)], ids=["queries, values", "keys, values"])
