@@ -63,6 +63,14 @@ def test_a_directory_gives_what_the_network_in_memory_gives(head: Head, kind: st
             torch.testing.assert_close(logits, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("head", "kind"), [(TEXT_CLASSIFIER, "t5"), (LANGUAGE_MODEL, "llama")], ids=name_of)
+def test_no_initial_weights_are_drawn(head: Head, kind: str, tmp_path: Path) -> None:
+    directory = write_texts(tmp_path, head, kind)
+    before = torch.get_rng_state()
+    opened(directory)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_every_kind_has_settings_of_its_own() -> None:
     assert SETTINGS.keys() == TEXT_CLASSIFIER.kinds | LANGUAGE_MODEL.kinds
     assert not IMAGE_CLASSIFIER.kinds & SETTINGS.keys()
