@@ -31,8 +31,9 @@ from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, No
 from bnsharp_cli.measurement.surface.progress import Progress
 from bnsharp_cli.report.inspection import inspection_entries
 from bnsharp_cli.report.inspection_record import InspectedNetwork, Inspection, Norms
+from bnsharp_cli.workflows.inspection_options import InspectionOptions
 from bnsharp_cli.workflows.measured_network import Spelling
-from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
+from bnsharp_cli.workflows.options import CheckpointSource
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 
 _SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)

@@ -24,6 +24,7 @@ PAGES = {
         "From Python": "python",
         "Train": "training",
         "Several machines": "processes",
+        "On a cluster": "cluster",
         "Add your own measure": "own-measure",
         "Notebook: two minima": "notebooks/compare",
         "Notebook: a run": "notebooks/monitor",

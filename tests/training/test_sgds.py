@@ -134,7 +134,13 @@ def test_exact_total_agrees_with_finite_differences_of_equation_11() -> None:
         assert slope == pytest.approx(float(ahead - behind) / 2e-5, rel=1e-6)
 
 
-@pytest.mark.parametrize("power", [2, 4])
+LONG = pytest.mark.slow(
+    reason="differentiates at several radii once more",
+    quick="tests/training/test_sgds.py::test_equation_15_with_the_right_sign_is_of_second_order_and_as_printed_of_none",
+)
+
+
+@pytest.mark.parametrize("power", [2, pytest.param(4, marks=LONG)])
 def test_equation_15_with_the_right_sign_is_of_second_order_and_as_printed_of_none(power: int) -> None:
     deltas = (4e-2, 2e-2, 1e-2, 5e-3)
     errors = {

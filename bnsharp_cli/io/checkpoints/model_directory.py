@@ -179,10 +179,7 @@ class _Settings:
     def read(self, name: str, largest: int) -> dict[str, Any]:
         """The table in a file of at most ``largest`` bytes."""
         if name not in self._texts:
-            with open_untrusted(_member(self.directory, name)) as file:
-                if file.size > largest:
-                    raise refusal(self.directory, f"{name} is larger than {largest // 2**20} MiB")
-                self._texts[name] = file.read(0, file.size)
+            self._texts[name] = read_member(self.directory, name, largest)
         text = self._texts[name]
         self.digest.update(f"{name} {hashlib.sha256(text).hexdigest()}\n".encode())
         try:
@@ -192,6 +189,18 @@ class _Settings:
         if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
             raise refusal(self.directory, f"{name} is no table of settings")
         return entries
+
+
+def read_member(directory: Path, name: str, largest: int) -> bytes:
+    """What is in a file of a directory.
+
+    Raises:
+        CheckpointRefusedError: it is not there, leads out of the directory, or has more than ``largest`` bytes.
+    """
+    with open_untrusted(_member(directory, name)) as file:
+        if file.size > largest:
+            raise refusal(directory, f"{name} is larger than {largest // 2**20} MiB")
+        return file.read(0, file.size)
 
 
 def _preprocessing(settings: _Settings, config: Mapping[str, Any]) -> dict[str, Any]:
