@@ -216,11 +216,16 @@ class _RealRanges(TorchFunctionMode):
 
 
 class NothingDrawn(TorchFunctionMode):
-    """While it is entered, initial weights keep whatever their memory held."""
+    """While it is entered, initial weights keep whatever their memory held.
+
+    Other tensors are drawn: torch draws those again and again that are to lie within bounds, until they do.
+    """
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if getattr(func, "__name__", "") in _DRAWING:
-            return args[0] if args else (kwargs or {})["tensor"]
+            drawn = args[0] if args else (kwargs or {})["tensor"]
+            if isinstance(drawn, nn.Parameter):
+                return drawn
         return func(*args, **(kwargs or {}))

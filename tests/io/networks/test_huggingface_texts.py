@@ -12,6 +12,7 @@ from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.networks.constructors import NothingDrawn
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.known_networks import (
     IMAGE_CLASSIFIER,
@@ -69,6 +70,12 @@ def test_no_initial_weights_are_drawn(head: Head, kind: str, tmp_path: Path) -> 
     before = torch.get_rng_state()
     opened(directory)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_draw_within_bounds_ends_whatever_the_memory_held() -> None:
+    with NothingDrawn():
+        weight = nn.init.trunc_normal_(nn.Parameter(torch.full((8,), 100.0)), 1.0, 0.02, 0.9, 1.1)
+    assert bool((weight >= 0.9).all() and (weight <= 1.1).all())
 
 
 def test_every_kind_has_settings_of_its_own() -> None:
