@@ -37,7 +37,13 @@ PAGES = {
         "Audit": "audit",
         "A study": "RESULTS",
     },
-    "Look up": {"Commands": "cli", "JSON documents": "json", "Checkpoints": "checkpoints", "Data and loss": "data"},
+    "Look up": {
+        "Commands": "cli",
+        "JSON documents": "json",
+        "Checkpoints": "checkpoints",
+        "Data and loss": "data",
+        "Other inputs": "inputs",
+    },
     "How far to trust it": {
         "Accuracy": "../benchmarks/ACCURACY",
         "Benchmarks": "../benchmarks/README",
