@@ -176,7 +176,7 @@ class Data(OptionRecord):
         minimum=1,
         shown_default="128, or what the network takes",
     )
-    batch_tokens: int = option(2048, "Of text: tokens in a batch at most; then it may have fewer samples.", minimum=1)
+    batch_tokens: int = option(1024, "Of text: tokens in a batch at most; then it may have fewer samples.", minimum=1)
     seed: int = seed_option()
     image_size: int | None = option(
         None, "Resize images to this shorter side, keep the centre; 0 leaves their size alone.", metavar="PIXELS"

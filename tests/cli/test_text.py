@@ -85,7 +85,7 @@ def test_the_loss_and_the_gradient_are_those_of_all_tokens_whatever_the_batches_
     assert (text["context"], text["unit"], sum(text["tokens"])) == (size, "window", tokens)
     assert found["options"]["loss"] == "token-cross-entropy"
     width = max(text["tokens"]) // found["data"]["batch_size"]
-    assert found["data"]["batch_size"] * width <= 2048
+    assert found["data"]["batch_size"] * width <= 1024
 
 
 def test_the_accuracy_is_the_share_of_tokens_that_are_likeliest(folder: Path) -> None:
@@ -212,6 +212,8 @@ REFUSED: dict[str, tuple[tuple[object, ...], int, str]] = {
     "the same test data": (("lm", "--data", BOOK, "--test-data", "text:./book.txt"), 2, "is the data that is measured"),
     "a loss of classes": (("lm", "--data", LABELLED, "--loss", "cross-entropy"), 2, "GPT2LMHeadModel is a language"),
     "a loss of tokens": (("classifier", "--data", BOOK, "--loss", "token-cross-entropy"), 3, "expected logits (N, "),
+    "over the text": (("lm", "--data", BOOK, "--output", "book.txt"), 2, "this command reads it"),
+    "over the tokenizer": (("lm", "--data", BOOK, "--output", "lm/tokenizer.json"), 2, "this command reads it"),
     "training": (("train", "--data", BOOK, "--output", "x.pt"), 2, "and none is trained"),
     "a bound": (("bound", "lm", "--data", BOOK, "--kl", 3), 2, "GPT2LMHeadModel is a language model"),
 }  # fmt: skip

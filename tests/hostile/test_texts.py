@@ -47,6 +47,10 @@ def instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], objec
     return spoil
 
 
+def both(*spoils: Callable[[Path], object]) -> Callable[[Path], object]:
+    return lambda folder: [spoil(folder) for spoil in spoils]
+
+
 def hollow(path: Path) -> None:
     """A file of 80 MiB that takes no room."""
     with path.open("wb") as stream:
@@ -57,7 +61,7 @@ REPLACE = {"type": "Replace", "pattern": {"String": "t"}, "content": "t" * 10_00
 SLOW = {"type": "Split", "pattern": {"Regex": "([a-z ]+[a-z ]+)+!"}, "behavior": "Isolated", "invert": False}
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tokenizer that swells": (
-        tokenizer_with(normalizer={"type": "Sequence", "normalizers": [REPLACE] * 3}),
+        both(tokenizer_with(normalizer={"type": "Sequence", "normalizers": [REPLACE] * 4}), lines({"text": "t" * 60})),
         "it takes more time or memory",
     ),
     "a tokenizer that takes for ever": (tokenizer_with(pre_tokenizer=SLOW), "retry-limit-in-match over"),

@@ -16,6 +16,7 @@ from bnsharp_cli.io.checkpoints.model_directory import refusal
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
+from bnsharp_cli.io.networks.constructors import NothingDrawn
 from bnsharp_cli.io.networks.declared_settings import ForbiddenSettingError, declared, require_derived
 from bnsharp_cli.io.networks.known_networks import Head, alone, head_of
 from bnsharp_cli.io.networks.outline_limits import CallLimit, OutlineLimits, TooLargeError
@@ -56,7 +57,8 @@ def build_network(
                 module: nn.Module = network(copy.deepcopy(settings))
                 limits.require(sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers())))
             if not outline:
-                module = network(settings)
+                with NothingDrawn():
+                    module = network(settings)
     except TooLargeError as error:
         raise refusal(directory, f"its configuration is not of a network of these weights: {error}") from error
     except Exception as error:  # transformers raises whatever a configuration makes it stumble over

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnsharp_cli.io.checkpoints.model_directory import refusal
+from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE, refusal
 from bnsharp_cli.io.files.printable_text import one_line
 
 
@@ -105,6 +106,22 @@ def head_of(directory: Path, configuration: Mapping[str, Any]) -> Head:
     expected = " or ".join(map(str, possible))
     what = f"architectures names {one_line(', '.join(names), 80)}" if names else "it has no architectures"
     raise refusal(directory, f"its head is not known: {what}, expected one {expected}")
+
+
+def text_head(identity_spec: str, checkpoint: Checkpoint) -> Head | None:
+    """The head of a directory's network of texts; None for any other network.
+
+    Args:
+        identity_spec: the network, as it is named.
+        checkpoint: with the directory's configuration, if it is one.
+
+    Raises: as :func:`head_of`.
+    """
+    configuration = checkpoint.metadata.get("config")
+    if not identity_spec.startswith(f"{HUGGINGFACE}:") or not isinstance(configuration, Mapping):
+        return None
+    head = head_of(checkpoint.path, configuration)
+    return head if head.takes_text else None
 
 
 @contextmanager

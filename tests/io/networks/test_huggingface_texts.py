@@ -12,6 +12,7 @@ from torch import nn
 
 from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
+from bnsharp_cli.io.networks.constructors import NothingDrawn
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.known_networks import (
     IMAGE_CLASSIFIER,
@@ -61,6 +62,20 @@ def test_a_directory_gives_what_the_network_in_memory_gives(head: Head, kind: st
     with torch.no_grad():
         for logits in (module(ids), module(input_ids=ids, attention_mask=mask)):
             torch.testing.assert_close(logits, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("head", "kind"), [(TEXT_CLASSIFIER, "t5"), (LANGUAGE_MODEL, "llama")], ids=name_of)
+def test_no_initial_weights_are_drawn(head: Head, kind: str, tmp_path: Path) -> None:
+    directory = write_texts(tmp_path, head, kind)
+    before = torch.get_rng_state()
+    opened(directory)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_draw_within_bounds_ends_whatever_the_memory_held() -> None:
+    with NothingDrawn():
+        weight = nn.init.trunc_normal_(nn.Parameter(torch.full((8,), 100.0)), 1.0, 0.02, 0.9, 1.1)
+    assert bool((weight >= 0.9).all() and (weight <= 1.1).all())
 
 
 def test_every_kind_has_settings_of_its_own() -> None:
