@@ -233,7 +233,7 @@ def with_frequencies(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         (TEXT_CLASSIFIER, "bert", first_bert),
         (LANGUAGE_MODEL, "llama", with_frequencies),
     ],
-    ids=name_of,
+    ids=("gpt2", "bert", "llama"),
 )
 def test_files_of_earlier_versions_open(head: Head, kind: str, renamed: Any, tmp_path: Path) -> None:
     directory = write_texts(tmp_path, head, kind)
