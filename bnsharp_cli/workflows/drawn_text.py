@@ -126,7 +126,7 @@ def _batches(split: TextSplit, data: Data, criterion: NamedCriterion, reporter: 
 
     Every batch has as many examples as the longest one allows, so that examples of any length stand in any batch.
     """
-    size = max(1, min(data.batch_size, data.batch_tokens // split.longest))
+    size = max(1, min(data.batch_size, data.batch_tokens // split.longest, data.samples or len(split), len(split)))
     few = data.samples is not None and data.samples >= len(split)
     batches = draw_batches(
         split,

@@ -136,6 +136,11 @@ def test_samples_are_windows_that_the_seed_draws(folder: Path) -> None:
     assert first["data"]["available"] == math.ceil((tokens - 1) / CONTEXT)
 
 
+def test_fewer_samples_than_a_batch_holds_are_one_batch(folder: Path) -> None:
+    found = measured(folder, "lm", "--data", BOOK, "--samples", 3)
+    assert (found["data"]["samples"], found["data"]["batch_size"]) == (3, 3)
+
+
 def test_the_test_loss_is_that_of_the_test_text(folder: Path) -> None:
     found = measured(folder, "lm", "--data", LINES, "--test-data", "text:test.txt", "--samples", "all")
     loss, _, tokens = next_tokens(folder, "lm", "test.txt", CONTEXT)
