@@ -1,4 +1,4 @@
-"""For all files of this folder: one parent of hostile cases, whose imports take seconds, and a watch of connections."""
+"""For all files of this folder: one parent of cases, whose imports take seconds, and a watch of connections."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from bnsharp_cli.measurement.surface.adapters import (
     usable_output,
 )
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
+from bnsharp_cli.measurement.surface.caches import return_no_cache
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.examination import examined, varied_over
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
@@ -101,6 +102,7 @@ def _surface(
 ) -> LossSurface:
     """The surface of a private copy, that takes some objects instead of others."""
     module, loss = _copied(bare, criterion, place, exchange)
+    return_no_cache(module)
     adapt(module, takes_tensor(criterion), usable_output(settings.output))
     return LossSurface.of(
         module,
