@@ -268,7 +268,7 @@ def surface_settings(
     options: MeasureOptions, bn: str = "batch", output: OutputKey | None = None, device: DeviceLike | None = None
 ) -> SurfaceSettings:
     """How the loss is computed, from arguments of :func:`measure`."""
-    return SurfaceSettings(bn, output, device, options.precision, options.layout, options.parameters)
+    return SurfaceSettings(bn, output, device, options.precision, options.layout, options.parameters, options.memory)
 
 
 def _selected(name: Any, measure: Any, delta: Any) -> tuple[Selection, bool]:

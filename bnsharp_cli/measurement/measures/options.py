@@ -15,7 +15,7 @@ from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.shared_options import SEED_HELP, ParameterSelection, VariedParameters
-from bnsharp_cli.measurement.surface.settings import LayoutSetting
+from bnsharp_cli.measurement.surface.settings import SMALL_MEMORY, LayoutSetting, MemorySetting
 from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option, same_option
 
 OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
@@ -26,6 +26,9 @@ BatchNormPolicy = Literal["batch", "running"]
 ProbedPartition = Literal["paper", "extended"]
 Partition = Literal["paper", "extended", "filter", "layer", "element"]
 """Which rows make a block; see :mod:`bnsharp_cli.measurement.blocks.blocks`."""
+
+Precision = Literal["auto", "float32", "float64", "bfloat16"]
+"""The arithmetic of the network."""
 
 DEFAULT_RULE = "power"
 
@@ -72,7 +75,9 @@ class MeasureOptions(OptionRecord):
         parameters: those that are varied, the others being constants: ``all``; ``trainable`` for those with
             ``requires_grad``; or globs of names, such as ``head.*``. A text, or several. It is kept as a tuple.
         precision: ``float32``, ``float64``, or ``auto``: float32, with the final integral again in float64 where
-            rounding exceeds ``rtol``.
+            rounding exceeds ``rtol``; or ``bfloat16``, with ``memory`` small.
+        memory: ``ample``; or ``small``, where no second copy of the weights is held and the measures are those that
+            need none.
         layout: memory layout of convolutions on the CPU: ``auto`` takes channels last where that is faster and known to
             be right, ``plain`` is torch's own.
         uncertainty: of the samples: ``cheap`` from the gradients of single batches, at no further pass, where the
@@ -148,8 +153,13 @@ class MeasureOptions(OptionRecord):
         expected="one of paper, extended, filter, layer, element",
     )
     parameters: ParameterSelection = same_option(VariedParameters, "parameters")
-    precision: Literal["auto", "float32", "float64"] = option(
-        "auto", "Arithmetic of the network: auto, float32 or float64."
+    precision: Precision = option(
+        "auto", f"Arithmetic of the network: auto, float32 or float64; or bfloat16, with {named('memory')} small."
+    )
+    memory: MemorySetting = option(
+        "ample",
+        "Memory beside the weights: ample; or small, for noise and critical-radius of large models without a second "
+        "copy of them.",
     )
     layout: LayoutSetting = option(
         "auto", "Memory layout of convolutions on the CPU: auto, or plain for torch's own everywhere."
@@ -172,6 +182,9 @@ class MeasureOptions(OptionRecord):
             object.__setattr__(self, "parameters", (self.parameters,))
         super().__post_init__()
         self._require_particular()
+        if self.precision == "bfloat16" and self.memory != SMALL_MEMORY:
+            expected = f"auto, float32 or float64, unless {named('memory')} is {SMALL_MEMORY}"
+            raise UsageError.of("precision", expected, self.precision, "For example float32.")
         rule = RULES[self.search]
         if math.isinf(self.power) and rule.finite_power_by:
             raise UsageError.of(

@@ -29,6 +29,7 @@ from bnsharp_cli.measurement.surface.own_norms import examined_norms
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.measurement.surface.random_numbers import random_states
 from bnsharp_cli.measurement.surface.reduction import with_reduction
+from bnsharp_cli.measurement.surface.row_surface import RowSurface
 from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
 from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of
 
@@ -56,7 +57,7 @@ def examined(surface: LossSurface) -> LossSurface:
     surface = _without_needless_hooks(surface)
     before = random_states(surface.device)
     with _in_one_thread(surface):
-        loss, further, unseen = _watched_loss(surface)
+        loss, further, unseen = _row_loss(surface) if isinstance(surface, RowSurface) else _watched_loss(surface)
     notes = [_further_note(further)] if further else []
     draws = random_states(surface.device) != before or _draws_later(surface)
     told = (*notes, *([_DRAWS] if draws else []))
@@ -75,9 +76,11 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
     Raises:
         NotMeasurableError: the loss depends on none of them, or on some in a way that autograd does not see.
     """
-    require_seen(surface, choice)
     conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
     varied = replace(surface, choice=choice, conduct=conduct)
+    if isinstance(varied, RowSurface):  # what autograd sees is of no account for passes forward
+        return varied if {*choice.names} - {*surface.conduct.unseen} else _require_use(varied)
+    require_seen(surface, choice)
     require_range(varied)
     require_gradient(varied)
     if not choice.partial:
@@ -90,13 +93,30 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
             _, loss = varied.outputs_and_loss(leaves_at(varied), varied.batches[number])
         if loss.requires_grad:
             return varied
-    raise NotMeasurableError(
-        f"As far as autograd can see, the loss depends on none of {', '.join(map(shown, choice.asked))}.",
+    raise _on_none(choice, "As far as autograd can see, the")
+
+
+def _on_none(choice: ParameterChoice, beginning: str) -> NotMeasurableError:
+    return NotMeasurableError(
+        f"{beginning} loss depends on none of {', '.join(map(shown, choice.asked))}.",
         f"Choose others, or {named('parameters')} {EVERY_PARAMETER}.",
         argument="parameters",
         expected="parameters that the loss depends on",
         found=choice.asked,
     )
+
+
+def _require_use(surface: RowSurface) -> RowSurface:
+    """Refuse parameters that are handed out in no batch.
+
+    Raises:
+        NotMeasurableError: naming them.
+    """
+    assert surface.choice is not None
+    for number in range(1, surface.count):
+        if surface.used_parameters(number) & {*surface.choice.names}:
+            return surface
+    raise _on_none(surface.choice, "The")
 
 
 @contextlib.contextmanager
@@ -159,6 +179,23 @@ def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:
     used = {id(leaf) for leaf in leaves_of(loss)}
     unseen = tuple(name for key, name in known.items() if key not in used)
     return float(loss.detach()), len(used - {*known}), unseen
+
+
+def _row_loss(surface: RowSurface) -> tuple[float, int, tuple[str, ...]]:
+    """The same where weights are handed out call by call: parameters that no call asks for are unseen.
+
+    Raises:
+        NotMeasurableError: the loss uses weights otherwise.
+        UnfitMeasureError: the loss reads the network, or the network has complex weights.
+    """
+    surface.require_fit()
+    with surface.pool.copy() as copy:
+        watch = WeightsWatch({**dict(copy.module.named_parameters()), **dict(copy.module.named_buffers())})
+    with watch:
+        used = surface.used_parameters()
+    if watch.seen:
+        raise _past_the_copy("model", watch.seen)
+    return float(first_loss(surface)), 0, tuple(name for name in surface.point() if name not in used)
 
 
 def _draws_later(surface: LossSurface) -> bool:

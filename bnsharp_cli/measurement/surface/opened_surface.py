@@ -31,7 +31,8 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import NOTHING, private_pair, unwrapped
 from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress
-from bnsharp_cli.measurement.surface.settings import LayoutSetting
+from bnsharp_cli.measurement.surface.row_surface import RowSurface
+from bnsharp_cli.measurement.surface.settings import SMALL_MEMORY, LayoutSetting, MemorySetting
 from bnsharp_cli.measurement.surface.shared_memory import require_unshared
 
 CriterionLike = Callable[[Any, Any], Any]
@@ -54,6 +55,7 @@ class SurfaceSettings:
         precision: ``float64``, or anything else for float32.
         layout: the memory layout of convolutions on the CPU.
         parameters: which of them are varied; see :func:`choose_parameters`.
+        memory: ``small`` for a surface that holds no second copy of the weights.
     """
 
     bn: str
@@ -62,6 +64,7 @@ class SurfaceSettings:
     precision: str
     layout: LayoutSetting
     parameters: Sequence[str]
+    memory: MemorySetting = "ample"
 
 
 @contextmanager
@@ -102,12 +105,12 @@ def _surface(
     """The surface of a private copy, that takes some objects instead of others."""
     module, loss = _copied(bare, criterion, place, exchange)
     adapt(module, takes_tensor(criterion), usable_output(settings.output))
-    return LossSurface.of(
+    return surface_kind(settings.memory).of(
         module,
         batches,
         CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
         batch_statistics=settings.bn == "batch",
-        dtype=torch.float64 if settings.precision == "float64" else torch.float32,
+        dtype=arithmetic(settings.precision),
         device=place,
         layout=settings.layout,
     )
@@ -181,6 +184,16 @@ def _copied(
             argument="model",
             expected="a network that can be copied",
         ) from error
+
+
+def surface_kind(memory: MemorySetting) -> type[LossSurface]:
+    """The class of the surface that a setting of the memory asks for."""
+    return RowSurface if memory == SMALL_MEMORY else LossSurface
+
+
+def arithmetic(precision: str) -> torch.dtype:
+    """In which the network computes: float32 for ``auto``."""
+    return {"float64": torch.float64, "bfloat16": torch.bfloat16}.get(precision, torch.float32)
 
 
 def require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+_RIGHTLY_READ: ContextVar[bool] = ContextVar("rightly_read", default=False)
+
+
+@contextmanager
+def rightly_read() -> Iterator[None]:
+    """What is read of weights inside is read to be handed in, and not noted."""
+    before = _RIGHTLY_READ.set(True)
+    try:
+        yield
+    finally:
+        _RIGHTLY_READ.reset(before)
 
 
 class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types here
@@ -33,7 +47,7 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note the tensors among the arguments, and make the call."""
-        for value in tree_iter((args, kwargs or {})):
+        for value in () if _RIGHTLY_READ.get() else tree_iter((args, kwargs or {})):
             if isinstance(value, Tensor):
                 self.note(value)
         return function(*args, **(kwargs or {}))
