@@ -24,7 +24,7 @@ from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, Selection
-from bnsharp_cli.measurement.measures.shared_options import ParameterSelection
+from bnsharp_cli.measurement.measures.shared_options import ParameterSelection, require_ample
 from bnsharp_cli.measurement.surface.adapters import OutputKey
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike
 from bnsharp_cli.measurement.surface.opened_surface import (
@@ -204,6 +204,7 @@ def rescale_test(  # noqa: PLR0913  one argument for each choice
         NotMeasurableError: nothing is scale-invariant, or the value is below its rounding floor.
     """
     resolved = MeasureOptions.from_flat(**{**RESCALED_MEASURING, **options})
+    require_ample(resolved.memory)
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)

@@ -17,6 +17,7 @@ from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.measures.generalization import Generalization, generalization
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.shared_options import require_ample
 from bnsharp_cli.measurement.surface.accuracy import NetworkFigures
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.examination import examined, varied_over
@@ -53,8 +54,9 @@ def open_network(
         reporter: told what the user should know.
 
     Raises:
-        BnsharpError: whatever does not fit, with its remedy.
+        BnsharpError: whatever does not fit, with its remedy; or little memory, which single measures alone can take.
     """
+    require_ample(options.memory)
     inputs = open_inputs(checkpoint, source, data, options, reporter)
     return evaluated_network(inputs, options, device, reporter)
 

@@ -24,6 +24,7 @@ PAGES = {
         "From Python": "python",
         "Train": "training",
         "Several machines": "processes",
+        "Large models": "large-models",
         "Add your own measure": "own-measure",
         "Notebook: two minima": "notebooks/compare",
         "Notebook: a run": "notebooks/monitor",
@@ -43,6 +44,7 @@ PAGES = {
         "Against other programs": "../benchmarks/RESULTS",
         "On a GPU": "../benchmarks/RESULTS-cuda",
         "Time": "../benchmarks/WALL_TIME",
+        "Memory": "../benchmarks/MEMORY",
         "Security": "../SECURITY",
     },
     "Take part": {

@@ -55,7 +55,9 @@ class Logits(nn.Module):
 def gpt2() -> nn.Module:
     """Its table of words is its last layer, too."""
     special = {"bos_token_id": 1, "eos_token_id": 1}
-    return Logits(GPT2LMHeadModel(GPT2Config(WORDS, 16, 16, 2, 2, **special)))
+    return Logits(
+        GPT2LMHeadModel(GPT2Config(vocab_size=WORDS, n_positions=16, n_embd=16, n_layer=2, n_head=2, **special))
+    )
 
 
 def llama() -> nn.Module:

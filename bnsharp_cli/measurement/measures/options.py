@@ -14,8 +14,16 @@ from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.measures.shared_options import SEED_HELP, ParameterSelection, VariedParameters
-from bnsharp_cli.measurement.surface.settings import SMALL_MEMORY, LayoutSetting, MemorySetting
+from bnsharp_cli.measurement.measures.shared_options import (
+    SEED_HELP,
+    Arithmetic,
+    ParameterSelection,
+    Precision,
+    VariedParameters,
+    require_arithmetic,
+    require_known,
+)
+from bnsharp_cli.measurement.surface.settings import LayoutSetting, MemorySetting
 from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option, same_option
 
 OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
@@ -26,9 +34,6 @@ BatchNormPolicy = Literal["batch", "running"]
 ProbedPartition = Literal["paper", "extended"]
 Partition = Literal["paper", "extended", "filter", "layer", "element"]
 """Which rows make a block; see :mod:`bnsharp_cli.measurement.blocks.blocks`."""
-
-Precision = Literal["auto", "float32", "float64", "bfloat16"]
-"""The arithmetic of the network."""
 
 DEFAULT_RULE = "power"
 
@@ -153,14 +158,8 @@ class MeasureOptions(OptionRecord):
         expected="one of paper, extended, filter, layer, element",
     )
     parameters: ParameterSelection = same_option(VariedParameters, "parameters")
-    precision: Precision = option(
-        "auto", f"Arithmetic of the network: auto, float32 or float64; or bfloat16, with {named('memory')} small."
-    )
-    memory: MemorySetting = option(
-        "ample",
-        "Memory beside the weights: ample; or small, for noise and critical-radius of large models without a second "
-        "copy of them.",
-    )
+    precision: Precision = same_option(Arithmetic, "precision")
+    memory: MemorySetting = same_option(Arithmetic, "memory")
     layout: LayoutSetting = option(
         "auto", "Memory layout of convolutions on the CPU: auto, or plain for torch's own everywhere."
     )
@@ -182,9 +181,7 @@ class MeasureOptions(OptionRecord):
             object.__setattr__(self, "parameters", (self.parameters,))
         super().__post_init__()
         self._require_particular()
-        if self.precision == "bfloat16" and self.memory != SMALL_MEMORY:
-            expected = f"auto, float32 or float64, unless {named('memory')} is {SMALL_MEMORY}"
-            raise UsageError.of("precision", expected, self.precision, "For example float32.")
+        require_arithmetic(self.precision, self.memory)
         rule = RULES[self.search]
         if math.isinf(self.power) and rule.finite_power_by:
             raise UsageError.of(
@@ -197,7 +194,7 @@ class MeasureOptions(OptionRecord):
     def _require_particular(self) -> None:
         if not isinstance(self.particular, Mapping):
             raise UsageError.of_type("particular", "a mapping", self.particular, "For example {'step_size': 0.5}.")
-        _require_known(self.particular, [one.name for one in particular_fields()])
+        require_known(self.particular, [one.name for one in particular_fields()])
         for record in _particular_records():
             self.of(record)
 
@@ -230,7 +227,7 @@ class MeasureOptions(OptionRecord):
             UsageError: an unknown name, a value that is not allowed, or an option of another search rule.
         """
         own = {one.name for one in declared_fields(cls)}
-        _require_known(flat, option_names())
+        require_known(flat, option_names())
         particular = {name: value for name, value in flat.items() if name not in own}
         made = cls(**{name: value for name, value in flat.items() if name in own}, particular=particular)
         for one in (one for rule in RULES.values() for one in declared_fields(rule)):
@@ -299,15 +296,3 @@ def option_names() -> list[str]:
 def _particular_records() -> Iterator[type[OptionRecord]]:
     yield from (rule for rule in RULES.values() if declared_fields(rule))
     yield from (entry.options for entry in MEASURES.values() if entry.options is not None)
-
-
-def _require_known(given: Mapping[str, Any], known: list[str]) -> None:
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise UsageError(
-            f"There is no option {', '.join(map(str, unknown))}.",
-            f"Options: {', '.join(known)}.",
-            argument=str(unknown[0]),
-            expected="the name of an option",
-            found=unknown[0],
-        )

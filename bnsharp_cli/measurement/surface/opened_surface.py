@@ -34,6 +34,7 @@ from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress
 from bnsharp_cli.measurement.surface.row_surface import RowSurface
 from bnsharp_cli.measurement.surface.settings import SMALL_MEMORY, LayoutSetting, MemorySetting
 from bnsharp_cli.measurement.surface.shared_memory import require_unshared
+from bnsharp_cli.measurement.surface.whole_network import require_one_device, require_whole
 
 CriterionLike = Callable[[Any, Any], Any]
 """A function from what the network returns and the targets of a batch to their mean loss."""
@@ -79,7 +80,8 @@ def opened_surface(
 
     Raises:
         UsageError: a model, batches, a criterion or settings that are not usable.
-        NotMeasurableError: the network and the loss do not run, or are no function of the weights that are handed in.
+        NotMeasurableError: the network is not here as a whole; it and the loss do not run, or are no function of the
+            weights that are handed in.
     """
     require_choice("bn", settings.bn, ("batch", "running"))
     require_criterion(criterion)
@@ -132,6 +134,8 @@ def _bare(model: nn.Module) -> nn.Module:
             expected="a torch.nn.Module",
             found=found,
         ) from error
+    require_whole(model)
+    require_one_device(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError.of_type("model", "a network of Python code", model, "Pass what torch.jit compiled.")
     if not parameters or any(parameter.is_meta or is_lazy(parameter) for parameter in parameters):

@@ -1,4 +1,4 @@
-"""Noise and the critical radius without a second copy of the weights: by plain torch, and within their stated errors."""
+"""Noise and the critical radius without a second copy of the weights: by plain torch, within their stated errors."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def trained(network: nn.Module, batches: Batches) -> nn.Module:
     return network.eval()
 
 
-@pytest.mark.parametrize("name", ["attending", "llama", "convolutional"])
+@pytest.mark.parametrize("name", ["attending", "llama", "recurrent"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_the_critical_radius_is_that_of_ample_memory(name: str, precision: str) -> None:
     network, batches = made(name)
