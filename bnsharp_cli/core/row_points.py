@@ -20,7 +20,7 @@ PIECE = 2**16
 
 _SEED_BYTES = 7
 
-Draw = Callable[[torch.Size, torch.Generator], Tensor]
+_Draw = Callable[[torch.Size, torch.Generator], Tensor]
 """Random numbers of a shape."""
 
 
@@ -96,7 +96,7 @@ class RowPoint(LazyPoint):
         """``self + step · direction``."""
         return self.each(lambda name, rows, piece: piece.add(direction.piece(name, rows), alpha=step))
 
-    def drawn(self, seed: int, draw: Draw) -> RowPoint:
+    def drawn(self, seed: int, draw: _Draw) -> RowPoint:
         """Random numbers of the same shapes: each piece from a generator of its own, the same whenever it is drawn.
 
         They are drawn on the CPU, so that every device sees the same ones.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -28,10 +29,14 @@ class RowPasses(Passes):
     """Passes whose parameters are a :class:`RowPoint`, handed out as the network asks for them.
 
     Attributes:
+        weights: the network's own, all that can be varied.
+        stand_in: what the network has instead of every weight while it runs.
         used: the names of parameters that any pass used; added to.
         collected: what gradients are added to; None for passes without.
     """
 
+    weights: Point = field(default_factory=dict)
+    stand_in: float = math.nan
     used: set[str] | None = None
     collected: GradientByWeight | None = None
 
@@ -56,14 +61,17 @@ class RowPasses(Passes):
         return loss.detach()
 
     def _state(self, parameters: Point) -> Point:
-        """Nothing: the network runs with its own, which every call gets exchanged."""
+        """Stand-ins, which every call gets exchanged; a number with the shape of a weight takes no memory."""
         del parameters
-        return {}
+        return {
+            name: torch.full((), self.stand_in, dtype=self.dtype, device=weight.device).expand(weight.shape)
+            for name, weight in self.weights.items()
+        }
 
     def _handing(self, module: nn.Module, parameters: Point) -> AbstractContextManager[object]:
         assert isinstance(parameters, RowPoint)
         made = self.collected.weight if self.collected is not None else None
-        handing = RowWeights(module, parameters, self.dtype, made)
+        handing = RowWeights(module, parameters.completed(self.weights), self.dtype, made)
         handing.used = self.used if self.used is not None else set()
         return handing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Never
 
 import torch
@@ -19,6 +19,7 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.narrowing import narrowest_type
 from bnsharp_cli.measurement.surface.parameter_choice import is_continuous
 from bnsharp_cli.measurement.surface.passes import BatchObserver
+from bnsharp_cli.measurement.surface.random_numbers import common_random_numbers, states_kept
 from bnsharp_cli.measurement.surface.row_passes import RowPasses, zeros_of
 from bnsharp_cli.measurement.surface.row_weights import handed_precision
 from bnsharp_cli.measurement.surface.second_order import CurvatureProduct
@@ -115,11 +116,19 @@ class RowSurface(LossSurface):
         run: Callable[[Point, Tensor], object] = self._passes(ExecutionPlan()).run_without_gradient
         return ExecutionPlan(narrowest=narrowest_type(run, self.point(), [self.batches[0][0]], self.dtype))
 
+    def loss_beside(self, stand_in: float) -> float:
+        """The loss of the first batch while the network has ``stand_in`` wherever a weight is not exchanged."""
+        passes = replace(self._passes(ExecutionPlan()), stand_in=stand_in)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), states_kept(), torch.random.fork_rng(devices), common_random_numbers(0):
+            return float(passes.outputs_and_loss(self.point(), self.batches[0])[1])
+
     def _passes(self, plan: ExecutionPlan | None = None, used: set[str] | None = None) -> RowPasses:
         weight_of = self.sizes.weight if self.sizes is not None and self.averages else None
         network = (self.pool, self.criterion, self.buffers, self.treatment, self.dtype, plan or self.plan())
         norms, constants = self.conduct.own_norms, self.constants()
-        return RowPasses(*network, self.guard, weight_of, frozenset(), norms, constants, self.counter, used)
+        beside = (self.guard, weight_of, frozenset[str](), norms, constants, self.counter)
+        return RowPasses(*network, *beside, weights=self._own(), used=used)
 
 
 def needs_memory() -> UnfitMeasureError:

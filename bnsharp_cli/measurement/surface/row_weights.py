@@ -1,6 +1,8 @@
 """Hands weights to a network function by function: each is computed for one call, and dropped after it.
 
-The network's own weights are never written to, so there is nothing to restore, whatever a pass ends with.
+The network's own weights are never written to, so there is nothing to restore, whatever a pass ends with. While it runs
+it has stand-ins instead of them, NaN in every place and without memory: what is not exchanged, such as the weight of a
+scripted part, shows in the loss.
 """
 
 from __future__ import annotations
@@ -17,19 +19,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter, tree_map
 
 from bnsharp_cli.core.row_points import RowPoint, row_slices
-from bnsharp_cli.measurement.surface.parameter_choice import is_continuous
 from bnsharp_cli.measurement.surface.weights_watch import rightly_read
 
 _ABOUT_THE_TENSOR = {
-    "size", "dim", "ndimension", "numel", "nelement", "stride", "element_size", "storage_offset", "is_contiguous",
-    "is_floating_point", "is_complex", "is_signed", "is_inference", "get_device", "__len__", "__hash__", "__bool__",
-    "is_tensor", "data_ptr", "shape", "device", "layout", "ndim", "requires_grad", "requires_grad_", "is_leaf",
-    "is_cuda", "is_cpu", "is_meta", "is_sparse", "is_quantized", "is_mkldnn", "is_nested", "itemsize", "nbytes",
-    "grad", "grad_fn", "_version",
+    "size", "dim", "ndimension", "numel", "nelement", "element_size", "is_floating_point", "is_complex", "is_signed",
+    "is_inference", "get_device", "__len__", "__hash__", "is_tensor", "shape", "dtype", "device", "layout", "ndim",
+    "requires_grad", "requires_grad_", "is_leaf", "is_cuda", "is_cpu", "is_meta", "is_sparse", "is_quantized",
+    "is_mkldnn", "is_nested", "itemsize", "nbytes", "grad", "grad_fn", "_version",
 }  # fmt: skip
 """Functions and attributes that do not depend on the values of a tensor."""
-
-_TYPE = Tensor.dtype.__get__  # type: ignore[attr-defined]  # an attribute of C, which mypy takes for a type
 
 _ARGUMENTS = ("input", "weight", "bias")
 
@@ -44,8 +42,8 @@ class RowWeights(TorchFunctionMode):
     change of a weight would be lost in the weight itself.
 
     Args:
-        module: whose weights are replaced; it stays as it is.
-        point: the weights that are handed out instead; those it lacks keep their values.
+        module: whose weights are stand-ins, which every function gets exchanged.
+        point: the weights that are handed out instead.
         dtype: the precision of the run.
         differentiable: makes a weight whose gradient is kept, from its name and its values; None for none.
 
@@ -61,10 +59,8 @@ class RowWeights(TorchFunctionMode):
         differentiable: Callable[[str, Callable[[], Tensor]], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        with _unwatched():
-            own = {name: tensor for name, tensor in module.named_parameters() if is_continuous(tensor)}
-            self._weights = point.completed({name: tensor.detach() for name, tensor in own.items()})
-        self._names = {id(tensor): name for name, tensor in own.items()}
+        self._names = {id(tensor): name for name, tensor in module.named_parameters() if name in point.shapes}
+        self._weights = point
         self._dtype, self._precision = dtype, handed_precision(dtype)
         self._differentiable = differentiable
         self.used: set[str] = set()
@@ -81,8 +77,6 @@ class RowWeights(TorchFunctionMode):
         if _asks_about(func):
             with DisableTorchFunction():  # the others would convert the weight first
                 return func(*args, **kwargs)
-        if func == _TYPE:
-            return self._dtype
         self.used.update(own)
         answer = self._by_rows(func, args, kwargs)
         if answer is None:

@@ -13,6 +13,8 @@ from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from bnsharp_cli.errors import NotMeasurableError
+
 _RIGHTLY_READ: ContextVar[bool] = ContextVar("rightly_read", default=False)
 
 
@@ -83,3 +85,22 @@ def leaves_of(tensor: Tensor) -> Iterator[Tensor]:
         following = {child for child, _ in node.next_functions if child is not None} - seen
         seen |= following
         waiting.extend(following)
+
+
+def past_the_copy(argument: str, names: list[str]) -> NotMeasurableError:
+    """The error for code that uses weights of the network itself.
+
+    Args:
+        argument: whose code it is, ``model`` or ``criterion``.
+        names: of the weights.
+    """
+    who = "The network's forward" if argument == "model" else "The criterion"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return NotMeasurableError(
+        f"{who} uses {names[0]}{more} of the network itself, beside the weights that are handed in for a pass.",
+        "Read weights from the network whenever it runs, as model.parameters() does, in a function or a module that "
+        "can be copied: no scripted part, and no list of weights that was made beforehand.",
+        argument=argument,
+        expected="a loss of the weights that are handed in",
+        found=names,
+    )
