@@ -126,8 +126,7 @@ def measure(  # noqa: PLR0913  one argument for each choice
         criterion: the mean loss of a batch. torch's own are given the network's prediction: its tensor, or its
             ``logits`` or ``out``. Any other function is given all that the network returns. Floating tensors are
             float64 in both. A function that reads ``model`` is copied along with it; parameters of its own are fixed.
-        name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf``, ``keskar``, or another of those that
-            ``bnsharp measures`` lists, such as ``relative-flatness`` and the controls from ``loss`` to ``random``.
+        name: ``bn`` (Definition 3.1), or another of those that ``bnsharp measures`` lists, such as ``keskar``.
         measure: names of several measures, in a list, or ``all``: then they are answered together. One name by itself
             is as good as ``name``.
         delta: the radius δ; several in a list or an array of one dimension give a profile.

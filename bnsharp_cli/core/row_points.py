@@ -38,7 +38,7 @@ def row_slices(shape: torch.Size) -> list[slice]:
 
 
 def rows_of(tensor: Tensor, rows: slice) -> Tensor:
-    """Those rows of a tensor; a number by itself is its only row."""
+    """Some rows of a tensor; a number by itself is its only row."""
     return tensor[rows] if tensor.ndim else tensor
 
 

@@ -47,7 +47,7 @@ class RowSurface(LossSurface):
         return point.completed(self._own())
 
     def stack_size(self) -> int:
-        """One."""
+        """How many points are evaluated at once: one."""
         return 1
 
     def used_parameters(self, number: int = 0) -> set[str]:
