@@ -242,3 +242,7 @@ def test_a_language_model_is_measured_by_two_processes_with_little_memory(tmp_pa
     assert expected["status"] == "sampled"
     assert abs(found["value"] - expected["value"]) <= expected["uncertainty"]["rounding"]
     assert {tensor["reason"] for tensor in alone["blocks"]["tensors"]} == {"not searched, to save memory"}
+    table = bnsharp(*arguments[:-1], folder=tmp_path).stdout
+    assert "scale-invariant blocks (partition paper): not searched, to save memory" in table
+    refused = bnsharp("rescale-test", "net.pt", *data, "--memory", "small", folder=tmp_path, expect=2)
+    assert "Only measures take small: leave --memory out." in refused.stderr

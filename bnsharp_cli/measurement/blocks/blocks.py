@@ -22,6 +22,9 @@ PARTITIONS = (*PROBED_PARTITIONS, "filter", "layer", "element")
 NO_EFFECT = "no effect on the output"
 """The reason of a tensor in θ_* that no output depends on in batch mode, such as a bias before a norm."""
 
+NOT_SEARCHED = "not searched, to save memory"
+"""The reason of every tensor where scale-invariant blocks were not looked for."""
+
 
 @dataclass(frozen=True)
 class TensorBlocks:

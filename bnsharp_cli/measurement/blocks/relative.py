@@ -17,9 +17,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from bnsharp_cli.core.point import Point
 from bnsharp_cli.core.row_points import outline
 from bnsharp_cli.core.spheres import BlocksOfTensor, NumberBlocks, RowBlocks
-from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS, Blocks, TensorBlocks
-
-_NOT_SEARCHED = "not searched, to save memory"
+from bnsharp_cli.measurement.blocks.blocks import NOT_SEARCHED, PROBED_PARTITIONS, Blocks, TensorBlocks
 
 _Part = tuple[BlocksOfTensor, int, str]
 """The blocks of one tensor from a first number on, how many they are, and what they are in words."""
@@ -58,7 +56,7 @@ def unprobed_blocks(module: nn.Module, point: Point, partition: str) -> Blocks:
     lengths = {name: tensor.shape[0] if tensor.ndim else 1 for name, tensor in outline(point).items()}
     rows = {name: RowBlocks(0, torch.zeros(length, dtype=torch.int64)) for name, length in lengths.items()}
     return Blocks(
-        partition, rows, 0, {}, tuple(TensorBlocks(n, length, 0, _NOT_SEARCHED, False) for n, length in lengths.items())
+        partition, rows, 0, {}, tuple(TensorBlocks(n, length, 0, NOT_SEARCHED, False) for n, length in lengths.items())
     )
 
 

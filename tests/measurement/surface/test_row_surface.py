@@ -237,3 +237,8 @@ def test_parameters_that_no_batch_uses_are_refused(batches: Batches) -> None:
     network.idle = nn.Linear(2, 2)
     with pytest.raises(NotMeasurableError, match=r"The loss depends on none of idle\.\*"):
         bnsharp_cli.measure(network, batches, name="noise", memory="small", parameters="idle.*")
+
+
+def test_rescaled_copies_need_memory(batches: Batches) -> None:
+    with pytest.raises(UsageError, match="Only measures take small: leave memory out"):
+        bnsharp_cli.rescale_test(nn.Linear(4, 3), batches, memory="small")
