@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bnsharp_cli.measurement.measures.measurements import Measurements
     from bnsharp_cli.measurement.measures.options import MeasureOptions
     from bnsharp_cli.measurement.surface.cost import Cost
+    from bnsharp_cli.measurement.surface.token_loss import token_cross_entropy
     from bnsharp_cli.training.entropy_sgd import EntropySgd
     from bnsharp_cli.training.registry import EntropySgdOptions, SamOptions, SgdsOptions
     from bnsharp_cli.training.sam import Asam, Sam
@@ -75,6 +76,7 @@ __all__ = [
     "invariance_table",
     "measure",
     "rescale_test",
+    "token_cross_entropy",
 ]
 
 _MODULES = {
@@ -100,6 +102,7 @@ _MODULES = {
     "measurement.measures.measurements": ("Measurements",),
     "measurement.measures.options": ("MeasureOptions",),
     "measurement.surface.cost": ("Cost",),
+    "measurement.surface.token_loss": ("token_cross_entropy",),
     "training.entropy_sgd": ("EntropySgd",),
     "training.registry": ("EntropySgdOptions", "SamOptions", "SgdsOptions"),
     "training.sam": ("Asam", "Sam"),

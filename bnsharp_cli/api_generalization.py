@@ -17,6 +17,7 @@ from bnsharp_cli.measurement.surface.finite_loss import not_finite
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.opened_surface import CriterionLike, DeviceLike, opened_surface
+from bnsharp_cli.measurement.surface.token_loss import averages_over_tokens
 
 
 def generalization_gap(
@@ -58,7 +59,8 @@ def generalization_gap(
             test = fixed_batches(test_batches)
         except UsageError as error:
             raise error.renamed("batches", "test_batches") from error
-        point, elsewhere = surface.point(), surface.on(test, BatchSizes.of(test))
+        sizes = BatchSizes.of(test, by_tokens=averages_over_tokens(criterion))
+        point, elsewhere = surface.point(), surface.on(test, sizes)
         figures = surface.evaluated(point)
         _require_finite(surface, figures.loss)
         found = generalization(surface, point, figures, elsewhere)

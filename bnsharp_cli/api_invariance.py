@@ -39,8 +39,9 @@ def invariance_table(  # noqa: PLR0913  one argument for each choice
     """Take measures of ``model`` and of copies that compute the same: which of them give one number for one function?
 
     The copies are rescaled in every way that is found to change nothing: T_a; (γ, β) of norms before other norms, and
-    against the classifier; layers against layers and neurons against neurons around a ReLU. Each is confirmed by its
-    outputs. All copies are measured by the same options and the same random draws.
+    against the classifier; layers against layers and neurons against neurons around a ReLU; queries against keys, and
+    values against what reads them. Each is confirmed by its outputs. All copies are measured by the same options and
+    the same random draws.
 
     >>> import torch
     >>> _ = torch.manual_seed(0)

@@ -193,7 +193,7 @@ def test_the_package_shows_what_a_program_needs_and_nothing_else() -> None:
         "NotMeasurableError", "Sam", "SamOptions", "Search", "Sgds", "SgdsOptions", "SharpnessMonitor",
         "Status", "Uncertainty",
         "UnfitMeasureError", "UsageError", "__version__", "find_blocks", "generalization_gap", "invariance_table",
-        "measure", "rescale_test",
+        "measure", "rescale_test", "token_cross_entropy",
     ]  # fmt: skip
     for name in bnsharp_cli.__all__:
         assert getattr(bnsharp_cli, name) is not None

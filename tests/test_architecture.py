@@ -66,7 +66,7 @@ ONE_FOR_EACH = {"EXAMPLE"}
 LOADED_BEFORE = {
     "cli.main": ("bnsharp_cli.workflows",),  # the allocator, which is ours and imports nothing heavy
     "core.point": ("torch",),  # a function of tensors
-    "io.networks.known_classifiers": ("transformers",),  # a function of its classes
+    "io.networks.known_networks": ("transformers",),  # a function of its classes
     "workflows.torchrun": ("torch",),  # a function that leaves a group of torch's processes
 }
 """What modules import inside functions without harm, mostly because somebody has always imported it before."""

@@ -26,8 +26,13 @@ from tests.documents import (
 DOCUMENTS = documents()
 PLACEHOLDERS = {"file.py", "path/to/file.py", "bnsharp_cli/cli/NAME.py"}
 """Files of the reader's, in examples."""
-FOREIGN_OPTIONS = {"--nproc-per-node", "--check", "--from"}
-"""torchrun's, ruff's and uvx's."""
+SLURM_OPTIONS = {
+    *("--job-name", "--array", "--cpus-per-task", "--time", "--nodes", "--ntasks-per-node", "--gpus-per-node"),
+    *("--parsable", "--dependency"),
+}
+TORCHRUN_OPTIONS = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
+FOREIGN_OPTIONS = {*SLURM_OPTIONS, *TORCHRUN_OPTIONS, "--check", "--from"}
+"""Those of Slurm, of torchrun, of ruff and of uvx."""
 NEVER = {"--trust-pickle"}
 """An option that SECURITY.md names to say that it does not exist."""
 PACKAGES = {path.name for path in (ROOT / "bnsharp_cli").iterdir() if path.is_dir()}

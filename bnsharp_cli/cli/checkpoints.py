@@ -20,6 +20,7 @@ OptionalCheckpointArgument = Annotated[
     Path | None, _argument("Checkpoint file, or sample:NAME; the embedded sample if left out.")
 ]
 CheckpointArguments = Annotated[list[Path], _argument("Checkpoint files, or sample:NAME; one result each.")]
-ReportedArguments = Annotated[
+NetworksArguments = Annotated[
     list[Path], _argument("Results as JSON files, folders of them, checkpoint files, or sample:NAME.")
 ]
+"""What is measured, or was measured before."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import CheckpointArguments
+from bnsharp_cli.cli.checkpoints import NetworksArguments
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed
 from bnsharp_cli.cli.spelling import as_option
@@ -17,7 +17,7 @@ from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.selection import Selection
 from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
-from bnsharp_cli.workflows.input_files import input_files
+from bnsharp_cli.workflows.input_files import input_files, results_in
 from bnsharp_cli.workflows.measured_files import MeasuredFiles
 from bnsharp_cli.workflows.options import CheckpointSource, Computing, Data, Output, Picture
 from bnsharp_cli.workflows.summary_options import SeedOptions
@@ -30,7 +30,7 @@ EXAMPLE = "Example: bnsharp compare small-batch.pt large-batch.pt --measure bn -
 
 
 def compare(
-    checkpoint: CheckpointArguments,
+    checkpoint: NetworksArguments,
     source: CheckpointSource,
     data: Data,
     selection: Selection,
@@ -44,13 +44,16 @@ def compare(
 ) -> None:
     """Compare networks on the same batches: which is sharper, by how much, and how sure that is.
 
-    Each argument is a checkpoint, which is measured, or a result that measure wrote, which is not measured again. The
-    first is compared with every other; --along shows them as stages of one training instead.
+    Each argument is a checkpoint, which is measured, or a result that measure wrote or a folder of results, which are
+    not measured again. The first is compared with every other; --along shows them as stages of one training instead.
     """
     selection.runs(measuring)  # refuses what cannot be measured before anything is read
     _require_one_seed(seeds, table, picture, measuring)
     options = {seed: (replace(data, seed=seed), replace(measuring, seed=seed)) for seed in seeds.all_from(data.seed)}
-    inputs = input_files(checkpoint, source.arch, data.data, data.test_data, data.loss)
+    inputs = [
+        *input_files(checkpoint, source.arch, data.data, data.test_data, data.loss),
+        *results_in(checkpoint),
+    ]
     writes = results.require_writable(output.output, picture.plot, inputs=inputs)
     with importing_libraries():
         from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
@@ -65,7 +68,7 @@ def compare(
         return answered(*own, reporter, as_option, memory)
 
     with TerminalReporter(output.quiet, writes=writes) as reporter:
-        found = compare_with_seeds(checkpoint, [*options], answer, table.along)
+        found = compare_with_seeds(checkpoint, [*options], answer, table.along, reporter)
         if picture.plot is not None:
             draw_networks(picture.plot, found.first, table.along)
     results.deliver(results.CommandResult(found.document(as_option), lambda: _print(found, table)), output)

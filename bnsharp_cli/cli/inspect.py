@@ -9,7 +9,8 @@ from bnsharp_cli.cli.spelling import as_option
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.input_files import input_files
-from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions, ListingOptions, Output
+from bnsharp_cli.workflows.inspection_options import InspectionOptions, ListingOptions
+from bnsharp_cli.workflows.options import CheckpointSource, Output
 
 EXAMPLE = "Example: bnsharp inspect model.pt --all"
 

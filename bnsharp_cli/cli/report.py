@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnsharp_cli.cli import results
-from bnsharp_cli.cli.checkpoints import ReportedArguments
+from bnsharp_cli.cli.checkpoints import NetworksArguments
 from bnsharp_cli.cli.reporter import TerminalReporter
 from bnsharp_cli.cli.signature import Fixed
 from bnsharp_cli.cli.spelling import as_option
@@ -30,7 +30,7 @@ EXAMPLE = "Example: bnsharp report small-batch.pt large-batch.pt --test-data dig
 
 
 def report(
-    checkpoint: ReportedArguments,
+    checkpoint: NetworksArguments,
     source: CheckpointSource,
     data: Data,
     selection: Selection,

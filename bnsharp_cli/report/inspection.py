@@ -93,6 +93,8 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     inside = f", weights at '{one_line(checkpoint.key)}'" if checkpoint.key and checkpoint.format != OWN_FORMAT else ""
     yield "format", f"{checkpoint.format}{inside}, sha256 {checkpoint.sha256[:12]}…"
     yield from _network(inspection.identity)
+    if inspection.head:
+        yield "head", inspection.head
     tensors = checkpoint.state_dict
     kinds = Counter(
         _dtype(tensor.dtype) for tensor in tensors.values() if tensor.is_floating_point() or tensor.is_complex()
@@ -103,7 +105,7 @@ def _facts(inspection: Inspection, every: bool) -> Iterator[tuple[str, str]]:
     else:
         count = sum(tensor.numel() for tensor in anatomy.point.values())
         yield "parameters", f"{count:,} in {len(anatomy.point)} tensors, {dtypes}"
-        yield from _network_parts(anatomy)
+        yield from _network_parts(anatomy, of_texts=bool(inspection.head))
     if inspection.preprocessing is not None:
         yield "images", str(inspection.preprocessing)
     told = _TOLD if checkpoint.format == OWN_FORMAT else ("format",)
@@ -137,7 +139,7 @@ def _network(identity: NetworkIdentity) -> Iterator[tuple[str, str]]:
         yield "fits" if fitting else "nearest", str(candidate)
 
 
-def _network_parts(anatomy: InspectedNetwork) -> Iterator[tuple[str, str]]:
+def _network_parts(anatomy: InspectedNetwork, *, of_texts: bool) -> Iterator[tuple[str, str]]:
     for norms in anatomy.norms:
         count = len(norms.owners)
         epsilon = "" if norms.epsilon is None else f", ε {norms.epsilon:g}"
@@ -147,11 +149,13 @@ def _network_parts(anatomy: InspectedNetwork) -> Iterator[tuple[str, str]]:
     blocks = anatomy.blocks
     joint = f", {len(blocks.joint)} of them joint" if blocks.joint else ""
     samples, *shape = anatomy.inputs
+    sizes = _sizes(tuple(shape))
+    inputs = f"random texts of {sizes} tokens" if of_texts else f"random inputs of {sizes}"
     yield (
         "blocks",
         f"{blocks.invariant:,} scale-invariant{joint} (partition {blocks.partition}), "
         f"{blocks.free_parameters(dict(anatomy.point)):,} free parameters; "
-        f"found on {samples} random inputs of {_sizes(tuple(shape))}",
+        f"found on {samples} {inputs}",
     )
 
 

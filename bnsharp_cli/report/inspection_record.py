@@ -57,6 +57,7 @@ class Inspection:
         preprocessing: what its images get; None for an unknown network.
         anatomy: None for an unknown network, or one that accepts no random inputs.
         notes: what the user should know, a line each.
+        head: what a network of texts answers with, in words; empty for any other.
     """
 
     checkpoint: Checkpoint
@@ -64,3 +65,4 @@ class Inspection:
     preprocessing: Preprocessing | None
     anatomy: InspectedNetwork | None
     notes: tuple[str, ...]
+    head: str = ""

@@ -24,10 +24,10 @@ from bnsharp_cli.measurement.surface.cost import Cost
 
 SCHEMA = Path(__file__).parent / "schema" / "bnsharp-1.json"
 NAME = "bnsharp/1"
-_OF_ONE_NETWORK = ("measure", "check")
+OF_ONE_NETWORK = ("measure", "check")
 """Commands whose documents are results of one network, with all that a comparison needs."""
 
-REPORTED = (*_OF_ONE_NETWORK, "compare", "rescale-test", "audit", "bound")
+REPORTED = (*OF_ONE_NETWORK, "compare", "rescale-test", "audit", "bound")
 """Commands whose documents say something of a minimum."""
 
 FAILURE = "failure"
@@ -75,7 +75,7 @@ def read_results(path: Path) -> list[StoredResult]:
     Raises:
         CheckpointRefusedError: a file that is too large, that is no such document, or of another schema.
     """
-    return [StoredResult(path, document) for document in read_documents(path, _OF_ONE_NETWORK)]
+    return [StoredResult(path, document) for document in read_documents(path, OF_ONE_NETWORK)]
 
 
 def read_documents(path: Path, commands: Sequence[str] = (*REPORTED, FAILURE)) -> list[Mapping[str, Any]]:
@@ -172,6 +172,8 @@ def _require_consistent(path: Path, document: Mapping[str, Any], where: str) -> 
         raise _refused(path, f"{where}batch_accuracies: expected {batches} numbers or none")
     if data["samples"] - data["batch_size"] * (batches - 1) < 1:
         raise _refused(path, f"{where}data: expected samples in each of {batches} batches")
+    if len((data.get("text") or {}).get("tokens", ())) not in {0, batches}:
+        raise _refused(path, f"{where}data.text.tokens: expected {batches} numbers or none")
     _require_groups(path, document.get("test"), where)
     for name, record in document.get("measures", {}).items():
         for one in (record, *record.get("profile", ())):
@@ -201,8 +203,11 @@ def _require_groups(path: Path, test: Mapping[str, Any] | None, where: str) -> N
     if test is None:
         return
     groups = len(test["group_sizes"])
-    if len(test["group_losses"]) != groups or len(test["group_accuracies"]) not in {0, groups}:
+    further = {len(test["group_accuracies"]), len(test.get("group_tokens", ()))}
+    if len(test["group_losses"]) != groups or not further <= {0, groups}:
         raise _refused(path, f"{where}test: expected as many numbers as there are groups, {groups}")
+    if "group_tokens" in test and not sum(test["group_tokens"]):
+        raise _refused(path, f"{where}test.group_tokens: expected tokens in some group")
     if sum(test["group_sizes"]) != test["data"]["samples"]:
         raise _refused(path, f"{where}test.group_sizes: expected the samples of all groups to be those of the data")
 

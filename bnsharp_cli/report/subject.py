@@ -33,11 +33,26 @@ def subject_lines(document: Mapping[str, Any]) -> list[str]:
         f"{shown(data['spec'])} ({data['split']}), batches of {data['batch_size']}, seed {data['seed']}",
         *_on_test_data(document),
         *([document["warning"]] if document["warning"] else []),
-        f"images: {Preprocessing.from_dict(data['preprocessing'])}",
+        inputs_line(data),
         f"{options['bn']} statistics, {environment['dtype']} on {environment['device']}",
         _partition(blocks),
         *_choice(document["parameters"]),
     ]
+
+
+def inputs_line(data: Mapping[str, Any]) -> str:
+    """What the network got of the data: what was done to images, or how a text was cut.
+
+    >>> inputs_line({"text": {"context": 64, "unit": "window", "tokens": [640, 600]}})
+    'text: windows of up to 64 tokens, 1,240 predicted'
+    >>> inputs_line({"text": {"context": 64, "unit": "text", "tokens": []}})
+    'text: texts of up to 64 tokens'
+    """
+    text = data.get("text")
+    if text is None:
+        return f"images: {Preprocessing.from_dict(data['preprocessing'])}"
+    predicted = f", {sum(text['tokens']):,} predicted" if text["tokens"] else ""
+    return f"text: {text['unit']}s of up to {text['context']:,} tokens{predicted}"
 
 
 def _on_test_data(document: Mapping[str, Any]) -> list[str]:

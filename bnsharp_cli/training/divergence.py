@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import BnsharpError, DataRefusedError, NotMeasurableError, named
-from bnsharp_cli.measurement.surface.finite_loss import IGNORED
+from bnsharp_cli.measurement.surface.token_loss import IGNORED
 
 LOWER_RATE = (
     f"Lower {named('learning_rate')} in a new run with another {named('output')}; "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import UsageError, named, shown
+from bnsharp_cli.io.checkpoints.model_directory import HUGGINGFACE
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.sharpness_entries import PartsOptions
@@ -48,6 +49,21 @@ class Side:
     name: str
     document: Mapping[str, Any]
     path: Path
+
+
+def architecture_of(document: Mapping[str, Any]) -> tuple[object, ...]:
+    """What two networks of one architecture have alike.
+
+    That of a directory is named by its path, so its tensors stand for it.
+
+    Args:
+        document: in the JSON schema ``bnsharp/1``.
+    """
+    checkpoint = document["checkpoint"]
+    name, parameters = checkpoint["architecture"], checkpoint["parameters"]
+    if not name.startswith(f"{HUGGINGFACE}:"):
+        return name, parameters
+    return HUGGINGFACE, parameters, *((tensor["name"], tensor["rows"]) for tensor in document["blocks"]["tensors"])
 
 
 def require_alike(first: Side, other: Side, measures: Iterable[str]) -> None:

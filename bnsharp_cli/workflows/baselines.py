@@ -13,7 +13,7 @@ from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.report.json_document import render
 from bnsharp_cli.report.stored_results import read_results
 from bnsharp_cli.workflows import torchrun
-from bnsharp_cli.workflows.alike import Side, require_alike
+from bnsharp_cli.workflows.alike import Side, architecture_of, require_alike
 from bnsharp_cli.workflows.gate_options import BaselineOptions
 from bnsharp_cli.workflows.limited_quantities import JudgedResult
 from bnsharp_cli.workflows.thresholds import Thresholds
@@ -68,9 +68,7 @@ def require_comparable(result: Mapping[str, Any], baseline: JudgedResult, thresh
     relative = {**(thresholds.max_increase or {}), **(thresholds.max_decrease or {})}
     measures = [name.measure for name in thresholds.names if str(name) in relative and name.measure is not None]
     require_alike(*_sides(result, baseline), measures)
-    kinds = [
-        (one["checkpoint"]["architecture"], one["checkpoint"]["parameters"]) for one in (result, baseline.document)
-    ]
+    kinds = [architecture_of(one) for one in (result, baseline.document)]
     unfit = [name for name in measures if not MEASURES[name].across_architectures]
     if kinds[0] != kinds[1] and unfit:
         raise UsageError(

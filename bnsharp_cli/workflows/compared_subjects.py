@@ -14,6 +14,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Un
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
+from bnsharp_cli.workflows.alike import architecture_of
 from bnsharp_cli.workflows.measuring import ResultDocument
 
 
@@ -56,7 +57,7 @@ def _means(document: Mapping[str, Any]) -> dict[str, tuple[MeanPart, ...]]:
         found["accuracy"] = (MeanPart(accuracies, sizes, fraction, share=True),)
     if test is None:
         return found
-    groups, tested = tuple(test["group_sizes"]), tuple(test["group_accuracies"])
+    groups, tested = tuple(test.get("group_tokens") or test["group_sizes"]), tuple(test["group_accuracies"])
     if tested:
         found["test-accuracy"] = (MeanPart(tested, groups, share=True),)
     losses = MeanPart(tuple(document["batch_losses"]), sizes, fraction, sign=-1)
@@ -67,7 +68,9 @@ def _means(document: Mapping[str, Any]) -> dict[str, tuple[MeanPart, ...]]:
 
 
 def _batch_sizes(data: Mapping[str, Any], batches: int) -> tuple[int, ...]:
-    """The samples in each batch; the last one of a whole split may be of another size."""
+    """The samples in each batch, or its tokens; the last one of a whole split may be of another size."""
+    if (data.get("text") or {}).get("tokens"):
+        return tuple(data["text"]["tokens"])
     return (*[data["batch_size"]] * (batches - 1), data["samples"] - data["batch_size"] * (batches - 1))
 
 
@@ -81,7 +84,7 @@ def fit_to_compare(subjects: Sequence[Subject], results: Sequence[ResultDocument
     Raises:
         UnfitMeasureError: none of those that were measured is left.
     """
-    kinds = {(one.document["checkpoint"]["architecture"], one.document["checkpoint"]["parameters"]) for one in results}
+    kinds = {architecture_of(one.document) for one in results}
     if len(kinds) == 1:
         return [*subjects], []
     every = [name for name in subjects[0].measured.profiles if name not in LOSSES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
 from bnsharp_cli.report.along_table import Stage
 from bnsharp_cli.report.comparison_plots import plot_networks, plot_stages
 from bnsharp_cli.report.numbered_names import natural_key
-from bnsharp_cli.report.stored_results import is_result, read_results, total_cost
+from bnsharp_cli.report.stored_results import read_results, total_cost
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.alike import Side, not_alike, require_alike
 from bnsharp_cli.workflows.compared_subjects import fit_to_compare, subject
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.measuring import ResultDocument
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.results_folders import FolderResults, is_kept
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FAR = 2.0
@@ -90,21 +92,35 @@ class ComparedNetworks:
 
 
 def compare_networks(
-    paths: Sequence[Path], answer: Callable[[Path], ResultDocument], along: bool = False
+    paths: Sequence[Path],
+    answer: Callable[[Path], ResultDocument],
+    along: bool = False,
+    reporter: Reporter = SILENT,
 ) -> ComparedNetworks:
     """Measure checkpoints alike, take what was measured before as it is, and compare.
 
     Args:
-        paths: checkpoints, ``sample:NAME``, or results that ``measure`` wrote.
+        paths: checkpoints, ``sample:NAME``, results that ``measure`` wrote, or folders of such results.
         answer: measures a checkpoint, as :func:`~bnsharp_cli.workflows.measuring.answered` does.
         along: whether they are stages of a training, in the order of the numbers in their names.
+        reporter: told what was left out where nothing can be compared.
 
     Raises:
         UsageError: fewer than two networks, or results that were not measured alike.
         BnsharpError: what cannot be opened or measured, with its remedy.
     """
-    began, results = time.monotonic(), results_of(paths, answer)
-    return compared_results(results, along, began)
+    began, folders = time.monotonic(), FolderResults.of(paths)
+    try:
+        results: list[ResultDocument] = []
+        for path in paths:
+            kept = folders.take(path)
+            results += _results_of(path, answer) if kept is None else kept
+        found = compared_results(results, along, began)
+    except UsageError:
+        for note in folders.notes:
+            reporter.notice(note)
+        raise
+    return replace(found, notes=(*folders.notes, *found.notes))
 
 
 def compared_results(results: Sequence[ResultDocument], along: bool, began: float) -> ComparedNetworks:
@@ -166,14 +182,6 @@ def _results_of(path: Path, answer: Callable[[Path], ResultDocument]) -> list[Re
     if is_kept(path):
         return [ResultDocument(one.document, one.measured, path) for one in read_results(path)]
     return [answer(path)]
-
-
-def is_kept(path: Path) -> bool:
-    """Whether a path is that of a result, not of a checkpoint."""
-    try:
-        return is_result(path)
-    except (OSError, ValueError):  # a folder, a name of a sample, or what opening it as a checkpoint will tell
-        return False
 
 
 def titles_of(results: Sequence[ResultDocument]) -> tuple[str, ...]:

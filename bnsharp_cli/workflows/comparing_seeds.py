@@ -12,9 +12,11 @@ from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.measurement.comparison.comparison import NetworkComparison
 from bnsharp_cli.measurement.comparison.seed_comparison import compared_over_seeds
 from bnsharp_cli.measurement.surface.cost import NO_PASSES, Cost
-from bnsharp_cli.workflows.comparing_networks import ComparedNetworks, compare_networks, is_kept, notes_on
+from bnsharp_cli.workflows.comparing_networks import ComparedNetworks, compare_networks, notes_on
 from bnsharp_cli.workflows.measured_network import Spelling
 from bnsharp_cli.workflows.measuring import ResultDocument
+from bnsharp_cli.workflows.reporter import SILENT, Reporter
+from bnsharp_cli.workflows.results_folders import is_kept, result_files
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,26 @@ class ComparedSeeds:
 
 
 def compare_with_seeds(
-    paths: Sequence[Path], seeds: Sequence[int], answer: Callable[[Path, int], ResultDocument], along: bool = False
+    paths: Sequence[Path],
+    seeds: Sequence[int],
+    answer: Callable[[Path, int], ResultDocument],
+    along: bool = False,
+    reporter: Reporter = SILENT,
 ) -> ComparedSeeds:
     """Compare networks with each seed.
 
     Args:
-        paths: checkpoints, ``sample:NAME``, or with one seed alone results that ``measure`` wrote.
+        paths: checkpoints, ``sample:NAME``, or with one seed alone results that ``measure`` wrote and folders of them.
         seeds: at least one.
         answer: measures a checkpoint with one seed.
         along: as :func:`~bnsharp_cli.workflows.comparing_networks.compare_networks` takes it.
+        reporter: as it takes it.
 
     Raises:
         UsageError: fewer than two networks, results that were not measured alike, or results with several seeds.
         BnsharpError: what cannot be opened or measured, with its remedy.
     """
-    kept = [path for path in paths if len(seeds) > 1 and is_kept(path)]
+    kept = [path for path in paths if len(seeds) > 1 and (is_kept(path) or result_files(path).results)]
     if kept:
         raise UsageError(
             f"{named('seeds')} measures with {len(seeds)} seeds, and {shown_path(kept[0])} is a result of one.",
@@ -99,7 +106,7 @@ def compare_with_seeds(
             expected="checkpoints",
             found=kept[0],
         )
-    each = tuple(compare_networks(paths, _with_seed(answer, seed), along) for seed in seeds)
+    each = tuple(compare_networks(paths, _with_seed(answer, seed), along, reporter) for seed in seeds)
     return ComparedSeeds(seeds, each)
 
 

@@ -16,7 +16,8 @@ from bnsharp_cli.io.networks.forms import ARCHITECTURE_NAMES, LIBRARIES
 from bnsharp_cli.io.networks.index_file import indexed_names
 
 _DATA_KINDS = tuple(f"{kind}:" for kind in DATA_KINDS)
-_ARCHIVE, _CODE = ".npz", ".py"
+_CODE = ".py"
+_FILES = {"npz:": (".npz",), "text:": (".txt", ".jsonl")}
 
 
 def offered_networks(beginning: str) -> list[str]:
@@ -53,9 +54,9 @@ def _beginning_so(beginning: str, *offered: Iterable[str]) -> list[str]:
 
 
 def _data_paths(kind: str, beginning: str) -> Iterator[str]:
-    """Folders, and archives where they are the kind of data."""
+    """Folders, and files of the kind of data."""
     for path in _paths(beginning):
-        if path.endswith("/") or (kind == "npz:" and path.endswith(_ARCHIVE)):
+        if path.endswith(("/", *_FILES.get(kind, ()))):
             yield path
 
 

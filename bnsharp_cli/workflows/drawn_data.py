@@ -108,6 +108,16 @@ def of_test_data() -> Iterator[None]:
         raise error.renamed("data", "test_data") from error
 
 
+def require_no_measured_data(test: LossOnData, measured: LossOnData) -> None:
+    """Refuse test data that is measured on.
+
+    Raises:
+        UsageError: it is the same file, or a copy of it.
+    """
+    if _is_same(test.spec, measured.spec) or test.batches.sha256 == measured.batches.sha256:
+        raise _same_data(measured)
+
+
 def overridden(data: Data) -> PreprocessingOverride:
     """What the user says of preprocessing."""
     return PreprocessingOverride(data.image_size, data.mean, data.std, data.resize, data.crop)

@@ -9,9 +9,11 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.data.forms import DATA_KINDS
 from bnsharp_cli.io.files.printable_text import shown_path
 
-_READ_OF_A_CHECKPOINT = ("config.json", ".index.json", ".safetensors", ".bin", ".distcp", ".metadata")
+_READ_OF_A_CHECKPOINT = ("config.json", "tokenizer.json", ".index.json", ".safetensors", ".bin", ".distcp", ".metadata")
 """How the names of files end that are read where a checkpoint is a folder."""
 _CODE = ".py"
+RESULT_ENDINGS = (".json", ".jsonl")
+"""How the names of files in a folder end that may be results."""
 _NAMED_BY_PATH = (*DATA_KINDS, "tensorboard")
 
 
@@ -33,6 +35,11 @@ def input_files(checkpoints: Iterable[Path], *specs: str | None) -> list[Path]:
         elif (code := (spec or "").rpartition(":")[0]).endswith(_CODE):
             named.append(Path(code))
     return named
+
+
+def results_in(folders: Iterable[Path]) -> list[Path]:
+    """The files of folders that may be results; none of what is no folder."""
+    return [path for folder in folders for path in _ending(folder, RESULT_ENDINGS)]
 
 
 def located(folder: Path, spec: str) -> str:
@@ -72,10 +79,15 @@ def require_no_input(path: Path, argument: str, inputs: Sequence[Path]) -> None:
 
 def _of_checkpoint(checkpoint: Path) -> list[Path]:
     try:
-        if not checkpoint.is_dir():
-            return [checkpoint]
-        return [path for path in checkpoint.iterdir() if path.name.endswith(_READ_OF_A_CHECKPOINT)]
-    except OSError:  # it may not be listed, or no name can be so long; so it cannot be read either
+        return _ending(checkpoint, _READ_OF_A_CHECKPOINT) if checkpoint.is_dir() else [checkpoint]
+    except OSError:  # no name can be so long; so it cannot be read either
+        return []
+
+
+def _ending(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.name.endswith(endings)]
+    except (OSError, ValueError):  # it is no folder, or may not be listed; so it cannot be read either
         return []
 
 

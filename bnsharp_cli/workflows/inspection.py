@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bnsharp_cli import __version__
-from bnsharp_cli.errors import UsageError, named
+from bnsharp_cli.errors import NotMeasurableError, UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import opened_checkpoint
 from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.library_preprocessing import (
@@ -24,6 +24,7 @@ from bnsharp_cli.io.data.library_preprocessing import (
 from bnsharp_cli.io.data.preprocessing_override import PreprocessingOverride
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.identify import identify
+from bnsharp_cli.io.networks.known_networks import text_head
 from bnsharp_cli.io.networks.loaded_network import fitting_network, loaded_network
 from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -31,8 +32,10 @@ from bnsharp_cli.measurement.surface.norms import NormCall, NormInterception, No
 from bnsharp_cli.measurement.surface.progress import Progress
 from bnsharp_cli.report.inspection import inspection_entries
 from bnsharp_cli.report.inspection_record import InspectedNetwork, Inspection, Norms
+from bnsharp_cli.workflows.inspection_options import InspectionOptions
 from bnsharp_cli.workflows.measured_network import Spelling
-from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
+from bnsharp_cli.workflows.options import CheckpointSource
+from bnsharp_cli.workflows.random_texts import random_texts
 from bnsharp_cli.workflows.reporter import SILENT, Reporter
 
 _SIZES = (32, 64, 28, 8, 16, 48, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
@@ -103,6 +106,12 @@ def _inspected(path: Path, source: CheckpointSource, options: InspectionOptions,
     if not identity.spec:
         return Inspection(checkpoint, identity, None, None, tuple(notes))
     module, remarks = loaded_network(identity, checkpoint, module, options.seed)
+    head = text_head(identity.spec, checkpoint)
+    if head is not None:
+        notes += remarks
+        return _of_texts(
+            Inspection(checkpoint, identity, None, None, tuple(notes), head.words), module, options, progress
+        )
     metadata, unfollowed = without_unfollowed(checkpoint.metadata)
     preprocessing, origin = choose_preprocessing(metadata, identity, module, PreprocessingOverride())
     notes += [*remarks, *filter(None, (unfollowed, origin))]
@@ -112,8 +121,26 @@ def _inspected(path: Path, source: CheckpointSource, options: InspectionOptions,
         option = named("image_size")
         notes.append(f"no random inputs that the network accepts were found: no blocks; {option} may help")
         return Inspection(checkpoint, identity, preprocessing, None, tuple(notes))
-    network = _dissect(module, shape, options.partition, options.seed, progress)
+    images = torch.randn(_samples(module), *shape, generator=torch.Generator().manual_seed(options.seed))
+    network = _dissect(module, images, options, progress)
     return Inspection(checkpoint, identity, preprocessing, network, tuple(notes))
+
+
+def _of_texts(inspection: Inspection, module: nn.Module, options: InspectionOptions, progress: Progress) -> Inspection:
+    """The inspection with the blocks of a network of texts, found on random tokens.
+
+    Raises:
+        UsageError: a size of images is given.
+    """
+    if options.image_size is not None:
+        reason = f"{named('image_size')}: the network takes texts."
+        raise UsageError(reason, "Leave it out.", argument="image_size", expected="none", found=options.image_size)
+    try:
+        texts = random_texts(module.config, _samples(module), options.seed)
+        return replace(inspection, anatomy=_dissect(module, texts, options, progress))
+    except NotMeasurableError as error:
+        note = f"the network accepts no random texts, so there are no blocks: {error.reason}"
+        return replace(inspection, notes=(*inspection.notes, note))
 
 
 def input_shape(module: nn.Module, size: int | None = None, *, only: bool = False) -> tuple[int, ...] | None:
@@ -192,23 +219,24 @@ def _positions(module: nn.Module, shape: tuple[int, ...]) -> list[int] | None:
     return seen
 
 
-def _dissect(
-    module: nn.Module, shape: tuple[int, ...], partition: str, seed: int, progress: Progress
-) -> InspectedNetwork:
+def _samples(module: nn.Module) -> int:
+    """How many random inputs it takes to find blocks: batch norms need some."""
     has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
-    count = _SAMPLES if has_batch_norm else _FEW_SAMPLES
-    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
-    surface = replace(LossSurface.of(module, [(images, torch.zeros(count, dtype=torch.int64))]), progress=progress)
+    return _SAMPLES if has_batch_norm else _FEW_SAMPLES
+
+
+def _dissect(module: nn.Module, inputs: Tensor, options: InspectionOptions, progress: Progress) -> InspectedNetwork:
+    targets = torch.zeros(len(inputs), dtype=torch.int64)
+    surface = replace(LossSurface.of(module, [(inputs, targets)]), progress=progress)
     point = surface.point()
-    return InspectedNetwork(
-        module, point, find_blocks(surface, point, partition, seed), _norms(surface, point, images), tuple(images.shape)
-    )
+    blocks = find_blocks(surface, point, options.partition, options.seed)
+    return InspectedNetwork(module, point, blocks, _norms(surface, point, inputs), tuple(inputs.shape))
 
 
-def _norms(surface: LossSurface, point: Mapping[str, Tensor], images: Tensor) -> tuple[Norms, ...]:
+def _norms(surface: LossSurface, point: Mapping[str, Tensor], inputs: Tensor) -> tuple[Norms, ...]:
     calls: list[NormCall] = []
     with torch.no_grad():
-        surface.outputs(dict(point), images, lambda _, call: calls.append(call))
+        surface.outputs(dict(point), inputs, lambda _, call: calls.append(call))
     owners: dict[tuple[str, float | None], dict[str, None]] = {}
     for number, call in enumerate(calls):
         kind = (call.kind, call.arguments.get("eps"))

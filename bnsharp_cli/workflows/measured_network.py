@@ -46,6 +46,27 @@ class CheckpointNetwork:
 
 
 @dataclass(frozen=True)
+class TextData:
+    """How a text was cut into examples.
+
+    Attributes:
+        context: tokens that the network sees at once at most.
+        unit: what an example is: ``window`` or ``text``.
+        tokens: how many tokens of each batch count, where the loss is a mean over tokens; else empty.
+        tokenizer_sha256: digest of ``tokenizer.json``.
+    """
+
+    context: int
+    unit: str
+    tokens: tuple[int, ...]
+    tokenizer_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ``text`` entry of a document."""
+        return {**vars(self), "tokens": list(self.tokens)}
+
+
+@dataclass(frozen=True)
 class LossOnData:
     """A loss on a fixed list of batches.
 
@@ -56,6 +77,7 @@ class LossOnData:
         preprocessing: what was done to the images.
         criterion: the loss of a batch.
         classes: names of the class folders that the labels come from; empty for other data.
+        text: how it was cut into examples, if it is text.
     """
 
     spec: str
@@ -64,6 +86,7 @@ class LossOnData:
     preprocessing: Preprocessing
     criterion: NamedCriterion
     classes: tuple[str, ...]
+    text: TextData | None = None
 
     def to_dict(self, seed: int) -> dict[str, Any]:
         """The ``data`` entry of a document.
@@ -81,6 +104,7 @@ class LossOnData:
             "sha256": self.batches.sha256,
             "preprocessing": self.preprocessing.to_dict(),
             **({"classes": list(self.classes)} if self.classes else {}),
+            **({"text": self.text.to_dict()} if self.text else {}),
         }
 
 

@@ -12,6 +12,7 @@ from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, opened_checkpoint
 from bnsharp_cli.io.checkpoints.samples import checkpoint_path
 from bnsharp_cli.io.data.criteria import open_criterion
+from bnsharp_cli.io.data.forms import is_text
 from bnsharp_cli.io.data.library_preprocessing import choose_preprocessing
 from bnsharp_cli.io.data.recorded_data import recorded_data
 from bnsharp_cli.io.files.printable_text import one_line, shown_path
@@ -21,6 +22,7 @@ from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.adapters import adapt
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice, choose_parameters
 from bnsharp_cli.workflows.drawn_data import drawn_data, drawn_test_data, overridden
+from bnsharp_cli.workflows.drawn_text import drawn_text
 from bnsharp_cli.workflows.input_files import input_files
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData
 from bnsharp_cli.workflows.options import CheckpointSource, Data
@@ -82,6 +84,11 @@ def _open_checkpoint(path: Path, source: CheckpointSource, reporter: Reporter) -
 def _open_data(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> tuple[LossOnData, LossOnData | None]:
     """The batches as the network gets them, with their loss; and those of the test data, if there is any."""
     data, metadata = _known_data(data, opened.checkpoint, reporter), opened.checkpoint.metadata
+    if is_text(data.data):
+        return drawn_text(opened, data, reporter)
+    if data.context is not None:
+        remedy = f"Leave {named('context')} out."
+        raise UsageError.of("context", "nothing, as the data are no text", data.context, remedy)
     preprocessing, origin = choose_preprocessing(metadata, opened.identity, opened.module, overridden(data))
     if origin:
         reporter.notice(origin)

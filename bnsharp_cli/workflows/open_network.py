@@ -27,7 +27,7 @@ from bnsharp_cli.measurement.surface.norms import NormTreatment
 from bnsharp_cli.measurement.surface.opened_surface import arithmetic, surface_kind
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
-from bnsharp_cli.workflows.chance import suspicion
+from bnsharp_cli.workflows.chance import suspicion, suspicious_loss
 from bnsharp_cli.workflows.drawn_data import of_test_data
 from bnsharp_cli.workflows.measured_network import CheckpointNetwork, LossOnData, MeasuredNetwork
 from bnsharp_cli.workflows.open_inputs import OpenedInputs, open_inputs
@@ -89,7 +89,7 @@ def evaluated_network(
             raise not_finite(surface, point, figures.loss)
     _announce_guess(opened.identity, figures.accuracy, reporter)
     known = figures.accuracy if criterion.of_classes else None
-    warning = suspicion(known, classes, loss_on_data.batches.samples) if data.split == "train" else ""
+    warning = _warning(figures.loss, known, classes, loss_on_data) if data.split == "train" else ""
     if warning:
         reporter.notice(warning)
     test = None if inputs.test is None else _on_test_data(surface, point, figures, inputs.test, data, reporter)
@@ -105,6 +105,13 @@ def evaluated_network(
         test=test,
         warning=warning,
     )
+
+
+def _warning(loss: float, accuracy: float | None, classes: int, data: LossOnData) -> str:
+    """Why this is hardly the loss that was trained; empty where nothing speaks for that."""
+    if data.criterion.of_tokens:
+        return suspicious_loss(loss, classes)
+    return suspicion(accuracy, classes, data.batches.samples, of_text=data.text is not None)
 
 
 def _on_test_data(
@@ -213,7 +220,7 @@ def _require_fit(surface: LossSurface, point: Point, data: LossOnData, choice: s
         ) from error
     if not outputs:
         return "", 0
-    answers = outputs[0].shape[1] if outputs[0].ndim > 1 else 0
+    answers = data.criterion.answers(outputs[0])
     notice = _require_every_class(data.classes, answers, choice) if data.criterion.of_classes else ""
     data.criterion.require_targets(outputs[0], labels, data.batches.labels)
     return notice, answers

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.io.data.forms import DATA_FORMS, LOSS_FORMS
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS
-from bnsharp_cli.measurement.measures.options import BatchNormPolicy, ProbedPartition
+from bnsharp_cli.measurement.measures.options import BatchNormPolicy
 from bnsharp_cli.measurement.measures.shared_options import seed_option
 from bnsharp_cli.option_records import OptionRecord, bracketed, never, option, same_option
 from bnsharp_cli.workflows.named_inputs import DATA_NAMED, LOSS_NAMED, NETWORK_NAMED
@@ -123,6 +123,9 @@ class Data(OptionRecord):
         output_key: which of several outputs of the network the loss takes; None for the only one, logits or out.
         samples: how many are drawn; None for the whole split, which is streamed where it must be.
         batch_size: samples in a batch.
+        context: of text, tokens that the network sees at once; None for 128, or for as many as it takes if those are
+            fewer.
+        batch_tokens: of text, tokens in a batch at most, so that long samples come in smaller batches.
         seed: the seed of the draw.
         image_size: pixels of the shorter side; 0 for images of their own size, None for what the checkpoint says.
         resize: pixels of the shorter side, where the centre that is kept has another size.
@@ -167,6 +170,13 @@ class Data(OptionRecord):
         "Samples in a batch; each batch is kept whole.",
         minimum=1,
     )
+    context: int | None = option(
+        None,
+        "Of text: tokens that the network sees at once.",
+        minimum=1,
+        shown_default="128, or what the network takes",
+    )
+    batch_tokens: int = option(1024, "Of text: tokens in a batch at most; then it may have fewer samples.", minimum=1)
     seed: int = seed_option()
     image_size: int | None = option(
         None, "Resize images to this shorter side, keep the centre; 0 leaves their size alone.", metavar="PIXELS"
@@ -263,35 +273,3 @@ class RescaledFiles(OptionRecord):
 
     save_copies: Path | None = option(None, "Write the copies to this folder.", harmless=never)
     plot: Path | None = same_option(Picture, "plot")
-
-
-@dataclass(frozen=True)
-class InspectionOptions(OptionRecord):
-    """How the blocks of a network are found without data.
-
-    Attributes:
-        image_size: height and width of the random images; None for the first that the network accepts.
-        partition: ``paper`` or ``extended``, whose blocks the network itself has.
-        seed: the seed of the images and of the weights that are drawn.
-    """
-
-    image_size: int | None = option(
-        None, "Size of the random images.", metavar="PIXELS", shown_default="the first that it accepts"
-    )
-    partition: ProbedPartition = option(
-        "paper",
-        "Blocks: paper, or extended by every joint scale-invariance such as (gamma, beta).",
-        expected="one of paper, extended",
-    )
-    seed: int = seed_option("Seed of the random images and of all else that is random.")
-
-
-@dataclass(frozen=True)
-class ListingOptions(OptionRecord):
-    """How much of a checkpoint is listed.
-
-    Attributes:
-        every: all of it, instead of the first and the largest.
-    """
-
-    every: bool = option(False, "Every tensor, metadata entry and note.", flag="all")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bnsharp_cli.errors import UsageError
 from bnsharp_cli.report.stored_results import read_documents
-from bnsharp_cli.workflows.comparing_networks import is_kept
+from bnsharp_cli.workflows.results_folders import is_kept, result_files
 
-_ENDINGS = (".json", ".jsonl")
-_MOST_IN_A_FOLDER = 1000
 MOST_DOCUMENTS = 60
 """A page of more results would have more than a megabyte, and no reader."""
 
@@ -51,18 +48,7 @@ def reported_files(paths: Sequence[Path]) -> list[ReportedFile]:
 
 
 def _named_by(path: Path) -> list[ReportedFile]:
-    files = [path] if is_kept(path) else _results_in(path)
+    files = [path] if is_kept(path) else result_files(path).results
     if not files:
         return [ReportedFile(path, None)]
     return [ReportedFile(file, document) for file in files for document in read_documents(file)]
-
-
-def _results_in(path: Path) -> list[Path]:
-    """The results that a folder holds; none for a file, and for the folder of a model."""
-    try:
-        if not path.is_dir():
-            return []
-        entries = sorted(islice((one for one in path.iterdir() if one.suffix in _ENDINGS), _MOST_IN_A_FOLDER))
-    except OSError:  # it may not be listed, which opening it as a checkpoint will tell
-        return []
-    return [one for one in entries if is_kept(one)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bnsharp_cli.errors import UsageError, named
-from bnsharp_cli.io.data.forms import CROSS_ENTROPY, DATA_FORMS, LOSS_FORMS
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, LOSS_FORMS, TRAINING_DATA_FORMS
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS
 from bnsharp_cli.option_records import OptionRecord, bracketed, never, option, same_option
 from bnsharp_cli.training.paper_experiments import BUDGETS
@@ -36,7 +36,7 @@ class TrainingTask(OptionRecord):
 
     arch: str = option("lenet-bn", f"Network: {ARCHITECTURE_FORMS}.", **NETWORK_NAMED)
     arch_option: Mapping[str, object] | None = same_option(CheckpointSource, "arch_option")
-    data: str = option("digits", f"Data: {DATA_FORMS}.", **DATA_NAMED)
+    data: str = option("digits", f"Data: {TRAINING_DATA_FORMS}.", **DATA_NAMED)
     classes: Literal["folder", "alphabetical"] | None = same_option(Data, "classes")
     data_root: Path | None = same_option(Data, "data_root")
     download: bool = same_option(Data, "download")

@@ -25,6 +25,7 @@ PAGES = {
         "Train": "training",
         "Several machines": "processes",
         "Large models": "large-models",
+        "On a cluster": "cluster",
         "Add your own measure": "own-measure",
         "Notebook: two minima": "notebooks/compare",
         "Notebook: a run": "notebooks/monitor",
@@ -37,7 +38,13 @@ PAGES = {
         "Audit": "audit",
         "A study": "RESULTS",
     },
-    "Look up": {"Commands": "cli", "JSON documents": "json", "Checkpoints": "checkpoints", "Data and loss": "data"},
+    "Look up": {
+        "Commands": "cli",
+        "JSON documents": "json",
+        "Checkpoints": "checkpoints",
+        "Data and loss": "data",
+        "Other inputs": "inputs",
+    },
     "How far to trust it": {
         "Accuracy": "../benchmarks/ACCURACY",
         "Benchmarks": "../benchmarks/README",

@@ -69,4 +69,7 @@ class Row:
 
 
 def _precise(tree: Any) -> Any:
-    return tree_map(lambda tensor: tensor.double().clone() if tensor.is_floating_point() else tensor, tree)
+    """The tensors in float64; an object that holds tensors is for the plain loss of its row."""
+    return tree_map(
+        lambda leaf: leaf.double().clone() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, tree
+    )

@@ -14,6 +14,7 @@ from torch.nn import functional
 from tests.border import whole_batches
 from tests.border.networks import Net, batches, penalty
 from tests.border.row import BODY, SEVERAL_INPUTS, WHOLE_BATCHES, Row
+from tests.border.rows_of_inputs import ROWS_OF_INPUTS
 from tests.border.rows_of_networks import ROWS_OF_NETWORKS
 
 WEIGHTS = torch.tensor([1.0, 2.1, 0.3, 4.7])
@@ -193,6 +194,7 @@ ROWS_OF_VALUES: dict[str, Callable[[], Row]] = {
         options=(("output", 1),),
     ),
     **ROWS_OF_NETWORKS,
+    **ROWS_OF_INPUTS,
     **{name: partial(_whole, make) for name, make in whole_batches.CASES.items()},
 }
 

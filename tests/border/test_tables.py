@@ -82,7 +82,8 @@ def test_the_whole_table_is_a_block_and_the_value_that_of_the_loss(kind: str, ze
     assert found.invariant == 4
     measured = bnsharp_cli.measure(model, texts(), **OPTIONS)
     assert measured.value == pytest.approx(bn_of_blocks(plain, loss, blocks), rel=1e-5)
-    assert bnsharp_cli.rescale_test(model, texts(), ball_samples=2).invariant
+    if zero:
+        assert bnsharp_cli.rescale_test(model, texts(), ball_samples=2).invariant
 
 
 @pytest.mark.parametrize("kind", LOOKUPS)

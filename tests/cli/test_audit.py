@@ -15,6 +15,10 @@ from tests.cli.helpers import bnsharp, one_error
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 64, "--batch-size", 16)
+LONG = pytest.mark.slow(
+    reason="audits a network once more",
+    quick="tests/cli/test_audit.py::test_stated_errors_that_are_too_small_exit_1",
+)
 NAMES = ["loss", "integral", "rounding", "order", "threads", "search", "population", "invariance"]
 
 
@@ -45,7 +49,7 @@ def test_the_embedded_sample_holds_and_the_cost_is_said_first(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "fails"),
     [
-        ({"floor": 1e-30}, "rounding, order, invariance"),
+        pytest.param({"floor": 1e-30}, "rounding, order, invariance", marks=LONG),
         ({"floor": 1e-30, "quadrature": 0.0}, "integral, rounding, order, invariance"),
     ],
 )
@@ -61,10 +65,7 @@ def test_stated_errors_that_are_too_small_exit_1(
     assert "DOES NOT HOLD" in next(line for line in finished.stdout.splitlines() if line.startswith("rounding "))
 
 
-@pytest.mark.slow(
-    reason="audits a network a third time",
-    quick="tests/cli/test_audit.py::test_stated_errors_that_are_too_small_exit_1",
-)
+@LONG
 def test_a_status_that_is_not_true_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps at δ = 0.1 end far below the next supremum."""
     monkeypatch.setattr(bn_sharpness, "_status", lambda *_: Status.CONVERGED)

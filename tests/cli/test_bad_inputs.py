@@ -154,7 +154,13 @@ def test_what_the_users_code_prints_goes_to_stderr(tmp_path: Path) -> None:
     assert {"importing", "building", "running", "opening"} == set(finished.stderr.splitlines())
 
 
-@pytest.mark.parametrize(("redirection", "code"), [(">&-", 2), ("2>&-", 0), (">/dev/full", 4)])
+LONG = pytest.mark.slow(
+    reason="measures in a process of its own",
+    quick="tests/cli/test_bad_inputs.py::test_streams_that_are_closed_or_full",
+)
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 2), pytest.param("2>&-", 0, marks=LONG), (">/dev/full", 4)])
 def test_streams_that_are_closed_or_full(tmp_path: Path, redirection: str, code: int) -> None:
     command = f"{sys.executable} -m bnsharp_cli measure {SAMPLE} --samples 64 --batch-size 64 --json {redirection}"
     finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -25,8 +25,8 @@ def compared(folder: Path, *arguments: str | int | float, expect: int = 0) -> di
 
 
 def test_the_sharper_of_two_networks_is_named_with_its_factor_and_interval(tmp_path: Path) -> None:
-    found = compared(tmp_path, SMALL, LARGE, *TWO, *FAST, "--batch-size", 32)
-    turned = compared(tmp_path, LARGE, SMALL, *TWO, *FAST, "--batch-size", 32)
+    found = compared(tmp_path, SMALL, LARGE, *TWO, *FAST)
+    turned = compared(tmp_path, LARGE, SMALL, *TWO, *FAST)
     bn = found["bn"]
     assert bn["networks"] == ["A", "B"]
     assert bn["verdict"] in {"flatter", "undecided"}
@@ -44,10 +44,12 @@ def test_a_network_and_itself_are_not_told_apart(tmp_path: Path) -> None:
         assert one["difference"] == 0 if one["ratio"] is None else one["ratio"] == pytest.approx(1)
 
 
-def test_copies_under_a_rescaling_are_not_told_apart(tmp_path: Path) -> None:
-    bnsharp("rescale-test", SMALL, "--save-copies", "copies", *FAST, folder=tmp_path)
-    copies = sorted(path for path in (tmp_path / "copies").iterdir() if path.name in {"a-0.01.pt", "random-1.pt"})
-    found = compared(tmp_path, *map(str, copies), "--measure", "bn", "--precision", "float64", *FAST)
+def test_copies_under_a_rescaling_are_not_told_apart(tmp_path: Path, few_copies: None) -> None:
+    few = ("--samples", 64, "--batch-size", 16, "--quiet")
+    bnsharp("rescale-test", SMALL, "--save-copies", "copies", *few, folder=tmp_path)
+    copies = sorted(path for path in (tmp_path / "copies").iterdir() if path.name in {"a-0.001.pt", "random-1.pt"})
+    assert len(copies) == 2
+    found = compared(tmp_path, *map(str, copies), "--measure", "bn", "--precision", "float64", *few)
     assert found["bn"]["verdict"] == "undecided"
     assert found["bn"]["ratio"] == pytest.approx(1, abs=1e-6)
 
@@ -66,6 +68,11 @@ def test_kept_results_are_compared_without_a_pass(tmp_path: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def kept_result(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return bnsharp("measure", SMALL, *FAST, "--json", folder=tmp_path_factory.mktemp("kept")).stdout
+
+
 @pytest.mark.parametrize(
     ("more", "argument"),
     [
@@ -81,9 +88,9 @@ def test_kept_results_are_compared_without_a_pass(tmp_path: Path) -> None:
     ids=lambda more: str(more[0]) if isinstance(more, tuple) else "",
 )
 def test_results_that_were_not_measured_alike_are_refused(
-    tmp_path: Path, more: tuple[str, str | int | float], argument: str
+    tmp_path: Path, kept_result: str, more: tuple[str, str | int | float], argument: str
 ) -> None:
-    (tmp_path / "one.json").write_text(bnsharp("measure", SMALL, *FAST, "--json", folder=tmp_path).stdout)
+    (tmp_path / "one.json").write_text(kept_result)
     (tmp_path / "two.json").write_text(bnsharp("measure", LARGE, *FAST, *more, "--json", folder=tmp_path).stdout)
     finished = bnsharp("compare", "one.json", "two.json", folder=tmp_path, expect=2)
     said = one_error(finished)

@@ -91,6 +91,10 @@ def test_the_picture_along_a_training_has_a_panel_for_each_measure(folder: Path)
     assert {"epoch", "loss", "test-loss", "accuracy", "gap", "bn, δ = 0.001"} <= texts_of(folder / "along.svg")
 
 
+@pytest.mark.slow(
+    reason="measures two networks at three radii for two pictures",
+    quick="tests/cli/test_compare_along.py::test_the_picture_along_a_training_has_a_panel_for_each_measure",
+)
 def test_the_picture_of_networks_has_a_row_for_each_and_profiles_over_several_radii(folder: Path) -> None:
     bnsharp("compare", *FILES[:2], *FAST, "--plot", "one.svg", folder=folder)
     assert {"A  run.epoch2.pt", "B  run.epoch10.pt", "bn, δ = 0.001", "loss"} <= texts_of(folder / "one.svg")

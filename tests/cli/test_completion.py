@@ -15,6 +15,7 @@ import pytest
 from bnsharp_cli.io.networks.index_file import index_contents
 from tests.cli.helpers import bnsharp
 
+KINDS = ("folder:", "npz:", "text:")
 MINE = "def net(): ...\nclass Data: ...\ndef _hidden(): ...\n"
 
 
@@ -22,7 +23,7 @@ MINE = "def net(): ...\nclass Data: ...\ndef _hidden(): ...\n"
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "images" / "train").mkdir(parents=True)
-    for name in ("x.npz", "y.txt", ".hidden"):
+    for name in ("x.npz", "y.txt", "lines.jsonl", ".hidden"):
         (tmp_path / name).touch()
     return tmp_path
 
@@ -46,13 +47,14 @@ def offered(folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> 
         ("--arch", "mine.py:n", ["mine.py:net"]),
         ("--arch", "./mi", ["./mine.py:net", "./mine.py:Data"]),
         ("--arch", "nowhere/", []),
-        ("--data", "", ["digits", "cifar10", "cifar100", "mnist", "fashionmnist", "svhn", "folder:", "npz:"]),
+        ("--data", "", ["digits", "cifar10", "cifar100", "mnist", "fashionmnist", "svhn", *KINDS]),
         ("--data", "fol", ["folder:", "folder:images/"]),
         ("--data", "folder:images/", ["folder:images/train/"]),
         ("--data", "npz:", ["npz:images/", "npz:x.npz"]),
         ("--data", "npz:.", []),
+        ("--data", "text:", ["text:images/", "text:lines.jsonl", "text:y.txt"]),
         ("--data", "mine.py:D", ["mine.py:Data"]),
-        ("--loss", "", ["cross-entropy", "mse"]),
+        ("--loss", "", ["cross-entropy", "mse", "token-cross-entropy"]),
         ("--loss", "mine.py:n", ["mine.py:net"]),
         ("--partition", "", ["paper", "extended", "filter", "layer", "element"]),
         ("--measure", "d", ["delta-lp", "delta-linf"]),

@@ -16,6 +16,7 @@ from PIL import Image
 
 from bnsharp_cli.io.checkpoints.samples import embedded_checkpoint
 from tests.cli.helpers import bnsharp
+from tests.io.data.texts import sentences, write_lines, write_network
 from tests.json_page import described
 
 SAMPLE = "sample:digits-small-batch"
@@ -43,6 +44,10 @@ CASES = {
     ),
     "curvature": ("measure", SAMPLE, *CURVED, "--parameters", "conv*", "--iterations", 2, *FAST),
     "several radii": ("measure", SAMPLE, *RADIAL, *RADII, "--parameters", "conv*", "--uncertainty", "full", *FAST),
+    "text": (
+        *("measure", "lm", "--data", "text:a.jsonl", "--test-data", "text:b.jsonl", "--measure", "loss"),
+        *("--batch-tokens", 64, "--quiet", "--json"),
+    ),
     "test data": ("measure", SAMPLE, "--test-data", "digits", "--measure", "loss", *FAST),
     "several seeds": ("measure", SAMPLE, "--seeds", 2, *FAST),
     "compare with several seeds": ("compare", SAMPLE, "sample:digits-large-batch", "--seeds", 2, *FAST),
@@ -103,6 +108,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(
         {"state_dict": torchvision.models.squeezenet1_0().state_dict(), "args": Settings()}, folder / "objects.pt"
     )
+    write_network(folder / "lm")
+    for seed, name in enumerate(("a", "b")):
+        write_lines(folder / f"{name}.jsonl", [{"text": text} for text in sentences(9, seed)])
     for name in map(str, range(10)):
         (folder / "images" / name).mkdir(parents=True)
         for number in range(7):

@@ -163,7 +163,7 @@ def test_functions_that_are_no_loss(folder: Path, loss: str, code: int, says: st
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ((SAMPLE, "--loss", "hinge"), 2, "--loss: expected cross-entropy, mse, package.module:function"),
+        ((SAMPLE, "--loss", "hinge"), 2, "--loss: expected cross-entropy, mse, token-cross-entropy, package"),
         ((SAMPLE, "--loss", "mse"), 3, "digits: The labels are of shape (N), expected (N, 10)"),
         (
             ("regression.pt", "--arch", "nets.py:regression", "--data", "npz:numbers.npz", "--batch-size", 4),

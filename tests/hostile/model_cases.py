@@ -21,7 +21,7 @@ CASES: dict[str, tuple[Writer, str]] = {}
 
 RENAMED = "it gives its settings other names (attribute_map)"
 OWN_CODE = "it asks for code of its own (auto_map)"
-NOT_BUILT = "is no image classifier that is built here"
+NOT_BUILT = "is no network that is built here"
 
 _TEXT = {
     "model_type": "gemma3_text",
@@ -99,6 +99,42 @@ add(
     lambda _: {"model_type": "vit", "fusion_config": {"patch_embeddings": 1}},
 )
 add("quantised-inside", RENAMED, lambda _: {"model_type": "siglip", "vision_config": {"attribute_map": {}}})
+
+
+def _text(**settings: object) -> Callable[[Path], dict[str, Any]]:
+    """A language model with ``settings``; the weights beside it are of none."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    own = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 64, **sizes}
+    return lambda _: {**own, **settings}
+
+
+FORBIDDEN = "which a file may not say"
+add("text-of-many-layers", "more than 1000 layers", _text(num_hidden_layers=10**9))
+add("text-of-many-words", "a number above 262,144", _text(vocab_size=10**12))
+add("text-of-as-many-words-as-allowed", "which it does not hold", _text(vocab_size=2**18, hidden_size=2**18))
+add("text-of-many-positions", "a number above 1,073,741,824", _text(max_position_embeddings=10**12))
+add("text-of-endless-heads", "cannot be built", _text(num_attention_heads=0))
+add("text-of-quantised-weights", "its weights are quantised", _text(quantization_config={"quant_method": "bnb"}))
+add("text-with-own-code", OWN_CODE, _text(auto_map={"AutoModelForCausalLM": "modeling.Net"}))
+add("text-with-own-code-inside", OWN_CODE, _text(text_config={"auto_map": {"AutoModelForCausalLM": "modeling.Net"}}))
+add("text-with-a-kernel-to-fetch", FORBIDDEN, _text(hidden_act="kernels-community/activation"))
+add("text-with-positions-of-unknown-kind", FORBIDDEN, _text(rope_scaling={"rope_type": "someone/rope"}))
+add("text-with-positions-too-far-apart", FORBIDDEN, _text(rope_scaling={"type": "linear", "factor": 1e300}))
+add("text-with-positions-of-words", FORBIDDEN, _text(rope_theta="__import__"))
+add("text-of-a-problem-of-code", FORBIDDEN, _text(problem_type="code"))
+add("text-padded-with-no-word", "cannot be built", _text(pad_token_id=64))
+add("text-of-no-head", "its head is not known", _text(architectures=["modeling.Net"]))
+add(
+    "text-of-two-heads",
+    "its head is not known",
+    _text(architectures=["LlamaForCausalLM", "LlamaForSequenceClassification"]),
+)
+add("text-of-another-kind-of-head", "names no LlamaForCausalLM", _text(architectures=["EvilForCausalLM"]))
+add(
+    "text-of-layers-of-unknown-kind",
+    FORBIDDEN,
+    _text(model_type="qwen2", architectures=["Qwen2ForCausalLM"], layer_types=["evil"]),
+)
 
 
 def _beside(name: str, content: bytes = b"{}") -> Writer:

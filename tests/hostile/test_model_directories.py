@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import warnings
 from pathlib import Path
@@ -19,7 +18,7 @@ from bnsharp_cli.io.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from bnsharp_cli.io.networks.declared_settings import ForbiddenSettingError, declared
 from bnsharp_cli.io.networks.huggingface_networks import class_and_settings
 from bnsharp_cli.io.networks.identify import identify
-from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone
+from bnsharp_cli.io.networks.known_networks import HEADS, IMAGE_CLASSIFIER, Head, alone
 from bnsharp_cli.io.networks.load_weights import load_weights
 from tests.hostile import network_cases
 from tests.hostile.forge import MARKER
@@ -66,7 +65,7 @@ def test_a_size_that_a_file_may_not_choose_is_the_users_to_choose(command: Harne
     assert finished.code == 0, finished.stderr
 
 
-@pytest.mark.parametrize("kind", sorted(CLASSIFIER_KINDS.intersection(transformers.CONFIG_MAPPING.keys())))
+@pytest.mark.parametrize("kind", sorted({kind for head in HEADS for kind in head.kinds}))
 def test_a_configuration_has_only_what_its_class_declares(kind: str) -> None:
     configuration = transformers.CONFIG_MAPPING[kind]
     asked = {"auto_map": {}, "attribute_map": {}, "_attn_implementation": "x", "dtype": "float16", "__class__": "x"}
@@ -79,15 +78,6 @@ def test_a_configuration_has_only_what_its_class_declares(kind: str) -> None:
 def test_nested_configurations_have_no_more() -> None:
     nested = {"attribute_map": {}, "auto_map": {}, "hidden_size": 8}
     assert declared(transformers.SiglipConfig, {"vision_config": nested}) == {"vision_config": {"hidden_size": 8}}
-
-
-@pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every attempt to look up or reach another machine."""
-    tried: list[Any] = []
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: tried.append(where))
-    monkeypatch.setattr(socket.socket, "connect", lambda _, where: tried.append(where))
-    return tried
 
 
 def test_nothing_is_fetched_said_or_asked_and_nothing_stays_so(
@@ -134,7 +124,7 @@ def test_the_class_that_a_directory_names_is_one_of_its_kind() -> None:
         (["DeiTForImageClassificationWithTeacher"], "DeiTForImageClassificationWithTeacher"),
         (["ViTForImageClassification"], "DeiTForImageClassification"),
     ):
-        network, settings = class_and_settings(transformers, {**kind, "architectures": stated})
+        network, settings = class_and_settings(transformers, {**kind, "architectures": stated}, IMAGE_CLASSIFIER)
         assert network.__name__ == expected
         assert settings._attn_implementation == "eager"
 
@@ -166,16 +156,21 @@ LEVIT = {
 )
 def test_what_a_class_derives_from_its_settings_is_not_the_files_to_state(stated: dict[str, Any], refused: str) -> None:
     if not refused:
-        class_and_settings(transformers, stated)
+        class_and_settings(transformers, stated, IMAGE_CLASSIFIER)
         return
     with pytest.raises(ForbiddenSettingError, match=f"{refused} is .*does not follow"):
-        class_and_settings(transformers, stated)
+        class_and_settings(transformers, stated, IMAGE_CLASSIFIER)
 
 
-def test_every_classifier_is_read_as_transformers_writes_it() -> None:
-    for kind in sorted(CLASSIFIER_KINDS):
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.words)
+def test_every_configuration_is_read_as_transformers_writes_it(head: Head) -> None:
+    for kind in sorted(head.kinds):
         settings = transformers.CONFIG_MAPPING[kind]()
-        class_and_settings(transformers, json.loads(settings.to_json_string(use_diff=False)))
+        if head.takes_text:
+            settings.architectures = [getattr(transformers, head.table)[type(settings)].__name__]
+        written = json.loads(settings.to_json_string(use_diff=False))
+        _, read = class_and_settings(transformers, written, head)
+        assert {**read.to_dict(), "use_cache": None} == {**settings.to_dict(), "use_cache": None}
 
 
 def test_levits_directory_is_read_as_transformers_writes_it(tmp_path: Path) -> None:

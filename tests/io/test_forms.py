@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from bnsharp_cli.io.data.criteria import CRITERIA
-from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES
+from bnsharp_cli.io.data.forms import DATA_FORMS, DATA_NAMES, LOSS_FORMS, LOSS_NAMES, TRAINING_DATA_FORMS
 from bnsharp_cli.io.data.sources import TORCHVISION
 from bnsharp_cli.io.networks.constructors import ARGUMENT_NAMES, OWN
 from bnsharp_cli.io.networks.forms import ARCHITECTURE_FORMS, ARCHITECTURE_NAMES, LIBRARIES
@@ -23,10 +23,11 @@ def test_the_names_are_those_that_are_opened() -> None:
 
 def test_the_help_is_in_one_voice() -> None:
     assert (
-        DATA_FORMS == "digits, cifar10, cifar100, mnist, fashionmnist, svhn, folder:DIR, npz:FILE, "
+        DATA_FORMS == "digits, cifar10, cifar100, mnist, fashionmnist, svhn, folder:DIR, npz:FILE, text:FILE, "
         "package.module:factory or file.py:factory"
     )
-    assert LOSS_FORMS == "cross-entropy, mse, package.module:function or file.py:function"
+    assert DATA_FORMS.replace("text:FILE, ", "") == TRAINING_DATA_FORMS
+    assert LOSS_FORMS == "cross-entropy, mse, token-cross-entropy, package.module:function or file.py:function"
     assert (
         ARCHITECTURE_FORMS
         == "lenet-bn, vgg11-bn, torchvision:NAME, timm:NAME, package.module:factory or file.py:factory"

@@ -180,7 +180,7 @@ def test_every_rule_finds_the_minimum_of_a_convex_loss() -> None:
         }
         trained = made(variant, found, small.get(variant, VARIANTS[variant]), blocks, lr=0.5)
         closure = functools.partial(loss, found)
-        for _ in range(60):
+        for _ in range(40):
             trained.step(*[closure] * trained.batches_per_step)
         for mine, expected in zip(found.parameters(), exact.parameters(), strict=True):
             torch.testing.assert_close(mine, expected, atol=2e-3, rtol=0, msg=variant)

@@ -136,7 +136,7 @@ def test_exact_total_agrees_with_finite_differences_of_equation_11() -> None:
 
 @pytest.mark.parametrize("power", [2, 4])
 def test_equation_15_with_the_right_sign_is_of_second_order_and_as_printed_of_none(power: int) -> None:
-    deltas = (4e-2, 2e-2, 1e-2, 5e-3)
+    deltas = (1e-2, 5e-3)
     errors = {
         form: [
             distance(
@@ -147,8 +147,8 @@ def test_equation_15_with_the_right_sign_is_of_second_order_and_as_printed_of_no
         ]
         for form in ("corrected", "printed")
     }
-    orders = [math.log2(a / b) for a, b in zip(errors["corrected"], errors["corrected"][1:], strict=False)]
-    assert orders[-1] >= 1.9, (errors, orders)
+    coarse, fine = errors["corrected"]
+    assert math.log2(coarse / fine) >= 1.9, errors
     assert min(errors["printed"]) > 0.9, errors
 
 

@@ -11,7 +11,8 @@ from bnsharp_cli.errors import UsageError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.training.options import TrainingOptions
 from bnsharp_cli.workflows.inspection import inspect_file
-from bnsharp_cli.workflows.options import Computing, InspectionOptions
+from bnsharp_cli.workflows.inspection_options import InspectionOptions
+from bnsharp_cli.workflows.options import Computing
 from bnsharp_cli.workflows.reproducing import reproduce_experiment
 from bnsharp_cli.workflows.run_identity import recorded, require_same
 from bnsharp_cli.workflows.training import train_network

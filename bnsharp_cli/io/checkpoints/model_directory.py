@@ -1,4 +1,4 @@
-"""Image classifiers as Hugging Face's libraries save them: a local directory, read without a network or its code."""
+"""Networks as Hugging Face's libraries save them: a local directory, read without a network or its code."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ _INDEX = ".index.json"
 _LARGEST_SETTINGS, _LARGEST_INDEX = 2**20, 8 * 2**20
 _DEEPEST_JSON = 16
 _MOST_SHARDS, _MOST_LAYERS, _LARGEST_NUMBER = 256, 1000, 2**18
+_OF_POSITIONS = {"max_position_embeddings", "original_max_position_embeddings", "rope_theta", "sliding_window"}
+_LARGEST_OF_POSITIONS = 2**30
+"""What positions in texts are counted or divided by, which takes no memory."""
+
 _LAYERS = re.compile(r"layers|depth|blocks", re.IGNORECASE)
 _NEVER = {
     "auto_map": "it asks for code of its own (auto_map), which is never run",
@@ -131,8 +135,10 @@ def _checked(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
     depths = [value for entry in layers for value in (entry if isinstance(entry, list) else [entry])]
     if sum(value for value in depths if isinstance(value, int)) > _MOST_LAYERS:
         raise refusal(directory, f"its configuration is of more than {_MOST_LAYERS} layers")
-    if any(isinstance(value, int) and value > _LARGEST_NUMBER for level in _levels(config) for value in level):
-        raise refusal(directory, f"its configuration has a number above {_LARGEST_NUMBER:,}")
+    for key, value in _named_values(config):
+        largest = _LARGEST_OF_POSITIONS if key in _OF_POSITIONS else _LARGEST_NUMBER
+        if isinstance(value, int) and value > largest:
+            raise refusal(directory, f"its configuration has a number above {largest:,}")
     return config
 
 
@@ -173,10 +179,7 @@ class _Settings:
     def read(self, name: str, largest: int) -> dict[str, Any]:
         """The table in a file of at most ``largest`` bytes."""
         if name not in self._texts:
-            with open_untrusted(_member(self.directory, name)) as file:
-                if file.size > largest:
-                    raise refusal(self.directory, f"{name} is larger than {largest // 2**20} MiB")
-                self._texts[name] = file.read(0, file.size)
+            self._texts[name] = read_member(self.directory, name, largest)
         text = self._texts[name]
         self.digest.update(f"{name} {hashlib.sha256(text).hexdigest()}\n".encode())
         try:
@@ -186,6 +189,18 @@ class _Settings:
         if not isinstance(entries, dict) or _depth(entries) > _DEEPEST_JSON:
             raise refusal(self.directory, f"{name} is no table of settings")
         return entries
+
+
+def read_member(directory: Path, name: str, largest: int) -> bytes:
+    """What is in a file of a directory.
+
+    Raises:
+        CheckpointRefusedError: it is not there, leads out of the directory, or has more than ``largest`` bytes.
+    """
+    with open_untrusted(_member(directory, name)) as file:
+        if file.size > largest:
+            raise refusal(directory, f"{name} is larger than {largest // 2**20} MiB")
+        return file.read(0, file.size)
 
 
 def _preprocessing(settings: _Settings, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,6 +273,13 @@ def _levels(entries: object) -> Iterator[list[Any]]:
     while level:
         yield level
         level = [inner for entry in level for inner in _inside(entry)]
+
+
+def _named_values(entries: object) -> Iterator[tuple[str, Any]]:
+    """Every value of every table with its key, and of every list with none."""
+    for level in _levels(entries):
+        for entry in level:
+            yield from entry.items() if isinstance(entry, dict) else (("", inner) for inner in _inside(entry))
 
 
 def _inside(entry: object) -> list[Any]:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-_MOST_MARKS = {b"{": 2**17, b"[": 2**18, b",": 2**20}
+_MOST_MARKS: Mapping[bytes, int] = MappingProxyType({b"{": 2**17, b"[": 2**18, b",": 2**20})
 """How often each may occur, so that no text becomes many times as large as it is."""
 
 _MOST_DIGITS = 20
 """Of a whole number, those of 64 bits; it fits a float, whatever is computed with it."""
 
 
-def bounded_json(text: bytes) -> Any:
+def bounded_json(text: bytes, most_marks: Mapping[bytes, int] = _MOST_MARKS) -> Any:
     """What a text says.
+
+    Args:
+        text: in UTF-8.
+        most_marks: how often each mark that begins a part may occur.
 
     Raises:
         ValueError: it is no JSON, has too many parts, names something twice, or holds NaN or a number that is infinite
@@ -24,7 +30,7 @@ def bounded_json(text: bytes) -> Any:
     >>> bounded_json(b'{"size": [2, 3]}')
     {'size': [2, 3]}
     """
-    if any(text.count(mark) > most for mark, most in _MOST_MARKS.items()):
+    if any(text.count(mark) > most for mark, most in most_marks.items()):
         raise ValueError("it has more entries than any network")
     return json.loads(
         text.decode("utf-8"),

@@ -43,7 +43,7 @@ def main() -> None:
     for name in _CODECS:
         codecs.lookup(name)
     files = [RegularFile(Path(path), io.FileIO(descriptor)) for descriptor, path in request["files"]]
-    _limit()
+    limit_this_process(MOST_SECONDS, MOST_MEMORY)
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     answer = _answer(request["folder"], files)
@@ -68,11 +68,16 @@ def _answer(folder: str | None, files: list[RegularFile]) -> bytes:
     return REFUSAL + json.dumps(refusal).encode()
 
 
-def _limit() -> None:
-    """Give up memory, processor time, new descriptors, files, core dumps and processes for good."""
+def limit_this_process(seconds: int, memory: int) -> None:
+    """Give up memory, processor time, new descriptors, files, core dumps and processes for good.
+
+    Args:
+        seconds: of processor time that are left.
+        memory: bytes that may be taken beyond those that the process has mapped.
+    """
     limits = {
-        resource.RLIMIT_CPU: MOST_SECONDS,
-        resource.RLIMIT_AS: _address_space() + MOST_MEMORY,
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_AS: _address_space() + memory,
         resource.RLIMIT_NOFILE: 0,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,

@@ -35,7 +35,7 @@ _LONGEST_WAIT = 120
 _LONGEST_REASON = 8192
 
 
-class _NoLimitsError(Exception):
+class NoLimitsError(Exception):
     """This system has no limited processes, or none could be started."""
 
 
@@ -52,7 +52,7 @@ def described(files: Sequence[RegularFile], folder: Path | None = None) -> Descr
     subject = files[0].path if folder is None else folder
     try:
         kind, content = _answer(files, folder, subject)
-    except _NoLimitsError:
+    except NoLimitsError:
         return described_here(files, folder)
     try:
         if kind == b"D":
@@ -86,7 +86,7 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) ->
     descriptors = [file.stream.fileno() for file in files]
     paths = [os.fspath(file.path) for file in files]
     request = {"folder": folder and os.fspath(folder), "files": list(zip(descriptors, paths, strict=True))}
-    process = _started(descriptors)
+    process = started_limited(_PROGRAM, descriptors=descriptors)
     assert process.stdin is not None
     assert process.stdout is not None
     stop = threading.Timer(_LONGEST_WAIT, process.kill)
@@ -105,7 +105,7 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) ->
         process.wait()
         process.stdout.close()
     if began != b"!":
-        raise _NoLimitsError
+        raise NoLimitsError
     if len(content) > LARGEST_DESCRIPTION:
         raise _beyond_limits(subject, "it says more than any checkpoint says beside its weights")
     if not kind:
@@ -113,13 +113,25 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) ->
     return kind, content
 
 
-def _started(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+def started_limited(
+    program: str, arguments: Sequence[str] = (), descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """An interpreter that sees neither the working directory nor what is installed, and no variables.
+
+    Args:
+        program: that limits itself; its first argument is the folder of this package.
+        arguments: the others.
+        descriptors: of files that it gets.
+
+    Raises:
+        NoLimitsError: none can be started here.
+    """
     if sys.platform == "win32" or getattr(sys, "frozen", False) or not _is_interpreter(sys.executable):
-        raise _NoLimitsError
+        raise NoLimitsError
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_ROOT)],
+            [sys.executable, "-I", "-S", "-c", program, str(_ROOT), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -128,7 +140,7 @@ def _started(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
             env={**environment, "LC_ALL": "C"},
         )
     except OSError as error:
-        raise _NoLimitsError from error
+        raise NoLimitsError from error
 
 
 def _is_interpreter(executable: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from bnsharp_cli.io.data.reading_progress import ReadingProgress, silent
 from bnsharp_cli.io.data.splits import Split, require_finite, require_shape
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
+from bnsharp_cli.measurement.surface.tensor_trees import tensors_of
+from bnsharp_cli.measurement.surface.token_loss import counted_tokens
 
 RESIDENT = 2**30
 """Bytes of batches that are kept; more are read anew in every pass, the next one while the last is used."""
@@ -33,6 +35,7 @@ class DrawnBatches:
         labels: the smallest and the largest label, or None where targets are not class indices.
         notice: what the user must know of how they were drawn, or an empty string.
         sizes: samples in each batch and in the split.
+        counted: how many targets of each batch count, as those at padding do not.
     """
 
     batches: Sequence[Batch]
@@ -41,6 +44,11 @@ class DrawnBatches:
     labels: tuple[int, int] | None
     notice: str
     sizes: BatchSizes
+    counted: tuple[int, ...]
+
+    def by_tokens(self) -> DrawnBatches:
+        """The same batches, for a loss that is a mean over tokens."""
+        return replace(self, sizes=replace(self.sizes, tokens=self.counted))
 
     @property
     def samples(self) -> int:
@@ -83,10 +91,10 @@ def draw_batches(
     _require_a_batch(len(split), len(indices), 2 if samples is None else batch_size)
     parts = _cut(indices, batch_size, keep_rest=samples is None)
     stream = Stream(_Reader(split, parts, preprocessing or Preprocessing(), whole_numbers), len(parts))
-    batches, sha256, labels = _read_once(stream, resident, split, parts, progress)
+    batches, sha256, labels, counted = _read_once(stream, resident, split, parts, progress)
     sizes = tuple(map(len, parts))
     notice = _notice(samples, len(split), len(indices) - sum(sizes), sizes[-1] if sizes[-1] != batch_size else 0)
-    return DrawnBatches(batches, batch_size, sha256, labels, notice, BatchSizes(sizes, len(split)))
+    return DrawnBatches(batches, batch_size, sha256, labels, notice, BatchSizes(sizes, len(split)), counted)
 
 
 def _cut(indices: Tensor, batch_size: int, keep_rest: bool) -> tuple[Tensor, ...]:
@@ -141,28 +149,31 @@ def _notice(samples: int | None, available: int, dropped: int, rest: int) -> str
 
 def _read_once(
     stream: Stream, resident: int, split: Split, parts: Sequence[Tensor], progress: ReadingProgress
-) -> tuple[Sequence[Batch], str, tuple[int, int] | None]:
-    """The checked batches, kept if they fit, with their digest and the range of their labels."""
-    digest, kept, ranges = hashlib.sha256(), [], []
+) -> tuple[Sequence[Batch], str, tuple[int, int] | None, tuple[int, ...]]:
+    """The checked batches, kept if they fit, with their digest, the range of their labels, and how many count."""
+    digest, kept, ranges, counts = hashlib.sha256(), [], [], []
     progress(f"reading batch 1 of {len(stream)}")
     first = stream[0]
-    fits = sum(tensor.nbytes for tensor in first) * sum(map(len, parts)) <= resident * len(parts[0])
+    one = sum(tensor.nbytes for part in first for tensor in tensors_of(part))
+    fits = one * sum(map(len, parts)) <= resident * len(parts[0])
     for index, (inputs, labels) in enumerate(stream):
         progress(f"reading batch {index + 1} of {len(stream)}")
         if isinstance(split, ImageFolder):  # data sets of users and sequences may vary from batch to batch
             require_shape(split.name_of(int(parts[index][0])), tuple(inputs.shape[1:]), tuple(first[0].shape[1:]))
-        for tensor in (inputs, labels):
+        tensors = [*tensors_of(inputs), labels]
+        for tensor in tensors:
             require_finite(split, parts[index], tensor)
-        if index == 0 and not fits and not all(map(torch.equal, first, (inputs, labels))):
+        if index == 0 and not fits and not all(map(torch.equal, [*tensors_of(first[0]), first[1]], tensors)):
             raise DataRefusedError(
                 "The data changes from one reading to the next.", "Switch its random augmentation off to measure."
             )
-        digest.update(inputs.contiguous().numpy().tobytes())
-        digest.update(labels.contiguous().numpy().tobytes())
+        for tensor in tensors:
+            digest.update(tensor.contiguous().numpy().tobytes())
         ranges.append(label_range(labels))
+        counts.append(int(counted_tokens(labels)))
         if fits:
             kept.append((inputs, labels))
     progress("")
     known = [pair for pair in ranges if pair is not None]
     labels_range = (min(low for low, _ in known), max(high for _, high in known)) if known else None
-    return tuple(kept) if fits else stream, digest.hexdigest(), labels_range
+    return tuple(kept) if fits else stream, digest.hexdigest(), labels_range, tuple(counts)

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bnsharp_cli.errors import DataRefusedError, UsageError, named
-from bnsharp_cli.io.data.forms import CROSS_ENTROPY, LOSS_FORMS, MEAN_SQUARED_ERROR
-from bnsharp_cli.io.data.labels import batch_shape, require_labels
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY, LOSS_FORMS, MEAN_SQUARED_ERROR, TOKEN_CROSS_ENTROPY
+from bnsharp_cli.io.data.labels import batch_shape, require_labels, require_tokens
 from bnsharp_cli.io.files.printable_text import one_line
 from bnsharp_cli.io.networks.factories import import_factory, in_users_code, run_factory
 from bnsharp_cli.measurement.surface.adapters import takes_tensor
+from bnsharp_cli.measurement.surface.token_loss import token_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class NamedCriterion:
         """Whether targets are classes, so that an accuracy can be reported."""
         return self.name != MEAN_SQUARED_ERROR
 
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it is a mean over tokens, as which batches count then."""
+        return self.name == TOKEN_CROSS_ENTROPY
+
+    def answers(self, outputs: Tensor) -> int:
+        """Among how many classes or tokens a network chooses; 0 where its outputs do not say."""
+        return 0 if outputs.ndim < 2 else outputs.shape[-1 if self.of_tokens else 1]
+
     def require_targets(self, outputs: Tensor, targets: Tensor, span: tuple[int, int] | None) -> None:
         """Refuse targets that cannot belong to what a network answers.
 
@@ -54,14 +64,17 @@ class NamedCriterion:
             require_labels(outputs, targets, span)
         if self.name == MEAN_SQUARED_ERROR:
             _aligned(outputs[:1], targets[:1])
+        if self.of_tokens:
+            require_tokens(outputs[:1], targets[:1], span)
 
 
-def open_criterion(spec: str | None, stated: object = None) -> NamedCriterion:
-    """The loss that the user names, or else the one that a checkpoint states, or else cross entropy.
+def open_criterion(spec: str | None, stated: object = None, usual: str = CROSS_ENTROPY) -> NamedCriterion:
+    """The loss that the user names, or else the one that a checkpoint states, or else the usual one.
 
     Args:
-        spec: ``cross-entropy``, ``mse``, ``package.module:function`` or ``file.py:function``; a class is called once.
+        spec: one of ``LOSS_NAMES``, ``package.module:function`` or ``file.py:function``; a class is called once.
         stated: the checkpoint's own entry, which can name a loss of ours and never code to import.
+        usual: the loss of such data.
 
     Raises:
         UsageError: an unknown name, or a function that cannot be imported.
@@ -76,7 +89,7 @@ def open_criterion(spec: str | None, stated: object = None) -> NamedCriterion:
                 expected=LOSS_FORMS,
                 found=stated,
             )
-        spec = str(stated or CROSS_ENTROPY)
+        spec = str(stated or usual)
     if spec in CRITERIA:
         return NamedCriterion(spec, CRITERIA[spec])
     if not spec.partition(":")[2]:
@@ -108,4 +121,5 @@ def _aligned(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     CROSS_ENTROPY: functional.cross_entropy,
     MEAN_SQUARED_ERROR: mean_squared_error,
+    TOKEN_CROSS_ENTROPY: token_cross_entropy,
 }

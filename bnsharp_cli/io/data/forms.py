@@ -3,18 +3,22 @@
 DATA_NAMES = ("digits", "cifar10", "cifar100", "mnist", "fashionmnist", "svhn")
 """Data sets that have a name: scikit-learn's digits, and torchvision's."""
 
-_NAMED_DATA = f"{', '.join(DATA_NAMES)}, folder:DIR, npz:FILE, package.module:factory"
+_IMAGES = f"{', '.join(DATA_NAMES)}, folder:DIR, npz:FILE"
+_CODE = "package.module:factory or file.py:factory"
 
-DATA_KINDS = ("folder", "npz")
+DATA_KINDS = ("folder", "npz", "text")
 """What stands in front of the path of data that is read from files."""
 
-DATA_FORMS = f"{_NAMED_DATA} or file.py:factory"
+DATA_FORMS = f"{_IMAGES}, text:FILE, {_CODE}"
 """How data is named, in one line of help."""
 
-ALL_DATA_FORMS = f"{_NAMED_DATA}, path/to/file.py:factory"
+TRAINING_DATA_FORMS = f"{_IMAGES}, {_CODE}"
+"""How data that networks are trained on is named; text is measured only."""
+
+ALL_DATA_FORMS = f"{_IMAGES}, text:FILE, package.module:factory, path/to/file.py:factory"
 """The same, for the refusal of an unknown name."""
 
-CROSS_ENTROPY, MEAN_SQUARED_ERROR = LOSS_NAMES = ("cross-entropy", "mse")
+CROSS_ENTROPY, MEAN_SQUARED_ERROR, TOKEN_CROSS_ENTROPY = LOSS_NAMES = ("cross-entropy", "mse", "token-cross-entropy")
 """Losses that have a name."""
 
 LOSS_FORMS = f"{', '.join(LOSS_NAMES)}, package.module:function or file.py:function"
@@ -32,6 +36,15 @@ def is_plain_data(spec: str) -> bool:
     """
     kind, colon, _ = spec.partition(":")
     return spec in DATA_NAMES or (bool(colon) and kind in DATA_KINDS)
+
+
+def is_text(spec: str | None) -> bool:
+    """Whether data are a file of text, which a network's own tokenizer cuts into tokens.
+
+    >>> is_text("text:book.txt"), is_text("npz:digits.npz"), is_text(None)
+    (True, False, False)
+    """
+    return (spec or "").startswith("text:")
 
 
 def is_named_loss(spec: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from bnsharp_cli.errors import DataRefusedError, named
-from bnsharp_cli.measurement.surface.finite_loss import IGNORED
+from bnsharp_cli.measurement.surface.token_loss import IGNORED
 
 _REMEDY = (
     f"Use the data the network was trained on, y one class number for each image (or pixel), or name another "
@@ -66,10 +66,34 @@ def require_labels(outputs: Tensor, labels: Tensor, span: tuple[int, int] | None
         )
 
 
+def require_tokens(outputs: Tensor, targets: Tensor, span: tuple[int, int] | None) -> None:
+    """Refuse targets that are no tokens of what the network answers for.
+
+    Args:
+        outputs: (n, T, V) of any n sequences.
+        targets: (n, T) of some.
+        span: the smallest and the largest number of a token of all, or None where none counts.
+
+    Raises:
+        DataRefusedError: outputs of another shape, or tokens that the network does not have.
+    """
+    remedy = f"Use a language model with {named('data')} text:FILE, or name another {named('loss')}."
+    if outputs.ndim != targets.ndim + 1 or outputs.shape[1:-1] != targets.shape[1:] or targets.is_floating_point():
+        raise DataRefusedError(
+            f"The network answers with outputs of {batch_shape(outputs.shape[1:])}, expected logits "
+            f"{batch_shape([*targets.shape[1:], 'V'])}, a number for each token of the vocabulary at each place.",
+            remedy,
+        )
+    if span is not None and (span[0] < 0 or span[1] >= outputs.shape[-1]):
+        raise DataRefusedError(
+            f"The tokens lie in {span[0]} … {span[1]}, the network has {outputs.shape[-1]:,}.", remedy
+        )
+
+
 def _are_probabilities(labels: Tensor) -> bool:
     return bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() <= _AGREES).all())
 
 
-def batch_shape(rest: Iterable[int]) -> str:
+def batch_shape(rest: Iterable[int | str]) -> str:
     """A shape with N for the examples."""
     return f"({', '.join(['N', *map(str, rest)])})"

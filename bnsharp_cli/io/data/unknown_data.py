@@ -7,9 +7,10 @@ import shlex
 from difflib import get_close_matches
 
 from bnsharp_cli.errors import UsageError, named, shown
-from bnsharp_cli.io.data.forms import ALL_DATA_FORMS, DATA_NAMES
+from bnsharp_cli.io.data.forms import ALL_DATA_FORMS, DATA_KINDS, DATA_NAMES
 
 _LIKENESS = 0.7
+_FILES = {".npz": "npz", ".txt": "text", ".jsonl": "text"}
 _OF_FOLDERS = frozenset({"dir", "directory", "dataset", "folders", "image", "imagefolder", "images", "imgs", "path"})
 
 
@@ -24,7 +25,7 @@ def require_known_form(spec: str) -> None:
     if not right or kind == right:
         return
     may_be_function = argument.isidentifier() and kind.casefold() not in _OF_FOLDERS
-    if kind in {"folder", "npz"} or not may_be_function:
+    if kind in DATA_KINDS or not may_be_function:
         raise _unknown(spec, f"{right}:{argument}")
 
 
@@ -41,7 +42,8 @@ def _form_of(path: str) -> str:
     """How a path that exists is named as data; empty for what is no data."""
     if os.path.isdir(path):  # noqa: PTH112  # which answers for any text, where Path raises for some
         return "folder"
-    return "npz" if path.casefold().endswith(".npz") and os.path.isfile(path) else ""  # noqa: PTH113  # likewise
+    kind = next((_FILES[end] for end in _FILES if path.casefold().endswith(end)), "")
+    return kind if kind and os.path.isfile(path) else ""  # noqa: PTH113  # likewise
 
 
 def _unknown(spec: str, meant: str = "") -> UsageError:

@@ -98,7 +98,7 @@ def construct_on_meta(spec: str, options: Mapping[str, Any]) -> nn.Module:
 
 def construct_for_loading(spec: str, options: Mapping[str, Any]) -> nn.Module:
     """The network with memory for its weights, but none drawn where a library would. Raises as :func:`construct`."""
-    with _NothingDrawn() if family(spec) in LIBRARIES else contextlib.nullcontext():
+    with NothingDrawn() if family(spec) in LIBRARIES else contextlib.nullcontext():
         return construct(spec, _undrawn(spec, options))
 
 
@@ -215,12 +215,17 @@ class _RealRanges(TorchFunctionMode):
         return func(*args, **({"device": "cpu", **kwargs} if func in _REAL_ON_META else kwargs))
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """Initial weights keep whatever their memory held."""
+class NothingDrawn(TorchFunctionMode):
+    """While it is entered, initial weights keep whatever their memory held.
+
+    Other tensors are drawn: torch draws those again and again that are to lie within bounds, until they do.
+    """
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if getattr(func, "__name__", "") in _DRAWING:
-            return args[0] if args else (kwargs or {})["tensor"]
+            drawn = args[0] if args else (kwargs or {})["tensor"]
+            if isinstance(drawn, nn.Parameter):
+                return drawn
         return func(*args, **(kwargs or {}))

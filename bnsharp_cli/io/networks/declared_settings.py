@@ -1,7 +1,7 @@
 """The settings of an untrusted configuration that a network is built from: declared by its class, and within bounds.
 
-Types come from the annotations of the configuration class. Where a type alone bounds nothing, the tables here do, by
-the name of a setting: ``_RANGES`` for numbers and ``_WORDS`` for text. A text that is in no table is refused.
+Types come from the annotations of the configuration class. Where a type alone bounds nothing, :mod:`setting_ranges`
+does, by the name of a setting: ``is_in_range`` for numbers, ``WORDS`` for text. A text that is in no table is refused.
 """
 
 from __future__ import annotations
@@ -9,51 +9,18 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeGuard, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line, printable
+from bnsharp_cli.io.networks.rotary_settings import EARLIER_ROTARY, ROTARY, are_rotary
+from bnsharp_cli.io.networks.setting_ranges import UNDECLARED, WORDS, is_in_range
 
 _MOST_ENTRIES = 256
 """Entries of a list."""
 
 _DEEPEST_LIST, _SINGLE = 2, int | bool | None
 """Lists in lists, and what is in these, where a class says no more than that it takes a list."""
-
-_WHOLE_NUMBERS = (0, 2**18)
-_NUMBERS = (0.0, 1e6)
-_SHARE = (0.0, 1.0)
-_FACTOR = (0.0, 64.0)
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "depth_coefficient": _FACTOR,
-    "depth_multiplier": _FACTOR,
-    "embed_dim_multiplier": _FACTOR,
-    "image_size": (1, 1024),
-    "mask_ratio": _SHARE,
-    "num_labels": (1, 2**16),
-    "out_indices": (-(2**10), 2**10),
-    "scale": _FACTOR,
-    "semantic_loss_ignore_index": (-(2**18), 2**18),
-    "width_coefficient": _FACTOR,
-    "width_multiplier": _FACTOR,
-}
-"""Least and largest number, or number in a list, by the name of a setting; shares whose name has "drop" are ≤ 1 too."""
-
-_ACTIVATIONS = frozenset(
-    {"gelu", "gelu_fast", "gelu_new", "gelu_python", "gelu_pytorch_tanh", "hardswish", "leaky_relu", "linear", "mish"}
-    | {"quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "swish", "tanh"}
-)
-_WORDS: Mapping[str, frozenset[str]] = {
-    "global_padding": frozenset({"SAME", "VALID", "same", "valid"}),
-    "hidden_act": _ACTIVATIONS,
-    "layer_type": frozenset({"basic", "bottleneck", "preactivation", "x", "y"}),
-    "pooler_act": _ACTIVATIONS,
-    "pooling_type": frozenset({"mean", "max"}),
-    "problem_type": frozenset({"regression", "single_label_classification", "multi_label_classification"}),
-    "qkv_projection_method": frozenset({"avg", "dw_bn", "linear"}),
-    "stem_act_func": _ACTIVATIONS,
-}
-"""What a text may be, by the name of a setting."""
 
 
 def _is_names(value: object) -> bool:
@@ -67,7 +34,7 @@ def _is_table_of(kinds: type | tuple[type, ...]) -> Callable[[object], bool]:
     )
 
 
-_OF_EVERY_CLASSIFIER: Mapping[str, Callable[[object], bool]] = {
+_OF_EVERY_NETWORK: Mapping[str, Callable[[object], bool]] = {
     "architectures": lambda value: value is None or _is_names(value),
     "id2label": _is_table_of((str, int)),
     "label2id": _is_table_of(int),
@@ -75,7 +42,7 @@ _OF_EVERY_CLASSIFIER: Mapping[str, Callable[[object], bool]] = {
     "problem_type": lambda value: _fits("problem_type", value, str | None),
     "transformers_version": lambda value: value is None or isinstance(value, str),
 }
-"""What every classifier declares beside the settings of its class, and whether a value may stand there."""
+"""What every network has beside the settings that its class declares, and whether a value may stand there."""
 
 
 _OF_PARTS = frozenset({"out_features", "out_indices", "stage_names"})
@@ -87,7 +54,7 @@ class ForbiddenSettingError(ValueError):
 
 
 def declared(configuration: type[Any], settings: Mapping[str, Any], *, nested: bool = False) -> dict[str, Any]:
-    """The ``settings`` that a configuration class declares itself, and those that every classifier has.
+    """The ``settings`` that a configuration class declares itself, and those that every network has.
 
     Transformers would make an attribute of every other setting, and obeys some of these: the name of a class, of code
     or of an implementation to fetch, another name for a setting, a precision, a form of the outputs.
@@ -100,8 +67,8 @@ def declared(configuration: type[Any], settings: Mapping[str, Any], *, nested: b
     Raises:
         ForbiddenSettingError: one of them is of another type than declared, or out of its range.
     """
-    own, parts = declared_types(configuration), configuration.sub_configs
-    common = {} if nested else _OF_EVERY_CLASSIFIER
+    own, parts = {**_undeclared(configuration), **declared_types(configuration)}, configuration.sub_configs
+    common = {} if nested else _OF_EVERY_NETWORK
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         if name in parts and isinstance(value, dict):
@@ -128,7 +95,8 @@ def require_derived(settings: Any, stated: Mapping[str, Any]) -> None:
         ForbiddenSettingError: it is another value.
     """
     derived, others = settings.to_dict(), settings.attribute_map
-    left_out = (derived.keys() | others.keys()) - declared_types(type(settings)).keys() - _of_every_class()
+    kept = declared_types(type(settings)).keys() | _undeclared(type(settings)).keys()
+    left_out = (derived.keys() | others.keys()) - kept - _of_every_class()
     for name in sorted((left_out & stated.keys()) - _OF_PARTS):
         own, value = getattr(settings, others.get(name, name), None), stated[name]
         if value is not None and _without_ends(value) != _without_ends(own):
@@ -166,31 +134,34 @@ def declared_types(configuration: type[Any]) -> dict[str, Any]:
     }
 
 
+def _undeclared(configuration: type[Any]) -> dict[str, Any]:
+    """The settings that a class obeys without declaring them, by name with their types."""
+    rotary = EARLIER_ROTARY if ROTARY in declared_types(configuration) else {}
+    return {**UNDECLARED.get(configuration.model_type, {}), **dict.fromkeys(rotary)}
+
+
 def _fits(name: str, value: object, kind: Any) -> bool:
     """Whether a value is of a type, and what is in it in the ranges of the setting ``name``."""
+    if name == ROTARY or name in EARLIER_ROTARY:
+        return are_rotary(name, value)
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return any(_fits(name, value, one) for one in inner)
     if kind in (None, type(None)):
         return value is None
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
     if kind is bool:
         return isinstance(value, bool)
     if kind in (int, float):
-        return _is_in_range(name, value, kind)
+        return is_in_range(name, value, kind)
     if kind is str:
-        return isinstance(value, str) and value in _WORDS.get(name, ())
+        return isinstance(value, str) and value in WORDS.get(name, ())
     if kind is list:
         return _is_list_of_numbers(name, value)
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return _is_list(value) and all(any(_fits(name, entry, one) for one in inner) for entry in value)
     return False
-
-
-def _is_in_range(name: str, value: object, kind: type) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
-        return False
-    least, largest = _RANGES.get(name, _SHARE if "drop" in name else _WHOLE_NUMBERS if kind is int else _NUMBERS)
-    return least <= value <= largest
 
 
 def _is_list(value: object) -> TypeGuard[list[object]]:

@@ -16,8 +16,9 @@ from bnsharp_cli.io.checkpoints.model_directory import refusal
 from bnsharp_cli.io.checkpoints.state_dicts import NamedTensors, widest_precision
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import one_line
-from bnsharp_cli.io.networks.declared_settings import declared, require_derived
-from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS, alone
+from bnsharp_cli.io.networks.constructors import NothingDrawn
+from bnsharp_cli.io.networks.declared_settings import ForbiddenSettingError, declared, require_derived
+from bnsharp_cli.io.networks.known_networks import Head, alone, head_of
 from bnsharp_cli.io.networks.outline_limits import CallLimit, OutlineLimits, TooLargeError
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
 
@@ -35,11 +36,9 @@ def build_network(
 
     Raises:
         UsageError: transformers is not installed.
-        CheckpointRefusedError: no image classifier that transformers builds by itself, or not one of these weights.
+        CheckpointRefusedError: no network that transformers builds by itself, or not one of these weights.
     """
-    kind = configuration["model_type"]
-    if kind not in CLASSIFIER_KINDS:
-        raise refusal(directory, f"'{one_line(kind)}' is no image classifier that is built here, as vit or resnet is")
+    head = head_of(directory, configuration)
     try:
         with importing_libraries():
             import transformers
@@ -49,16 +48,17 @@ def build_network(
             "Install it: pip install 'bnsharp[huggingface]'.",
             argument="checkpoint",
             expected="a checkpoint of a library that is installed",
-            found=f"a model directory of the kind '{kind}'",
+            found=f"a model directory of the kind '{configuration['model_type']}'",
         ) from error
     try:
         with importing_libraries(), alone():
-            network, settings = class_and_settings(transformers, configuration)
+            network, settings = class_and_settings(transformers, configuration, head)
             with torch.device("meta"), CallLimit(), OutlineLimits(weights.values()) as limits:
                 module: nn.Module = network(copy.deepcopy(settings))
                 limits.require(sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers())))
             if not outline:
-                module = network(settings)
+                with NothingDrawn():
+                    module = network(settings)
     except TooLargeError as error:
         raise refusal(directory, f"its configuration is not of a network of these weights: {error}") from error
     except Exception as error:  # transformers raises whatever a configuration makes it stumble over
@@ -107,19 +107,27 @@ def under_own_names(module: nn.Module, tensors: NamedTensors, path: Path) -> Nam
     return own
 
 
-def class_and_settings(transformers: Any, configuration: Mapping[str, Any]) -> tuple[Any, Any]:
+def class_and_settings(transformers: Any, configuration: Mapping[str, Any], head: Head) -> tuple[Any, Any]:
     """The class of a network, and what it is built from: those settings of a configuration that its class declares.
 
     The class is looked up in transformers' own tables. Its ``Auto`` classes, which can reach files, code and the
-    network, are not asked.
+    network, are not asked. A network of texts keeps no keys and values for a next call.
+
+    Raises:
+        ForbiddenSettingError: a setting, or the name of the class, is not what a file may say.
     """
     kind = transformers.CONFIG_MAPPING[configuration["model_type"]]
     settings = kind.from_dict({**declared(kind, configuration), "attn_implementation": "eager"})
     require_derived(settings, configuration)
-    known = transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[kind]
+    known = getattr(transformers, head.table)[kind]
     classes = known if isinstance(known, tuple) else (known,)
     stated = settings.architectures or ()
-    return next((one for one in classes if one.__name__ in stated), classes[0]), settings
+    named = next((one for one in classes if one.__name__ in stated), classes[0])
+    if head.takes_text:
+        if named.__name__ not in stated:
+            raise ForbiddenSettingError(f"architectures names no {named.__name__}, which its model_type has")
+        settings.use_cache = False
+    return named, settings
 
 
 def _logits(_module: nn.Module, _inputs: object, outputs: Any) -> Tensor:

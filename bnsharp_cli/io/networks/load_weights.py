@@ -36,7 +36,7 @@ from bnsharp_cli.io.networks.weight_norm import (
     modernise,
     weights_with_norm,
 )
-from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, memory_of, misfit
+from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, memory_of, misfit, require_shared
 
 _LOSS_OR_METRIC = re.compile(r"(?i)(^|_)(loss(es)?|criterion|metrics?|acc|accuracy|auroc|f1|precision|recall)(_|\d|$)")
 _PARTS_DEEP, _MOST_ASKED = 6, 64
@@ -173,6 +173,7 @@ def load_tensors(
     _load(module, fitting.tensors, path)
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     weights = {name: tensor for name, tensor in fitting.tensors.items() if name not in buffers}
+    require_shared(path, weights, module.state_dict())
     verify_finite(path, {**weights, **folded(module, weights_with_norm(fitting.tensors))})
     infinite = some([name for name in fitting.tensors if name in buffers and holds_infinity(fitting.tensors[name])], 3)
     return (*fitting.notes, f"infinite values in buffers of the network: {infinite}") if infinite else fitting.notes

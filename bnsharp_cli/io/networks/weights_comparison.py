@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, named
@@ -104,6 +105,30 @@ def misfit(
     return CheckpointRefusedError(
         f"{shown_path(path)} does not fit the architecture: it {comparison}.", remedy, subject=path
     )
+
+
+def require_shared(path: Path, found: NamedTensors, network: NamedTensors) -> None:
+    """Refuse weights that hold different tensors for one that the network has under several names.
+
+    Args:
+        path: of the file.
+        found: the weights, by the network's own names.
+        network: all tensors of the network.
+
+    Raises:
+        CheckpointRefusedError: loading would keep only the last of them.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    for name in found:
+        one = first.setdefault(memory_of(network[name]), name)
+        if one != name and not torch.equal(found[one], found[name]):
+            raise CheckpointRefusedError(
+                f"{shown_path(path)} holds two tensors, {one_line(one)} and {one_line(name)}, where the network has "
+                "one tensor for both.",
+                f"Name a network that does not share it, with {named('arch')}, or write "
+                '"tie_word_embeddings": false into its config.json.',
+                subject=path,
+            )
 
 
 def memory_of(tensor: Tensor) -> tuple[object, ...]:

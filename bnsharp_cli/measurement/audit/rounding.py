@@ -15,7 +15,6 @@ from bnsharp_cli.measurement.audit.finding import CannotSayError, Finding
 from bnsharp_cli.measurement.audit.integral import SAME_LOSS
 from bnsharp_cli.measurement.audit.segment_truth import gauss_mean
 from bnsharp_cli.measurement.measures.measurement import Measurement
-from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -94,8 +93,7 @@ def reordered(surface: LossSurface, seed: int) -> LossSurface:
     whole = surface.batches
     stored = whole.read if isinstance(whole, Stream) else whole.__getitem__
     batches = replace(whole, read=read) if isinstance(whole, Stream) else tuple(map(read, range(surface.count)))
-    sizes = surface.sizes and BatchSizes(tuple(surface.sizes.each[i] for i in order), surface.sizes.available)
-    return replace(surface, batches=batches, sizes=sizes)
+    return replace(surface, batches=batches, sizes=surface.sizes and surface.sizes.in_order(order))
 
 
 def _shuffled(batch: Batch, seed: int) -> Batch:

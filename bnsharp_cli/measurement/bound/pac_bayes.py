@@ -230,4 +230,4 @@ def _sample_count(surface: LossSurface) -> int:
 def _batch_count(surface: LossSurface) -> int:
     """The batches, or as many of the largest size as the samples fill: no term has more weight than one of those."""
     sizes = surface.sizes
-    return surface.count if sizes is None else sizes.examples // max(sizes.each)
+    return surface.count if sizes is None else sum(sizes.counted) // max(sizes.counted)

@@ -1,9 +1,9 @@
 """Balanced rescalings: some weights grow, others shrink by the same factors, and the outputs stay the same.
 
-Examples are one layer against the next around a ReLU (Dinh et al., ICML 2017), the same neuron by neuron, and (γ, β) of
-the last norm against the classifier. They are found by what the network computes, whatever its code looks like. If f
-does not change when θ_A grows and θ_B shrinks, then ⟨θ_A, ∂f/∂θ_A⟩ = ⟨θ_B, ∂f/∂θ_B⟩ for every output f (Euler). That
-proposes; a rescaling by ½ and by 2 confirms.
+Examples are one layer against the next around a ReLU (Dinh et al., ICML 2017), the same neuron by neuron, (γ, β) of the
+last norm against the classifier, and those of :mod:`~bnsharp_cli.measurement.invariance.attention`. They are found by
+what the network computes, whatever its code looks like. If f does not change when θ_A grows and θ_B shrinks, then
+⟨θ_A, ∂f/∂θ_A⟩ = ⟨θ_B, ∂f/∂θ_B⟩ for every output f (Euler). That proposes; a rescaling by ½ and by 2 confirms.
 """
 
 from __future__ import annotations
@@ -13,117 +13,40 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import RowBlocks, Spheres
-from bnsharp_cli.measurement.blocks.blocks import Blocks
-from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest
+from bnsharp_cli.measurement.blocks.euler import EulerTest
 from bnsharp_cli.measurement.blocks.joint import RowIndices, null_vectors
 from bnsharp_cli.measurement.blocks.probe import Probe
+from bnsharp_cli.measurement.invariance.attention import attention_sets
+from bnsharp_cli.measurement.invariance.balancing import (
+    BalancedSet,
+    Balancing,
+    Members,
+    Products,
+    Slices,
+    modules_of,
+    parts_of,
+)
 from bnsharp_cli.measurement.measures.survival import Rescaling
-
-_EQUAL = 1e-9
-"""Euler products that differ by less, relative to ‖θ‖‖∂f/∂θ‖, are equal in float64."""
 
 _MOST_PARTS = 256
 """Networks with more tensors that no norm makes invariant are only searched for pairs: a search for larger sets takes a
 backward pass for each."""
 
 
-@dataclass(frozen=True)
-class Slices:
-    """The slices of one tensor along one axis, in as many runs of equal length as there are factors.
-
-    Attributes:
-        name: of the tensor.
-        axis: the dimension that is cut.
-    """
-
-    name: str
-    axis: int = 0
-
-
-Members = tuple[Slices, ...]
-"""Slices that are multiplied together: those of a weight and of its bias, or of γ and β."""
-
-
-@dataclass(frozen=True)
-class BalancedSet:
-    """Slice j of everything in ``grows`` may be multiplied by r_j > 0 if that of ``shrinks`` is divided by it.
-
-    Attributes:
-        kind: of the rescaling.
-        grows: what is multiplied.
-        shrinks: what is divided.
-        count: how many r there are; 1 where whole tensors are rescaled.
-    """
-
-    kind: Rescaling
-    grows: Members
-    shrinks: Members
-    count: int = 1
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The tensors that are rescaled."""
-        return tuple(slices.name for slices in (*self.grows, *self.shrinks))
-
-
-@dataclass(frozen=True)
-class Balancing:
-    """Several balanced sets, no two of which share a tensor, as one partition.
-
-    Attributes:
-        sets: what is rescaled.
-        blocks: a block for each r_j, one for each 1/r_j, and one for everything else.
-    """
-
-    sets: tuple[BalancedSet, ...]
-    blocks: Blocks
-
-    @classmethod
-    def of(cls, sets: Sequence[BalancedSet], point: Point) -> Balancing:
-        """The sets at ``point``, which only tells the shapes."""
-        count = sum(one.count for one in sets)
-        lengths = {name: tensor.shape[0] if tensor.ndim else 1 for name, tensor in point.items()}
-        rows = {name: RowBlocks(0, torch.full((length,), 2 * count)) for name, length in lengths.items()}
-        first = 0
-        for one in sets:
-            for part, offset in ((one.grows, first), (one.shrinks, count + first)):
-                for slices in part:
-                    length = point[slices.name].shape[slices.axis]
-                    own = torch.arange(offset, offset + one.count).repeat_interleave(length // one.count)
-                    rows[slices.name] = RowBlocks(slices.axis, own)
-            first += one.count
-        return cls(tuple(sets), Blocks("balanced", rows, 2 * count, {}, ()))
-
-    @property
-    def count(self) -> int:
-        """How many r there are."""
-        return self.blocks.relative // 2
-
-    def factors(self, scales: Tensor) -> Tensor:
-        """The factor of each block, (blocks + 1,), for r = ``scales``, (count,)."""
-        return torch.cat([scales, 1 / scales, torch.ones(1, dtype=scales.dtype)])
-
-    def scaled(self, point: Point, scales: Tensor) -> Point:
-        """``point`` rescaled by r = ``scales``."""
-        factors = self.factors(scales)
-        return Spheres(self.blocks.rows, torch.ones_like(factors)).scale(point, factors)
-
-
 def balanced_sets(probe: Probe) -> tuple[BalancedSet, ...]:
-    """Every balanced rescaling that is found and confirmed; those of one kind share no tensor.
+    """Every balanced rescaling that is found and confirmed; those of one kind share no slice.
 
     Args:
         probe: of the network, in float64 and without ε.
     """
-    search = _Search.of(probe)
-    proposed = [*search.pairs(neurons=False), *search.pairs(neurons=True)]
-    found = _confirmed(proposed, probe)
-    wholes = [one for one in found if one.kind != Rescaling.NEURON]
-    return (*found, *_confirmed(search.larger_sets(wholes), probe))
+    euler, point = EulerTest.of_few_samples(probe), probe.locations[0].point
+    attention = _confirmed(attention_sets(euler, point), probe)
+    search = _Search(probe, euler, tuple(parts_of(point)), point, [frozenset(one.names) for one in attention])
+    found = _confirmed([*search.pairs(neurons=False), *search.pairs(neurons=True)], probe)
+    wholes = [one for one in (*found, *attention) if one.kind != Rescaling.NEURON and one.whole]
+    return (*found, *_confirmed(search.larger_sets(wholes), probe), *attention)
 
 
 def _confirmed(proposed: Sequence[BalancedSet], probe: Probe) -> tuple[BalancedSet, ...]:
@@ -137,35 +60,10 @@ def _confirmed(proposed: Sequence[BalancedSet], probe: Probe) -> tuple[BalancedS
 
 def _unchanged(sets: Sequence[BalancedSet], probe: Probe) -> bool:
     balancing = Balancing.of(sets, probe.locations[0].point)
-    signs = 2.0 * torch.randint(2, (balancing.count,), generator=torch.Generator().manual_seed(1)) - 1
-    both = (2.0 ** (sign * signs.double()) for sign in (1, -1))
-    return all(probe.unchanged(partial(balancing.scaled, scales=scales)) for scales in both)
-
-
-@dataclass(frozen=True)
-class _Products:
-    """The Euler products of the slices of a part, and what they are small beside; (cotangents, slices) each."""
-
-    products: Tensor
-    magnitude: Tensor
-
-    @classmethod
-    def of(cls, products: EulerProducts) -> _Products:
-        return cls(products.products, products.magnitude())
-
-    @property
-    def total(self) -> _Products:
-        return _Products(self.products.sum(1, keepdim=True), self.magnitude.sum(1, keepdim=True))
-
-    def matches(self, other: _Products, resolution: float) -> bool:
-        """Whether every product of the two is equal, and some are neither zero nor rounding."""
-        size = self.magnitude + other.magnitude
-        differs = (self.products - other.products).abs() > _EQUAL * size
-        return not bool((differs & (size > resolution)).any()) and self.acts(resolution)
-
-    def acts(self, resolution: float) -> bool:
-        """Whether some slices are not scale-invariant by themselves."""
-        return bool(((self.products.abs() > _EQUAL * self.magnitude) & (self.magnitude > resolution)).any())
+    drawn = 2.0 * torch.randint(2, (balancing.count,), generator=torch.Generator().manual_seed(1)) - 1
+    in_turn = 1.0 - 2 * (torch.arange(balancing.count) % 2)  # finds runs next to each other that belong together
+    powers = (sign * signs.double() for signs in (drawn, in_turn) for sign in (1, -1))
+    return all(probe.unchanged(partial(balancing.scaled, scales=2.0**power)) for power in powers)
 
 
 @dataclass(frozen=True)
@@ -177,17 +75,14 @@ class _Search:
         euler: its Euler products.
         parts: what may grow: each module's tensors, and weights by themselves.
         point: the parameters, for their shapes.
+        known: the names of sets that were found before, and are no pairs again.
     """
 
     probe: Probe
     euler: EulerTest
     parts: tuple[Members, ...]
     point: Point
-
-    @classmethod
-    def of(cls, probe: Probe) -> _Search:
-        point = probe.locations[0].point
-        return cls(probe, EulerTest.of_few_samples(probe), tuple(_parts(point)), point)
+    known: Sequence[frozenset[str]]
 
     def pairs(self, *, neurons: bool) -> Iterator[BalancedSet]:
         """The pairs of parts whose products are equal as a whole, or slice by slice."""
@@ -199,7 +94,8 @@ class _Search:
             count = own.products.shape[1] if neurons else 1
             for other in self._partners(part, count):
                 pair = self._set(part, other, count)
-                if taken.isdisjoint(pair.names) and self._match(own, other, neurons=neurons):
+                new = taken.isdisjoint(pair.names) and not any(known.issuperset(pair.names) for known in self.known)
+                if new and self._match(own, other, neurons=neurons):
                     taken.update(pair.names)
                     yield pair
 
@@ -245,16 +141,14 @@ class _Search:
     def _divisible(self, part: Members, axis: int, count: int) -> bool:
         return self.point[part[0].name].shape[axis] % count == 0
 
-    def _match(self, own: _Products, other: Members, *, neurons: bool) -> bool:
+    def _match(self, own: Products, other: Members, *, neurons: bool) -> bool:
         resolution = self.euler.resolution
         if not neurons:
             return own.total.matches(self._products(other).total, resolution)
         return own.matches(self._products(other, own.products.shape[1]), resolution)
 
-    def _products(self, part: Members, count: int | None = None) -> _Products:
-        entries = [self.euler.at_probe(slices.name, slices.axis) for slices in part]
-        grouped = [entry if count is None else entry.grouped(count) for entry in entries]
-        return _Products.of(sum(grouped[1:], grouped[0]))
+    def _products(self, part: Members, count: int | None = None) -> Products:
+        return Products.of_members(part, self.euler, self.point, count)
 
     def _all_rows(self, part: Members) -> RowIndices:
         return {slices.name: torch.arange(len(self.point[slices.name])) for slices in part}
@@ -263,33 +157,9 @@ class _Search:
         return sum(self.point[slices.name].ndim > 1 for slices in part)
 
 
-def _modules(point: Point) -> list[list[str]]:
-    """The names of the parameters, by the module that has them."""
-    modules: dict[str, list[str]] = {}
-    for name, tensor in point.items():
-        if tensor.ndim and tensor.numel():
-            modules.setdefault(name.rpartition(".")[0], []).append(name)
-    return list(modules.values())
-
-
-def _parts(point: Point) -> Iterator[Members]:
-    """A module's tensors, slice by slice of its output, and each of its weights alone."""
-    for names in _modules(point):
-        vectors = [name for name in names if point[name].ndim == 1]
-        weights = [name for name in names if point[name].ndim > 1]
-        lengths = {len(point[name]) for name in vectors}
-        if len(lengths) == 1:
-            (length,) = lengths
-            axes = [next((axis for axis in (0, 1) if point[name].shape[axis] == length), None) for name in weights]
-            if None not in axes:
-                cut = (Slices(name, axis or 0) for name, axis in zip(weights, axes, strict=True))
-                yield (*cut, *map(Slices, vectors))
-        yield from ((Slices(name),) for name in weights)
-
-
 def _single_parts(point: Point) -> Iterator[Members]:
     """Each weight alone, and the vectors of each module together."""
-    for names in _modules(point):
+    for names in modules_of(point):
         yield from ((Slices(name),) for name in names if point[name].ndim > 1)
         vectors = tuple(Slices(name) for name in names if point[name].ndim == 1)
         if vectors:

@@ -13,7 +13,8 @@ from bnsharp_cli.core.rescale import random_factors, uniform_factors
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.probe import Probe
-from bnsharp_cli.measurement.invariance.balanced import Balancing, balanced_sets
+from bnsharp_cli.measurement.invariance.balanced import balanced_sets
+from bnsharp_cli.measurement.invariance.balancing import Balancing
 from bnsharp_cli.measurement.invariance.copies import Copier, RescaledCopy
 from bnsharp_cli.measurement.invariance.options import PLANNED_COPIES
 from bnsharp_cli.measurement.measures.survival import Rescaling
@@ -22,7 +23,7 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 _SAME_LOSS = 1e-9
 """In float64 the losses of a copy and of the original differ by less, relative to 1 + |L|."""
 
-_DECADES = {Rescaling.T_A: 2.0, Rescaling.NEURON: 1.0}
+_DECADES = {Rescaling.T_A: 2.0, Rescaling.NEURON: 1.0, Rescaling.ATTENTION: 1.0}
 """Random factors lie in [10^−d, 10^d]."""
 
 _NONE_FOUND = {
@@ -32,6 +33,7 @@ _NONE_FOUND = {
     Rescaling.LAYER: "none found",
     Rescaling.NEURON: "none found",
 }
+"""What is said of a kind that was not found; of attention nothing, since most networks have none."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,11 @@ class CopyMaker:
                 (name, scale, balancing.factors(self._scales(kind, scale, balancing.count)))
                 for name, scale in PLANNED_COPIES[kind].items()
             ]
-            yield kind, balancing.blocks, factors, tuple(name for one in balancing.sets for name in one.names)
+            yield kind, balancing.blocks, factors, balancing.names
 
     def _balancings(self) -> Iterator[tuple[Rescaling, Balancing]]:
         sets = balanced_sets(Probe.of(self.surface, self.point))
-        for kind in (Rescaling.CLASSIFIER, Rescaling.LAYER, Rescaling.NEURON):
+        for kind in (Rescaling.CLASSIFIER, Rescaling.LAYER, Rescaling.NEURON, Rescaling.ATTENTION):
             own = [one for one in sets if one.kind == kind]
             if own:
                 yield kind, Balancing.of(own, self.point)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.invariance.function_copies import FunctionCopies, FunctionCopy
-from bnsharp_cli.measurement.invariance.invariance_row import InvarianceRow
+from bnsharp_cli.measurement.invariance.invariance_row import InvarianceRow, factor
 from bnsharp_cli.measurement.measures.survival import Rescaling
 from bnsharp_cli.measurement.measures.tables import aligned, as_frame, as_html, folded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def _farthest(ratios: Sequence[float]) -> float:
+    """The ratio that is farthest from 1 on a logarithmic axis; NaN where an error hides one.
+
+    >>> _farthest([1.0, 0.01, 50.0])
+    0.01
+    """
+    if any(math.isnan(ratio) for ratio in ratios):
+        return math.nan
+    return max(ratios, key=lambda ratio: abs(math.log(ratio)) if ratio > 0 else math.inf)
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,9 +118,22 @@ class InvarianceTable:
                 said.append(
                     f"{kind}, {kind.meaning}: {', '.join(one.name for one in own)}; the loss moves by {drift:.0e}"
                 )
-            else:
+            elif kind in self.made.missing:
                 said.append(f"{kind}, {kind.meaning}: {self.made.missing[kind]}")
-        return said
+        return [*said, *self._on_attention()]
+
+    def _on_attention(self) -> list[str]:
+        """By which factor the rescalings of attention move each measure, in a line; nothing where there are none."""
+        names = [one.name for one in self.copies if one.kind == Rescaling.ATTENTION]
+        if not names:
+            return []
+        factors = {row.name: _farthest([row.times(name) for name in names]) for row in self.rows if row.readings}
+        moved = [f"{name} × {factor(ratio)}" for name, ratio in factors.items() if not math.isnan(ratio) and ratio != 1]
+        same = [name for name, ratio in factors.items() if ratio == 1]
+        hidden = [name for name, ratio in factors.items() if math.isnan(ratio)]
+        others = {"the same": same, "hidden by their errors": hidden}
+        said = [", ".join(moved) or "nothing", *(f"{how}: {', '.join(own)}" for how, own in others.items() if own)]
+        return [f"{Rescaling.ATTENTION} moves {'; '.join(said)}"]
 
     @property
     def cells(self) -> list[Sequence[str]]:

@@ -24,6 +24,7 @@ PLANNED_COPIES: Mapping[Rescaling, Mapping[str, float | None]] = MappingProxyTyp
         Rescaling.CLASSIFIER: {"head 0.01": 0.01, "head 100": 100.0},
         Rescaling.LAYER: {"layer 0.01": 0.01, "layer 100": 100.0},
         Rescaling.NEURON: {"neurons": None},
+        Rescaling.ATTENTION: {"attention 100": 100.0, "attention": None},
     }
 )
 """The copies on which several measures are compared, and their factors; None where each row has its own."""

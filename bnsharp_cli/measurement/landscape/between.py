@@ -93,7 +93,7 @@ def _with_barrier(surface: LossSurface, steps: Sequence[float], by_batch: Sequen
     top = max(range(len(steps)), key=lambda number: rises[number])
     ends = zip(by_batch[top], by_batch[0], by_batch[-1], strict=True)
     of_batches = [loss - (1 - steps[top]) * a - steps[top] * b for loss, a, b in ends]
-    error = error_of_mean(of_batches, (surface.sizes or BatchSizes.of(surface.batches)).each)
+    error = error_of_mean(of_batches, (surface.sizes or BatchSizes.of(surface.batches)).counted)
     return Between(tuple(steps), tuple(losses), max(0.0, rises[top]), error)
 
 

@@ -21,15 +21,13 @@ from torch.nn import functional
 from bnsharp_cli.core.point import numbers
 from bnsharp_cli.measurement.surface.accuracy import BatchOutputs
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
+from bnsharp_cli.measurement.surface.token_loss import IGNORED, token_cross_entropy
 
 _SAME, _SAME_OF_LOSS, _NORMALISED = 1e-12, 1e-3, 1e-5
 """Relative to 1 + the largest score, which is more than rounding; and to the loss, since many losses are near 0.
 
 The last is for log-probabilities, which a network in float32 normalises to its own precision.
 """
-
-_IGNORED = -100
-"""What torch's cross entropy leaves out by default."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class CrossEntropy:
     """
 
     weight: Tensor | None = field(default=None, compare=False)
-    ignore_index: int = _IGNORED
+    ignore_index: int = IGNORED
     label_smoothing: float = 0.0
     reduction: str = "mean"
     known: bool = False
@@ -56,7 +54,7 @@ class CrossEntropy:
     def of(cls, criterion: Callable[..., Any]) -> CrossEntropy:
         """The settings of a criterion, if it is torch's own, and else torch's defaults.
 
-        That of log-probabilities is one of them, since their softmax is what they are the logarithm of.
+        That of tokens is one of them, and that of log-probabilities, since these are the logarithm of their softmax.
         """
         function = criterion.function if isinstance(criterion, CheckedCriterion) else criterion
         names = ("weight", "ignore_index", "label_smoothing", "reduction")
@@ -68,7 +66,7 @@ class CrossEntropy:
             return cls(known=True, same=_NORMALISED)
         if isinstance(function, partial) and function.func is functional.cross_entropy:
             return cls(**{name: each for name, each in function.keywords.items() if name in names}, known=True)
-        return cls(known=function is functional.cross_entropy)
+        return cls(known=function in (functional.cross_entropy, token_cross_entropy))
 
     def says(self, found: float, loss: float, largest: float) -> bool:
         """Whether a loss is what this cross entropy was ``found`` to be, for scores up to ``largest``."""
@@ -171,7 +169,7 @@ def _labelled_rows(prediction: Tensor | None, targets: Any) -> ClassScores | Non
     if (
         not _whole(targets)
         or targets.shape != prediction.shape[:1]
-        or not _in_range(targets, prediction.shape[1], _IGNORED)
+        or not _in_range(targets, prediction.shape[1], IGNORED)
     ):
         return None
     return ClassScores(prediction, targets.long(), None, None, targets >= 0)

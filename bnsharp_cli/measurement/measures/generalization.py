@@ -65,6 +65,7 @@ class Generalization:
             "group_sizes": list(self.groups.sizes),
             "group_losses": list(self.groups.losses),
             "group_accuracies": list(self.groups.accuracies),
+            **({"group_tokens": list(self.groups.tokens)} if self.groups.tokens else {}),
         }
 
 
@@ -83,11 +84,11 @@ def generalization(
     groups, sizes = sample_groups(test, point), surface.sizes or BatchSizes.of(surface.batches)
     accuracy, known = (groups.accuracy, figures.accuracy) if of_classes else (None, None)
     left_out = math.sqrt(max(0.0, 1 - sizes.examples / sizes.available)) if sizes.available else 1.0
-    own = _scaled(error_of_mean(figures.batch_losses, sizes.each), left_out)
+    own = _scaled(error_of_mean(figures.batch_losses, sizes.counted), left_out)
     gap = known - accuracy if known is not None and accuracy is not None else None
     gap_error = None
     if gap is not None:
-        trained = share_error(figures.batch_accuracies, sizes.each, sum(figures.labelled))
+        trained = share_error(figures.batch_accuracies, sizes.counted, sum(figures.labelled))
         gap_error = _together(groups.accuracy_error, _scaled(trained, left_out))
     return Generalization(
         samples=sum(groups.sizes),

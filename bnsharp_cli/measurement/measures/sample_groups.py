@@ -19,6 +19,8 @@ from bnsharp_cli.measurement.measures.class_scores import CrossEntropy, class_sc
 from bnsharp_cli.measurement.surface.accuracy import BatchOutputs, right_and_counted
 from bnsharp_cli.measurement.surface.batch_sizes import BatchSizes
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.passes import BatchLoss
+from bnsharp_cli.measurement.surface.token_loss import averages_over_tokens
 
 MOST_GROUPS = 256
 """Groups of all samples together, or one a batch where there are more batches."""
@@ -33,12 +35,20 @@ class SampleGroups:
         losses: the mean loss of each group, times the group's part of the samples; their mean is the loss.
         accuracies: the share of right answers likewise, by labels; empty where there are no classes.
         labels: how many targets are classes.
+        tokens: how many tokens of each group count, where the loss is a mean over tokens; empty where it is one over
+            samples.
     """
 
     sizes: tuple[int, ...]
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
     labels: int
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The weight of each group before it is scaled: its tokens, or its samples."""
+        return self.tokens or self.sizes
 
     @property
     def loss(self) -> float:
@@ -53,12 +63,12 @@ class SampleGroups:
     @property
     def loss_error(self) -> float | None:
         """The standard error of the loss, as that of new samples; None for a single group."""
-        return error_of_mean(self.losses, self.sizes)
+        return error_of_mean(self.losses, self.counted)
 
     @property
     def accuracy_error(self) -> float | None:
         """The standard error of the accuracy, likewise."""
-        return None if self.accuracy is None else share_error(self.accuracies, self.sizes, self.labels)
+        return None if self.accuracy is None else share_error(self.accuracies, self.counted, self.labels)
 
 
 def error_of_mean(figures: Sequence[float], sizes: Sequence[int]) -> float | None:
@@ -102,7 +112,7 @@ def sample_groups(surface: LossSurface, point: Point) -> SampleGroups:
     sizes = surface.sizes or BatchSizes.of(surface.batches)
     parts = [_parts(each, sizes.examples) for each in sizes.each]
     widest = max(map(len, parts))
-    compute = partial(_of_batch, CrossEntropy.of(surface.criterion), sizes.examples, widest)
+    compute = partial(_of_batch, surface.criterion, sizes.examples, widest)
     own = [each.flatten() for each in surface.over_outputs(point, compute)]
     flat = torch.stack(own, dim=1) if own else torch.zeros(3 * widest, 0, dtype=torch.float64)
     table = surface.processes.in_order(flat, surface.count).reshape(3, widest, surface.count)
@@ -117,6 +127,7 @@ def sample_groups(surface: LossSurface, point: Point) -> SampleGroups:
         losses=tuple((losses * groups).tolist()),
         accuracies=tuple((right * groups / labels).tolist()) if labels else (),
         labels=labels,
+        tokens=tuple(map(int, labelled.tolist())) if sizes.tokens else (),
     )
 
 
@@ -126,14 +137,15 @@ def _parts(samples: int, of: int) -> tuple[int, ...]:
     return tuple(samples // count + (number < samples % count) for number in range(count))
 
 
-def _of_batch(cross_entropy: CrossEntropy, of: int, widest: int, outputs: BatchOutputs) -> Tensor:
+def _of_batch(criterion: BatchLoss, of: int, widest: int, outputs: BatchOutputs) -> Tensor:
     """(3, widest): what each group adds to the loss of the batch, its right answers, and its labels.
 
     A loss that cannot be divided is in the first group, and NaN is in the others.
     """
     examples, table = len(outputs.targets), torch.zeros(3, widest, dtype=torch.float64)
     parts = _parts(examples, of)
-    rows, marks = class_scores(outputs, cross_entropy), right_and_counted(outputs.prediction, outputs.targets)
+    rows, last = class_scores(outputs, CrossEntropy.of(criterion)), averages_over_tokens(criterion)
+    marks = right_and_counted(outputs.prediction, outputs.targets, last=last)
     if rows is not None and rows.losses is not None and len(rows.losses) % examples == 0:
         table[0, : len(parts)] = _sums(rows.losses, parts)
     else:

@@ -23,6 +23,7 @@ class Rescaling(StrEnum):
     CLASSIFIER = "head"
     LAYER = "layer"
     NEURON = "neuron"
+    ATTENTION = "attention"
 
     @property
     def meaning(self) -> str:
@@ -36,6 +37,7 @@ _MEANINGS = {
     Rescaling.CLASSIFIER: "(γ, β) of a norm against the weights that read it, as the classifier",
     Rescaling.LAYER: "a layer against the next one, with a ReLU between them",
     Rescaling.NEURON: "every neuron of a layer by its own factor, likewise",
+    Rescaling.ATTENTION: "queries against keys, values against what reads them",
 }
 
 _EVERY = tuple(Rescaling)
@@ -55,7 +57,7 @@ SURVIVES: Mapping[str, tuple[Rescaling, ...]] = {
     "pac-bayes-sigma": (Rescaling.T_A, *_OF_TENSORS),
     "adaptive": _EVERY,
     "hessian": (Rescaling.T_A,),
-    "relative-flatness": (Rescaling.T_A, *_OF_TENSORS),
+    "relative-flatness": (Rescaling.T_A, *_OF_TENSORS, Rescaling.ATTENTION),
     "gradient-norm": (),
     "weight-norm": (),
     "loss": _EVERY,

@@ -78,18 +78,24 @@ def entries_of(outputs: Any) -> Mapping[Any, Any]:
     return getattr(outputs, "__dict__", {})
 
 
-def class_count(outputs: Any, targets: Tensor) -> int:
-    """Among how many classes a network chooses for each target; 0 where targets are not numbers of classes."""
-    guess = _scores(outputs, targets)
+def class_count(outputs: Any, targets: Tensor, *, last: bool = False) -> int:
+    """Among how many classes a network chooses for each target; 0 where targets are not numbers of classes.
+
+    Args:
+        outputs: of the network.
+        targets: of the batch.
+        last: whether classes are known to be in the last dimension, as tokens are, however the shapes look.
+    """
+    guess = _scores(outputs, targets, last)
     return guess.shape[-1] if guess is not None and guess.shape[-1] > 1 else 0
 
 
-def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+def count_correct(outputs: Any, targets: Tensor, *, last: bool = False) -> tuple[Tensor, Tensor]:
     """How many classes are right, and among how many targets: scalars of int64.
 
     Targets that are no class do not count; nothing counts where targets are not numbers of two or more classes.
     """
-    marks = right_and_counted(outputs, targets)
+    marks = right_and_counted(outputs, targets, last=last)
     if marks is None:
         none = torch.zeros((), dtype=torch.int64, device=targets.device)
         return none, none
@@ -97,16 +103,16 @@ def count_correct(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
     return right.sum(), counted.sum()
 
 
-def right_and_counted(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor] | None:
+def right_and_counted(outputs: Any, targets: Tensor, *, last: bool = False) -> tuple[Tensor, Tensor] | None:
     """Marks of the targets that are predicted, and of those that are classes; None without classes."""
-    guess, classes = _scores(outputs, targets), class_count(outputs, targets)
+    guess, classes = _scores(outputs, targets, last), class_count(outputs, targets, last=last)
     if guess is None or not classes:
         return None
     counted = (targets >= 0) & (targets < classes)
     return (guess.argmax(-1) == targets) & counted, counted
 
 
-def _scores(outputs: Any, targets: Tensor) -> Tensor | None:
+def _scores(outputs: Any, targets: Tensor, last: bool) -> Tensor | None:
     """A number for each class and target, (…, classes), or None where there is none.
 
     Classes are in the second dimension, as torch's losses have them, or in the last one, as networks of tokens do.
@@ -114,7 +120,7 @@ def _scores(outputs: Any, targets: Tensor) -> Tensor | None:
     guess = prediction(outputs)
     if guess is None or guess.ndim < 2 or targets.is_floating_point():
         return None
-    orders = (guess.movedim(axis, -1) for axis in (1, guess.ndim - 1))
+    orders = (guess.movedim(axis, -1) for axis in ((-1,) if last else (1, -1)))
     return next((one for one in orders if one.shape[:-1] == targets.shape), None)
 
 

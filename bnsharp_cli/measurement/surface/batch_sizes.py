@@ -1,4 +1,4 @@
-"""The numbers of examples in batches: what batches count for, and whether they hold all the data there is."""
+"""What batches count for, by their examples or tokens, and whether they hold all the data there is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bnsharp_cli.measurement.surface.data_stream import Batch
+from bnsharp_cli.measurement.surface.token_loss import counted_tokens
 
 
 @dataclass(frozen=True)
@@ -17,19 +18,26 @@ class BatchSizes:
     Attributes:
         each: the number of examples in each batch.
         available: the number of examples in the data that they were drawn from; None where it is not known.
+        tokens: how many tokens of each batch count, where the loss is a mean over tokens; empty where it is one over
+            examples.
 
     >>> sizes = BatchSizes((4, 4, 2))
     >>> sizes.examples, sizes.weights, sizes.part(0, 2).weights
     (10, (1.2, 1.2, 0.6), (1.0, 1.0))
+    >>> BatchSizes((2, 2), tokens=(30, 10)).weights
+    (1.5, 0.5)
     """
 
     each: tuple[int, ...]
     available: int | None = None
+    tokens: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, batches: Sequence[Batch]) -> BatchSizes:
-        """The sizes of batches in memory."""
-        return cls(tuple(len(targets) for _, targets in batches))
+    def of(cls, batches: Sequence[Batch], *, by_tokens: bool = False) -> BatchSizes:
+        """The sizes of batches in memory, which count by their tokens if ``by_tokens``."""
+        counted = [targets for _, targets in batches if by_tokens and isinstance(targets, Tensor)]
+        tokens = tuple(int(counted_tokens(targets)) for targets in counted)
+        return cls(tuple(len(targets) for _, targets in batches), tokens=tokens)
 
     @property
     def examples(self) -> int:
@@ -43,21 +51,41 @@ class BatchSizes:
 
     @property
     def differ(self) -> bool:
-        """Whether two batches have different sizes."""
-        return len({*self.each}) > 1
+        """Whether two batches count differently."""
+        return len({*self.counted}) > 1
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The weight of each batch before it is scaled: its tokens, or its examples."""
+        return self.tokens or self.each
+
+    @property
+    def unit(self) -> str:
+        """What :attr:`counted` counts."""
+        return "tokens" if self.tokens else "examples"
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """What the loss of each batch is multiplied by, so that the plain mean over batches is that over examples."""
-        return tuple(self._weight(size) for size in self.each)
+        """What the loss of each batch is multiplied by, so that the plain mean over batches is that over all.
+
+        All are the examples, or the tokens.
+        """
+        return tuple(count * self._share for count in self.counted)
+
+    def in_order(self, order: Sequence[int]) -> BatchSizes:
+        """The batches one after the other as ``order`` has their numbers."""
+        each, tokens = (tuple(counts[number] for number in order if counts) for counts in (self.each, self.tokens))
+        return BatchSizes(each, self.available, tokens)
 
     def part(self, start: int, stop: int) -> BatchSizes:
         """The batches ``start`` to ``stop`` − 1."""
-        return BatchSizes(self.each[start:stop], self.available)
+        return BatchSizes(self.each[start:stop], self.available, self.tokens[start:stop])
 
-    def weight(self, targets: Tensor) -> float:
-        """The weight of the batch that has these targets."""
-        return self._weight(len(targets))
+    def weight(self, targets: Tensor) -> float | Tensor:
+        """The weight of the batch that has these targets; of tokens a scalar beside them, as nobody waits for."""
+        if self.tokens:
+            return counted_tokens(targets).double() * self._share
+        return len(targets) * self._share
 
     def note(self, batch_statistics: bool) -> str:
         """What a reader must know of a value on all the data."""
@@ -66,5 +94,6 @@ class BatchSizes:
             return said
         return f"{said}; another seed puts other samples together in a batch, which batch statistics see"
 
-    def _weight(self, size: int) -> float:
-        return size * len(self.each) / self.examples
+    @property
+    def _share(self) -> float:
+        return len(self.each) / sum(self.counted)

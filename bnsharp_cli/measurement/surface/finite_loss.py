@@ -11,10 +11,8 @@ from bnsharp_cli.core.point import Point
 from bnsharp_cli.errors import BnsharpError, DataRefusedError, NotMeasurableError, named
 from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
-from bnsharp_cli.measurement.surface.tensor_trees import TensorTree, tensors_in
-
-IGNORED = -100
-"""The label that torch's cross entropy leaves out."""
+from bnsharp_cli.measurement.surface.tensor_trees import tensors_of
+from bnsharp_cli.measurement.surface.token_loss import IGNORED
 
 
 def require_finite_loss(surface: LossSurface, point: Point) -> None:
@@ -51,7 +49,7 @@ def _first_problem(surface: LossSurface, point: Point) -> BnsharpError | None:
 def _data_problem(number: int, batch: Batch) -> DataRefusedError | None:
     """What is wrong with a batch; None where its numbers are finite and some target counts."""
     for what, part in zip(("inputs", "targets"), batch, strict=True):
-        if not all(_are_finite(tensor) for tensor in _numbers(part)):
+        if not all(_are_finite(tensor) for tensor in tensors_of(part)):
             return DataRefusedError(
                 f"The {what} of batch {number} hold NaN or infinite numbers, and its loss is not finite.",
                 "Clean the data.",
@@ -59,7 +57,7 @@ def _data_problem(number: int, batch: Batch) -> DataRefusedError | None:
                 expected="finite numbers",
                 found=f"NaN or infinite {what}",
             )
-    targets = _numbers(batch[1])
+    targets = tensors_of(batch[1])
     if targets and all(not one.is_floating_point() and bool((one == IGNORED).all()) for one in targets):
         return DataRefusedError(
             f"Batch {number} has no label that counts: all its targets are {IGNORED}, which cross entropy leaves out.",
@@ -90,10 +88,6 @@ def _loss_problem(number: int, outputs: list[Tensor], loss: float) -> NotMeasura
         expected="a finite loss",
         found=loss,
     )
-
-
-def _numbers(part: Tensor | TensorTree) -> list[Tensor]:
-    return [*tensors_in(part.value if isinstance(part, TensorTree) else part)]
 
 
 def _are_finite(tensor: Tensor) -> bool:

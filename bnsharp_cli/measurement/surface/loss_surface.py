@@ -32,13 +32,16 @@ from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.sums import GradientSum, as_vector
 from bnsharp_cli.measurement.surface.surface_state import OfBatch, SurfaceState
 from bnsharp_cli.measurement.surface.tensor_trees import numbers_in
+from bnsharp_cli.measurement.surface.token_loss import averages_over_tokens
+from bnsharp_cli.measurement.surface.written_norms import follow_written_norms
 
 
 @dataclass(frozen=True)
 class LossSurface(SurfaceState):
     """L as a function of the parameters: the mean over the examples of fixed batches.
 
-    That is the mean over batches of the batch's mean loss, each weighted by its number of examples.
+    That is the mean over batches of the batch's mean loss, each weighted by its number of examples, or of tokens where
+    the loss is :func:`token_cross_entropy`.
 
     The user's module is never touched: passes run on a private copy in eval mode (dropout off), to which parameters
     and buffers are handed in anew for every pass, and whose norms follow ``treatment``. Points are float64; the
@@ -79,12 +82,14 @@ class LossSurface(SurfaceState):
         Raises:
             UsageError: fewer batches than processes, or an unknown layout.
         """
+        by_tokens = averages_over_tokens(criterion)
         private, criterion = private_pair(module, criterion, device)
+        follow_written_norms(private)
         placed = batches.on(device) if isinstance(batches, Stream) else resident(batches, device)
         buffers = {name: buffer.detach().clone() for name, buffer in private.named_buffers()}
         processes.require_work(len(placed))
         if sizes is None and not isinstance(placed, Stream):
-            sizes = BatchSizes.of(placed)
+            sizes = BatchSizes.of(placed, by_tokens=by_tokens)
         norms, settings = NormTreatment(batch_statistics=batch_statistics), points_at_once or PointsAtOnce()
         pool, plans = ModulePool(private, criterion), ExecutionPlans(layout)
         shared = (PassCounter(_inputs(placed, sizes)), pool, plans, settings, InPlaceGuard(), processes)

@@ -35,6 +35,7 @@ from bnsharp_cli.measurement.surface.tensor_trees import (
     repeated,
     unshared,
 )
+from bnsharp_cli.measurement.surface.token_loss import averages_over_tokens
 
 _UNFIT = f"Check that data, preprocessing and architecture belong together, or change {named('batch_size')}."
 _UNFIT_LABELS = "Check that the labels belong to the network's classes."
@@ -77,7 +78,7 @@ class Passes:
     dtype: torch.dtype
     plan: ExecutionPlan
     guard: InPlaceGuard
-    weight_of: Callable[[Tensor], float] | None = None
+    weight_of: Callable[[Tensor], float | Tensor] | None = None
     complex_names: frozenset[str] = frozenset()
     own_norms: tuple[str, ...] = ()
     constants: Point = field(default_factory=dict)
@@ -116,11 +117,12 @@ class Passes:
 
     def loss_and_hits(self, parameters: Point, batch: Batch) -> Tensor:
         """(4,): the batch's loss, how many of its targets are right, among how many, and of how many classes."""
+        tokens = averages_over_tokens(self.criterion)
 
         def found(outputs: Any, criterion: BatchLoss) -> Tensor:
-            hits, labelled = count_correct(outputs, batch[1])
+            hits, labelled = count_correct(outputs, batch[1], last=tokens)
             loss = self._compared(outputs, batch[1], criterion).detach()
-            figures = (hits, labelled, hits.new_tensor(class_count(outputs, batch[1])))
+            figures = (hits, labelled, hits.new_tensor(class_count(outputs, batch[1], last=tokens)))
             return torch.stack([loss, *(figure.double() for figure in figures)])
 
         return self._without_gradient(lambda: self._used(parameters, batch[0], found))

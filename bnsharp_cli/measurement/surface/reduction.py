@@ -30,9 +30,9 @@ def with_reduction(surface: LossSurface) -> LossSurface:
         return surface
     growth = _growth(replace(surface, averages=False))
     averages = _is(growth, 1)
-    span = f"batches of {min(sizes.each)} to {max(sizes.each)} examples"
+    span = f"batches of {min(sizes.counted):,} to {max(sizes.counted):,} {sizes.unit}"
     if averages:
-        note = f"{span} count by their sizes, because the loss averages over examples"
+        note = f"{span} count by their sizes, because the loss averages over {sizes.unit}"
     elif _is(growth, 2):
         note = f"{span} are not weighted, because the loss adds up over examples, each of which counts alike"
     else:

@@ -157,6 +157,11 @@ class TensorTree:
         return TensorTree.of(map_tensors(function, self.value))
 
 
+def tensors_of(part: Tensor | TensorTree) -> list[Tensor]:
+    """The tensors of the inputs or targets of a batch."""
+    return [*tensors_in(part.value if isinstance(part, TensorTree) else part)]
+
+
 def repeated(tree: Any, count: int) -> Any:
     """The tree with its ``count`` examples twice, one after the other; tensors of another length stay."""
     if isinstance(tree, TensorTree):

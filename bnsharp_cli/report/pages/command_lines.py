@@ -53,6 +53,8 @@ def _of_data(document: JsonRecord, network: JsonRecord) -> Iterator[str]:
         yield from ("--split", data["split"])
     if data["batch_size"] != _BATCHES:
         yield from ("--batch-size", str(data["batch_size"]))
+    if "text" in data:
+        yield from ("--context", str(data["text"]["context"]))
     if data["seed"]:
         yield from ("--seed", str(data["seed"]))
     if options["loss"] != _LOSS:

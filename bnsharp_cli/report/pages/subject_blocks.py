@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bnsharp_cli.errors import counted, shown
-from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.report.pages.page import PageBlock, PageCell, PageColumn, PageFacts, PageList, PageTable
 from bnsharp_cli.report.pages.reported import JsonRecord, ReportedDocument, ReportedNetwork
 from bnsharp_cli.report.pages.value_blocks import MOST_ROWS
 from bnsharp_cli.report.pages.wording import count_cell, interval_cell, number_cell, share_cell
-from bnsharp_cli.report.subject import with_error
+from bnsharp_cli.report.subject import inputs_line, with_error
 
 _MOST_DATA, _MOST_NOTES = 6, 40
 
@@ -84,7 +83,8 @@ def _facts(network: ReportedNetwork) -> Iterator[tuple[str, str]]:
     of = "" if data["available"] is None else f" of {data['available']:,}"
     yield "data", f"{data['samples']:,}{of} samples of {data['spec']} ({data['split']}), seed {data['seed']}"
     yield "loss", f"{options['loss']}, batches of {data['batch_size']:,}, {options['bn']} statistics of batch norm"
-    yield "images", f"{Preprocessing.from_dict(data['preprocessing'])}"
+    kind, _, described = inputs_line(data).partition(": ")
+    yield kind, described
     test = network.record.get("test")
     if test:
         own = test["data"]

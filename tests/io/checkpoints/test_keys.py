@@ -14,7 +14,8 @@ from torchvision.models import resnet18
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
 from bnsharp_cli.io.checkpoints.state_dicts import choose_weights, find_state_dicts
 from bnsharp_cli.workflows.inspection import inspect_file
-from bnsharp_cli.workflows.options import CheckpointSource, InspectionOptions
+from bnsharp_cli.workflows.inspection_options import InspectionOptions
+from bnsharp_cli.workflows.options import CheckpointSource
 from tests.io.checkpoints.test_weights import FILE, prefixed, weights
 
 BOTH = {**prefixed("student.", weights()), **prefixed("teacher.", weights(2))}

@@ -186,8 +186,9 @@ def test_what_a_directory_must_not_ask_for(directory: Path, entries: dict[str, A
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"model_type": "bert"}, "'bert' is no image classifier"),
-        ({"model_type": "\x1b[31m"}, "is no image classifier"),
+        ({"model_type": "clip"}, "'clip' is no network that is built here"),
+        ({"model_type": "bert"}, "its head is not known: architectures names ResNetForImageClassification"),
+        ({"model_type": "\x1b[31m"}, "is no network that is built here"),
         ({"hidden_sizes": [8, 10**5]}, "which it does not hold"),
         ({"hidden_act": "no such thing"}, "cannot be built"),
         ({"hidden_sizes": "many"}, "cannot be built"),

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from bnsharp_cli.io.networks import declared_settings
 from bnsharp_cli.io.networks.declared_settings import ForbiddenSettingError, declared, declared_types
-from bnsharp_cli.io.networks.known_classifiers import CLASSIFIER_KINDS
+from bnsharp_cli.io.networks.known_networks import HEADS
+from bnsharp_cli.io.networks.setting_ranges import WORDS
 
 transformers = pytest.importorskip("transformers", reason="transformers has the classes that declare settings")
 
-KINDS = sorted(CLASSIFIER_KINDS.intersection(transformers.CONFIG_MAPPING.keys()))
+KINDS = sorted({kind for head in HEADS for kind in head.kinds})
 
 
 def mentioned(kind: Any) -> set[Any]:
@@ -22,7 +22,7 @@ def mentioned(kind: Any) -> set[Any]:
 
 
 def test_every_kind_is_there() -> None:
-    assert set(KINDS) == CLASSIFIER_KINDS
+    assert set(KINDS) <= set(transformers.CONFIG_MAPPING.keys())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -30,7 +30,7 @@ def test_every_declared_setting_has_a_type_and_every_text_a_table(kind: str) -> 
     kinds = declared_types(transformers.CONFIG_MAPPING[kind])
     assert kinds
     assert not {name for name, one in kinds.items() if one is inspect.Parameter.empty or isinstance(one, str)}
-    assert {name for name, one in kinds.items() if str in mentioned(one)} <= declared_settings._WORDS.keys()
+    assert {name for name, one in kinds.items() if str in mentioned(one)} <= WORDS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,6 +77,37 @@ def test_nested_configurations_are_of_a_class_that_the_outer_one_fixes(kind: str
         ("siglip", {"vision_config": {"hidden_size": "8"}}),
         ("siglip", {"vision_config": [1]}),
         ("siglip", {"num_labels": 2**16 + 1}),
+        ("bert", {"hidden_act": "kernels-community/activation"}),
+        ("bert", {"pad_token_id": -2}),
+        ("bert", {"num_hidden_layers": "2"}),
+        ("deberta-v2", {"conv_act": "os.system"}),
+        ("deberta-v2", {"norm_rel_ebd": "layer_norm|x"}),
+        ("deberta-v2", {"pos_att_type": ["c2p", "x"]}),
+        ("deberta-v2", {"position_buckets": -2}),
+        ("gpt2", {"activation_function": "kernels"}),
+        ("gpt2", {"summary_type": "attn"}),
+        ("modernbert", {"classifier_pooling": "max"}),
+        ("modernbert", {"global_attn_every_n_layers": 2.0}),
+        ("qwen2", {"layer_types": ["linear_attention"]}),
+        ("qwen2", {"layer_types": ["full_attention"] * 257}),
+        ("t5", {"feed_forward_proj": "gated-x"}),
+        ("t5", {"tie_word_embeddings": "no"}),
+        ("llama", {"rope_theta": 0.5}),
+        ("llama", {"rope_theta": 1e10}),
+        ("llama", {"rope_theta": True}),
+        ("llama", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+        ("llama", {"rope_scaling": {"rope_type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}}),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 1e300}}),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": float("nan")}}),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": [2.0]}}),
+        ("llama", {"rope_scaling": {"type": "linear", "auto_map": "x"}}),
+        ("llama", {"rope_scaling": ["linear"]}),
+        ("llama", {"rope_scaling": {"rope_type": "someone/kernels"}}),
+        ("llama", {"rope_parameters": {"full_attention": {"rope_type": "dynamic"}}}),
+        ("llama", {"rope_parameters": {"full_attention": {"full_attention": {}}}}),
+        ("llama", {"rope_parameters": {"rope_theta": 1e4, "truncate": 1}}),
+        ("gpt_neox", {"rotary_pct": 1.5}),
+        ("gpt_neox", {"rotary_pct": 0.0}),
     ],
 )
 def test_values_of_another_type_or_out_of_range_are_refused(kind: str, settings: dict[str, Any]) -> None:
@@ -92,6 +123,11 @@ def test_values_of_another_type_or_out_of_range_are_refused(kind: str, settings:
         ("pp_lcnet", {"block_configs": [[[3, 16, 32, 1, False]]]}),
         ("mobilenet_v2", {"semantic_loss_ignore_index": -100}),
         ("siglip", {"vision_config": {"hidden_size": 8, "hidden_act": "gelu_pytorch_tanh"}}),
+        ("bert", {"hidden_act": "gelu", "pad_token_id": None, "classifier_dropout": 0.1}),
+        ("deberta-v2", {"pos_att_type": "p2c|c2p", "max_relative_positions": -1, "share_att_key": True}),
+        ("llama", {"rope_theta": 1000000, "rope_scaling": None, "max_position_embeddings": 131072}),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "truncate": False}}),
+        ("modernbert", {"classifier_pooling": "mean", "rope_parameters": {"full_attention": None}}),
     ],
 )
 def test_values_in_range_are_kept(kind: str, settings: dict[str, Any]) -> None:

@@ -203,7 +203,7 @@ class Attention(nn.Module):
 def test_gamma_and_beta_grow_whichever_of_the_pair_comes_first() -> None:
     made = copies_of(network_of(Attention))
     kinds = {one.kind: one for one in made.copies}
-    assert {*kinds} == {"head", "neuron"}
+    assert {*kinds} == {"head", "neuron", "attention"}
     names = {"before.weight", "before.bias", "mix.in_proj_weight", "after.weight", "after.bias", "output.weight"}
     assert {*kinds["head"].tensors} == names
     before, point = network_of(Attention).state_dict(), kinds["head"].rescaled.point

@@ -138,12 +138,18 @@ def small_resnet() -> nn.Module:
     return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 2, 1, 1], num_classes=3)
 
 
+LONG = pytest.mark.slow(
+    reason="permutes a whole VGG",
+    quick="tests/measurement/landscape/test_channels.py::test_channels_permuted_at_random_are_found_again",
+)
+
+
 @pytest.mark.parametrize(
     ("build", "shape", "groups"),
     [
         (lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), (4,), 2),
         (lambda: build_architecture("lenet-bn", {}), (3, 32, 32), 4),
-        (lambda: build_architecture("vgg11-bn", {}), (3, 32, 32), 8),
+        pytest.param(lambda: build_architecture("vgg11-bn", {}), (3, 32, 32), 8, marks=LONG),
         (small_resnet, (3, 32, 32), 9),  # the streams of four stages, the inside of five blocks
         (Gated, (3, 8, 8), 2),
     ],

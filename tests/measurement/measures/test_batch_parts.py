@@ -55,7 +55,7 @@ LONG = pytest.mark.slow(
 )
 
 
-LONG_ONES = {"pac-bayes-sigma", "hessian", "delta-linf"}
+LONG_ONES = {"pac-bayes-sigma", "hessian", "delta-linf", "keskar", "delta-lp"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=LONG) if name in LONG_ONES else name for name in SMOOTH])

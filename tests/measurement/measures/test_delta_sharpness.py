@@ -40,8 +40,7 @@ def moment(dimension: int, power: float) -> float:
     return math.exp(logarithm - math.lgamma(0.5) - math.lgamma((dimension + power) / 2 + 1))
 
 
-@pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
-@pytest.mark.parametrize("dimension", [1, 2, 7, 300])
+@pytest.mark.parametrize(("dimension", "power"), [(1, 1.0), (2, 3.5), (7, 2.0), (300, 1.0), (300, 3.5)])
 def test_lp_of_a_linear_loss_lies_within_its_standard_errors(dimension: int, power: float) -> None:
     """E|g·x|^p over the ball: δ‖g‖ times a Beta moment, by ∫ |x₁|^p (1 − x₁²)^{(n−1)/2}."""
     problem = linear(dimension, constant=0.5)
@@ -68,7 +67,7 @@ def test_the_logarithm_of_equation_1_adds_the_volume() -> None:
     assert measured.details["log10_integral"] < -500
 
 
-@pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize("power", [1.0, 3.5])
 def test_the_integral_of_a_linear_loss_over_an_interval(power: float) -> None:
     """∫ |g x|^p dx over [−δ, δ] is 2 |g|^p δ^{p+1} / (p + 1): Eq. (1) in one dimension, by hand."""
     problem = linear(1)

@@ -66,6 +66,10 @@ def test_sigma_of_a_single_weight_by_hand(seed: int) -> None:
     assert drop(found.details["low"]) <= 0.1 < drop(found.details["high"])
 
 
+@pytest.mark.slow(
+    reason="measures by 24 seeds",
+    quick="tests/measurement/measures/test_perturbations.py::test_the_sampling_error_of_noise_is_its_spread_over_seeds",
+)
 def test_the_sampling_error_of_sigma_is_its_spread_over_seeds(network: nn.Module) -> None:
     found = [measured(network, "pac-bayes-sigma", seed=seed) for seed in range(24)]
     spread = float(torch.tensor([one.value for one in found], dtype=torch.float64).std())

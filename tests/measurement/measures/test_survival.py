@@ -43,6 +43,21 @@ def plain() -> nn.Sequential:
     return nn.Sequential(nn.Linear(5, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 3))
 
 
+class Attending(nn.Module):
+    """Inputs as words of one number each, attention of one head without a rotation, and a classifier of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Linear(1, _HIDDEN)
+        self.queries, self.keys, self.values = (nn.Linear(_HIDDEN, _HIDDEN) for _ in range(3))
+        self.projection, self.classifier = nn.Linear(_HIDDEN, _HIDDEN), nn.Linear(5 * _HIDDEN, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        words = torch.tanh(self.words(inputs[..., None]))
+        shares = (self.queries(words) @ self.keys(words).mT).softmax(-1)
+        return self.classifier(torch.tanh(self.projection(shares @ self.values(words))).flatten(1))
+
+
 def by_row(network: nn.Module) -> None:
     network.get_parameter("3.weight").mul_(torch.logspace(-1, 1, _HIDDEN, dtype=torch.float64)[:, None])
 
@@ -62,12 +77,22 @@ def by_neuron(network: nn.Module) -> None:
     network.get_parameter("2.weight").div_(factors)
 
 
+def by_dimension(network: nn.Module) -> None:
+    factors = torch.logspace(-1, 1, _HIDDEN, dtype=torch.float64)
+    for grown, shrunk in (("queries", "keys"), ("values", "projection")):
+        network.get_parameter(f"{grown}.weight").mul_(factors[:, None])
+        network.get_parameter(f"{grown}.bias").mul_(factors)
+        network.get_parameter(f"{shrunk}.weight").div_(factors if shrunk == "projection" else factors[:, None])
+    network.get_parameter("keys.bias").div_(factors)
+
+
 RESCALED: dict[Rescaling, tuple[Callable[[], nn.Module], Callable[[nn.Module], None]]] = {
     Rescaling.T_A: (normed, by_row),
     Rescaling.NORM: (normed, scaled(("1.weight", 0.1), ("1.bias", 0.1))),
     Rescaling.CLASSIFIER: (normed, scaled(("4.weight", 0.1), ("4.bias", 0.1), ("6.weight", 10))),
     Rescaling.LAYER: (plain, scaled(("0.weight", 0.1), ("0.bias", 0.1), ("2.weight", 10))),
     Rescaling.NEURON: (plain, by_neuron),
+    Rescaling.ATTENTION: (Attending, by_dimension),
 }
 
 
