@@ -221,7 +221,8 @@ class Passes:
     ) -> Used:
         """``use`` of the network's outputs and of the loss, which may read the network too."""
         local = unshared(plain(widened(inputs, self.dtype)))
-        state = {**self._state(parameters), **self._own_buffers()}
+        buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
+        state = {**self._state(parameters), **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         if watch is not None:
             watch.begin(state)
@@ -241,9 +242,6 @@ class Passes:
             for name in self.own_norms:
                 copy.module.get_submodule(name).training = self.treatment.batch_statistics
             return copy.with_tensors(state, run)
-
-    def _own_buffers(self) -> Point:
-        return {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
 
     def _state(self, parameters: Point) -> Point:
         """The parameters that the network has while it runs."""
