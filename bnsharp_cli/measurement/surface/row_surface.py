@@ -90,17 +90,17 @@ class RowSurface(LossSurface):
         raise needs_memory()
 
     def gradient_and_squares(self, point: Point) -> Never:
-        """Refused likewise."""
+        """Refused as gradients of single batches are."""
         del point
         raise needs_memory()
 
     def values_and_gradients(self, points: Sequence[Point]) -> Iterator[tuple[float, Point]]:
-        """Refused likewise."""
+        """Refused as gradients of single batches are."""
         del points
         raise needs_memory()
 
     def curvature_products(self, point: Point, vectors: Sequence[Point]) -> list[CurvatureProduct]:
-        """Refused likewise."""
+        """Refused as gradients of single batches are."""
         del point, vectors
         raise needs_memory()
 
