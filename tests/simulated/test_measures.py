@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from torch import nn
 
@@ -16,10 +18,11 @@ BESIDE_PASSES = 25
 """Waits of a measure beside those for passes, however many tensors the network has."""
 
 
-def measured(module: nn.Module, name: str, device: str, partition: str = "paper") -> Measurement:
-    return bnsharp_cli.measure(
-        module, batches(), name=name, device=device, precision="float32", delta=1e-2, partition=partition
-    )
+def measured(
+    module: nn.Module, name: str, device: str, partition: str = "paper", memory: Literal["ample", "small"] = "ample"
+) -> Measurement:
+    chosen = {"partition": partition, "memory": memory}
+    return bnsharp_cli.measure(module, batches(), name=name, device=device, precision="float32", delta=1e-2, **chosen)
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +64,9 @@ def test_waits_follow_the_passes_and_not_the_tensors(simulation: Simulation, nam
         cost = measured(module, each, NAME).cost
         waits[each] = simulation.waits.total()
     assert waits[name] - waits["random"] <= cost.forward + cost.backward + BESIDE_PASSES
+
+
+def test_little_memory_has_the_bits_of_the_cpu(small: nn.Sequential, simulation: Simulation) -> None:
+    expected, found = (measured(small, "critical-radius", place, memory="small") for place in ("cpu", NAME))
+    assert (found.value, found.uncertainty, found.cost) == (expected.value, expected.uncertainty, expected.cost)
+    assert any("convolution" in operation for operation in simulation.operations)
