@@ -22,7 +22,7 @@ from bnsharp_cli.measurement.surface.cost import FORWARD
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 FIGURES = ("loss", "entropy", "flatness", "by_neuron")
-"""Means over examples; each with the sum of its squares over examples."""
+"""Means over examples, or over rows that count; each with the moments that :func:`_moments` has."""
 
 MOST_MARGINS = 2**25
 """Margins that are kept, of all batches together: 256 MiB."""
@@ -128,13 +128,11 @@ def _computed(surface: LossSurface, point: Point) -> OutputFigures:
     own = surface.over_outputs(point, partial(_of_batch, cross_entropy, varied, keeps))
     figures = torch.stack([one for one, _ in own], dim=1) if own else torch.zeros(_ROWS, 0, dtype=torch.float64)
     table = surface.processes.in_order(figures, surface.count)
-    *means, no_head, labels, examples = table.unbind()
+    *means, no_head, labels, examples = torch.split(table, [_MOMENTS] * len(FIGURES) + [1] * 3)
+    no_head, labels, examples = (row[0] for row in (no_head, labels, examples))
     margins = _all_margins(surface, [each for _, each in own], labels) if keeps and bool((labels >= 0).all()) else None
     count = int(examples.sum())
-    made = {
-        name: _figure(surface, mean, squares, count)
-        for name, mean, squares in zip(FIGURES, means[::2], means[1::2], strict=True)
-    }
+    made = {name: _figure(surface, moments, examples) for name, moments in zip(FIGURES, means, strict=True)}
     return OutputFigures(
         **made,
         no_head=NoHead(int(no_head.max())),
@@ -154,19 +152,33 @@ def _all_margins(surface: LossSurface, own: Sequence[Tensor], labels: Tensor) ->
     return every.T[torch.arange(longest) < labels[:, None]]
 
 
-def _figure(surface: LossSurface, means: Tensor, squares: Tensor, examples: int) -> Figure:
-    """A figure from those of the batches and the sums of their squares over examples; NaN where these are not known."""
-    batches = tuple((means * torch.tensor(surface.weights, dtype=torch.float64)).tolist())
-    if not bool(squares.isnan().any()) and examples > 1:
-        mean = math.fsum(batches) / len(batches)
-        variance = max(0.0, float(squares.sum()) / examples - mean**2)
-        return Figure(batches, math.sqrt(variance / (examples - 1)))
+def _figure(surface: LossSurface, moments: Tensor, examples: Tensor) -> Figure:
+    """A figure from the moments of the batches; NaN where these are not known.
+
+    It is a ratio, Σ x / Σ c, where examples have different numbers of rows that count. Its error is that of
+    the ratio to first order, √(n/(n − 1) Σ (x_i − R c_i)²) / Σ c (Cochran, Sampling Techniques, 6.4).
+
+    Args:
+        surface: whose batches they are of.
+        moments: (_MOMENTS, batches), see :func:`_moments`.
+        examples: in each batch.
+    """
+    means, squares, products, shares = moments
+    weights = torch.tensor(surface.weights, dtype=torch.float64)
+    batches, count = tuple((means * weights).tolist()), int(examples.sum())
+    mean = math.fsum(batches) / len(batches)
+    if not bool(squares.isnan().any()) and count > 1:
+        apart = (squares - 2 * mean * products + mean**2 * shares).clamp_min(0)
+        total = float((apart * (weights / (len(batches) * examples)).square()).sum())
+        return Figure(batches, math.sqrt(total * count / (count - 1)))
     if len(batches) < 2:
         return Figure(batches, None)
-    return Figure(batches, float(torch.tensor(batches, dtype=torch.float64).std()) / math.sqrt(len(batches)))
+    between = float((means * weights - mean * weights).square().sum())
+    return Figure(batches, math.sqrt(between / (len(batches) * (len(batches) - 1))))
 
 
-_ROWS = 2 * len(FIGURES) + 3
+_MOMENTS = 4
+_ROWS = _MOMENTS * len(FIGURES) + 3
 
 
 def _of_batch(
@@ -176,36 +188,37 @@ def _of_batch(
     rows = class_scores(outputs, cross_entropy)
     examples = len(outputs.targets)
     loss, unknown = outputs.loss.detach().double(), outputs.loss.new_full((), math.nan, dtype=torch.float64)
-    pairs = [(loss, unknown), *[(unknown, unknown)] * 3]
+    figures = [torch.stack([loss, *[unknown] * 3]), *[unknown.expand(_MOMENTS)] * 3]
     no_head, margins, labels = NoHead.NONE, torch.zeros(0, dtype=torch.float64), unknown.new_full((), -1)
     if rows is not None and rows.losses is not None and rows.factors is not None:
         share = rows.counted.double() / rows.counted.sum()
         entropies = torch.special.entr(rows.scores.softmax(1)).sum(1)
-        pairs[0] = loss, _mean_and_squares(rows.losses, examples)[1]
-        pairs[1] = _mean_and_squares(share * entropies, examples)
+        figures[0] = torch.cat([loss[None], _moments(rows.losses, share, examples)[1:]])
+        figures[1] = _moments(share * entropies, share, examples)
         head = find_head(outputs.linear, rows.scores, varied)
         if isinstance(head, NoHead):
             no_head = head
         else:
             both = flatness_of_rows(head.features, head.weight, rows.scores)
-            pairs[2:] = [_mean_and_squares(rows.factors * each, examples) for each in both]
+            figures[2:] = [_moments(rows.factors * each, share, examples) for each in both]
     if rows is not None and rows.labels is not None and rows.scores.shape[1] > 1:
         labels = rows.counted.sum().double()
         margins = _margins(rows, rows.labels).cpu() if keeps else margins
-    figures = torch.stack([number for pair in pairs for number in pair] + [labels]).tolist()
-    return torch.tensor([*figures[:-1], float(no_head), figures[-1], examples], dtype=torch.float64), margins
+    flat = torch.cat([*figures, labels[None]]).tolist()
+    return torch.tensor([*flat[:-1], float(no_head), flat[-1], examples], dtype=torch.float64), margins
 
 
-def _mean_and_squares(parts: Tensor, examples: int) -> tuple[Tensor, Tensor]:
-    """A batch's figure from what its rows add to it; and Σ_i x_i² over examples, the figure being their mean.
+def _moments(parts: Tensor, share: Tensor, examples: int) -> Tensor:
+    """(_MOMENTS,): a batch's figure from what its rows add to it; and Σ_i x_i², Σ_i x_i c_i, Σ_i c_i² over its examples.
 
-    NaN where the rows are not as many for each example.
+    The figure is the mean of x_i, and c_i is an example's share of the rows that count, of mean 1. NaN where the rows
+    are not as many for each example.
     """
     parts = parts.double()
     if len(parts) % examples:
-        return parts.sum(), parts.new_full((), math.nan)
-    by_example = parts.reshape(examples, -1).sum(1) * examples
-    return parts.sum(), by_example.square().sum()
+        return torch.stack([parts.sum(), *[parts.new_full((), math.nan)] * 3])
+    own, counts = (each.reshape(examples, -1).sum(1) * examples for each in (parts, share))
+    return torch.stack([parts.sum(), own.square().sum(), (own * counts).sum(), counts.square().sum()])
 
 
 def _margins(rows: ClassScores, labels: Tensor) -> Tensor:
