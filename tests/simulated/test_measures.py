@@ -61,3 +61,16 @@ def test_waits_follow_the_passes_and_not_the_tensors(simulation: Simulation, nam
         cost = measured(module, each, NAME).cost
         waits[each] = simulation.waits.total()
     assert waits[name] - waits["random"] <= cost.forward + cost.backward + BESIDE_PASSES
+
+
+FOR_A_BATCH = 3
+"""Waits of a measure of outputs: what the loss is, which layer predicts, and the figures."""
+
+
+def test_a_measure_of_outputs_waits_a_few_times_for_a_batch(small: nn.Sequential, simulation: Simulation) -> None:
+    waits, many = {}, batches(4)
+    for name in ("random", "margin"):
+        simulation.waits.clear()
+        cost = bnsharp_cli.measure(small, many, name=name, device=NAME, precision="float32").cost
+        waits[name] = simulation.waits.total()
+    assert 0 < waits["margin"] - waits["random"] <= FOR_A_BATCH * cost.forward * len(many)
