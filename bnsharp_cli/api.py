@@ -24,7 +24,7 @@ from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import BatchNormPolicy, MeasureOptions, Partition
 from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, Selection
-from bnsharp_cli.measurement.measures.shared_options import ParameterSelection
+from bnsharp_cli.measurement.measures.shared_options import ParameterSelection, require_ample
 from bnsharp_cli.measurement.surface.adapters import OutputKey
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike
 from bnsharp_cli.measurement.surface.opened_surface import (
@@ -126,8 +126,7 @@ def measure(  # noqa: PLR0913  one argument for each choice
         criterion: the mean loss of a batch. torch's own are given the network's prediction: its tensor, or its
             ``logits`` or ``out``. Any other function is given all that the network returns. Floating tensors are
             float64 in both. A function that reads ``model`` is copied along with it; parameters of its own are fixed.
-        name: ``bn`` (Definition 3.1), ``delta-lp``, ``delta-linf``, ``keskar``, or another of those that
-            ``bnsharp measures`` lists, such as ``relative-flatness`` and the controls from ``loss`` to ``random``.
+        name: ``bn`` (Definition 3.1), or another of those that ``bnsharp measures`` lists, such as ``keskar``.
         measure: names of several measures, in a list, or ``all``: then they are answered together. One name by itself
             is as good as ``name``.
         delta: the radius δ; several in a list or an array of one dimension give a profile.
@@ -204,6 +203,7 @@ def rescale_test(  # noqa: PLR0913  one argument for each choice
         NotMeasurableError: nothing is scale-invariant, or the value is below its rounding floor.
     """
     resolved = MeasureOptions.from_flat(**{**RESCALED_MEASURING, **options})
+    require_ample(resolved.memory)
     if resolved.partition != "paper":
         raise UsageError.of("partition", "paper", resolved.partition, "The test is of T_a, which rescales its blocks.")
     wanted = RescaleOptions(tolerance=tolerance, epsilon=epsilon)
@@ -268,7 +268,7 @@ def surface_settings(
     options: MeasureOptions, bn: str = "batch", output: OutputKey | None = None, device: DeviceLike | None = None
 ) -> SurfaceSettings:
     """How the loss is computed, from arguments of :func:`measure`."""
-    return SurfaceSettings(bn, output, device, options.precision, options.layout, options.parameters)
+    return SurfaceSettings(bn, output, device, options.precision, options.layout, options.parameters, options.memory)
 
 
 def _selected(name: Any, measure: Any, delta: Any) -> tuple[Selection, bool]:

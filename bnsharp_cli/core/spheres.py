@@ -27,6 +27,10 @@ class RowBlocks:
         """The same on another device."""
         return RowBlocks(self.axis, self.block.to(device))
 
+    def part(self, rows: slice) -> RowBlocks:
+        """The blocks of some rows along the tensor's first dimension."""
+        return self if self.axis else RowBlocks(self.axis, self.block[rows])
+
     def add_to(self, total: Tensor, numbers: Tensor) -> None:
         """Add every number of the tensor to its block's entry of ``total``, (blocks + 1,)."""
         total.index_add_(0, self.block, _row_sums(numbers, self.axis).to(total))
@@ -96,6 +100,10 @@ class Spheres:
         radii = spheres.norms(point)
         radii[relative] = 1.0
         return cls(local, radii)
+
+    def zeros(self, relative: int) -> int:
+        """How many of the ``relative`` blocks of relative radius are zero."""
+        return int((self.radii[:relative] == 0).sum())
 
     def inner(self, first: Point, second: Point) -> Tensor:
         """⟨first, second⟩ block by block, (blocks + 1,)."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.errors import BnsharpError, NotMeasurableError, UnfitMeasureError
+from bnsharp_cli.errors import BnsharpError, UnfitMeasureError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.blocks.find_blocks import find_partitions
 from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
@@ -26,12 +26,9 @@ from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.foreign_errors import OUT_OF_MEMORY, kind_and_first_line
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.opened_surface import CriterionLike, SurfaceSettings, opened_surface
+from bnsharp_cli.measurement.surface.whole_network import require_whole
 
-_SHARDED = ("torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed._composable")
-"""Where the classes come from of networks whose passes need all processes at once."""
-
-_OF_DEEPSPEED = "ds_tensor"
-"""An attribute of the parameters that DeepSpeed shares out."""
+_AFTERWARDS = "Save a whole checkpoint now and then, and run `bnsharp measure` on it."
 
 
 @dataclass
@@ -90,7 +87,7 @@ class Measuring:
         moment = Moment({"samples": sum(len(targets) for _, targets in self.batches)})
         try:
             if isinstance(model, nn.Module):
-                _require_whole(model)
+                require_whole(model, _AFTERWARDS)
             elsewhere = torch.get_default_device().type != "cpu"  # training scripts like to set another default device
             usual = torch.device("cpu") if elsewhere else nullcontext()
             with usual, opened_surface(model, self.batches, self.criterion, self.settings) as surface:
@@ -132,23 +129,3 @@ def reason_and_remedy(error: Exception) -> str:
     if isinstance(error, BnsharpError):
         return f"{error.reason} {error.remedy}"
     return f"{kind_and_first_line(error)}."
-
-
-def _require_whole(model: nn.Module) -> None:
-    """Refuse a network that is shared out among processes: a pass of this one alone would wait for the others for ever.
-
-    Raises:
-        NotMeasurableError: it is.
-    """
-    parts: list[object] = [*model.modules(), *model.parameters()]
-    for part in parts:
-        kinds = type(part).__mro__
-        by_torch = any(f"{kind.__module__}.".startswith(f"{home}.") for kind in kinds for home in _SHARDED)
-        if by_torch or hasattr(part, _OF_DEEPSPEED):
-            raise NotMeasurableError(
-                "The network is shared out among several processes.",
-                "Save a whole checkpoint now and then, and run `bnsharp measure` on it.",
-                argument="model",
-                expected="a network that this process has as a whole",
-                found=type(part).__name__,
-            )

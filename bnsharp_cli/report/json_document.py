@@ -94,7 +94,7 @@ def blocks_entry(blocks: Blocks, point: Point) -> dict[str, Any]:
         "relative": blocks.relative,
         "invariant": blocks.invariant,
         "joint": len(blocks.joint),
-        "zero_blocks": blocks.zero_blocks(blocks.spheres(point)),
+        "zero_blocks": blocks.zero_blocks(blocks.spheres_at(point)),
         "free_parameters": blocks.free_parameters(point),
         "tensors": [
             {"name": tensor.name, "rows": tensor.rows, "invariant": tensor.invariant, "reason": tensor.reason}

@@ -12,7 +12,7 @@ from bnsharp_cli.io.checkpoints.samples import checkpoint_title
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.files.printable_text import shown_path
 from bnsharp_cli.io.networks.network_identity import GUESS
-from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS
+from bnsharp_cli.measurement.blocks.blocks import NOT_SEARCHED, PROBED_PARTITIONS
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.report.terminal import SpellingConsole
 
@@ -35,7 +35,7 @@ def subject_lines(document: Mapping[str, Any]) -> list[str]:
         *([document["warning"]] if document["warning"] else []),
         inputs_line(data),
         f"{options['bn']} statistics, {environment['dtype']} on {environment['device']}",
-        f"{_kind(blocks)} (partition {blocks['partition']}), {blocks['free_parameters']:,} free parameters",
+        _partition(blocks),
         *_choice(document["parameters"]),
     ]
 
@@ -132,6 +132,13 @@ def print_kept(out: SpellingConsole, files: Sequence[Path], seeds: int = 1) -> N
         of = f" for {counted(len(files), 'seed')}" if seeds > 1 else ""
         place = files[0].parent if seeds > 1 else files[0]
         out.say(f"no pass{of}: measured before, and kept in {shown_path(place)}")
+
+
+def _partition(blocks: Mapping[str, Any]) -> str:
+    named = f"(partition {blocks['partition']})"
+    if blocks["tensors"] and all(tensor["reason"] == NOT_SEARCHED for tensor in blocks["tensors"]):
+        return f"scale-invariant blocks {named}: {NOT_SEARCHED}"
+    return f"{_kind(blocks)} {named}, {blocks['free_parameters']:,} free parameters"
 
 
 def _kind(blocks: Mapping[str, Any]) -> str:

@@ -40,6 +40,8 @@ def drawn_text(opened: CheckpointNetwork, data: Data, reporter: Reporter) -> tup
     criterion = open_criterion(data.loss, stated, network.usual_loss() if data.loss is None else "")
     if criterion.name == CROSS_ENTROPY:
         network.require_classes()
+        if data.batch_size > 1:
+            network.require_padding()
     adapt(opened.module, criterion.tensor_only, data.output_key, "output_key")
     measured = _drawn(network, data, criterion, reporter)
     if data.test_data is None:
@@ -124,7 +126,7 @@ def _batches(split: TextSplit, data: Data, criterion: NamedCriterion, reporter: 
 
     Every batch has as many examples as the longest one allows, so that examples of any length stand in any batch.
     """
-    size = max(1, min(data.batch_size, data.batch_tokens // split.longest))
+    size = max(1, min(data.batch_size, data.batch_tokens // split.longest, data.samples or len(split), len(split)))
     few = data.samples is not None and data.samples >= len(split)
     batches = draw_batches(
         split,

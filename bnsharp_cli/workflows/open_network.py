@@ -17,12 +17,14 @@ from bnsharp_cli.io.networks.network_identity import GUESS, NetworkIdentity
 from bnsharp_cli.measurement.invariance.copies import restored_scales
 from bnsharp_cli.measurement.measures.generalization import Generalization, generalization
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.shared_options import require_ample
 from bnsharp_cli.measurement.surface.accuracy import NetworkFigures
 from bnsharp_cli.measurement.surface.adapters import CheckedCriterion
 from bnsharp_cli.measurement.surface.examination import examined, varied_over
 from bnsharp_cli.measurement.surface.finite_loss import not_finite
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
+from bnsharp_cli.measurement.surface.opened_surface import arithmetic, surface_kind
 from bnsharp_cli.workflows import torchrun
 from bnsharp_cli.workflows.allocator import release_freed_memory
 from bnsharp_cli.workflows.chance import suspicion, suspicious_loss
@@ -52,8 +54,9 @@ def open_network(
         reporter: told what the user should know.
 
     Raises:
-        BnsharpError: whatever does not fit, with its remedy.
+        BnsharpError: whatever does not fit, with its remedy; or little memory, which single measures alone can take.
     """
+    require_ample(options.memory)
     inputs = open_inputs(checkpoint, source, data, options, reporter)
     return evaluated_network(inputs, options, device, reporter)
 
@@ -140,12 +143,12 @@ def _surface(
 ) -> tuple[LossSurface, int]:
     """The loss as a function of all parameters, once the network is known to take the data, and its classes."""
     criterion, batches = loss_on_data.criterion, loss_on_data.batches
-    surface = LossSurface.of(
+    surface = surface_kind(options.memory).of(
         opened.module,
         batches.batches,
         CheckedCriterion(criterion.criterion, f"'{criterion.name}'", device),
         batch_statistics=data.bn == "batch",
-        dtype=torch.float64 if options.precision == "float64" else torch.float32,
+        dtype=arithmetic(options.precision),
         device=device,
         processes=torchrun.current(),
         sizes=batches.sizes,

@@ -187,9 +187,11 @@ def _digest(checkpoint: Path) -> str | None:
 
 
 def _is_of_the_same(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two results belong to the same network, samples and options."""
+    """Whether two results belong to the same network, samples and options, and test data where both have some."""
     checkpoints = [[one["checkpoint"][name] for name in _OF_WEIGHTS] for one in (first, other)]
-    return checkpoints[0] == checkpoints[1] and all(first[name] == other[name] for name in ("data", "options"))
+    tested = [one["test"]["data"] for one in (first, other) if one["test"] is not None]
+    alike = all(first[name] == other[name] for name in ("data", "options")) and tested[:1] == tested[-1:]
+    return checkpoints[0] == checkpoints[1] and alike
 
 
 def _require_same_numbers(first: ResultDocument, other: ResultDocument) -> None:
@@ -217,6 +219,7 @@ def _joined(first: ResultDocument, other: ResultDocument) -> ResultDocument:
     keys = sorted([first.document["key"], other.document["key"]])
     document = {
         **first.document,
+        "test": other.document["test"] if first.document["test"] is None else first.document["test"],
         "measures": {**first.document["measures"], **other.document["measures"]},
         "skipped": {**first.document["skipped"], **other.document["skipped"]},
         "key": hashlib.sha256("".join(keys).encode()).hexdigest(),

@@ -24,6 +24,7 @@ PAGES = {
         "From Python": "python",
         "Train": "training",
         "Several machines": "processes",
+        "Large models": "large-models",
         "On a cluster": "cluster",
         "Add your own measure": "own-measure",
         "Notebook: two minima": "notebooks/compare",
@@ -50,6 +51,7 @@ PAGES = {
         "Against other programs": "../benchmarks/RESULTS",
         "On a GPU": "../benchmarks/RESULTS-cuda",
         "Time": "../benchmarks/WALL_TIME",
+        "Memory": "../benchmarks/MEMORY",
         "Security": "../SECURITY",
     },
     "Take part": {

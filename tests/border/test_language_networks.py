@@ -23,6 +23,7 @@ from bnsharp_cli.io.networks.known_networks import LANGUAGE_MODEL, TEXT_CLASSIFI
 from bnsharp_cli.measurement.blocks.relative import relative_blocks
 from tests.border.oracle import Block, bn_of_blocks
 from tests.io.checkpoints.huggingface_texts import (
+    EVERY,
     FAMILIES,
     PAD,
     SETTINGS,
@@ -68,8 +69,12 @@ def without_casts() -> Iterator[None]:
 
 
 def doubled(network: nn.Module) -> nn.Module:
-    """A copy in float64."""
-    return copy.deepcopy(network).double()
+    """A copy in float64, of whose gradient torch leaves out no row for padding."""
+    own = copy.deepcopy(network).double()
+    for part in own.modules():
+        if isinstance(part, nn.Embedding):
+            part.padding_idx = None
+    return own
 
 
 def mapped(batches: list[tuple[Tensor, Tensor]]) -> Batches:
@@ -135,6 +140,24 @@ def test_values_are_those_of_plain_code(head: Head, kind: str) -> None:
         assert bare[name].value == pytest.approx(expected[name], rel=1e-10 if name != "bn" else 1e-4), name
         assert keywords[name].value == pytest.approx(bare[name].value, rel=1e-12), name
     assert abs(bare["bn"].value - expected["bn"]) <= 2 * bare["bn"].uncertainty.quadrature + 1e-9
+
+
+@pytest.mark.slow(
+    reason="forty networks",
+    quick="tests/border/test_language_networks.py::test_values_are_those_of_plain_code",
+)
+@pytest.mark.parametrize(("head", "kind"), EVERY, ids=name_of)
+def test_loss_and_gradient_of_every_kind_are_those_of_plain_code(head: Head, kind: str) -> None:
+    network, batches = text_network(head, kind), token_batches(head)
+    names = ["loss", "gradient-norm"]
+    found = bnsharp_cli.measure(network, mapped(batches), mean_loss, measure=names, precision="float64")
+    with without_casts():
+        plain = doubled(network).requires_grad_(True)
+        value = plain_loss([*batches])(plain)
+        gradients = torch.autograd.grad(value, [*plain.parameters()], allow_unused=True)
+    length = torch.stack([one.square().sum() for one in gradients if one is not None]).sum().sqrt()
+    assert found["loss"].value == pytest.approx(float(value.detach()), rel=1e-12)
+    assert found["gradient-norm"].value == pytest.approx(float(length), rel=1e-10)
 
 
 def noise_of(network: nn.Module, loss: Callable[[nn.Module], Tensor], sigma: float, draws: int) -> float:
@@ -245,7 +268,6 @@ def test_a_token_that_pads_has_a_gradient_where_the_network_sees_it() -> None:
     found = bnsharp_cli.measure(network, batches, mean_loss, measure="gradient-norm", precision="float64")
     with without_casts():
         plain = doubled(network).requires_grad_(True)
-        plain.get_input_embeddings().padding_idx = None
         gradients = torch.autograd.grad(plain_loss([*batches])(plain), [*plain.parameters()])
     expected = torch.stack([one.square().sum() for one in gradients]).sum().sqrt()
     assert found.value == pytest.approx(float(expected), rel=1e-10)

@@ -13,6 +13,7 @@ import torch
 from bnsharp_cli.models import lenet_bn
 from tests.cli.helpers import bnsharp
 from tests.cli.launch import Launcher
+from tests.measurement.row_networks import made
 
 SAMPLE = "sample:digits-small-batch"
 FAST = ("--samples", 320, "--batch-size", 64)
@@ -40,6 +41,20 @@ def net():
 
     network.forward = forward
     return network
+"""
+
+
+LANGUAGE_MODEL = """
+import torch
+from tests.measurement.row_networks import made
+
+def net():
+    return made("llama")[0]
+
+def texts(split):
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(40, (12, 7), generator=generator)
+    return torch.utils.data.TensorDataset(ids, ids.roll(-1, 1))
 """
 
 
@@ -207,3 +222,27 @@ def test_a_time_limit_that_cannot_be_meant_exits_2(tmp_path: Path, launch: Launc
     assert (first.code, second.code) == (2, 2)
     assert "BNSHARP_TIME_LIMIT: expected a number of seconds, found 'soon'" in first.stderr
     assert second.stderr == ""
+
+
+def test_a_language_model_is_measured_by_two_processes_with_little_memory(tmp_path: Path, launch: Launcher) -> None:
+    """Each draws the same directions anew, so the two answer as one does."""
+    (tmp_path / "mine.py").write_text(LANGUAGE_MODEL)
+    network, _ = made("llama")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.div_(2)
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    data = ("--arch", "mine.py:net", "--data", "mine.py:texts", "--samples", 12, "--batch-size", 4)
+    small = ("--memory", "small", "--measure", "noise", "--noise-draws", 2, "--sigma", 0.3)
+    arguments = ("measure", "net.pt", *data, *small, "--json")
+    alone = json.loads(bnsharp(*arguments, folder=tmp_path).stdout)
+    first, second = launch(2, *arguments, folder=tmp_path)
+    assert (first.code, second.code, second.stdout) == (0, 0, ""), first.stderr
+    found, expected = (each["measures"]["noise"] for each in (json.loads(first.stdout), alone))
+    assert expected["status"] == "sampled"
+    assert abs(found["value"] - expected["value"]) <= expected["uncertainty"]["rounding"]
+    assert {tensor["reason"] for tensor in alone["blocks"]["tensors"]} == {"not searched, to save memory"}
+    table = bnsharp(*arguments[:-1], folder=tmp_path).stdout
+    assert "scale-invariant blocks (partition paper): not searched, to save memory" in table
+    refused = bnsharp("rescale-test", "net.pt", *data, "--memory", "small", folder=tmp_path, expect=2)
+    assert "Only measures take small: leave --memory out." in refused.stderr

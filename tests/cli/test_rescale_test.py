@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import bnsharp_cli
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.networks.factories import import_factory
 from tests.cli.helpers import bnsharp, one_error
@@ -118,3 +119,19 @@ def test_options_that_cannot_be_meant_exit_2(tmp_path: Path) -> None:
         (("--tolerance", "nan"), "--tolerance: expected a positive number"),
     ):
         assert says in one_error(bnsharp("rescale-test", *FAST, *arguments, folder=tmp_path, expect=2))
+
+
+def test_a_network_without_norms_is_tested_by_what_the_refusal_says(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(
+        "from torch.nn import Flatten, Linear, ReLU, Sequential\n"
+        "def net():\n    return Sequential(Flatten(), Linear(64, 8), ReLU(), Linear(8, 10))\n"
+    )
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10))
+    torch.save(network.state_dict(), tmp_path / "plain.pt")
+    given = ("plain.pt", "--arch", "plain.py:net", "--data", "digits", "--samples", 32, "--batch-size", 32)
+    finished = bnsharp("rescale-test", *given, "--quiet", folder=tmp_path, expect=4)
+    assert "no scale-invariant weights" in finished.stderr
+    assert "with --measure bn, or in Python with invariance_table" in " ".join(finished.stderr.split())
+    assert hasattr(bnsharp_cli, "invariance_table")
+    told = bnsharp("rescale-test", *given, "--measure", "bn", "--quiet", folder=tmp_path).stdout
+    assert "layer, a layer against the next one" in " ".join(told.split())

@@ -136,13 +136,14 @@ def test_jobs_that_measured_different_things_of_one_network_make_one_result(fold
     """The comparison is that of a single measurement of both."""
     for number in range(2):
         own = ("measure", f"run{number}.pt", "--data", "digits", *FAST, "--output")
-        bnsharp(*own, f"results/noise{number}.json", "--measure", "noise", folder=folder)
-        bnsharp(*own, f"both{number}.json", "--measure", "bn", "--measure", "noise", folder=folder)
+        tested = ("--test-data", "digits")
+        bnsharp(*own, f"results/noise{number}.json", "--measure", "noise", *tested, folder=folder)
+        bnsharp(*own, f"both{number}.json", "--measure", "bn", "--measure", "noise", *tested, folder=folder)
     (folder / "results" / "job11.json").unlink()
     found = compared(folder, "results")
     both = compared(folder, "both0.json", "both1.json")
     assert found["comparison"] == both["comparison"]
-    assert {one["measure"] for one in found["comparison"]} == {"loss", "accuracy", "bn", "noise"}
+    assert {"loss", "test-loss", "gap", "bn", "noise"} <= {one["measure"] for one in found["comparison"]}
     assert "results/noise0.json adds noise to the network of results/job9.json" in found["notes"]
     assert len({one["key"] for one in found["networks"]}) == 2
 

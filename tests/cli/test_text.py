@@ -18,6 +18,12 @@ from tests.io.data.texts import CLASSES, CONTEXT, TOKENS, sentences, tokenizer, 
 
 transformers = pytest.importorskip("transformers", reason="it has these networks")
 
+NETWORKS: dict[str, dict[str, Any]] = {
+    "lm": {},
+    "other": {"seed": 1},
+    "classifier": {"classifies": True},
+    "unfilled": {"classifies": True, "pad_token_id": None},
+}
 FAST = ("--precision", "float64", "--measure", "gradient-norm", "--quiet", "--json")
 BOOK, LINES, LABELLED = "text:book.txt", "text:lines.jsonl", "text:labelled.jsonl"
 
@@ -26,7 +32,7 @@ BOOK, LINES, LABELLED = "text:book.txt", "text:lines.jsonl", "text:labelled.json
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model, another one, a classifier, and files of text."""
     folder = tmp_path_factory.mktemp("texts")
-    for name, settings in {"lm": {}, "other": {"seed": 1}, "classifier": {"classifies": True}}.items():
+    for name, settings in NETWORKS.items():
         write_network(folder / name, **settings)
     (folder / "book.txt").write_text("\n".join(sentences(60)))
     (folder / "test.txt").write_text("\n".join(sentences(40, 1)))
@@ -130,6 +136,11 @@ def test_samples_are_windows_that_the_seed_draws(folder: Path) -> None:
     assert first["data"]["available"] == math.ceil((tokens - 1) / CONTEXT)
 
 
+def test_fewer_samples_than_a_batch_holds_are_one_batch(folder: Path) -> None:
+    found = measured(folder, "lm", "--data", BOOK, "--samples", 3)
+    assert (found["data"]["samples"], found["data"]["batch_size"]) == (3, 3)
+
+
 def test_the_test_loss_is_that_of_the_test_text(folder: Path) -> None:
     found = measured(folder, "lm", "--data", LINES, "--test-data", "text:test.txt", "--samples", "all")
     loss, _, tokens = next_tokens(folder, "lm", "test.txt", CONTEXT)
@@ -197,6 +208,12 @@ def test_every_sample_that_a_file_has_is_taken_where_more_are_asked_for(folder: 
     assert "measured on the whole split: no sampling error" in " ".join(finished.stdout.split())
 
 
+def test_a_classifier_without_padding_is_measured_text_by_text(folder: Path) -> None:
+    alone = measured(folder, "unfilled", "--data", LABELLED, "--samples", "all", "--batch-size", 1)
+    assert alone["data"]["batch_size"] == 1
+    assert len(alone["batch_losses"]) == alone["data"]["samples"]
+
+
 SAMPLE = "sample:digits-small-batch"
 REFUSED: dict[str, tuple[tuple[object, ...], int, str]] = {
     "no tokenizer": ((SAMPLE, "--data", BOOK), 2, "has no tokenizer.json"),
@@ -214,6 +231,7 @@ REFUSED: dict[str, tuple[tuple[object, ...], int, str]] = {
     "a loss of tokens": (("classifier", "--data", BOOK, "--loss", "token-cross-entropy"), 3, "expected logits (N, "),
     "over the text": (("lm", "--data", BOOK, "--output", "book.txt"), 2, "this command reads it"),
     "over the tokenizer": (("lm", "--data", BOOK, "--output", "lm/tokenizer.json"), 2, "this command reads it"),
+    "no padding": (("unfilled", "--data", LABELLED), 2, "unfilled names no pad_token_id in config.json"),
     "training": (("train", "--data", BOOK, "--output", "x.pt"), 2, "and none is trained"),
     "a bound": (("bound", "lm", "--data", BOOK, "--kl", 3), 2, "GPT2LMHeadModel is a language model"),
 }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import warnings
 from pathlib import Path
@@ -79,15 +78,6 @@ def test_a_configuration_has_only_what_its_class_declares(kind: str) -> None:
 def test_nested_configurations_have_no_more() -> None:
     nested = {"attribute_map": {}, "auto_map": {}, "hidden_size": 8}
     assert declared(transformers.SiglipConfig, {"vision_config": nested}) == {"vision_config": {"hidden_size": 8}}
-
-
-@pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every attempt to look up or reach another machine."""
-    tried: list[Any] = []
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: tried.append(where))
-    monkeypatch.setattr(socket.socket, "connect", lambda _, where: tried.append(where))
-    return tried
 
 
 def test_nothing_is_fetched_said_or_asked_and_nothing_stays_so(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from torch import nn
 
@@ -16,10 +18,11 @@ BESIDE_PASSES = 25
 """Waits of a measure beside those for passes, however many tensors the network has."""
 
 
-def measured(module: nn.Module, name: str, device: str, partition: str = "paper") -> Measurement:
-    return bnsharp_cli.measure(
-        module, batches(), name=name, device=device, precision="float32", delta=1e-2, partition=partition
-    )
+def measured(
+    module: nn.Module, name: str, device: str, partition: str = "paper", memory: Literal["ample", "small"] = "ample"
+) -> Measurement:
+    chosen = {"partition": partition, "memory": memory}
+    return bnsharp_cli.measure(module, batches(), name=name, device=device, precision="float32", delta=1e-2, **chosen)
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +77,9 @@ def test_a_measure_of_outputs_waits_a_few_times_for_a_batch(small: nn.Sequential
         cost = bnsharp_cli.measure(small, many, name=name, device=NAME, precision="float32").cost
         waits[name] = simulation.waits.total()
     assert 0 < waits["margin"] - waits["random"] <= FOR_A_BATCH * cost.forward * len(many)
+
+
+def test_little_memory_has_the_bits_of_the_cpu(small: nn.Sequential, simulation: Simulation) -> None:
+    expected, found = (measured(small, "critical-radius", place, memory="small") for place in ("cpu", NAME))
+    assert (found.value, found.uncertainty, found.cost) == (expected.value, expected.uncertainty, expected.cost)
+    assert any("convolution" in operation for operation in simulation.operations)

@@ -13,6 +13,7 @@ from bnsharp_cli.measurement.surface import stacking
 from bnsharp_cli.measurement.surface.execution_plan import ExecutionPlan
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce, free_memory
+from bnsharp_cli.measurement.surface.token_loss import IGNORED, token_cross_entropy
 from tests.simulated.backend import NAME
 from tests.simulated.device import Simulation, simulated
 from tests.simulated.networks import batches, network
@@ -48,6 +49,21 @@ def test_an_evaluation_of_a_rescaled_copy_waits_once(simulation: Simulation, nam
     surface = plain.with_norms(treatment=replace(plain.treatment, input_scales=scales))
     point = surface.point()
     assert surface.value(point) != plain.value(point)
+    simulation.waits.clear()
+    EVALUATIONS[name](surface, point)
+    assert simulation.waits.total() == 1, dict(simulation.waits)
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_batches_that_count_by_their_tokens_are_not_waited_for(simulation: Simulation, name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(11, (6, 5), generator=generator)
+    targets = torch.where(torch.rand(6, 5, generator=generator) < 0.7, tokens.flip(1), IGNORED)
+    model = torch.nn.Sequential(torch.nn.Embedding(11, 4), torch.nn.Tanh(), torch.nn.Linear(4, 11))
+    parts = [(tokens[:4], targets[:4]), (tokens[4:], targets[4:])]
+    surface = LossSurface.of(model, parts, token_cross_entropy, device=NAME)
+    point = {name: tensor.clone() for name, tensor in surface.point().items()}
+    surface.value(point)  # chooses how batches are computed
     simulation.waits.clear()
     EVALUATIONS[name](surface, point)
     assert simulation.waits.total() == 1, dict(simulation.waits)

@@ -97,6 +97,22 @@ class TextNetwork:
                 found=CROSS_ENTROPY,
             )
 
+    def require_padding(self) -> None:
+        """Refuse to put texts of several lengths into one batch of a network that has no token for that.
+
+        Raises:
+            UsageError: ``config.json`` names none.
+        """
+        if self.config and self.padding is None:
+            raise UsageError(
+                f"{shown_path(self.directory)} names no pad_token_id in config.json, to fill up the texts of a batch.",
+                f"Add the one that the network was trained with, or give {named('batch_size')} 1.",
+                argument="batch_size",
+                expected="1, or a network with a pad_token_id",
+                found=self.config.get("pad_token_id"),
+                subject=self.directory,
+            )
+
     def usual_loss(self) -> str:
         """The loss of such a network: of classes, or of tokens where it is a language model or does not say.
 
@@ -140,13 +156,6 @@ class TextNetwork:
         """The number of the token that fills up short texts; None where it does not say."""
         stated = self.config.get("pad_token_id")
         return stated if type(stated) is int and 0 <= stated < (self.vocabulary or 0) else None
-
-    @property
-    def padding_token(self) -> str | None:
-        """The same token as ``tokenizer_config.json`` spells it; None where it does not."""
-        stated = self._settings.get("pad_token")
-        stated = stated.get("content") if isinstance(stated, dict) else stated
-        return stated if isinstance(stated, str) and stated.isprintable() else None
 
     @property
     def classes(self) -> dict[str, int]:

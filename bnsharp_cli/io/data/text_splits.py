@@ -98,7 +98,7 @@ def _windows(path: Path, texts: Sequence[LabelledText], network: TextNetwork, co
     if not begins:
         raise NamedDataError(f"{shown_path(path)} has no token that follows another one.", "Use a longer text.")
     short = sum(count < 2 for count in tokens.counts)
-    padding = _padding(network, tokens)
+    padding = network.padding or 0
 
     def batch(firsts: Tensor, sizes: Tensor) -> Batch:
         places, counts = _places(firsts, sizes)
@@ -117,7 +117,7 @@ def _whole_texts(path: Path, texts: Sequence[LabelledText], network: TextNetwork
     if empty is not None:
         raise NamedDataError(f"{empty.name} has no token.", "Remove it.")
     lengths = torch.tensor(tokens.counts)
-    begins, padding = lengths.cumsum(0) - lengths, _padding(network, tokens)
+    begins, padding = lengths.cumsum(0) - lengths, network.padding or 0
     of_pairs = network.takes_kinds and bool(tokens.kinds.any())
 
     def batch(firsts: Tensor, sizes: Tensor) -> Batch:
@@ -140,8 +140,8 @@ def _places(firsts: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _tokens(network: TextNetwork, texts: Sequence[LabelledText], longest: int | None = None) -> Tokens:
-    path, padding = network.directory / TOKENIZER, network.padding_token
-    tokens = tokenized(path, network.tokenizer, [one.text for one in texts], longest=longest, padding=padding)
+    path = network.directory / TOKENIZER
+    tokens = tokenized(path, network.tokenizer, [one.text for one in texts], longest=longest)
     most, known = int(tokens.numbers.max()) if len(tokens.numbers) else 0, network.vocabulary
     if known is not None and most >= known:
         raise CheckpointRefusedError(
@@ -152,14 +152,6 @@ def _tokens(network: TextNetwork, texts: Sequence[LabelledText], longest: int | 
             subject=path,
         )
     return tokens
-
-
-def _padding(network: TextNetwork, tokens: Tokens) -> int:
-    """The token that fills up short examples, which counts for nothing; 0 where nobody says."""
-    if network.padding is not None:
-        return network.padding
-    fits = tokens.padding is not None and tokens.padding < (network.vocabulary or 0)
-    return tokens.padding if fits and tokens.padding is not None else 0
 
 
 def _class(text: LabelledText, network: TextNetwork) -> int:

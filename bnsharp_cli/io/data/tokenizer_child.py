@@ -74,7 +74,7 @@ def _opened(tokenizers: Any, text: bytes, longest: int | None) -> Any:
 
 
 def _cut(tokenizer: Any, request: Mapping[str, Any]) -> list[bytes]:
-    """The answer: how many tokens each text has and what else is asked, then all numbers, then the kinds of tokens."""
+    """The answer: how many texts there are and were cut, their lengths, the numbers of tokens, their kinds."""
     numbers, kinds, counts, cut = array("i"), bytearray(), array("i"), 0
     texts = [tuple(one) if isinstance(one, list) else one for one in request["texts"]]
     for first in range(0, len(texts), _AT_ONCE):
@@ -83,11 +83,5 @@ def _cut(tokenizer: Any, request: Mapping[str, Any]) -> list[bytes]:
             kinds.extend(min(kind, 255) for kind in encoding.type_ids)
             counts.append(len(encoding.ids))
             cut += bool(encoding.overflowing)
-    padding = None if request["padding"] is None else tokenizer.token_to_id(request["padding"])
-    return [
-        TOKENS,
-        array("q", [len(counts), cut, -1 if padding is None else padding]).tobytes(),
-        counts.tobytes(),
-        numbers.tobytes(),
-        bytes(kinds),
-    ]
+    head = array("q", [len(counts), cut])
+    return [TOKENS, head.tobytes(), counts.tobytes(), numbers.tobytes(), bytes(kinds)]

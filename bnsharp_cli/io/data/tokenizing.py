@@ -38,7 +38,7 @@ _WAITS = 8
 _MOST_FOR_TEXT, _MOST_FOR_EACH = 16, 64
 """Tokens in an answer: for each character and for each text, special ones included."""
 
-_HEAD, _LONGEST_REASON = 3, 4096
+_HEAD, _LONGEST_REASON = 2, 4096
 _REMEDY = "Write it again with tokenizer.save_pretrained, or use another tokenizer.json of this network."
 
 
@@ -67,19 +67,15 @@ class Tokens:
         kinds: of each token: 0 for the first of two texts that belong together, 1 for the second; int64.
         counts: how many tokens each text has.
         cut: how many texts are longer than they may be, and were cut.
-        padding: the number of the token that was asked for; None where there is none.
     """
 
     numbers: Tensor
     kinds: Tensor
     counts: tuple[int, ...]
     cut: int
-    padding: int | None
 
 
-def tokenized(
-    path: Path, tokenizer: bytes, texts: Sequence[Text], *, longest: int | None = None, padding: str | None = None
-) -> Tokens:
+def tokenized(path: Path, tokenizer: bytes, texts: Sequence[Text], *, longest: int | None = None) -> Tokens:
     """Texts in tokens, special ones as the tokenizer itself adds them.
 
     Args:
@@ -87,7 +83,6 @@ def tokenized(
         tokenizer: what is in ``tokenizer.json``.
         texts: at least one.
         longest: tokens that a text has at most, special ones included; None for any number.
-        padding: a token whose number is wanted.
 
     Raises:
         UsageError: tokenizers is not installed.
@@ -101,7 +96,6 @@ def tokenized(
         "memory": _MEMORY + _MEMORY_FOR_TEXT * size + _MEMORY_FOR_TOKENIZER * len(tokenizer),
         "texts": [one.first if one.second is None else [one.first, one.second] for one in texts],
         "longest": longest,
-        "padding": padding,
     }
     most = 5 * (_MOST_FOR_TEXT * size + _MOST_FOR_EACH * len(texts)) + 4 * len(texts) + 8 * _HEAD
     try:
@@ -177,8 +171,7 @@ def _checked(content: bytes, texts: int) -> Tokens:
     kinds = np.frombuffer(rest, np.uint8, total, 4 * (texts + total)).astype(np.int64)
     if bool((numbers < 0).any()):
         raise ValueError("a number below zero")
-    padding = int(head[2]) if head[2] >= 0 else None
-    return Tokens(torch.from_numpy(numbers), torch.from_numpy(kinds), tuple(counts.tolist()), int(head[1]), padding)
+    return Tokens(torch.from_numpy(numbers), torch.from_numpy(kinds), tuple(counts.tolist()), int(head[1]))
 
 
 def _reason(content: bytes) -> str:

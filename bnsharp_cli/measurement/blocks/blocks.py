@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.row_points import RowPoint, outline
+from bnsharp_cli.core.row_spheres import RowSpheres
 from bnsharp_cli.core.spheres import BlocksOfTensor, RowBlocks, Spheres
 
 PROBED_PARTITIONS = ("paper", "extended")
@@ -19,6 +21,9 @@ PARTITIONS = (*PROBED_PARTITIONS, "filter", "layer", "element")
 
 NO_EFFECT = "no effect on the output"
 """The reason of a tensor in θ_* that no output depends on in batch mode, such as a bias before a norm."""
+
+NOT_SEARCHED = "not searched, to save memory"
+"""The reason of every tensor where scale-invariant blocks were not looked for."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,17 @@ class Blocks:
         """The product of spheres φ(θ) at ``point``."""
         return Spheres.around(point, self.rows, self.relative)
 
-    def zero_blocks(self, spheres: Spheres) -> int:
-        """How many blocks with a relative radius are zero where the spheres are, so that they stay fixed."""
-        return int((spheres.radii[: self.relative] == 0).sum())
+    def spheres_at(self, point: Point) -> Spheres | RowSpheres:
+        """The same, of the kind that holds nothing of the size of the network where ``point`` does not either."""
+        if isinstance(point, RowPoint):
+            return RowSpheres.around(point, self.rows, self.relative)
+        return self.spheres(point)
 
-    def zero_notes(self, spheres: Spheres) -> tuple[str, ...]:
+    def zero_blocks(self, spheres: Spheres | RowSpheres) -> int:
+        """How many blocks with a relative radius are zero where the spheres are, so that they stay fixed."""
+        return spheres.zeros(self.relative)
+
+    def zero_notes(self, spheres: Spheres | RowSpheres) -> tuple[str, ...]:
         """What a reader must know of blocks that stay fixed, if there are any."""
         zero = self.zero_blocks(spheres)
         said = f"{zero:,} of {self.relative:,} blocks are zero: their radius is 0, and they stay fixed"
@@ -94,8 +105,9 @@ class Blocks:
 
     def free_parameters(self, point: Point) -> int:
         """How many numbers θ_* has."""
+        like = outline(point)
         return sum(
-            int((entry.block == self.relative).sum()) * (point[name].numel() // max(1, len(entry.block)))
+            int((entry.block == self.relative).sum()) * (like[name].numel() // max(1, len(entry.block)))
             for name, entry in self._by_rows()
         )
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.row_points import RowPoint
 from bnsharp_cli.core.spheres import broadcast_over_rows
 from bnsharp_cli.measurement.blocks.assignment import FREE, BlockAssignment, confirm
 from bnsharp_cli.measurement.blocks.blocks import PROBED_PARTITIONS, Blocks
@@ -18,7 +19,7 @@ from bnsharp_cli.measurement.blocks.euler import EulerProducts, EulerTest, bias_
 from bnsharp_cli.measurement.blocks.joint import add_joint_sets
 from bnsharp_cli.measurement.blocks.probe import Probe
 from bnsharp_cli.measurement.blocks.reasons import described_blocks
-from bnsharp_cli.measurement.blocks.relative import relative_blocks
+from bnsharp_cli.measurement.blocks.relative import relative_blocks, unprobed_blocks
 from bnsharp_cli.measurement.blocks.search_memory import SearchMemory, digest
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
@@ -68,8 +69,13 @@ def find_partitions(
 ) -> tuple[Blocks, ...]:
     """Several partitions of one network from at most one probe; see :func:`find_blocks`.
 
-    ``extended`` adds to the blocks that were found before it, so name it after ``paper``.
+    ``extended`` adds to the blocks that were found before it, so name it after ``paper``. At a point that is never held
+    whole nothing is searched: see :func:`~bnsharp_cli.measurement.blocks.relative.unprobed_blocks`.
     """
+    if isinstance(point, RowPoint):
+        return tuple(
+            replace(unprobed_blocks(surface.module, point, one), notes=surface.conduct.notes) for one in partitions
+        )
     probed = [partition for partition in partitions if partition in PROBED_PARTITIONS]
     found = dict(zip(probed, _probed(surface, point, probed, seed, memory), strict=True)) if probed else {}
     for partition in partitions:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.row_points import outline
 from bnsharp_cli.core.spheres import BlocksOfTensor, NumberBlocks, RowBlocks
-from bnsharp_cli.measurement.blocks.blocks import Blocks, TensorBlocks
+from bnsharp_cli.measurement.blocks.blocks import NOT_SEARCHED, PROBED_PARTITIONS, Blocks, TensorBlocks
 
 _Part = tuple[BlocksOfTensor, int, str]
 """The blocks of one tensor from a first number on, how many they are, and what they are in words."""
@@ -27,19 +28,36 @@ def relative_blocks(module: nn.Module, point: Point, partition: str) -> Blocks:
 
     Args:
         module: tells which weights are of transposed convolutions, whose filters lie along their second dimension.
-        point: the parameters.
+        point: the parameters, of which the shapes are used.
         partition: ``filter``, where every row of a tensor of two dimensions or more is a block, and every vector
             (Li et al., NeurIPS 2018); ``layer``, every tensor; ``element``, every number (Kwon et al., ICML 2021).
     """
     transposed = {name for name, owner in module.named_modules() if isinstance(owner, _ConvTransposeNd)}
     rows: dict[str, BlocksOfTensor] = {}
     tensors, count = [], 0
-    for name, tensor in point.items():
+    for name, tensor in outline(point).items():
         axis = int(tensor.ndim > 1 and _owner(name) in transposed)
         rows[name], own, words = _PARTS[partition](tensor, axis, count)
         count += own
         tensors.append(TensorBlocks(name, tensor.shape[axis] if tensor.ndim else 1, 0, words, False))
     return Blocks(partition, rows, count, {}, tuple(tensors))
+
+
+def unprobed_blocks(module: nn.Module, point: Point, partition: str) -> Blocks:
+    """The blocks of any partition without a pass: those of :func:`relative_blocks`, or θ_* alone.
+
+    Args:
+        module: as for :func:`relative_blocks`.
+        point: the parameters, of which the shapes are used.
+        partition: one that a probe would find is left without blocks, and its tensors say so.
+    """
+    if partition not in PROBED_PARTITIONS:
+        return relative_blocks(module, point, partition)
+    lengths = {name: tensor.shape[0] if tensor.ndim else 1 for name, tensor in outline(point).items()}
+    rows = {name: RowBlocks(0, torch.zeros(length, dtype=torch.int64)) for name, length in lengths.items()}
+    return Blocks(
+        partition, rows, 0, {}, tuple(TensorBlocks(n, length, 0, NOT_SEARCHED, False) for n, length in lengths.items())
+    )
 
 
 def _filters(tensor: Tensor, axis: int, first: int) -> _Part:

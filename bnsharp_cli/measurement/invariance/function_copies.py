@@ -133,7 +133,7 @@ class CopyMaker:
                 "No rescaling was found that leaves unchanged what the network computes.",
                 "There is nothing to compare with. Measure its sharpness without the test.",
                 argument="model",
-                expected="a network with norms, or with ReLUs between its layers",
+                expected="a network with norms, with attention, or with ReLUs between its layers",
                 found="none of the known rescalings",
             )
         there = {one.kind for one in found}

@@ -170,7 +170,7 @@ def _require_invariant_blocks(surface: LossSurface, blocks: Blocks) -> None:
     if not blocks.invariant:
         raise NotMeasurableError(
             "The network has no scale-invariant weights, so there is nothing to rescale.",
-            "Measure its sharpness without the test.",
+            f"Test other rescalings with {named('measure')} bn, or in Python with invariance_table.",
             argument="model",
             expected="a network with scale-invariant weights",
             found="none",

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from bnsharp_cli.core.halving import Crossing
-from bnsharp_cli.core.point import Point, inner, on_segment
+from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.row_points import displaced, inner_product
 from bnsharp_cli.errors import NotMeasurableError, UnfitMeasureError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
@@ -47,7 +48,7 @@ def critical_radius(surface: LossSurface, point: Point, blocks: Blocks, options:
     spheres, notes = relative_spheres(surface, point, blocks, own.relative_to)
     loss, gradient = surface.value_and_gradient(point)
     direction = spheres.direction_along(gradient)
-    slope = inner(gradient, direction)
+    slope = inner_product(gradient, direction)
     _require_slope(slope)
     path = _Path(surface, point, direction, loss)
     crossing = RADIUS_SEARCH.crossing(path.change)
@@ -128,4 +129,4 @@ class _Path:
         return difference_rounding(error, error) / steepness
 
     def _at(self, step: float) -> Point:
-        return on_segment(self._point, self._direction, -step)
+        return displaced(self._point, self._direction, -step)

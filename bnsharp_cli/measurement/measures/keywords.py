@@ -19,7 +19,8 @@ class SharedKeywords(TypedDict, total=False):
     search_nodes: int
     rtol: float
     parameters: str | tuple[str, ...] | list[str]
-    precision: Literal["auto", "float32", "float64"]
+    precision: Literal["auto", "float32", "float64", "bfloat16"]
+    memory: Literal["ample", "small"]
     layout: Literal["auto", "plain"]
     uncertainty: Literal["cheap", "full"]
     step_size: float

@@ -17,6 +17,7 @@ from bnsharp_cli.measurement.measures.registry import MEASURES
 from bnsharp_cli.measurement.measures.selection import EVERY_MEASURE, measures_named
 from bnsharp_cli.measurement.surface.cost import NO_PASSES
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+from bnsharp_cli.measurement.surface.row_surface import RowSurface, needs_memory
 
 
 def measure_all(
@@ -81,4 +82,6 @@ def measured_by(
     if entry.finite_power_only and math.isinf(options.power):
         reason = f"It needs a finite {named('power')}."
         raise UnfitMeasureError(reason, "Leave it out.", argument="measure", found=entry.name)
+    if isinstance(surface, RowSurface) and not entry.forward_mostly:
+        raise needs_memory()
     return entry(surface, point, blocks, options)

@@ -38,6 +38,8 @@ class MeasureEntry:
         large_is_flat: whether a sharp network has a small value, so that no highest value can be asked of it.
         is_control: whether it says nothing of sharpness, and stands beside measures that do.
         across_architectures: whether networks of different architectures may be compared by it.
+        forward_mostly: whether it holds at most one vector of the size of the network, so that it can be measured with
+            little memory.
         extra: of the package, which it needs besides; empty for none.
         most: from the options to the passes that it may take, which is said while it is taken.
     """
@@ -55,6 +57,7 @@ class MeasureEntry:
     large_is_flat: bool = False
     is_control: bool = False
     across_architectures: bool = False
+    forward_mostly: bool = False
     extra: str = ""
     most: Callable[[Any], Cost] = lambda _: NO_PASSES
 

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import NotMeasurableError, named
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.perturbation_entries import NoiseOptions
-from bnsharp_cli.measurement.measures.relative_radii import relative_spheres
+from bnsharp_cli.measurement.measures.relative_radii import AnySpheres, relative_spheres
 from bnsharp_cli.measurement.measures.rounding import difference_rounding, loss_rounding
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -88,7 +87,7 @@ class _Changes:
     by_batch: list[float] = field(default_factory=list)
     highest: tuple[float, float, Point, Sequence[float]] | None = None
 
-    def add(self, surface: LossSurface, point: Point, spheres: Spheres, coordinates: Point, loss: float) -> None:
+    def add(self, surface: LossSurface, point: Point, spheres: AnySpheres, coordinates: Point, loss: float) -> None:
         """One draw, on both sides.
 
         Raises:
@@ -112,7 +111,9 @@ class _Changes:
         if self.highest is None or values[side] > self.highest[0]:
             self.highest = values[side], steps[side], coordinates, both[side]
 
-    def record(self, surface: LossSurface, point: Point, spheres: Spheres, error: float, seed: int) -> dict[str, Any]:
+    def record(
+        self, surface: LossSurface, point: Point, spheres: AnySpheres, error: float, seed: int
+    ) -> dict[str, Any]:
         """The mean with its errors.
 
         The losses round independently at every point, so the mean of both sides of all draws has less of it than each;

@@ -14,8 +14,16 @@ from bnsharp_cli.core.ascent import CONTRACTION, CONVERGED, SearchRule
 from bnsharp_cli.core.search_rules import RULES
 from bnsharp_cli.errors import UsageError, named
 from bnsharp_cli.measurement.measures.registry import MEASURES
-from bnsharp_cli.measurement.measures.shared_options import SEED_HELP, ParameterSelection, VariedParameters
-from bnsharp_cli.measurement.surface.settings import LayoutSetting
+from bnsharp_cli.measurement.measures.shared_options import (
+    SEED_HELP,
+    Arithmetic,
+    ParameterSelection,
+    Precision,
+    VariedParameters,
+    require_arithmetic,
+    require_known,
+)
+from bnsharp_cli.measurement.surface.settings import LayoutSetting, MemorySetting
 from bnsharp_cli.option_records import OptionField, OptionRecord, bracketed, declared_fields, option, same_option
 
 OptionRecordType = TypeVar("OptionRecordType", bound=OptionRecord)
@@ -72,7 +80,9 @@ class MeasureOptions(OptionRecord):
         parameters: those that are varied, the others being constants: ``all``; ``trainable`` for those with
             ``requires_grad``; or globs of names, such as ``head.*``. A text, or several. It is kept as a tuple.
         precision: ``float32``, ``float64``, or ``auto``: float32, with the final integral again in float64 where
-            rounding exceeds ``rtol``.
+            rounding exceeds ``rtol``; or ``bfloat16``, with ``memory`` small.
+        memory: ``ample``; or ``small``, where no second copy of the weights is held and the measures are those that
+            need none.
         layout: memory layout of convolutions on the CPU: ``auto`` takes channels last where that is faster and known to
             be right, ``plain`` is torch's own.
         uncertainty: of the samples: ``cheap`` from the gradients of single batches, at no further pass, where the
@@ -148,9 +158,8 @@ class MeasureOptions(OptionRecord):
         expected="one of paper, extended, filter, layer, element",
     )
     parameters: ParameterSelection = same_option(VariedParameters, "parameters")
-    precision: Literal["auto", "float32", "float64"] = option(
-        "auto", "Arithmetic of the network: auto, float32 or float64."
-    )
+    precision: Precision = same_option(Arithmetic, "precision")
+    memory: MemorySetting = same_option(Arithmetic, "memory")
     layout: LayoutSetting = option(
         "auto", "Memory layout of convolutions on the CPU: auto, or plain for torch's own everywhere."
     )
@@ -172,6 +181,7 @@ class MeasureOptions(OptionRecord):
             object.__setattr__(self, "parameters", (self.parameters,))
         super().__post_init__()
         self._require_particular()
+        require_arithmetic(self.precision, self.memory)
         rule = RULES[self.search]
         if math.isinf(self.power) and rule.finite_power_by:
             raise UsageError.of(
@@ -184,7 +194,7 @@ class MeasureOptions(OptionRecord):
     def _require_particular(self) -> None:
         if not isinstance(self.particular, Mapping):
             raise UsageError.of_type("particular", "a mapping", self.particular, "For example {'step_size': 0.5}.")
-        _require_known(self.particular, [one.name for one in particular_fields()])
+        require_known(self.particular, [one.name for one in particular_fields()])
         for record in _particular_records():
             self.of(record)
 
@@ -217,7 +227,7 @@ class MeasureOptions(OptionRecord):
             UsageError: an unknown name, a value that is not allowed, or an option of another search rule.
         """
         own = {one.name for one in declared_fields(cls)}
-        _require_known(flat, option_names())
+        require_known(flat, option_names())
         particular = {name: value for name, value in flat.items() if name not in own}
         made = cls(**{name: value for name, value in flat.items() if name in own}, particular=particular)
         for one in (one for rule in RULES.values() for one in declared_fields(rule)):
@@ -286,15 +296,3 @@ def option_names() -> list[str]:
 def _particular_records() -> Iterator[type[OptionRecord]]:
     yield from (rule for rule in RULES.values() if declared_fields(rule))
     yield from (entry.options for entry in MEASURES.values() if entry.options is not None)
-
-
-def _require_known(given: Mapping[str, Any], known: list[str]) -> None:
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise UsageError(
-            f"There is no option {', '.join(map(str, unknown))}.",
-            f"Options: {', '.join(known)}.",
-            argument=str(unknown[0]),
-            expected="the name of an option",
-            found=unknown[0],
-        )

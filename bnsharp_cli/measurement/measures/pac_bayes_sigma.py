@@ -9,14 +9,13 @@ import torch
 
 from bnsharp_cli.core.halving import last_crossing
 from bnsharp_cli.core.point import Point
-from bnsharp_cli.core.spheres import Spheres
 from bnsharp_cli.errors import UnfitMeasureError
 from bnsharp_cli.measurement.blocks.blocks import Blocks
 from bnsharp_cli.measurement.measures.batch_parts import around
 from bnsharp_cli.measurement.measures.measurement import Measurement, Status, Uncertainty
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.perturbation_entries import SIGMA_SEARCH, SigmaOptions
-from bnsharp_cli.measurement.measures.relative_radii import relative_spheres
+from bnsharp_cli.measurement.measures.relative_radii import AnySpheres, relative_spheres
 from bnsharp_cli.measurement.surface.accuracy import NetworkFigures
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
@@ -128,7 +127,7 @@ class _Drops:
         self,
         surface: LossSurface,
         point: Point,
-        spheres: Spheres,
+        spheres: AnySpheres,
         accuracies: Sequence[float],
         draws: int,
         seed: int,

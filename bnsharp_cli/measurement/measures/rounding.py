@@ -10,8 +10,11 @@ from torch import Tensor
 
 from bnsharp_cli.core.point import LazyPoint, Point
 from bnsharp_cli.core.quadrature import SegmentMean
+from bnsharp_cli.core.row_points import RowPoint
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
+
+_SEEDS = 2**62
 
 _ERRORS = 4
 """Differences that a standard deviation is taken from; a pass gives one for every batch."""
@@ -92,6 +95,8 @@ def difference_rounding(first: float, second: float) -> float:
 
 def last_bits(point: Mapping[str, Tensor], epsilon: float, generator: torch.Generator) -> LazyPoint:
     """``point`` with every number times 1 ± ε, at random; drawn on the CPU, so the same on every device."""
+    if isinstance(point, RowPoint):
+        return point.last_bits(epsilon, int(torch.randint(_SEEDS, (), generator=generator)))
     ups = {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in point.items()}
 
     def moved(name: str) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnsharp_cli.errors import NotMeasurableError, named, shown
+from bnsharp_cli.errors import NotMeasurableError, shown
 from bnsharp_cli.measurement.surface.conduct import Conduct
 from bnsharp_cli.measurement.surface.examples import with_parts
 from bnsharp_cli.measurement.surface.first_batch import ELSEWHERE, first_loss, leaves_at, moved, same_loss
@@ -29,8 +29,9 @@ from bnsharp_cli.measurement.surface.own_norms import examined_norms
 from bnsharp_cli.measurement.surface.parameter_choice import ParameterChoice
 from bnsharp_cli.measurement.surface.random_numbers import random_states
 from bnsharp_cli.measurement.surface.reduction import with_reduction
-from bnsharp_cli.measurement.surface.settings import EVERY_PARAMETER
-from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of
+from bnsharp_cli.measurement.surface.row_examination import on_none, require_use, row_loss
+from bnsharp_cli.measurement.surface.row_surface import RowSurface
+from bnsharp_cli.measurement.surface.weights_watch import WeightsWatch, leaves_of, past_the_copy
 
 _DRAWS = "draws random numbers in eval mode: common random numbers, the same ones in every pass of a batch, in float64"
 
@@ -56,7 +57,7 @@ def examined(surface: LossSurface) -> LossSurface:
     surface = _without_needless_hooks(surface)
     before = random_states(surface.device)
     with _in_one_thread(surface):
-        loss, further, unseen = _watched_loss(surface)
+        loss, further, unseen = row_loss(surface) if isinstance(surface, RowSurface) else _watched_loss(surface)
     notes = [_further_note(further)] if further else []
     draws = random_states(surface.device) != before or _draws_later(surface)
     told = (*notes, *([_DRAWS] if draws else []))
@@ -75,9 +76,11 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
     Raises:
         NotMeasurableError: the loss depends on none of them, or on some in a way that autograd does not see.
     """
-    require_seen(surface, choice)
     conduct = replace(surface.conduct, notes=(*surface.conduct.notes, *choice.notes))
     varied = replace(surface, choice=choice, conduct=conduct)
+    if isinstance(varied, RowSurface):  # what autograd sees is of no account for passes forward
+        return varied if {*choice.names} - {*surface.conduct.unseen} else require_use(varied)
+    require_seen(surface, choice)
     require_range(varied)
     require_gradient(varied)
     if not choice.partial:
@@ -90,13 +93,7 @@ def varied_over(surface: LossSurface, choice: ParameterChoice) -> LossSurface:
             _, loss = varied.outputs_and_loss(leaves_at(varied), varied.batches[number])
         if loss.requires_grad:
             return varied
-    raise NotMeasurableError(
-        f"As far as autograd can see, the loss depends on none of {', '.join(map(shown, choice.asked))}.",
-        f"Choose others, or {named('parameters')} {EVERY_PARAMETER}.",
-        argument="parameters",
-        expected="parameters that the loss depends on",
-        found=choice.asked,
-    )
+    raise on_none(choice, "As far as autograd can see, the")
 
 
 @contextlib.contextmanager
@@ -154,7 +151,7 @@ def _watched_loss(surface: LossSurface) -> tuple[float, int, tuple[str, ...]]:
     if watch.seen:
         with torch.no_grad(), WeightsWatch(own) as network:
             surface.outputs(leaves, surface.batches[0][0])
-        raise _past_the_copy("model" if network.seen else "criterion", watch.seen)
+        raise past_the_copy("model" if network.seen else "criterion", watch.seen)
     known = {id(leaf): name for name, leaf in leaves.items()}
     used = {id(leaf) for leaf in leaves_of(loss)}
     unseen = tuple(name for key, name in known.items() if key not in used)
@@ -172,19 +169,6 @@ def _draws_later(surface: LossSurface) -> bool:
                 surface.outputs_and_loss(surface.point(), batch)
             drawn.append(float(random_states(surface.device) != before))
     return bool(processes.in_order(torch.tensor(drawn, dtype=torch.float64), surface.count).any())
-
-
-def _past_the_copy(argument: str, names: list[str]) -> NotMeasurableError:
-    who = "The network's forward" if argument == "model" else "The criterion"
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return NotMeasurableError(
-        f"{who} uses {names[0]}{more} of the network itself, beside the weights that are handed in for a pass.",
-        "Read weights from the network whenever it runs, as model.parameters() does, in a function or a module that "
-        "can be copied: no scripted part, and no list of weights that was made beforehand.",
-        argument=argument,
-        expected="a loss of the weights that are handed in",
-        found=names,
-    )
 
 
 def _further_note(count: int) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point
+from bnsharp_cli.core.row_points import RowPoint
 from bnsharp_cli.errors import NotMeasurableError
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.norms import NormTreatment
@@ -37,7 +38,7 @@ def has_parts(surface: LossSurface) -> bool:
     alone = surface.with_norms(treatment=NormTreatment(batch_statistics=False, apart=True))
     inputs, point = surface.batches[0][0], surface.point()
     count = min(FEW, len(inputs) // 2)
-    if not count:
+    if not count or isinstance(point, RowPoint):  # where memory is small, nothing is tried on a part
         return False
     try:
         with torch.no_grad():

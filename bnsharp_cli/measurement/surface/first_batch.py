@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.core.point import Point, Vector, random_normal
+from bnsharp_cli.core.row_points import RowPoint
 from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 
 ELSEWHERE = 0.1
@@ -33,5 +34,8 @@ def leaves_at(surface: LossSurface) -> Vector:
 
 def moved(point: Point, step: float, seed: int = 0) -> tuple[Point, Point]:
     """A point beside ``point``, where each number moves by about ``step``, and the direction in which it lies."""
+    if isinstance(point, RowPoint):
+        drawn = point.normal(seed)
+        return point.plus(drawn, step), drawn
     noise = random_normal(point, torch.Generator().manual_seed(seed), rough=True)
     return {name: tensor + step * noise[name] for name, tensor in point.items()}, noise

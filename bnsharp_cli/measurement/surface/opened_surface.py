@@ -23,6 +23,7 @@ from bnsharp_cli.measurement.surface.adapters import (
     usable_output,
 )
 from bnsharp_cli.measurement.surface.arithmetic import undisturbed
+from bnsharp_cli.measurement.surface.caches import return_no_cache
 from bnsharp_cli.measurement.surface.data_stream import Batch, Stream
 from bnsharp_cli.measurement.surface.examination import examined, varied_over
 from bnsharp_cli.measurement.surface.fixed_batches import BatchesLike, fixed_batches
@@ -31,8 +32,10 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.module_pool import NOTHING, private_pair, unwrapped
 from bnsharp_cli.measurement.surface.parameter_choice import choose_parameters
 from bnsharp_cli.measurement.surface.progress import SILENT_PROGRESS, Progress
-from bnsharp_cli.measurement.surface.settings import LayoutSetting
+from bnsharp_cli.measurement.surface.row_surface import RowSurface
+from bnsharp_cli.measurement.surface.settings import SMALL_MEMORY, LayoutSetting, MemorySetting
 from bnsharp_cli.measurement.surface.shared_memory import require_unshared
+from bnsharp_cli.measurement.surface.whole_network import require_one_device, require_whole
 
 CriterionLike = Callable[[Any, Any], Any]
 """A function from what the network returns and the targets of a batch to their mean loss."""
@@ -54,6 +57,7 @@ class SurfaceSettings:
         precision: ``float64``, or anything else for float32.
         layout: the memory layout of convolutions on the CPU.
         parameters: which of them are varied; see :func:`choose_parameters`.
+        memory: ``small`` for a surface that holds no second copy of the weights.
     """
 
     bn: str
@@ -62,6 +66,7 @@ class SurfaceSettings:
     precision: str
     layout: LayoutSetting
     parameters: Sequence[str]
+    memory: MemorySetting = "ample"
 
 
 @contextmanager
@@ -76,7 +81,8 @@ def opened_surface(
 
     Raises:
         UsageError: a model, batches, a criterion or settings that are not usable.
-        NotMeasurableError: the network and the loss do not run, or are no function of the weights that are handed in.
+        NotMeasurableError: the network is not here as a whole; it and the loss do not run, or are no function of the
+            weights that are handed in.
     """
     require_choice("bn", settings.bn, ("batch", "running"))
     require_criterion(criterion)
@@ -101,13 +107,14 @@ def _surface(
 ) -> LossSurface:
     """The surface of a private copy, that takes some objects instead of others."""
     module, loss = _copied(bare, criterion, place, exchange)
+    return_no_cache(module)
     adapt(module, takes_tensor(criterion), usable_output(settings.output))
-    return LossSurface.of(
+    return surface_kind(settings.memory).of(
         module,
         batches,
         CheckedCriterion(loss, f"'{criterion_name(criterion)}'", place, own=loss is not criterion),
         batch_statistics=settings.bn == "batch",
-        dtype=torch.float64 if settings.precision == "float64" else torch.float32,
+        dtype=arithmetic(settings.precision),
         device=place,
         layout=settings.layout,
     )
@@ -129,6 +136,8 @@ def _bare(model: nn.Module) -> nn.Module:
             expected="a torch.nn.Module",
             found=found,
         ) from error
+    require_whole(model)
+    require_one_device(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError.of_type("model", "a network of Python code", model, "Pass what torch.jit compiled.")
     if not parameters or any(parameter.is_meta or is_lazy(parameter) for parameter in parameters):
@@ -181,6 +190,16 @@ def _copied(
             argument="model",
             expected="a network that can be copied",
         ) from error
+
+
+def surface_kind(memory: MemorySetting) -> type[LossSurface]:
+    """The class of the surface that a setting of the memory asks for."""
+    return RowSurface if memory == SMALL_MEMORY else LossSurface
+
+
+def arithmetic(precision: str) -> torch.dtype:
+    """In which the network computes: float32 for ``auto``."""
+    return {"float64": torch.float64, "bfloat16": torch.bfloat16}.get(precision, torch.float32)
 
 
 def require_choice(argument: str, found: Any, choices: tuple[str, ...]) -> None:

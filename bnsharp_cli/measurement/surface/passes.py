@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -219,9 +220,9 @@ class Passes:
         fast: bool = True,
     ) -> Used:
         """``use`` of the network's outputs and of the loss, which may read the network too."""
-        buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
         local = unshared(plain(widened(inputs, self.dtype)))
-        state = {**as_complex({**self.constants, **parameters}, self.complex_names), **buffers}
+        buffers = {name: widened(buffer, self.dtype, copy=True) for name, buffer in self.buffers.items()}
+        state = {**self._state(parameters), **buffers}
         names = {id(tensor): name for name, tensor in state.items()} if observer else None
         if watch is not None:
             watch.begin(state)
@@ -233,13 +234,23 @@ class Passes:
             criterion = copy.criterion if self.criterion is self.pool.criterion else self.criterion
 
             def run(module: nn.Module) -> Used:
-                with self._intercepted(self.dtype, observer, names, watch, fast_pooling=fast):
+                intercepted = self._intercepted(self.dtype, observer, names, watch, fast_pooling=fast)
+                with intercepted, self._handing(module, parameters):
                     outputs = module(handed)
                 return use(outputs, criterion)
 
             for name in self.own_norms:
                 copy.module.get_submodule(name).training = self.treatment.batch_statistics
             return copy.with_tensors(state, run)
+
+    def _state(self, parameters: Point) -> Point:
+        """The parameters that the network has while it runs."""
+        return as_complex({**self.constants, **parameters}, self.complex_names)
+
+    def _handing(self, module: nn.Module, parameters: Point) -> AbstractContextManager[object]:
+        """What else hands parameters to the network, inside the interception."""
+        del module, parameters
+        return nullcontext()
 
     def _traced(self, batch: Batch, parameters: Point) -> Tensor:
         return self.loss(parameters, batch)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from bnsharp_cli.errors import NotMeasurableError
+
+_RIGHTLY_READ: ContextVar[bool] = ContextVar("rightly_read", default=False)
+
+
+@contextmanager
+def rightly_read() -> Iterator[None]:
+    """What is read of weights inside is read to be handed in, and not noted."""
+    before = _RIGHTLY_READ.set(True)
+    try:
+        yield
+    finally:
+        _RIGHTLY_READ.reset(before)
 
 
 class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types here
@@ -33,7 +49,7 @@ class WeightsWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note the tensors among the arguments, and make the call."""
-        for value in tree_iter((args, kwargs or {})):
+        for value in () if _RIGHTLY_READ.get() else tree_iter((args, kwargs or {})):
             if isinstance(value, Tensor):
                 self.note(value)
         return function(*args, **(kwargs or {}))
@@ -69,3 +85,22 @@ def leaves_of(tensor: Tensor) -> Iterator[Tensor]:
         following = {child for child, _ in node.next_functions if child is not None} - seen
         seen |= following
         waiting.extend(following)
+
+
+def past_the_copy(argument: str, names: list[str]) -> NotMeasurableError:
+    """The error for code that uses weights of the network itself.
+
+    Args:
+        argument: whose code it is, ``model`` or ``criterion``.
+        names: of the weights.
+    """
+    who = "The network's forward" if argument == "model" else "The criterion"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return NotMeasurableError(
+        f"{who} uses {names[0]}{more} of the network itself, beside the weights that are handed in for a pass.",
+        "Read weights from the network whenever it runs, as model.parameters() does, in a function or a module that "
+        "can be copied: no scripted part, and no list of weights that was made beforehand.",
+        argument=argument,
+        expected="a loss of the weights that are handed in",
+        found=names,
+    )

@@ -13,6 +13,7 @@ from bnsharp_cli.measurement.blocks.find_blocks import find_blocks
 from bnsharp_cli.measurement.blocks.search_memory import SearchMemory
 from bnsharp_cli.measurement.landscape.directions import Surroundings
 from bnsharp_cli.measurement.measures.options import MeasureOptions
+from bnsharp_cli.measurement.measures.shared_options import require_ample
 from bnsharp_cli.measurement.surface.cost import Cost
 from bnsharp_cli.workflows.device import computing_on
 from bnsharp_cli.workflows.figure_options import FigureFiles, FigureOptions
@@ -94,6 +95,7 @@ def _subject(
     device: torch.device,
     reporter: Reporter,
 ) -> DrawnNetwork:
+    require_ample(measuring.memory)
     inputs = open_inputs(path, source, data, measuring, reporter)
     network = evaluated_network(inputs, measuring, device, reporter)
     blocks = find_blocks(network.surface, network.point, measuring.partition, memory=memory)

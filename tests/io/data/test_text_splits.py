@@ -187,18 +187,13 @@ def test_how_many_tokens_a_network_takes(tmp_path: Path, config: Any, settings: 
     assert network(tmp_path, **config).most_tokens == most
 
 
-@pytest.mark.parametrize(
-    ("stated", "token"),
-    [('"<pad>"', PADDING), ('{"content": "<pad>", "lstrip": false}', PADDING), ("5", None), ('"\\u001b"', None)],
-)
-def test_the_token_that_fills_up_is_that_of_the_network_or_of_the_tokenizer(
-    tmp_path: Path, stated: str, token: str | None
-) -> None:
-    (tmp_path / "tokenizer_config.json").write_text(f'{{"pad_token": {stated}}}')
-    silent = network(tmp_path, pad_token_id=None)
-    assert (silent.padding, silent.padding_token) == (None, token)
+def test_padding_is_a_token_of_the_network(tmp_path: Path) -> None:
     assert network(tmp_path, pad_token_id=3).padding == 3
-    assert network(tmp_path, pad_token_id=TOKENS).padding is None
+    for stated in (None, TOKENS, -1, True, "3"):
+        known = network(tmp_path, pad_token_id=stated)
+        assert known.padding is None
+        with pytest.raises(UsageError, match=r"names no pad_token_id in config\.json"):
+            known.require_padding()
 
 
 def test_without_a_tokenizer_the_directory_is_named(tmp_path: Path) -> None:

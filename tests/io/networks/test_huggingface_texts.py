@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bnsharp_cli.io.networks.known_networks import (
     head_of,
 )
 from bnsharp_cli.io.networks.load_weights import load_weights, require_fit
+from tests.documents import ROOT
 from tests.io.checkpoints.huggingface_texts import EVERY, SETTINGS, name_of, text_network, token_batches, write_texts
 
 transformers = pytest.importorskip("transformers", reason="transformers has these networks")
@@ -200,3 +202,53 @@ def test_the_head_is_known_from_the_class_that_transformers_writes(head: Head, k
     configuration = transformers.CONFIG_MAPPING[kind]
     name = getattr(transformers, head.table)[configuration].__name__
     assert head_of(Path("net"), {"model_type": kind, "architectures": [name]}) is head
+
+
+def first_gpt2(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """GPT-2's names in the first files: without the part that all share, without the head, with masks of attention."""
+    mask = torch.ones(32, 32, dtype=torch.bool).tril()[None, None]
+    own = {name.removeprefix("transformer."): one for name, one in state.items() if name != "lm_head.weight"}
+    return {**own, "h.0.attn.bias": mask, "h.1.attn.bias": mask}
+
+
+def first_bert(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """BERT's: norms of gamma and beta, and the numbers of the positions."""
+    words = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    own = {}
+    for name, one in state.items():
+        ending = next((word for word in words if name.endswith(word)), None)
+        own[name if ending is None else name.replace(ending, words[ending])] = one
+    return {**own, "bert.embeddings.position_ids": torch.arange(32)[None]}
+
+
+def with_frequencies(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Llama's, when the frequencies of positions were kept in every layer."""
+    return {**state, **{f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(2) for i in range(2)}}
+
+
+@pytest.mark.parametrize(
+    ("head", "kind", "renamed"),
+    [
+        (LANGUAGE_MODEL, "gpt2", first_gpt2),
+        (TEXT_CLASSIFIER, "bert", first_bert),
+        (LANGUAGE_MODEL, "llama", with_frequencies),
+    ],
+    ids=("gpt2", "bert", "llama"),
+)
+def test_files_of_earlier_versions_open(head: Head, kind: str, renamed: Any, tmp_path: Path) -> None:
+    directory = write_texts(tmp_path, head, kind)
+    network = text_network(head, kind)
+    (directory / "model.safetensors").unlink()
+    torch.save(renamed(network.state_dict()), directory / "pytorch_model.bin")
+    ids = token_batches(head)[0][0]
+    torch.testing.assert_close(opened(directory)(ids), network(ids).logits, rtol=0, atol=0)
+
+
+def test_the_page_lists_the_kinds_that_are_built() -> None:
+    page = (ROOT / "docs" / "checkpoints.md").read_text()
+    rows = re.findall(r"^\| (text|causal) .* \| (.*) \|$", page, re.MULTILINE)
+    of_texts, of_language = (cell for _, cell in rows)
+    known = [set(re.findall(r"`([^`]+)`", cell)) for cell in (of_texts, of_language)]
+    assert known == [set(TEXT_CLASSIFIER.kinds - LANGUAGE_MODEL.kinds), set(LANGUAGE_MODEL.kinds)]
+    assert f"{len(TEXT_CLASSIFIER.kinds)} kinds of networks of texts" in (ROOT / "SECURITY.md").read_text()
+    assert f"{len(IMAGE_CLASSIFIER.kinds)} kinds of image classifiers" in (ROOT / "SECURITY.md").read_text()

@@ -67,7 +67,7 @@ FLAT_KEYS = {
     "delta", "power", "search", "iterations", "restarts", "step_size", "search_nodes", "rtol", "partition", "precision",
     "uncertainty", "ball_samples", "by", "seed", "parameters", "layout", "sigma", "noise_draws", "sigma_draws",
     "relative_to", "adaptive_kind", "adaptive_norm", "adaptive_rho", "adaptive_samples", "hessian_probes",
-    "hessian_starts",
+    "hessian_starts", "memory",
 }  # fmt: skip
 
 
