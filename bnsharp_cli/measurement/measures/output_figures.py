@@ -177,7 +177,7 @@ def _of_batch(
     examples = len(outputs.targets)
     loss, unknown = outputs.loss.detach().double(), outputs.loss.new_full((), math.nan, dtype=torch.float64)
     pairs = [(loss, unknown), *[(unknown, unknown)] * 3]
-    no_head, margins, labels = NoHead.NONE, torch.zeros(0, dtype=torch.float64), unknown.new_full((), -1)
+    no_head, margins, labels = NoHead.NONE, unknown.new_zeros(2, 0), unknown.new_full((), -1)
     if rows is not None and rows.losses is not None and rows.factors is not None:
         share = rows.counted.double() / rows.counted.sum()
         entropies = torch.special.entr(rows.scores.softmax(1)).sum(1)
@@ -191,9 +191,11 @@ def _of_batch(
             pairs[2:] = [_mean_and_squares(rows.factors * each, examples) for each in both]
     if rows is not None and rows.labels is not None and rows.scores.shape[1] > 1:
         labels = rows.counted.sum().double()
-        margins = _margins(rows, rows.labels).cpu() if keeps else margins
-    figures = torch.stack([number for pair in pairs for number in pair] + [labels]).tolist()
-    return torch.tensor([*figures[:-1], float(no_head), figures[-1], examples], dtype=torch.float64), margins
+        margins = _margins(rows, rows.labels) if keeps else margins
+    figures = torch.stack([number for pair in pairs for number in pair] + [labels])
+    fetched = torch.cat([margins.flatten(), figures]).cpu()  # all at once: a device is waited for a single time
+    (each, counted), found = fetched[: margins.numel()].reshape(2, -1), fetched[margins.numel() :].tolist()
+    return torch.tensor([*found[:-1], float(no_head), found[-1], examples], dtype=torch.float64), each[counted > 0]
 
 
 def _mean_and_squares(parts: Tensor, examples: int) -> tuple[Tensor, Tensor]:
@@ -209,9 +211,10 @@ def _mean_and_squares(parts: Tensor, examples: int) -> tuple[Tensor, Tensor]:
 
 
 def _margins(rows: ClassScores, labels: Tensor) -> Tensor:
-    """f_y − max over the other classes, of the rows that count."""
-    scores, own = rows.scores[rows.counted], labels[rows.counted, None]
-    return (scores.gather(1, own)[:, 0] - scores.scatter(1, own, -math.inf).amax(1)).double()
+    """f_y − max over the other classes of each row, and 1 where the row counts, (2, rows)."""
+    own = labels.clamp_min(0)[:, None]
+    others = rows.scores.scatter(1, own, -math.inf).amax(1)
+    return torch.stack([(rows.scores.gather(1, own)[:, 0] - others).double(), rows.counted.double()])
 
 
 def _labels_of_first(surface: LossSurface) -> int:
