@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from torch.nn import functional
 import bnsharp_cli
 from bnsharp_cli.io.networks.known_networks import LANGUAGE_MODEL, TEXT_CLASSIFIER, Head
 from bnsharp_cli.measurement.surface.opened_surface import SurfaceSettings, opened_surface
+from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from bnsharp_cli.measurement.surface.token_loss import IGNORED, token_cross_entropy
 from tests.cli.helpers import bnsharp
 from tests.io.checkpoints.huggingface_texts import PAD, name_of, text_network, token_batches
 from tests.io.data.texts import CLASSES, sentences, write_lines, write_network
 from tests.simulated.backend import NAME
-from tests.simulated.device import Simulation
+from tests.simulated.device import PLENTY, Simulation
 from tests.simulated.test_commands import plain
-from tests.simulated.test_surface import EVALUATIONS
+from tests.simulated.test_surface import EVALUATIONS, points
 
 SMALL: dict[str, dict[str, Any]] = {
     "gpt2": {"n_layer": 1, "n_embd": 8, "n_head": 2},
@@ -87,6 +89,29 @@ def test_an_evaluation_waits_once_beside_the_network(simulation: Simulation, hea
             evaluate(surface, point)
             waits[name] = simulation.waits.total()
     assert waits == dict.fromkeys(EVALUATIONS, 1 + waits_of_its_own(simulation, module, mapped(head)))
+
+
+@pytest.mark.parametrize(("head", "kind"), KINDS, ids=name_of)
+def test_several_points_at_once_wait_once_and_meet_the_end_of_memory_once(
+    simulation: Simulation, head: Head, kind: str
+) -> None:
+    module = text_network(head, kind, **SMALL[kind])
+    settings = SurfaceSettings("running", None, NAME, "float32", "auto", ("all",))
+    with opened_surface(module, mapped(head), loss_of(head), settings) as opened:
+        surface = replace(opened, points_at_once=PointsAtOnce(16))
+        together = points(surface, 16)
+        expected = [surface.value(point) for point in together]
+        before = simulation.peak = simulation.live
+        simulation.waits.clear()
+        assert surface.values(together) == pytest.approx(expected, rel=1e-6)  # other kernels in float32
+        counted = simulation.waits.total()
+        simulation.memory = before + (simulation.peak - before) * 3 // 5
+        for _ in range(2):
+            assert surface.values(together) == pytest.approx(expected, rel=1e-6)
+            (fitting,) = surface.pool.fitting.sizes.values()
+            assert 1 <= fitting < 16
+    simulation.memory = PLENTY
+    assert counted == 1 + waits_of_its_own(simulation, module, mapped(head))
 
 
 COMMANDS = {
