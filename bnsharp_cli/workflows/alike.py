@@ -17,6 +17,7 @@ from bnsharp_cli.option_records import declared_fields
 _ALIKE: Mapping[str, tuple[str, ...]] = {
     "data": ("data", "spec"),
     "split": ("data", "split"),
+    "context": ("data", "text", "context"),
     "samples": ("data", "samples"),
     "batch_size": ("data", "batch_size"),
     "seed": ("data", "seed"),

@@ -18,6 +18,7 @@ from bnsharp_cli.measurement.measures.measurement import Measurement
 from bnsharp_cli.measurement.measures.measurements import Measurements
 from bnsharp_cli.measurement.measures.options import MeasureOptions
 from bnsharp_cli.measurement.measures.registry import MEASURES
+from bnsharp_cli.report.json_document import blocks_entry
 from bnsharp_cli.workflows.baselines import open_baseline, require_comparable, write_baseline
 from bnsharp_cli.workflows.checked_checkpoint import COMMAND, CheckedCheckpoint
 from bnsharp_cli.workflows.deadline import Deadline, OutOfTimeError
@@ -136,7 +137,12 @@ class _Trial:
     def outcome(self, baseline: JudgedResult | None) -> tuple[Blocks, Measurements, tuple[Check, ...]]:
         """Everything that is checked, in its order; a baseline that cannot be compared is found before measuring."""
         network, thresholds = self.network, self.demands.thresholds
-        document = {**network.document(COMMAND, self.runs[0].to_dict(), str), "test": network.test_entry()}
+        blocks = find_blocks(network.surface, network.point, self.runs[0].partition, memory=self.memory)
+        document = {
+            **network.document(COMMAND, self.runs[0].to_dict(), str),
+            "test": network.test_entry(),
+            "blocks": blocks_entry(blocks, network.point),
+        }
         self._require_classes()
         gate = Gate(thresholds, self.demands.radii.delta, self.runs[0].rtol, baseline, self._unreached)
         if baseline is not None:
@@ -144,7 +150,6 @@ class _Trial:
             gate.require_baseline()
         dead = dead_rows(network.opened.module)
         result = JudgedResult(document, Measurements({}), None, sum(one.dead for one in dead), dead_rows_in_words(dead))
-        blocks = find_blocks(network.surface, network.point, self.runs[0].partition, memory=self.memory)
         measured = self._measured(blocks)
         limited = gate.checks(replace(result, measured=measured))
         return blocks, measured, (*self._of_weights(result), *limited, self._invariance(blocks))

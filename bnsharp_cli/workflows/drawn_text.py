@@ -128,9 +128,10 @@ def _batches(split: TextSplit, data: Data, criterion: NamedCriterion, reporter: 
     """
     size = max(1, min(data.batch_size, data.batch_tokens // split.longest, data.samples or len(split), len(split)))
     few = data.samples is not None and data.samples >= len(split)
+    whole = None if len(split) > 1 else 1  # a batch of one example is enough here: norms of texts need no other
     batches = draw_batches(
         split,
-        None if few else data.samples,
+        whole if few or data.samples is None else data.samples,
         size,
         data.seed,
         whole_numbers=True,

@@ -22,6 +22,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "lm": {},
     "other": {"seed": 1},
     "classifier": {"classifies": True},
+    "one": {"classifies": True, "id2label": {0: "good"}},
+    "regression": {"classifies": True, "problem_type": "regression"},
+    "several": {"classifies": True, "problem_type": "multi_label_classification"},
     "unfilled": {"classifies": True, "pad_token_id": None},
 }
 FAST = ("--precision", "float64", "--measure", "gradient-norm", "--quiet", "--json")
@@ -182,6 +185,53 @@ def test_check_holds_limits_against_the_loss_of_tokens(folder: Path) -> None:
     assert "FAILED: loss" in bnsharp(*common, "--max", f"loss={loss * 0.99}", folder=folder, expect=1).stdout
 
 
+def test_a_directory_is_held_against_the_result_of_another_one(folder: Path, tmp_path: Path) -> None:
+    common = ("--data", LINES, "--samples", "all", "--quiet")
+    for name, context in (("lm", 8), ("wide", 16)):
+        kept = tmp_path / f"{name}.json"
+        bnsharp("measure", "lm", *common, "--context", context, "--measure", "bn", "--output", kept, folder=folder)
+    check = ("check", "lm", *common, "--context", 8, "--max-increase", "bn=1%", "--baseline")
+    assert "PASS  bn vs baseline" in bnsharp(*check, tmp_path / "lm.json", folder=folder).stdout
+    refused = bnsharp(*check, tmp_path / "wide.json", folder=folder, expect=2)
+    assert "--context is 8 for this network and 16 for the baseline" in refused.stderr
+
+
+@pytest.mark.parametrize("samples", [1, 5, "all"])
+def test_a_single_window_is_measured(folder: Path, samples: object) -> None:
+    (folder / "short.txt").write_text("the cat sat on the mat")
+    found = measured(folder, "lm", "--data", "text:short.txt", "--samples", samples)
+    loss, _, _ = next_tokens(folder, "lm", "short.txt", CONTEXT)
+    assert found["loss"] == pytest.approx(loss, rel=1e-10)
+
+
+def test_pairs_are_measured_as_transformers_runs_a_network_without_kinds(folder: Path) -> None:
+    configuration = transformers.GPT2Config(
+        n_embd=8, n_layer=1, n_head=2, n_positions=32, vocab_size=TOKENS, pad_token_id=0, num_labels=3
+    )
+    torch.manual_seed(0)
+    network = transformers.GPT2ForSequenceClassification(configuration)
+    network.save_pretrained(folder / "decoder")
+    tokenizer(special=True).save(str(folder / "decoder" / "tokenizer.json"))
+    pairs = [*zip(sentences(9), sentences(9, 1), strict=True)]
+    lines = [{"text": one, "text_pair": other, "label": n % 3} for n, (one, other) in enumerate(pairs)]
+    write_lines(folder / "pairs.jsonl", lines)
+    network, losses = network.double().eval(), []
+    for number, pair in enumerate(pairs):
+        logits = network(torch.tensor([tokenizer(special=True).encode(*pair).ids])).logits
+        losses.append(functional.cross_entropy(logits, torch.tensor([number % 3])).item())
+    found = measured(folder, "decoder", "--data", "text:pairs.jsonl", "--samples", "all", "--context", 32)
+    assert found["loss"] == pytest.approx(math.fsum(losses) / len(losses), rel=1e-10)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_gpt2_with_attention_in_float32_is_measured_in_every_precision(folder: Path, precision: str) -> None:
+    write_network(folder / "upcast", reorder_and_upcast_attn=True, scale_attn_by_inverse_layer_idx=True)
+    found = measured(folder, "upcast", "--data", LINES, "--samples", "all", "--precision", precision)
+    write_network(folder / "plain", scale_attn_by_inverse_layer_idx=True)
+    loss, _, _ = next_tokens(folder, "plain", "lines.jsonl", CONTEXT)
+    assert found["loss"] == pytest.approx(loss, rel=1e-10 if precision == "float64" else 1e-5)
+
+
 def test_the_table_says_how_the_text_was_cut(folder: Path, tmp_path: Path) -> None:
     arguments = ("measure", "lm", "--data", LINES, "--samples", "all", "--batch-size", 8, "--measure", "loss")
     finished = bnsharp(*arguments, "--output", tmp_path / "kept.json", folder=folder)
@@ -233,6 +283,9 @@ REFUSED: dict[str, tuple[tuple[object, ...], int, str]] = {
     "over the tokenizer": (("lm", "--data", BOOK, "--output", "lm/tokenizer.json"), 2, "this command reads it"),
     "no padding": (("unfilled", "--data", LABELLED), 2, "unfilled names no pad_token_id in config.json"),
     "training": (("train", "--data", BOOK, "--output", "x.pt"), 2, "and none is trained"),
+    "one number": (("one", "--data", LABELLED), 2, "one answers with numbers that are no scores of classes"),
+    "a regression": (("regression", "--data", LABELLED), 2, "regression answers with numbers that are no scores"),
+    "several classes": (("several", "--data", LABELLED), 2, "several answers with numbers that are no scores"),
     "a bound": (("bound", "lm", "--data", BOOK, "--kl", 3), 2, "GPT2LMHeadModel is a language model"),
 }  # fmt: skip
 

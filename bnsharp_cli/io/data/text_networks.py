@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +35,9 @@ _BEHIND_PADDING = frozenset(_NAMES.split())
 
 _CLASSIFIERS, _LANGUAGE_MODELS = ("ForSequenceClassification",), ("ForCausalLM", "LMHeadModel")
 _MOST_POSITIONS = 2**20
+_OF_NUMBERS = ("regression", "multi_label_classification")
+_NUMBER = re.compile("[0-9]{1,9}")
+"""Of a class."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,21 @@ class TextNetwork:
         return one_line(stated[0]) if isinstance(stated, list) and stated else ""
 
     def require_classes(self) -> None:
-        """Refuse a language model where the loss is one of classes.
+        """Refuse a language model where the loss is one of classes, and a network that answers with other numbers.
 
         Raises:
             UsageError: it is one.
         """
+        if self.config.get("problem_type") in _OF_NUMBERS or self._answers == 1:
+            raise UsageError(
+                f"{shown_path(self.directory)} answers with numbers that are no scores of classes: problem_type or "
+                "num_labels in config.json say so.",
+                f"{named('data')} text:FILE is for classes; measure this network in Python, with its own loss.",
+                argument="data",
+                expected="scores of at least 2 classes",
+                found=self.config.get("problem_type") or "1 number",
+                subject=self.directory,
+            )
         if self._architecture.endswith(_LANGUAGE_MODELS):
             raise UsageError(
                 f"{self._architecture} is a language model, and the loss is that of a class for each text.",
@@ -159,15 +174,26 @@ class TextNetwork:
 
     @property
     def classes(self) -> dict[str, int]:
-        """The numbers of classes by their names, as far as ``config.json`` has them."""
+        """The numbers of classes by their names, as far as ``config.json`` has them, each name for one class."""
         names = self.config.get("id2label")
-        pairs = names.items() if isinstance(names, dict) else ()
-        return {name: int(number) for number, name in pairs if isinstance(name, str) and str(number).isdecimal()}
+        pairs = [(name, str(number)) for number, name in names.items()] if isinstance(names, dict) else []
+        often = Counter(name for name, _ in pairs if isinstance(name, str))
+        return {name: int(number) for name, number in pairs if often.get(name) == 1 and _NUMBER.fullmatch(number)}
 
     @cached_property
     def takes_kinds(self) -> bool:
-        """Whether it is told which of two texts a token belongs to."""
-        return "token_type_ids" in inspect.signature(self.module.forward).parameters
+        """Whether it is told which of two texts a token belongs to.
+
+        Some networks take such numbers without weights for them: GPT-2 would add the embeddings of the tokens 0 and 1.
+        """
+        known = getattr(self.module, "config", None)
+        has_weights = known is None or getattr(known, "type_vocab_size", 0) > 1
+        return has_weights and "token_type_ids" in inspect.signature(self.module.forward).parameters
+
+    @property
+    def _answers(self) -> int | None:
+        """How many numbers it answers with for a text; None where it does not say."""
+        return getattr(getattr(self.module, "config", None), "num_labels", None)
 
     @cached_property
     def _settings(self) -> Mapping[str, Any]:

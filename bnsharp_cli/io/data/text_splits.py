@@ -22,7 +22,7 @@ from bnsharp_cli.measurement.surface.data_stream import Batch
 from bnsharp_cli.measurement.surface.tensor_trees import TensorTree
 from bnsharp_cli.measurement.surface.token_loss import IGNORED
 
-_MOST_NAMES = 8
+_MOST_NAMES, _MOST_CLASSES = 8, 2**31
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,14 @@ def _whole_texts(path: Path, texts: Sequence[LabelledText], network: TextNetwork
     empty = next((one for one, count in zip(texts, tokens.counts, strict=True) if not count), None)
     if empty is not None:
         raise NamedDataError(f"{empty.name} has no token.", "Remove it.")
+    most = max(tokens.counts)
+    if most > context:  # the library cuts nothing where special tokens alone are more
+        raise NamedDataError(
+            f"The tokenizer adds so many special tokens that no text fits into {counted(context, 'token')}.",
+            f"Raise {named('context')}.",
+            expected=f"at most {counted(context, 'token')}",
+            found=most,
+        )
     lengths = torch.tensor(tokens.counts)
     begins, padding = lengths.cumsum(0) - lengths, network.padding or 0
     of_pairs = network.takes_kinds and bool(tokens.kinds.any())
@@ -158,9 +166,16 @@ def _class(text: LabelledText, network: TextNetwork) -> int:
     """The number of its class.
 
     Raises:
-        NamedDataError: it has no label, or one of another name than those of the network.
+        NamedDataError: it has no label, or one that is no number or name of a class.
     """
     if type(text.label) is int:
+        if not 0 <= text.label < _MOST_CLASSES:
+            raise NamedDataError(
+                f"{text.name} has the label {text.label}, and classes are numbered from 0.",
+                "Give the number of the class, or its name in config.json.",
+                expected="the number of a class",
+                found=text.label,
+            )
         return text.label
     if text.label is None:
         raise NamedDataError(

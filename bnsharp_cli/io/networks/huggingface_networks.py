@@ -22,6 +22,9 @@ from bnsharp_cli.io.networks.known_networks import Head, alone, head_of
 from bnsharp_cli.io.networks.outline_limits import CallLimit, OutlineLimits, TooLargeError
 from bnsharp_cli.io.networks.weights_comparison import BATCH_COUNT, WeightsComparison, misfit, other_shape
 
+_FLOAT32_ONLY = "reorder_and_upcast_attn"
+"""GPT-2's other order of the same products, in float32 whatever the precision is; only half precision needs it."""
+
 
 def build_network(
     directory: Path, configuration: Mapping[str, Any], weights: NamedTensors, *, outline: bool = False
@@ -131,6 +134,8 @@ def class_and_settings(transformers: Any, configuration: Mapping[str, Any], head
         if named.__name__ not in stated:
             raise ForbiddenSettingError(f"architectures names no {named.__name__}, which its model_type has")
         settings.use_cache = False
+        if hasattr(settings, _FLOAT32_ONLY):
+            setattr(settings, _FLOAT32_ONLY, False)
     return named, settings
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsharp_cli.errors import BnsharpError, CheckpointRefusedError, UsageError
+from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.text_networks import TextNetwork
 from bnsharp_cli.io.data.text_splits import TextSplit, open_texts
@@ -127,10 +129,31 @@ def test_pairs_tell_the_network_which_text_a_token_belongs_to(tmp_path: Path) ->
     assert notice.startswith(f"{cut} of 9 texts are longer than 12 tokens, and their ends left out")
 
 
+def test_a_network_without_weights_for_kinds_is_told_none(tmp_path: Path) -> None:
+    known = network(tmp_path, special=True)
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "the cat", "text_pair": "a dog", "label": 0}])
+    for config, expected in (({}, False), ({"type_vocab_size": 1}, False), ({"type_vocab_size": 2}, True)):
+        module = _Network()
+        module.config = SimpleNamespace(**config)
+        inputs, _ = everything(open_texts(path, dataclasses.replace(known, module=module), 12, "cross-entropy"))
+        assert ("token_type_ids" in inputs.value) == expected
+
+
+@pytest.mark.parametrize("context", [1, 2])
+def test_a_context_for_less_than_the_special_tokens_is_refused(tmp_path: Path, context: int) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "the cat", "text_pair": "a dog", "label": 0}])
+    with pytest.raises(NamedDataError, match=f"no text fits into {context} token"):
+        open_texts(path, network(tmp_path, special=True), context, "cross-entropy")
+
+
 TEXT = {"text": "the cat sat"}
 REFUSED = {
     "no label": ("cross-entropy", [{**TEXT, "label": 1}, TEXT], {}, "line 2 of a.jsonl has no label"),
     "another label": ("cross-entropy", [{**TEXT, "label": "b\x1b"}], {}, r"label 'b\\x1b', the network's classes"),
+    "a label left out": ("cross-entropy", [{**TEXT, "label": -100}], {}, "has the label -100, and classes are"),
+    "a label beyond all": ("cross-entropy", [{**TEXT, "label": 2**63}], {}, "has the label 9223372036854775808, and"),
+    "a name of two": ("cross-entropy", [{**TEXT, "label": "a"}], {"id2label": {0: "a", 1: "a", 2: "b"}}, "have b"),
+    "a class beyond all": ("cross-entropy", [{**TEXT, "label": "a"}], {"id2label": {"9" * 5000: "a"}}, "have no names"),
     "no names": ("cross-entropy", [{**TEXT, "label": "bad"}], {"id2label": None}, "classes have no names"),
     "nothing to classify": ("cross-entropy", [{"text": " ", "label": 1}], {}, "line 1 of a.jsonl has no token"),
     "one token": ("token-cross-entropy", [{"text": "the"}], {}, "no token that follows another one"),
