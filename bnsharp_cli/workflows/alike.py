@@ -27,8 +27,12 @@ _ALIKE: Mapping[str, tuple[str, ...]] = {
     "power": ("options", "power"),
     "partition": ("options", "partition"),
     "parameters": ("options", "parameters"),
+    "memory": ("options", "memory"),
 }
 """What two results must have alike, by the argument that decides it: where it is in a document."""
+
+_IF_NOT_SAID: Mapping[str, object] = {"memory": "ample"}
+"""What documents that do not name an argument were measured with."""
 
 _CONTENTS: Mapping[str, tuple[str, ...]] = {"data": ("data",), "test_data": ("test", "data")}
 """Data whose samples must be the same, by the argument that names them; test data only where both have some."""
@@ -86,7 +90,8 @@ def require_alike(first: Side, other: Side, measures: Iterable[str]) -> None:
         if one.name not in _WITHOUT_EFFECT
     }
     for argument, path in {**_ALIKE, **own_options}.items():
-        own, their = (_entry(one.document, path) for one in (first, other))
+        missing = _IF_NOT_SAID.get(argument)
+        own, their = (_entry(one.document, path, missing) for one in (first, other))
         if own != their:
             raise not_alike(argument, shown(own)[:60], shown(their)[:60], first, other)
     for argument, path in _CONTENTS.items():
@@ -111,9 +116,9 @@ def not_alike(argument: str, own: str, their: str, first: Side, other: Side) -> 
     )
 
 
-def _entry(document: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """What is at a place of a document, lists as tuples are; None where there is nothing."""
+def _entry(document: Mapping[str, Any], path: Sequence[str], missing: object = None) -> Any:
+    """What is at a place of a document, lists as tuples are; ``missing`` where there is nothing."""
     inner: Any = document
     for part in path:
         inner = inner.get(part) if isinstance(inner, Mapping) else None
-    return list(inner) if isinstance(inner, tuple) else inner
+    return missing if inner is None else list(inner) if isinstance(inner, tuple) else inner

@@ -98,6 +98,21 @@ def test_results_that_were_not_measured_alike_are_refused(
     assert argument in said
 
 
+def test_other_directions_are_not_held_against_each_other(tmp_path: Path) -> None:
+    """Little memory draws other directions; documents that do not name the memory had enough of it."""
+    noise = ("--measure", "noise", "--noise-draws", 2, "--relative-to", "filter", *FAST, "--json")
+    files = {"little": ("--memory", "small"), "ample": (), "unsaid": ()}
+    for name, more in files.items():
+        document = json.loads(bnsharp("measure", SMALL, *noise, *more, folder=tmp_path).stdout)
+        if name == "unsaid":
+            del document["options"]["memory"]
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    said = one_error(bnsharp("compare", "ample.json", "little.json", folder=tmp_path, expect=2))
+    assert "were not measured alike" in said
+    assert "--memory" in said
+    bnsharp("compare", "ample.json", "unsaid.json", folder=tmp_path)
+
+
 def test_one_network_is_no_comparison(tmp_path: Path) -> None:
     finished = bnsharp("compare", SMALL, *FAST, folder=tmp_path, expect=2)
     assert one_error(finished).startswith("bnsharp: Two networks are compared, and there is 1 network.")

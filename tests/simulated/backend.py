@@ -110,6 +110,25 @@ class _Hook(registration._DummyPrivateUse1Hook):
         return bool(running)
 
 
+KERNELS = torch.library.Library("aten", "IMPL")
+"""What torch runs on the device where no simulation sees it: in other threads, and inside ``torch.tensor``."""
+
+
+def _empty(size: Any, stride: Any, **options: Any) -> torch.Tensor:
+    return active().made(torch.empty_strided(size, stride, dtype=options.get("dtype")))
+
+
+def _copied(source: Any, target: Any, non_blocking: bool = False) -> torch.Tensor:
+    active().run(torch.ops.aten.copy_.default, (target, source, non_blocking), {})
+    return target  # type: ignore[no-any-return]
+
+
+def _silu_backward(gradient: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """One operation as on the CPU and CUDA; torch would put it together of others, which round otherwise."""
+    found: torch.Tensor = active().run(torch.ops.aten.silu_backward.default, (gradient, values), {})
+    return found
+
+
 def register() -> None:
     """Make torch know the device, which is not available before :func:`simulated` makes it so.
 
@@ -117,3 +136,6 @@ def register() -> None:
     """
     if torch._C._get_privateuse1_backend_name() != NAME:
         registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module(), hook=_Hook())
+        KERNELS.impl("empty_strided", _empty, "PrivateUse1")
+        KERNELS.impl("_copy_from", _copied, "PrivateUse1")
+        KERNELS.impl("silu_backward", _silu_backward, "PrivateUse1")

@@ -8,6 +8,7 @@ the device is counted. Numbers are the CPU's, bit for bit.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from tests.simulated.backend import GENERATORS, NAME, OF_TORCH, Generators, acti
 
 PLENTY = 64 * 2**30
 """Bytes of a device that never runs out."""
+
+_COUNTING = threading.RLock()
+"""Held while bytes are counted: a thread reads batches, and tensors may end within those lines."""
 
 aten = torch.ops.aten
 
@@ -147,7 +151,7 @@ class Simulation(TorchDispatchMode):
         ]
         if written:  # in place, or into what the caller handed in
             return _answered(function, written)
-        return tree_map(self._wrapped, found) if here else found
+        return tree_map(self.made, found) if here else found
 
     def _refuse(self, function: Any, flat: Sequence[Any], *, ours: bool, here: bool) -> None:
         """Raise what CUDA raises."""
@@ -166,30 +170,33 @@ class Simulation(TorchDispatchMode):
         if function in _SIZE_DEPENDS_ON_NUMBERS or to_host or masks or leaves:
             self.waited(str(function))
 
-    def _wrapped(self, found: Any) -> Any:
+    def made(self, found: Any) -> Any:
+        """A tensor of the CPU as one of the device, and anything else as it is."""
         if not isinstance(found, Tensor) or isinstance(found, Simulated):
             return found
-        made = Simulated(found)
-        made.lease = self.lend(found.untyped_storage())
-        return made
+        held = Simulated(found)
+        held.lease = self.lend(found.untyped_storage())
+        return held
 
     def lend(self, storage: torch.UntypedStorage) -> _Lease:
         """Count the bytes of a storage for as long as some tensor of the device is on it."""
         key, size = storage._cdata, storage.nbytes()
-        if key not in self._held:
-            if self.live + size > self.memory:
-                raise torch.OutOfMemoryError(f"The device has {self.memory} bytes, and {size} more are asked for.")
-            self.live += size
-            self.peak = max(self.peak, self.live)
-        self._held[key] += 1
+        with _COUNTING:
+            if key not in self._held:
+                if self.live + size > self.memory:
+                    raise torch.OutOfMemoryError(f"The device has {self.memory} bytes, and {size} more are asked for.")
+                self.live += size
+                self.peak = max(self.peak, self.live)
+            self._held[key] += 1
         return _Lease(self, key, size)
 
     def give_back(self, key: int, size: int) -> None:
         """One tensor on this storage less."""
-        self._held[key] -= 1
-        if not self._held[key]:
-            del self._held[key]
-            self.live -= size
+        with _COUNTING:
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
+                self.live -= size
 
 
 class _Lease:

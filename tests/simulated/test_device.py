@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -114,3 +115,21 @@ def test_without_a_simulation_there_is_no_device() -> None:
     with simulated() as simulation:
         assert torch.get_device_module(NAME).is_available()
         assert isinstance(simulation, Simulation)
+
+
+def test_another_thread_and_torch_tensor_reach_the_device() -> None:
+    with simulated() as simulation, ThreadPoolExecutor(1) as elsewhere:
+        moved = elsewhere.submit(torch.arange(3.0).to, NAME, non_blocking=True).result()
+        made = torch.tensor([1.0, 2.0], device=NAME)
+        assert (moved.device, made.device) == (torch.device(NAME, 0), torch.device(NAME, 0))
+        assert (simulation.live, simulation.waits.total()) == (20, 0)
+        assert (moved.tolist(), made.tolist()) == ([0, 1, 2], [1, 2])
+
+
+def test_an_activation_is_differentiated_by_one_operation_as_on_the_cpu() -> None:
+    values = torch.linspace(-3, 3, 200)
+    (expected,) = torch.autograd.grad(nn.functional.silu(values.requires_grad_()).sum(), values)
+    with simulated():
+        there = values.detach().to(NAME).requires_grad_()
+        (found,) = torch.autograd.grad(nn.functional.silu(there).sum(), there)
+        assert torch.equal(found.cpu(), expected)

@@ -66,6 +66,19 @@ def test_waits_follow_the_passes_and_not_the_tensors(simulation: Simulation, nam
     assert waits[name] - waits["random"] <= cost.forward + cost.backward + BESIDE_PASSES
 
 
+FOR_A_BATCH = 3
+"""Waits of a measure of outputs: what the loss is, which layer predicts, and the figures."""
+
+
+def test_a_measure_of_outputs_waits_a_few_times_for_a_batch(small: nn.Sequential, simulation: Simulation) -> None:
+    waits, many = {}, batches(4)
+    for name in ("random", "margin"):
+        simulation.waits.clear()
+        cost = bnsharp_cli.measure(small, many, name=name, device=NAME, precision="float32").cost
+        waits[name] = simulation.waits.total()
+    assert 0 < waits["margin"] - waits["random"] <= FOR_A_BATCH * cost.forward * len(many)
+
+
 def test_little_memory_has_the_bits_of_the_cpu(small: nn.Sequential, simulation: Simulation) -> None:
     expected, found = (measured(small, "critical-radius", place, memory="small") for place in ("cpu", NAME))
     assert (found.value, found.uncertainty, found.cost) == (expected.value, expected.uncertainty, expected.cost)

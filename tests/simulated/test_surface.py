@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,6 +37,18 @@ def test_an_evaluation_waits_once(simulation: Simulation, name: str, convolution
     surface = LossSurface.of(network(convolutions), batches(count), device=NAME)
     point = {name: tensor.clone() for name, tensor in surface.point().items()}
     surface.value(point)  # chooses how batches are computed
+    simulation.waits.clear()
+    EVALUATIONS[name](surface, point)
+    assert simulation.waits.total() == 1, dict(simulation.waits)
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_an_evaluation_of_a_rescaled_copy_waits_once(simulation: Simulation, name: str) -> None:
+    plain = LossSurface.of(network(4), batches(3), device=NAME)
+    scales = tuple(torch.full((2,), scale, device=NAME).reshape(1, 2) for scale in (1.0, 2.0, 0.5, 4.0))
+    surface = plain.with_norms(treatment=replace(plain.treatment, input_scales=scales))
+    point = surface.point()
+    assert surface.value(point) != plain.value(point)
     simulation.waits.clear()
     EVALUATIONS[name](surface, point)
     assert simulation.waits.total() == 1, dict(simulation.waits)

@@ -70,11 +70,15 @@ def build_network(
     return module
 
 
+def of_transformers(module: nn.Module) -> bool:
+    """Whether a network is one of transformers' own classes."""
+    transformers = sys.modules.get("transformers")
+    return transformers is not None and isinstance(module, transformers.PreTrainedModel)
+
+
 def renamed(module: nn.Module, tensors: NamedTensors) -> bool:
     """Whether transformers gives weights other names when it loads them, so that only it can compare them."""
-    transformers = sys.modules.get("transformers")
-    known = transformers is not None and isinstance(module, transformers.PreTrainedModel)
-    return known and set(tensors) != set(module.state_dict())
+    return of_transformers(module) and set(tensors) != set(module.state_dict())
 
 
 def under_own_names(module: nn.Module, tensors: NamedTensors, path: Path) -> NamedTensors:

@@ -28,6 +28,7 @@ from bnsharp_cli.io.networks.huggingface_networks import renamed, under_own_name
 from bnsharp_cli.io.networks.network_identity import NetworkIdentity
 from bnsharp_cli.io.networks.outline_limits import SPARE_NUMBERS
 from bnsharp_cli.io.networks.own_network import remedy_for
+from bnsharp_cli.io.networks.taken_over import take_over
 from bnsharp_cli.io.networks.weight_norm import (
     apply_weight_norm,
     composed,
@@ -170,6 +171,7 @@ def load_tensors(
     fitting = _fitting(module, tensors, path, key, identity)
     widest = widest_precision(fitting.tensors.values())
     module._apply(partial(in_precision, dtype=widest))  # type: ignore[no-untyped-call]  # torch's; to() drops what is i
+    take_over(module, fitting.tensors)
     _load(module, fitting.tensors, path)
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     weights = {name: tensor for name, tensor in fitting.tensors.items() if name not in buffers}

@@ -126,14 +126,16 @@ def class_scores(outputs: BatchOutputs, cross_entropy: CrossEntropy) -> ClassSco
         outputs: of the batch.
         cross_entropy: what the loss is, if it is a cross entropy.
     """
-    for scores, targets in _layouts(outputs.prediction, outputs.targets):
-        if not targets.is_floating_point() and not _in_range(targets, scores.shape[1], cross_entropy.ignore_index):
-            continue
+    for scores, given in _layouts(outputs.prediction, outputs.targets):
+        probable = given.is_floating_point()
+        known = None if probable else _in_range(given, scores.shape[1], cross_entropy.ignore_index)
+        targets = given if known is None else torch.where(known, given, cross_entropy.ignore_index)
         losses = cross_entropy.of_rows(scores, targets)
         factors, own = cross_entropy.factors(targets, scores.shape[1])
         divisor = own.sum() if cross_entropy.reduction == "mean" else torch.ones_like(own.sum())
-        if cross_entropy.says(*numbers([losses.sum() / divisor, outputs.loss, scores.abs().max()])):
-            probable = targets.is_floating_point()
+        every = own.new_ones(()) if known is None else known.all()
+        usable, *figures = numbers([every, losses.sum() / divisor, outputs.loss, scores.abs().max()])
+        if usable and cross_entropy.says(*figures):
             counted = torch.ones_like(own, dtype=torch.bool) if probable else targets != cross_entropy.ignore_index
             labels = None if probable else torch.where(counted, targets, -1)
             return ClassScores(scores, labels, losses / divisor, factors / divisor, counted)
@@ -158,8 +160,9 @@ def _whole(targets: Tensor) -> bool:
     return not (targets.is_floating_point() or targets.is_complex() or targets.dtype is torch.bool)
 
 
-def _in_range(labels: Tensor, classes: int, ignored: int) -> bool:
-    return bool(((labels == ignored) | ((labels >= 0) & (labels < classes))).all())
+def _in_range(labels: Tensor, classes: int, ignored: int) -> Tensor:
+    """(rows,): whether each label is a class, or the one that does not count."""
+    return (labels == ignored) | ((labels >= 0) & (labels < classes))
 
 
 def _labelled_rows(prediction: Tensor | None, targets: Any) -> ClassScores | None:
@@ -169,7 +172,7 @@ def _labelled_rows(prediction: Tensor | None, targets: Any) -> ClassScores | Non
     if (
         not _whole(targets)
         or targets.shape != prediction.shape[:1]
-        or not _in_range(targets, prediction.shape[1], IGNORED)
+        or not bool(_in_range(targets, prediction.shape[1], IGNORED).all())
     ):
         return None
     return ClassScores(prediction, targets.long(), None, None, targets >= 0)

@@ -189,7 +189,7 @@ def _of_batch(
     examples = len(outputs.targets)
     loss, unknown = outputs.loss.detach().double(), outputs.loss.new_full((), math.nan, dtype=torch.float64)
     figures = [torch.stack([loss, *[unknown] * 3]), *[unknown.expand(_MOMENTS)] * 3]
-    no_head, margins, labels = NoHead.NONE, torch.zeros(0, dtype=torch.float64), unknown.new_full((), -1)
+    no_head, margins, labels = NoHead.NONE, unknown.new_zeros(2, 0), unknown.new_full((), -1)
     if rows is not None and rows.losses is not None and rows.factors is not None:
         share = rows.counted.double() / rows.counted.sum()
         entropies = torch.special.entr(rows.scores.softmax(1)).sum(1)
@@ -203,13 +203,14 @@ def _of_batch(
             figures[2:] = [_moments(rows.factors * each, share, examples) for each in both]
     if rows is not None and rows.labels is not None and rows.scores.shape[1] > 1:
         labels = rows.counted.sum().double()
-        margins = _margins(rows, rows.labels).cpu() if keeps else margins
-    flat = torch.cat([*figures, labels[None]]).tolist()
-    return torch.tensor([*flat[:-1], float(no_head), flat[-1], examples], dtype=torch.float64), margins
+        margins = _margins(rows, rows.labels) if keeps else margins
+    flat = torch.cat([margins.flatten(), *figures, labels[None]]).cpu()  # all at once: a device is waited for once
+    (each, counted), found = flat[: margins.numel()].reshape(2, -1), flat[margins.numel() :].tolist()
+    return torch.tensor([*found[:-1], float(no_head), found[-1], examples], dtype=torch.float64), each[counted > 0]
 
 
 def _moments(parts: Tensor, share: Tensor, examples: int) -> Tensor:
-    """(_MOMENTS,): a batch's figure from what its rows add to it; and Σ_i x_i², Σ_i x_i c_i, Σ_i c_i² over its examples.
+    """(_MOMENTS,): a batch's figure from what its rows add; and Σ_i x_i², Σ_i x_i c_i, Σ_i c_i² over its examples.
 
     The figure is the mean of x_i, and c_i is an example's share of the rows that count, of mean 1. NaN where the rows
     are not as many for each example.
@@ -222,9 +223,10 @@ def _moments(parts: Tensor, share: Tensor, examples: int) -> Tensor:
 
 
 def _margins(rows: ClassScores, labels: Tensor) -> Tensor:
-    """f_y − max over the other classes, of the rows that count."""
-    scores, own = rows.scores[rows.counted], labels[rows.counted, None]
-    return (scores.gather(1, own)[:, 0] - scores.scatter(1, own, -math.inf).amax(1)).double()
+    """f_y − max over the other classes of each row, and 1 where the row counts, (2, rows)."""
+    own = labels.clamp_min(0)[:, None]
+    others = rows.scores.scatter(1, own, -math.inf).amax(1)
+    return torch.stack([(rows.scores.gather(1, own)[:, 0] - others).double(), rows.counted.double()])
 
 
 def _labels_of_first(surface: LossSurface) -> int:

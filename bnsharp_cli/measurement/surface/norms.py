@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from bnsharp_cli.core.point import numbers
 from bnsharp_cli.measurement.surface.code_switches import autocasts, code_switches, table_lookup, without_autocast
 from bnsharp_cli.measurement.surface.habits import Habits
 from bnsharp_cli.measurement.surface.linear_calls import LinearWatch
@@ -81,6 +83,12 @@ class NormTreatment:
     input_scales: tuple[Tensor, ...] = ()
     last_bits: int | None = None
     apart: bool = False
+
+    @cached_property
+    def divisors(self) -> tuple[Tensor | None, ...]:
+        """The input scales, and None for those that are all one; asked once, since each question waits for a device."""
+        ones = numbers((scale == 1).all() for scale in self.input_scales)
+        return tuple(None if one else scale for one, scale in zip(ones, self.input_scales, strict=True))
 
 
 class NormInterception(TorchFunctionMode):
@@ -173,15 +181,15 @@ class NormInterception(TorchFunctionMode):
             arguments["training" if call.kind == "batch" else "use_input_stats"] = own
             if own:
                 arguments["running_mean"] = arguments["running_var"] = None
-        if number < len(self._treatment.input_scales):  # a loss that runs the network again has more calls
-            _divide(call, arguments, self._treatment.input_scales[number])
+        divisors = self._treatment.divisors
+        divisor = divisors[number] if number < len(divisors) else None  # a loss that runs the network again has more
+        if divisor is not None:
+            _divide(call, arguments, divisor)
         return arguments
 
 
 def _divide(call: NormCall, arguments: dict[str, Any], scale: Tensor) -> None:
     """Divide input and running mean by s, and the running variance by s²."""
-    if bool((scale == 1).all()):
-        return
     local = scale.to(arguments["input"])
     arguments["input"] = arguments["input"] / call.over_input(local)
     if arguments.get("running_mean") is not None:
