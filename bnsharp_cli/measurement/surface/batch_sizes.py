@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from bnsharp_cli.errors import DataRefusedError
 from bnsharp_cli.measurement.surface.data_stream import Batch
-from bnsharp_cli.measurement.surface.token_loss import counted_tokens
+from bnsharp_cli.measurement.surface.token_loss import IGNORED, counted_tokens
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,21 @@ class BatchSizes:
 
     @classmethod
     def of(cls, batches: Sequence[Batch], *, by_tokens: bool = False) -> BatchSizes:
-        """The sizes of batches in memory, which count by their tokens if ``by_tokens``."""
+        """The sizes of batches in memory, which count by their tokens if ``by_tokens``.
+
+        Raises:
+            DataRefusedError: a batch has no token that counts, so that its mean is that of nothing.
+        """
         counted = [targets for _, targets in batches if by_tokens and isinstance(targets, Tensor)]
         tokens = tuple(int(counted_tokens(targets)) for targets in counted)
+        if 0 in tokens:
+            raise DataRefusedError(
+                f"All targets of batch {tokens.index(0) + 1} are {IGNORED}, so that the loss is a mean of nothing.",
+                "Leave such batches out.",
+                argument="batches",
+                expected="a token that counts in each batch",
+                found=f"all {IGNORED}",
+            )
         return cls(tuple(len(targets) for _, targets in batches), tokens=tokens)
 
     @property

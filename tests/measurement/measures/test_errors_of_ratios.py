@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bnsharp_cli import measure, token_cross_entropy
+from bnsharp_cli import DataRefusedError, measure, token_cross_entropy
 from bnsharp_cli.measurement.surface.token_loss import IGNORED
 
 TOKENS, LENGTH, SAMPLES = 7, 12, 48
@@ -57,3 +57,14 @@ def test_the_error_is_the_spread_over_other_texts() -> None:
     spread = float(torch.stack([losses.sum() / counts.sum() for losses, counts in drawn]).std())
     stated = [stated_error(module, *texts(seed), 8) for seed in range(20)]
     assert math.fsum(stated) / len(stated) == pytest.approx(spread, rel=0.15)
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_batch_without_a_token_that_counts_is_refused(empty: int) -> None:
+    inputs, targets = texts(0)
+    batches = [(inputs, targets), (inputs, targets)]
+    batches[empty] = inputs, torch.full_like(targets, IGNORED)
+    with pytest.raises(DataRefusedError, match=f"All targets of batch {empty + 1} are -100"):
+        measure(network(), batches, token_cross_entropy, "loss")
+    del batches[empty]  # what the remedy says
+    assert measure(network(), batches, token_cross_entropy, "loss").value > 0
