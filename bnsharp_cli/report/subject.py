@@ -29,7 +29,7 @@ def subject_lines(document: Mapping[str, Any]) -> list[str]:
     return [
         f"{shown(checkpoint_title(Path(checkpoint['path'])))}: {shown(checkpoint['architecture'])}{guess}, "
         f"{checkpoint['parameters']:,} parameters, sha256 {checkpoint['sha256'][:_DIGITS]}…",
-        f"{shown(options['loss'])} {document['loss']:.6g}{accuracy} on {data['samples']:,} samples of "
+        f"{shown(options['loss'])} {document['loss']:.6g}{accuracy} on {counted(data['samples'], 'sample')} of "
         f"{shown(data['spec'])} ({data['split']}), batches of {data['batch_size']}, seed {data['seed']}",
         *_on_test_data(document),
         *([document["warning"]] if document["warning"] else []),
@@ -67,7 +67,7 @@ def _on_test_data(document: Mapping[str, Any]) -> list[str]:
         gap += f", of accuracy {with_error(test['accuracy_gap'], test['accuracy_gap_error'], share=True)}"
     return [
         f"test: {shown(document['options']['loss'])} {with_error(test['loss'], test['loss_error'])}{accuracy} on "
-        f"{data['samples']:,} samples of {shown(data['spec'])} ({data['split']})",
+        f"{counted(data['samples'], 'sample')} of {shown(data['spec'])} ({data['split']})",
         f"{gap} (± standard error)",
     ]
 
@@ -111,12 +111,13 @@ def print_data(out: SpellingConsole, networks: Sequence[tuple[str, Mapping[str, 
     data, options = networks[0][1]["data"], networks[0][1]["options"]
     seed = f"seed {data['seed']}" if seeds == 1 else f"seeds {data['seed']} to {data['seed'] + seeds - 1}"
     out.say(
-        f"{shown(options['loss'])} on {data['samples']:,} samples of {shown(data['spec'])} ({data['split']}), batches "
-        f"of {data['batch_size']}, {seed}, {options['bn']} statistics"
+        f"{shown(options['loss'])} on {counted(data['samples'], 'sample')} of {shown(data['spec'])} ({data['split']}), "
+        f"batches of {data['batch_size']}, {seed}, {options['bn']} statistics"
     )
     test = networks[0][1].get("test")
     if test is not None and all(document["test"] for _, document in networks):
-        out.say(f"test: {test['data']['samples']:,} samples of {shown(test['data']['spec'])} ({test['data']['split']})")
+        own = test["data"]
+        out.say(f"test: {counted(own['samples'], 'sample')} of {shown(own['spec'])} ({own['split']})")
     out.print()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, counted, named, shown
-from bnsharp_cli.io.data.forms import CROSS_ENTROPY, TOKEN_CROSS_ENTROPY
+from bnsharp_cli.io.data.forms import CROSS_ENTROPY
 from bnsharp_cli.io.data.naming import NamedDataError
 from bnsharp_cli.io.data.preprocessing import Preprocessing
 from bnsharp_cli.io.data.text_files import LabelledText, read_texts
@@ -102,8 +102,9 @@ def _windows(path: Path, texts: Sequence[LabelledText], network: TextNetwork, co
 
     def batch(firsts: Tensor, sizes: Tensor) -> Batch:
         places, counts = _places(firsts, sizes)
-        inputs = torch.where(counts, tokens.numbers[places], padding)
-        return inputs, torch.where(counts, tokens.numbers[(places + 1).clamp_max(len(tokens.numbers) - 1)], IGNORED)
+        following = (places + 1).clamp_max(len(tokens.numbers) - 1)
+        inputs, targets = (tokens.numbers[one].long() for one in (places, following))
+        return torch.where(counts, inputs, padding), torch.where(counts, targets, IGNORED)
 
     notices = (f"{counted(short, 'text')} of fewer than 2 tokens left out",) if short else ()
     return TextSplit(torch.tensor(begins), torch.tensor(lengths), batch, shown_path(path), "window", notices)
@@ -130,9 +131,10 @@ def _whole_texts(path: Path, texts: Sequence[LabelledText], network: TextNetwork
 
     def batch(firsts: Tensor, sizes: Tensor) -> Batch:
         places, counts = _places(firsts, sizes)
-        inputs = {"input_ids": torch.where(counts, tokens.numbers[places], padding), "attention_mask": counts.long()}
+        numbers = tokens.numbers[places].long()
+        inputs = {"input_ids": torch.where(counts, numbers, padding), "attention_mask": counts.long()}
         if of_pairs:
-            inputs["token_type_ids"] = torch.where(counts, tokens.kinds[places], 0)
+            inputs["token_type_ids"] = torch.where(counts, tokens.kinds[places].long(), 0)
         return cast(Tensor, TensorTree.of(inputs)), labels[torch.searchsorted(begins, firsts)]
 
     cut = f"{tokens.cut:,} of {counted(len(texts), 'text')} are longer than {context} tokens, and their ends left out"
@@ -180,8 +182,7 @@ def _class(text: LabelledText, network: TextNetwork) -> int:
     if text.label is None:
         raise NamedDataError(
             f"{text.name} has no label, which a classifier needs.",
-            'Use a file .jsonl of objects such as {"text": "a sentence", "label": 1}, or name another '
-            f"{named('loss')}, such as {TOKEN_CROSS_ENTROPY}.",
+            'Use a file .jsonl of objects such as {"text": "a sentence", "label": 1}.',
         )
     classes = network.classes
     if text.label in classes:

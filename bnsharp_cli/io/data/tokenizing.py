@@ -63,8 +63,8 @@ class Tokens:
     """Texts in tokens.
 
     Attributes:
-        numbers: of all texts, one after the other, int64.
-        kinds: of each token: 0 for the first of two texts that belong together, 1 for the second; int64.
+        numbers: of all texts, one after the other, int32.
+        kinds: of each token: 0 for the first of two texts that belong together, 1 for the second; uint8.
         counts: how many tokens each text has.
         cut: how many texts are longer than they may be, and were cut.
     """
@@ -167,8 +167,8 @@ def _checked(content: bytes, texts: int) -> Tokens:
     total = int(counts.astype(np.int64).sum())
     if len(counts) != texts or bool((counts < 0).any()) or len(rest) != 4 * texts + 5 * total:
         raise ValueError("another length than it says")
-    numbers = np.frombuffer(rest, np.int32, total, 4 * texts).astype(np.int64)
-    kinds = np.frombuffer(rest, np.uint8, total, 4 * (texts + total)).astype(np.int64)
+    numbers = np.frombuffer(rest, np.int32, total, 4 * texts).copy()
+    kinds = np.frombuffer(rest, np.uint8, total, 4 * (texts + total)).copy()
     if bool((numbers < 0).any()):
         raise ValueError("a number below zero")
     return Tokens(torch.from_numpy(numbers), torch.from_numpy(kinds), tuple(counts.tolist()), int(head[1]))

@@ -88,7 +88,7 @@ def _facts(network: ReportedNetwork) -> Iterator[tuple[str, str]]:
     test = network.record.get("test")
     if test:
         own = test["data"]
-        yield "test data", f"{own['samples']:,} samples of {shown(own['spec'])} ({own['split']})"
+        yield "test data", f"{counted(own['samples'], 'sample')} of {shown(own['spec'])} ({own['split']})"
     if "blocks" in network.record:
         yield "blocks", _blocks(network.record["blocks"])
     if "environment" in document:
