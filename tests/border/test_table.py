@@ -24,6 +24,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"
 
 Entry = Callable[[Row], Any]
 
+LONG = pytest.mark.slow(reason="one more row at one more entry point", quick="tests/border/test_table.py::test_values")
+SOME_ROWS = [pytest.param(name, marks=LONG) if number % 3 else name for number, name in enumerate(ROWS_OF_VALUES)]
+"""Every third row; the others are held at the remaining entry points by the longer tests alone."""
+
 
 @functools.cache
 def row_of(name: str) -> Row:
@@ -62,7 +66,7 @@ def test_values(name: str, entry: Entry) -> None:
     assert entry(row_of(name)) == pytest.approx(expected(name), rel=CLOSE, abs=1e-300)
 
 
-@pytest.mark.parametrize("name", ROWS_OF_VALUES)
+@pytest.mark.parametrize("name", SOME_ROWS)
 def test_the_command(name: str, tmp_path: Path) -> None:
     row = row_of(name)
     if row.command:
@@ -78,7 +82,7 @@ def test_blocks(name: str) -> None:
     assert blocks(row_of(name)) == len(row_of(name).blocks)
 
 
-@pytest.mark.parametrize("name", ROWS_OF_VALUES)
+@pytest.mark.parametrize("name", SOME_ROWS)
 def test_rescaled_copies(name: str) -> None:
     row = row_of(name)
     if row.blocks and not row.flat:

@@ -131,8 +131,16 @@ SIZES = {
 }
 
 
+LONG = pytest.mark.slow(
+    reason="one more family of text networks",
+    quick="tests/border/test_tokens.py::test_text_networks_take_a_mapping_as_they_take_tokens",
+)
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "bert" else pytest.param(kind, marks=LONG) for kind in CONFIGURATIONS]
+)
 def test_text_networks_take_a_mapping_as_they_take_tokens(kind: str) -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)

@@ -127,6 +127,10 @@ def test_the_plane_of_a_training_path_as_contours_and_as_a_surface(tmp_path: Pat
     assert json.loads((tmp_path / "l.json").read_text())["points"] == document["points"]
 
 
+@pytest.mark.slow(
+    reason="draws every figure",
+    quick="tests/cli/test_hostile_names.py::test_results_of_such_a_file_are_printed_written_and_drawn",
+)
 def test_names_of_strangers_stay_text(tmp_path: Path) -> None:
     """A name with dollar signs, an escape and a right-to-left override, in every picture that shows it."""
     name = "$x^$ \x1b[31m\u202e.pt"
