@@ -13,8 +13,9 @@ from bnsharp_cli.io.networks.huggingface_networks import of_transformers
 def take_over(module: nn.Module, tensors: NamedTensors) -> None:
     """Let parameters of a network of transformers' be the tensors of the checkpoint themselves, where they can.
 
-    A tensor is taken over that is of the parameter's type and has memory of its own; all others are left to be copied.
-    Parameters stay the same objects, so what is tied stays tied. Other networks, which may be trained, keep their own.
+    A tensor is taken over that is of the parameter's type and has memory of its own, unless there is another one for
+    the same parameter, which would be copied into it. All others are left to be copied. Parameters stay the same
+    objects, so what is tied stays tied. Other networks, which may be trained, keep their own.
 
     Args:
         module: the network.
@@ -23,10 +24,14 @@ def take_over(module: nn.Module, tensors: NamedTensors) -> None:
     if not of_transformers(module):
         return
     users = Counter(_memory(tensor) for tensor in tensors.values())
-    for name, parameter in module.named_parameters():
-        tensor = tensors.get(name)
-        if tensor is not None and _fits(tensor, parameter) and users[_memory(tensor)] == 1:
-            parameter.data = tensor.detach()
+    meant: dict[nn.Parameter, list[Tensor]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if name in tensors:
+            meant.setdefault(parameter, []).append(tensors[name])
+    for parameter, ones in meant.items():
+        memories = {_memory(tensor) for tensor in ones}
+        if len(memories) == 1 and users[memories.pop()] == len(ones) and all(_fits(one, parameter) for one in ones):
+            parameter.data = ones[0].detach()
 
 
 def _fits(tensor: Tensor, parameter: Tensor) -> bool:

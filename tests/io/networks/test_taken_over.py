@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import nn
 
+from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.checkpoints.checkpoint import load_checkpoint
 from bnsharp_cli.io.networks.identify import identify
 from bnsharp_cli.io.networks.load_weights import load_tensors, load_weights
@@ -49,7 +50,12 @@ def test_what_is_tied_stays_tied(tmp_path: Path) -> None:
     identity = identify(checkpoint)
     module = identity.build(checkpoint)
     load_weights(module, checkpoint, identity)
-    assert module.get_parameter("lm_head.weight") is module.get_parameter("model.embed_tokens.weight")
+    head, table = (module.get_parameter(name) for name in ("lm_head.weight", "model.embed_tokens.weight"))
+    assert head is table
+    different = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    different["lm_head.weight"] += 1
+    with pytest.raises(CheckpointRefusedError, match="the network has one tensor for both"):
+        load_tensors(identity.build(checkpoint), different, tmp_path / "net.pt")
     ids = torch.arange(12).reshape(2, 6)
     assert torch.equal(module.eval()(ids), network.eval()(ids).logits)
 
