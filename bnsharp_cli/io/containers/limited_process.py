@@ -32,7 +32,7 @@ _KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 _LONGEST_WAIT = 120
 """Seconds after which a process that does not end, because a disk does not answer, is given up."""
 
-_LONGEST_REASON = 8192
+_BEGAN, _LONGEST_REASON = b"!", 8192
 
 
 class NoLimitsError(Exception):
@@ -86,17 +86,42 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) ->
     descriptors = [file.stream.fileno() for file in files]
     paths = [os.fspath(file.path) for file in files]
     request = {"folder": folder and os.fspath(folder), "files": list(zip(descriptors, paths, strict=True))}
-    process = started_limited(_PROGRAM, descriptors=descriptors)
+    kind, content = limited_answer(
+        _PROGRAM, json.dumps(request).encode(), LARGEST_DESCRIPTION, _LONGEST_WAIT, descriptors=descriptors
+    )
+    if len(content) > LARGEST_DESCRIPTION:
+        raise _beyond_limits(subject, "it says more than any checkpoint says beside its weights")
+    if not kind:
+        raise _beyond_limits(subject, "reading it takes more time or memory than that of any weights")
+    return kind, content
+
+
+def limited_answer(
+    program: str, request: bytes, most: int, seconds: float, *, descriptors: Sequence[int] = ()
+) -> tuple[bytes, bytes]:
+    """What a limited process says: the kind of its answer, none if it was ended, and at most a byte more than ``most``.
+
+    Args:
+        program: a line of Python, which gets the folder of this package as its argument.
+        request: what it reads.
+        most: bytes that an answer may have.
+        seconds: after which it is given up.
+        descriptors: of open files that it may read.
+
+    Raises:
+        NoLimitsError: it did not begin.
+    """
+    process = started_limited(program, descriptors=descriptors)
     assert process.stdin is not None
     assert process.stdout is not None
-    stop = threading.Timer(_LONGEST_WAIT, process.kill)
+    stop = threading.Timer(seconds, process.kill)
     try:
         with contextlib.suppress(RuntimeError):  # no thread can be started; the limits of the process still hold
             stop.start()
-        process.stdin.write(json.dumps(request).encode())
+        process.stdin.write(request)
         process.stdin.close()
         began, kind = process.stdout.read(1), process.stdout.read(1)
-        content = process.stdout.read(LARGEST_DESCRIPTION + 1)
+        content = process.stdout.read(most + 1)
     except BrokenPipeError:
         began = kind = content = b""
     finally:
@@ -104,12 +129,8 @@ def _answer(files: Sequence[RegularFile], folder: Path | None, subject: Path) ->
         process.kill()
         process.wait()
         process.stdout.close()
-    if began != b"!":
+    if began != _BEGAN:
         raise NoLimitsError
-    if len(content) > LARGEST_DESCRIPTION:
-        raise _beyond_limits(subject, "it says more than any checkpoint says beside its weights")
-    if not kind:
-        raise _beyond_limits(subject, "reading it takes more time or memory than that of any weights")
     return kind, content
 
 

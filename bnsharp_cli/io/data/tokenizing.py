@@ -7,9 +7,7 @@ here like any bytes of a stranger.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,8 +18,8 @@ import torch
 from torch import Tensor
 
 from bnsharp_cli.errors import CheckpointRefusedError, UsageError
-from bnsharp_cli.io.containers.limited_process import NoLimitsError, started_limited
-from bnsharp_cli.io.data.tokenizer_child import READY, REFUSAL, TOKENS
+from bnsharp_cli.io.containers.limited_process import NoLimitsError, limited_answer
+from bnsharp_cli.io.data.tokenizer_child import REFUSAL, TOKENS
 from bnsharp_cli.io.files.importing import importing_libraries
 from bnsharp_cli.io.files.printable_text import escaped, shown_path
 
@@ -99,7 +97,9 @@ def tokenized(path: Path, tokenizer: bytes, texts: Sequence[Text], *, longest: i
     }
     most = 5 * (_MOST_FOR_TEXT * size + _MOST_FOR_EACH * len(texts)) + 4 * len(texts) + 8 * _HEAD
     try:
-        kind, content = _answer(json.dumps(request).encode() + b"\n" + tokenizer, most, seconds)
+        kind, content = limited_answer(
+            _PROGRAM, json.dumps(request).encode() + b"\n" + tokenizer, most, _WAITS * seconds
+        )
     except NoLimitsError as error:
         why = "this system starts no process with limits, in which a tokenizer is read"
         raise _refusal(path, why, "Use Linux or macOS, and Python's own interpreter.") from error
@@ -126,31 +126,6 @@ def _packages() -> str:
             found="nothing",
         )
     return str(Path(found.origin).parents[1])
-
-
-def _answer(request: bytes, most: int, seconds: int) -> tuple[bytes, bytes]:
-    """What the process says: the kind of its answer, and at most a byte more than ``most``."""
-    process = started_limited(_PROGRAM)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stop = threading.Timer(_WAITS * seconds, process.kill)
-    try:
-        with contextlib.suppress(RuntimeError):  # no thread can be started; the limits of the process still hold
-            stop.start()
-        process.stdin.write(request)
-        process.stdin.close()
-        began, kind = process.stdout.read(1), process.stdout.read(1)
-        content = process.stdout.read(most + 1)
-    except BrokenPipeError:
-        began = kind = content = b""
-    finally:
-        stop.cancel()
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    if began != READY:
-        raise NoLimitsError
-    return kind, content
 
 
 def _checked(content: bytes, texts: int) -> Tokens:
