@@ -56,8 +56,9 @@ def result_files(folder: Path) -> FolderFiles:
         every = [*islice((one for one in folder.iterdir() if one.name.endswith(RESULT_ENDINGS)), _MOST + 1)]
     except OSError:  # it may not be listed, which opening it as a checkpoint will tell
         return FolderFiles()
-    others = {path: instead for path in sorted(every, key=_order) if (instead := _instead(path))}
-    results = [path for path in sorted(every, key=_order) if path not in others]
+    every.sort(key=lambda path: natural_key(path.name))
+    others = {path: instead for path in every if (instead := _instead(path))}
+    results = [path for path in every if path not in others]
     if results and len(every) > _MOST:
         raise UsageError(
             f"{shown_path(folder)} has more than {_MOST:,} files that may be results.",
@@ -67,10 +68,6 @@ def result_files(folder: Path) -> FolderFiles:
             found=folder,
         )
     return FolderFiles(results, others)
-
-
-def _order(path: Path) -> Any:
-    return natural_key(path.name)
 
 
 def _instead(path: Path) -> str:

@@ -158,10 +158,8 @@ def _unwatched() -> Iterator[None]:
 
 
 def _asks_about(func: Any) -> bool:
-    name = getattr(func, "__name__", "")
-    return (
-        getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else name
-    ) in _ABOUT_THE_TENSOR
+    attribute = getattr(func, "__self__", None) if getattr(func, "__name__", "") == "__get__" else func
+    return getattr(attribute, "__name__", "") in _ABOUT_THE_TENSOR
 
 
 def _inside(numbers: Tensor, rows: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,8 +16,7 @@ from bnsharp_cli.errors import CheckpointRefusedError
 from bnsharp_cli.io.containers import limited_process
 from bnsharp_cli.io.containers.limited_child import MOST_MEMORY, MOST_SECONDS
 from bnsharp_cli.io.containers.read_container import read_container
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.io.loaded_modules import loaded_modules
 
 
 @pytest.fixture
@@ -136,10 +134,5 @@ def test_a_refusal_that_a_process_makes_up_cannot_forge_a_line(path: Path, monke
 
 
 def test_the_reader_loads_nothing_of_torch() -> None:
-    program = (
-        "import sys; sys.path.append(sys.argv[1]); import bnsharp_cli.io.containers.limited_child; print(*sys.modules)"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program, ROOT], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = loaded_modules("bnsharp_cli.io.containers.limited_child")
     assert {"torch", "numpy", "safetensors", "typer", "rich"}.isdisjoint(loaded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,8 @@ from bnsharp_cli.errors import CheckpointRefusedError, UsageError
 from bnsharp_cli.io.data import tokenizing
 from bnsharp_cli.io.data.tokenizing import Text, Tokens, tokenized
 from tests.io.data.texts import sentences, tokenizer, tokenizers
+from tests.io.loaded_modules import loaded_modules
 
-ROOT = Path(__file__).resolve().parents[3]
 PATH = Path("tokenizer.json")
 LONG = Text("a" * 60 + "!")
 
@@ -196,12 +195,7 @@ def test_a_refusal_that_the_process_makes_up_is_shown_fit_to_print(monkeypatch: 
 
 
 def test_the_process_loads_nothing_of_torch() -> None:
-    program = (
-        "import sys; sys.path.append(sys.argv[1]); import bnsharp_cli.io.data.tokenizer_child; print(*sys.modules)"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program, ROOT], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = loaded_modules("bnsharp_cli.io.data.tokenizer_child")
     assert {"torch", "numpy", "tokenizers", "typer", "rich"}.isdisjoint(loaded)
 
 
