@@ -120,6 +120,7 @@ class Simulation(TorchDispatchMode):
         self.live = self.peak = 0
         self.memory = memory
         self._held: Counter[int] = Counter()
+        self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -182,32 +183,33 @@ class Simulation(TorchDispatchMode):
         """Count the bytes of a storage for as long as some tensor of the device is on it."""
         key, size = storage._cdata, storage.nbytes()
         with _COUNTING:
-            if key not in self._held:
-                if self.live + size > self.memory:
-                    raise torch.OutOfMemoryError(f"The device has {self.memory} bytes, and {size} more are asked for.")
-                self.live += size
-                self.peak = max(self.peak, self.live)
+            more = size - self._sizes.get(key, 0)  # another thread may get a storage's place before its tensor lets go
+            if more > 0 and self.live + more > self.memory:
+                raise torch.OutOfMemoryError(f"The device has {self.memory} bytes, and {more} more are asked for.")
+            self.live += more
+            self.peak = max(self.peak, self.live)
+            self._sizes[key] = size
             self._held[key] += 1
-        return _Lease(self, key, size)
+        return _Lease(self, key)
 
-    def give_back(self, key: int, size: int) -> None:
+    def give_back(self, key: int) -> None:
         """One tensor on this storage less."""
         with _COUNTING:
             self._held[key] -= 1
             if not self._held[key]:
                 del self._held[key]
-                self.live -= size
+                self.live -= self._sizes.pop(key)
 
 
 class _Lease:
     """A tensor's hold on a storage; no weak reference, since torch swaps no tensor that has one."""
 
-    def __init__(self, simulation: Simulation, key: int, size: int) -> None:
-        self._held = simulation, key, size
+    def __init__(self, simulation: Simulation, key: int) -> None:
+        self._held = simulation, key
 
     def __del__(self) -> None:
-        simulation, key, size = self._held
-        simulation.give_back(key, size)
+        simulation, key = self._held
+        simulation.give_back(key)
 
 
 def _answered(function: Any, written: Sequence[Any]) -> Any:
@@ -235,3 +237,11 @@ def simulated(memory: int = PLENTY) -> Iterator[Simulation]:
             running.pop()
             torch.Generator = OF_TORCH  # type: ignore[misc]
             torch.__future__.set_swap_module_params_on_conversion(swap)
+
+
+@contextmanager
+def ending_midway(simulation: Simulation) -> Iterator[None]:
+    """Afterwards the device has three fifths of the memory that it took meanwhile."""
+    before = simulation.peak = simulation.live
+    yield
+    simulation.memory = before + (simulation.peak - before) * 3 // 5

@@ -17,7 +17,7 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce
 from tests.cli.helpers import bnsharp
 from tests.simulated.backend import NAME
-from tests.simulated.device import Simulation, simulated
+from tests.simulated.device import Simulation, ending_midway, simulated
 from tests.simulated.networks import batches, network
 from tests.simulated.test_commands import FEW, SAMPLE, plain
 from tests.simulated.test_surface import EVALUATIONS, points
@@ -90,9 +90,8 @@ def test_memory_that_ends_is_met_once_on_a_stream(small: nn.Sequential) -> None:
         expected = [surface.value(point) for point in points(surface, 32)]
         together = points(surface, 32)
         surface.plan()
-        before = simulation.peak = simulation.live
-        surface.values(together)
-        simulation.memory = before + (simulation.peak - before) * 3 // 5
+        with ending_midway(simulation):
+            surface.values(together)
         surface.pool.fitting.sizes.clear()
         assert surface.values(together) == pytest.approx(expected, rel=1e-6)
         (fitting,) = surface.pool.fitting.sizes.values()

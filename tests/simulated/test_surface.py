@@ -15,7 +15,7 @@ from bnsharp_cli.measurement.surface.loss_surface import LossSurface
 from bnsharp_cli.measurement.surface.stacking import PointsAtOnce, free_memory
 from bnsharp_cli.measurement.surface.token_loss import IGNORED, token_cross_entropy
 from tests.simulated.backend import NAME
-from tests.simulated.device import Simulation, simulated
+from tests.simulated.device import Simulation, ending_midway, simulated
 from tests.simulated.networks import batches, network
 
 Evaluation = Callable[[LossSurface, Point], object]
@@ -96,9 +96,8 @@ def test_memory_that_ends_is_met_once(monkeypatch: pytest.MonkeyPatch) -> None:
         expected = [surface.value(point) for point in points(surface, 32)]
         together = points(surface, 32)
         surface.plan()
-        before = simulation.peak = simulation.live
-        surface.values(together)
-        simulation.memory = before + (simulation.peak - before) * 3 // 5
+        with ending_midway(simulation):
+            surface.values(together)
         surface.pool.fitting.sizes.clear()
         sizes.clear()
         assert surface.values(together) == pytest.approx(expected, rel=1e-6)

@@ -22,7 +22,7 @@ from tests.cli.helpers import bnsharp
 from tests.io.checkpoints.huggingface_texts import PAD, name_of, text_network, token_batches
 from tests.io.data.texts import CLASSES, sentences, write_lines, write_network
 from tests.simulated.backend import NAME
-from tests.simulated.device import PLENTY, Simulation
+from tests.simulated.device import PLENTY, Simulation, ending_midway
 from tests.simulated.test_commands import plain
 from tests.simulated.test_surface import EVALUATIONS, points
 
@@ -101,11 +101,10 @@ def test_several_points_at_once_wait_once_and_meet_the_end_of_memory_once(
         surface = replace(opened, points_at_once=PointsAtOnce(16))
         together = points(surface, 16)
         expected = [surface.value(point) for point in together]
-        before = simulation.peak = simulation.live
-        simulation.waits.clear()
-        assert surface.values(together) == pytest.approx(expected, rel=1e-6)  # other kernels in float32
-        counted = simulation.waits.total()
-        simulation.memory = before + (simulation.peak - before) * 3 // 5
+        with ending_midway(simulation):
+            simulation.waits.clear()
+            assert surface.values(together) == pytest.approx(expected, rel=1e-6)  # other kernels in float32
+            counted = simulation.waits.total()
         for _ in range(2):
             assert surface.values(together) == pytest.approx(expected, rel=1e-6)
             (fitting,) = surface.pool.fitting.sizes.values()
